@@ -1,0 +1,120 @@
+"""Elasticsearch: the only module that makes clients, and where their errors become labkit's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import elastic_transport
+import elasticsearch
+
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    LabkitError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
+
+TIMEOUT_S = 30.0
+
+
+class Target:
+    """One Elasticsearch cluster, 8 or 9, seen as one user.
+
+    Parameters
+    ----------
+    name : str
+        As in the profile: ``default``, ``es-9.5.3`` …
+    settings : mapping
+        Keyword arguments of ``elasticsearch.Elasticsearch``.
+
+    Notes
+    -----
+    Making one opens no connection.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        self.name = name
+        self._settings = dict(settings)
+
+    def __repr__(self) -> str:
+        return f"Target({self.name!r}, {self.address!r})"
+
+    @property
+    def address(self) -> str:
+        """The hosts."""
+        return ", ".join(map(str, self._settings.get("hosts", [])))
+
+    @property
+    def user(self) -> str:
+        """Who asks."""
+        auth = self._settings.get("basic_auth")
+        return str(auth[0]) if auth else "the API key's owner" if "api_key" in self._settings else "anonymous"
+
+    @cached_property
+    def client(self) -> elasticsearch.Elasticsearch:
+        """The client; one for the life of the object."""
+        auth = self._settings.get("basic_auth")
+        settings = {**self._settings, **({"basic_auth": tuple(auth)} if auth else {})}
+        try:
+            return elasticsearch.Elasticsearch(**{"request_timeout": TIMEOUT_S, "max_retries": 0, **settings})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"Elasticsearch target {self.name!r}: {error}",
+                hint="its keys are those of elasticsearch.Elasticsearch",
+            ) from error
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Turn elasticsearch's errors into labkit's while `what` is done."""
+        try:
+            yield
+        except elasticsearch.ApiError as error:
+            raise self._api_error(error, what) from error
+        except elastic_transport.TransportError as error:
+            raise UnavailableError(
+                f"no answer from Elasticsearch at {self.address} to {what}: {type(error).__name__}",
+                hint="is it running? `labkit status` (local stack); else check the address, the network and TLS",
+                address=self.address,
+            ) from error
+
+    def _api_error(self, error: elasticsearch.ApiError, what: str) -> LabkitError:
+        status, reason = error.status_code, _reason(error)
+        if status == 401:
+            return AccessError(
+                f"{self.address} refused the login of {self.user}",
+                hint="check the profile's basic_auth or api_key",
+            )
+        if status == 403:
+            return AccessError(
+                f"{self.user} may not {what}: {reason}",
+                hint="the role lacks a privilege; `labkit acl` prints the role an administrator must grant",
+            )
+        if status == 404:
+            return NotFoundError(f"cannot {what}: {reason}", hint="`labkit scratch` lists the scratch indices")
+        return ServerError(f"cannot {what}: {status} {reason}", status=status)
+
+    @cached_property
+    def version(self) -> str:
+        """The server's version, asked of a node: minimal builds have no ``GET /``."""
+        with self.errors("read its version"):
+            nodes = self.client.nodes.info(node_id="_local", filter_path="nodes.*.version")
+        return str(next(iter(nodes["nodes"].values()))["version"])
+
+    def count(self, index: str) -> int:
+        """Return how many documents `index` shows after a refresh."""
+        with self.errors(f"count the documents of {index!r}"):
+            self.client.indices.refresh(index=index)
+            return int(self.client.count(index=index)["count"])
+
+
+def _reason(error: elasticsearch.ApiError) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    cause = body.get("error")
+    if isinstance(cause, dict):
+        return str(cause.get("reason") or cause.get("type"))
+    return str(cause or error.message)

@@ -1,0 +1,99 @@
+"""The errors labkit raises.
+
+LabkitError
+ ├─ UsageError (ValueError)               an argument that cannot be right
+ │   └─ RefusedError (PermissionError)    labkit's own rules forbid it, before any connection
+ ├─ ConfigError (ValueError)              a profile, file or variable is missing or wrong
+ ├─ NotFoundError (LookupError)           no such topic, group or index
+ ├─ AccessError (PermissionError)         the server refused these credentials or this operation
+ ├─ UnavailableError (ConnectionError)    nobody answers at that address
+ ├─ DeadlineError (TimeoutError)          an answer did not come in time
+ ├─ WindowError (ValueError)              a window that cannot be resolved
+ │   └─ WindowExpiredError                its first records are no longer in the topic
+ ├─ StackError (RuntimeError)             a local service could not be started or stopped
+ │   └─ JavaNotFoundError                 no Java new enough
+ └─ ServerError (RuntimeError)            the server answered with something else
+
+Each has a one-line ``message``, an optional ``hint`` that names the remedy, and the facts as attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LabkitError(Exception):
+    """Root of all errors labkit raises.
+
+    Parameters
+    ----------
+    message : str
+        One line that says what is wrong.
+    hint : str, optional
+        What to do about it.
+    **facts
+        Numbers and names the message is made of; kept as attributes.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = " ".join(str(message).split())
+        self.hint = hint
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __str__(self) -> str:
+        return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
+
+
+class UsageError(LabkitError, ValueError):
+    """An argument that cannot be right."""
+
+
+class RefusedError(UsageError, PermissionError):
+    """Forbidden by labkit's own rules; no server was asked."""
+
+
+class ConfigError(LabkitError, ValueError):
+    """A profile, a file or a variable is missing or wrong."""
+
+
+class NotFoundError(LabkitError, LookupError):
+    """No such topic, group or index."""
+
+
+class AccessError(LabkitError, PermissionError):
+    """The server refused these credentials or this operation."""
+
+
+class UnavailableError(LabkitError, ConnectionError):
+    """Nobody answers at that address."""
+
+
+class DeadlineError(LabkitError, TimeoutError):
+    """An answer did not come in time."""
+
+
+class WindowError(LabkitError, ValueError):
+    """A window that cannot be resolved."""
+
+
+class WindowExpiredError(WindowError):
+    """The window's first records are no longer in the topic."""
+
+
+class StackError(LabkitError, RuntimeError):
+    """A local service could not be started or stopped."""
+
+
+class JavaNotFoundError(StackError):
+    """No Java new enough was found or could be fetched."""
+
+
+class ServerError(LabkitError, RuntimeError):
+    """The server answered with an error of another kind."""

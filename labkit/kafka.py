@@ -1,0 +1,290 @@
+"""Kafka: the only module that makes confluent_kafka clients, and where their errors become labkit's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from confluent_kafka import Consumer as _Consumer
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import Producer as _Producer
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from labkit import names
+from labkit.errors import (
+    AccessError,
+    DeadlineError,
+    LabkitError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
+
+TIMEOUT_S = 10.0
+AWAY_TIMEOUT_S = 3.0
+
+_quiet = logging.getLogger("labkit.librdkafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+_ACCESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}
+_LOGIN = {KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION}
+_AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}
+_TIMEOUT = {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+_MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.GROUP_ID_NOT_FOUND}
+
+
+class Cluster:
+    """One Kafka cluster, seen as one principal.
+
+    Parameters
+    ----------
+    settings : mapping
+        librdkafka properties.
+
+    Notes
+    -----
+    Making one opens no connection.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        self._last_error: KafkaError | None = None
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.address!r}, principal={self.principal!r})"
+
+    @property
+    def address(self) -> str:
+        """The bootstrap servers."""
+        return str(self._settings.get("bootstrap.servers", ""))
+
+    @property
+    def principal(self) -> str:
+        """Who asks, as the broker sees it."""
+        return "User:" + str(self._settings.get("sasl.username", "ANONYMOUS"))
+
+    # clients -----------------------------------------------------------------------------------------
+
+    def _client_settings(self, **extra: Any) -> dict[str, Any]:
+        return {
+            "client.id": f"labkit.{names.user()}",
+            "socket.connection.setup.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 2_000,
+            **self._settings,
+            **{key.replace("_", "."): value for key, value in extra.items()},
+            "error_cb": self._note_error,
+        }
+
+    def _note_error(self, error: KafkaError) -> None:
+        # a refused login is the cause, "all brokers down" only what follows from it
+        if self._last_error is None or self._last_error.code() not in _LOGIN:
+            self._last_error = error
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """The admin client of this cluster; one for the life of the object."""
+        return AdminClient(self._client_settings(), logger=_quiet)
+
+    def consumer(self, *, group: str, **settings: Any) -> _Consumer:
+        """Return a new consumer that commits nothing unless told to."""
+        defaults = {"enable_auto_commit": False, "auto_offset_reset": "error"}
+        return _Consumer(self._client_settings(group_id=group, **{**defaults, **settings}), logger=_quiet)
+
+    def producer(self, **settings: Any) -> _Producer:
+        """Return a new idempotent producer, ``acks=all``."""
+        defaults = {"enable_idempotence": True, "acks": "all"}
+        return _Producer(self._client_settings(**{**defaults, **settings}), logger=_quiet)
+
+    # asking ------------------------------------------------------------------------------------------
+
+    def ask(self, call: Callable[[AdminClient], Any], *, what: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """Run an admin call and return its result; its errors become labkit's.
+
+        Parameters
+        ----------
+        call : callable
+            Takes the admin client; returns a value, a future, or a dict of futures.
+        what : str
+            What was asked, for the message of an error.
+        """
+        self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
+        return self._ask(call, what, timeout_s)
+
+    def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+        with self.errors(what), _polled(self.admin):
+            answer = call(self.admin)
+            if isinstance(answer, dict):
+                return {key: self._await(item, timeout_s) for key, item in answer.items()}
+            return self._await(answer, timeout_s)
+
+    def _await(self, answer: Any, timeout_s: float) -> Any:
+        """Return the future's result; give up early when the login is refused or nobody listens."""
+        if not hasattr(answer, "result"):
+            return answer
+        start = time.monotonic()
+        while True:
+            try:
+                return answer.result(0.1)
+            except TimeoutError:
+                waited, noted = time.monotonic() - start, self._last_error
+                hopeless = noted is not None and (noted.code() in _LOGIN or waited > AWAY_TIMEOUT_S)
+                if hopeless or waited > timeout_s + 1:
+                    raise
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Turn confluent_kafka's errors into labkit's while `what` is done."""
+        self._last_error = None
+        try:
+            yield
+        except KafkaException as error:
+            raise self.error(error.args[0], what) from error
+        except TimeoutError as error:
+            raise self.error(KafkaError(KafkaError._TIMED_OUT), what) from error
+
+    def error(self, error: KafkaError, what: str) -> LabkitError:
+        """Return labkit's error for a Kafka error."""
+        noted = self._last_error
+        if error.code() in _TIMEOUT | _AWAY and noted is not None and noted.code() in _LOGIN | _AWAY:
+            error = noted
+        code, text = error.code(), error.str()
+        if code in _LOGIN:
+            return AccessError(
+                f"{self.address} refused the login of {self.principal}",
+                hint="check sasl.username, sasl.password and sasl.mechanism of the profile",
+                principal=self.principal,
+            )
+        if code in _ACCESS:
+            return AccessError(
+                f"{self.principal} may not {what}: {text}",
+                hint=f"the ACL is missing; `labkit acl --principal {self.principal}` prints what an administrator must grant",
+                principal=self.principal,
+            )
+        if code in _AWAY | _TIMEOUT:
+            kind = UnavailableError if code in _AWAY or noted is not None else DeadlineError
+            return kind(
+                f"no answer from Kafka at {self.address} to {what}",
+                hint="is it running? `labkit status` (local stack); else check the address, the network and TLS",
+                address=self.address,
+            )
+        if code in _MISSING:
+            return NotFoundError(
+                f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is"
+            )
+        return ServerError(f"cannot {what}: {text}", hint=f"Kafka's error is {error.name()}", code=error.name())
+
+    # facts -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def cluster_id(self) -> str:
+        """The cluster's own id."""
+        found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
+        return str(found.cluster_id)
+
+    def topics(self) -> dict[str, list[int]]:
+        """Return each topic's partitions, internal topics left out."""
+        found = self.ask(lambda admin: admin.list_topics(timeout=TIMEOUT_S), what="list the topics")
+        return {
+            name: sorted(meta.partitions)
+            for name, meta in sorted(found.topics.items())
+            if not name.startswith("__") and meta.error is None
+        }
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the partitions of `topic`.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such topic or this principal may not see it; Kafka does not tell which.
+        """
+        names.topic(topic)
+        found = self.ask(lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S), what=f"describe topic {topic!r}")
+        meta = found.topics[topic]
+        if meta.error is not None:
+            if meta.error.code() in _MISSING:
+                raise NotFoundError(
+                    f"there is no topic {topic!r} on {self.address}, or {self.principal} may not see it",
+                    hint="`labkit topics` lists those you may see",
+                    topic=topic,
+                )
+            raise self.error(meta.error, f"describe topic {topic!r}")
+        return sorted(meta.partitions)
+
+    def bounds(self, topic: str, partitions: Iterable[int], at: str | int) -> dict[int, int]:
+        """Return an offset for each partition, in one request for all.
+
+        Parameters
+        ----------
+        at : "earliest", "latest", "stable" or int
+            The log's start, its end (high watermark), the last stable offset (the first one an open transaction
+            may still change), or the first record at or after a time in milliseconds; for that, -1 means none.
+        """
+        committed = at == "stable"
+        spec = {
+            "earliest": OffsetSpec.earliest,
+            "latest": OffsetSpec.latest,
+            "stable": OffsetSpec.latest,
+        }.get(str(at), lambda: OffsetSpec.for_timestamp(int(at)))()
+        asked = {TopicPartition(topic, partition): spec for partition in partitions}
+        if not asked:
+            return {}
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        found = self.ask(
+            lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_S),
+            what=f"list the offsets of topic {topic!r}",
+        )
+        return {item.partition: info.offset for item, info in found.items()}
+
+    def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return each topic's configuration."""
+        from confluent_kafka.admin import ConfigResource
+
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics]
+        if not asked:
+            return {}
+        found = self.ask(
+            lambda admin: admin.describe_configs(asked, request_timeout=TIMEOUT_S),
+            what="read the topics' configuration",
+        )
+        return {res.name: {key: entry.value for key, entry in values.items()} for res, values in found.items()}
+
+
+def replay_group() -> str:
+    """Return a group id for one read. It only names the reader: with assign() and no commit, no group is made."""
+    return f"{names.GROUP_PREFIX}{names.user()}.replay-{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def _polled(admin: AdminClient) -> Iterator[None]:
+    """Serve the client's callbacks while an answer is awaited: a refused login is told only there."""
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            admin.poll(0.05)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

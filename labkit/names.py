@@ -1,0 +1,115 @@
+"""The names the lab may use, and the refusal of all others.
+
+Pure: every rule here is checked before a connection is made. The servers enforce the same rules
+through their own access control (``labkit acl``), so a bug here still touches nothing.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+
+from labkit.errors import RefusedError, UsageError
+
+GROUP_PREFIX = "labkit."
+SCRATCH_PREFIX = "scratch-"
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+# https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create
+_INDEX_FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:\x00-\x1f]')
+
+
+def user() -> str:
+    """Return who is at work, as a name safe for groups and indices.
+
+    ``LABKIT_USER`` wins, then JupyterHub's user, then the login name.
+    """
+    raw = os.environ.get("LABKIT_USER") or os.environ.get("JUPYTERHUB_USER") or _login()
+    return re.sub(r"[^a-z0-9_]+", "_", raw.lower()).strip("_") or "someone"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid{os.getuid()}"
+
+
+def topic(name: str) -> str:
+    """Return `name` if Kafka allows it as a topic's name.
+
+    Raises
+    ------
+    UsageError
+        When Kafka would refuse it.
+    """
+    if not isinstance(name, str) or not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise UsageError(
+            f"{name!r} is not a topic name", hint="1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
+        )
+    return name
+
+
+def index(name: str) -> str:
+    """Return `name` if Elasticsearch allows it as an index's name."""
+    bad = (
+        not name
+        or name != name.lower()
+        or name[0] in "-_+."
+        or _INDEX_FORBIDDEN.search(name)
+        or len(name.encode()) > 255
+    )
+    if bad:
+        raise UsageError(
+            f"{name!r} is not an index name",
+            hint='lower case, no spaces, none of \\ / * ? " < > | , # :, not starting with - _ + .',
+        )
+    return name
+
+
+def lab_group(name: str) -> str:
+    """Return `name` if it is a group the lab may join, commit to or delete.
+
+    Raises
+    ------
+    RefusedError
+        When it does not start with ``labkit.``.
+    """
+    if not name.startswith(GROUP_PREFIX):
+        raise RefusedError(
+            f"group {name!r} is not the lab's to touch",
+            hint=f"the lab only joins, commits to or deletes groups whose id starts with {GROUP_PREFIX!r}",
+            group=name,
+        )
+    return name
+
+
+def adhoc_group(name: str) -> str:
+    """Return the full id of this user's ad hoc group `name`: ``labkit.<user>.<name>``."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
+        raise UsageError(f"{name!r} is not a group name", hint="use letters, digits, . _ -")
+    return f"{GROUP_PREFIX}{user()}.{name}"
+
+
+def scratch_index(name: str) -> str:
+    """Return `name` if it is an index the lab may write.
+
+    Raises
+    ------
+    RefusedError
+        When it does not start with ``scratch-``.
+    """
+    if not name.startswith(SCRATCH_PREFIX):
+        raise RefusedError(
+            f"index {name!r} is not the lab's to write",
+            hint=f"the lab only writes indices whose name starts with {SCRATCH_PREFIX!r}",
+            index=name,
+        )
+    return index(name)
+
+
+def scratch_name(name: str) -> str:
+    """Return the full name of this user's scratch index `name`: ``scratch-<user>-<name>``."""
+    prefix = f"{SCRATCH_PREFIX}{user()}-"
+    return scratch_index(name if name.startswith(prefix) else prefix + name)

@@ -1,0 +1,240 @@
+"""The servers' files: pinned by sha256, fetched from Maven repositories through jgo, unpacked once.
+
+``artefacts.toml`` lists each file. ``python -m labkit.stack.artefacts`` resolves the versions named below anew
+and writes it; nothing is resolved when a user starts the stack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import StackError, UsageError
+from labkit.stack.state import cache_dir
+
+KAFKA_VERSION = "4.4.0"
+ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")
+
+_KAFKA = ("org.apache.kafka", "kafka_2.13")
+_LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")  # without it Kafka logs nothing
+_ELASTICSEARCH = ("org.elasticsearch.distribution.integ-test-zip", "elasticsearch")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One pinned file of a Maven repository."""
+
+    service: str
+    group: str
+    name: str
+    version: str
+    packaging: str
+    sha256: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.group}:{self.name}:{self.version}"
+
+
+def kafka_class_path(say: Callable[[str], None]) -> list[Path]:
+    """Return Kafka's jars, fetched and verified."""
+    return fetch([item for item in _locked() if item.service == "kafka"], say)
+
+
+def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
+    """Return the folder of Elasticsearch `version`, fetched, verified and unpacked."""
+    if version not in ELASTICSEARCH_VERSIONS:
+        raise UsageError(
+            f"Elasticsearch {version} is not one this labkit pins",
+            hint=f"choose one of {', '.join(ELASTICSEARCH_VERSIONS)}",
+        )
+    home = cache_dir() / "servers" / f"elasticsearch-{version}"
+    if home.is_dir():
+        return home
+    wanted = [item for item in _locked() if item.service == "elasticsearch" and item.version == version]
+    archive = fetch(wanted, say)[0]
+    say(f"unpacking Elasticsearch {version}")
+    _unpack(archive, home)
+    return home
+
+
+def _locked() -> list[Artefact]:
+    text = resources.files("labkit.stack").joinpath("artefacts.toml").read_text(encoding="utf-8")
+    return [Artefact(**entry) for entry in tomllib.loads(text)["artefact"]]
+
+
+def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
+    """Return the files, each checked against its pinned sha256; a torn or foreign file is fetched again once.
+
+    Raises
+    ------
+    StackError
+        When a file cannot be had or is not the pinned one.
+    """
+    repository = cache_dir() / "maven"
+    missing = [item for item in artefacts if not _verified(repository, item)]
+    if missing:
+        need = sum(item.bytes for item in missing)
+        _require_space(repository, 4 * need)
+        say(f"fetching {len(missing)} files, {need / 1e6:.0f} MB")
+        with _progress(need) as advance:
+            context = _maven(repository, advance)
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda item: _fetch_one(context, repository, item), missing))
+    return [_path(repository, item) for item in artefacts]
+
+
+def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
+    path = _path(repository, item)
+    path.unlink(missing_ok=True)
+    component = context.project(item.group, item.name).at_version(item.version)
+    try:
+        component.artifact(packaging=item.packaging).resolve()
+    except Exception as error:  # jgo passes on requests' errors and its own RuntimeError
+        path.unlink(missing_ok=True)
+        raise StackError(
+            f"{item} could not be fetched: {type(error).__name__}",
+            hint="check the network and the space on the disk, then run the same command again",
+        ) from error
+    if _sha256(path) != item.sha256:
+        path.unlink()
+        raise StackError(
+            f"{item} is not the pinned file", hint="a proxy may have replaced it; run the same command again"
+        )
+    _seal(path)
+
+
+def _verified(repository: Path, item: Artefact) -> bool:
+    """Tell whether the file is there and is the pinned one; a seal spares the hash on later starts."""
+    path = _path(repository, item)
+    if not path.is_file() or path.stat().st_size != item.bytes:
+        return False
+    if _seal_path(path).exists():
+        return True
+    if _sha256(path) != item.sha256:
+        return False
+    _seal(path)
+    return True
+
+
+def _seal_path(path: Path) -> Path:
+    return path.with_name(path.name + ".verified")
+
+
+def _seal(path: Path) -> None:
+    _seal_path(path).touch()
+
+
+def _path(repository: Path, item: Artefact) -> Path:
+    folder = repository.joinpath(*item.group.split("."), item.name, item.version)
+    return folder / f"{item.name}-{item.version}.{item.packaging}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_space(folder: Path, need: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(
+            f"{folder} cannot be made: {error.strerror}", hint="set LABKIT_CACHE to another folder"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise StackError(
+            f"{need / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free",
+            hint="free some space, or set LABKIT_CACHE and LABKIT_STATE to another disk",
+            needed_bytes=need,
+            free_bytes=free,
+        )
+
+
+def _maven(repository: Path, advance: Callable[[int], None]) -> Any:
+    from jgo.maven import MavenContext, PythonResolver
+
+    @contextmanager
+    def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield advance
+
+    return MavenContext(repo_cache=repository, resolver=PythonResolver(progress_callback=progress), timeout=60)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total,
+        unit="B",
+        unit_scale=True,
+        desc="fetching",
+        mininterval=0.5,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        yield lambda count: bar.update(count) and None
+
+
+def _unpack(archive: Path, home: Path) -> None:
+    part = home.with_name(f"{home.name}.part-{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(part)
+    root = next(part.iterdir())
+    for script in (root / "bin").iterdir():  # zipfile drops the run bits
+        script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    try:
+        root.replace(home)
+    except OSError:
+        if not home.is_dir():  # another `up` may have been faster
+            raise
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def write_lock() -> None:
+    """Resolve the versions above and write ``artefacts.toml`` beside this module."""
+    from jgo.maven import Dependency
+
+    repository = cache_dir() / "maven"
+    context = _maven(repository, lambda _bytes: None)
+    broker = context.project(*_KAFKA).at_version(KAFKA_VERSION)
+    direct, transitive = context.resolver.resolve([Dependency(broker.artifact(), scope="runtime")])
+    found = [("kafka", dependency.artifact) for dependency in [*direct, *transitive]]
+    group, name, version = _LOGGING  # alone: resolved together, its BOM would bring other versions of Kafka's jars
+    found.append(("kafka", context.project(group, name).at_version(version).artifact()))
+    for version in ELASTICSEARCH_VERSIONS:
+        component = context.project(*_ELASTICSEARCH).at_version(version)
+        found.append(("elasticsearch", component.artifact(packaging="zip")))
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda pair: pair[1].resolve(), found))
+    lines = ["# Written by `python -m labkit.stack.artefacts`.\n"]
+    for (service, artifact), path in sorted(zip(found, paths, strict=True), key=lambda item: str(item[1])):
+        values = {
+            "service": service,
+            "group": artifact.groupId,
+            "name": artifact.artifactId,
+            "version": artifact.version,
+            "packaging": artifact.packaging,
+            "sha256": _sha256(path),
+        }
+        lines += ["[[artefact]]", *(f'{key} = "{value}"' for key, value in values.items())]
+        lines += [f"bytes = {path.stat().st_size}\n"]
+    Path(__file__).with_name("artefacts.toml").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_lock()

@@ -1,0 +1,129 @@
+"""Elasticsearch as a local process: one node, security on, a file realm with the stack's roles."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import bcrypt
+
+from labkit.stack import process
+from labkit.stack.artefacts import elasticsearch_home
+from labkit.stack.java import find_java
+from labkit.stack.state import HOST, Service, State, write_private
+
+HEAP_MB = 512
+_MINIMUM_JAVA = {"8": 17, "9": 21}
+
+# What each role may do: https://www.elastic.co/docs/deploy-manage/users-roles/cluster-or-deployment-auth/defining-roles
+_ROLES = """\
+labkit_lab:
+  cluster: [monitor]
+  indices:
+    - {names: ["scratch-*"], privileges: [all]}
+    - {names: ["irc*"], privileges: [read, view_index_metadata, monitor]}
+labkit_indexer:
+  cluster: [monitor]
+  indices:
+    - {names: ["irc*"], privileges: [create_index, index, create_doc, read, view_index_metadata, maintenance, monitor]}
+labkit_extractor:
+  cluster: [monitor]
+  indices:
+    - {names: ["irc*"], privileges: [create_index, create_doc, index, view_index_metadata]}
+"""
+_USERS_ROLES = "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
+
+
+def service_name(state: State, version: str) -> str:
+    """Return the service's name: the first version ever started is ``elasticsearch`` (target ``default``)."""
+    first = state.services.get("elasticsearch")
+    return "elasticsearch" if first is None or first.version == version else f"es-{version}"
+
+
+def start(state: State, version: str, say: Callable[[str], None]) -> Service:
+    """Start Elasticsearch `version`, or join it when it runs."""
+    name = service_name(state, version)
+    service = state.services.get(name)
+    if service and process.running(service):
+        say(f"Elasticsearch {version} is running on {HOST}:{service.port}")
+        return service
+    home = elasticsearch_home(version, say)
+    java = find_java(_MINIMUM_JAVA[version.split(".", maxsplit=1)[0]])
+    service = service or Service(name, version, process.free_port())
+    process.require_port(service.port, f"Elasticsearch {version}")
+    state.services[name] = service
+    state.save()
+
+    folder = state.root / name
+    _configure(folder, home, state, service)
+    process.give(folder)
+    say(f"starting Elasticsearch {version} on {HOST}:{service.port}")
+    log = folder / "elasticsearch.log"
+    env = {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "C.UTF-8",
+        "ES_JAVA_HOME": str(java),
+        "ES_PATH_CONF": str(folder / "config"),
+        "ES_TMPDIR": str(folder / "tmp"),
+        "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={state.run_id}",
+    }
+    process.start(service, [str(home / "bin" / "elasticsearch")], env=env, cwd=folder, log=log)
+    state.save()
+    password = state.passwords["admin"]
+    process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
+    return service
+
+
+def _configure(folder: Path, home: Path, state: State, service: Service) -> None:
+    for part in ("config", "data", "logs", "tmp"):
+        (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = folder / "config"
+    settings = {
+        "cluster.name": f"labkit-{service.name}",
+        "node.name": "lab",
+        "path.data": folder / "data",
+        "path.logs": folder / "logs",
+        "network.host": HOST,
+        "http.port": service.port,
+        "transport.port": "0",
+        "discovery.type": "single-node",
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+        "xpack.security.enabled": "true",
+        "xpack.security.autoconfiguration.enabled": "false",
+        "xpack.security.enrollment.enabled": "false",
+        "xpack.security.http.ssl.enabled": "false",
+        "xpack.security.transport.ssl.enabled": "false",
+        "action.destructive_requires_name": "true",
+    }
+    text = "".join(f"{key}: {value}\n" for key, value in settings.items())
+    write_private(config / "elasticsearch.yml", text)
+    options = (home / "config" / "jvm.options").read_text(encoding="utf-8")
+    keep = [line for line in options.splitlines() if "-Xlog" not in line and "HeapDump" not in line]
+    write_private(config / "jvm.options", "\n".join(keep) + "\n")
+    shutil.copyfile(home / "config" / "log4j2.properties", config / "log4j2.properties")
+    users = config / "users"
+    if not users.exists():
+        hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
+        write_private(users, "\n".join(hashes) + "\n")
+    write_private(config / "users_roles", _USERS_ROLES)
+    write_private(config / "roles.yml", _ROLES)
+
+
+def _bcrypt(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(10, prefix=b"2a")).decode()
+
+
+def _answers(port: int, password: str) -> bool:
+    """Tell whether the cluster's state is recovered, asked as admin (the minimal build has no ``GET /``)."""
+    request = urllib.request.Request(f"http://{HOST}:{port}/_cluster/health?wait_for_status=yellow&timeout=1s")
+    request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False

@@ -1,0 +1,103 @@
+"""Start, stop and describe the local stack."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import StackError
+from labkit.kafka import Cluster
+from labkit.stack import access, elasticsearch, kafka, process
+from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS
+from labkit.stack.state import HOST, State, locked, state_dir
+
+_MINIMUM_FREE_BYTES = 500_000_000
+
+
+def up(versions: Sequence[str] = (), say: Callable[[str], None] = print) -> State:
+    """Start Kafka and Elasticsearch, or join what runs already.
+
+    Parameters
+    ----------
+    versions : sequence of str
+        Elasticsearch versions to run side by side. The first one ever started is the target ``default``,
+        others are ``es-<version>``. Empty: those of the last time, else the first pinned one.
+    say : callable
+        Takes one line of progress.
+    """
+    root = state_dir()
+    with locked(root):
+        root.chmod(0o711)  # the servers' own user passes through; what it holds is closed to all
+        state = State.load(root)
+        state.ensure_secrets()
+        _require_space(root)
+        known = [service.version for service in state.targets.values()]
+        try:
+            kafka.start(state, say)
+            access.ensure(Cluster(state.credentials("admin")["kafka"]))
+            for version in versions or known or ELASTICSEARCH_VERSIONS[:1]:
+                elasticsearch.start(state, version, say)
+        except OSError as error:
+            raise StackError(
+                f"the stack could not be started: {error.strerror or error}",
+                hint=f"check the space and the rights of {root}, or set LABKIT_STATE to another folder",
+            ) from error
+        finally:
+            state.save()
+        return state
+
+
+def _require_space(root: Path) -> None:
+    free = shutil.disk_usage(root).free
+    if free < _MINIMUM_FREE_BYTES:
+        raise StackError(
+            f"{free / 1e6:.0f} MB are free in {root}, {_MINIMUM_FREE_BYTES / 1e6:.0f} MB are needed",
+            hint="free some space, or set LABKIT_STATE to another disk",
+        )
+
+
+def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
+    """Stop everything the stack started; with `purge` remove its data, ports and passwords too."""
+    root = state_dir()
+    if not root.is_dir():
+        say("there is no local stack")
+        return
+    with locked(root):
+        try:
+            state = State.load(root)
+        except StackError:
+            if not purge:
+                raise
+            state = State(root)
+        # what reads and writes goes before the servers it talks to
+        for service in sorted(state.services.values(), key=lambda one: (one.port > 0, one.name == "kafka")):
+            if process.stop(service):
+                say(f"stopped {service.name}")
+        if not purge:
+            state.save()
+            return
+        for item in root.iterdir():
+            if item.name != "lock":
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+        say(f"removed what was in {root}")
+
+
+def status() -> list[dict[str, Any]]:
+    """Return one row per service: service, version, address, running, pid, memory_mb."""
+    rows = []
+    for service in State.load().services.values():
+        alive = process.running(service)
+        family = [alive, *alive.children(recursive=True)] if alive else []
+        rows.append(
+            {
+                "service": service.name,
+                "version": service.version,
+                "address": f"{HOST}:{service.port}" if service.port else "",
+                "running": alive is not None,
+                "pid": service.pid if alive else None,
+                "memory_mb": round(sum(one.memory_info().rss for one in family) / 1e6),
+            }
+        )
+    return rows

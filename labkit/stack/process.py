@@ -1,0 +1,159 @@
+"""The life of one process: start it apart from the caller, wait until its protocol answers, stop it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from labkit.errors import StackError, UsageError
+from labkit.stack.state import HOST, Service, is_root
+
+STOP_TIMEOUT_S = 60.0
+
+
+def service_user() -> str | None:
+    """Return the unprivileged user that servers run as when the caller is root, else None.
+
+    Elasticsearch refuses to run as root. ``LABKIT_SERVICE_USER`` names another user than ``nobody``.
+    """
+    return os.environ.get("LABKIT_SERVICE_USER", "nobody") if is_root() else None
+
+
+def give(path: Path) -> None:
+    """Let the service user own `path` and all below it."""
+    name = service_user()
+    if name is None:
+        return
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise UsageError(f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user") from None
+    for item in (path, *path.rglob("*")):
+        os.chown(item, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    for parent in path.parents:
+        if not parent.stat().st_mode & 0o001:
+            raise StackError(
+                f"user {name!r} cannot reach {path}: {parent} is closed to it",
+                hint="servers do not run as root; set LABKIT_STATE to a folder others may enter",
+            )
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        return int(sock.getsockname()[1])
+
+
+def require_port(port: int, service: str) -> None:
+    """Raise StackError when another process listens on `port`."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, port))
+        except OSError as error:
+            raise StackError(
+                f"port {port}, kept for {service}, is taken by another process",
+                hint=f"end it (`ss -ltnp | grep {port}` names it), or `labkit down --purge` to choose new ports",
+                port=port,
+            ) from error
+
+
+def start(service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    """Start `command` in a session of its own, so that the caller's Ctrl-C does not reach it."""
+    user = service_user()
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=user,
+            group=_group(user),
+            extra_groups=[] if user else None,
+        )
+    service.pid = process.pid
+    service.started = psutil.Process(process.pid).create_time()
+
+
+def _group(user: str | None) -> int | None:
+    if user is None:
+        return None
+    import pwd
+
+    return pwd.getpwnam(user).pw_gid
+
+
+def running(service: Service) -> psutil.Process | None:
+    """Return the service's process if it lives. The creation time tells it from a later one with its pid."""
+    if not service.pid:
+        return None
+    try:
+        process = psutil.Process(service.pid)
+        alive = abs(process.create_time() - service.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if alive else None
+
+
+def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, timeout_s: float = 120) -> None:
+    """Wait until the service answers in its own protocol.
+
+    Raises
+    ------
+    StackError
+        When it died or did not answer in time, with the tail of its log.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if running(service) is None:
+            raise StackError(
+                f"{service.name} died while starting", hint=f"the end of {log}:\n{tail(log)}", log=str(log)
+            )
+        if answers():
+            return
+        time.sleep(0.2)
+    stop(service)
+    raise StackError(
+        f"{service.name} did not answer in {timeout_s:.0f} s",
+        hint=f"the end of {log}:\n{tail(log)}",
+        log=str(log),
+    )
+
+
+def stop(service: Service) -> bool:
+    """Stop the service and its children; return whether it was running."""
+    process = running(service)
+    if process is None:
+        service.pid = 0
+        return False
+    family = [*process.children(recursive=True), process]
+    process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+    for member in alive:
+        member.kill()
+    psutil.wait_procs(alive, timeout=10)
+    service.pid = 0
+    return True
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines of `log`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,190 @@
+"""What the local stack remembers between commands: folders, ports, passwords, processes.
+
+Everything lives under one state folder (``LABKIT_STATE``, else the platform's), in ``stack.json`` (0600).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from labkit.config import Profile
+from labkit.errors import ConfigError, StackError
+
+HOST = "127.0.0.1"
+ROLES = ("admin", "extractor", "indexer", "lab")
+
+
+def is_root() -> bool:
+    """Tell whether this process may start others as another user."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def state_dir() -> Path:
+    """Return the state folder; root's home is closed to the user its servers run as, so it is not used."""
+    if given := os.environ.get("LABKIT_STATE"):
+        return Path(given).absolute()
+    return Path("/var/lib/labkit") if is_root() else Path(platformdirs.user_state_dir("labkit"))
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be fetched again."""
+    if given := os.environ.get("LABKIT_CACHE"):
+        return Path(given).absolute()
+    return Path("/var/cache/labkit") if is_root() else Path(platformdirs.user_cache_dir("labkit"))
+
+
+@dataclass
+class Service:
+    """One process of the stack.
+
+    Attributes
+    ----------
+    name : str
+        ``kafka``, ``elasticsearch``, ``es-9.5.3`` …
+    version, port
+        As chosen at first start and kept. ``port`` is 0 for a service that serves nobody.
+    pid, started : int, float
+        The process and its creation time: together they name one process, for a pid is used again.
+    """
+
+    name: str
+    version: str = ""
+    port: int = 0
+    controller_port: int = 0
+    pid: int = 0
+    started: float = 0.0
+
+
+@dataclass
+class State:
+    """The local stack as written in ``stack.json``."""
+
+    root: Path
+    run_id: str = ""
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+    services: dict[str, Service] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, root: Path | None = None) -> State:
+        """Read the state; a folder never used gives an empty state."""
+        root = root or state_dir()
+        try:
+            raw = json.loads((root / "stack.json").read_text(encoding="utf-8"))
+            services = {name: Service(**entry) for name, entry in raw["services"].items()}
+            return cls(root, raw["run_id"], raw["passwords"], services)
+        except FileNotFoundError:
+            return cls(root)
+        except PermissionError as error:
+            raise StackError(
+                f"the local stack in {root} belongs to another user",
+                hint="set LABKIT_STATE to a folder of your own, or ask its owner for a profile",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StackError(
+                f"{root / 'stack.json'} is damaged: {error}", hint="`labkit down --purge` starts afresh"
+            ) from error
+
+    def save(self) -> None:
+        """Write the state in one step, readable by its owner only."""
+        raw = {
+            "run_id": self.run_id,
+            "passwords": self.passwords,
+            "services": {name: asdict(service) for name, service in self.services.items()},
+        }
+        write_private(self.root / "stack.json", json.dumps(raw, indent=2))
+
+    def ensure_secrets(self) -> None:
+        """Make the run id and the roles' passwords, once."""
+        self.run_id = self.run_id or secrets.token_hex(8)
+        for role in ROLES:
+            self.passwords.setdefault(role, secrets.token_urlsafe(24))
+
+    @property
+    def targets(self) -> dict[str, Service]:
+        """Elasticsearch services by target name; the first one ever started is ``default``."""
+        return {
+            ("default" if name == "elasticsearch" else name): service
+            for name, service in self.services.items()
+            if name == "elasticsearch" or name.startswith("es-")
+        }
+
+    def credentials(self, role: str) -> dict[str, Any]:
+        """Return what `role` needs to connect.
+
+        Returns
+        -------
+        dict
+            ``kafka``: librdkafka properties; ``elasticsearch``: hosts and basic_auth of the default target;
+            ``elasticsearch_targets``: the same for each target by name.
+        """
+        if role not in ROLES:
+            raise ConfigError(f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}")
+        kafka = self.services.get("kafka")
+        if kafka is None or role not in self.passwords:
+            raise StackError("there is no local stack yet", hint="start it with `labkit up` (or `make demo`)")
+        auth = [role, self.passwords[role]]
+        targets = {
+            name: {"hosts": [f"http://{HOST}:{service.port}"], "basic_auth": auth}
+            for name, service in self.targets.items()
+        }
+        return {
+            "kafka": {
+                "bootstrap.servers": f"{HOST}:{kafka.port}",
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": role,
+                "sasl.password": self.passwords[role],
+            },
+            "elasticsearch": targets.get("default", {}),
+            "elasticsearch_targets": targets,
+        }
+
+
+def local_profile(role: str = "lab") -> Profile:
+    """Return the local stack as a profile of `role`."""
+    found = State.load().credentials(role)
+    return Profile("local", role, found["kafka"], found["elasticsearch_targets"])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` to `path` in one step, mode 0600."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the stack's lock: one `up` or `down` at a time."""
+    import filelock
+
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    except OSError as error:
+        raise StackError(
+            f"{root} cannot be made: {error.strerror}", hint="set LABKIT_STATE to another folder"
+        ) from error
+    lock = filelock.FileLock(root / "lock", mode=0o600)
+    try:
+        with lock.acquire(timeout=300):
+            yield
+    except filelock.Timeout as error:
+        raise StackError(
+            "another labkit command holds the stack", hint=f"wait for it, or see who holds {root / 'lock'}"
+        ) from error
+    except PermissionError as error:
+        raise StackError(f"{root} belongs to another user", hint="set LABKIT_STATE to a folder of your own") from error

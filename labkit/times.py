@@ -1,0 +1,89 @@
+"""Points in time and lengths of time as users write them.
+
+Nothing is guessed: a time without a zone is UTC, a bare number is refused because it could be seconds,
+milliseconds, microseconds or nanoseconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from labkit.errors import UsageError
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+TIME_HINT = "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime"
+
+
+def to_ms(value: Any) -> int:
+    """Return a point in time as milliseconds since the epoch, UTC.
+
+    Parameters
+    ----------
+    value : str, datetime, date, pandas.Timestamp or numpy.datetime64
+        Kafka's timestamps are whole milliseconds, so a finer value is rounded up: with that,
+        ``start <= t`` and ``t < end`` select the same records before and after rounding.
+
+    Raises
+    ------
+    UsageError
+        For a bare number (its unit would be a guess), NaT, or text that is not ISO 8601.
+    """
+    if isinstance(value, bool | int | float):
+        raise UsageError(
+            f"{value!r} is a number without a unit",
+            hint="say which: pandas.Timestamp(value, unit='s'), unit='ms', unit='us' or unit='ns'",
+        )
+    if isinstance(value, datetime | date | str):
+        return _datetime_ms(value)
+    return _numpy_ms(value)
+
+
+def _datetime_ms(value: datetime | date | str) -> int:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise UsageError(f"{value!r} is not a point in time", hint=TIME_HINT) from error
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if value.year != value.year:  # pandas.NaT is a datetime too, and equals nothing
+        raise UsageError("NaT is not a point in time", hint=TIME_HINT)
+    nanos = getattr(value, "nanosecond", 0)
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    since = value - datetime(1970, 1, 1, tzinfo=UTC)
+    micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return -(-(micros * 1000 + nanos) // 1_000_000)
+
+
+def _numpy_ms(value: Any) -> int:
+    import numpy as np
+
+    if not isinstance(value, np.datetime64) or np.isnat(value):
+        raise UsageError(f"{value!r} is not a point in time", hint=TIME_HINT)
+    return -(-int(value.astype("datetime64[ns]").astype(np.int64)) // 1_000_000)
+
+
+def length_ms(value: str | timedelta) -> int:
+    """Return a length of time in milliseconds: ``"90d"``, ``"6h"``, ``"1h 30m"`` or a timedelta."""
+    if isinstance(value, timedelta):
+        return math.ceil(value.total_seconds() * 1000)
+    parts = _LENGTH.findall(value) if isinstance(value, str) else []
+    if not parts or _LENGTH.sub("", value).strip():
+        raise UsageError(f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'")
+    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def iso(ms: int | None) -> str | None:
+    """Return milliseconds since the epoch as ISO 8601 in UTC, or None."""
+    if ms is None:
+        return None
+    return (datetime(1970, 1, 1) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds") + "Z"
+
+
+def now_ms() -> int:
+    """Return the time now in milliseconds since the epoch."""
+    return math.floor(datetime.now(UTC).timestamp() * 1000)
