@@ -1,0 +1,39 @@
+"""labkit: replay any window of a Kafka topic in Jupyter, again and again, without touching production."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit import charts, errors
+    from labkit.lab import Lab, connect
+    from labkit.load.frame import Replay
+    from labkit.load.scratch import Load, ScratchIndex
+    from labkit.replay.receipt import Receipt
+    from labkit.window import Window
+
+__all__ = ["Lab", "Load", "Receipt", "Replay", "ScratchIndex", "Window", "charts", "connect", "errors"]
+
+# Names are looked up when they are used, so that `import labkit` and the command line start at once.
+_HOMES = {
+    "Lab": "labkit.lab",
+    "Load": "labkit.load.scratch",
+    "Receipt": "labkit.replay.receipt",
+    "Replay": "labkit.load.frame",
+    "ScratchIndex": "labkit.load.scratch",
+    "Window": "labkit.window",
+    "connect": "labkit.lab",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"labkit.{name}")
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,7 @@ LabkitError
  │   └─ WindowExpiredError                its first records are no longer in the topic
  ├─ StackError (RuntimeError)             a local service could not be started or stopped
  │   └─ JavaNotFoundError                 no Java new enough
+ ├─ IncompleteError (RuntimeError)        a window was not read to its frozen end
  └─ ServerError (RuntimeError)            the server answered with something else
 
 Each has a one-line ``message``, an optional ``hint`` that names the remedy, and the facts as attributes.
@@ -93,6 +94,10 @@ class StackError(LabkitError, RuntimeError):
 
 class JavaNotFoundError(StackError):
     """No Java new enough was found or could be fetched."""
+
+
+class IncompleteError(LabkitError, RuntimeError):
+    """A window was not read to its frozen end; ``receipt`` says how far it was."""
 
 
 class ServerError(LabkitError, RuntimeError):

@@ -16,10 +16,11 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka import Producer as _Producer
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
 
 from labkit import names
 from labkit.errors import (
@@ -174,7 +175,7 @@ class Cluster:
         if code in _ACCESS:
             return AccessError(
                 f"{self.principal} may not {what}: {text}",
-                hint=f"the ACL is missing; `labkit acl --principal {self.principal}` prints what an administrator must grant",
+                hint=f"the ACL is missing; `labkit acl --principal {self.principal}` prints what to grant",
                 principal=self.principal,
             )
         if code in _AWAY | _TIMEOUT:
@@ -255,8 +256,6 @@ class Cluster:
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration."""
-        from confluent_kafka.admin import ConfigResource
-
         asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics]
         if not asked:
             return {}
@@ -265,6 +264,29 @@ class Cluster:
             what="read the topics' configuration",
         )
         return {res.name: {key: entry.value for key, entry in values.items()} for res, values in found.items()}
+
+    def topic_id(self, topic: str) -> str:
+        """Return the topic's own id: a topic made again under the same name has another."""
+        asked = TopicCollection([topic])
+        found = self.ask(
+            lambda admin: admin.describe_topics(asked, request_timeout=TIMEOUT_S), what=f"describe topic {topic!r}"
+        )
+        return str(found[topic].topic_id)
+
+    def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
+        """Set some of the topic's configuration; the rest stays."""
+        resource = ConfigResource(
+            ConfigResource.Type.TOPIC,
+            topic,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in settings.items()
+            ],
+        )
+        self.ask(
+            lambda admin: admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S),
+            what=f"alter topic {topic!r}",
+        )
 
 
 def replay_group() -> str:

@@ -186,7 +186,11 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         mininterval=0.5,
         disable=not sys.stderr.isatty(),
     ) as bar:
-        yield lambda count: bar.update(count) and None
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance
 
 
 def _unpack(archive: Path, home: Path) -> None:

@@ -22,7 +22,7 @@ _FOLDERS = (
     str(Path.home() / ".sdkman/candidates/java"),
 )
 _INSTALL = {
-    "linux": "install it, such as `apt-get install openjdk-{version}-jre-headless` or `conda install -c conda-forge openjdk`",
+    "linux": "install it: `apt-get install openjdk-{version}-jre-headless` or `conda install -c conda-forge openjdk`",
     "darwin": "install it: `brew install openjdk` or `conda install -c conda-forge openjdk`",
 }
 

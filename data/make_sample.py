@@ -1,0 +1,1425 @@
+"""Write the sample data of the lab kit: 90 days of an IRC community that never existed.
+
+Labs need data that can be shared, is the same for everybody and rewards a look: a day that breathes with
+the time zones, weekends, a release day, a netsplit, a hole where the extractor was down, and the broken lines
+that every real log has. Real chat logs are somebody's words, so this one is made up, line by line, from the
+seed below. The text comes from the phrase book at the top; the rest decides who says it, where and when.
+
+Only `random.Random` is used: unlike numpy's generators, it hardly ever changes between versions. The packed
+bytes also depend on the zlib that Python was built with; the unpacked ones do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import math
+import re
+import sys
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from ipaddress import ip_address
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+SEED = 2016
+RECORDS = 120_000
+STORY = datetime(2016, 1, 1, tzinfo=UTC)  # when the story was first told: a Friday
+START = STORY + timedelta(weeks=555)  # 2026-08-21: a topic kept for 90 days would drop what is much older
+END = START + timedelta(days=90)  # exclusive
+PEOPLE = 350
+FEWEST_RECORDS = 2_000  # below this, joins and quits leave no room for talk
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+DAYS = (END - START).days
+LENGTH = DAYS * DAY
+
+
+def since_start(month: int, day: int, hour: int, minute: int = 0) -> int:
+    """Return a moment of the story's year as milliseconds since its start, the clock used everywhere below."""
+    return int((datetime(STORY.year, month, day, hour, minute, tzinfo=UTC) - STORY).total_seconds()) * SECOND
+
+
+SPLIT_AT = since_start(2, 10, 19, 42)
+SPLIT_HEALS = SPLIT_AT + 11 * MINUTE
+RELEASE_AT = since_start(3, 3, 15)
+OUTAGE = (since_start(3, 22, 13, 10), since_start(3, 22, 16, 10))  # no line at all: the extractor was down
+HOLIDAY = 0.45  # how much of its usual talk 1 January has
+
+HUB, SPLIT_SERVER = "curlew.irc.example.net", "plover.irc.example.net"
+SERVERS = {"EU": SPLIT_SERVER, "ME": SPLIT_SERVER, "AF": SPLIT_SERVER, "NA": "avocet.irc.example.net"}
+SERVERS |= {"LA": "avocet.irc.example.net", "AS": "godwit.irc.example.net", "OC": "godwit.irc.example.net"}
+
+# channel: share of the talk, weekend factor, first line of its topic
+CHANNELS = {
+    "#python": (0.22, 1.0, "Python for people with data"),
+    "#kafka": (0.20, 0.8, "Apache Kafka, the log"),
+    "#help": (0.17, 1.0, "Ask here, do not ask to ask"),
+    "#elasticsearch": (0.13, 0.8, "Search and aggregations"),
+    "#jupyter": (0.10, 1.0, "Notebooks, kernels, widgets"),
+    "#offtopic": (0.10, 1.7, "Tea, bread and bicycles"),
+    "#data": (0.05, 0.9, "Formats, frames, charts"),
+    "#ops": (0.03, 0.6, "Pagers and graphs"),
+}
+
+# share of the people, hours east of UTC (winter), continent, IPv4 and IPv6 prefixes of access networks there
+HOMES = """
+DE 34  1   EU 84.128 91.64 79.192 2a02:8108 2003:c0
+GB 26  0   EU 86.128 90.192 2a00:23c4 2a02:c7f
+FR 20  1   EU 82.64 90.0 78.192 2a01:e34 2a01:cb00
+NL 16  1   EU 80.56 84.80 77.160 2001:1c00 2001:980
+PL 11  1   EU 83.0 89.64 31.0 2a01:110f
+ES 10  1   EU 83.32 88.0 2a02:9000
+IT 10  1   EU 79.0 87.0 151.24 2001:b07
+SE 9   1   EU 85.224 90.224 81.224 2a00:801
+NO 5   1   EU 84.208 88.88 2a01:799
+DK 5   1   EU 2.104 80.160 2a05:f6c7
+FI 6   2   EU 91.152 85.76 2001:14ba
+CH 6   1   EU 84.72 178.192 2a02:1200
+AT 5   1   EU 84.112 80.108 2001:871
+BE 5   1   EU 81.240 91.176 2a02:1810
+IE 4   0   EU 86.40 89.100 2a02:8084
+PT 4   0   EU 85.240 2.80 2001:8a0
+CZ 6   1   EU 78.80 89.176 2a00:1028
+HU 3   1   EU 84.0 89.132 2001:4c4c
+RO 4   2   EU 92.80 79.112
+GR 3   2   EU 94.64 79.128 2a02:587
+UA 5   2   EU 93.72 46.200
+RU 7   3   EU 95.24 178.64 2a00:1370
+TR 3   2   ME 85.96 78.160
+IL 4   2   ME 79.176 84.108
+AE 2   4   ME 94.200 86.96
+US 46  -5  NA 24.16 68.32 71.160 108.0 2601:180
+US 14  -6  NA 73.12 98.200 2600:1700
+US 24  -8  NA 67.160 98.200 2600:8800
+CA 14  -5  NA 70.24 99.224 2607:fea8
+MX 5   -6  LA 187.128 189.128
+BR 16  -3  LA 177.32 189.4 2804:14c
+AR 7   -3  LA 190.16 181.0 2800:810
+CL 3   -3  LA 190.160
+CO 3   -5  LA 186.80 181.48 2800:484
+PE 2   -5  LA 190.232 2800:200
+UY 2   -3  LA 167.56 2800:a4
+ZA 4   2   AF 105.224 197.80
+KE 3   3   AF 41.80 105.160
+NG 3   1   AF 105.112 41.184
+EG 2   2   AF 41.32 197.32
+IN 20  5.5 AS 117.192 49.204 106.192 2405:201 2401:4900
+PK 2   5   AS 39.32 182.176
+LK 2   5.5 AS 112.134 175.157
+SG 5   8   AS 116.86 175.156 2406:3003
+MY 2   8   AS 175.136 115.132 2001:e68
+ID 4   7   AS 36.64
+VN 3   7   AS 113.160 14.160 2405:4800
+PH 3   8   AS 112.198 49.144
+TW 4   8   AS 114.24 1.160 2001:b011
+CN 7   8   AS 114.240 223.64 2408:8200
+JP 11  9   AS 126.0 153.128 60.32 240b:10
+KR 5   9   AS 121.128 175.192 2001:2d8
+AU 10  10  OC 1.120 101.160 58.104 2001:8003
+NZ 5   12  OC 118.92 122.56 125.236 2404:4400
+"""
+
+NAMES = {
+    "EU": "anka bram celine dieter elke falk gosia hanne ivo jonas katya lars marta nils oskar petra ruben"
+    " silke ulla vera wiebke yann zdenka aoife ciaran emre freya gwen henrik ilse joao kasia luca nadia",
+    "NA": "abby brent casey dana eliot frankie gracie hank iris jody kyle logan mabel nate ora parker quinn"
+    " reese sadie tess vince wade",
+    "LA": "alma bento camila diego elisa fabio gisela hugo ines joaquin luana mateo noelia pilar rafa thiago",
+    "AS": "aditi bao chandra daichi eunji farid gita haruto isha jia kavya linh mei nikhil omkar priya ravi"
+    " sana takumi uma wen yuki",
+    "ME": "ayelet burak dalia eyal leyla omer rana tamar yusuf",
+    "AF": "amara bongani chidi fatou kwame lindiwe naledi osei wanjiru zola",
+    "OC": "ari bronte cody hemi kiri lachie mere tane",
+}
+TRAITS = "quiet rusty sleepy tiny brave lazy salty misty lucky grumpy sandy nimble dusty late humble spare"
+BEASTS = "heron otter lynx badger wren moth plaice magpie stoat gecko walrus finch puffin weevil crab owl"
+RHYTHMS = {  # how much somebody talks in each local hour, and the factor at weekends
+    "office": ([1, 0, 0, 0, 0, 0, 1, 4, 12, 20, 22, 21, 14, 18, 22, 21, 19, 14, 8, 6, 8, 8, 5, 2], 0.30),
+    "evening": ([5, 2, 1, 0, 0, 0, 1, 3, 4, 4, 4, 4, 6, 5, 4, 4, 5, 8, 13, 18, 23, 24, 19, 11], 0.95),
+    "owl": ([20, 19, 15, 9, 4, 1, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 7, 8, 10, 13, 16, 19, 21], 0.80),
+}
+
+# A subject is "channel / name / week it peaks in, or - for always": the talk drifts with the weeks.
+SUBJECTS = """
+#kafka / offsets / 1
+things: committed offset | __consumer_offsets | auto.offset.reset | consumer lag | seek() | enable.auto.commit
+tasks: rewind a consumer group to yesterday | commit offsets by hand | read one partition from the start
+tasks: see the lag of every group | replay a week without touching the production group
+symptoms: the consumer rereads everything after a restart | the lag never goes down | commits time out
+symptoms: my group jumped back to offset 0 | the offsets of a quiet group are gone after a day
+fixes: check auto.offset.reset | commit after the write, not before | give the job its own group.id
+fixes: call seek() after the first poll | raise offsets.retention.minutes | use assign(), not subscribe()
+
+#kafka / retention / 4
+things: retention.ms | retention.bytes | log segment | segment.ms | cleanup.policy | log.dirs
+tasks: keep a topic for 90 days | find out how old the oldest record is | shrink a topic that is too big
+tasks: change retention without a restart | work out how much disk 90 days need
+symptoms: the disk of one broker fills up | old records are still there after retention.ms
+symptoms: records vanish earlier than I expected | the segments never roll
+fixes: set retention.ms on the topic | lower segment.ms so that segments roll | look at the segment times
+fixes: count the replicas when you work out the disk | check retention.bytes too, the first limit wins
+
+#kafka / consumer groups / 7
+things: group coordinator | session.timeout.ms | heartbeat | rebalance | max.partition.fetch.bytes | group.id
+tasks: add a second reader to a topic | drain a group before a deploy | see who holds which partition
+tasks: stop a slow consumer from being thrown out | give a notebook a group of its own
+symptoms: the group rebalances every thirty seconds | one consumer gets all the partitions
+symptoms: two consumers read the same partition | a member is thrown out while it works on a batch
+fixes: raise session.timeout.ms | poll more often, with smaller batches | have a partition per member
+fixes: give each member its own client.id | ask the coordinator with kafka-consumer-groups.sh
+
+#kafka / producers / 9
+things: acks=all | linger.ms | batch.size | snappy | the partitioner | min.insync.replicas
+tasks: keep the order of one user's records | send 5000 lines per second from one box | survive a restart
+tasks: pick a key for chat messages | compress what we send
+symptoms: the producer loses records when a broker restarts | every record lands in partition 0
+symptoms: latency doubled with acks=all | the send buffer fills up at noon
+fixes: set acks=all and min.insync.replicas=2 | set linger.ms to 20 | use the channel name as the key
+fixes: flush before you exit | turn on snappy, it is cheap | retry with a bounded buffer
+
+#kafka / connect / 11
+things: kafka connect | the file source | the elasticsearch sink | a converter | schema registry | avro
+tasks: feed elasticsearch from a topic | write a source for irc | carry a schema with each record
+tasks: run connect next to the brokers
+symptoms: the connector restarts in a loop | the sink skips records it cannot parse
+symptoms: the converter wraps my json in another json
+fixes: turn schemas.enable off | use the string converter for raw lines | run it standalone first
+fixes: keep raw bytes in the topic and decode later
+
+#kafka / brokers / -
+things: under-replicated partitions | zookeeper | the controller | num.io.threads | page cache | the ISR
+tasks: move partitions to a new broker | upgrade a cluster without a stop | size a three node cluster
+symptoms: broker-3 falls out of the ISR | zookeeper sessions expire under load | the controller keeps moving
+fixes: leave memory to the page cache | move one partition at a time | watch under-replicated partitions first
+fixes: give zookeeper its own disk | raise the open files limit
+
+#elasticsearch / mappings / 2
+things: dynamic mapping | not_analyzed | geo_point | an index template | the date format | doc_values
+tasks: add a field to an old index | map an ip address | change the type of a field | keep a nick whole
+symptoms: a field became a long and now refuses text | kibana shows parts of my host names
+symptoms: the new field is empty for the old documents | geo_point is ignored
+fixes: put the mapping in a template first | reindex and move the alias | make it not_analyzed
+fixes: send the date as ISO 8601 | store the raw line too
+
+#elasticsearch / bulk / 5
+things: the bulk api | es_rejected_execution | refresh_interval | bulk queue | thread pool | replicas
+tasks: index two million lines overnight | find out which documents were refused | make indexing idempotent
+symptoms: the bulk queue is full | indexing slows down after a million documents | some documents never arrive
+fixes: use partition and offset as _id | set refresh_interval to -1 while loading | read the bulk reply
+fixes: send batches of five megabytes | retry only the 429s
+
+#elasticsearch / aggregations / 8
+things: date_histogram | cardinality | terms aggregation | significant_terms | percentiles | a filter bucket
+tasks: count the nicks per hour | find the words of the week | draw a heat map of weekday and hour
+symptoms: the terms counts are slightly wrong | the histogram is off by an hour | cardinality is off
+fixes: raise shard_size | set time_zone on the histogram | raise precision_threshold | filter first
+
+#elasticsearch / geoip / 10
+things: geoip | the city database | a geo_point field | kibana tile map | the ip field | an enrichment step
+tasks: put our users on a map | add geoip to documents that are already indexed | test geoip on a week of data
+symptoms: half of the addresses do not resolve | everybody is in the ocean | IPv6 hosts have no place
+fixes: skip private addresses | swap latitude and longitude | replay the topic into a scratch index
+fixes: leave cloaked hosts alone, they have no address
+
+#elasticsearch / clusters / -
+things: heap | unassigned shards | a yellow cluster | field data | the circuit breaker | snapshots
+tasks: size the heap | take a snapshot every night | drop indices older than 90 days
+symptoms: the cluster is yellow after a restart | a node leaves during a long collection | shards hang
+fixes: keep the heap under 31 GB | use fewer shards | look at _cat/shards | wait, it recovers on its own
+
+#jupyter / kernels / 2
+things: the kernel | ipykernel | a kernelspec | nbconvert | the notebook server | magics
+tasks: run a notebook from cron | use a virtualenv as a kernel | share one server in the team
+symptoms: the kernel dies when I plot | the notebook will not save | the kernel list is empty
+fixes: install ipykernel in that env | restart and run all | look at the server log | clear the output first
+
+#jupyter / widgets / 6
+things: ipywidgets | interact | a slider | a dropdown of topics | observe() | the output area
+tasks: put a date picker in a notebook | update a chart from a slider | show progress while reading
+symptoms: the slider moves but nothing happens | every event draws a new chart | the widgets are gone
+fixes: use observe() on value | clear the output first | set continuous_update to False
+
+#jupyter / sharing / 10
+things: nbviewer | a diff of two notebooks | git | nbstripout | a read only copy | parameters
+tasks: review a notebook in a pull request | hand a notebook to a manager | keep output out of git
+symptoms: the diff is ten thousand lines of png | cells ran in an odd order | it only runs on my laptop
+fixes: strip the output before you commit | restart and run all | pin the versions | export to html
+
+#python / asyncio / 1
+things: asyncio | an event loop | await | a semaphore | aiohttp | run_in_executor
+tasks: read a socket and a queue at the same time | limit open requests | cancel a task cleanly
+symptoms: nothing happens until I press ctrl-c | the loop is already running | a task swallows its exception
+fixes: await it | keep a reference to the task | move the call to an executor | turn on debug mode
+
+#python / packaging / 4
+things: pip | a wheel | setup.py | virtualenv | requirements.txt | conda
+tasks: ship a package with data files | pin what we deploy | build a wheel on windows | move to pip
+symptoms: pip builds numpy for ten minutes | the wheel lacks my data files | import finds the wrong copy
+fixes: upgrade pip first | start from a fresh virtualenv | list the files in package_data | look at sys.path
+
+#python / unicode / 6
+things: utf-8 | latin-1 | surrogateescape | bytes | chardet | errors='replace'
+tasks: read a log with mixed encodings | strip colour codes from irc lines | find the line that is not utf-8
+symptoms: it says ordinal not in range | umlauts turn into two odd characters | one bad byte stops the run
+fixes: open it as bytes | decode per line | use errors='replace' | try utf-8 first, then latin-1
+
+#python / generators / 9
+things: itertools | yield from | groupby | a generator | heapq.merge | lru_cache
+tasks: merge two sorted logs | read a file that does not fit in memory | batch an iterator
+symptoms: my generator is empty after one use | memory grows although I use yield | groupby makes many groups
+fixes: sort before groupby | turn it into a list once | use islice | drop the list around it
+
+#python / testing / 11
+things: pytest | a fixture | hypothesis | mock | coverage | tox
+tasks: test code that talks to a broker | find a flaky test | run only what changed
+symptoms: the test passes alone and fails in the suite | the fixture runs twice | tox takes forever
+fixes: use a fresh topic per test | wait for a condition | seed it | check the fixture's scope
+
+#python / types and speed / -
+things: __slots__ | a dict | cProfile | mypy | a namedtuple | the GIL
+tasks: speed up a loop over ten million rows | type a callback | parse json faster
+symptoms: half of the time goes into strptime | the profile shows only wait | four threads are slow
+fixes: profile it first | parse dates once | use a dict instead of a scan | let numpy do the loop
+
+#data / pandas / 4
+things: groupby | resample | a categorical | merge | read_json | tz_localize
+tasks: count messages per hour | fill the missing hours with zero | join two logs on time
+symptoms: resample drops the empty days | the merge made more rows than I had | ids turned into floats
+fixes: reindex on the full range | use category for the nicks | validate the merge | read them as str
+
+#data / formats / 7
+things: parquet | json lines | gzip | a row group | avro | csv
+tasks: store 90 days of chat | convert json lines to columns | split a file by day
+symptoms: the gzip is cut off at the end | a line holds two objects | the csv has commas in the nicks
+fixes: keep the raw line | skip and count what does not parse | use parquet for the archive
+
+#data / charts / 10
+things: a heat map | small multiples | a log axis | colour scales | a reply graph | bokeh
+tasks: show a weekly rhythm | draw who talks to whom | plot a million points
+symptoms: the labels overlap | one nick dwarfs all the others | the colours hide the weekend
+fixes: use a log scale | aggregate before you plot | leave out the bots | order the weekdays
+
+#data / quality / -
+things: duplicates | late records | missing hours | a schema | time zones | the raw line
+tasks: find holes in a log | compare two days | agree on the field names
+symptoms: the counts differ from yesterday's | a whole hour is missing | some timestamps go backwards
+fixes: deduplicate on partition and offset | compare per hour | store UTC only | keep the bad lines too
+
+#ops / disks / 3
+things: the disk of broker-2 | iostat | a raid rebuild | inodes | logrotate | smart
+tasks: swap a disk without downtime | see who fills /var | plan disks for 90 days
+symptoms: iowait is at forty per cent | /var is full again | the raid rebuild slows everything
+fixes: move the logs to their own disk | throttle the rebuild | delete the old heap dumps
+
+#ops / deploys / 9
+things: ansible | a rolling restart | systemd | the staging cluster | the change log | a canary
+tasks: restart three brokers in order | roll back a deploy | keep staging like production
+symptoms: the playbook hangs at the second host | the unit restarts in a loop | staging has last year's config
+fixes: wait for the ISR before the next broker | pin the version | drain the node first
+
+#ops / monitoring / -
+things: grafana | the lag graph | a dead man's switch | jmx | the pager | collectd
+tasks: alert on lag without false alarms | measure lag in seconds | graph messages per channel
+symptoms: the pager goes off every night at three | the graph is flat since monday | jmx ports are closed
+fixes: alert on the trend, not on one sample | mute it until the backup is done | add a heartbeat record
+
+#help / first steps / -
+things: the tutorial | the docker image | the quick start | localhost:9092 | the sample data | a vagrant box
+tasks: start everything on a laptop | load the sample data | connect from outside of docker
+symptoms: the port is refused | the quick start stops at step four | java runs out of memory
+symptoms: it works in the container but not outside | nothing is printed
+fixes: set advertised.host.name | give java more memory | read the first error, not the last | start it again
+
+#help / notebooks and topics / 8
+things: the kit | a window | a scratch index | the replay | a consumer in a notebook | the first notebook
+tasks: read one day of a topic into a frame | run the first notebook | replay last week | clean up after a lab
+symptoms: the notebook waits forever | the frame is empty | my replay shows up as a new group
+fixes: check the start of the window, it is UTC | look at the earliest offset | wait for the first poll
+fixes: use a group of your own
+
+#offtopic / coffee / -
+things: filter coffee | a moka pot | oat milk | the office machine | decaf | green tea
+tasks: make decent coffee at work | clean a grinder | drink less coffee
+symptoms: the machine is broken again | my coffee went cold three times today | the beans taste of nothing
+fixes: grind it coarser | buy smaller bags | walk to the corner place | switch to tea after lunch
+
+#offtopic / bread / 2
+things: sourdough | rye | the starter | a dutch oven | pizza dough | a scale
+tasks: bake rye without a mixer | keep a starter alive over the holidays | get a thin crust
+symptoms: my sourdough is a pancake | the crust is stone | the starter smells of paint
+fixes: give it another hour | use less water | feed it twice a day | weigh everything
+
+#offtopic / bicycles / 9
+things: studded tyres | a dynamo | the rain | a cargo bike | brake pads | the new bike path
+tasks: ride through the winter | fix a flat in the dark | carry a monitor on a bike
+symptoms: the chain is rust by february | the lights die in the cold | somebody took my saddle
+fixes: wax the chain | carry a spare tube | buy mudguards | lock the wheel too
+
+#offtopic / the go match / 10
+things: the go match | move 37 | joseki | the live stream | a 9x9 board | the commentary
+tasks: learn go in a week | watch the match at four in the morning | explain go to a chess player
+symptoms: I understood nothing after move 20 | I slept through the fourth game | everybody is an expert now
+fixes: start on a small board | watch the summary | lose a hundred games quickly
+
+#offtopic / gravitational waves / 6
+things: gravitational waves | the chirp | the press talk | black holes | the detector | the paper
+tasks: explain the chirp to my kids | plot the signal in a notebook | read the paper
+symptoms: I cannot hear the chirp | the stream broke at the best moment | the paper has a thousand authors
+fixes: turn up the volume | read the figure captions first | get the data, it is open
+
+#offtopic / music and books / 4
+things: a long audiobook | vinyl | the radio | a fat fantasy novel | headphones | choir
+tasks: finish one book per month | find music for deep work | tune a piano
+symptoms: the neighbours drum at night | I fell asleep on page ten | the second book is worse
+fixes: try film scores | skip the prologue | borrow it first | buy closed headphones
+
+#offtopic / leap day / 8
+things: leap day | calendars | time zones | cron on the 29th | summer time | the week number
+tasks: explain leap years to a manager | test for the 29th | meet across nine time zones
+symptoms: somebody's code says 365 | my birthday is missing this year again | the calendar is off by one
+fixes: use UTC and a library | divide by four, then look again | take the day off
+
+* / release / event
+things: tideline 2.0 | the release notes | the new connector | the migration guide | the tarball | the cli
+tasks: upgrade from tideline 1.6 | keep my 1.6 config | get the tarball | try 2.0 next to 1.6
+symptoms: the mirror is slow | the upgrade stops at step two | the new cli does not know my flag
+symptoms: the checksums differ on one mirror
+fixes: read the migration guide | use the second mirror | rename the flag as in the notes | wait for 2.0.1
+
+* / netsplit / event
+things: the netsplit | plover | the hub | a lost nick | the join flood | two halves of a talk
+tasks: get my nick back | see what I missed | pick a server that stays up
+symptoms: half of the channel left at once | I talked to nobody for ten minutes | I am on the wrong side
+fixes: wait for the relink | ghost the old nick | read the log tomorrow | connect to the hub
+
+* / outage / event
+things: the missing log | the extractor | the hole in the log | three lost hours | the spool | the disk
+tasks: fill the hole from a bouncer's log | see where the log stops | mark the hole in the charts
+symptoms: the log has a hole of three hours | the extractor was down since 13:10 | my chart drops to zero
+fixes: ask somebody with a bouncer | mark it as missing, not as zero | spool to disk next time
+"""
+
+# Lines of talk by act. {slots} are filled from the subject of the thread or from the lists at the end.
+PHRASES = """
+ask: any idea why {symptom}? | what is the right way to {task}? | hi, {symptom}, where should I look?
+ask: how do I {task}? | is it normal that {symptom}? | does anybody here {task}? | has anyone tried to {task}?
+ask: quick question about {thing}: how do you {task}? | help, {symptom} | is there an easy way to {task}?
+ask: I am trying to {task} but {symptom} | who knows {thing}? | what do people use to {task}?
+ask: do I need {thing} if I only want to {task}? | since today {symptom}, did something change?
+ask tech: {symptom} on {product} {version}, known problem? | {symptom}, log is here: {paste}
+ask tech: does {product} {version} let me {task}? | how do I {task} with {product}?
+ask tech: {product} {version}: {symptom} - bug?
+ask tech: I read {url} but still do not see how to {task}
+answer: {fix} | try this: {fix} | you could {fix} | I would {fix} | {fix}, that helped here | we had to {fix}
+answer: sounds like {thing} | have you looked at {thing}? | it depends on {thing} | usually it is {thing}
+answer: first {fix}, then {fix} | I had the same, in the end we had to {fix} | no idea, but I would {fix}
+answer: the short answer: {fix} | same problem last month, we had to {fix}
+answer tech: see {url} | {fix}, then restart | which version? on {version} you have to {fix}
+answer tech: that changed in {version}, {fix} | how many {unit} is that? above {num} you should {fix}
+answer tech: can you paste the log? | the docs on {thing} are good: {url} | what does {host} say?
+more: ok, trying | same result | hm, and {symptom2} | how do I check {thing}? | I did that already
+more: nothing odd about {thing} here | one moment | and if {symptom2}? | that is new to me | so {thing}?
+more tech: I have {num} for {thing} | yes, {product} {version} | {paste} | about {num} {unit}
+more tech: log says {num} {unit}, then nothing
+more tech: only on {host}, the others are fine | now it stops after {num} {unit}
+thanks: thanks! | that was it, thanks | works now, thank you | perfect, thanks | ah, {thing}! thanks | cheers
+thanks: great, that helped | thanks, will try tonight | thank you, I learned something | thanks a lot
+welcome: np | you are welcome | glad it works | :) | any time | good to hear | no problem
+state: finally managed to {task} | note to self: {fix} | {thing} bit me again | I still like {thing}
+state: spent the morning trying to {task} | today I learned about {thing} | {symptom}, it must be {weekday}
+state: wrote down how to {task}: {url} | good read on {thing}: {url} | nobody told me to {fix}
+state: unpopular opinion: nobody needs {thing} | people underrate {thing} | good {weekday} to {task}
+state tech: upgraded to {product} {version}, no trouble with {thing}
+state tech: {host} did {num} {unit} today, no complaints
+state tech: moved {num} {unit} through {host} last night | {product} {version} made {thing} a lot faster here
+react: nice | same here | heh | +1 | agreed | interesting | really? | how? | not here | good point | yes | no
+react: did you try {thing}? | I would not rely on {thing} | I tend to {fix} | here {symptom2}
+react: what about {thing}? | true, but {symptom2} | and then you want to {task2} | makes sense
+react: do not get me started on {thing} | depends, not with {thing} | did you write that down?
+react tech: do you have numbers? | about {num} {unit} here | we use {thing} for that | on {version} too?
+react tech: we have {num} {unit} on {host} | link? | see also {url}
+morning: morning | good morning all | morning everybody | good morning from a train
+greet: hi all | hello | hey everybody | hi from a train | back again | hello again
+reply: hi | hey | o/ | hello | welcome back
+bye: bye all | off for a while | back in an hour | see you tomorrow | have to go
+action: goes for coffee | stares at {thing} | waves | takes notes about {thing}
+action tech: reads the docs on {thing} again
+action: tries to {task} | bookmarks that | blames {thing} | opens another terminal
+karma: {nick}++ | {nick}++ for {thing} | docs++ | {nick}++ thanks
+on it: looking | on it | mine | I see it too | acked | looks like {thing} again | give me five minutes
+fixed: should be fine now | it was {thing} | restarted it, watching | had to {fix} | back to normal
+num: 10 | 100 | 3 | 50 | 1000 | 30 | 200 | 5 | 500 | 12 | 5000 | 64 | 250 | 10000 | 90
+unit: records | lines | messages per second | partitions | MB | documents | ms
+host: broker-1 | broker-3 | es-data-2 | broker-2 | es-data-1 | es-data-4 | lab-1 | zk-2
+alert: disk at 91 % | lag of indexer above 10000 | heap at 85 % | no heartbeat for 60 s | load above 12
+"""
+
+VERSIONS = {  # (day since START, version): what people run changes under their feet
+    "#kafka": ("kafka", ((0, "0.9.0.0"), (49, "0.9.0.1"))),
+    "#elasticsearch": ("elasticsearch", ((0, "2.1.1"), (32, "2.2.0"), (74, "2.2.1"))),
+    "#jupyter": ("notebook", ((0, "4.0.6"), (7, "4.1.0"))),
+    "#python": ("python", ((0, "3.5.1"),)),
+    "#data": ("pandas", ((0, "0.17.1"), (72, "0.18.0"))),
+    "#help": ("tideline", ((0, "1.6.2"), (21, "1.6.3"), (62, "2.0.0"))),
+    "#ops": ("ansible", ((0, "1.9.4"), (11, "2.0.0"))),
+}
+QUITS = (
+    "Leaving",
+    "Quit: WeeChat 1.4",
+    "Ping timeout: 252 seconds",
+    "Quit: leaving",
+    "Remote host closed the connection",
+    "Connection reset by peer",
+    "Quit: Konversation terminated!",
+    "Quit: time to go home",
+)
+PARTS = ("", "Leaving", "bye", "wrong channel", "too much to read today", "lunch")
+LOCAL_THANKS = {
+    "AR": "¡gracias!",
+    "BR": "obrigado, já funciona",
+    "CZ": "díky, už to běží",
+    "DE": "danke schön!",
+    "ES": "¡gracias!",
+    "FR": "merci à tous",
+    "GR": "ευχαριστώ",
+    "JP": "ありがとう",
+    "PL": "dzięki, działa",
+    "PT": "obrigado, já funciona",
+    "RU": "спасибо!",
+    "SE": "tack så mycket",
+    "TR": "teşekkürler",
+}
+
+# Quirks: valid lines that break naive readers, then bad ones. The numbers are per RECORDS lines.
+COLOURED = (
+    "\x0304,01ALERT\x03 {host}: disk at 91 %",
+    "\x0303build passed\x03 in \x02{num} s\x0f",
+    "\x0312{url}\x03",
+)
+EMOJI = (
+    "party 🎉🎉",
+    "👍",
+    "coffee ☕ first",
+    "it works 😅",
+    "👩‍💻 on it",
+    "see you at the meetup 🚲",
+    "🇳🇿 says hi",
+)
+RTL = (
+    "שלום לכולם, יש כאן מישהו שמכיר את kafka?",
+    "مرحبا، هل يعمل elasticsearch على ويندوز؟",
+    "תודה רבה, עובד עכשיו",
+    "سلام، کسی اینجا python بلد است؟",
+    "the file was called \u202egnp.tarahc\u202c, careful",
+)
+MARKUP = (
+    "<script>alert('hello from irc')</script>",
+    "does <b>bold</b> & <i>italic</i> work here?",
+    "<img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }} and ${HOME} and %s",
+    "'; DROP TABLE messages; --",
+    '<a href="https://example.com/">click</a>',
+)
+LATIN1 = (
+    "ça marche très bien, merci à tous",
+    "größere Segmente lösen das, schöne Grüße",
+    "mañana pruebo otra vez, ¡gracias!",
+    "går det bra på svenska också?",
+    "não sei se a partição está certa",
+    "på lørdag ble køen tømt",
+    "déjà vu, même problème",
+)
+ODD_RATES = {"colour": 45, "emoji": 120, "rtl": 25, "long": 12, "markup": 16, "empty": 20}
+BAD_RATES = {"truncated": 24, "raw irc": 12, "latin-1": 24}
+LONGEST = 400
+
+HOST_KINDS = {"fixed": 34, "dynamic": 14, "ipv6": 12, "name": 18, "cloak": 16, "private": 5, "odd": 2}
+CROWDING = 0.5  # talk breeds talk: twice the people online say more than twice as much
+KINDS = {"bouncer": 32, "daily": 30, "visitor": 38}  # always on; on most days; now and then
+PLOTS = {  # what starts in a channel, and how often
+    "": {"question": 46, "chat": 40, "greeting": 7, "lookup": 5, "goodbye": 2},
+    "#help": {"question": 84, "chat": 6, "greeting": 3, "lookup": 7},
+    "#offtopic": {"question": 12, "chat": 68, "greeting": 15, "goodbye": 5},
+    "#ops": {"question": 20, "chat": 25, "incident": 35, "build": 20},
+    "#data": {"question": 45, "chat": 40, "greeting": 4, "lookup": 3, "build": 8},
+}
+EVENTS = {  # what people talk about afterwards, since when and for how long
+    "release": (RELEASE_AT, 26 * HOUR),
+    "netsplit": (SPLIT_HEALS, 90 * MINUTE),
+    "outage": (OUTAGE[1], 3 * HOUR),
+}
+
+
+class Home(NamedTuple):
+    """Where somebody lives: it decides their clock, their addresses and the server they use."""
+
+    code: str
+    share: int
+    offset_ms: int
+    continent: str
+    v4: list[str]
+    v6: list[str]
+
+
+class Subject(NamedTuple):
+    """What a thread can be about, with its words by slot ("things", "tasks", "symptoms", "fixes")."""
+
+    channel: str
+    name: str
+    peak: str
+    words: dict[str, list[str]]
+
+    def appeal(self, week: float) -> float:
+        """Return how much people want to talk about it in a week of the log."""
+        return 0.5 if self.peak == "-" else 0.08 + math.exp(-(((week - int(self.peak)) / 1.6) ** 2))
+
+
+class Record(NamedTuple):
+    """One line of the log before it is encoded; `at` is in milliseconds since START."""
+
+    at: int
+    command: str
+    channel: str | None
+    nick: str
+    user: str
+    host: str
+    server: str
+    message: str | None
+
+
+class Voice(NamedTuple):
+    """How somebody types, so that people can be told apart by more than their nick."""
+
+    lower: bool
+    stops: bool
+    smiles: bool
+    address: str
+
+
+@dataclass
+class Stay:
+    """One connection, from joining to quitting; only who stays in a channel can speak there."""
+
+    start: int
+    end: int
+    host: str
+    reason: str
+    channels: dict[str, tuple[int, int]] = field(default_factory=dict)
+    nicks: list[tuple[int, str]] = field(default_factory=list)
+
+    def nick_at(self, at: int, default: str) -> str:
+        """Return the nick in use at a moment; the last change before it counts."""
+        return next((nick for since, nick in reversed(self.nicks) if since <= at), default)
+
+
+@dataclass
+class Person:
+    """Somebody who never lived."""
+
+    nick: str
+    user: str
+    home: Home
+    kind: str
+    rhythm: str
+    share: float
+    channels: dict[str, float]
+    hosts: list[str]
+    voice: Voice
+    stays: list[Stay] = field(default_factory=list)
+    server: str = HUB
+
+    def stay_at(self, at: int, channel: str) -> Stay | None:
+        """Return the stay that lets this person speak in the channel at that moment."""
+        index = bisect_right(self.stays, at, key=lambda stay: stay.start) - 1
+        if index < 0:
+            return None
+        joined, left = self.stays[index].channels.get(channel, (0, 0))
+        return self.stays[index] if joined < at < left else None
+
+
+class Turn(NamedTuple):
+    """One thing said in a thread, perhaps to somebody."""
+
+    speaker: Person
+    text: str
+    to: Person | None = None
+    command: str = "PRIVMSG"
+
+
+def stream(purpose: str) -> Random:
+    """Return a generator of its own per purpose: a change in one part leaves the others as they were."""
+    return Random(f"{SEED} {purpose}")
+
+
+def weighted(rng: Random, table: dict[str, int]) -> str:
+    """Draw a key by its weight."""
+    return rng.choices(list(table), list(table.values()))[0]
+
+
+def early(rng: Random, items: Sequence[str]) -> str:
+    """Draw an item, the first ones more often: talk has favourite words."""
+    return items[int(len(items) * rng.random() ** 1.4)]
+
+
+# --- the phrase book
+
+
+def entries(block: str) -> dict[str, list[str]]:
+    """Parse lines of "name: phrase | phrase"; a name that comes again adds to its list."""
+    found: dict[str, list[str]] = {}
+    for line in block.strip().splitlines():
+        name, _, rest = line.partition(": ")
+        found.setdefault(name, []).extend(rest.split(" | "))
+    return found
+
+
+def read_subjects() -> list[Subject]:
+    """Parse SUBJECTS."""
+    found = []
+    for block in SUBJECTS.strip().split("\n\n"):
+        title, _, words = block.partition("\n")
+        channel, name, peak = title.split(" / ")
+        found.append(Subject(channel, name, peak, entries(words)))
+    return found
+
+
+def read_homes() -> list[Home]:
+    """Parse HOMES."""
+    found = []
+    for line in HOMES.strip().splitlines():
+        code, share, hours, continent, *prefixes = line.split()
+        v4 = [prefix for prefix in prefixes if ":" not in prefix]
+        v6 = [prefix for prefix in prefixes if ":" in prefix]
+        found.append(Home(code, int(share), int(float(hours) * HOUR), continent, v4, v6))
+    return found
+
+
+class Words:
+    """Finds words for a thread: keeps to its subject, and does not say the same thing twice."""
+
+    slots = re.compile(r"\{(\w+)\}")
+    phrases = entries(PHRASES)
+
+    def __init__(self, rng: Random, channel: str, subject: Subject, at: int) -> None:
+        self.rng, self.channel, self.subject, self.at = rng, channel, subject, at
+        self.focus = {kind: early(rng, words) for kind, words in subject.words.items()}
+        self.nick = ""
+        self.said: set[str] = set()
+
+    def say(self, act: str) -> str:
+        """Return a line for an act such as "ask" or "thanks"."""
+        lines = self.phrases[act]
+        if self.subject.channel not in ("#offtopic", "*") and self.channel in VERSIONS:
+            lines = lines + self.phrases.get(f"{act} tech", [])
+        return self.fill(self.fresh(lines))
+
+    def fill(self, line: str) -> str:
+        """Fill the slots of a line."""
+        return self.slots.sub(lambda match: self.word(match[1]), line)
+
+    def fresh(self, lines: Sequence[str]) -> str:
+        """Draw a line that this thread has not used, if there is one."""
+        line = early(self.rng, lines)
+        for _ in range(4):
+            if line not in self.said:
+                break
+            line = self.rng.choice(lines)
+        self.said.add(line)
+        return line
+
+    def word(self, slot: str) -> str:
+        """Return the text of one slot."""
+        if slot == "fix":
+            return self.fresh(self.subject.words["fixes"])
+        if slot == "thing":
+            stick = self.rng.random() < 0.6
+            return self.focus["things"] if stick else early(self.rng, self.subject.words["things"])
+        if slot in ("task", "symptom"):
+            return self.focus[f"{slot}s"]
+        if slot in ("task2", "symptom2"):
+            kind = f"{slot[:-1]}s"
+            return self.rng.choice([word for word in self.subject.words[kind] if word != self.focus[kind]])
+        if slot in self.phrases:
+            return early(self.rng, self.phrases[slot])
+        return self.reference(slot)
+
+    def reference(self, slot: str) -> str:
+        """Return what depends on the channel and the time: a product, its version, a link; or a nick."""
+        product, versions = VERSIONS.get(self.channel, ("tideline", ((0, "1.6"),)))
+        if slot == "product":
+            return product
+        if slot == "version":
+            return [version for day, version in versions if day * DAY <= self.at][-1]
+        if slot == "weekday":
+            return (START + timedelta(milliseconds=self.at)).strftime("%A")
+        if slot == "paste":
+            return f"https://paste.example.org/{self.rng.randrange(4096):03x}"
+        return self.nick if slot == "nick" else self.url(product)
+
+    def url(self, product: str) -> str:
+        """Return a link to one of the sites everybody links to; all are under names reserved for examples."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.focus["things"].lower()).strip("-")
+        if self.subject.channel == "#offtopic":
+            site = early(self.rng, ("blog.example.net/2026", "pics.example.com"))
+            return f"https://{site}/{slug}"
+        sites = (
+            f"https://docs.example.org/{product}/{slug}",
+            f"https://ask.example.com/tagged/{slug}",
+            f"https://code.example.org/tideline/issues/{800 + self.at // DAY * 3 + self.rng.randrange(20)}",
+            f"https://blog.example.net/2026/{slug}",
+            f"https://wiki.example.org/{product}",
+        )
+        return early(self.rng, sites)
+
+
+# --- people
+
+
+def new_nick(rng: Random, continent: str) -> str:
+    """Make up a nick in one of the usual fashions."""
+    name = rng.choice(NAMES[continent].split())
+    beast, trait = rng.choice(BEASTS.split()), rng.choice(TRAITS.split())
+    first_choice = (name, name, f"{name}_{beast[0]}", f"{trait}{beast}", f"{name}{rng.randrange(2, 99)}")
+    nick = rng.choice((*first_choice, f"{beast}_{name}", f"{trait}_{name}", f"{beast}{rng.randrange(2, 99)}"))
+    return nick.capitalize() if rng.random() < 0.12 else nick
+
+
+def new_address(rng: Random, home: Home, version: str) -> str:
+    """Pick an address by number in a network of the home country; who really has it plays no role."""
+    if version == "ipv6" and home.v6:
+        prefix = rng.choice(home.v6)
+        return f"{prefix}:{rng.randrange(1, 1024):x}:{rng.randrange(1, 1024):x}::{rng.randrange(1, 65535):x}"
+    return f"{rng.choice(home.v4)}.{rng.randrange(1, 250)}.{rng.randrange(1, 250)}"
+
+
+def new_hosts(rng: Random, home: Home, nick: str) -> list[str]:
+    """Make up what the server shows as somebody's host; several for who gets a new address each time."""
+    kind, number = weighted(rng, HOST_KINDS), rng.randrange(2, 250)
+    if kind in ("fixed", "dynamic", "ipv6"):
+        return [new_address(rng, home, kind) for _ in range(5 if kind == "dynamic" else 1)]
+    country, name = home.code.lower(), nick.lower()
+    choices = {
+        "name": (f"host-{number}.example.net", f"dsl-{number}.{country}.example.com", f"{name}.example.org"),
+        "private": (
+            f"10.{rng.randrange(1, 40)}.{number // 9}.{number}",
+            f"192.168.{rng.randrange(1, 9)}.{number}",
+        ),
+        "cloak": (f"user/{name}", f"tideline/member/{name}", f"gateway/web/example.chat/x-{number:04x}"),
+        "odd": ("localhost", "unknown", f"gateway/tor-sasl/{name}"),
+    }
+    if kind == "cloak" and number < 60:
+        return [f"gateway/web/cgi-irc/example.chat/ip.{new_address(rng, home, 'fixed')}"]
+    return [rng.choice(choices[kind])]
+
+
+def new_user(rng: Random, nick: str) -> str:
+    """Make up an ident."""
+    name = nick.lower()
+    number = rng.randrange(1000, 99999)
+    return rng.choice((f"~{name}", f"~{name}", name, f"~{name[:4]}", f"uid{number}", "webchat", "~user"))
+
+
+def new_channels(rng: Random) -> dict[str, float]:
+    """Choose somebody's channels and how much each one draws them; the first is the favourite."""
+    shares = {channel: share for channel, (share, _, _) in CHANNELS.items()}
+    drawn = rng.choices(list(shares), list(shares.values()), k=rng.choice((1, 2, 3, 3, 4, 5)))
+    return {channel: 1 / (rank + 1) for rank, channel in enumerate(dict.fromkeys(drawn))}
+
+
+def new_person(rng: Random, rank: int, nick: str, home: Home) -> Person:
+    """Make up somebody; a low rank talks much, and who talks much tends to be online all the time."""
+    kind = rng.choice(("bouncer", "daily")) if rank < 40 else weighted(rng, KINDS)
+    address = rng.choice((": ", ": ", ": ", ", "))
+    voice = Voice(rng.random() < 0.6, rng.random() < 0.25, rng.random() < 0.25, address)
+    return Person(
+        nick=nick,
+        user=new_user(rng, nick),
+        home=home,
+        kind=kind,
+        rhythm=weighted(rng, {"office": 64, "evening": 30, "owl": 6}),
+        share=1 / (rank + 3.7),
+        channels=new_channels(rng),
+        hosts=new_hosts(rng, home, nick),
+        voice=voice,
+        server=SERVERS[home.continent],
+    )
+
+
+def new_people(count: int) -> list[Person]:
+    """Make up the community."""
+    rng, homes = stream("people"), read_homes()
+    nicks: dict[str, Home] = {}
+    while len(nicks) < count:
+        home = rng.choices(homes, [home.share for home in homes])[0]
+        nick = new_nick(rng, home.continent)
+        if nick.lower() not in map(str.lower, nicks):  # to a server, Ada and ada are one
+            nicks[nick] = home
+    return [new_person(rng, rank, nick, home) for rank, (nick, home) in enumerate(nicks.items())]
+
+
+def new_bots() -> dict[str, Person]:
+    """Return the three bots, always on, on private addresses next to the hub."""
+    home = Home("--", 0, 0, "EU", [], [])
+    voice = Voice(False, False, False, ": ")
+    channels = dict.fromkeys(CHANNELS, 1.0)
+    hosts = {"helpbot": "10.20.0.5", "buildbot": "192.168.7.20", "watchdog": "services.example.net"}
+    bots = {}
+    for nick, host in hosts.items():
+        stay = Stay(-1, LENGTH + 1, host, "", dict.fromkeys(CHANNELS, (-1, LENGTH + 1)))
+        bots[nick] = Person(nick, nick, home, "bot", "office", 0, channels, [host], voice, [stay])
+    return bots
+
+
+# --- who is online when
+
+
+def is_weekend(at: int) -> bool:
+    """Say whether a moment is on a Saturday or Sunday; pass local time to get the local weekend."""
+    return (START.weekday() + at // DAY) % 7 >= 5
+
+
+def bouncer_stays(person: Person, rng: Random, _: float) -> Iterator[Stay]:
+    """Always on, but for a lost connection every two weeks or so."""
+    start = -rng.randrange(DAY)
+    while start < LENGTH:
+        end = start + int(rng.expovariate(1 / (14 * DAY))) + HOUR
+        reason = early(rng, ("Ping timeout: 252 seconds", "Quit: bouncer restarts", "Read error"))
+        yield Stay(start, end, rng.choice(person.hosts), reason)
+        start = end + rng.randrange(20, 300) * SECOND
+
+
+def daily_stays(person: Person, rng: Random, scale: float) -> Iterator[Stay]:
+    """On most days, for the hours of their rhythm; a few come back in the evening."""
+    first, last = {"office": (8.6, 17.6), "evening": (17.8, 23.2), "owl": (20.2, 26.5)}[person.rhythm]
+    keen = rng.uniform(0.4, 0.85) * scale
+    for day in range(-1, DAYS + 1):
+        chance = keen * (RHYTHMS[person.rhythm][1] if is_weekend(day * DAY) else 1)
+        if rng.random() > chance:
+            continue
+        midnight = day * DAY - person.home.offset_ms
+        start, end = (midnight + int(rng.gauss(mean, 0.6) * HOUR) for mean in (first, last))
+        yield Stay(start, end, rng.choice(person.hosts), early(rng, QUITS))
+        if person.rhythm == "office" and rng.random() < 0.2:
+            again = midnight + int(rng.uniform(19.5, 21) * HOUR)
+            until = again + rng.randrange(HOUR // 2, 2 * HOUR)
+            yield Stay(again, until, rng.choice(person.hosts), "Quit: leaving")
+
+
+def visitor_stays(person: Person, rng: Random, scale: float) -> Iterator[Stay]:
+    """Now and then, for as long as the question takes."""
+    chance, curve = rng.uniform(0.05, 0.3) * scale, RHYTHMS[person.rhythm][0]
+    for day in range(DAYS):
+        if rng.random() < chance * (0.6 if is_weekend(day * DAY) else 1):
+            hour = rng.choices(range(24), curve)[0]
+            start = day * DAY - person.home.offset_ms + hour * HOUR + rng.randrange(HOUR)
+            length = int(rng.lognormvariate(math.log(70), 0.7) * MINUTE)
+            yield Stay(start, start + length, rng.choice(person.hosts), early(rng, QUITS))
+
+
+def with_drops(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[Stay]:
+    """Cut some stays in two: a lost connection, a return as nick_, then the real nick again."""
+    for stay in stays:
+        length = stay.end - stay.start
+        if person.kind == "bouncer" or length < 2 * HOUR or rng.random() > 0.05:
+            yield stay
+            continue
+        ghost_gone = stay.start + int(length * rng.uniform(0.3, 0.7))
+        back = ghost_gone - rng.randrange(40, 150) * SECOND
+        regained = ghost_gone + rng.randrange(5, 60) * SECOND
+        yield replace(stay, end=ghost_gone, reason="Ping timeout: 252 seconds")
+        nicks = [(back, f"{person.nick}_"), (regained, person.nick)]
+        yield Stay(back, stay.end, stay.host, stay.reason, nicks=nicks)
+
+
+def with_netsplit(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[Stay]:
+    """Cut the stays on the split server: all its people quit within seconds and come back in a storm."""
+    for stay in stays:
+        if person.server != SPLIT_SERVER or not stay.start < SPLIT_HEALS or not stay.end > SPLIT_AT:
+            yield stay
+            continue
+        if stay.start < SPLIT_AT:
+            gone = SPLIT_AT + int(rng.expovariate(1 / 2500)) + rng.randrange(400)
+            yield replace(stay, end=gone, reason=f"{HUB} {SPLIT_SERVER}")
+        back = SPLIT_HEALS + int(rng.expovariate(1 / 14_000))
+        if stay.end > back + MINUTE:
+            yield Stay(back, stay.end, stay.host, stay.reason)
+
+
+def settle(person: Person, stay: Stay, rng: Random) -> None:
+    """Choose when a stay enters and leaves each channel, and whether the nick says "away" for a while."""
+    at = stay.start
+    for channel in person.channels:
+        at += rng.randrange(80, 400)
+        parts = rng.random() < 0.12 and person.kind != "bouncer"
+        left = rng.randrange((at + stay.end) // 2, stay.end) if parts and stay.end - at > HOUR else stay.end
+        stay.channels[channel] = (at, left)
+    length = stay.end - stay.start
+    if person.kind == "daily" and not stay.nicks and length > 4 * HOUR and rng.random() < 0.06:
+        away = stay.start + int(length * rng.uniform(0.3, 0.6))
+        stay.nicks = [(away, f"{person.nick}|away"), (away + rng.randrange(20, 90) * MINUTE, person.nick)]
+
+
+def plan_stays(people: Sequence[Person], scale: float) -> None:
+    """Decide for everybody when they are online; `scale` thins the visits out for a smaller sample."""
+    rng = stream("stays")
+    habits: dict[str, Callable[[Person, Random, float], Iterator[Stay]]]
+    habits = {"bouncer": bouncer_stays, "daily": daily_stays, "visitor": visitor_stays}
+    for person in people:
+        wanted = sorted(habits[person.kind](person, rng, scale), key=lambda stay: stay.start)
+        free: list[Stay] = []
+        for stay in wanted:
+            if stay.end - stay.start > 5 * MINUTE and (not free or stay.start > free[-1].end):
+                free.append(stay)
+        person.stays = list(with_netsplit(person, list(with_drops(person, free, rng)), rng))
+        for stay in person.stays:
+            settle(person, stay, rng)
+
+
+def record(
+    person: Person,
+    stay: Stay,
+    at: int,
+    command: str,
+    *,
+    channel: str | None = None,
+    message: str | None = None,
+) -> Record:
+    """Return a line about somebody as the log would see them at that moment."""
+    nick = stay.nick_at(at - 1 if command == "NICK" else at, person.nick)
+    return Record(at, command, channel, nick, person.user, stay.host, person.server, message)
+
+
+def comings_and_goings(people: Sequence[Person]) -> Iterator[Record]:
+    """Write the JOIN, PART, NICK and QUIT lines that the stays leave behind."""
+    rng = stream("parting words")
+    for person in people:
+        for stay in person.stays:
+            for channel, (joined, left) in stay.channels.items():
+                yield record(person, stay, joined, "JOIN", channel=channel)
+                if left < stay.end:
+                    yield record(person, stay, left, "PART", channel=channel, message=early(rng, PARTS))
+            for at, nick in stay.nicks:
+                if stay.start < at < stay.end:
+                    yield record(person, stay, at, "NICK", message=nick)
+            yield record(person, stay, stay.end, "QUIT", message=stay.reason)
+
+
+# --- talk
+
+Cells = dict[tuple[int, str], tuple[list[Person], list[float]]]
+
+
+def presence(person: Person) -> Iterator[tuple[tuple[int, str], float]]:
+    """Yield how likely somebody speaks, per hour and channel, by their local clock and weekday."""
+    curve, weekend = RHYTHMS[person.rhythm]
+    for stay in person.stays:
+        for channel, (joined, left) in stay.channels.items():
+            for hour in range(max(joined, 0) // HOUR, (min(left, LENGTH) - 1) // HOUR + 1):
+                local = hour * HOUR + person.home.offset_ms
+                share = min(left, (hour + 1) * HOUR) - max(joined, hour * HOUR)
+                factor = curve[local // HOUR % 24] * (weekend if is_weekend(local) else 1)
+                if factor:
+                    yield (hour, channel), factor * person.channels[channel] * share / HOUR
+
+
+def fill_cells(people: Sequence[Person]) -> Cells:
+    """Collect who speaks in each hour of each channel, so that everybody gets their share of the whole."""
+    cells: Cells = {}
+    for person in people:
+        drawn = list(presence(person))
+        # The floor keeps who is rarely there from talking without a pause when they are.
+        per_weight = person.share / max(sum(weight for _, weight in drawn), 1500)
+        for cell, weight in drawn:
+            speakers, weights = cells.setdefault(cell, ([], []))
+            speakers.append(person)
+            weights.append(weight * per_weight)
+    return dict(sorted(cells.items()))
+
+
+def mood(hour: int, channel: str, rng: Random) -> float:
+    """Return how lively an hour is beyond who is online: weekends, growth, events and chance."""
+    at = hour * HOUR
+    lively = rng.lognormvariate(0, 0.25) * (0.9 + 0.2 * hour / (24 * DAYS))
+    if is_weekend(at):
+        lively *= CHANNELS[channel][1]
+    if at < DAY:
+        lively *= HOLIDAY
+    if at >= RELEASE_AT:
+        close = {"#help": 12.0, "#data": 12.0}.get(channel, 6.0)
+        lively *= 1 + close * math.exp(-(at - RELEASE_AT) / (4.5 * HOUR))
+    if 0 <= at + HOUR - SPLIT_HEALS < 2 * HOUR:
+        lively *= 2.5
+    return lively
+
+
+def cell_weights(cells: Cells) -> list[float]:
+    """Weigh the cells against each other such that each channel gets its share of the talk."""
+    rng = stream("mood")
+    crowd, total = [0.0] * (24 * DAYS), dict.fromkeys(CHANNELS, 0.0)
+    for (hour, channel), (_, weights) in cells.items():
+        crowd[hour] += sum(weights)
+        total[channel] += sum(weights)
+    lively = [CHANNELS[channel][0] / total[channel] * mood(hour, channel, rng) for hour, channel in cells]
+    present = [sum(weights) * crowd[hour] ** CROWDING for (hour, _), (_, weights) in cells.items()]
+    return [a * b for a, b in zip(lively, present, strict=True)]
+
+
+class Talk:
+    """Makes up threads: picks an hour and channel, a cast, a subject and a plot, and plays it."""
+
+    def __init__(self, people: Sequence[Person]) -> None:
+        self.rng = stream("talk")
+        self.bots = new_bots()
+        self.subjects = read_subjects()
+        self.cells = fill_cells(people)
+        self.keys = list(self.cells)
+        self.cumulative = list(accumulate(cell_weights(self.cells)))
+
+    def thread(self) -> Iterator[Record]:
+        """Make up one thread and yield its lines."""
+        hour, channel = self.rng.choices(self.keys, cum_weights=self.cumulative)[0]
+        at = hour * HOUR + self.rng.randrange(HOUR)
+        cast = self.cast(hour, channel)
+        words = Words(self.rng, channel, self.subject(channel, at), at)
+        plot = getattr(self, weighted(self.rng, PLOTS.get(channel, PLOTS[""])))
+        for number, turn in enumerate(plot(words, cast)):
+            at += self.pause(turn) if number else 0
+            line = self.utter(turn, at, channel)
+            if line:
+                yield line
+            elif not number:
+                return
+
+    def cast(self, hour: int, channel: str) -> list[Person]:
+        """Draw two to six people who may speak in that hour; in #help the quieter ones start."""
+        speakers, weights = self.cells[hour, channel]
+        drawn = self.rng.choices(speakers, weights, k=self.rng.choice((2, 3, 3, 4, 5, 6)))
+        cast = list({person.nick: person for person in drawn}.values())
+        if channel == "#help" and self.rng.random() < 0.7:
+            cast.sort(key=lambda person: person.share)
+        return cast
+
+    def subject(self, channel: str, at: int) -> Subject:
+        """Draw a subject: what just happened, else what the week is about; #help hears of everything."""
+        for name, (since, length) in EVENTS.items():
+            if 0 <= at - since < length and self.rng.random() < 0.85 * math.exp(-1.5 * (at - since) / length):
+                return next(subject for subject in self.subjects if subject.name == name)
+        home = channel
+        if channel == "#help" and self.rng.random() < 0.65:
+            home = early(self.rng, ("#kafka", "#python", "#elasticsearch", "#jupyter", "#data"))
+        own = [subject for subject in self.subjects if subject.channel == home]
+        week = at / (7 * DAY)
+        return self.rng.choices(own, [subject.appeal(week) for subject in own])[0]
+
+    def pause(self, turn: Turn) -> int:
+        """Return how long a turn takes to come, in ms: bots at once, people by the length of the text."""
+        if turn.speaker.kind == "bot" and turn.to:
+            return self.rng.randrange(200, 900)
+        seconds = 1.5 + len(turn.text) / 14 + self.rng.lognormvariate(math.log(14), 1.0)
+        return int(min(seconds, 900) * SECOND)
+
+    def utter(self, turn: Turn, at: int, channel: str) -> Record | None:
+        """Turn a turn into a line, if its speaker is there to say it."""
+        stay = turn.speaker.stay_at(at, channel)
+        if stay is None or stay.nick_at(at, "").endswith("|away"):
+            return None
+        text = turn.text if turn.speaker.kind == "bot" else self.typed(turn)
+        if turn.to:
+            hears = turn.to.stay_at(at, channel)
+            if hears is None:
+                return None
+            text = f"{hears.nick_at(at, turn.to.nick)}{turn.speaker.voice.address}{text}"
+        return record(turn.speaker, stay, at, turn.command, channel=channel, message=text)
+
+    def typed(self, turn: Turn) -> str:
+        """Apply somebody's typing habits to a text."""
+        voice, text = turn.speaker.voice, turn.text
+        first = text.split(" ", 1)[0].rstrip(",?!.")
+        if turn.command == "ACTION" or not first.isalpha():
+            return text
+        if not voice.lower:
+            text = text[0].upper() + text[1:]
+        elif not first.isupper():
+            text = text[0].lower() + text[1:]
+        if voice.stops and text[-1].isalpha() and "://" not in text:
+            text += "."
+        return f"{text} :)" if voice.smiles and text[-1] != ")" and self.rng.random() < 0.07 else text
+
+    def maybe(self, chance: float, person: Person) -> Person | None:
+        """Address somebody with the given chance."""
+        return person if self.rng.random() < chance else None
+
+    def question(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Ask; helpers answer, others chip in; mostly it ends with thanks, sometimes nobody answers."""
+        asker, *helpers = cast
+        yield Turn(asker, words.say("ask"))
+        if not helpers or self.rng.random() < 0.08:
+            return
+        helper = helpers[0]
+        for number in range(self.rng.choice((1, 1, 2, 2, 3, 4))):
+            if number and self.rng.random() < 0.3:
+                helper = self.rng.choice(helpers)
+            yield Turn(helper, words.say("answer"), self.maybe(0.75, asker))
+            if self.rng.random() < 0.6:
+                yield Turn(asker, words.say("more"), self.maybe(0.35, helper))
+            if self.rng.random() < 0.3:
+                chips_in = self.rng.choice(helpers)
+                heard = asker if chips_in is helper else helper
+                yield Turn(chips_in, words.say("react"), self.maybe(0.3, heard))
+        if self.rng.random() < 0.65:
+            yield from self.gratitude(words, asker, helper)
+
+    def gratitude(self, words: Words, asker: Person, helper: Person) -> Iterator[Turn]:
+        """Say thanks, now and then in one's own language or to the karma bot."""
+        words.nick = helper.nick
+        own = LOCAL_THANKS.get(asker.home.code) if self.rng.random() < 0.15 else None
+        yield Turn(asker, own or words.say("thanks"), self.maybe(0.7, helper))
+        if self.rng.random() < 0.35:
+            yield Turn(helper, words.say("welcome"), self.maybe(0.3, asker))
+        elif self.rng.random() < 0.12:
+            yield Turn(asker, words.say("karma"))
+            yield Turn(self.bots["helpbot"], f"{helper.nick} gains a point", asker)
+
+    def chat(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Say something; whoever cares reacts, in turns, until it runs dry."""
+        yield Turn(cast[0], words.say("state"))
+        before = cast[0]
+        for _ in range(int(self.rng.expovariate(1 / 5.5))):
+            others = [person for person in cast if person is not before]
+            if not others:
+                return
+            speaker = self.rng.choice(others)
+            if self.rng.random() < 0.05:
+                yield Turn(speaker, words.say("action"), command="ACTION")
+            else:
+                act = self.rng.choice(("react", "react", "react", "react", "state", "more"))
+                yield Turn(speaker, words.say(act), self.maybe(0.35, before))
+            before = speaker
+
+    def greeting(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Say hello; some reply."""
+        local = (words.at + cast[0].home.offset_ms) // HOUR % 24
+        yield Turn(cast[0], words.say("morning" if 5 <= local < 11 else "greet"))
+        for person in cast[1 : self.rng.randrange(1, 4)]:
+            yield Turn(person, words.say("reply"), self.maybe(0.6, cast[0]))
+
+    def goodbye(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Say goodbye."""
+        yield Turn(cast[0], words.say("bye"))
+
+    def lookup(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Ask the bot, which answers at once."""
+        asker, bot = cast[0], self.bots["helpbot"]
+        if self.rng.random() < 0.25:
+            product = words.reference("product")
+            yield Turn(asker, f"!version {product}")
+            yield Turn(bot, f"{product} is at {words.reference('version')}", asker)
+        else:
+            thing = words.focus["things"]
+            yield Turn(asker, f"!docs {thing}")
+            yield Turn(bot, f"{thing} -> {words.reference('url')}", asker)
+        if len(cast) > 1 and self.rng.random() < 0.3:
+            yield Turn(cast[1], words.say("react"), self.maybe(0.5, asker))
+
+    def incident(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Raise an alert; somebody takes it, and it goes away."""
+        bot = self.bots["watchdog"]
+        alert = f"{words.word('host')}: {words.word('alert')}"
+        yield Turn(bot, f"ALERT {alert}", command="NOTICE")
+        yield Turn(cast[0], words.say("on it"))
+        for person in cast[1 : self.rng.randrange(1, 4)]:
+            yield Turn(person, words.say("react"), self.maybe(0.5, cast[0]))
+        yield Turn(cast[0], words.say("fixed"))
+        yield Turn(bot, f"RESOLVED {alert}", command="NOTICE")
+
+    def build(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
+        """Announce a build; a red one gets a reaction."""
+        red = self.rng.random() < 0.2
+        result = f"failed in {early(self.rng, ('tests', 'lint', 'docs'))}" if red else "passed"
+        text = f"[tideline] build of {early(self.rng, ('main', 'connect', 'docs', '1.6'))} {result}"
+        yield Turn(self.bots["buildbot"], text, command="NOTICE")
+        if red:
+            yield Turn(cast[0], words.say("on it"))
+
+
+def notices(talk: Talk) -> Iterator[Record]:
+    """Write what comes by the clock: the nightly backup, and Monday's topic in every channel."""
+    rng, bot = stream("notices"), talk.bots["watchdog"]
+    for day in range(DAYS):
+        at = day * DAY + 3 * HOUR + rng.randrange(10 * MINUTE)
+        text = f"nightly backup done in {20 + day // 4} min"
+        yield record(bot, bot.stays[0], at, "NOTICE", channel="#ops", message=text)
+        for channel in CHANNELS:
+            at = day * DAY + rng.randrange(8 * HOUR, 11 * HOUR)
+            if (START.weekday() + day) % 7 == 0:
+                yield from new_topic(talk, at, channel)
+    text = "extractor is back, three hours of the log are missing"
+    yield record(bot, bot.stays[0], OUTAGE[1] + 20 * SECOND, "NOTICE", channel="#ops", message=text)
+    for channel in CHANNELS:
+        yield from new_topic(talk, RELEASE_AT + rng.randrange(20 * MINUTE), channel, "tideline 2.0 is out!")
+
+
+def new_topic(talk: Talk, at: int, channel: str, news: str = "") -> Iterator[Record]:
+    """Let the busiest person of the channel who is online set its topic."""
+    people, _ = talk.cells.get((at // HOUR, channel), ([], []))
+    present = [person for person in people if person.stay_at(at, channel)]
+    if not present:
+        return
+    person = max(present, key=lambda person: person.share)
+    news = news or f"this week: {talk.subject(channel, at).name}"
+    stay = person.stay_at(at, channel)
+    if stay:
+        yield record(person, stay, at, "TOPIC", channel=channel, message=f"{CHANNELS[channel][2]} | {news}")
+
+
+def make_log(count: int) -> list[Record]:
+    """Return the records in the order of the file; threads are added until the count is reached."""
+    scale = min(1.0, count / RECORDS)
+    people = new_people(max(40, round(PEOPLE * math.sqrt(scale))))
+    plan_stays(people, scale)
+    talk = Talk(people)
+    log = [line for line in (*comings_and_goings(people), *notices(talk)) if is_logged(line)]
+    while len(log) < count:
+        log += [line for line in talk.thread() if is_logged(line)]
+    return in_file_order(log[:count])
+
+
+def is_logged(line: Record) -> bool:
+    """Say whether the extractor saw a line: it was down once, and the log has a first and a last day."""
+    return 0 <= line.at < LENGTH and not OUTAGE[0] <= line.at < OUTAGE[1]
+
+
+def in_file_order(log: list[Record]) -> list[Record]:
+    """Sort by time, but let lines of the same second swap places as they do in a network."""
+    rng = stream("jitter")
+    jitter = [line.at + rng.gauss(0, 90) for line in log]
+    order = sorted(range(len(log)), key=lambda index: (log[index].at // SECOND, jitter[index]))
+    return [log[index] for index in order]
+
+
+# --- lines
+
+
+@cache
+def address_of(host: str) -> str | None:
+    """Return the host if it is an IP address."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
+def timestamp(at: int) -> str:
+    """Return milliseconds since START as ISO 8601."""
+    moment = (START + timedelta(milliseconds=at)).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='milliseconds')}Z"
+
+
+def encode(line: Record) -> str:
+    """Return a record as one line of JSON."""
+    fields = {
+        "@timestamp": timestamp(line.at),
+        "command": line.command,
+        "channel": line.channel,
+        "nick": line.nick,
+        "user": line.user,
+        "host": line.host,
+        "ip": address_of(line.host),
+        "server": line.server,
+        "message": line.message,
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def odd_message(kind: str, words: Words, rng: Random) -> str:
+    """Return a message that is valid and still breaks naive readers."""
+    texts = {"emoji": EMOJI, "rtl": RTL, "markup": MARKUP, "latin-1": LATIN1, "empty": ("",)}
+    if kind in texts:
+        return rng.choice(texts[kind])
+    if kind == "colour":
+        return words.fill(rng.choice(COLOURED))
+    told = "{symptom2} on {host} after {num} {unit}, so we had to {fix}, then "
+    return f"long story: {words.fill(told * 9)}"[:LONGEST]
+
+
+def bad_line(kind: str, line: Record, rng: Random) -> bytes:
+    """Return a line that no JSON reader takes: cut off, not JSON at all, or not UTF-8."""
+    if kind == "latin-1":
+        return encode(line).encode("latin-1")
+    if kind == "truncated":
+        text = encode(line)
+        return text[: rng.randrange(20, len(text) - 1)].encode()
+    return f":{line.nick}!{line.user}@{line.host} PRIVMSG {line.channel} :{line.message}".encode()
+
+
+def choose_quirks(log: Sequence[Record], rng: Random) -> dict[int, str]:
+    """Choose which lines of people's talk get a quirk, none of them two."""
+    rates = ODD_RATES | BAD_RATES
+    kinds = [kind for kind, rate in rates.items() for _ in range(max(1, round(rate * len(log) / RECORDS)))]
+    talk = [i for i, line in enumerate(log) if line.command == "PRIVMSG" and line.nick != "helpbot"]
+    return dict(zip(rng.sample(talk, len(kinds)), kinds, strict=True))
+
+
+def to_lines(log: Sequence[Record]) -> tuple[list[bytes], Counter[str]]:
+    """Encode the log, quirks included, and count the quirks by kind."""
+    rng, subjects = stream("quirks"), read_subjects()
+    quirks = choose_quirks(log, rng)
+    lines = []
+    for index, line in enumerate(log):
+        kind = quirks.get(index, "")
+        if kind in ODD_RATES or kind == "latin-1":
+            words = Words(rng, "#kafka", rng.choice(subjects[:6]), line.at)
+            line = line._replace(message=odd_message(kind, words, rng))  # noqa: PLW2901
+        lines.append(bad_line(kind, line, rng) if kind in BAD_RATES else encode(line).encode())
+    return lines, Counter(quirks.values())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a gzip file whose bytes depend on the content alone: no time, no file name in its header."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as file:
+        file.write(content)
+    path.write_bytes(packed.getvalue())
+
+
+def report(path: Path, log: Sequence[Record], quirks: Counter[str], content: bytes) -> None:
+    """Print what the README states."""
+    print(f"{path}: {len(log)} lines, {len(content)} bytes, {path.stat().st_size} bytes packed")
+    print("sha256 unpacked", hashlib.sha256(content).hexdigest())
+    print("sha256 packed  ", hashlib.sha256(path.read_bytes()).hexdigest())
+    for name, counts in (
+        ("commands", Counter(line.command for line in log)),
+        ("channels", Counter(line.channel for line in log)),
+        ("quirks", quirks),
+    ):
+        print(f"{name}: " + ", ".join(f"{key} {number}" for key, number in counts.most_common()))
+
+
+def main() -> int:
+    """Write the sample."""
+    parser = argparse.ArgumentParser(description="Write the sample IRC log: same arguments, same bytes.")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("irc-sample.jsonl.gz"))
+    parser.add_argument("--records", type=int, default=RECORDS, help="lines to write (default: %(default)s)")
+    options = parser.parse_args()
+    if options.records < FEWEST_RECORDS:
+        parser.error(f"--records must be at least {FEWEST_RECORDS}")
+    log = make_log(options.records)
+    lines, quirks = to_lines(log)
+    content = b"\n".join(lines) + b"\n"
+    write(options.output, content)
+    report(options.output, log, quirks, content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What is known of records on their way to Kafka."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = list[tuple[str, bytes | None]] | list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where the records are: ``sent = delivered + failed + waiting``.
+
+    Attributes
+    ----------
+    sent : int
+        Records taken by ``send``.
+    delivered : int
+        Acknowledged by all in-sync replicas.
+    failed : int
+        Not in Kafka, ``rejected`` included.
+    waiting : int
+        Neither yet.
+    rejected : int
+        Refused for what they are (too large); the run goes on without them.
+    retimed : int
+        Delivered with Kafka's own time because it refused theirs.
+    """
+
+    sent: int
+    delivered: int
+    failed: int
+    waiting: int
+    rejected: int
+    retimed: int
+
+
+class Block:
+    """Records sent one after the other, acknowledged together."""
+
+    __slots__ = ("label", "lost", "waiting")
+
+    def __init__(self) -> None:
+        self.label: int | None = None
+        self.waiting = 0
+        self.lost = False
+
+
+def origin(headers: Headers, value: bytes | None, why: str) -> str:
+    """Say which record was rejected and why; its headers know where it came from."""
+    found = [
+        f"{name.removeprefix('labkit.')} {item.decode(errors='replace')}"
+        for name, item in headers
+        if name.startswith("labkit.") and item is not None
+    ]
+    return f"{', '.join(found) or 'a record'}: {len(value or b''):,} bytes, {why}"

@@ -1,0 +1,281 @@
+"""Files of JSON lines into a topic, each line's bytes as they are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from labkit.errors import LabkitError, UsageError
+from labkit.extract.journal import Journal
+from labkit.extract.lines import STDIN, lines, opened
+from labkit.extract.sink import TopicSink
+from labkit.kafka import Cluster
+from labkit.times import iso, to_ms
+
+_BLOCK = 5_000
+_PROGRESS_S = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one file is. ``size_bytes`` is None where it cannot be known (standard input)."""
+
+    path: str
+    read_bytes: int
+    size_bytes: int | None
+    lines: int
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """What became of the lines: ``lines = skipped + blank + sent``, ``sent = delivered + rejected``.
+
+    Attributes
+    ----------
+    files : int
+        Files read to their end.
+    lines : int
+        Lines read.
+    skipped : int
+        Lines a former run had in Kafka already, known from the journal.
+    blank : int
+        Lines with nothing in them; not sent.
+    sent, delivered, rejected : int
+        Records given to Kafka, those it acknowledged, those it refused for what they are.
+    malformed : int
+        Sent, though not a JSON object.
+    without_timestamp : int
+        Sent with Kafka's own time though a timestamp field was asked for: it is missing, is not ISO 8601, or
+        Kafka refused it.
+    first_ms, last_ms : int or None
+        The earliest and latest timestamp sent, milliseconds since the epoch.
+    rejections : tuple of str
+        The first rejected records: file, line and reason.
+    """
+
+    files: int = 0
+    lines: int = 0
+    skipped: int = 0
+    blank: int = 0
+    sent: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    malformed: int = 0
+    without_timestamp: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+    rejections: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        span = f", {iso(self.first_ms)} to {iso(self.last_ms)}" if self.first_ms is not None else ""
+        numbers = ", ".join(
+            f"{getattr(self, name):,} {name.replace('_', ' ')}"
+            for name in ("skipped", "blank", "malformed", "without_timestamp", "rejected")
+            if getattr(self, name)
+        )
+        return (
+            f"{self.delivered:,} of {self.lines:,} lines from {self.files} files delivered{span}"
+            f"{' (' + numbers + ')' if numbers else ''}"
+        )
+
+
+@dataclass
+class _Tally:
+    """What is counted while a run goes on."""
+
+    files: int = 0
+    lines: int = 0
+    skipped: int = 0
+    blank: int = 0
+    malformed: int = 0
+    without_timestamp: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+
+    def report(self, sink: TopicSink) -> FilesReport:
+        counts = sink.counts
+        found = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
+        untimed = self.without_timestamp + counts.retimed
+        return replace(found, without_timestamp=untimed, rejections=tuple(sink.rejections))
+
+
+def extract_files(
+    cluster: Cluster,
+    paths: Iterable[str | Path],
+    topic: str,
+    *,
+    timestamp_field: str | None = None,
+    key_field: str | None = "channel",
+    journal: Path | None = None,
+    again: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> FilesReport:
+    r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid JSON or not.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        As a principal that may write to `topic`.
+    paths : iterable of str or Path
+        Plain, gzip or zstd, told apart by their first bytes; ``-`` is standard input. Read in this order.
+    timestamp_field : str, optional
+        The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not taken for a time:
+        its unit would be a guess. Without a usable one the record gets Kafka's own time and is counted.
+    key_field : str, optional
+        The field whose text is the record's key; where it is missing or no text, the key is null.
+    journal : Path, optional
+        Remembers per file how many lines Kafka has acknowledged, so that the same command run again goes on after
+        them. A changed file (size or time) is another file. Standard input is never remembered.
+    again : bool
+        Send every line, whatever the journal says.
+    progress : callable, optional
+        Called with a `Progress` about twice a second.
+
+    Returns
+    -------
+    FilesReport
+
+    Raises
+    ------
+    LabkitError
+        A file that is missing, a folder or unreadable (before anything is sent), or damaged; the topic cannot be
+        written to. What was read before is sent; the error's ``report`` counts it.
+
+    Notes
+    -----
+    Headers: ``labkit.file`` (base name) and ``labkit.line`` (from 1). Blank lines are not sent, and a trailing
+    ``\r`` is not part of the line.
+
+    At least once, not exactly once: the journal is written every few seconds, so a run ended by SIGKILL or a power
+    cut leaves lines in Kafka that it does not know of, and the next run sends those again.
+    """
+    names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _listed(paths)]
+    for name in names:
+        if name != STDIN:
+            with opened(name):
+                pass  # better now than after an hour of the files before it
+    tally = _Tally()
+    with TopicSink(cluster, topic) as sink:
+        book = Journal(journal, cluster_id=cluster.cluster_id, topic=topic)
+        run = _Run(sink, tally, book, again, timestamp_field, key_field, progress)
+        try:
+            for name in names:
+                run.file(name)
+        except LabkitError as error:
+            error.facts["report"] = tally.report(sink)
+            raise
+    return tally.report(sink)
+
+
+def _listed(paths: Iterable[str | Path]) -> list[str | Path]:
+    listed: list[str | Path] = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not listed:
+        raise UsageError("no file is named", hint="name one or more, or - for standard input")
+    return listed
+
+
+@dataclass
+class _Run:
+    """One call of `extract_files`."""
+
+    sink: TopicSink
+    tally: _Tally
+    journal: Journal
+    again: bool
+    timestamp_field: str | None
+    key_field: str | None
+    progress: Callable[[Progress], None] | None
+
+    def file(self, path: str) -> None:
+        """Send one file; whatever ends it, what was read is flushed and the journal knows."""
+        key = None if path == STDIN else self.journal.key(Path(path))
+        done = 0 if key is None or self.again else self.journal.lines(key)
+        # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
+        self.sink.mark(0)
+        patience_s: float | None = 10  # after an error; else as long as the sink has
+        try:
+            with opened(path) as file:
+                self._lines(file, path, key, done)
+            self.tally.files += 1
+            patience_s = None
+        finally:
+            try:
+                self.sink.flush(patience_s)
+            finally:
+                if key is not None and (acknowledged := self.sink.acknowledged):
+                    self.journal.note(key, acknowledged, now=True)
+
+    def _lines(self, file: BinaryIO, path: str, key: str | None, done: int) -> None:
+        size = None if path == STDIN else os.fstat(file.fileno()).st_size
+        name = Path(path).name if path != STDIN else "stdin"
+        source = ("labkit.file", name.encode(errors="surrogateescape"))
+        said_at, tally, handled = 0.0, self.tally, 0
+        try:
+            for number, line in enumerate(lines(file, path), start=1):
+                if number <= done:
+                    tally.skipped += 1
+                elif not line or line.isspace():
+                    tally.blank += 1
+                else:
+                    self._line(line, [source, ("labkit.line", b"%d" % number)])
+                handled = number
+                if number % _BLOCK:
+                    continue
+                if number > done:
+                    self.sink.mark(number)
+                if key is not None and (acknowledged := self.sink.acknowledged):
+                    self.journal.note(key, acknowledged)
+                if self.progress and time.monotonic() - said_at > _PROGRESS_S:
+                    said_at = time.monotonic()
+                    self.progress(Progress(path, _position(file), size, number))
+        finally:
+            tally.lines += handled  # not the line an error or Ctrl-C came in the middle of
+            self.sink.mark(max(handled, done))
+        if self.progress:
+            self.progress(Progress(path, _position(file), size, handled))
+
+    def _line(self, line: bytes, headers: list[tuple[str, bytes]]) -> None:
+        tally, stamp, key = self.tally, None, None
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            fields = None
+        if isinstance(fields, dict):
+            if self.key_field is not None and isinstance(found := fields.get(self.key_field), str):
+                key = found.encode()
+            if self.timestamp_field is not None:
+                stamp = timestamp_ms(fields.get(self.timestamp_field))
+        else:
+            tally.malformed += 1
+        if stamp is not None:
+            if tally.first_ms is None or stamp < tally.first_ms:
+                tally.first_ms = stamp
+            if tally.last_ms is None or stamp > tally.last_ms:
+                tally.last_ms = stamp
+        elif self.timestamp_field is not None:
+            tally.without_timestamp += 1
+        self.sink.send(key, line, headers, stamp)
+
+
+def timestamp_ms(value: Any) -> int | None:
+    """Return ISO 8601 text as milliseconds since the epoch, None for anything else or a time Kafka cannot hold."""
+    if not isinstance(value, str) or value[4:5] != "-":  # "20160301" could as well be a number
+        return None
+    try:
+        stamp = to_ms(value)
+    except (UsageError, OverflowError):
+        return None
+    return stamp if stamp > 0 else None
+
+
+def _position(file: BinaryIO) -> int:
+    try:
+        return file.tell()
+    except OSError:
+        return 0

@@ -1,0 +1,121 @@
+"""Following the channels of an IRC server, each line into a topic as it came."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from labkit.errors import LabkitError, UsageError
+from labkit.extract.channels import check_channels
+from labkit.extract.login import check_nick
+from labkit.extract.session import IrcReport, Server, Session
+from labkit.extract.sink import TopicSink
+from labkit.extract.wire import Dialer
+from labkit.kafka import Cluster
+
+_log = logging.getLogger(__name__)
+
+
+class IrcExtractor:
+    """Follow channels of one IRC server and write each line about them to a topic.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        As a principal that may write to `topic`.
+    topic : str
+    server : str
+        Host name or address; also what the records call it.
+    nick : str
+        When it is taken, ``_`` is appended.
+    channels : iterable of str
+        ``"#name"``, or ``"#name key"``.
+    port : int, optional
+        6697 with TLS, else 6667.
+    tls : bool
+        The certificate is always verified.
+    tls_ca : Path, optional
+        Certificates to trust instead of the system's.
+    password : str, optional
+        The server's password.
+    sasl : tuple of str, optional
+        User and password for SASL PLAIN.
+    say : callable, optional
+        Takes one line of text for each thing a person would want to know; logged otherwise.
+
+    Raises
+    ------
+    UsageError, ConfigError
+        For an argument that cannot be right.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: str,
+        *,
+        server: str,
+        nick: str,
+        channels: Iterable[str],
+        port: int | None = None,
+        tls: bool = False,
+        tls_ca: Path | None = None,
+        password: str | None = None,
+        sasl: tuple[str, str] | None = None,
+        say: Callable[[str], None] = _log.info,
+    ) -> None:
+        self.cluster = cluster
+        self.topic = topic
+        self.say = say
+        port = (6697 if tls else 6667) if port is None else port
+        for secret in (password, *(sasl or ())):
+            if secret is not None and (not secret or any(c in secret for c in "\r\n\0")):
+                raise UsageError(
+                    "a password or user is empty or has a line break in it", hint="check --password, --sasl"
+                )
+        dial = Dialer(server, port, tls=tls, tls_ca=tls_ca)
+        self.server = Server(server, port, check_nick(nick), check_channels(channels), dial, password, sasl)
+        if (password or sasl) and not tls:
+            say("the password goes over the network unencrypted; --tls would protect it")
+
+    def __repr__(self) -> str:
+        return f"IrcExtractor({self.server}, channels={list(self.server.channels)}, topic={self.topic!r})"
+
+    def run(
+        self,
+        stop: threading.Event | None = None,
+        *,
+        max_records: int | None = None,
+        max_seconds: float | None = None,
+    ) -> IrcReport:
+        """Follow the channels until told to stop; come back after every loss.
+
+        Parameters
+        ----------
+        stop : threading.Event, optional
+            Set it to end the run: QUIT is sent, what still arrives is recorded and all records are flushed. A
+            signal's handler may set it.
+        max_records, max_seconds : optional
+            End by itself after as many records or seconds.
+
+        Raises
+        ------
+        AccessError
+            The server does not let us in (the first time; later it is tried again).
+        UnavailableError
+            There is no such host; Kafka did not take the last records. Its ``report`` counts them.
+        LabkitError
+            The topic cannot be written to.
+        """
+        stop = stop or threading.Event()
+        with TopicSink(self.cluster, self.topic, patience_s=0, give_up=stop.is_set) as sink:
+            session = Session(self.server, self.say, sink, stop, max_records, max_seconds)
+            try:
+                session.follow()
+                sink.close()
+            except LabkitError as error:
+                error.facts["report"] = session.report()
+                raise
+        return session.report()

@@ -1,0 +1,263 @@
+"""The object a notebook holds. It joins the rooms below and does no work of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from labkit import names, times
+from labkit.config import Profile, load_profile
+from labkit.elastic import Target
+from labkit.errors import ConfigError, UsageError
+from labkit.groups.guard import Guard
+from labkit.groups.offsets import PartitionLag, lags, list_groups
+from labkit.kafka import Cluster
+from labkit.load.scratch import ScratchIndex, collect, listed
+from labkit.replay import plan
+from labkit.window import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def connect(profile: str = "local", *, role: str = "lab") -> Lab:
+    """Return a Lab on the local stack, or on the cluster `profile` of ``labkit.toml`` names.
+
+    Parameters
+    ----------
+    profile : str
+        ``local`` or a profile's name.
+    role : {"lab", "indexer", "extractor", "admin"}
+        Whose credentials to use on the local stack; ``lab`` may do what a lab needs and no more.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such profile or role.
+    StackError
+        When there is no local stack yet.
+    """
+    return Lab(find_profile(profile, role=role))
+
+
+def find_profile(name: str = "local", *, role: str = "lab") -> Profile:
+    """Return the profile `name`."""
+    if name != "local":
+        return load_profile(name)
+    from labkit.stack.state import local_profile
+
+    return local_profile(role)
+
+
+class Lab:
+    """A connection to one Kafka cluster and its Elasticsearch targets.
+
+    Nothing is asked of a server until a method needs it.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.cluster = Cluster(profile.kafka)
+
+    def __repr__(self) -> str:
+        targets = ", ".join(self.profile.elasticsearch) or "none"
+        return f"Lab on {self.cluster.address} as {self.cluster.principal}; Elasticsearch: {targets}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return (
+            f"<b>Lab</b> on <code>{escape(self.cluster.address)}</code> as {escape(self.cluster.principal)}; "
+            f"Elasticsearch: {escape(', '.join(self.profile.elasticsearch) or 'none')}<br>"
+            "next: <code>lab.topics()</code> <code>lab.groups()</code> <code>lab.window(topic, last='6h')</code>"
+        )
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """The Elasticsearch clusters by name."""
+        return {name: Target(name, settings) for name, settings in self.profile.elasticsearch.items()}
+
+    def target(self, name: str = "default") -> Target:
+        """Return one Elasticsearch cluster."""
+        if name not in self.targets:
+            known = ", ".join(self.targets) or "none"
+            raise ConfigError(f"there is no Elasticsearch target {name!r}", hint=f"this profile has: {known}")
+        return self.targets[name]
+
+    # windows -----------------------------------------------------------------------------------------
+
+    def window(
+        self,
+        topic: str,
+        *,
+        start: Any = None,
+        end: Any = None,
+        last: str | int | None = None,
+        offsets: Mapping[int, tuple[int, int]] | None = None,
+        slack: str = "1m",
+    ) -> Window:
+        """Freeze a part of `topic` as offsets; costs a few requests and reads no record.
+
+        Parameters
+        ----------
+        topic : str
+        start, end : str, datetime or "earliest" / "latest", optional
+            Half-open [start, end), UTC when no zone is given. Left out: the log's start, the log's end now.
+        last : str or int, optional
+            ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
+        offsets : dict, optional
+            ``{partition: (start, end)}``, half-open.
+        slack : str
+            Producers set a record's CreateTime, so records may lie out of time order: the offsets are widened by this
+            on both sides and each record's time is checked when it is read. Topics with LogAppendTime need none.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such topic.
+        WindowError, UsageError
+            When the bounds cannot be.
+        """
+        given = [start is not None or end is not None, last is not None, offsets is not None]
+        if sum(given) > 1:
+            raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
+        partitions = self.cluster.partitions(topic)
+        settings = self.cluster.topic_settings([topic])[topic]
+        kind = settings.get("message.timestamp.type", "CreateTime")
+        slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
+        now = times.now_ms()
+
+        def bounds(at: str | int) -> Mapping[int, int]:
+            return self.cluster.bounds(topic, partitions, at)
+
+        if offsets is not None:
+            found, asked = plan.by_offsets(bounds, offsets), f"offsets of {len(offsets)} partitions"
+        elif isinstance(last, int) and not isinstance(last, bool):
+            found, asked = plan.by_last_records(bounds, last, now), f"the newest {last:,} records"
+        elif last is not None:
+            found, asked = plan.by_last_time(bounds, times.length_ms(str(last)), now, slack_ms), f"the last {last}"
+        else:
+            found = plan.by_time(bounds, start, end, slack_ms)
+            asked = f"from {start or 'earliest'} to {end or 'latest'}"
+        frozen = plan.Plan(
+            topic=topic,
+            cluster_id=self.cluster.cluster_id,
+            topic_id=self.cluster.topic_id(topic),
+            ranges=found.ranges,
+            start_ms=found.start_ms,
+            end_ms=found.end_ms,
+            timestamp_type=kind,
+            asked=asked,
+            frozen_ms=now,
+        )
+        return Window(frozen, self)
+
+    # lists -------------------------------------------------------------------------------------------
+
+    def topics(self) -> pd.DataFrame:
+        """Return one row per topic: topic, partitions, records (by offsets), earliest, latest, retention_ms, cleanup.
+
+        ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
+        sums over the partitions of the log's first offset and its end.
+        """
+        import pandas as pd
+
+        found = self.cluster.topics()
+        settings = self.cluster.topic_settings(found)
+        rows = []
+        for name, partitions in found.items():
+            first = sum(self.cluster.bounds(name, partitions, "earliest").values())
+            end = sum(self.cluster.bounds(name, partitions, "latest").values())
+            config = settings.get(name, {})
+            rows.append(
+                {
+                    "topic": name,
+                    "partitions": len(partitions),
+                    "records": end - first,
+                    "earliest": first,
+                    "latest": end,
+                    "retention_ms": int(config.get("retention.ms", -1)),
+                    "cleanup": config.get("cleanup.policy", ""),
+                    "timestamp_type": config.get("message.timestamp.type", ""),
+                }
+            )
+        columns = ["topic", "partitions", "records", "earliest", "latest", "retention_ms", "cleanup", "timestamp_type"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def groups(self) -> pd.DataFrame:
+        """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
+
+        The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
+        with members and a lag is doing takes several looks.
+        """
+        import pandas as pd
+
+        found = list_groups(self.cluster)
+        every = lags(self.cluster, found)
+        rows = []
+        for group in found:
+            mine = [row for row in every if row.group == group.name]
+            known = [row.lag for row in mine if row.lag is not None]
+            lag = sum(known) if known else None
+            verdict = "unknown" if lag is None or (lag and group.members) else "stopped" if lag else "ok"
+            rows.append(
+                {
+                    "group": group.name,
+                    "state": group.state,
+                    "protocol": group.protocol,
+                    "members": len(group.members),
+                    "topics": ", ".join(sorted({row.topic for row in mine})),
+                    "lag": lag,
+                    "verdict": verdict,
+                }
+            )
+        frame = pd.DataFrame(rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"])
+        return frame.astype({"lag": "Int64"})
+
+    def offsets(self) -> pd.DataFrame:
+        """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
+
+        Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
+        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
+        """
+        import pandas as pd
+
+        rows = lags(self.cluster, list_groups(self.cluster))
+        frame = pd.DataFrame([vars(row) for row in rows], columns=list(PartitionLag.__dataclass_fields__))
+        return frame.astype({"committed": "Int64", "lag": "Int64"})
+
+    def retention(self, topic: str, keep: str | None = None) -> float:
+        """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.
+
+        Parameters
+        ----------
+        keep : str, optional
+            Such as ``"90d"``.
+        """
+        self.cluster.partitions(topic)
+        if keep is not None:
+            self.cluster.alter_topic(topic, {"retention.ms": str(times.length_ms(keep))})
+        ms = int(self.cluster.topic_settings([topic])[topic]["retention.ms"])
+        return -1.0 if ms < 0 else ms / 86_400_000
+
+    def guard(self) -> Guard:
+        """Return a context manager that compares every foreign group before and after its block."""
+        return Guard(self.cluster)
+
+    # what the lab made -------------------------------------------------------------------------------
+
+    def scratch(self) -> pd.DataFrame:
+        """Return this user's scratch indices: index, target, documents, bytes, topic, expires, expired."""
+        import pandas as pd
+
+        columns = ["index", "target", "documents", "bytes", "topic", "expires", "expired"]
+        return pd.DataFrame(listed(self.targets.values()), columns=columns)
+
+    def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
+        """Return the handle of a scratch index that is there."""
+        return ScratchIndex(names.scratch_name(name), self.target(target))
+
+    def gc(self) -> list[str]:
+        """Delete this user's expired scratch indices; return their names."""
+        return collect(self.targets.values())

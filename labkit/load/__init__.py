@@ -1,0 +1,1 @@
+"""Load: where a replay ends up. Frames, Parquet files, scratch indices, and the continuous indexer."""

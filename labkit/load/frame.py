@@ -1,0 +1,189 @@
+"""One table of a window's records: the Replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.decode import decoder
+from labkit.errors import UsageError
+from labkit.replay.reader import RAW_SCHEMA, Reading
+from labkit.replay.receipt import Receipt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+FIRST = ("_topic", "_partition", "_offset", "_timestamp")
+LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
+RESERVED = frozenset(FIRST + LAST)
+_PENDING = 4  # batches waiting to be decoded while Kafka is read
+
+
+@dataclass(frozen=True, repr=False)
+class Replay:
+    """The records of a window.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        One row per record, ordered by partition, then offset. Columns ``_topic _partition _offset _timestamp``, the
+        records' own fields, then ``_timestamp_type _key _headers _value _error``. A field that bears one of these
+        names has ``_`` appended.
+    receipt : Receipt
+        What was planned and what came of it.
+    """
+
+    table: pa.Table
+    receipt: Receipt
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a DataFrame with the table's columns.
+
+        Integers with nulls stay integers (Arrow-backed), times are ``datetime64[ms, UTC]``, texts are pandas strings.
+        """
+        return to_pandas(self.table)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a polars DataFrame with the table's columns."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.table)
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError("a table becomes a DataFrame")
+        return frame
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """Ask DuckDB; the records are the table ``replay``.
+
+        Examples
+        --------
+        >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
+        """
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.execute("set timezone = 'UTC'")
+            connection.register("replay", self.table)
+            try:
+                found = connection.execute(query).to_arrow_table()
+            except duckdb.Error as error:
+                columns = ", ".join(self.table.column_names)
+                raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error
+        return to_pandas(found)
+
+    def decode(self, decode: str) -> Replay:
+        """Decode the same bytes another way, without reading Kafka again."""
+        batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
+        raw = [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
+        module = decoder(decode)
+        parsed = [module.parse(batch.column("value")) for batch in raw]
+        return Replay(_assembled(raw, parsed, module), self.receipt)
+
+    def __repr__(self) -> str:
+        return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
+
+    def _repr_html_(self) -> str:
+        shown = min(len(self), 5)
+        head = to_pandas(self.table.slice(0, shown).drop_columns(["_headers", "_value"]))
+        note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
+        return self.receipt._repr_html_() + head.to_html(index=False, notebook=True, max_cols=12) + note
+
+
+def read(reading: Reading, *, decode: str = "json") -> Replay:
+    """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    module = decoder(decode)
+    raw: list[pa.RecordBatch] = []
+    with ThreadPoolExecutor(1, "labkit-decode") as pool:
+        parsed: list[Future[Any]] = []
+        try:
+            for batch in reading.batches():
+                raw.append(batch)
+                parsed.append(pool.submit(module.parse, batch.column("value")))
+                if len(parsed) > _PENDING:
+                    parsed[-_PENDING].result()
+        except KeyboardInterrupt:
+            raw = raw[: len(parsed)]
+        done = [future.result() for future in parsed]
+    for batch, one in zip(raw, done, strict=True):
+        note_errors(reading, batch, one.errors)
+    return Replay(_assembled(raw, done, module), reading.receipt())
+
+
+def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
+    """Book the records that could not be decoded."""
+    if errors:
+        partitions, counts = np.unique(batch.column("partition").to_numpy()[list(errors)], return_counts=True)
+        for partition, count in zip(partitions.tolist(), counts.tolist(), strict=True):
+            reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
+
+
+def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]) -> pa.Table:
+    """Return one batch's metadata and fields as a table."""
+    fields = module.columns(parsed, schema)
+    errors = pa.nulls(batch.num_rows, pa.string())
+    if parsed.errors:
+        texts: list[str | None] = [None] * batch.num_rows
+        for row, reason in parsed.errors.items():
+            texts[row] = reason
+        errors = pa.array(texts, pa.string())
+    metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
+    arrays = {name: metadata[name] for name in FIRST}
+    arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
+    arrays |= {name: metadata[name] for name in LAST}
+    return pa.table(arrays)
+
+
+def own_names(fields: list[str]) -> list[str]:
+    """Return the records' field names, clear of the metadata's."""
+    return [f"{name}_" if name in RESERVED else name for name in fields]
+
+
+def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.Table:
+    """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
+    schema = module.unify(one.schema for one in parsed)
+    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
+    if not tables:
+        empty = RAW_SCHEMA.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)]
+        nothing = module.parse(empty[0].column("value"))
+        return decoded(empty[0], nothing, module, module.unify([nothing.schema]))
+    runs = [
+        (partition, number, first, last)
+        for number, batch in enumerate(raw)
+        for partition, first, last in _runs(batch.column("partition").to_numpy())
+    ]
+    runs.sort()
+    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in runs])
+    many = len(runs) > 64 and len(ordered) < 500 * len(runs)
+    return ordered.combine_chunks() if many else ordered
+
+
+def _runs(partitions: Any) -> Iterator[tuple[int, int, int]]:
+    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
+    for first, last in pairwise(edges):
+        if last > first:
+            yield int(partitions[first]), first, last
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return an Arrow table as a DataFrame that keeps null integers integers and times in UTC."""
+    import pandas as pd
+
+    text = pd.StringDtype("pyarrow", na_value=np.nan)
+
+    def dtype(kind: pa.DataType) -> Any:
+        if pa.types.is_timestamp(kind) or pa.types.is_dictionary(kind):
+            return None
+        return text if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pd.ArrowDtype(kind)
+
+    frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
+    return frame

@@ -1,0 +1,61 @@
+"""A window as a Parquet file, in constant memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labkit.decode import decoder
+from labkit.errors import UsageError
+from labkit.load.frame import decoded, note_errors
+from labkit.replay.reader import RAW_SCHEMA, Reading
+from labkit.replay.receipt import Receipt
+
+
+def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = "json") -> Receipt:
+    """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
+
+    The records land raw in a file beside it first, while the fields' types are found out; the second pass, over that
+    file, decodes under the one schema that holds for all. `path` appears when it is whole.
+
+    Returns
+    -------
+    Receipt
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
+    module = decoder(decode)
+    raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
+    try:
+        schemas: list[dict[str, Any]] = []
+        with pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer:
+            for batch in reading.batches():
+                parsed = module.parse(batch.column("value"))
+                note_errors(reading, batch, parsed.errors)
+                schemas = [module.unify([*schemas, parsed.schema])] if schemas else [parsed.schema]
+                writer.write_batch(batch)
+        _decode_file(raw_path, part, module, module.unify(schemas))
+        part.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror}", hint="check the space and the rights"
+        ) from error
+    finally:
+        raw_path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    return reading.receipt()
+
+
+def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]) -> None:
+    source = pq.ParquetFile(raw_path)
+    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    layout = decoded(empty, module.parse(empty.column("value")), module, schema).schema
+    with pq.ParquetWriter(part, layout, compression="zstd") as writer:
+        for batch in source.iter_batches():
+            raw = batch.cast(RAW_SCHEMA)
+            writer.write_table(decoded(raw, module.parse(raw.column("value")), module, schema).cast(layout))

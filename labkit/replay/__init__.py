@@ -1,0 +1,1 @@
+"""Replay: bounds become frozen offsets, frozen offsets become Arrow record batches and a receipt."""

@@ -1,0 +1,211 @@
+"""What a window stands for: for each partition, the offsets [start, end), frozen. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from labkit import names, times
+from labkit.errors import UsageError, WindowError
+
+FORMAT = 1
+Bounds = Callable[[str | int], Mapping[int, int]]
+"""Asks the broker: "earliest", "latest" or a time in milliseconds to an offset for each partition."""
+
+
+@dataclass(frozen=True, order=True)
+class Range:
+    """The offsets [start, end) of one partition."""
+
+    partition: int
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many offsets there are; compaction and transactions leave some without a record."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Frozen offsets of one topic.
+
+    Attributes
+    ----------
+    topic, cluster_id, topic_id : str
+        Where the offsets mean something. A topic made again under its name has another id.
+    ranges : tuple of Range
+        One for each partition, by partition; empty ones too.
+    start_ms, end_ms : int or None
+        The asked time [start, end): records read outside of it are filtered out.
+    timestamp_type : str
+        ``CreateTime`` or ``LogAppendTime``, as the topic is configured.
+    asked : str
+        The bounds in the user's words.
+    frozen_ms : int
+        When the offsets were frozen.
+    """
+
+    topic: str
+    cluster_id: str
+    topic_id: str
+    ranges: tuple[Range, ...]
+    start_ms: int | None
+    end_ms: int | None
+    timestamp_type: str
+    asked: str
+    frozen_ms: int
+
+    @property
+    def size(self) -> int:
+        """Offsets planned."""
+        return sum(one.size for one in self.ranges)
+
+    @property
+    def hash(self) -> str:
+        """Name of these very records: the same for the same offsets and times of the same topic."""
+        same = [self.cluster_id, self.topic, self.topic_id, self.start_ms, self.end_ms]
+        ranges = [[one.partition, one.start, one.end] for one in self.ranges if one.size]
+        return hashlib.sha256(json.dumps([*same, ranges]).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Return the plan as one line of JSON."""
+        raw = asdict(self)
+        raw["ranges"] = [[one.partition, one.start, one.end] for one in self.ranges]
+        return json.dumps({"labkit_window": FORMAT, **raw})
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        UsageError
+            When it is something else.
+        """
+        try:
+            raw = json.loads(text)
+            if raw.pop("labkit_window") != FORMAT:
+                raise ValueError("another format")
+            ranges = tuple(Range(*map(int, one)) for one in raw.pop("ranges"))
+            plan = cls(ranges=ranges, **raw)
+            names.topic(plan.topic)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(
+                f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
+            ) from error
+        if any(one.start < 0 or one.end < one.start for one in ranges):
+            raise UsageError("this window's offsets are damaged", hint="pass what Window.to_json() returned")
+        return plan
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Offsets for each partition and the times they were asked with."""
+
+    ranges: tuple[Range, ...]
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int) -> Resolved:
+    """Resolve ``[start, end)`` given as times or as "earliest" / "latest".
+
+    Kafka finds the first offset whose timestamp is at or after the asked time. Producers set CreateTime, so records
+    may lie out of order: `slack_ms` widens the offsets on both sides, and reading checks each timestamp again.
+    Kafka answers -1 for a time after the last record: that is the end of the log.
+    """
+    start_ms = None if start in (None, "earliest") else times.to_ms(start)
+    end_ms = None if end in (None, "latest") else times.to_ms(end)
+    if start_ms is not None and end_ms is not None and end_ms < start_ms:
+        raise WindowError(f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}", hint="swap them")
+    latest = bounds("latest")
+    first = bounds("earliest" if start_ms is None else start_ms - slack_ms)
+    last = latest if end_ms is None else bounds(end_ms + slack_ms)
+    return Resolved(_ranges(first, last, latest), start_ms, end_ms)
+
+
+def by_last_time(bounds: Bounds, length_ms: int, now_ms: int, slack_ms: int) -> Resolved:
+    """Resolve the last `length_ms` milliseconds before now."""
+    start_ms, latest = now_ms - length_ms, bounds("latest")
+    return Resolved(_ranges(bounds(start_ms - slack_ms), latest, latest), start_ms, None)
+
+
+def _ranges(first: Mapping[int, int], last: Mapping[int, int], latest: Mapping[int, int]) -> tuple[Range, ...]:
+    ranges = []
+    for partition in sorted(latest):
+        end = latest[partition] if last[partition] < 0 else min(last[partition], latest[partition])
+        start = end if first[partition] < 0 else min(first[partition], end)
+        ranges.append(Range(partition, start, end))
+    return tuple(ranges)
+
+
+def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolved:
+    """Resolve ranges given as ``{partition: (start, end)}``, held against what the log has.
+
+    Raises
+    ------
+    WindowError
+        For a partition the topic lacks, or offsets beyond the log's end: a re-created topic or another cluster.
+    """
+    latest = bounds("latest")
+    ranges = []
+    for partition, pair in sorted(offsets.items()):
+        if partition not in latest:
+            raise WindowError(
+                f"there is no partition {partition}; the topic has {len(latest)}", hint="partitions count from 0"
+            )
+        try:
+            start, end = (int(bound) for bound in pair)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"offsets of partition {partition}: {pair!r}", hint="write {0: (100, 200)}") from error
+        if not 0 <= start <= end:
+            raise UsageError(f"offsets of partition {partition}: [{start}, {end})", hint="write 0 <= start <= end")
+        if end > latest[partition]:
+            raise WindowError(
+                f"partition {partition} ends at offset {latest[partition]}, [{start}, {end}) was asked",
+                hint="was the topic made again, or is this another cluster?",
+                partition=partition,
+                log_end=latest[partition],
+            )
+        ranges.append(Range(partition, start, end))
+    return Resolved(tuple(ranges))
+
+
+def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
+    """Resolve the newest `count` offsets of the whole topic, found by searching Kafka's time index.
+
+    The newest time T with at least `count` offsets at or after it is searched for; of the offsets at T itself,
+    the surplus is left out from the lowest partitions. Exact where timestamps do not go backwards.
+    """
+    if count < 0:
+        raise UsageError(f"last={count}", hint="how many records? 0 or more")
+    latest, earliest = dict(bounds("latest")), dict(bounds("earliest"))
+
+    def since(ms: int) -> dict[int, int]:
+        found = bounds(ms)
+        return {p: latest[p] if found[p] < 0 else min(max(found[p], earliest[p]), latest[p]) for p in latest}
+
+    def size(starts: Mapping[int, int]) -> int:
+        return sum(latest[p] - starts[p] for p in latest)
+
+    if size(earliest) <= count:
+        return Resolved(tuple(Range(p, earliest[p], latest[p]) for p in sorted(latest)))
+    step, low = 1_000, now_ms + 1
+    while low > 0 and size(since(low)) < count:
+        low, step = max(0, low - step), step * 2
+    high = low + step  # invariant: size(since(low)) >= count > size(since(high)), or none lies at or after high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(since(middle)) >= count else (low, middle)
+    starts, later = since(low), since(low + 1)
+    surplus = size(starts) - count
+    for partition in sorted(latest):
+        drop = min(surplus, max(0, later[partition] - starts[partition]))
+        starts[partition] += drop
+        surplus -= drop
+    return Resolved(tuple(Range(p, starts[p], latest[p]) for p in sorted(latest)))

@@ -1,0 +1,427 @@
+"""Read a plan's records from Kafka as Arrow record batches.
+
+``assign()`` to the frozen offsets, never ``subscribe()``; nothing is committed, so no group is left behind. A partition
+is done when a record or the end-of-partition signal at or after its frozen end is seen: the record before the end may
+not exist (a transaction marker, a compacted record), so neither ``end - 1`` nor a count is waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from labkit.errors import UsageError, WindowError, WindowExpiredError
+from labkit.kafka import Cluster, replay_group
+from labkit.replay.plan import Plan, Range
+from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.times import iso
+
+BATCH_RECORDS = 20_000
+POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
+STALL_TIMEOUT_S = 60.0
+
+RAW_SCHEMA = pa.schema(
+    [
+        ("topic", pa.dictionary(pa.int32(), pa.string())),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+        ("timestamp_type", pa.dictionary(pa.int32(), pa.string())),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+    ]
+)
+_TIMESTAMP_TYPES = pa.array(["NotAvailable", "CreateTime", "LogAppendTime"])
+
+
+@dataclass
+class _Account:
+    """One partition while it is read."""
+
+    range: Range
+    position: int
+    read: int = 0
+    filtered: int = 0
+    first_offset: int | None = None
+    last_offset: int | None = None
+    first_ms: int | None = None
+    last_ms: int | None = None
+    newest_ms: int = -1
+    out_of_order: int = 0
+    max_inversion_ms: int = 0
+    stop_reason: str | None = None
+
+    def receipt(self) -> PartitionReceipt:
+        done = self.stop_reason == "end"
+        unread = 0 if done else max(0, self.range.end - self.position)
+        return PartitionReceipt(
+            partition=self.range.partition,
+            start=self.range.start,
+            end=self.range.end,
+            read=self.read,
+            filtered=self.filtered,
+            gaps=self.range.size - self.read - self.filtered - unread,
+            unread=unread,
+            first_offset=self.first_offset,
+            last_offset=self.last_offset,
+            first_timestamp_ms=self.first_ms,
+            last_timestamp_ms=self.last_ms,
+            out_of_order=self.out_of_order,
+            max_inversion_ms=self.max_inversion_ms,
+            stop_reason=self.stop_reason or "interrupt",
+            stop_offset=self.range.end if done else self.position,
+        )
+
+
+@dataclass
+class Reading:
+    """One pass over a plan.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    plan : Plan
+    isolation : {"read_committed", "read_uncommitted"}
+        Whether records of open and aborted transactions are hidden.
+    on_expired : {"error", "clamp"}
+        What to do when the first records are no longer in the topic: refuse, or read what is left and say so.
+    max_bytes : int, optional
+        End early once this many bytes of keys and values were read.
+    deadline_s : float, optional
+        End early after so many seconds.
+    advance : callable, optional
+        Told how many records and bytes came with each batch.
+
+    Notes
+    -----
+    Iterate over `batches()` once; `receipt()` is right at any time after it began.
+    """
+
+    cluster: Cluster
+    plan: Plan
+    isolation: str = "read_committed"
+    on_expired: str = "error"
+    max_bytes: int | None = None
+    deadline_s: float | None = None
+    advance: Callable[[int, int], None] | None = None
+
+    group: str = field(default_factory=replay_group, init=False)
+    bytes: int = field(default=0, init=False)
+    undecodable: dict[int, int] = field(default_factory=dict, init=False)
+    _accounts: dict[int, _Account] = field(default_factory=dict, init=False)
+    _notes: list[str] = field(default_factory=list, init=False)
+    _began: float = field(default=0.0, init=False)
+    _ended: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.isolation not in ("read_committed", "read_uncommitted"):
+            raise UsageError(f"isolation={self.isolation!r}", hint="read_committed or read_uncommitted")
+        if self.on_expired not in ("error", "clamp"):
+            raise UsageError(f"on_expired={self.on_expired!r}", hint="error or clamp")
+
+    # reading -----------------------------------------------------------------------------------------
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the records as batches of `RAW_SCHEMA`, each ordered by partition, then offset."""
+        self._began = self._ended = time.monotonic()
+        self._accounts = {one.partition: _Account(one, one.start) for one in self.plan.ranges}
+        self._check_log()
+        waiting = [account for account in self._accounts.values() if account.stop_reason is None]
+        if not waiting:
+            return
+        consumer = self.cluster.consumer(
+            group=self.group, isolation_level=self.isolation, enable_partition_eof=True, fetch_wait_max_ms=100
+        )
+        try:
+            positions = [TopicPartition(self.plan.topic, one.range.partition, one.position) for one in waiting]
+            consumer.assign(positions)
+            yield from self._poll(consumer)
+        except KeyboardInterrupt:
+            self._stop_all("interrupt")
+            raise
+        finally:
+            self._ended = time.monotonic()
+            consumer.close()
+
+    def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
+        moved = time.monotonic()
+        while self._open():
+            messages = _consume(consumer)
+            now = time.monotonic()
+            batch = self._take(consumer, messages) if messages else None
+            if messages:
+                moved = now
+            if batch is not None and batch.num_rows:
+                self._ended = now
+                if self.advance:
+                    self.advance(batch.num_rows, batch.nbytes)
+                yield batch
+            if self.max_bytes is not None and self.bytes >= self.max_bytes:
+                self._stop_all("cap")
+            late = self.deadline_s is not None and now - self._began > self.deadline_s
+            if late or now - moved > STALL_TIMEOUT_S:
+                self._stop_all("deadline")
+
+    def _open(self) -> list[_Account]:
+        return [account for account in self._accounts.values() if account.stop_reason is None]
+
+    def _stop_all(self, reason: str) -> None:
+        for account in self._open():
+            account.stop_reason = reason
+
+    def _take(self, consumer: Consumer, messages: list[Message]) -> pa.RecordBatch | None:
+        """Keep account of what came, and return the records that were asked for."""
+        errors = list(map(Message.error, messages))
+        signals = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+        if signals:
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        batch = self._select(consumer, messages) if messages else None
+        for message in signals:
+            self._signal(consumer, message)
+        return batch
+
+    def _select(self, consumer: Consumer, messages: list[Message]) -> pa.RecordBatch | None:
+        count = len(messages)
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
+        if (np.diff(partitions) < 0).any():
+            order = np.argsort(partitions, kind="stable")
+            messages, partitions = [messages[i] for i in order], partitions[order]
+        offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
+        stamps = np.fromiter(chain.from_iterable(map(Message.timestamp, messages)), np.int64, 2 * count)
+        times = stamps[1::2]
+        keep = np.zeros(count, bool)
+        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1), count]
+        for first, last in pairwise(edges):
+            one = slice(first, last)
+            keep[one] = self._account(consumer, int(partitions[first]), offsets[one], times[one])
+        if not keep.any():
+            return None
+        if not keep.all():
+            chosen = np.flatnonzero(keep)
+            messages = [messages[i] for i in chosen]
+            partitions, offsets, stamps = partitions[chosen], offsets[chosen], stamps.reshape(-1, 2)[chosen].ravel()
+        batch = _record_batch(self.plan.topic, messages, partitions, offsets, stamps)
+        self.bytes += _payload_bytes(batch)
+        return batch
+
+    def _account(self, consumer: Consumer, partition: int, offsets: Any, times: Any) -> Any:
+        """Book one partition's run of records; return which of them are in the window."""
+        account = self._accounts[partition]
+        inside = offsets < account.range.end
+        if account.stop_reason is not None:
+            return np.zeros(len(offsets), bool)
+        keep = inside & self._in_time(times)
+        account.read += int(keep.sum())
+        account.filtered += int(inside.sum() - keep.sum())
+        if inside.any():
+            account.position = int(offsets[inside][-1]) + 1
+        if keep.any():
+            kept, when = offsets[keep], times[keep]
+            account.first_offset = int(kept[0]) if account.first_offset is None else account.first_offset
+            account.last_offset = int(kept[-1])
+            _book_times(account, when[when >= 0])
+        if not inside.all():
+            self._finish(consumer, account, "end")
+        return keep
+
+    def _in_time(self, times: Any) -> Any:
+        keep = np.ones(len(times), bool)
+        if self.plan.start_ms is not None:
+            keep &= times >= self.plan.start_ms
+        if self.plan.end_ms is not None:
+            keep &= times < self.plan.end_ms
+        return keep
+
+    def _finish(self, consumer: Consumer, account: _Account, reason: str) -> None:
+        account.stop_reason = reason
+        consumer.incremental_unassign([TopicPartition(self.plan.topic, account.range.partition)])
+
+    def _signal(self, consumer: Consumer, message: Message) -> None:
+        error, account = message.error(), self._accounts.get(message.partition())
+        if error is None or account is None or account.stop_reason is not None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._end_of_partition(consumer, account, message.offset())
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._finish(consumer, account, "expired")
+        elif not error.retriable():
+            raise self.cluster.error(error, f"read topic {self.plan.topic!r}")
+
+    def _end_of_partition(self, consumer: Consumer, account: _Account, offset: int) -> None:
+        if offset >= account.range.end:
+            self._finish(consumer, account, "end")
+            return
+        account.position = max(account.position, offset)
+        committed = self.isolation == "read_committed"
+        visible = self._bounds("stable" if committed else "latest")[account.range.partition]
+        if visible <= offset:
+            self._finish(consumer, account, "open_transaction" if committed and self._more(account) else "truncated")
+
+    def _more(self, account: _Account) -> bool:
+        return self._bounds("latest")[account.range.partition] >= account.range.end
+
+    # the log against the plan ------------------------------------------------------------------------
+
+    def _bounds(self, at: str) -> dict[int, int]:
+        return self.cluster.bounds(self.plan.topic, [one.partition for one in self.plan.ranges], at)
+
+    def _check_log(self) -> None:
+        """Hold the frozen offsets against what the log has now; empty ranges are done at once."""
+        if self.plan.cluster_id != self.cluster.cluster_id:
+            raise WindowError(
+                f"this window was made on cluster {self.plan.cluster_id}, this is {self.cluster.cluster_id}",
+                hint="connect to the cluster it was made on, or make a new window",
+            )
+        known = self.cluster.partitions(self.plan.topic)
+        if any(one.partition not in known for one in self.plan.ranges):
+            raise _recreated(self.plan.topic, "has fewer partitions than the window")
+        earliest, latest = self._bounds("earliest"), self._bounds("latest")
+        for account in self._accounts.values():
+            partition, start, end = account.range.partition, account.range.start, account.range.end
+            if not account.range.size:
+                account.stop_reason = "end"
+            elif end > latest[partition]:
+                raise _recreated(self.plan.topic, f"ends at {latest[partition]} in partition {partition}, not {end}")
+            elif start < earliest[partition]:
+                self._expired(account, earliest[partition])
+
+    def _expired(self, account: _Account, available: int) -> None:
+        partition, missing = account.range.partition, min(available, account.range.end) - account.range.start
+        if self.on_expired == "error":
+            when = self._first_available_ms(partition)
+            raise WindowExpiredError(
+                f"{missing:,} offsets of partition {partition} of {self.plan.topic!r} are gone: "
+                f"the first available is {available} ({iso(when) or 'no record'}), "
+                f"the window starts at {account.range.start}",
+                hint='make a new window, or read what is left with on_expired="clamp"',
+                partition=partition,
+                first_offset=available,
+                first_timestamp_ms=when,
+            )
+        self._notes.append(f"partition {partition}: {missing:,} offsets are gone, read from {available}")
+        account.position = available
+        if available >= account.range.end:
+            account.position, account.stop_reason = account.range.start, "expired"
+        else:
+            account.range = replace(account.range, start=available)
+
+    def _first_available_ms(self, partition: int) -> int | None:
+        """Return the timestamp of the partition's first record."""
+        consumer = self.cluster.consumer(group=self.group, enable_partition_eof=True)
+        try:
+            start = self._bounds("earliest")[partition]
+            consumer.assign([TopicPartition(self.plan.topic, partition, start)])
+            message = consumer.poll(5)
+            return None if message is None or message.error() else int(message.timestamp()[1])
+        finally:
+            consumer.close()
+
+    # the account -------------------------------------------------------------------------------------
+
+    def receipt(self) -> Receipt:
+        """Return the account as it stands."""
+        planned = {one.partition: one for one in self.plan.ranges}
+        partitions = []
+        for partition, account in sorted(self._accounts.items()):
+            one = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
+            lost = one.start - planned[partition].start  # clamped: the plan stays what it was
+            if lost:
+                reason = "expired" if one.stop_reason == "end" else one.stop_reason
+                one = replace(one, start=planned[partition].start, unread=one.unread + lost, stop_reason=reason)
+            partitions.append(one)
+        return Receipt(
+            topic=self.plan.topic,
+            cluster_id=self.plan.cluster_id,
+            window=self.plan.hash,
+            isolation=self.isolation,
+            partitions=tuple(partitions),
+            bytes=self.bytes,
+            elapsed_s=round(self._ended - self._began, 3),
+            group=self.group,
+            versions=_versions(),
+            notes=tuple(self._notes),
+        )
+
+
+def _recreated(topic: str, how: str) -> WindowError:
+    return WindowError(
+        f"topic {topic!r} {how}", hint="it was made again since, or this is another cluster; make a new window"
+    )
+
+
+def _consume(consumer: Consumer) -> list[Message]:
+    try:
+        messages: list[Message] = consumer.consume(BATCH_RECORDS, POLL_S)
+        return messages
+    except SystemError as error:  # how an interrupt inside consume() shows (confluent-kafka 2.16)
+        raise KeyboardInterrupt from error
+
+
+def _book_times(account: _Account, when: Any) -> None:
+    if not len(when):
+        return
+    account.first_ms = int(when.min()) if account.first_ms is None else min(account.first_ms, int(when.min()))
+    account.last_ms = int(when.max()) if account.last_ms is None else max(account.last_ms, int(when.max()))
+    newest = np.maximum.accumulate(np.concatenate(([account.newest_ms], when)))
+    inversion = newest[:-1] - when
+    account.out_of_order += int((inversion > 0).sum())
+    account.max_inversion_ms = max(account.max_inversion_ms, int(inversion.max()))
+    account.newest_ms = int(newest[-1])
+
+
+def _record_batch(topic: str, messages: list[Message], partitions: Any, offsets: Any, stamps: Any) -> pa.RecordBatch:
+    count, kinds, times = len(messages), stamps[0::2], stamps[1::2]
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic]))
+    types = pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES)
+    stamps = pa.array(times, pa.timestamp("ms", tz="UTC"), mask=(kinds == 0) | (times < 0))
+    return pa.record_batch(
+        [
+            names,
+            pa.array(partitions),
+            pa.array(offsets),
+            stamps,
+            types,
+            pa.array(list(map(Message.key, messages)), pa.binary()),
+            pa.array(list(map(Message.value, messages)), pa.binary()),
+            _headers(messages),
+        ],
+        schema=RAW_SCHEMA,
+    )
+
+
+def _headers(messages: list[Message]) -> pa.Array:
+    kind = RAW_SCHEMA.field("headers").type
+    rows = list(map(Message.headers, messages))
+    if not any(rows):
+        return pa.nulls(len(rows), kind)
+    sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int32, len(rows))
+    flat = list(chain.from_iterable(row for row in rows if row))
+    keys = pa.array([pair[0] for pair in flat], pa.string())
+    values = pa.array([pair[1] for pair in flat], pa.binary())
+    edges = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+    entries = pa.StructArray.from_arrays([keys, values], fields=list(kind.value_type))
+    missing = pa.array([not row for row in rows])
+    return pa.ListArray.from_arrays(pa.array(edges), entries, type=kind, mask=missing)
+
+
+def _payload_bytes(batch: pa.RecordBatch) -> int:
+    return sum(_binary_bytes(batch.column(name)) for name in ("key", "value"))
+
+
+def _binary_bytes(column: pa.BinaryArray) -> int:
+    edges = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    return int(edges[-1] - edges[0])
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("labkit", "confluent-kafka", "pyarrow")}

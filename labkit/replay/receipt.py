@@ -1,0 +1,229 @@
+"""The account of one read: what was planned, what came of it, and why it ended. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from html import escape
+from typing import Any
+
+from labkit.times import iso
+
+_COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
+_WHY = {
+    "end": "the frozen end was reached",
+    "open_transaction": "an open transaction hides what follows (read_committed)",
+    "expired": "the topic no longer has these records",
+    "truncated": "the log now ends before the frozen end",
+    "cap": "max_bytes was reached",
+    "interrupt": "it was interrupted",
+    "deadline": "the deadline passed, or the broker was away too long",
+}
+_LABELS = {"read": "read", "filtered": "outside the asked time", "gaps": "gaps", "unread": "not reached"}
+GAPS_NOTE = (
+    "gaps are offsets that delivered no record: transaction markers, aborted or compacted records; "
+    "a client cannot tell which"
+)
+
+
+@dataclass(frozen=True)
+class PartitionReceipt:
+    """The account of one partition. ``planned = read + filtered + gaps + unread``, always.
+
+    Attributes
+    ----------
+    start, end : int
+        The frozen offsets [start, end).
+    read, filtered, gaps, unread, undecodable : int
+        Records delivered; records outside the asked time; offsets without a record; offsets not reached; records
+        among the read ones that could not be decoded.
+    first_offset, last_offset, first_timestamp_ms, last_timestamp_ms : int or None
+        Of the records delivered.
+    out_of_order : int
+        Records with a timestamp before that of an earlier offset.
+    max_inversion_ms : int
+        The largest such step back.
+    stop_reason : str
+        end | open_transaction | expired | truncated | cap | interrupt | deadline
+    stop_offset : int
+        The first offset not looked at.
+    """
+
+    partition: int
+    start: int
+    end: int
+    read: int = 0
+    filtered: int = 0
+    gaps: int = 0
+    unread: int = 0
+    undecodable: int = 0
+    first_offset: int | None = None
+    last_offset: int | None = None
+    first_timestamp_ms: int | None = None
+    last_timestamp_ms: int | None = None
+    out_of_order: int = 0
+    max_inversion_ms: int = 0
+    stop_reason: str = "end"
+    stop_offset: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Offsets asked for."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The account of one read.
+
+    Attributes
+    ----------
+    topic, cluster_id, window : str
+        What was read; `window` is the hash of the frozen offsets.
+    isolation : str
+        ``read_committed`` or ``read_uncommitted``.
+    partitions : tuple of PartitionReceipt
+        By partition.
+    bytes : int
+        Bytes of keys and values read.
+    elapsed_s : float
+        From the first request to the last record.
+    group : str
+        The consumer's group id; nothing was committed under it.
+    versions : dict
+        Of labkit and the client libraries.
+    notes : tuple of str
+        What else the reader should know.
+    """
+
+    topic: str
+    cluster_id: str
+    window: str
+    isolation: str
+    partitions: tuple[PartitionReceipt, ...]
+    bytes: int
+    elapsed_s: float
+    group: str
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> int:
+        # planned, read, filtered, gaps, unread, undecodable: sums over the partitions
+        if name in _COUNTS:
+            return sum(getattr(one, name) for one in self.partitions)
+        raise AttributeError(name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every partition was read to its frozen end."""
+        return all(one.stop_reason == "end" for one in self.partitions)
+
+    @property
+    def reasons(self) -> dict[str, list[int]]:
+        """Why partitions ended early: reason to partitions; empty when complete."""
+        found: dict[str, list[int]] = {}
+        for one in self.partitions:
+            if one.stop_reason != "end":
+                found.setdefault(one.stop_reason, []).append(one.partition)
+        return found
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The totals: planned = read + filtered + gaps + unread; undecodable is part of read."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {"complete": self.complete, **self.counts, **asdict(self)}
+
+    def to_json(self) -> str:
+        """Return everything as JSON."""
+        return json.dumps(self.to_dict())
+
+    def __str__(self) -> str:
+        head = "complete" if self.complete else "INCOMPLETE"
+        counts = self.counts
+        lines = [
+            f"{head}: {counts['read']:,} records read of {counts['planned']:,} offsets planned in topic {self.topic!r}",
+            f"  {counts['planned']:,} planned = {counts['read']:,} read + {counts['filtered']:,} outside the asked time"
+            f" + {counts['gaps']:,} gaps + {counts['unread']:,} not reached",
+        ]
+        if counts["undecodable"]:
+            lines.append(f"  {counts['undecodable']:,} of the read could not be decoded; their rows have _error set")
+        for reason, partitions in self.reasons.items():
+            where = ", ".join(f"{one}@{self._stop(one):,}" for one in partitions[:8])
+            lines.append(
+                f"  ended early: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})"
+            )
+        first, last = self.span_ms
+        if first is not None:
+            lines.append(f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s")
+        lines.append(f"  {self.isolation}, window {self.window}, group {self.group}: nothing committed")
+        lines += [f"  note: {note}" for note in self.all_notes]
+        return "\n".join(lines)
+
+    def _stop(self, partition: int) -> int:
+        return next(one.stop_offset for one in self.partitions if one.partition == partition)
+
+    @property
+    def span_ms(self) -> tuple[int | None, int | None]:
+        """The first and last timestamp read, in milliseconds; None when nothing was."""
+        firsts = [one.first_timestamp_ms for one in self.partitions if one.first_timestamp_ms is not None]
+        lasts = [one.last_timestamp_ms for one in self.partitions if one.last_timestamp_ms is not None]
+        return min(firsts, default=None), max(lasts, default=None)
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes, with those the counts call for."""
+        notes = list(self.notes)
+        worst = max((one.max_inversion_ms for one in self.partitions), default=0)
+        count = sum(one.out_of_order for one in self.partitions)
+        if count:
+            notes.append(
+                f"{count:,} records out of time order, by up to {worst:,} ms: a slack of '{_slack(worst)}' covers it"
+            )
+        if self.gaps:
+            notes.append(GAPS_NOTE)
+        return notes
+
+    def _repr_html_(self) -> str:
+        counts, colour = self.counts, "#2e7d32" if self.complete else "#c62828"
+        word = "complete" if self.complete else "incomplete"
+        summary = " + ".join(
+            f"<b>{counts[key]:,}</b> {label}"
+            for key, label in (
+                ("read", "read"),
+                ("filtered", "outside the asked time"),
+                ("gaps", "gaps"),
+                ("unread", "not reached"),
+            )
+        )
+        extra = [*(f"ended early: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
+        if counts["undecodable"]:
+            extra.insert(0, f"{counts['undecodable']:,} could not be decoded: rows with _error set")
+        notes = "".join(f"<li>{escape(note)}</li>" for note in extra)
+        first, last = self.span_ms
+        span = f"{iso(first)} … {iso(last)} (UTC)" if first is not None else "no records"
+        return (
+            f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">'
+            f'<span style="color:{colour};font-weight:600">{word}</span> · topic <code>{escape(self.topic)}</code> · {span}'
+            f"<br><b>{counts['planned']:,}</b> planned = {summary}"
+            f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s · {escape(self.isolation)}'
+            f" · window <code>{self.window}</code> · nothing committed</span>"
+            f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
+            f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details></div>"
+        )
+
+
+def _slack(ms: int) -> str:
+    return f"{-(-ms // 60_000)}m" if ms > 60_000 else f"{-(-ms // 1000)}s"
+
+
+def _html_table(partitions: Iterable[PartitionReceipt]) -> str:
+    columns = ("partition", "start", "end", "read", "filtered", "gaps", "unread", "undecodable", "stop_reason")
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{getattr(one, name)}</td>" for name in columns) + "</tr>" for one in partitions
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,232 @@
+"""The window a notebook holds: frozen offsets and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit.replay.plan import Plan, Range
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.times import iso, length_ms
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from labkit.lab import Lab
+    from labkit.load.frame import Replay
+    from labkit.load.scratch import Load
+
+
+@dataclass(frozen=True, repr=False)
+class Window:
+    """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
+
+    Reading it twice gives the same records, as long as the topic keeps them. Making one reads nothing.
+    Windows come from `Lab.window` or `Window.from_json`.
+    """
+
+    plan: Plan
+    lab: Lab = field(compare=False)
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        return self.plan.topic
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The frozen offsets, by partition."""
+        return self.plan.ranges
+
+    @property
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """The frozen offsets as ``lab.window(offsets=…)`` takes them."""
+        return {one.partition: (one.start, one.end) for one in self.plan.ranges}
+
+    def __len__(self) -> int:
+        """How many offsets are planned: at most so many records."""
+        return self.plan.size
+
+    def to_json(self) -> str:
+        """Return the window as text, such as for a papermill parameter. It holds no secret."""
+        return self.plan.to_json()
+
+    @classmethod
+    def from_json(cls, text: str, lab: Lab | None = None) -> Window:
+        """Return the window that `to_json` wrote; without `lab` the local stack is connected to."""
+        from labkit.lab import connect
+
+        plan = Plan.from_json(text)
+        return cls(plan, lab or connect())
+
+    # reading -----------------------------------------------------------------------------------------
+
+    def _reading(self, deadline: str | None, **options: Any) -> Reading:
+        deadline_s = None if deadline is None else length_ms(deadline) / 1000
+        return Reading(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
+
+    def read(
+        self,
+        *,
+        decode: str = "json",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        max_bytes: int | None = None,
+        deadline: str | None = None,
+        progress: bool | None = None,
+    ) -> Replay:
+        """Read the window into one table.
+
+        Parameters
+        ----------
+        decode : {"json", "text", "raw"}
+            How values become columns; see `Replay.decode` to change it later.
+        isolation : {"read_committed", "read_uncommitted"}
+            Whether records of open and aborted transactions are hidden.
+        on_expired : {"error", "clamp"}
+            When the window's first records are gone: refuse, or read what is left and say so in the receipt.
+        max_bytes : int, optional
+            End early, and say so, once this many bytes were read.
+        deadline : str, optional
+            End early, and say so, after this long: ``"30s"``, ``"5m"``.
+        progress : bool, optional
+            Show a bar; by default in a notebook or a terminal only.
+
+        Returns
+        -------
+        Replay
+            Also after an interrupt: with what was read until then, and a receipt that says so.
+
+        Raises
+        ------
+        WindowExpiredError
+            When records are gone and `on_expired` is "error".
+        """
+        from labkit.load import frame
+        from labkit.progress import bar
+
+        with bar(self.topic, len(self), progress) as advance:
+            reading = self._reading(
+                deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
+            )
+            return frame.read(reading, decode=decode)
+
+    def batches(
+        self, *, isolation: str = "read_committed", on_expired: str = "error", deadline: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the records as raw Arrow record batches, in constant memory.
+
+        Raises
+        ------
+        IncompleteError
+            At the end, when the window was not read to its frozen end.
+        """
+        from labkit.errors import IncompleteError
+
+        reading = self._reading(deadline, isolation=isolation, on_expired=on_expired)
+        yield from reading.batches()
+        receipt = reading.receipt()
+        if not receipt.complete:
+            raise IncompleteError(
+                f"the window was not read to its end: {', '.join(receipt.reasons)}",
+                hint="the batches so far are right; .receipt of this error says how far it got",
+                receipt=receipt,
+            )
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """Read the window into a DataFrame; `options` are those of `read`."""
+        return self.read(**options).to_pandas()
+
+    def to_polars(self, **options: Any) -> pl.DataFrame:
+        """Read the window into a polars DataFrame; `options` are those of `read`."""
+        return self.read(**options).to_polars()
+
+    def sql(self, query: str, **options: Any) -> pd.DataFrame:
+        """Read the window and ask DuckDB; the records are the table ``replay``."""
+        return self.read(**options).sql(query)
+
+    def to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        decode: str = "json",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        progress: bool | None = None,
+    ) -> Receipt:
+        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory."""
+        from labkit.load import parquet
+        from labkit.progress import bar
+
+        with bar(self.topic, len(self), progress) as advance:
+            reading = self._reading(deadline, isolation=isolation, on_expired=on_expired, advance=advance)
+            return parquet.to_parquet(reading, path, decode=decode)
+
+    def to_scratch(
+        self,
+        name: str,
+        *,
+        ttl: str = "2d",
+        target: str = "default",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        progress: bool | None = None,
+    ) -> Load:
+        """Load the window into the scratch index ``scratch-<user>-<name>``.
+
+        Parameters
+        ----------
+        name : str
+        ttl : str
+            After this long `Lab.gc` removes it.
+        target : str
+            The Elasticsearch cluster, as the profile names it.
+
+        Returns
+        -------
+        Load
+            With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
+        """
+        from labkit.load import scratch
+        from labkit.progress import bar
+
+        with bar(self.topic, len(self), progress) as advance:
+            reading = self._reading(deadline, isolation=isolation, on_expired=on_expired, advance=advance)
+            return scratch.load(reading, name, self.lab.target(target), ttl=ttl)
+
+    # showing -----------------------------------------------------------------------------------------
+
+    def _facts(self) -> list[tuple[str, str]]:
+        plan = self.plan
+        facts = [("topic", plan.topic), ("asked", plan.asked)]
+        if plan.start_ms is not None or plan.end_ms is not None:
+            start, end = iso(plan.start_ms) or "the log's start", iso(plan.end_ms) or "the frozen end"
+            facts.append(("time", f"[{start}, {end}) UTC by {plan.timestamp_type}"))
+        used = [one for one in plan.ranges if one.size]
+        facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
+        facts.append(("frozen", f"{iso(plan.frozen_ms)} as {plan.hash}"))
+        return facts
+
+    def __repr__(self) -> str:
+        body = "\n".join(f"  {name:<8}{value}" for name, value in self._facts())
+        return f"Window\n{body}\n  next    .read()  .batches()  .to_parquet(path)  .to_scratch(name)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts())
+        offsets = "".join(
+            f"<tr><td>{one.partition}</td><td>{one.start:,}</td><td>{one.end:,}</td></tr>" for one in self.ranges
+        )
+        details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
+        return (
+            f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>"
+            "next: <code>.read()</code> <code>.batches()</code> <code>.to_parquet(path)</code> <code>.to_scratch(name)</code>"
+        )
