@@ -68,7 +68,8 @@ class Window:
 
     # reading -----------------------------------------------------------------------------------------
 
-    def _reading(self, deadline: str | None, **options: Any) -> Reading:
+    def reading(self, *, deadline: str | None = None, **options: Any) -> Reading:
+        """Return one pass over the window, for those who want batches and receipt apart."""
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
         return Reading(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
 
@@ -113,8 +114,8 @@ class Window:
         from labkit.progress import bar
 
         with bar(self.topic, len(self), progress) as advance:
-            reading = self._reading(
-                deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
+            reading = self.reading(
+                deadline=deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
             )
             return frame.read(reading, decode=decode)
 
@@ -130,7 +131,7 @@ class Window:
         """
         from labkit.errors import IncompleteError
 
-        reading = self._reading(deadline, isolation=isolation, on_expired=on_expired)
+        reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired)
         yield from reading.batches()
         receipt = reading.receipt()
         if not receipt.complete:
@@ -167,7 +168,7 @@ class Window:
         from labkit.progress import bar
 
         with bar(self.topic, len(self), progress) as advance:
-            reading = self._reading(deadline, isolation=isolation, on_expired=on_expired, advance=advance)
+            reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
             return parquet.to_parquet(reading, path, decode=decode)
 
     def to_scratch(
@@ -200,7 +201,7 @@ class Window:
         from labkit.progress import bar
 
         with bar(self.topic, len(self), progress) as advance:
-            reading = self._reading(deadline, isolation=isolation, on_expired=on_expired, advance=advance)
+            reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
             return scratch.load(reading, name, self.lab.target(target), ttl=ttl)
 
     # showing -----------------------------------------------------------------------------------------
@@ -228,5 +229,6 @@ class Window:
         details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
         return (
             f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>"
-            "next: <code>.read()</code> <code>.batches()</code> <code>.to_parquet(path)</code> <code>.to_scratch(name)</code>"
+            "next: <code>.read()</code> <code>.batches()</code> "
+            "<code>.to_parquet(path)</code> <code>.to_scratch(name)</code>"
         )

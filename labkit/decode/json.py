@@ -70,7 +70,8 @@ def parse(values: pa.BinaryArray) -> Parsed:
 
 def unify(schemas: Iterable[Schema]) -> Schema:
     """Return the one schema that holds for all batches, fields in order of first sight."""
-    merged = reduce(_merge_fields, schemas, {})
+    nothing: Schema = {}
+    merged = reduce(_merge_fields, schemas, nothing)
     return {name: _settled(dtype) for name, dtype in merged.items()}
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labkit.errors import UsageError
+from labkit.times import to_ms
+
+_YEAR_10000_MS = 253_402_300_800_000
 Headers = list[tuple[str, bytes | None]] | list[tuple[str, bytes]]
 
 
@@ -44,6 +48,18 @@ class Block:
         self.label: int | None = None
         self.waiting = 0
         self.lost = False
+
+
+def kafka_ms(value: str) -> int | None:
+    """Return ISO 8601 text as milliseconds since the epoch, None for what is none or Kafka cannot hold.
+
+    Kafka's client takes 0 for "now" and refuses less; past the year 9999 it could not be shown again.
+    """
+    try:
+        stamp = to_ms(value)
+    except (UsageError, OverflowError):
+        return None
+    return stamp if 0 < stamp < _YEAR_10000_MS else None
 
 
 def origin(headers: Headers, value: bytes | None, why: str) -> str:

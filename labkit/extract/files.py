@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 import orjson
 
 from labkit.errors import LabkitError, UsageError
+from labkit.extract.delivery import kafka_ms
 from labkit.extract.journal import Journal
 from labkit.extract.lines import STDIN, lines, opened
 from labkit.extract.sink import TopicSink
 from labkit.kafka import Cluster
-from labkit.times import iso, to_ms
+from labkit.times import iso
 
 _BLOCK = 5_000
 _PROGRESS_S = 0.5
@@ -264,14 +265,10 @@ class _Run:
 
 
 def timestamp_ms(value: Any) -> int | None:
-    """Return ISO 8601 text as milliseconds since the epoch, None for anything else or a time Kafka cannot hold."""
+    """Return a field's ISO 8601 text as milliseconds since the epoch, None for anything else."""
     if not isinstance(value, str) or value[4:5] != "-":  # "20160301" could as well be a number
         return None
-    try:
-        stamp = to_ms(value)
-    except (UsageError, OverflowError):
-        return None
-    return stamp if stamp > 0 else None
+    return kafka_ms(value)
 
 
 def _position(file: BinaryIO) -> int:

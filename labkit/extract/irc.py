@@ -71,9 +71,10 @@ class IrcExtractor:
         self.say = say
         port = (6697 if tls else 6667) if port is None else port
         for secret in (password, *(sasl or ())):
-            if secret is not None and (not secret or any(c in secret for c in "\r\n\0")):
+            if secret is not None and (not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")):
                 raise UsageError(
-                    "a password or user is empty or has a line break in it", hint="check --password, --sasl"
+                    "a password or user is empty, over 400 bytes or has a line break in it",
+                    hint="check the server password and the SASL user and password",
                 )
         dial = Dialer(server, port, tls=tls, tls_ca=tls_ca)
         self.server = Server(server, port, check_nick(nick), check_channels(channels), dial, password, sasl)
@@ -111,7 +112,7 @@ class IrcExtractor:
         """
         stop = stop or threading.Event()
         with TopicSink(self.cluster, self.topic, patience_s=0, give_up=stop.is_set) as sink:
-            session = Session(self.server, self.say, sink, stop, max_records, max_seconds)
+            session = Session(self.server, self.say, sink, stop, max_records=max_records, max_seconds=max_seconds)
             try:
                 session.follow()
                 sink.close()

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import orjson
 
-from labkit.errors import UsageError
-from labkit.times import iso, to_ms
+from labkit.extract.delivery import kafka_ms
+from labkit.times import iso
 
 UNPARSED = "UNPARSED"
 
@@ -117,13 +117,7 @@ def ip(host: str | None) -> str | None:
 def said_at(line: Line, received_ms: int) -> int:
     """Return when the line was said: the server's ``time`` tag when there is a sound one, else when it came."""
     tag = line.tags.get(b"time")
-    if tag is None:
-        return received_ms
-    try:
-        stamp = to_ms(text(tag))
-    except (UsageError, OverflowError):
-        return received_ms
-    return stamp if stamp > 0 else received_ms  # Kafka takes 0 for "now" and refuses less
+    return (kafka_ms(text(tag)) if tag is not None else None) or received_ms
 
 
 def record(line: bytes, *, received_ms: int, server: str, sequence: int) -> Record | None:

@@ -87,8 +87,9 @@ class Session:
         say: Callable[[str], None],
         sink: TopicSink,
         stop: threading.Event,
-        max_records: int | None,
-        max_seconds: float | None,
+        *,
+        max_records: int | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.server = server
         self.say = say
@@ -160,14 +161,14 @@ class Session:
         return f"connection to {where} lost: {self.connection.why_lost}"
 
     def _connect(self) -> None:
-        options: dict[str, Any] = {"password": self.server.password, "username": "labkit"}
         self.connection.connect(
             self.server.host,
             self.server.port,
             self.server.nick,
+            password=self.server.password,
+            username="labkit",
             ircname="labkit extractor",
             connect_factory=self.server.dial,
-            **options,
         )
 
     def _new_login(self) -> Login:

@@ -19,7 +19,6 @@ from labkit.errors import LabkitError, UnavailableError
 from labkit.extract.delivery import Block, Counts, Headers, origin
 from labkit.kafka import Cluster
 
-
 # refused because of what the record is: another record may well pass
 _RECORD = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -28,6 +27,8 @@ _RECORD = {
     KafkaError.INVALID_RECORD,
     KafkaError.INVALID_MSG,
 }
+# what a record is told when the producer has failed for another reason
+_CONSEQUENCES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
 _KEPT_REJECTIONS = 20
 _SETTINGS = {
     "linger_ms": 20,
@@ -109,6 +110,7 @@ class TopicSink:
         self._blocks: deque[Block] = deque([self._block])
         self._acknowledged = 0
         self._error: LabkitError | None = None
+        self._explained = True
 
     def __repr__(self) -> str:
         return f"TopicSink({self.topic!r}, {self.counts})"
@@ -158,8 +160,7 @@ class TopicSink:
         LabkitError
             When an earlier record failed for a reason that will not go away.
         """
-        if self._error is not None:
-            raise self._error
+        self._raise_error()
         if self._again:
             self._send_again()
         sent = _Sent(self, key, value, headers or [], max(timestamp_ms or 0, 0))
@@ -186,8 +187,7 @@ class TopicSink:
     def serve(self) -> None:
         """Take what delivery reports there are; call it now and then while nothing is sent."""
         self._producer.poll(0)
-        if self._error is not None:
-            raise self._error
+        self._raise_error()
         if self._again:
             self._send_again()
 
@@ -208,11 +208,10 @@ class TopicSink:
         while self.counts.waiting and self._error is None:
             if self._again:
                 self._send_again()
-            self._producer.flush(0.2)
+            self._flushed(0.2)
             if time.monotonic() > deadline:
                 break
-        if self._error is not None:
-            raise self._error
+        self._raise_error()
         if self.counts.waiting:
             raise self._unsent(f"after {timeout_s:g} s")
 
@@ -239,8 +238,7 @@ class TopicSink:
                     sent.block.waiting -= 1
                     sent.block.lost = True
                     self._error = self._unsent("when the run was stopped")
-                if self._error is not None:
-                    raise self._error from None
+                self._raise_error()
             except KafkaException as error:
                 self._refused(sent, error.args[0], final=True)
                 return
@@ -264,6 +262,22 @@ class TopicSink:
         sent.block.lost = True
         if self._error is None:
             self._error = self._mapped(error)
+            self._explained = error.code() not in _CONSEQUENCES
+
+    def _flushed(self, timeout_s: float) -> bool:
+        """Flush, and tell whether nothing is left in the producer."""
+        try:
+            return not self._producer.flush(timeout_s)
+        except KafkaException as error:
+            # the producer itself has failed for good; its records only say that they were purged
+            self._error, self._explained = self._mapped(error.args[0]), True
+            return False
+
+    def _raise_error(self) -> None:
+        if self._error is not None and not self._explained:
+            self._flushed(0)
+        if self._error is not None:
+            raise self._error from None
 
     def _unsent(self, when: str) -> UnavailableError:
         waiting = self._sent - self._delivered
@@ -280,7 +294,7 @@ class TopicSink:
 
     def _send_again(self) -> None:
         """Send each refused record in a batch of its own; what cannot go now goes at the next call."""
-        while self._again and self._error is None and not self._producer.flush(1):
+        while self._again and self._error is None and self._flushed(1):
             sent = self._again.popleft()
             sent.alone = True
             self._produce(sent)

@@ -80,6 +80,11 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
         except Exception as error:  # whatever the library does not expect; the line itself is recorded
             _log.debug("the irc library cannot read %r: %r", line, error)
 
+    def send_raw(self, string: str) -> None:
+        """Send a line; on a connection lost meanwhile nothing, for the lines received behind it still count."""
+        if self.connected:
+            super().send_raw(string)
+
     def disconnect(self, message: str = "") -> None:
         """Hang up, remembering the first reason given."""
         if self.connected:

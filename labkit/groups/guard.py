@@ -36,6 +36,10 @@ class Guard:
     _finished: bool = False
 
     def __enter__(self) -> Guard:
+        return self.start()
+
+    def start(self) -> Guard:
+        """Take the first look; for work that spreads over several cells of a notebook."""
         self._before = self._foreign()
         self.watched = sorted(self._before)
         return self
@@ -43,6 +47,10 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> Guard:
+        """Take the second look and compare."""
         after = self._foreign()
         self.changes = [
             change
@@ -50,6 +58,7 @@ class Guard:
             for change in compare(name, self._before.get(name), after.get(name))
         ]
         self._finished = True
+        return self
 
     def _foreign(self) -> dict[str, Group]:
         return {one.name: one for one in list_groups(self.cluster) if not one.name.startswith(names.GROUP_PREFIX)}

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from labkit.decode import decoder
 from labkit.errors import UsageError
-from labkit.replay.reader import RAW_SCHEMA, Reading
+from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,8 @@ class Replay:
             connection.execute("set timezone = 'UTC'")
             connection.register("replay", self.table)
             try:
-                found = connection.execute(query).to_arrow_table()
+                answer = connection.sql(query)
+                found = pa.table({}) if answer is None else answer.to_arrow_table()
             except duckdb.Error as error:
                 columns = ", ".join(self.table.column_names)
                 raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from labkit.decode import decoder
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
-from labkit.replay.reader import RAW_SCHEMA, Reading
+from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
 
 
 def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = "json") -> Receipt:

@@ -1,0 +1,1 @@
+"""Notebooks: run again with parameters."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,25 +21,12 @@ from labkit.errors import UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.replay.records import consume, payload_bytes, record_batch, timestamps
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 STALL_TIMEOUT_S = 60.0
-
-RAW_SCHEMA = pa.schema(
-    [
-        ("topic", pa.dictionary(pa.int32(), pa.string())),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", pa.timestamp("ms", tz="UTC")),
-        ("timestamp_type", pa.dictionary(pa.int32(), pa.string())),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
-    ]
-)
-_TIMESTAMP_TYPES = pa.array(["NotAvailable", "CreateTime", "LogAppendTime"])
 
 
 @dataclass
@@ -154,7 +141,7 @@ class Reading:
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = time.monotonic()
         while self._open():
-            messages = _consume(consumer)
+            messages = consume(consumer, BATCH_RECORDS, POLL_S)
             now = time.monotonic()
             batch = self._take(consumer, messages) if messages else None
             if messages:
@@ -195,7 +182,7 @@ class Reading:
             order = np.argsort(partitions, kind="stable")
             messages, partitions = [messages[i] for i in order], partitions[order]
         offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
-        stamps = np.fromiter(chain.from_iterable(map(Message.timestamp, messages)), np.int64, 2 * count)
+        stamps = timestamps(messages)
         times = stamps[1::2]
         keep = np.zeros(count, bool)
         edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1), count]
@@ -208,8 +195,8 @@ class Reading:
             chosen = np.flatnonzero(keep)
             messages = [messages[i] for i in chosen]
             partitions, offsets, stamps = partitions[chosen], offsets[chosen], stamps.reshape(-1, 2)[chosen].ravel()
-        batch = _record_batch(self.plan.topic, messages, partitions, offsets, stamps)
-        self.bytes += _payload_bytes(batch)
+        batch = record_batch(self.plan.topic, messages, partitions, offsets, stamps)
+        self.bytes += payload_bytes(batch)
         return batch
 
     def _account(self, consumer: Consumer, partition: int, offsets: Any, times: Any) -> Any:
@@ -357,14 +344,6 @@ def _recreated(topic: str, how: str) -> WindowError:
     )
 
 
-def _consume(consumer: Consumer) -> list[Message]:
-    try:
-        messages: list[Message] = consumer.consume(BATCH_RECORDS, POLL_S)
-        return messages
-    except SystemError as error:  # how an interrupt inside consume() shows (confluent-kafka 2.16)
-        raise KeyboardInterrupt from error
-
-
 def _book_times(account: _Account, when: Any) -> None:
     if not len(when):
         return
@@ -375,50 +354,6 @@ def _book_times(account: _Account, when: Any) -> None:
     account.out_of_order += int((inversion > 0).sum())
     account.max_inversion_ms = max(account.max_inversion_ms, int(inversion.max()))
     account.newest_ms = int(newest[-1])
-
-
-def _record_batch(topic: str, messages: list[Message], partitions: Any, offsets: Any, stamps: Any) -> pa.RecordBatch:
-    count, kinds, times = len(messages), stamps[0::2], stamps[1::2]
-    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic]))
-    types = pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES)
-    stamps = pa.array(times, pa.timestamp("ms", tz="UTC"), mask=(kinds == 0) | (times < 0))
-    return pa.record_batch(
-        [
-            names,
-            pa.array(partitions),
-            pa.array(offsets),
-            stamps,
-            types,
-            pa.array(list(map(Message.key, messages)), pa.binary()),
-            pa.array(list(map(Message.value, messages)), pa.binary()),
-            _headers(messages),
-        ],
-        schema=RAW_SCHEMA,
-    )
-
-
-def _headers(messages: list[Message]) -> pa.Array:
-    kind = RAW_SCHEMA.field("headers").type
-    rows = list(map(Message.headers, messages))
-    if not any(rows):
-        return pa.nulls(len(rows), kind)
-    sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int32, len(rows))
-    flat = list(chain.from_iterable(row for row in rows if row))
-    keys = pa.array([pair[0] for pair in flat], pa.string())
-    values = pa.array([pair[1] for pair in flat], pa.binary())
-    edges = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
-    entries = pa.StructArray.from_arrays([keys, values], fields=list(kind.value_type))
-    missing = pa.array([not row for row in rows])
-    return pa.ListArray.from_arrays(pa.array(edges), entries, type=kind, mask=missing)
-
-
-def _payload_bytes(batch: pa.RecordBatch) -> int:
-    return sum(_binary_bytes(batch.column(name)) for name in ("key", "value"))
-
-
-def _binary_bytes(column: pa.BinaryArray) -> int:
-    edges = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    return int(edges[-1] - edges[0])
 
 
 def _versions() -> dict[str, str]:

@@ -207,12 +207,14 @@ class Receipt:
         span = f"{iso(first)} … {iso(last)} (UTC)" if first is not None else "no records"
         return (
             f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">'
-            f'<span style="color:{colour};font-weight:600">{word}</span> · topic <code>{escape(self.topic)}</code> · {span}'
+            f'<span style="color:{colour};font-weight:600">{word}</span> · '
+            f"topic <code>{escape(self.topic)}</code> · {span}"
             f"<br><b>{counts['planned']:,}</b> planned = {summary}"
-            f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s · {escape(self.isolation)}'
-            f" · window <code>{self.window}</code> · nothing committed</span>"
+            f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s'
+            f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed</span>"
             f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
-            f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details></div>"
+            f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
+            "</div>"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka.admin import (
@@ -16,6 +15,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from labkit.acl import kafka_grants
 from labkit.errors import StackError
 from labkit.kafka import TIMEOUT_S, Cluster
 
@@ -24,40 +24,23 @@ PARTITIONS = 4
 RETENTION_MS = 7_776_000_000  # 90 days
 
 
-@dataclass(frozen=True)
-class Grant:
-    """What one role may do on one kind of resource."""
-
-    role: str
-    kind: str
-    name: str
-    prefixed: bool
-    operations: tuple[str, ...]
+_TOPICS = {"extractor": TOPIC, "indexer": "*", "lab": "*"}
 
 
-GRANTS = (
-    Grant("extractor", "TOPIC", "irc", True, ("CREATE", "DESCRIBE", "WRITE")),
-    Grant("indexer", "TOPIC", "*", False, ("DESCRIBE", "READ")),
-    Grant("indexer", "GROUP", "indexer.", True, ("DESCRIBE", "READ")),
-    Grant("lab", "TOPIC", "*", False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")),
-    Grant("lab", "GROUP", "*", False, ("DESCRIBE",)),
-    Grant("lab", "GROUP", "labkit.", True, ("DELETE", "DESCRIBE", "READ")),
-)
-
-
-def bindings(grant: Grant) -> list[AclBinding]:
-    """Return the ACLs of `grant`."""
-    pattern = ResourcePatternType.PREFIXED if grant.prefixed else ResourcePatternType.LITERAL
+def bindings() -> list[AclBinding]:
+    """Return the ACLs of all roles."""
     return [
         AclBinding(
             ResourceType[grant.kind],
             grant.name,
-            pattern,
-            f"User:{grant.role}",
+            ResourcePatternType.PREFIXED if grant.prefixed else ResourcePatternType.LITERAL,
+            f"User:{role}",
             "*",
             AclOperation[operation],
             AclPermissionType.ALLOW,
         )
+        for role, topic in _TOPICS.items()
+        for grant in kafka_grants(role, topic)
         for operation in grant.operations
     ]
 
@@ -67,8 +50,8 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
 
     An ACL takes effect a moment after ``create_acls`` returns, so the broker is asked until it does.
     """
-    wanted = [acl for grant in GRANTS for acl in bindings(grant)]
-    missing = [acl for acl in wanted if acl not in _known(admin)]
+    wanted, known = bindings(), _known(admin)
+    missing = [acl for acl in wanted if acl not in known]
     if missing:
         admin.ask(lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S), what="create ACLs")
     if TOPIC not in admin.topics():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import urllib.error
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import bcrypt
 
+from labkit.acl import elasticsearch_role
 from labkit.stack import process
 from labkit.stack.artefacts import elasticsearch_home
 from labkit.stack.java import find_java
@@ -20,22 +22,6 @@ from labkit.stack.state import HOST, Service, State, write_private
 HEAP_MB = 512
 _MINIMUM_JAVA = {"8": 17, "9": 21}
 
-# What each role may do: https://www.elastic.co/docs/deploy-manage/users-roles/cluster-or-deployment-auth/defining-roles
-_ROLES = """\
-labkit_lab:
-  cluster: [monitor]
-  indices:
-    - {names: ["scratch-*"], privileges: [all]}
-    - {names: ["irc*"], privileges: [read, view_index_metadata, monitor]}
-labkit_indexer:
-  cluster: [monitor]
-  indices:
-    - {names: ["irc*"], privileges: [create_index, index, create_doc, read, view_index_metadata, maintenance, monitor]}
-labkit_extractor:
-  cluster: [monitor]
-  indices:
-    - {names: ["irc*"], privileges: [create_index, create_doc, index, view_index_metadata]}
-"""
 _USERS_ROLES = "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
 
 
@@ -72,7 +58,9 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
         "ES_TMPDIR": str(folder / "tmp"),
         "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={state.run_id}",
     }
-    process.start(service, [str(home / "bin" / "elasticsearch")], env=env, cwd=folder, log=log)
+    process.start(
+        service, [str(home / "bin" / "elasticsearch")], env=env, cwd=folder, log=log, user=process.service_user()
+    )
     state.save()
     password = state.passwords["admin"]
     process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
@@ -111,7 +99,8 @@ def _configure(folder: Path, home: Path, state: State, service: Service) -> None
         hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
         write_private(users, "\n".join(hashes) + "\n")
     write_private(config / "users_roles", _USERS_ROLES)
-    write_private(config / "roles.yml", _ROLES)
+    roles = {f"labkit_{role}": elasticsearch_role(role) for role in ("extractor", "indexer", "lab")}
+    write_private(config / "roles.yml", json.dumps(roles, indent=2))  # JSON is YAML
 
 
 def _bcrypt(password: str) -> str:

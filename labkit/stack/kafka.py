@@ -58,7 +58,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     say(f"starting Kafka {service.version} on {HOST}:{service.port}")
     log = folder / "kafka.log"
     main = [*command, "kafka.Kafka", str(folder / "server.properties")]
-    process.start(service, main, env=_environment(), cwd=folder, log=log)
+    process.start(service, main, env=_environment(), cwd=folder, log=log, user=process.service_user())
     state.save()
     process.wait_ready(service, lambda: _listens(service.port), log=log)
     return service

@@ -67,9 +67,10 @@ def require_port(port: int, service: str) -> None:
             ) from error
 
 
-def start(service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
-    """Start `command` in a session of its own, so that the caller's Ctrl-C does not reach it."""
-    user = service_user()
+def start(
+    service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, user: str | None = None
+) -> None:
+    """Start `command` in a session of its own, so that the caller's Ctrl-C does not reach it; as `user`, if given."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,

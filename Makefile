@@ -1,0 +1,48 @@
+# Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check lab up down lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+env: .venv/.ready  ## make the environment in .venv
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 …"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+demo: env  ## everything at work once: real Kafka, real Elasticsearch, a charted replay
+	$(BIN)/labkit demo
+
+lab: env  ## open JupyterLab in notebooks/
+	$(BIN)/labkit up
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+up: env  ## start the local stack
+	$(BIN)/labkit up
+
+down: env  ## stop everything
+	$(BIN)/labkit down
+
+check: env  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+test: env  ## all tests, on servers of their own
+	$(BIN)/python -m pytest
+
+lock: env  ## resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--group dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean:  ## remove the environment and the runs
+	rm -rf .venv runs

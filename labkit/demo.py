@@ -1,0 +1,308 @@
+"""Everything at work once: extractor, live channel, production indexer, notebook, and the proof that counts agree."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from labkit.elastic import Target
+from labkit.errors import DeadlineError, NotFoundError
+from labkit.extract import IrcExtractor, extract_files
+from labkit.groups.offsets import lags, list_groups
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.notebook import rerun
+from labkit.stack import local, process
+from labkit.stack.access import TOPIC
+from labkit.stack.state import HOST, Service, State, local_profile
+
+GROUP = "indexer.logstash-es"
+INDEX = "irc"
+CHANNEL = "#labkit"
+_SAMPLE = Path("data/irc-sample.jsonl.gz")
+_NOTEBOOK = Path("notebooks/01-discover.ipynb")
+_WEEK = timedelta(weeks=1)
+_TALK = (
+    "hello, is this thing on?",
+    "it is: every line here becomes one record in Kafka, raw",
+    "even żółć and \x02bold\x02 and 🎉?",
+    "the untouched bytes are in the header irc.line",
+    "and who reads them?",
+    "indexer.logstash-es does, all the time; a lab may, whenever it likes, and nobody notices",
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the demo saw, asked of the servers."""
+
+    sample_lines_sent: int
+    live_records: int
+    records_in_topic: int
+    records_replayed: int
+    receipt_complete: bool
+    scratch_documents: int
+    production_documents: int
+    group_before: dict[str, int]
+    group_after: dict[str, int]
+    notebook: str
+    page: str
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all counts agree and the production group is where it was."""
+        counts = {self.records_in_topic, self.records_replayed, self.scratch_documents}
+        untouched = self.group_before == self.group_after and bool(self.group_before)
+        return len(counts) == 1 and self.receipt_complete and untouched and self._indexed_all
+
+    @property
+    def _indexed_all(self) -> bool:
+        # the topic forgets after 90 days, the production index does not
+        return self.production_documents >= self.records_in_topic
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {**asdict(self), "agrees": self.agrees}
+
+    def __str__(self) -> str:
+        same = "the same before and after" if self.group_before == self.group_after else "CHANGED"
+        receipt = "complete" if self.receipt_complete else "INCOMPLETE"
+        return "\n".join(
+            [
+                "",
+                "What happened" if self.agrees else "What happened: the counts DO NOT AGREE",
+                f"  into the topic        {self.sample_lines_sent:,} sample lines and {self.live_records:,} records"
+                f" of a live IRC channel, this time; {TOPIC} holds {self.records_in_topic:,}",
+                f"  replayed              {self.records_replayed:,} records, receipt {receipt}",
+                f"  scratch index         {self.scratch_documents:,} documents",
+                f"  production index      {self.production_documents:,} documents, by {GROUP}, running all the time",
+                f"  {GROUP}   {same}: offsets {self.group_after}",
+                f"  took                  {self.seconds:.0f} s",
+                "",
+                "Where to look",
+                f"  {self.page}   the executed notebook as a page",
+                f"  {self.notebook}   and as a notebook",
+                "",
+                "What next",
+                "  make lab    opens JupyterLab in notebooks/",
+                "  make down   stops everything",
+            ]
+        )
+
+
+def run(say: Callable[[str], None]) -> Summary:
+    """Run the demo from the project's folder; running it again adds only what is new."""
+    began = time.monotonic()
+    for needed in (_SAMPLE, _NOTEBOOK):
+        if not needed.is_file():
+            raise NotFoundError(f"{needed} is not here", hint="run the demo in the project's folder (`make demo`)")
+    state = local.up(say=say)
+    extractor = Cluster(state.credentials("extractor")["kafka"])
+    _start_indexer(state, say)
+    say("sending the sample through the extractor")
+    sample = extract_files(
+        extractor,
+        [_recent_sample(state.root)],
+        TOPIC,
+        timestamp_field="@timestamp",
+        journal=state.root / "extracted.json",
+    )
+    say(f"  {sample}")
+    live = _live_channel(state, extractor, say)
+    lab, admin = Lab(local_profile("lab")), Lab(local_profile("admin"))
+    say("waiting until the production indexer has caught up")
+    _caught_up(admin.cluster)
+    before = _committed(admin.cluster)
+    window = lab.window(TOPIC)
+    say("running the notebook through papermill")
+    done = rerun.run(_NOTEBOOK, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
+    found = _notebook_summary(done.notebook)
+    after = _committed(admin.cluster)
+    partitions = lab.cluster.partitions(TOPIC)
+    bounds = [lab.cluster.bounds(TOPIC, partitions, at) for at in ("earliest", "latest")]
+    held = sum(bounds[1].values()) - sum(bounds[0].values())
+    target: Target = admin.target()
+    return Summary(
+        sample_lines_sent=sample.delivered,
+        live_records=live,
+        records_in_topic=held,
+        records_replayed=found["records_replayed"],
+        receipt_complete=found["receipt_complete"],
+        scratch_documents=target.count(found["scratch_index"]),
+        production_documents=target.count(INDEX),
+        group_before=before,
+        group_after=after,
+        notebook=str(done.notebook),
+        page=str(done.html),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _start_indexer(state: State, say: Callable[[str], None]) -> None:
+    service = state.services.setdefault("indexer", Service("indexer"))
+    if process.running(service):
+        say("the production indexer is running")
+        return
+    say(f"starting the production indexer: labkit index {TOPIC} {INDEX} --group {GROUP}")
+    folder = state.root / "indexer"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    command = [sys.executable, "-m", "labkit", "index", TOPIC, INDEX, "--group", GROUP]
+    command += ["--dead-letter", str(folder / "dead-letter.jsonl")]
+    process.start(service, command, env=os.environ, cwd=folder, log=folder / "indexer.log")
+    state.save()
+
+
+def _recent_sample(root: Path) -> Path:
+    """Return the sample moved by whole weeks to end within the past week; the topic keeps 90 days.
+
+    Made once: the extractor knows the file again and sends nothing twice.
+    """
+    folder = root / "demo"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    target = folder / _SAMPLE.name.removesuffix(".gz")
+    if not target.exists():
+        weeks = _weeks_since_end()
+        part = target.with_suffix(".part")
+        with gzip.open(_SAMPLE, "rb") as source, part.open("wb") as output:
+            output.writelines(_moved(line, weeks) for line in source)
+        part.replace(target)
+    return target
+
+
+_STAMP = b'{"@timestamp":"'
+
+
+def _weeks_since_end() -> timedelta:
+    with gzip.open(_SAMPLE, "rb") as source:
+        last = max(line[len(_STAMP) :][:23] for line in source if line.startswith(_STAMP))
+    return (datetime.now(UTC) - datetime.fromisoformat(last.decode()).replace(tzinfo=UTC)) // _WEEK * _WEEK
+
+
+def _moved(line: bytes, by: timedelta) -> bytes:
+    if not line.startswith(_STAMP):
+        return line
+    try:
+        moment = datetime.fromisoformat(line[len(_STAMP) :][:23].decode()) + by
+    except ValueError:  # a line cut off on purpose
+        return line
+    return _STAMP + moment.isoformat(timespec="milliseconds").encode() + line[len(_STAMP) + 23 :]
+
+
+# the live channel ----------------------------------------------------------------------------------------
+
+
+def _live_channel(state: State, cluster: Cluster, say: Callable[[str], None]) -> int:
+    """Talk on a real IRC server while the extractor listens; return how many records came of it."""
+    with _irc_server(state.root / "demo") as (port, name):
+        say(f"a live channel on a local IRC server ({name}), through the extractor")
+        extractor = IrcExtractor(
+            cluster, TOPIC, server=HOST, port=port, nick="extractor", channels=[CHANNEL], say=lambda text: None
+        )
+        stop = threading.Event()
+        reports: list[Any] = []
+        listener = threading.Thread(target=lambda: reports.append(extractor.run(stop)))
+        listener.start()
+        try:
+            _talk(port)
+            time.sleep(1)  # the last line's way through the server
+        finally:
+            stop.set()
+            listener.join(60)
+    report = reports[0]
+    say(f"  {report}")
+    return int(report.counts.delivered)
+
+
+@contextmanager
+def _irc_server(folder: Path) -> Iterator[tuple[int, str]]:
+    port = process.free_port()
+    ngircd = shutil.which("ngircd") or shutil.which("ngircd", path="/usr/sbin")
+    if ngircd:
+        config = folder / "ngircd.conf"
+        config.write_text(
+            f"[Global]\nName = irc.example.net\nInfo = labkit demo\nListen = {HOST}\nPorts = {port}\n"
+            "[Options]\nDNS = no\nIdent = no\nPAM = no\n[Limits]\nMaxPenaltyTime = 0\n",
+            encoding="utf-8",
+        )
+        command, name = [ngircd, "-n", "-f", str(config)], "ngircd"
+    else:
+        command, name = [sys.executable, "-m", "irc.server", "-a", HOST, "-p", str(port)], "the irc library's"
+    with (folder / "ircd.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+    try:
+        yield port, name
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _talk(port: int) -> None:
+    """Join the channel and say a few lines, once the extractor is in it."""
+    import irc.client
+
+    reactor = irc.client.Reactor()
+    present: set[str] = set()
+    reactor.add_global_handler("namreply", lambda _c, event: present.update(event.arguments[2].split()))
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            connection = reactor.server().connect(HOST, port, "alice")
+            break
+        except irc.client.ServerConnectionError:
+            if time.monotonic() > deadline:
+                raise DeadlineError("the local IRC server does not answer", hint="see demo/ircd.log") from None
+            time.sleep(0.2)
+    reactor.add_global_handler("welcome", lambda c, _event: c.join(CHANNEL))
+    while "extractor" not in {name.lstrip("@+") for name in present}:
+        if time.monotonic() > deadline:
+            raise DeadlineError("the extractor did not join the channel", hint="see demo/ircd.log")
+        reactor.process_once(0.3)
+        if connection.is_connected():
+            connection.names([CHANNEL])
+    for line in _TALK:
+        connection.privmsg(CHANNEL, line)
+        reactor.process_once(0.2)
+    connection.quit("that is all")
+    reactor.process_once(0.2)
+
+
+# what the servers say ------------------------------------------------------------------------------------
+
+
+def _caught_up(admin: Cluster, timeout_s: float = 300) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        rows = [row for row in lags(admin, list_groups(admin, [GROUP])) if row.topic == TOPIC]
+        if rows and all(row.lag == 0 or row.log_end == row.log_start for row in rows):
+            return
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"{GROUP} has not caught up in {timeout_s:.0f} s", hint="see indexer/indexer.log")
+        time.sleep(0.5)
+
+
+def _committed(admin: Cluster) -> dict[str, int]:
+    return {f"{topic}[{p}]": at for (topic, p), at in sorted(list_groups(admin, [GROUP])[0].committed.items())}
+
+
+def _notebook_summary(path: Path) -> dict[str, Any]:
+    """Return what the notebook's cell tagged ``summary`` shows."""
+    import nbformat
+
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "summary" in cell.metadata.get("tags", []):
+            found: dict[str, Any] = ast.literal_eval(cell.outputs[-1]["data"]["text/plain"])
+            return found
+    raise NotFoundError(f"{path} has no summary", hint="its last cell is tagged `summary`")

@@ -1,0 +1,125 @@
+"""Fixtures: a real stack of the tests' own, apart from one the user may have running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import StackError
+from labkit.kafka import Cluster
+from labkit.lab import Lab, connect
+from labkit.stack import local
+from labkit.stack.state import State
+
+
+def missing(service: str, why: object) -> Any:
+    """End the test for want of a service: a failure in CI, a named skip elsewhere."""
+    text = f"{service} is missing: {why}"
+    return pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
+def new_state_dir() -> Path:
+    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is closed)."""
+    folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[State]:
+    """A running stack; `LABKIT_TEST_STATE` names one that runs already and is left alone."""
+    given = os.environ.get("LABKIT_TEST_STATE")
+    folder = Path(given) if given else new_state_dir()
+    before = os.environ.get("LABKIT_STATE")
+    os.environ["LABKIT_STATE"] = str(folder)
+    try:
+        try:
+            state = local.up(say=lambda text: None)
+        except StackError as error:
+            missing("the local stack", error)
+        yield state
+        if not given:
+            local.down(purge=True, say=lambda text: None)
+    finally:
+        if before is None:
+            del os.environ["LABKIT_STATE"]
+        else:
+            os.environ["LABKIT_STATE"] = before
+        if not given:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def lab(stack: State) -> Lab:
+    """The lab as an analyst has it."""
+    return connect()
+
+
+@pytest.fixture(scope="session")
+def admin(stack: State) -> Cluster:
+    """Kafka as its administrator has it."""
+    return Cluster(stack.credentials("admin")["kafka"])
+
+
+@pytest.fixture
+def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
+    """Make topics named after the test; they are gone after it."""
+    from confluent_kafka.admin import NewTopic
+
+    made: list[str] = []
+
+    def make(partitions: int = 1, **config: str) -> str:
+        label = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
+        name = f"irc-test-{label}-{uuid.uuid4().hex[:8]}"
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        admin.ask(lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]), what="make it")
+        made.append(name)
+        return name
+
+    yield make
+    if made:
+        admin.ask(lambda client: client.delete_topics(made), what="delete it")
+
+
+@pytest.fixture
+def produce(admin: Cluster) -> Callable[..., None]:
+    """Write values to a topic: ``produce(topic, [b"…"], partition=0, timestamps=[…], keys=[…], headers=[…])``."""
+
+    def write(
+        topic: str,
+        values: list[bytes | None],
+        *,
+        partition: int = 0,
+        timestamps: list[int] | None = None,
+        keys: list[bytes | None] | None = None,
+        headers: list[Any] | None = None,
+    ) -> None:
+        producer = admin.producer(linger_ms=5)
+        failed: list[Any] = []
+        for row, value in enumerate(values):
+            extra: dict[str, Any] = {}
+            if timestamps:
+                extra["timestamp"] = timestamps[row]
+            if keys:
+                extra["key"] = keys[row]
+            if headers:
+                extra["headers"] = headers[row]
+            while True:
+                try:
+                    producer.produce(
+                        topic, value, partition=partition, on_delivery=lambda e, m: failed.append(e) if e else None, **extra
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(30) == 0
+        assert not failed, failed[0]
+
+    return write

@@ -1,0 +1,268 @@
+"""Files into a real topic: every line once, as it is, and the truth about those that did not make it."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from confluent_kafka import Message, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, UnavailableError, UsageError
+from labkit.extract import TopicSink, extract_files
+from labkit.extract.files import Progress
+from labkit.kafka import Cluster, replay_group
+from labkit.stack.state import State
+
+_number = itertools.count()
+
+
+def cluster(stack: State, role: str) -> Cluster:
+    return Cluster(stack.credentials(role)["kafka"])
+
+
+@pytest.fixture
+def writer(stack: State) -> Cluster:
+    return cluster(stack, "extractor")
+
+
+@pytest.fixture
+def make_topic(stack: State) -> Iterator[Callable[..., str]]:
+    admin, made = cluster(stack, "admin"), []
+
+    def make(partitions: int = 3, **config: str) -> str:
+        name = f"irc-test-files-{os.getpid()}-{time.time_ns()}-{next(_number)}"
+        topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
+        admin.ask(lambda client: client.create_topics([topic]), what="create a topic")
+        made.append(name)
+        deadline = time.monotonic() + 30
+        while name not in admin.topics():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return name
+
+    yield make
+    admin.ask(lambda client: client.delete_topics(made), what="delete the topics") if made else None
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str]) -> str:
+    return make_topic()
+
+
+def read(stack: State, topic: str) -> list[Message]:
+    """Return every record of the topic, by partition and offset."""
+    lab = cluster(stack, "lab")
+    partitions = lab.partitions(topic)
+    ends = lab.bounds(topic, partitions, "latest")
+    consumer = lab.consumer(group=replay_group(), enable_partition_eof=True)
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions if ends[partition]])
+    left, found, deadline = {p for p in partitions if ends[p]}, [], time.monotonic() + 60
+    while left:
+        assert time.monotonic() < deadline
+        for message in consumer.consume(1000, 0.2):
+            if message.error():
+                left.discard(message.partition())
+            else:
+                found.append(message)
+    consumer.close()
+    return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+
+def place(message: Message) -> tuple[str, int]:
+    headers = dict(message.headers())
+    return headers["labkit.file"].decode(), int(headers["labkit.line"])
+
+
+def send_for_ever(sink: TopicSink) -> None:
+    while True:
+        sink.send(None, b"x")
+
+
+def line(number: int, **extra: Any) -> bytes:
+    stamp = f"2016-03-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.{number % 1000:03}Z"
+    return json.dumps({"@timestamp": stamp, "channel": f"#c{number % 5}", "message": f"m{number}", **extra}).encode()
+
+
+def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    plain = [line(n) for n in range(2000)] + [b"{broken", b"caf\xe9 \xff", b"[1, 2]", b"  "]
+    packed = [line(n) for n in range(2000, 3000)]
+    numbers = [b'{"@timestamp": 1456833600123, "channel": 7}', b'{"@timestamp": "soon"}', b'{"spaced" :  1}']
+    (tmp_path / "a.jsonl").write_bytes(b"\r\n".join([*plain, b""]))
+    (tmp_path / "named-wrongly.txt").write_bytes(gzip.compress(b"\n".join(packed)))
+    (tmp_path / "c.gz").write_bytes(zstandard.ZstdCompressor().compress(b"\n\n" + b"\n".join(numbers)))
+    seen: list[Progress] = []
+
+    paths = [tmp_path / name for name in ("a.jsonl", "named-wrongly.txt", "c.gz")]
+    report = extract_files(writer, paths, topic, timestamp_field="@timestamp", progress=seen.append)
+
+    assert (report.files, report.lines, report.blank, report.skipped) == (3, 3009, 3, 0)
+    assert (report.sent, report.delivered, report.rejected) == (3006, 3006, 0)
+    assert (report.malformed, report.without_timestamp) == (3, 6)
+    assert (report.first_ms, report.last_ms) == (1_456_790_400_000, 1_456_790_400_000 + 2_999_999)
+    assert {item.path for item in seen} == {str(path) for path in paths}
+
+    messages = read(stack, topic)
+    found = {place(message): message for message in messages}
+    assert len(found) == len(messages) == 3006
+    for number, value in [*enumerate(plain[:-1], 1)]:
+        assert found["a.jsonl", number].value() == value
+    for number, value in enumerate(packed, 1):
+        assert found["named-wrongly.txt", number].value() == value
+    assert [found["c.gz", number].value() for number in (3, 4, 5)] == numbers
+    assert found["a.jsonl", 8].key() == b"#c2"
+    assert found["a.jsonl", 8].timestamp()[1] == 1_456_790_400_000 + 7_007
+    assert found["a.jsonl", 2001].key() is None
+    assert found["c.gz", 3].key() is None
+    assert found["c.gz", 3].timestamp()[1] > 1_700_000_000_000
+    for key in {message.key() for message in messages if message.key()}:  # in order within a key
+        of_key = [place(message) for message in messages if message.key() == key]
+        assert of_key == sorted(
+            of_key, key=lambda it: ("a.jsonl", "named-wrongly.txt", "c.gz").index(it[0]) * 9999 + it[1]
+        )
+
+
+def test_standard_input(stack: State, topic: str) -> None:
+    script = (
+        "import sys; from labkit.extract import extract_files; from labkit.kafka import Cluster\n"
+        "from labkit.stack.state import State; from pathlib import Path\n"
+        f"c = Cluster(State.load(Path({str(stack.root)!r})).credentials('extractor')['kafka'])\n"
+        f"print(extract_files(c, ['-'], {topic!r}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], input=b'{"a":1}\nx\n', capture_output=True, check=True)
+    assert b"2 of 2 lines from 1 files delivered (1 malformed)" in ran.stdout
+    assert sorted(place(message) for message in read(stack, topic)) == [("stdin", 1), ("stdin", 2)]
+
+
+def test_one_refused_record_does_not_take_its_batch_along(
+    stack: State, writer: Cluster, make_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    topic = make_topic(1, max_message_bytes="20000")
+    values = [line(n) for n in range(3000)]
+    values[1500] = b'{"@timestamp": "2016-03-01", "noise": "%s"}' % os.urandom(60_000).hex().encode()
+    values[700] = line(700, **{"@timestamp": "2999-01-01T00:00:00Z"})
+    (tmp_path / "x.jsonl").write_bytes(b"\n".join(values))
+
+    report = extract_files(writer, [tmp_path / "x.jsonl"], topic, timestamp_field="@timestamp")
+
+    assert (report.sent, report.delivered, report.rejected, report.without_timestamp) == (3000, 2999, 1, 1)
+    assert len(report.rejections) == 1
+    assert "file x.jsonl, line 1501: 120," in report.rejections[0]
+    found = {place(message)[1]: message for message in read(stack, topic)}
+    assert {number: message.value() for number, message in found.items()} == {
+        number: value for number, value in enumerate(values, 1) if number != 1501
+    }
+    assert found[701].timestamp()[1] < time.time() * 1000 + 60_000
+
+
+def test_a_truncated_gzip_sends_what_was_read(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    values = [line(n, noise=os.urandom(20).hex()) for n in range(5000)]
+    path, journal = tmp_path / "cut.jsonl.gz", tmp_path / "journal.json"
+    path.write_bytes(gzip.compress(b"\n".join(values))[:-5000])
+    with pytest.raises(ConfigError, match="ends in the middle") as raised:
+        extract_files(writer, [path], topic, journal=journal)
+    report = raised.value.report
+    assert 1000 < report.delivered == report.lines < 5000
+    assert sorted(place(m)[1] for m in read(stack, topic)) == [*range(1, report.lines + 1)]
+    with pytest.raises(ConfigError) as raised:  # the same again: nothing doubled
+        extract_files(writer, [path], topic, journal=journal)
+    assert (raised.value.report.sent, raised.value.report.skipped) == (0, report.lines)
+
+
+def test_nothing_is_sent_when_a_file_cannot_be_read(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(line(1))
+    for wrong, kind in ((tmp_path / "none", NotFoundError), (tmp_path, UsageError)):
+        with pytest.raises(kind) as raised:
+            extract_files(writer, [tmp_path / "a", wrong], topic)
+        assert raised.value.hint
+    with pytest.raises(UsageError):
+        extract_files(writer, [], topic)
+    assert read(stack, topic) == []
+
+
+def test_the_journal_keeps_a_rerun_from_doubling(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    path, journal = tmp_path / "a.jsonl", tmp_path / "journal.json"
+    path.write_bytes(b"\n".join(line(n) for n in range(300)))
+    assert extract_files(writer, [path], topic, journal=journal).sent == 300
+    second = extract_files(writer, [path], topic, journal=journal)
+    assert (second.sent, second.skipped, second.lines) == (0, 300, 300)
+    assert len(read(stack, topic)) == 300
+    assert extract_files(writer, [path], topic, journal=journal, again=True).sent == 300
+    assert len(read(stack, topic)) == 600
+
+
+def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path) -> None:
+    path, journal = tmp_path / "a.jsonl", tmp_path / "journal.json"
+    path.write_bytes(b"\n".join(line(n) for n in range(150_000)))
+    script = (
+        "import sys, labkit.extract.journal as j; j.EVERY_S = 0.1\n"
+        "from labkit.extract import extract_files; from labkit.kafka import Cluster\n"
+        "from labkit.stack.state import State; from pathlib import Path\n"
+        f"c = Cluster(State.load(Path({str(stack.root)!r})).credentials('extractor')['kafka'])\n"
+        f"r = extract_files(c, [{str(path)!r}], {topic!r}, journal=Path({str(journal)!r}))\n"
+        "print(r.skipped, r.sent)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script])
+    while not journal.exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    (acknowledged,) = json.loads(journal.read_text()).values()
+    assert 0 < acknowledged < 150_000
+    second = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    skipped, sent = map(int, second.stdout.split())
+    assert skipped >= acknowledged
+    assert skipped + sent == 150_000
+    numbers = [place(message)[1] for message in read(stack, topic)]
+    assert set(numbers) == set(range(1, 150_001))
+    assert len(numbers) <= 150_000 + 110_000  # doubled at most what was on its way
+
+
+def test_what_cannot_be_written_to(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(line(1))
+
+    def attempt(where: Cluster, name: str) -> LabkitError:
+        started = time.monotonic()
+        with pytest.raises(LabkitError) as raised:
+            extract_files(where, [tmp_path / "a"], name)
+        assert time.monotonic() - started < 20
+        assert raised.value.hint
+        return raised.value
+
+    assert isinstance(attempt(writer, "irc-test-there-is-none"), NotFoundError)
+    assert isinstance(attempt(writer, "not a topic"), UsageError)
+    assert isinstance(attempt(cluster(stack, "lab"), topic), AccessError)
+    with pytest.raises(AccessError, match="may not write to topic"), TopicSink(cluster(stack, "lab"), topic) as sink:
+        send_for_ever(sink)
+    wrong = {**stack.credentials("extractor")["kafka"], "sasl.password": "wrong"}
+    refused = attempt(Cluster(wrong), topic)
+    assert isinstance(refused, AccessError)
+    assert "wrong" not in str(refused)
+    assert isinstance(attempt(Cluster({"bootstrap.servers": "127.0.0.1:1"}), topic), UnavailableError)
+
+
+def test_a_sink_says_where_each_record_is(stack: State, writer: Cluster, topic: str) -> None:
+    with TopicSink(writer, topic) as sink:
+        for number in range(250_000):  # more than the local queue holds
+            sink.send(None, b"%d" % number)
+            if number % 1000 == 999:
+                sink.mark(number + 1)
+            if number % 50_000 == 0:
+                counts = sink.counts
+                assert counts.sent == counts.delivered + counts.failed + counts.waiting == number + 1
+        sink.flush()
+        assert sink.acknowledged == 250_000
+    assert sink.counts.delivered == 250_000
+    assert {int(message.value()) for message in read(stack, topic)} == set(range(250_000))

@@ -1,0 +1,209 @@
+"""Lines of plain and packed files, the journal, timestamps, and arguments refused before any connection."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
+from labkit.extract.channels import check_channels
+from labkit.extract.files import timestamp_ms
+from labkit.extract.irc import IrcExtractor
+from labkit.extract.journal import Journal
+from labkit.extract.lines import lines, opened
+from labkit.kafka import Cluster
+
+NOWHERE = Cluster({"bootstrap.servers": "127.0.0.1:1"})
+
+
+def read(raw: bytes) -> list[bytes]:
+    return list(lines(io.BytesIO(raw), "test"))
+
+
+def keep(source: Iterator[bytes], found: list[bytes]) -> None:
+    for line in source:  # not extend(): it drops what came before an error
+        found.append(line)
+
+
+def packings(raw: bytes) -> list[bytes]:
+    half = len(raw) // 2
+    zstd = zstandard.ZstdCompressor()
+    return [
+        raw,
+        gzip.compress(raw),
+        gzip.compress(raw[:half]) + gzip.compress(raw[half:]) + bytes(512),
+        zstd.compress(raw),
+        zstd.compress(raw[:half]) + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + zstd.compress(raw[half:]),
+    ]
+
+
+@given(st.binary(max_size=400).filter(lambda raw: not raw.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))))
+def test_every_packing_gives_the_lines_as_they_are(raw: bytes) -> None:
+    expected = [line.removesuffix(b"\r") for line in raw.split(b"\n")]
+    if raw.endswith(b"\n") or not raw:
+        expected.pop()
+    for packed in packings(raw):
+        assert read(packed) == expected
+
+
+def test_lines_longer_than_a_chunk() -> None:
+    raw = b"a" * 3_000_000 + b"\n" + b"b" * 40 + b"\r\n" + os.urandom(70_000).replace(b"\n", b"")
+    for packed in packings(raw):
+        assert [len(line) for line in read(packed)] == [3_000_000, 40, len(raw) - 3_000_043]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])
+def test_a_truncated_file_gives_its_whole_lines_and_then_says_so(pack: object) -> None:
+    raw = b"".join(b"%d %s\n" % (number, os.urandom(40).hex().encode()) for number in range(5_000))
+    packed = pack(raw)  # type: ignore[operator]
+    found, halved = [], lines(io.BytesIO(packed[: len(packed) // 2]), "x.gz")
+    with pytest.raises(ConfigError, match="ends in the middle") as raised:
+        keep(halved, found)
+    assert raised.value.hint
+    assert len(found) > 1000
+    assert found == raw.split(b"\n")[: len(found)]
+
+
+def test_a_corrupt_gzip_is_damaged() -> None:
+    packed = bytearray(gzip.compress(os.urandom(50_000)))
+    packed[25_000] ^= 0xFF
+    with pytest.raises(ConfigError, match="damaged"):
+        read(bytes(packed))
+
+
+def test_a_pipe_gives_its_first_line_before_it_is_closed() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b'{"a":1}\n')
+    with os.fdopen(reader, "rb") as file:
+        assert next(lines(file, "-")) == b'{"a":1}'
+        os.close(writer)
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    for path, kind in ((tmp_path, UsageError), (tmp_path / "none", NotFoundError), ("a\0b", LabkitError)):
+        with pytest.raises(kind) as raised, opened(str(path)):
+            pass
+        assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2016-03-01T12:00:00.123Z", 1_456_833_600_123),
+        ("2016-03-01T13:00:00.123+01:00", 1_456_833_600_123),
+        ("2016-03-01 12:00:00", 1_456_833_600_000),
+        ("2016-03-01", 1_456_790_400_000),
+        (1_456_833_600_123, None),
+        ("1456833600123", None),
+        ("20160301", None),
+        ("1970-01-01T00:00:00Z", None),  # Kafka's client takes 0 for "now"
+        ("1950-01-01", None),
+        ("2016-02-30", None),
+        ("", None),
+        (None, None),
+        ({}, None),
+        (True, None),
+        ("9999-12-31T23:59:59.9999Z", None),
+    ],
+)
+def test_timestamps_are_never_guessed(value: object, expected: int | None) -> None:
+    assert timestamp_ms(value) == expected
+
+
+@given(st.text() | st.datetimes().map(str) | st.integers() | st.none())
+def test_no_timestamp_raises(value: object) -> None:
+    assert (timestamp_ms(value) or 1) > 0
+
+
+def test_the_journal_knows_a_file_by_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n")
+    path = tmp_path / "deep" / "journal.json"
+    journal = Journal(path, cluster_id="c", topic="irc")
+    key = journal.key(file)
+    assert journal.lines(key) == 0
+    journal.note(key, 5, now=True)
+    journal.note(key, 9)  # too soon after the last: not written
+    assert Journal(path, cluster_id="c", topic="irc").lines(key) == 5
+    assert Journal(path, cluster_id="c", topic="other").key(file) != key
+    assert Journal(path, cluster_id="d", topic="irc").key(file) != key
+    file.write_text("{}\n{}\n")
+    assert journal.key(file) != key
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": "x"}', '{"a": null}'])
+def test_a_damaged_journal_is_an_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "journal.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="cannot be read") as raised:
+        Journal(path, cluster_id="c", topic="irc")
+    assert raised.value.hint
+
+
+def test_without_a_path_nothing_is_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.touch()
+    journal = Journal(None, cluster_id="c", topic="irc")
+    journal.note(journal.key(file), 5, now=True)
+    assert journal.lines(journal.key(file)) == 0
+    assert json.dumps([item.name for item in tmp_path.iterdir()]) == '["a"]'
+
+
+@pytest.mark.parametrize("channel", ["lab", "", "#a,#b", "#a\r\nQUIT", "#", "#a key\nQUIT", "#a b c"])
+def test_what_is_not_a_channel(channel: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        check_channels([channel])
+    assert raised.value.hint
+
+
+def test_channels() -> None:
+    assert check_channels(["#a", "&b key"]) == {"#a": "", "&b": "key"}
+    with pytest.raises(UsageError):
+        check_channels([])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nick": "9lives"},
+        {"nick": "a b"},
+        {"nick": "a\r\nQUIT"},
+        {"port": 0},
+        {"port": 70_000},
+        {"server": ""},
+        {"server": "a b"},
+        {"password": "x\nQUIT"},
+        {"sasl": ("", "x")},
+        {"tls": True, "tls_ca": Path("/nonexistent.pem")},
+    ],
+)
+def test_arguments_that_cannot_be_right(wrong: dict[str, object]) -> None:
+    options: dict[str, object] = {"server": "irc.example.org", "nick": "lab", "channels": ["#a"], **wrong}
+    with pytest.raises((UsageError, ConfigError)) as raised:
+        IrcExtractor(NOWHERE, "irc", **options)  # type: ignore[arg-type]
+    assert raised.value.hint
+
+
+def test_no_secret_in_a_repr() -> None:
+    extractor = IrcExtractor(
+        NOWHERE,
+        "irc",
+        server="irc.example.org",
+        nick="lab",
+        channels=["#a k3y"],
+        password="s3cret",
+        sasl=("ann", "t0psecret"),
+    )
+    for shown in (repr(extractor), repr(extractor.server), str(vars(extractor))):
+        assert "#a" in shown or "Server(" in shown
+        assert not any(secret in shown for secret in ("s3cret", "t0psecret", "k3y"))
