@@ -200,14 +200,26 @@ def _extract_files(options: argparse.Namespace) -> int:
     from labkit.extract import extract_files
     from labkit.stack.state import state_dir
 
+    cluster = _cluster(options)
     report = extract_files(
-        _cluster(options), options.paths, options.topic, timestamp_field=options.timestamp_field,
+        cluster, options.paths, options.topic, timestamp_field=options.timestamp_field,
         key_field=options.key_field, journal=state_dir() / "extracted.json", again=options.again,
     )  # fmt: skip
     print(report)
+    _warn_of_retention(cluster, options.topic, report.first_ms)
     if report.skipped:
         _say("lines a former run has sent were skipped; --again sends them too")
     return INCOMPLETE if report.rejected else OK
+
+
+def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
+    """Say so when Kafka will delete what was just sent."""
+    from labkit.times import iso, now_ms
+
+    keeps_ms = int(cluster.topic_settings([topic])[topic].get("retention.ms", -1))
+    if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
+        days = f"{keeps_ms / 86_400_000:g} days"
+        _say(f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones")
 
 
 def _index_command(commands: Commands) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.elastic import Target
-from labkit.errors import DeadlineError, NotFoundError
+from labkit.errors import DeadlineError, NotFoundError, StackError
 from labkit.extract import IrcExtractor, extract_files
 from labkit.groups.offsets import lags, list_groups
 from labkit.kafka import Cluster
@@ -124,7 +124,7 @@ def run(say: Callable[[str], None]) -> Summary:
     live = _live_channel(state, extractor, say)
     lab, admin = Lab(local_profile("lab")), Lab(local_profile("admin"))
     say("waiting until the production indexer has caught up")
-    _caught_up(admin.cluster)
+    _caught_up(admin.cluster, state.services["indexer"], state.root)
     before = _committed(admin.cluster)
     window = lab.window(TOPIC)
     say("running the notebook through papermill")
@@ -282,14 +282,17 @@ def _talk(port: int) -> None:
 # what the servers say ------------------------------------------------------------------------------------
 
 
-def _caught_up(admin: Cluster, timeout_s: float = 300) -> None:
+def _caught_up(admin: Cluster, indexer: Service, root: Path, timeout_s: float = 300) -> None:
+    log = root / "indexer" / "indexer.log"
     deadline = time.monotonic() + timeout_s
     while True:
         rows = [row for row in lags(admin, list_groups(admin, [GROUP])) if row.topic == TOPIC]
         if rows and all(row.lag == 0 or row.log_end == row.log_start for row in rows):
             return
+        if process.running(indexer) is None:
+            raise StackError("the production indexer ended", hint=f"the end of {log}:\n{process.tail(log)}")
         if time.monotonic() > deadline:
-            raise DeadlineError(f"{GROUP} has not caught up in {timeout_s:.0f} s", hint="see indexer/indexer.log")
+            raise DeadlineError(f"{GROUP} has not caught up in {timeout_s:.0f} s", hint=f"see {log}")
         time.sleep(0.5)
 
 

@@ -48,6 +48,13 @@ _ACCESS = {
 _LOGIN = {KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION}
 _AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}
 _TIMEOUT = {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+_PASSING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.GROUP_ID_NOT_FOUND}
 
 
@@ -126,7 +133,14 @@ class Cluster:
             What was asked, for the message of an error.
         """
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
-        return self._ask(call, what, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._ask(call, what, timeout_s)
+            except ServerError as error:  # a coordinator or leader that moves is there again in a moment
+                if error.facts.get("number") not in _PASSING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
         with self.errors(what), _polled(self.admin):
@@ -189,7 +203,9 @@ class Cluster:
             return NotFoundError(
                 f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is"
             )
-        return ServerError(f"cannot {what}: {text}", hint=f"Kafka's error is {error.name()}", code=error.name())
+        return ServerError(
+            f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code
+        )
 
     # facts -------------------------------------------------------------------------------------------
 

@@ -78,7 +78,8 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
     def make(partitions: int = 1, **config: str) -> str:
         label = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
         name = f"irc-test-{label}-{uuid.uuid4().hex[:8]}"
-        settings = {key.replace("_", "."): value for key, value in config.items()}
+        # tests write records of long ago: without this the broker deletes them when it looks, every five minutes
+        settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
         admin.ask(lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]), what="make it")
         made.append(name)
         return name
@@ -114,7 +115,11 @@ def produce(admin: Cluster) -> Callable[..., None]:
             while True:
                 try:
                     producer.produce(
-                        topic, value, partition=partition, on_delivery=lambda e, m: failed.append(e) if e else None, **extra
+                        topic,
+                        value,
+                        partition=partition,
+                        on_delivery=lambda e, m: failed.append(e) if e else None,
+                        **extra,
                     )
                     break
                 except BufferError:

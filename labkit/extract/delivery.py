@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from labkit.errors import UsageError
 from labkit.times import to_ms
 
+SETTINGS = {
+    "linger_ms": 20,
+    "compression_type": "zstd",
+    "batch_size": 200_000,  # a refused batch is sent again one by one: keep it small
+    "message_max_bytes": 60_000_000,  # the topic's own limit decides, not librdkafka's 1 MB; must fit the queue
+    "queue_buffering_max_messages": 100_000,
+    "queue_buffering_max_kbytes": 65_536,  # librdkafka would take 1 GB
+    "partitioner": "murmur2_random",  # Java's: a key is in the same partition whoever writes it
+}
+
 _YEAR_10000_MS = 253_402_300_800_000
 Headers = list[tuple[str, bytes | None]] | list[tuple[str, bytes]]
 

@@ -52,8 +52,8 @@ class FilesReport:
     malformed : int
         Sent, though not a JSON object.
     without_timestamp : int
-        Sent with Kafka's own time though a timestamp field was asked for: it is missing, is not ISO 8601, or
-        Kafka refused it.
+        Sent though the timestamp field asked for is missing or is not ISO 8601, with the time of the line
+        before (Kafka's own for the first lines); or with Kafka's own because it refused theirs.
     first_ms, last_ms : int or None
         The earliest and latest timestamp sent, milliseconds since the epoch.
     rejections : tuple of str
@@ -127,7 +127,8 @@ def extract_files(
         Plain, gzip or zstd, told apart by their first bytes; ``-`` is standard input. Read in this order.
     timestamp_field : str, optional
         The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not taken for a time:
-        its unit would be a guess. Without a usable one the record gets Kafka's own time and is counted.
+        its unit would be a guess. Without a usable one the record gets the time of the line before, so that times stay
+        in order, and is counted; the first lines get Kafka's own.
     key_field : str, optional
         The field whose text is the record's key; where it is missing or no text, the key is null.
     journal : Path, optional
@@ -163,7 +164,8 @@ def extract_files(
                 pass  # better now than after an hour of the files before it
     tally = _Tally()
     with TopicSink(cluster, topic) as sink:
-        book = Journal(journal, cluster_id=cluster.cluster_id, topic=topic)
+        # a topic made again under its name has seen none of the lines
+        book = Journal(journal, cluster_id=f"{cluster.cluster_id}/{cluster.topic_id(topic)}", topic=topic)
         run = _Run(sink, tally, book, again, timestamp_field, key_field, progress)
         try:
             for name in names:
@@ -192,6 +194,7 @@ class _Run:
     timestamp_field: str | None
     key_field: str | None
     progress: Callable[[Progress], None] | None
+    last_stamp: int | None = None
 
     def file(self, path: str) -> None:
         """Send one file; whatever ends it, what was read is flushed and the journal knows."""
@@ -199,6 +202,7 @@ class _Run:
         done = 0 if key is None or self.again else self.journal.lines(key)
         # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
         self.sink.mark(0)
+        self.last_stamp = None
         patience_s: float | None = 10  # after an error; else as long as the sink has
         try:
             with opened(path) as file:
@@ -221,6 +225,8 @@ class _Run:
             for number, line in enumerate(lines(file, path), start=1):
                 if number <= done:
                     tally.skipped += 1
+                    if number == done:
+                        self.last_stamp = self._fields(line)[1]
                 elif not line or line.isspace():
                     tally.blank += 1
                 else:
@@ -242,26 +248,29 @@ class _Run:
             self.progress(Progress(path, _position(file), size, handled))
 
     def _line(self, line: bytes, headers: list[tuple[str, bytes]]) -> None:
-        tally, stamp, key = self.tally, None, None
+        key, stamp, malformed = self._fields(line)
+        tally = self.tally
+        tally.malformed += malformed
+        if stamp is not None:
+            self.last_stamp = stamp
+            tally.first_ms = stamp if tally.first_ms is None else min(stamp, tally.first_ms)
+            tally.last_ms = stamp if tally.last_ms is None else max(stamp, tally.last_ms)
+        elif self.timestamp_field is not None:
+            tally.without_timestamp += 1
+        # a time of now amid older ones would mislead Kafka's time index: later windows would end before it
+        self.sink.send(key, line, headers, self.last_stamp if stamp is None else stamp)
+
+    def _fields(self, line: bytes) -> tuple[bytes | None, int | None, bool]:
+        """Return a line's key and time, where it has them, and whether it is no JSON object."""
         try:
             fields = orjson.loads(line)
         except orjson.JSONDecodeError:
             fields = None
-        if isinstance(fields, dict):
-            if self.key_field is not None and isinstance(found := fields.get(self.key_field), str):
-                key = found.encode()
-            if self.timestamp_field is not None:
-                stamp = timestamp_ms(fields.get(self.timestamp_field))
-        else:
-            tally.malformed += 1
-        if stamp is not None:
-            if tally.first_ms is None or stamp < tally.first_ms:
-                tally.first_ms = stamp
-            if tally.last_ms is None or stamp > tally.last_ms:
-                tally.last_ms = stamp
-        elif self.timestamp_field is not None:
-            tally.without_timestamp += 1
-        self.sink.send(key, line, headers, stamp)
+        if not isinstance(fields, dict):
+            return None, None, True
+        key = fields.get(self.key_field) if self.key_field is not None else None
+        stamp = timestamp_ms(fields.get(self.timestamp_field)) if self.timestamp_field is not None else None
+        return key.encode() if isinstance(key, str) else None, stamp, False
 
 
 def timestamp_ms(value: Any) -> int | None:

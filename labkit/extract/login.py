@@ -14,6 +14,8 @@ _NICK = re.compile(r"[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}-]{0,63}")
 _TAKEN = {b"433", b"436", b"437"}
 _BAD_NICK = b"432"
 _REFUSED = {b"464": "the server's password is wrong or missing", b"465": "the server has banned us"}
+# what servers say instead of a number (ngircd: "Access denied: Bad password?")
+_REFUSED_IN_WORDS = re.compile(rb"password|access denied|not authori[sz]ed|banned|[kgz][- ]?lined", re.IGNORECASE)
 _SASL_FAILED = {b"902", b"904", b"905", b"906"}
 _AUTH_CHUNK = 400
 _SHORTEST_LIMIT = 9  # RFC 2812: what every server allows
@@ -73,6 +75,8 @@ class Login:
             self._next_nick(too_long=command == _BAD_NICK, said=text(line.params[-1]) if line.params else "")
         elif command in _REFUSED:
             raise self._refusal(_REFUSED[command])
+        elif command == b"ERROR" and line.params and _REFUSED_IN_WORDS.search(line.params[-1]):
+            raise self._refusal(text(line.params[-1]))
         elif not self._proven:
             self._prove(line)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from confluent_kafka import KafkaError, KafkaException
 
 from labkit.errors import LabkitError, UnavailableError
-from labkit.extract.delivery import Block, Counts, Headers, origin
+from labkit.extract.delivery import SETTINGS, Block, Counts, Headers, origin
 from labkit.kafka import Cluster
 
 # refused because of what the record is: another record may well pass
@@ -30,15 +31,6 @@ _RECORD = {
 # what a record is told when the producer has failed for another reason
 _CONSEQUENCES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
 _KEPT_REJECTIONS = 20
-_SETTINGS = {
-    "linger_ms": 20,
-    "compression_type": "zstd",
-    "batch_size": 200_000,  # a refused batch is sent again one by one: keep it small
-    "message_max_bytes": 60_000_000,  # the topic's own limit decides, not librdkafka's 1 MB; must fit the queue
-    "queue_buffering_max_messages": 100_000,
-    "queue_buffering_max_kbytes": 65_536,  # librdkafka would take 1 GB
-    "partitioner": "murmur2_random",  # Java's: a key is in the same partition whoever writes it
-}
 
 
 class _Sent:
@@ -103,7 +95,7 @@ class TopicSink:
         self._cluster = cluster
         self._close_timeout_s = close_timeout_s
         self._give_up = give_up
-        self._producer = cluster.producer(**_SETTINGS, message_timeout_ms=round(patience_s * 1000))
+        self._producer = cluster.producer(**SETTINGS, message_timeout_ms=round(patience_s * 1000))
         self._sent = self._delivered = self._failed = self._rejected = self._retimed = 0
         self._again: deque[_Sent] = deque()
         self._block = Block()
@@ -168,7 +160,7 @@ class TopicSink:
         self._block.waiting += 1
         self._produce(sent)
         if self._sent % 256 == 0:
-            self._producer.poll(0)
+            self._poll(0)
 
     def mark(self, label: int) -> None:
         """End a block of records: once all up to here are settled, ``acknowledged`` is `label`."""
@@ -186,7 +178,7 @@ class TopicSink:
 
     def serve(self) -> None:
         """Take what delivery reports there are; call it now and then while nothing is sent."""
-        self._producer.poll(0)
+        self._poll(0)
         self._raise_error()
         if self._again:
             self._send_again()
@@ -232,7 +224,7 @@ class TopicSink:
                 )
                 return
             except BufferError:  # the local queue is full: this is where the reader waits for Kafka
-                self._producer.poll(0.1)
+                self._poll(0.1)
                 if self._give_up is not None and self._give_up() and self._error is None:
                     self._failed += 1
                     sent.block.waiting -= 1
@@ -266,12 +258,21 @@ class TopicSink:
 
     def _flushed(self, timeout_s: float) -> bool:
         """Flush, and tell whether nothing is left in the producer."""
-        try:
+        with self._explaining():
             return not self._producer.flush(timeout_s)
+        return False
+
+    def _poll(self, timeout_s: float) -> None:
+        with self._explaining():
+            self._producer.poll(timeout_s)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
         except KafkaException as error:
             # the producer itself has failed for good; its records only say that they were purged
             self._error, self._explained = self._mapped(error.args[0]), True
-            return False
 
     def _raise_error(self) -> None:
         if self._error is not None and not self._explained:

@@ -131,6 +131,9 @@ class Dialer:
             raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from error
         try:
             opened = plain if self._context is None else self._context.wrap_socket(plain, server_hostname=self._server)
+        except TimeoutError as error:
+            plain.close()
+            raise TimeoutError("the TLS handshake got no answer; does this port speak TLS?") from error
         except OSError:
             plain.close()
             raise

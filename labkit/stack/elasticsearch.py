@@ -99,8 +99,9 @@ def _configure(folder: Path, home: Path, state: State, service: Service) -> None
         hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
         write_private(users, "\n".join(hashes) + "\n")
     write_private(config / "users_roles", _USERS_ROLES)
-    roles = {f"labkit_{role}": elasticsearch_role(role) for role in ("extractor", "indexer", "lab")}
-    write_private(config / "roles.yml", json.dumps(roles, indent=2))  # JSON is YAML
+    # one line a role: the file is cut into roles at lines that do not start with a space; JSON is YAML
+    roles = (f"labkit_{role}: {json.dumps(elasticsearch_role(role))}" for role in ("extractor", "indexer", "lab"))
+    write_private(config / "roles.yml", "\n".join(roles) + "\n")
 
 
 def _bcrypt(password: str) -> str:

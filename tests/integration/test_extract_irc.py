@@ -21,7 +21,7 @@ from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from labkit.errors import AccessError, ConfigError, LabkitError, UnavailableError
-from labkit.extract import IrcExtractor, session
+from labkit.extract import IrcExtractor, session, wire
 from labkit.extract.session import IrcReport
 from labkit.kafka import Cluster, replay_group
 from labkit.stack.state import State
@@ -194,7 +194,8 @@ class Running:
             self.error = error
 
     def hears(self, text: str, times: int = 1) -> None:
-        until(lambda: sum(text in line for line in self.said) >= times, f"{text!r} in {self.said}")
+        until(lambda: self.error or sum(text in line for line in self.said) >= times, f"hearing {text!r}")
+        assert self.error is None, self.said
 
     def end(self) -> IrcReport:
         self.stop.set()
@@ -263,7 +264,7 @@ def test_everything_that_happens_in_a_channel(stack: State, topic: str, ngircd: 
         ("TOPIC", "ann", "#lab", "news"),
         ("KICK", "ann", "#lab", "bob out"),
         ("NICK", "ann", None, "anna"),
-        ("PART", "anna", "#lab", '"bye"'),  # ngircd quotes it
+        ("PART", "anna", "#lab", "bye"),
         ("JOIN", "bob", "#lab", None),
         ("QUIT", "bob", None, '"gone"'),
     ]
@@ -305,11 +306,12 @@ def test_thrown_out_and_back(stack: State, topic: str, ngircd: Any) -> None:
 
 def test_a_taken_nick_and_one_too_long(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd()
-    Talker(server.port, b"labkit")
+    other = Talker(server.port, b"labkit")
     running = Running(stack, topic, server.port)
     running.hears("in #lab as labkit_")
     longer = Running(stack, topic, server.port, nick="abcdefghijklmnop")
     longer.hears("in #lab as abcdefghi")
+    other.settle()
     running.end()
     longer.end()
 
@@ -350,9 +352,20 @@ def test_tls_is_verified(stack: State, topic: str, ngircd: Any) -> None:
         Running(
             stack, topic, server.port, **{**options, "server": "127.0.0.1"}, tls_ca=server.folder / "cert.pem"
         ).ended()
-    plain = ngircd()
+
+
+def test_tls_where_there_is_none(
+    stack: State, topic: str, ngircd: Any, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CONNECT_TIMEOUT_S", 1.0)
+    running = Running(stack, topic, ngircd().port, tls=True)  # waits for the end of the line
+    running.hears("does this port speak TLS?")
+    running.end()
+    running = Running(stack, topic, script.port, tls=True)
+    script.meet(welcome=False)
+    script.say(b":irc.test NOTICE * :*** Looking up your hostname")
     with pytest.raises(ConfigError, match="does not speak TLS"):
-        Running(stack, topic, plain.port, **options).ended()
+        running.ended()
 
 
 def test_nobody_there(stack: State, topic: str) -> None:

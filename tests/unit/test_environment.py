@@ -1,0 +1,45 @@
+"""environment.yml and the lock name what pyproject.toml names."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONDA_NAMES = {"python-confluent-kafka": "confluent-kafka", "python-duckdb": "duckdb"}
+CONDA_ONLY = {"python", "openjdk", "pip"}
+
+
+def _split(requirement: str) -> tuple[str, frozenset[str]]:
+    name, bounds = re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", requirement.replace(" ", "")).groups()
+    return name.lower(), frozenset(bounds.split(",")) - {""}
+
+
+def _declared() -> dict[str, frozenset[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return dict(map(_split, project["dependencies"]))
+
+
+def test_environment_yml_holds_the_same_requirements_as_pyproject() -> None:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    found = dict(_split(entry) for entry in [*entries, *pip] if isinstance(entry, str) and entry != "-e .")
+    found = {CONDA_NAMES.get(name, name): bounds for name, bounds in found.items() if name not in CONDA_ONLY}
+    assert found == _declared()
+
+
+def test_environment_yml_asks_for_the_python_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert f"python{project['requires-python']}" in entries
+
+
+def test_the_lock_pins_every_requirement_with_a_hash_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    pinned = set(re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE))
+    assert set(_declared()) <= pinned
+    assert text.count("--hash=sha256:") >= len(pinned)
+    assert "://" not in text
