@@ -81,7 +81,7 @@ def _execute(source: Path, output: Path, given: Mapping[str, Any], progress: boo
         try:
             papermill.execute_notebook(
                 str(source), str(output), dict(given), kernel_name="python3", cwd=str(source.parent),
-                progress_bar=progress, log_output=False,
+                progress_bar=progress, log_output=False, config=_transport(),
             )  # fmt: skip
         except PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
@@ -90,6 +90,15 @@ def _execute(source: Path, output: Path, given: Mapping[str, Any], progress: boo
                 f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
             ) from error
     return None
+
+
+def _transport() -> Any:
+    """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on a JupyterHub."""
+    from jupyter_core.paths import jupyter_runtime_dir
+    from traitlets.config import Config
+
+    fits = os.name == "posix" and len(jupyter_runtime_dir()) < 55  # a socket's path has 107 bytes at most
+    return Config({"KernelManager": {"transport": "ipc"}} if fits else {})
 
 
 @contextmanager

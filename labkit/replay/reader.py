@@ -3,6 +3,9 @@
 ``assign()`` to the frozen offsets, never ``subscribe()``; nothing is committed, so no group is left behind. A partition
 is done when a record or the end-of-partition signal at or after its frozen end is seen: the record before the end may
 not exist (a transaction marker, a compacted record), so neither ``end - 1`` nor a count is waited for.
+
+Where the end was given as a time, the records just after the frozen end are looked at too: Kafka finds the first offset
+at or after a time, so one record from a clock that runs ahead hides those of the asked time that follow it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from labkit.times import iso
 BATCH_RECORDS = 20_000
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 STALL_TIMEOUT_S = 60.0
+PEEK_RECORDS = 500
 
 
 @dataclass
@@ -44,10 +48,11 @@ class _Account:
     newest_ms: int = -1
     out_of_order: int = 0
     max_inversion_ms: int = 0
+    beyond: int = 0
     stop_reason: str | None = None
 
     def receipt(self) -> PartitionReceipt:
-        done = self.stop_reason == "end"
+        done = self.stop_reason in ("end", "disorder")
         unread = 0 if done else max(0, self.range.end - self.position)
         return PartitionReceipt(
             partition=self.range.partition,
@@ -63,6 +68,7 @@ class _Account:
             last_timestamp_ms=self.last_ms,
             out_of_order=self.out_of_order,
             max_inversion_ms=self.max_inversion_ms,
+            beyond=self.beyond,
             stop_reason=self.stop_reason or "interrupt",
             stop_offset=self.range.end if done else self.position,
         )
@@ -216,8 +222,15 @@ class Reading:
             account.last_offset = int(kept[-1])
             _book_times(account, when[when >= 0])
         if not inside.all():
-            self._finish(consumer, account, "end")
+            account.beyond += int(self._in_time(times[~inside]).sum()) if self._peek else 0
+            if offsets[-1] >= account.range.end + self._peek:
+                self._finish(consumer, account, "disorder" if account.beyond else "end")
         return keep
+
+    @property
+    def _peek(self) -> int:
+        """How many offsets after the frozen end to look at."""
+        return PEEK_RECORDS if self.plan.end_ms is not None else 0
 
     def _in_time(self, times: Any) -> Any:
         keep = np.ones(len(times), bool)
@@ -244,7 +257,7 @@ class Reading:
 
     def _end_of_partition(self, consumer: Consumer, account: _Account, offset: int) -> None:
         if offset >= account.range.end:
-            self._finish(consumer, account, "end")
+            self._finish(consumer, account, "disorder" if account.beyond else "end")
             return
         account.position = max(account.position, offset)
         committed = self.isolation == "read_committed"
@@ -273,7 +286,7 @@ class Reading:
         earliest, latest = self._bounds("earliest"), self._bounds("latest")
         for account in self._accounts.values():
             partition, start, end = account.range.partition, account.range.start, account.range.end
-            if not account.range.size:
+            if not account.range.size and not (self._peek and earliest[partition] <= end < latest[partition]):
                 account.stop_reason = "end"
             elif end > latest[partition]:
                 raise _recreated(self.plan.topic, f"ends at {latest[partition]} in partition {partition}, not {end}")

@@ -16,6 +16,8 @@ _WHY = {
     "open_transaction": "an open transaction hides what follows (read_committed)",
     "expired": "the topic no longer has these records",
     "truncated": "the log now ends before the frozen end",
+    "disorder": "records of the asked time follow the frozen end, behind one from a clock that ran ahead by more than "
+    "the slack: leave the end out and filter, or give offsets",
     "cap": "max_bytes was reached",
     "interrupt": "it was interrupted",
     "deadline": "the deadline passed, or the broker was away too long",
@@ -44,8 +46,10 @@ class PartitionReceipt:
         Records with a timestamp before that of an earlier offset.
     max_inversion_ms : int
         The largest such step back.
+    beyond : int
+        Records of the asked time seen just after the frozen end; they are not in the window.
     stop_reason : str
-        end | open_transaction | expired | truncated | cap | interrupt | deadline
+        end | open_transaction | expired | truncated | disorder | cap | interrupt | deadline
     stop_offset : int
         The first offset not looked at.
     """
@@ -64,6 +68,7 @@ class PartitionReceipt:
     last_timestamp_ms: int | None = None
     out_of_order: int = 0
     max_inversion_ms: int = 0
+    beyond: int = 0
     stop_reason: str = "end"
     stop_offset: int = 0
 
@@ -153,9 +158,7 @@ class Receipt:
             lines.append(f"  {counts['undecodable']:,} of the read could not be decoded; their rows have _error set")
         for reason, partitions in self.reasons.items():
             where = ", ".join(f"{one}@{self._stop(one):,}" for one in partitions[:8])
-            lines.append(
-                f"  ended early: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})"
-            )
+            lines.append(f"  why: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})")
         first, last = self.span_ms
         if first is not None:
             lines.append(f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s")
@@ -199,7 +202,7 @@ class Receipt:
                 ("unread", "not reached"),
             )
         )
-        extra = [*(f"ended early: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
+        extra = [*(f"why: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
         if counts["undecodable"]:
             extra.insert(0, f"{counts['undecodable']:,} could not be decoded: rows with _error set")
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)

@@ -1,0 +1,155 @@
+"""Time buckets and the words for them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from labkit.errors import UsageError
+from labkit.times import length_ms
+
+SECOND, MINUTE, HOUR, DAY, WEEK = 1000, 60_000, 3_600_000, 86_400_000, 604_800_000
+MONDAY = 4 * DAY  # the epoch was a Thursday; whole weeks begin on Monday
+MOST_BUCKETS = 200
+MOST_ROWS = 5000  # altair's own limit
+# Steps of at most 3.3, so that a span of more than a minute has 60 to 200 buckets.
+_LADDER = (
+    *(SECOND * n for n in (1, 2, 5, 15, 30)),
+    *(MINUTE * n for n in (1, 2, 5, 15, 30)),
+    *(HOUR * n for n in (1, 3, 6, 12)),
+    *(DAY * n for n in (1, 3)),
+    *(WEEK * n for n in (1, 2, 4, 13, 26, 52)),
+)
+_UNITS = (
+    (WEEK, "weeks", "week"),
+    (DAY, "days", "day"),
+    (HOUR, "h", "hour"),
+    (MINUTE, "min", "minute"),
+    (SECOND, "s", "second"),
+    (1, "ms", "ms"),
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Buckets of one length, without a gap; each [start, start + every_ms).
+
+    Attributes
+    ----------
+    start_ms : int
+        The first bucket's start.
+    every_ms : int
+        Their length.
+    count : int
+        How many.
+    """
+
+    start_ms: int
+    every_ms: int
+    count: int
+
+    @property
+    def offset_ms(self) -> int:
+        """Where buckets begin, counted from the epoch: whole weeks begin on Monday."""
+        return MONDAY if self.every_ms % WEEK == 0 else 0
+
+    @property
+    def end_ms(self) -> int:
+        """The end of the last bucket, exclusive."""
+        return self.start_ms + self.count * self.every_ms
+
+    @property
+    def starts(self) -> range:
+        """The start of each bucket."""
+        return range(self.start_ms, self.end_ms, self.every_ms)
+
+    def parts(self, most: int) -> Iterator[Grid]:
+        """Yield it in parts of at most `most` buckets."""
+        for first in range(0, self.count, most):
+            yield Grid(self.start_ms + first * self.every_ms, self.every_ms, min(most, self.count - first))
+
+
+def grid(first_ms: int, last_ms: int, every_ms: int) -> Grid:
+    """Return the buckets from the one that holds `first_ms` to the one that holds `last_ms`."""
+    offset = Grid(0, every_ms, 0).offset_ms
+    start, last = ((at - offset) // every_ms * every_ms + offset for at in (first_ms, last_ms))
+    return Grid(start, every_ms, (last - start) // every_ms + 1)
+
+
+def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int) -> Grid:
+    """Return the buckets for `every`, or for the shortest usual length that makes at most `MOST_BUCKETS`.
+
+    Raises
+    ------
+    UsageError
+        When `every` makes more rows than a chart can hold.
+    """
+    chosen = _chosen(first_ms, last_ms)
+    if every is None:
+        return chosen
+    every_ms = length_ms(every)
+    if every_ms < 1:
+        raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
+    asked = grid(first_ms, last_ms, every_ms)
+    if asked.count * series > MOST_ROWS:
+        lines = f" of {series} series" if series > 1 else ""
+        raise UsageError(
+            f"every={every!r} makes {asked.count:,} buckets{lines}; a chart holds {MOST_ROWS:,} rows",
+            hint=f"leave it out for a bar per {length(chosen.every_ms)}, or chart a shorter window",
+        )
+    return asked
+
+
+def _chosen(first_ms: int, last_ms: int) -> Grid:
+    for every_ms in _LADDER:
+        found = grid(first_ms, last_ms, every_ms)
+        if found.count <= MOST_BUCKETS:
+            return found
+    years = -(-(last_ms - first_ms) // (_LADDER[-1] * (MOST_BUCKETS - 1)))
+    return grid(first_ms, last_ms, _LADDER[-1] * years)
+
+
+def length(ms: int) -> str:
+    """Return a length of time in words, to follow "per": ``6 h``, ``day``."""
+    size, unit, word = next(one for one in _UNITS if ms % one[0] == 0)
+    return f"{ms // size:,} {unit}" if ms != size else word
+
+
+def period(first_ms: int, last_ms: int) -> str:
+    """Return when records were: days, or minutes or seconds when there are few."""
+    long = last_ms - first_ms
+    kept = 0 if long >= 3 * DAY else 5 if long >= 3 * MINUTE else 8 if long >= 3 * SECOND else 12
+    (first_day, first), (last_day, last) = (_day_and_clock(ms, kept) for ms in (first_ms, last_ms))
+    if (first_day, first) == (last_day, last):
+        return f"{first_day} {first}".strip()
+    until = last if first_day == last_day else f"{last_day} {last}"
+    return f"{first_day} {first}".strip() + f" to {until}".rstrip()
+
+
+def _day_and_clock(ms: int, kept: int) -> tuple[str, str]:
+    day, _, clock = str(np.datetime64(ms, "ms")).partition("T")  # years beyond 9999 too: timestamps may be nonsense
+    return day, clock[:kept]
+
+
+def counted(records: int) -> str:
+    """Return a number of records in words."""
+    return "1 record" if records == 1 else f"{records:,} records"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a part of a whole as a percentage that is 0 or 100 only when it is exactly that."""
+    percent = 100 * part / whole if whole else 0
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
+
+
+def plural(field: str) -> str:
+    """Return a field's name as the word for its values: ``nicks``, ``values of _key``."""
+    plain = field.isascii() and field.isalpha() and field[-1] not in "sxyzh"
+    return f"{field}s" if plain else f"values of {field}"

@@ -1,0 +1,210 @@
+"""Counting Arrow columns with DuckDB: a Replay's table, a DataFrame, any Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.charts.buckets import Grid
+from labkit.charts.source import Counts, Span, Term, Terms
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIMES = ("_timestamp", "@timestamp")
+# A remainder that is never negative: times before 1970 fall into the right bucket too.
+_BUCKET = "stamp - (((stamp - $offset) % $every) + $every) % $every"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose columns are converted to Arrow when they are asked for."""
+
+    schema: pa.Schema
+    get: Callable[[str], Any]
+    rows: int
+
+    @classmethod
+    def of_arrow(cls, table: pa.Table) -> Table:
+        """Wrap an Arrow table."""
+        return cls(table.schema, table.column, table.num_rows)
+
+    @classmethod
+    def of_pandas(cls, frame: pd.DataFrame) -> Table:
+        """Wrap a DataFrame; an index of times counts as a column."""
+        import pandas as pd
+
+        if isinstance(frame.index, pd.DatetimeIndex):
+            frame = frame.rename_axis(index=str(frame.index.name or "index"))
+            frame = frame.reset_index(drop=frame.index.name in frame.columns)
+        frame = frame.rename(columns=str)
+        try:
+            schema = pa.Schema.from_pandas(frame.head(0), preserve_index=False)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise UsageError(f"this DataFrame has no Arrow form: {error}", hint="are column names unique?") from error
+
+        def get(name: str) -> Any:
+            try:
+                return pa.chunked_array([pa.Array.from_pandas(frame[name])])
+            except (pa.ArrowException, TypeError) as error:
+                raise UsageError(
+                    f"column {name!r} holds values of different kinds: {error}",
+                    hint=f"such as frame[{name!r}] = frame[{name!r}].astype(str)",
+                ) from error
+
+        return cls(schema, get, len(frame))
+
+    def column(self, name: str) -> Any:
+        """Return one column; ``geo.country`` is a struct's member.
+
+        Raises
+        ------
+        UsageError
+            When there is none, or when it holds lists or structs.
+        """
+        head, *path = [name] if name in self.schema.names else name.split(".")
+        if head not in self.schema.names:
+            raise missing(name, self.schema.names)
+        found = self.get(head)
+        for member in path:
+            if not pa.types.is_struct(found.type) or found.type.get_field_index(member) < 0:
+                raise missing(name, self.schema.names)
+            found = pc.struct_field(found, member)
+        if pa.types.is_nested(found.type):
+            members = [f"{name}.{one.name}" for one in found.type] if pa.types.is_struct(found.type) else []
+            hint = f"name one of {', '.join(members)}" if members else "make a column of plain values first"
+            raise UsageError(f"{name!r} holds {found.type}, which cannot be counted", hint=hint)
+        return found.cast(found.type.value_type) if pa.types.is_dictionary(found.type) else found
+
+
+def missing(name: str, names: list[str]) -> UsageError:
+    """Return the error for a field that is not there."""
+    return UsageError(f"there is no field {name!r}", hint=f"there are: {', '.join(names) or 'none'}", names=names)
+
+
+def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
+    """Return the name of the column that says when: the one asked for, labkit's own, or the only one there is."""
+    if asked is not None:
+        return asked
+    times: list[str] = [field.name for field in table.schema if pa.types.is_temporal(field.type) and _dated(field.type)]
+    for name in TIMES:
+        if name in times:
+            return name
+    if len(times) == 1:
+        return times[0]
+    if not needed:
+        return None
+    if times:
+        raise UsageError(f"which of {', '.join(times)} is the time?", hint=f"such as field={times[0]!r}", names=times)
+    names = ", ".join(table.schema.names)
+    raise UsageError(
+        "there is no column of times", hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}"
+    )
+
+
+def _dated(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+class Columns:
+    """Arrow columns as a `Source`.
+
+    Parameters
+    ----------
+    table : Table
+    time : str or None
+        The column that says when.
+    name : str
+        What the data is called, or ``""``.
+    """
+
+    def __init__(self, table: Table, time: str | None, name: str = "") -> None:
+        self._table = table
+        self._stamps = pa.nulls(table.rows, pa.int64()) if time is None else _milliseconds(table.column(time), time)
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._name
+
+    @cached_property
+    def span(self) -> Span:
+        """How many records and when."""
+        return Span(
+            *_ask(pa.table({"stamp": self._stamps}), "select count(*), count(stamp), min(stamp), max(stamp) from t")[0]
+        )
+
+    def histogram(self, grid: Grid) -> Counts:
+        """Count the records of each bucket."""
+        sql = f"select {_BUCKET} bucket, count(*) from t where stamp is not null group by 1"
+        return dict(_ask(pa.table({"stamp": self._stamps}), sql, offset=grid.offset_ms, every=grid.every_ms))
+
+    def _with(self, field: str) -> pa.Table:
+        return pa.table({"stamp": self._stamps, "raw": self._table.column(field)})
+
+    def terms(self, field: str, size: int, *, timed: bool) -> Terms:
+        """Count the most frequent values."""
+        table, where = self._with(field), "stamp is not null" if timed else "true"
+        sql = f"select count(*), count(raw), count(distinct raw) from t where {where}"
+        ((records, valued, distinct),) = _ask(table, sql)
+        sql = f"""select cast(raw as varchar), count(*) n from t where raw is not null and {where}
+                  group by raw order by n desc, raw limit $size"""
+        top = [Term(label, n) for label, n in _ask(table, sql, size=size)]
+        return Terms(top, distinct, True, records, records - valued)
+
+    def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
+        """Count the records of each bucket: all, by term, without a value."""
+        sql = f"""select {_BUCKET} bucket, cast(raw as varchar) label, count(*) from t where stamp is not null
+                  and (raw is null or list_contains($keys, cast(raw as varchar))) group by 1, 2"""
+        keys = [term.label for term in terms]
+        rows = _ask(self._with(field), sql, keys=keys, offset=grid.offset_ms, every=grid.every_ms)
+        found: dict[str | None, Counts] = {}
+        for bucket, label, n in rows:
+            found.setdefault(label, {})[bucket] = n
+        return self.histogram(grid), [found.get(key, {}) for key in keys], found.get(None, {})
+
+
+def _ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
+    """Ask DuckDB about `table`, which is ``t``; the answer is small."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.register("t", table)
+        return list(connection.execute(sql, parameters).fetchall())
+
+
+def _milliseconds(column: Any, name: str) -> Any:
+    """Return times as milliseconds since the epoch; without a zone they are UTC."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
+    if pa.types.is_date(kind):
+        return column.cast(pa.timestamp("ms")).cast(pa.int64())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _parsed(column, name)
+    if pa.types.is_null(kind):
+        return column.cast(pa.int64())
+    raise UsageError(
+        f"{name!r} holds {kind}, not times",
+        hint="pandas.to_datetime(column, unit=…, utc=True) makes times of numbers; their unit would be a guess",
+    )
+
+
+def _parsed(column: Any, name: str) -> Any:
+    """Return ISO 8601 texts as milliseconds; what is none becomes null."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("t", pa.table({"raw": column}))
+        found = connection.sql("select epoch_ms(try_cast(raw as timestamptz)) stamp from t").to_arrow_table()["stamp"]
+    if found.null_count == len(found) and column.null_count < len(column):
+        raise UsageError(f"{name!r} holds no times", hint="texts must be ISO 8601, such as 2016-03-01T12:30:00Z")
+    return found

@@ -1,0 +1,130 @@
+"""From data to the few numbers a chart draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.charts.buckets import DAY, HOUR, Grid, fitting, grid
+from labkit.charts.columns import Columns, Table, find_time
+from labkit.charts.search import Index
+from labkit.charts.source import Counts, Source, Span, Term, Terms
+from labkit.errors import UsageError
+from labkit.load.frame import Replay
+from labkit.load.scratch import ScratchIndex
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OTHER, NONE, BLANK = "other", "(none)", "(empty)"
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
+    """Return `data` as something that can be counted.
+
+    Raises
+    ------
+    UsageError
+        When it is nothing labkit can chart, or has no time and one is needed.
+    """
+    import pandas as pd
+
+    if isinstance(data, ScratchIndex):
+        return Index(data, time, needed=needed)
+    if isinstance(data, Replay):
+        table, name = Table.of_arrow(data.table), data.receipt.topic
+    elif isinstance(data, pd.DataFrame):
+        table, name = Table.of_pandas(data), ""
+    elif isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):
+        table, name = Table.of_arrow(data if isinstance(data, pa.Table) else pa.table(data)), ""
+    else:
+        raise UsageError(
+            f"a {type(data).__name__} cannot be charted",
+            hint="give a Replay (window.read()), a DataFrame, an Arrow table or a ScratchIndex (load.index)",
+        )
+    return Columns(table, find_time(table, time, needed=needed), name)
+
+
+def shown(term: Term) -> str:
+    """Return how a value is called on a chart."""
+    return term.label if term.label.strip() else BLANK
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`."""
+
+    frame: pd.DataFrame
+    grid: Grid
+    terms: Terms | None = None
+    order: tuple[str, ...] = ()
+
+
+def over_time(source: Source, span: Span, every: str | timedelta | None) -> Timeline:
+    """Count records per bucket, empty ones too."""
+    if span.first_ms is None or span.last_ms is None:
+        raise ValueError("no record has a time")
+    buckets = fitting(span.first_ms, span.last_ms, every, 1)
+    return Timeline(_long(buckets, [("", source.histogram(buckets))]).drop(columns="value"), buckets)
+
+
+def over_time_by(source: Source, span: Span, field: str, every: str | timedelta | None, top: int) -> Timeline:
+    """Count records per bucket and value: the `top` most frequent ones, the rest as one, and those without."""
+    if span.first_ms is None or span.last_ms is None:
+        raise ValueError("no record has a time")
+    terms = source.terms(field, top, timed=True)
+    buckets = fitting(span.first_ms, span.last_ms, every, len(terms.top) + 2)
+    total, by_term, nulls = source.split(field, terms.top, buckets)
+    series = [(shown(term), counts) for term, counts in zip(terms.top, by_term, strict=True)]
+    rest = _minus(total, [*by_term, nulls])
+    series += [(label, counts) for label, counts in ((OTHER, rest), (NONE, nulls)) if any(counts.values())]
+    return Timeline(_long(buckets, series), buckets, terms, tuple(label for label, _ in series))
+
+
+def _minus(total: Counts, parts: list[Counts]) -> Counts:
+    """Subtract; a record with several values is in several parts, so never below zero."""
+    return {at: max(0, n - sum(part.get(at, 0) for part in parts)) for at, n in total.items()}
+
+
+def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
+    """Return one row per series and bucket, zeros included: time, value, records."""
+    import pandas as pd
+
+    starts = list(buckets.starts)
+    times = pd.DatetimeIndex(np.array(starts, "datetime64[ms]")).tz_localize("UTC")
+    return pd.concat(
+        pd.DataFrame({"time": times, "value": label, "records": [counts.get(at, 0) for at in starts]})
+        for label, counts in series
+    ).reset_index(drop=True)
+
+
+def ranked(terms: Terms) -> pd.DataFrame:
+    """Return one row per value: value, records, share (of all records, 0 to 1); those without a value last."""
+    import pandas as pd
+
+    rows = [(shown(term), term.records) for term in terms.top]
+    if terms.nulls:
+        rows.append((NONE, terms.nulls))
+    frame = pd.DataFrame(rows, columns=["value", "records"])
+    return frame.assign(share=frame["records"] / max(1, terms.records))
+
+
+def by_hour_and_weekday(source: Source, span: Span) -> pd.DataFrame:
+    """Return 168 rows, Monday 0 to Sunday 23: weekday, hour, records; in UTC."""
+    import pandas as pd
+
+    if span.first_ms is None or span.last_ms is None:
+        raise ValueError("no record has a time")
+    counts = source.histogram(grid(span.first_ms, span.last_ms, HOUR))
+    starts = np.fromiter(counts.keys(), np.int64, len(counts))
+    week = np.zeros((7, 24), np.int64)
+    # The epoch was a Thursday: day 0 is weekday 3.
+    np.add.at(week, ((starts // DAY + 3) % 7, starts // HOUR % 24), np.fromiter(counts.values(), np.int64, len(counts)))
+    days, hours = np.indices(week.shape)
+    return pd.DataFrame({"weekday": np.array(DAYS)[days.ravel()], "hour": hours.ravel(), "records": week.ravel()})

@@ -1,0 +1,309 @@
+"""The charts."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from labkit.charts import counts, show
+from labkit.charts.buckets import counted, length, period, plural, share
+from labkit.charts.source import Source, Span, Terms
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import altair as alt
+
+WIDTH, HEIGHT = 720, 260
+MOST_SERIES, MOST_BARS = 20, 200
+# Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
+INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
+BLUE, OTHER, NONE = "#4e8ac8", "#9c9c9c", "#6f6f6f"
+COLOURS = (
+    *("#4e8ac8", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3fb0ac", "#d9b300", "#ff82a9", "#9c755f", "#7b6fd0"),
+    *("#86b8e6", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8", "#86d3cf", "#f1ce63", "#ffb7cf", "#c9a58e", "#b3abe8"),
+)
+
+
+def timeline(
+    data: Any,
+    by: str | None = None,
+    *,
+    every: str | timedelta | None = None,
+    field: str | None = None,
+    top: int = 8,
+    title: str | None = None,
+) -> alt.Chart:
+    """Draw how many records there are over time.
+
+    Parameters
+    ----------
+    data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
+        A frame from another library with an Arrow form, such as polars, will do too.
+    by : str, optional
+        Stack the counts by this field: its `top` most frequent values, the rest as "other", nulls as "(none)".
+    every : str or timedelta, optional
+        A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Buckets are in UTC, whole
+        weeks begin on Monday, and empty ones are drawn as zero.
+    field : str, optional
+        The field that says when; by default ``_timestamp`` (the record's own), in a scratch index ``@timestamp``, else
+        the only column of times. A column of ISO 8601 texts will do when named.
+    top : int
+        How many values of `by` get a colour of their own: 1 to 20.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.Chart
+        ``.data`` has one row per bucket and value: time (the bucket's start), records and, with `by`, value.
+
+    Raises
+    ------
+    UsageError
+        When there is no such field, no time, or `every` makes more than 5,000 rows.
+    """
+    if not 1 <= top <= MOST_SERIES:
+        raise UsageError(f"top={top} values", hint=f"a chart has room for 1 to {MOST_SERIES} colours")
+    source = counts.opened(data, field)
+    span = source.span
+    title = title or _title(source, "records over time" + (f" by {by}" if by else ""))
+    if not span.timed:
+        if by is not None:
+            source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
+        return _nothing(title, span)
+    if by is None:
+        found = counts.over_time(source, span, every)
+        return _stacked(found, None, title, _told(span, every_ms=found.grid.every_ms))
+    found = counts.over_time_by(source, span, by, every, top)
+    lines = _told(span, every_ms=found.grid.every_ms, field=by, terms=found.terms)
+    return _stacked(found, by, title, lines)
+
+
+def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.Chart:
+    """Draw the `n` most frequent values of a field.
+
+    Parameters
+    ----------
+    data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
+        A frame from another library with an Arrow form, such as polars, will do too.
+    field : str
+        Whose values to count; ``geo.country`` is a struct's member. Ties are in the values' order.
+    n : int
+        How many: 1 to 200.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.Chart
+        ``.data`` has one row per value: value, records, share (of all records, 0 to 1). Nulls, if any, are the last
+        row, "(none)".
+
+    Raises
+    ------
+    UsageError
+        When there is no such field, or its values cannot be counted.
+
+    Notes
+    -----
+    A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no longer ones.
+    """
+    if not 1 <= n <= MOST_BARS:
+        raise UsageError(f"n={n} values", hint=f"a chart has room for 1 to {MOST_BARS} bars")
+    source = counts.opened(data, None, needed=False)
+    terms = source.terms(field, n, timed=False)
+    if not terms.records:
+        return _nothing(title or _title(source, f"top {plural(field)}"), source.span)
+    many = len(terms.top) < terms.distinct
+    title = title or _title(source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}")
+    return _bars(counts.ranked(terms), field, title, _told(source.span, field=field, terms=terms, timed=False))
+
+
+def heatmap(data: Any, *, field: str | None = None, title: str | None = None) -> alt.Chart:
+    """Draw how many records there are by hour of the day and weekday, in UTC.
+
+    Parameters
+    ----------
+    data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
+        A frame from another library with an Arrow form, such as polars, will do too.
+    field : str, optional
+        The field that says when, as for `timeline`.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.Chart
+        ``.data`` has 168 rows: weekday, hour, records.
+
+    Raises
+    ------
+    UsageError
+        When there is no such field, or no time.
+    """
+    source = counts.opened(data, field)
+    span = source.span
+    title = title or _title(source, "records by hour and weekday")
+    if not span.timed:
+        return _nothing(title, span)
+    return _squares(counts.by_hour_and_weekday(source, span), title, _told(span))
+
+
+# words ---------------------------------------------------------------------------------------------------
+
+
+def _title(source: Source, what: str) -> str:
+    return f"{source.name}: {what}" if source.name else what[0].upper() + what[1:]
+
+
+def _told(
+    span: Span, *, every_ms: int | None = None, field: str = "", terms: Terms | None = None, timed: bool = True
+) -> list[str]:
+    """Return the lines that say what a chart shows and what it leaves out."""
+    facts = [counted(span.timed if timed else span.records)]
+    if terms is not None:
+        about = "" if terms.distinct_exact else "about "
+        facts.append(f"{len(terms.top):,} of {about}{terms.distinct:,} {plural(field)}")
+    if span.first_ms is not None and span.last_ms is not None:
+        facts.append(period(span.first_ms, span.last_ms))
+        facts += [f"per {length(every_ms)}"] if every_ms else []
+        facts.append("UTC")
+    left = []
+    if terms is not None and terms.rest:
+        others = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
+        where = f'are "{counts.OTHER}"' if timed else "not shown"
+        left.append(f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {others} {where}")
+    if timed and span.timed < span.records:
+        left.append(f"{counted(span.records - span.timed)} without a time left out")
+    return [", ".join(facts), *(["; ".join(left)] if left else [])]
+
+
+def _nothing(title: str, span: Span) -> Any:
+    """Return a chart that says there is nothing to draw."""
+    import altair as alt
+    import pandas as pd
+
+    text = "no records" if not span.records else f"no records with a time ({span.records:,} without)"
+    mark = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(size=18, color=INK).encode(text="text:N")
+    return _dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
+
+
+# pictures ------------------------------------------------------------------------------------------------
+
+
+def _stacked(found: counts.Timeline, by: str | None, title: str, lines: list[str]) -> Any:
+    """Return bars over time, stacked by value when there are values."""
+    import altair as alt
+
+    every = found.grid.every_ms
+    stamp = "%Y-%m-%d" if every % 86_400_000 == 0 else "%Y-%m-%d %H:%M" if every % 60_000 == 0 else "%Y-%m-%d %H:%M:%S"
+    count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
+    tooltips = [alt.Tooltip("from:N", title="from (UTC)"), alt.Tooltip("records:Q", format=",d")]
+    zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
+    chart = (
+        alt.Chart(found.frame)
+        .transform_calculate(
+            **{"until": f"+toDate(datum.time) + {every}", "from": f"utcFormat(toDate(datum.time), '{stamp}')"}
+        )
+        .mark_bar(color=BLUE, orient="vertical")
+        .encode(
+            x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=alt.Axis(grid=False)),
+            x2="until:T",
+            y=count,
+            tooltip=tooltips,
+        )
+        .properties(width=WIDTH, height=HEIGHT)
+    )
+    if by is not None:
+        chart = _coloured(chart, found.order, by)
+    return _dressed(chart.add_params(zoom), title, lines)
+
+
+def _coloured(chart: Any, order: tuple[str, ...], by: str) -> Any:
+    """Colour stacked bars by value; a click in the legend dims the others."""
+    import altair as alt
+
+    greys = {counts.OTHER: OTHER, counts.NONE: NONE}
+    colours = [greys.get(label, COLOURS[place % len(COLOURS)]) for place, label in enumerate(order)]
+    chosen = alt.selection_point(name="chosen", fields=["value"], bind="legend")
+    scale = alt.Scale(domain=list(order), range=colours)
+    return (
+        chart.encode(
+            color=alt.Color("value:N", title=by, scale=scale, legend=alt.Legend(symbolType="square", labelLimit=180)),
+            opacity=alt.condition(chosen, alt.value(1), alt.value(0.15)),
+            order=alt.Order("rank:Q"),
+            tooltip=[alt.Tooltip("value:N", title=by), *chart.encoding.tooltip],
+        )
+        .transform_calculate(rank=f"indexof({json.dumps(order)}, datum.value)")
+        .add_params(chosen)
+    )
+
+
+def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
+    """Return one bar per value with its count at its end."""
+    import altair as alt
+
+    axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
+    room = alt.Scale(domain=[0, max(1, int(frame["records"].max())) * 1.2], nice=False)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("value:N", title=field, sort=list(frame["value"]), axis=alt.Axis(labelLimit=280)),
+        x=alt.X("records:Q", title="records", scale=room, axis=axis),
+        tooltip=[
+            alt.Tooltip("value:N", title=field),
+            alt.Tooltip("records:Q", format=",d"),
+            alt.Tooltip("share:Q", title="share of all records", format=".1%"),
+        ],
+    )
+    none = alt.condition(alt.datum.value == counts.NONE, alt.value(NONE), alt.value(BLUE))
+    label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
+    text = base.transform_calculate(label=label).mark_text(align="left", dx=5, color=INK).encode(text="label:N")
+    chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
+    return _dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
+
+
+def _squares(frame: Any, title: str, lines: list[str]) -> Any:
+    """Return weekdays x hours as coloured squares."""
+    import altair as alt
+
+    colour = alt.Scale(scheme="viridis", domain=[0, max(1, int(frame["records"].max()))], nice=True)
+    chart = (
+        alt.Chart(frame)
+        .mark_rect()
+        .encode(
+            x=alt.X("hour:O", title="hour of the day (UTC)", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("weekday:O", title="weekday (UTC)", sort=list(counts.DAYS)),
+            color=alt.Color(
+                "records:Q",
+                title="records",
+                scale=colour,
+                legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
+            ),
+            tooltip=["weekday:O", alt.Tooltip("hour:O", title="hour (UTC)"), alt.Tooltip("records:Q", format=",d")],
+        )
+        .properties(width=WIDTH, height=224)
+    )
+    return _dressed(chart, title, lines)
+
+
+def _dressed(chart: Any, title: str, lines: list[str]) -> Any:
+    """Give a chart its title and its looks, and see that it can show itself."""
+    import altair as alt
+
+    show.enable()
+    return (
+        chart.properties(title=alt.TitleParams(title, subtitle=lines or alt.Undefined), background="transparent")
+        .configure_view(stroke=None)
+        .configure_title(anchor="start", fontSize=15, color=INK, subtitleColor=QUIET, subtitleFontSize=12, offset=14)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            titleFontWeight="normal",
+            titlePadding=8,
+            domainColor=FAINT,
+            tickColor=FAINT,
+            gridColor=FAINT,
+            gridOpacity=0.25,
+        )
+        .configure_legend(labelColor=INK, titleColor=INK, titleFontWeight="normal")
+    )

@@ -1,0 +1,163 @@
+"""Counting a scratch index: Elasticsearch aggregates, no document is fetched and no script is needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from labkit.charts.buckets import Grid
+from labkit.charts.columns import missing
+from labkit.charts.source import Counts, Span, Term, Terms
+from labkit.errors import UsageError
+from labkit.load.scratch import ScratchIndex
+
+TIME = "@timestamp"
+_MOST_BUCKETS = 10_000  # of one request; a cluster refuses more than search.max_buckets, 65,536 by default
+# Values are counted up to here. What is beyond is estimated, by an aggregate that is off by a few even among hundreds:
+# https://www.elastic.co/docs/reference/aggregations/search-aggregations-metrics-cardinality-aggregation
+_MOST_VALUES = 10_000
+_PRECISION = 40_000
+
+
+class Index:
+    """A scratch index as a `Source`.
+
+    Parameters
+    ----------
+    index : ScratchIndex
+    time : str, optional
+        The date field that says when.
+    needed : bool
+        Whether it is an error when there is none.
+    """
+
+    def __init__(self, index: ScratchIndex, time: str | None = None, *, needed: bool = True) -> None:
+        self._index = index
+        self._time = time or TIME
+        kinds = self._fields.get(self._time, {})
+        self._timed = bool(kinds) and set(kinds) <= {"date", "date_nanos"}
+        if not self._timed and (needed or time) and self.span.records:
+            raise self._no_time(kinds)
+
+    def _no_time(self, kinds: dict[str, Any]) -> UsageError:
+        if not kinds:
+            return missing(self._time, self._names)
+        dates = [name for name, one in self._fields.items() if set(one) <= {"date", "date_nanos"}]
+        hint = f"fields of dates: {', '.join(dates) or 'none'}"
+        return UsageError(f"field {self._time!r} is {'/'.join(kinds)}, not a date", hint=hint)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._index.name
+
+    @cached_property
+    def _fields(self) -> dict[str, dict[str, Any]]:
+        """Each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
+        with self._index.target.errors(f"list the fields of index {self.name!r}"):
+            found = self._index.target.client.field_caps(index=self.name, fields="*")
+        return dict(sorted(found["fields"].items()))
+
+    @property
+    def _names(self) -> list[str]:
+        """The fields a user knows: no inner ones, no objects."""
+        parents = {name for name, kinds in self._fields.items() if not {"object", "nested"} & set(kinds)}
+        return [name for name in sorted(parents) if name[0] != "_" and name.rpartition(".")[0] not in parents]
+
+    def _countable(self, name: str) -> str:
+        """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when there is one."""
+        for field in (f"{name}.keyword", name):
+            kinds = self._fields.get(field)
+            if kinds and all(kind["aggregatable"] for kind in kinds.values()):
+                return field
+        if name in self._fields:
+            kinds = self._fields[name]
+            raise UsageError(
+                f"field {name!r} is {'/'.join(kinds)}, whose values cannot be counted",
+                hint=f"map it with a keyword subfield; there are: {', '.join(self._names)}",
+            )
+        if not self.span.records:
+            return name
+        raise missing(name, self._names)
+
+    def _search(self, **body: Any) -> dict[str, Any]:
+        return self._index.search(size=0, track_total_hits=True, **body)
+
+    @cached_property
+    def span(self) -> Span:
+        """How many records and when."""
+        if not self._timed:
+            return Span(self._search()["hits"]["total"]["value"])
+        field = {"field": self._time}
+        found = self._search(
+            aggs={"first": {"min": field}, "last": {"max": field}, "timed": {"filter": {"exists": field}}}
+        )
+        answers = found["aggregations"]
+        first, last = answers["first"]["value"], answers["last"]["value"]
+        return Span(
+            found["hits"]["total"]["value"],
+            answers["timed"]["doc_count"],
+            None if first is None else int(first),
+            None if last is None else int(last),
+        )
+
+    def _when(self, grid: Grid) -> dict[str, Any]:
+        return {"range": {self._time: {"gte": grid.start_ms, "lt": grid.end_ms, "format": "epoch_millis"}}}
+
+    def _buckets(self, grid: Grid) -> dict[str, Any]:
+        every, offset = f"{grid.every_ms}ms", f"{grid.offset_ms}ms"
+        return {"date_histogram": {"field": self._time, "fixed_interval": every, "offset": offset, "min_doc_count": 1}}
+
+    def histogram(self, grid: Grid) -> Counts:
+        """Count the records of each bucket."""
+        counts: Counts = {}
+        for part in grid.parts(_MOST_BUCKETS):
+            found = self._search(query=self._when(part), aggs={"time": self._buckets(part)})
+            counts |= _counts(found["aggregations"])
+        return counts
+
+    def terms(self, field: str, size: int, *, timed: bool) -> Terms:
+        """Count the most frequent values."""
+        countable = self._countable(field)
+        found = self._search(
+            filter_path="hits.total,aggregations,-aggregations.values",
+            query={"exists": {"field": self._time}} if timed else {"match_all": {}},
+            aggs={
+                "top": {"terms": {"field": countable, "size": size}},
+                "values": {"terms": {"field": countable, "size": _MOST_VALUES}},
+                "distinct": {"stats_bucket": {"buckets_path": "values._count"}},
+                "about": {"cardinality": {"field": countable, "precision_threshold": _PRECISION}},
+                "nulls": {"filter": _without(field, countable)},
+            },
+        )
+        answers = found["aggregations"]
+        top = [Term(str(one.get("key_as_string", one["key"])), one["doc_count"]) for one in answers["top"]["buckets"]]
+        distinct = answers["distinct"]["count"]
+        exact = distinct < _MOST_VALUES
+        distinct = distinct if exact else max(distinct, answers["about"]["value"])
+        records, nulls = found["hits"]["total"]["value"], answers["nulls"]["doc_count"]
+        return Terms(top, distinct, exact, records, nulls)
+
+    def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
+        """Count the records of each bucket: all, by term, without a value; in one request, so that they agree."""
+        countable, time = self._countable(field), self._buckets(grid)
+        groups = [{"term": {countable: {"value": term.label}}} for term in terms]
+        found = self._search(
+            query=self._when(grid),
+            aggs={
+                "time": time,
+                "groups": {"filters": {"filters": [*groups, _without(field, countable)]}, "aggs": {"time": time}},
+            },
+        )
+        answers = found["aggregations"]
+        *by_term, nulls = [_counts(one) for one in answers["groups"]["buckets"]]
+        return _counts(answers), by_term, nulls
+
+
+def _without(field: str, countable: str) -> dict[str, Any]:
+    """Return the query for no value at all; a text too long for its keyword is a value."""
+    return {"bool": {"must_not": [{"exists": {"field": name}} for name in dict.fromkeys((field, countable))]}}
+
+
+def _counts(answer: dict[str, Any]) -> Counts:
+    return {int(one["key"]): one["doc_count"] for one in answer["time"]["buckets"]}
