@@ -222,7 +222,11 @@ class Receipt:
 
 
 def _slack(ms: int) -> str:
-    return f"{-(-ms // 60_000)}m" if ms > 60_000 else f"{-(-ms // 1000)}s"
+    """Return the shortest round length of time that covers `ms`."""
+    unit, size = next(
+        (pair for pair in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)) if ms > pair[1]), ("s", 1000)
+    )
+    return f"{-(-ms // size)}{unit}"
 
 
 def _html_table(partitions: Iterable[PartitionReceipt]) -> str:
