@@ -23,7 +23,7 @@ demo: env  ## everything at work once: real Kafka, real Elasticsearch, a charted
 
 lab: env  ## open JupyterLab in notebooks/
 	$(BIN)/labkit up
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/jupyter lab --notebook-dir notebooks $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
 up: env  ## start the local stack
 	$(BIN)/labkit up
