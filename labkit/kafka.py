@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -143,7 +142,7 @@ class Cluster:
                 time.sleep(0.2)
 
     def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
-        with self.errors(what), _polled(self.admin):
+        with self.errors(what):
             answer = call(self.admin)
             if isinstance(answer, dict):
                 return {key: self._await(item, timeout_s) for key, item in answer.items()}
@@ -158,6 +157,7 @@ class Cluster:
             try:
                 return answer.result(0.1)
             except TimeoutError:
+                self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
                 waited, noted = time.monotonic() - start, self._last_error
                 hopeless = noted is not None and (noted.code() in _LOGIN or waited > AWAY_TIMEOUT_S)
                 if hopeless or waited > timeout_s + 1:
@@ -170,6 +170,7 @@ class Cluster:
         try:
             yield
         except KafkaException as error:
+            self.admin.poll(0)
             raise self.error(error.args[0], what) from error
         except TimeoutError as error:
             raise self.error(KafkaError(KafkaError._TIMED_OUT), what) from error
@@ -308,21 +309,3 @@ class Cluster:
 def replay_group() -> str:
     """Return a group id for one read. It only names the reader: with assign() and no commit, no group is made."""
     return f"{names.GROUP_PREFIX}{names.user()}.replay-{uuid.uuid4().hex[:12]}"
-
-
-@contextmanager
-def _polled(admin: AdminClient) -> Iterator[None]:
-    """Serve the client's callbacks while an answer is awaited: a refused login is told only there."""
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            admin.poll(0.05)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

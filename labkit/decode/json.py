@@ -52,20 +52,32 @@ class Parsed:
 def parse(values: pa.BinaryArray) -> Parsed:
     """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
     lines = _one_line_each(values)
+    empty = pc.equal(pc.binary_length(values), 0)
+    errors = dict.fromkeys(_rows(empty), "an empty value is not JSON")
     frame = _read(lines)
+    if frame is None:  # most often for records that are no JSON: without them it goes at once
+        reasons = {row: reason for row, line in enumerate(lines.to_pylist()) if (reason := _error(line))}
+        errors |= reasons
+        lines = _blanked(lines, reasons)
+        frame = _read(lines)
     if frame is not None and _plain(frame.schema):
-        blank = pc.equal(pc.binary_length(values), 0)
-        if not pc.any(blank).as_py():
-            return Parsed(lines, frame)
-    errors: dict[int, str] = {}
-    schema = _infer(lines, 0, errors)
-    for row in np.flatnonzero(pc.equal(pc.binary_length(values), 0).fill_null(False).to_numpy(zero_copy_only=False)):
-        errors[int(row)] = "an empty value is not JSON"
-    if errors:
-        bad = np.zeros(len(lines), bool)
-        bad[list(errors)] = True
-        lines = pc.if_else(pa.array(bad), pa.scalar(b"{}", pa.binary()), lines)
-    return Parsed(lines, _with_schema(lines, schema), errors)
+        return Parsed(lines, frame, errors)
+    reasons = {}
+    schema = _infer(lines, 0, reasons)
+    lines = _blanked(lines, reasons)
+    return Parsed(lines, _with_schema(lines, schema), errors | reasons)
+
+
+def _rows(mask: pa.BooleanArray) -> list[int]:
+    rows: list[int] = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist()
+    return rows
+
+
+def _blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+    """Put an empty object in the place of some lines."""
+    bad = np.zeros(len(lines), bool)
+    bad[list(rows)] = True
+    return pc.if_else(pa.array(bad), pa.scalar(b"{}", pa.binary()), lines) if bad.any() else lines
 
 
 def unify(schemas: Iterable[Schema]) -> Schema:

@@ -24,7 +24,7 @@ from labkit.errors import UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import consume, payload_bytes, record_batch, timestamps
+from labkit.replay.records import consume, no_collection, payload_bytes, record_batch, timestamps
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
@@ -147,11 +147,13 @@ class Reading:
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = time.monotonic()
         while self._open():
-            messages = consume(consumer, BATCH_RECORDS, POLL_S)
+            with no_collection():
+                messages = consume(consumer, BATCH_RECORDS, POLL_S)
+                batch = self._take(consumer, messages) if messages else None
             now = time.monotonic()
-            batch = self._take(consumer, messages) if messages else None
             if messages:
                 moved = now
+            del messages
             if batch is not None and batch.num_rows:
                 self._ended = now
                 if self.advance:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -22,6 +25,18 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 _TIMESTAMP_TYPES = pa.array(["NotAvailable", "CreateTime", "LogAppendTime"])
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the garbage collector out while thousands of messages are made: it would walk them again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
