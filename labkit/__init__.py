@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit import charts, errors
+    from labkit.groups.adhoc import AdHocGroup
     from labkit.lab import Lab, connect
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load, ScratchIndex
     from labkit.replay.receipt import Receipt
     from labkit.window import Window
 
-__all__ = ["Lab", "Load", "Receipt", "Replay", "ScratchIndex", "Window", "charts", "connect", "errors"]
+__all__ = ["AdHocGroup", "Lab", "Load", "Receipt", "Replay", "ScratchIndex", "Window", "charts", "connect", "errors"]
 
 # Names are looked up when they are used, so that `import labkit` and the command line start at once.
 _HOMES = {
+    "AdHocGroup": "labkit.groups.adhoc",
     "Lab": "labkit.lab",
     "Load": "labkit.load.scratch",
     "Receipt": "labkit.replay.receipt",

@@ -291,7 +291,7 @@ def _list_commands(commands: Commands) -> None:
     _json_option(_profile_options(retention, "lab"))
     retention.add_argument("topic", metavar="TOPIC")
     retention.add_argument("keep", nargs="?", metavar="TIME", help="such as 90d; needs a role that may (--role admin)")
-    gc = _command(commands, "gc", _gc, "delete your expired scratch indices")
+    gc = _command(commands, "gc", _gc, "delete your expired scratch indices and empty ad hoc groups")
     _json_option(_profile_options(gc, "lab"))
 
 

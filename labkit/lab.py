@@ -10,6 +10,7 @@ from labkit import names, times
 from labkit.config import Profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
+from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
 from labkit.groups.offsets import PartitionLag, lags, list_groups
 from labkit.kafka import Cluster
@@ -245,6 +246,17 @@ class Lab:
         """Return a context manager that compares every foreign group before and after its block."""
         return Guard(self.cluster)
 
+    def attach(self, topic: str, *, name: str, start: Any = None) -> AdHocGroup:
+        """Join the ad hoc consumer group ``labkit.<user>.<name>``; see `AdHocGroup`.
+
+        Parameters
+        ----------
+        topic, name : str
+        start : "earliest", "latest" or a point in time, optional
+            Where to begin; left out: at the group's commits, else at the log's start.
+        """
+        return AdHocGroup(self.cluster, topic, name, start)
+
     # what the lab made -------------------------------------------------------------------------------
 
     def scratch(self) -> pd.DataFrame:
@@ -259,5 +271,8 @@ class Lab:
         return ScratchIndex(names.scratch_name(name), self.target(target))
 
     def gc(self) -> list[str]:
-        """Delete this user's expired scratch indices; return their names."""
-        return collect(self.targets.values())
+        """Delete this user's expired scratch indices and ad hoc groups without a member; return their names."""
+        groups = leftovers(self.cluster)
+        for group in groups:
+            delete_group(self.cluster, group)
+        return collect(self.targets.values()) + groups

@@ -87,9 +87,7 @@ class Replay:
         """Decode the same bytes another way, without reading Kafka again."""
         batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
         raw = [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
-        module = decoder(decode)
-        parsed = [module.parse(batch.column("value")) for batch in raw]
-        return Replay(_assembled(raw, parsed, module), self.receipt)
+        return Replay(from_batches(raw, decode), self.receipt)
 
     def __repr__(self) -> str:
         return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
@@ -119,6 +117,12 @@ def read(reading: Reading, *, decode: str = "json") -> Replay:
     for batch, one in zip(raw, done, strict=True):
         note_errors(reading, batch, one.errors)
     return Replay(_assembled(raw, done, module), reading.receipt())
+
+
+def from_batches(raw: list[pa.RecordBatch], decode: str) -> pa.Table:
+    """Return raw batches as one decoded table, as `Replay.table` describes it."""
+    module = decoder(decode)
+    return _assembled(raw, [module.parse(batch.column("value")) for batch in raw], module)
 
 
 def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
@@ -154,10 +158,10 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.
     """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
     schema = module.unify(one.schema for one in parsed)
     tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
-    if not tables:
-        empty = RAW_SCHEMA.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)]
-        nothing = module.parse(empty[0].column("value"))
-        return decoded(empty[0], nothing, module, module.unify([nothing.schema]))
+    if not any(batch.num_rows for batch in raw):
+        empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+        nothing = module.parse(empty.column("value"))
+        return decoded(empty, nothing, module, module.unify([nothing.schema]))
     runs = [
         (partition, number, first, last)
         for number, batch in enumerate(raw)

@@ -1,0 +1,268 @@
+"""An ad hoc consumer group: a real member of a real group of the lab's own, beside production."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from labkit import names, times
+from labkit.errors import DeadlineError, NotFoundError, UsageError
+from labkit.groups.offsets import list_groups, partition_lag
+from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.load.frame import from_batches, to_pandas
+from labkit.replay.records import consume, message_batch, no_collection
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JOIN_TIMEOUT_S = 30.0
+_POLL_S = 0.2  # an interrupt is seen between two calls
+
+
+@dataclass(eq=False)
+class AdHocGroup:
+    """A member of the group ``labkit.<user>.<name>``, reading one topic.
+
+    Several of one name, in one notebook or in several, share the partitions. Nothing is committed but by `commit`.
+    It is a context manager: leaving it closes the member and keeps the group's commits.
+
+    Attributes
+    ----------
+    group : str
+        The group's full id.
+    """
+
+    cluster: Cluster
+    topic: str
+    name: str
+    start: Any = None
+
+    group: str = field(init=False)
+    _consumer: Consumer | None = field(default=None, init=False, repr=False)
+    _positions: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _began: set[int] = field(default_factory=set, init=False, repr=False)
+    _ended: set[int] = field(default_factory=set, init=False, repr=False)
+    _joined: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.group = names.lab_group(names.adhoc_group(self.name))
+        if self.start not in (None, "earliest", "latest"):
+            times.to_ms(self.start)  # a wrong time is told now, not when partitions come
+        self.cluster.partitions(self.topic)
+        self._consumer = self.cluster.consumer(
+            group=self.group,
+            auto_offset_reset="earliest",
+            enable_partition_eof=True,
+            isolation_level="read_committed",
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=20_000,
+        )
+        self._consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def __enter__(self) -> AdHocGroup:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # reading -----------------------------------------------------------------------------------------
+
+    def read(self, count: int = 1000, *, timeout: str = "10s", decode: str = "json") -> pd.DataFrame:
+        """Return the next records, at most `count`; fewer when there are no more now or `timeout` has passed.
+
+        The columns are those of `Replay.to_pandas`. The first call waits for the group's partitions.
+        """
+        if count < 1:
+            raise UsageError(f"count={count}", hint="how many records? 1 or more")
+        return self._frame(self._collect(count, times.length_ms(timeout) / 1000, at_end=True), decode)
+
+    def tail(self, seconds: float = 10, *, decode: str = "json") -> pd.DataFrame:
+        """Return what comes within `seconds`; an interrupt ends it early and keeps what came."""
+        return self._frame(self._collect(None, seconds, at_end=False), decode)
+
+    def _collect(self, count: int | None, timeout_s: float, *, at_end: bool) -> list[Message]:
+        self._join()
+        found: list[Message] = []
+        deadline = time.monotonic() + timeout_s
+        try:
+            while (count is None or len(found) < count) and time.monotonic() < deadline:
+                found += self._poll(10_000 if count is None else min(10_000, count - len(found)))
+                if at_end and self._positions and self._ended >= set(self._positions):
+                    break
+        except KeyboardInterrupt:
+            self._rewind()
+        return found
+
+    def _poll(self, count: int) -> list[Message]:
+        with no_collection():
+            messages = [one for one in consume(self._open, count, _POLL_S) if not self._signal(one)]
+        for one in messages:
+            partition, offset = one.partition(), one.offset()
+            if partition is not None and offset is not None:
+                self._positions[partition] = offset + 1
+                self._ended.discard(partition)
+        return messages
+
+    def _signal(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended.add(message.partition() or 0)
+        elif not error.retriable():
+            raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
+        return True
+
+    def _rewind(self) -> None:
+        """After an interrupt: messages that were fetched and lost are delivered again."""
+        for one in self._open.assignment():
+            if one.partition in self._positions:
+                self._open.seek(TopicPartition(self.topic, one.partition, self._positions[one.partition]))
+
+    def _frame(self, messages: list[Message], decode: str) -> pd.DataFrame:
+        return to_pandas(from_batches([message_batch(self.topic, messages)] if messages else [], decode))
+
+    # the group ---------------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> Consumer:
+        if self._consumer is None:
+            raise UsageError(f"{self.group} is closed", hint="attach again: lab.attach(topic, name=…)")
+        return self._consumer
+
+    def _join(self) -> None:
+        """Wait until the group has given this member its partitions; none, when others hold them all."""
+        deadline = time.monotonic() + JOIN_TIMEOUT_S
+        while not self._joined:
+            self._give_back(consume(self._open, 1, _POLL_S))
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"{self.group} got no partitions in {JOIN_TIMEOUT_S:.0f} s",
+                    hint="is the broker away? `labkit groups`",
+                )
+
+    def _give_back(self, messages: list[Message]) -> None:
+        for one in messages:  # came in the very call that brought the partitions
+            if not self._signal(one) and one.partition() is not None:
+                self._open.seek(TopicPartition(self.topic, one.partition() or 0, one.offset() or 0))
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        fresh = [one.partition for one in partitions if one.partition not in self._began]
+        starts = self._starts(fresh) if self.start is not None else {}
+        earliest = self.cluster.bounds(self.topic, [one.partition for one in partitions], "earliest")
+        committed = consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []
+        for one in committed:
+            known = one.offset if one.offset >= earliest[one.partition] else earliest[one.partition]
+            one.offset = starts.get(one.partition, known)
+            self._positions[one.partition] = one.offset
+            self._began.add(one.partition)
+        self._joined = True
+        consumer.incremental_assign(committed)
+
+    def _starts(self, partitions: list[int]) -> dict[int, int]:
+        if self.start in ("earliest", "latest"):
+            return self.cluster.bounds(self.topic, partitions, self.start)
+        found = self.cluster.bounds(self.topic, partitions, times.to_ms(self.start))
+        ends = self.cluster.bounds(self.topic, partitions, "latest")
+        return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for one in partitions:
+            self._positions.pop(one.partition, None)
+            self._ended.discard(one.partition)
+        consumer.incremental_unassign(partitions)
+
+    def seek(self, to: str | Any | Mapping[int, int]) -> None:
+        """Go to "earliest", "latest", a point in time, or ``{partition: offset}``, in this member's partitions."""
+        self._join()
+        mine = [one.partition for one in self._open.assignment()]
+        if isinstance(to, Mapping):
+            foreign = set(to) - set(mine)
+            if foreign:
+                raise UsageError(f"partitions {sorted(foreign)} are not this member's", hint=f"it has {sorted(mine)}")
+            targets = {partition: int(offset) for partition, offset in to.items()}
+        else:
+            before, self.start = self.start, to
+            try:
+                targets = self._starts(mine)
+            finally:
+                self.start = before
+        with self.cluster.errors(f"seek in topic {self.topic!r}"):
+            for partition, offset in targets.items():
+                self._open.seek(TopicPartition(self.topic, partition, offset))
+                self._positions[partition] = offset
+                self._ended.discard(partition)
+
+    def commit(self) -> dict[int, int]:
+        """Commit what was returned so far; return the offsets by partition."""
+        self._join()
+        offsets = [TopicPartition(self.topic, p, at) for p, at in sorted(self._positions.items())]
+        if offsets:
+            with self.cluster.errors(f"commit for group {self.group!r}"):
+                self._open.commit(offsets=offsets, asynchronous=False)
+        return dict(sorted(self._positions.items()))
+
+    def lag(self) -> pd.DataFrame:
+        """Return one row per partition of this member: partition, position, committed, log_start, log_end, lag.
+
+        The lag is from the position of this member, not from its last commit.
+        """
+        import pandas as pd
+
+        self._join()
+        mine = sorted(self._positions)
+        starts, ends = (self.cluster.bounds(self.topic, mine, at) for at in ("earliest", "latest"))
+        committed = list_groups(self.cluster, [self.group])[0].committed
+        rows = [
+            {
+                "partition": p,
+                "position": self._positions[p],
+                "committed": committed.get((self.topic, p)),
+                "log_start": starts[p],
+                "log_end": ends[p],
+                "lag": partition_lag(self._positions[p], starts[p], ends[p])[0],
+            }
+            for p in mine
+        ]
+        columns = ["partition", "position", "committed", "log_start", "log_end", "lag"]
+        return pd.DataFrame(rows, columns=columns).astype({"committed": "Int64", "lag": "Int64"})
+
+    def close(self, *, delete: bool = False) -> None:
+        """Leave the group; with `delete` remove it with its commits, when no other member is left."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+        if delete:
+            delete_group(self.cluster, self.group)
+
+    def __str__(self) -> str:
+        state = "closed" if self._consumer is None else f"at {self._positions or 'no partition yet'}"
+        verbs = ".read(n) .tail(seconds) .seek(to) .commit() .close(delete=True)"
+        return f"ad hoc group {self.group} on {self.topic!r}, {state}; {verbs}"
+
+    __repr__ = __str__
+
+
+def delete_group(cluster: Cluster, group: str) -> None:
+    """Delete one of the lab's own groups; one that never committed is not there, which is as well."""
+    names.lab_group(group)
+    try:
+        cluster.ask(
+            lambda admin: admin.delete_consumer_groups([group], request_timeout=TIMEOUT_S),
+            what=f"delete group {group!r}",
+        )
+    except NotFoundError:
+        return
+
+
+def leftovers(cluster: Cluster) -> list[str]:
+    """Return this user's ad hoc groups that have no member."""
+    mine = names.adhoc_group("x").removesuffix("x")
+    return [one.name for one in list_groups(cluster) if one.name.startswith(mine) and not one.members]
