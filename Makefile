@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check lab up down lock clean
+.PHONY: help env demo test check lab up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,3 +46,6 @@ lock: env  ## resolve the dependencies anew
 
 clean:  ## remove the environment and the runs
 	rm -rf .venv runs
+
+bench: env  ## measure, side by side with other ways
+	$(BIN)/python tests/bench/read.py

@@ -198,7 +198,7 @@ def _sasl(nick: str) -> tuple[str, str] | None:
 
 def _extract_files(options: argparse.Namespace) -> int:
     from labkit.extract import extract_files
-    from labkit.stack.state import state_dir
+    from labkit.folders import state_dir
 
     cluster = _cluster(options)
     report = extract_files(
@@ -293,6 +293,8 @@ def _list_commands(commands: Commands) -> None:
     retention.add_argument("keep", nargs="?", metavar="TIME", help="such as 90d; needs a role that may (--role admin)")
     gc = _command(commands, "gc", _gc, "delete your expired scratch indices and empty ad hoc groups")
     _json_option(_profile_options(gc, "lab"))
+    cache = _json_option(_command(commands, "cache", _cache, "list the windows kept on this machine"))
+    cache.add_argument("--clear", action="store_true", help="remove them")
 
 
 def _table(table: Callable[[Lab], pd.DataFrame], options: argparse.Namespace) -> None:
@@ -319,6 +321,22 @@ def _retention(options: argparse.Namespace) -> None:
 def _gc(options: argparse.Namespace) -> None:
     gone = _lab(options).gc()
     print(json.dumps(gone) if options.json else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired")
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from labkit.load import cache
+
+    if options.clear:
+        count = cache.clear()
+        print(json.dumps({"removed": count}) if options.json else f"removed {count} files")
+        return
+    rows = cache.entries()
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['bytes'] / 1e6:>10,.1f} MB  {row['used']}  {row['file']}")
+    print(f"{sum(row['bytes'] for row in rows) / 1e6:>10,.1f} MB in {cache.folder()}")
 
 
 # windows -------------------------------------------------------------------------------------------------

@@ -77,10 +77,12 @@ class Window:
         self,
         *,
         decode: str = "json",
+        where: str | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         max_bytes: int | None = None,
         deadline: str | None = None,
+        cache: bool = True,
         progress: bool | None = None,
     ) -> Replay:
         """Read the window into one table.
@@ -89,6 +91,9 @@ class Window:
         ----------
         decode : {"json", "text", "raw"}
             How values become columns; see `Replay.decode` to change it later.
+        where : str, optional
+            A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
+            left out count as filtered. A field has the type it has in its batch: cast it where records disagree.
         isolation : {"read_committed", "read_uncommitted"}
             Whether records of open and aborted transactions are hidden.
         on_expired : {"error", "clamp"}
@@ -97,6 +102,8 @@ class Window:
             End early, and say so, once this many bytes were read.
         deadline : str, optional
             End early, and say so, after this long: ``"30s"``, ``"5m"``.
+        cache : bool
+            Take the window from this machine's cache when it was read before, and keep it there when it is read now.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
 
@@ -117,7 +124,7 @@ class Window:
             reading = self.reading(
                 deadline=deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
             )
-            return frame.read(reading, decode=decode)
+            return frame.read(reading, decode=decode, where=where, cached=cache)
 
     def batches(
         self, *, isolation: str = "read_committed", on_expired: str = "error", deadline: str | None = None

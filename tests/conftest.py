@@ -32,6 +32,12 @@ def new_state_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_window_cache() -> None:
+    """Read Kafka each time: the cache has tests of its own."""
+    os.environ["LABKIT_CACHE_GB"] = "0"
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[State]:
     """A running stack; `LABKIT_TEST_STATE` names one that runs already and is left alone."""

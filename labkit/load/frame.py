@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from labkit.decode import decoder
 from labkit.errors import UsageError
+from labkit.load import cache
+from labkit.load.where import Where
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -99,24 +101,72 @@ class Replay:
         return self.receipt._repr_html_() + head.to_html(index=False, notebook=True, max_cols=12) + note
 
 
-def read(reading: Reading, *, decode: str = "json") -> Replay:
+def read(reading: Reading, *, decode: str = "json", where: str | None = None, cached: bool = True) -> Replay:
     """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    condition = None if where is None else Where(where)
+    kept = cache.load(reading.plan, reading.isolation, decode) if cached else None
+    if kept is not None:
+        return _filtered(Replay(*kept), condition)
+    replay = _read(reading, decode, condition)
+    if cached and condition is None:
+        cache.store(reading.plan, reading.isolation, decode, replay.table, replay.receipt)
+    return replay
+
+
+def _read(reading: Reading, decode: str, condition: Where | None) -> Replay:
     module = decoder(decode)
     raw: list[pa.RecordBatch] = []
+
+    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any]:
+        parsed = module.parse(batch.column("value"))
+        if condition is None:
+            return batch, parsed
+        rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
+        chosen = batch.take(pa.array(rows))
+        return chosen, module.parse(chosen.column("value"))
+
     with ThreadPoolExecutor(1, "labkit-decode") as pool:
-        parsed: list[Future[Any]] = []
+        pending: list[Future[tuple[pa.RecordBatch, Any]]] = []
+        counts: list[pa.RecordBatch] = []
         try:
             for batch in reading.batches():
-                raw.append(batch)
-                parsed.append(pool.submit(module.parse, batch.column("value")))
-                if len(parsed) > _PENDING:
-                    parsed[-_PENDING].result()
+                pending.append(pool.submit(work, batch))
+                counts.append(batch.select(["partition"]))
+                if len(pending) > _PENDING:
+                    pending[-_PENDING].result()
         except KeyboardInterrupt:
-            raw = raw[: len(parsed)]
-        done = [future.result() for future in parsed]
-    for batch, one in zip(raw, done, strict=True):
-        note_errors(reading, batch, one.errors)
-    return Replay(_assembled(raw, done, module), reading.receipt())
+            pass
+        done = [future.result() for future in pending]
+    raw = [batch for batch, _ in done]
+    for before, (batch, parsed) in zip(counts, done, strict=False):
+        reading.drop(before.column("partition").to_numpy(), batch.column("partition").to_numpy())
+        note_errors(reading, batch, parsed.errors)
+    receipt = reading.receipt()
+    if condition is not None:
+        condition.check()
+        receipt = _noted(receipt, condition)
+    return Replay(_assembled(raw, [parsed for _, parsed in done], module), receipt)
+
+
+def _filtered(replay: Replay, condition: Where | None) -> Replay:
+    """Apply a condition to a replay that is there as a whole."""
+    if condition is None:
+        return replay
+    chosen = replay.table.take(pa.array(condition.rows(replay.table)))
+    condition.check()
+    size = 1 + max(one.partition for one in replay.receipt.partitions)
+    owners, bad = chosen["_partition"].to_numpy(), chosen["_error"].is_valid().to_numpy()
+    left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
+    partitions = tuple(
+        replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
+        for p, one in ((one.partition, one) for one in replay.receipt.partitions)
+    )
+    return Replay(chosen, _noted(replace(replay.receipt, partitions=partitions), condition))
+
+
+def _noted(receipt: Receipt, condition: Where) -> Receipt:
+    note = f"only records where {condition.condition}; the others count as filtered"
+    return replace(receipt, notes=(*receipt.notes, note))
 
 
 def from_batches(raw: list[pa.RecordBatch], decode: str) -> pa.Table:

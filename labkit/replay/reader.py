@@ -326,6 +326,14 @@ class Reading:
         finally:
             consumer.close()
 
+    def drop(self, before: Any, after: Any) -> None:
+        """Book records left out by a later filter, given the partitions of a batch's records before and after it."""
+        for partition, count in zip(*np.unique(before, return_counts=True), strict=True):
+            account = self._accounts[int(partition)]
+            left_out = int(count) - int((after == partition).sum())
+            account.read -= left_out
+            account.filtered += left_out
+
     # the account -------------------------------------------------------------------------------------
 
     def receipt(self) -> Receipt:

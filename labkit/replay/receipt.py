@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from typing import Any
 
@@ -22,7 +22,7 @@ _WHY = {
     "interrupt": "it was interrupted",
     "deadline": "the deadline passed, or the broker was away too long",
 }
-_LABELS = {"read": "read", "filtered": "outside the asked time", "gaps": "gaps", "unread": "not reached"}
+_LABELS = {"read": "read", "filtered": "filtered out", "gaps": "gaps", "unread": "not reached"}
 GAPS_NOTE = (
     "gaps are offsets that delivered no record: transaction markers, aborted or compacted records; "
     "a client cannot tell which"
@@ -38,8 +38,8 @@ class PartitionReceipt:
     start, end : int
         The frozen offsets [start, end).
     read, filtered, gaps, unread, undecodable : int
-        Records delivered; records outside the asked time; offsets without a record; offsets not reached; records
-        among the read ones that could not be decoded.
+        Records delivered; records outside the asked time or left out by ``where``; offsets without a record; offsets
+        not reached; records among the read ones that could not be decoded.
     first_offset, last_offset, first_timestamp_ms, last_timestamp_ms : int or None
         Of the records delivered.
     out_of_order : int
@@ -142,6 +142,13 @@ class Receipt:
         """Return everything as plain values."""
         return {"complete": self.complete, **self.counts, **asdict(self)}
 
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Receipt:
+        """Return the receipt that `to_dict` took apart."""
+        own = {one.name: raw[one.name] for one in fields(cls)}
+        partitions = tuple(PartitionReceipt(**one) for one in own.pop("partitions"))
+        return cls(**{**own, "partitions": partitions, "notes": tuple(own["notes"])})
+
     def to_json(self) -> str:
         """Return everything as JSON."""
         return json.dumps(self.to_dict())
@@ -151,7 +158,7 @@ class Receipt:
         counts = self.counts
         lines = [
             f"{head}: {counts['read']:,} records read of {counts['planned']:,} offsets planned in topic {self.topic!r}",
-            f"  {counts['planned']:,} planned = {counts['read']:,} read + {counts['filtered']:,} outside the asked time"
+            f"  {counts['planned']:,} planned = {counts['read']:,} read + {counts['filtered']:,} filtered out"
             f" + {counts['gaps']:,} gaps + {counts['unread']:,} not reached",
         ]
         if counts["undecodable"]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StackError, UsageError
-from labkit.stack.state import cache_dir
+from labkit.folders import cache_dir
 
 KAFKA_VERSION = "4.4.0"
 ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from labkit.errors import JavaNotFoundError
+from labkit.folders import cache_dir
 
 _FOLDERS = (
     "/usr/lib/jvm",
@@ -79,8 +80,6 @@ def java_version(home: Path) -> int | None:
 
 def _fetch(minimum: int, seen: dict[Path, int]) -> Path:
     import logging
-
-    from labkit.stack.state import cache_dir
 
     version = max(minimum, 21)
     try:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StackError
+from labkit.folders import state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process
 from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS
-from labkit.stack.state import HOST, State, locked, state_dir
+from labkit.stack.state import HOST, State, locked
 
 _MINIMUM_FREE_BYTES = 500_000_000
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import StackError, UsageError
-from labkit.stack.state import HOST, Service, is_root
+from labkit.folders import is_root
+from labkit.stack.state import HOST, Service
 
 STOP_TIMEOUT_S = 60.0
 

@@ -14,32 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from labkit.config import Profile
 from labkit.errors import ConfigError, StackError
+from labkit.folders import state_dir
 
 HOST = "127.0.0.1"
 ROLES = ("admin", "extractor", "indexer", "lab")
-
-
-def is_root() -> bool:
-    """Tell whether this process may start others as another user."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def state_dir() -> Path:
-    """Return the state folder; root's home is closed to the user its servers run as, so it is not used."""
-    if given := os.environ.get("LABKIT_STATE"):
-        return Path(given).absolute()
-    return Path("/var/lib/labkit") if is_root() else Path(platformdirs.user_state_dir("labkit"))
-
-
-def cache_dir() -> Path:
-    """Return the folder of what can be fetched again."""
-    if given := os.environ.get("LABKIT_CACHE"):
-        return Path(given).absolute()
-    return Path("/var/cache/labkit") if is_root() else Path(platformdirs.user_cache_dir("labkit"))
 
 
 @dataclass

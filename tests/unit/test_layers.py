@@ -27,7 +27,7 @@ ROOMS = [
     ["stack"],
     ["kafka", "elastic"],
     ["progress"],
-    ["acl", "config", "names", "times"],
+    ["acl", "config", "folders", "names", "times"],
     ["errors"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

@@ -1,0 +1,27 @@
+"""Where labkit keeps what it must remember and what it can fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def is_root() -> bool:
+    """Tell whether this process may start others as another user."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def state_dir() -> Path:
+    """Return the state folder (``LABKIT_STATE``); not in root's home: it is closed to the servers' user."""
+    if given := os.environ.get("LABKIT_STATE"):
+        return Path(given).absolute()
+    return Path("/var/lib/labkit") if is_root() else Path(platformdirs.user_state_dir("labkit"))
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be fetched again (``LABKIT_CACHE``)."""
+    if given := os.environ.get("LABKIT_CACHE"):
+        return Path(given).absolute()
+    return Path("/var/cache/labkit") if is_root() else Path(platformdirs.user_cache_dir("labkit"))

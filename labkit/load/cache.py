@@ -1,0 +1,114 @@
+"""Windows read before, kept as local Arrow files: a rerun does not touch the cluster.
+
+A frozen window is immutable, with two caveats the receipt repeats: the topic may since have been compacted, or have
+dropped the records. Only complete reads are kept. A file appears whole or not at all, so several notebooks may share
+the folder. The oldest used go first once the folder is over its bound (``LABKIT_CACHE_GB``, 10 by default).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from labkit.errors import ConfigError
+from labkit.folders import cache_dir
+from labkit.replay.plan import Plan
+from labkit.replay.receipt import Receipt
+from labkit.times import iso, now_ms
+
+FORMAT = 1
+
+
+def folder() -> Path:
+    """Return the cache's folder; only its owner may look into it."""
+    path = cache_dir() / "windows"
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def bound_bytes() -> int:
+    """Return how large the cache may grow."""
+    text = os.environ.get("LABKIT_CACHE_GB", "10")
+    try:
+        return int(float(text) * 1e9)
+    except ValueError as error:
+        raise ConfigError(
+            f"LABKIT_CACHE_GB={text!r} is not a number", hint="write such as 10; 0 keeps nothing"
+        ) from error
+
+
+def _path(plan: Plan, isolation: str, decode: str) -> Path:
+    return folder() / f"{plan.topic}-{plan.hash}-{isolation}-{decode}-{FORMAT}.arrow"
+
+
+def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | None:
+    """Return the window's table, mapped into memory, and the receipt of its read; None when it is not kept."""
+    try:
+        path = _path(plan, isolation, decode)
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        kept = json.loads((table.schema.metadata or {})[b"labkit"])
+        os.utime(path)
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        return None
+    receipt = Receipt.from_dict(kept["receipt"])
+    note = f"from the local cache, read at {kept['at']}; the topic may have been compacted or have expired since"
+    return table.replace_schema_metadata(None), replace(receipt, notes=(*receipt.notes, note))
+
+
+def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Receipt) -> None:
+    """Keep a complete read; a disk that is full or closed only means that it is not kept."""
+    if not receipt.complete or not len(table) or table.nbytes > bound_bytes():
+        return
+    part = None
+    try:
+        path = _path(plan, isolation, decode)
+        part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+        kept = json.dumps({"receipt": receipt.to_dict(), "at": iso(now_ms())})
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _with_kept(table.schema, kept)) as writer:
+            writer.write_table(table)
+        part.replace(path)
+        _evict(bound_bytes())
+    except OSError:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def _with_kept(schema: pa.Schema, kept: str) -> pa.Schema:
+    return schema.with_metadata({b"labkit": kept.encode()})
+
+
+def _evict(bound: int) -> None:
+    size = 0
+    for row in sorted(entries(), key=lambda row: row["used"], reverse=True):
+        size += row["bytes"]
+        if size > bound:
+            (folder() / row["file"]).unlink(missing_ok=True)
+
+
+def entries() -> list[dict[str, Any]]:
+    """Return one row per kept window: file, bytes, used."""
+    rows = []
+    for path in sorted(folder().glob("*.arrow")):
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # another notebook's eviction
+            continue
+        rows.append({"file": path.name, "bytes": found.st_size, "used": iso(int(found.st_mtime * 1000))})
+    return rows
+
+
+def clear() -> int:
+    """Remove everything kept; return how many files."""
+    paths = [*folder().glob("*.arrow"), *folder().glob("*.part")]
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(paths)

@@ -1,0 +1,124 @@
+"""`make bench`: how fast a topic becomes a DataFrame, side by side in one run.
+
+The ways take turns, so a machine that slows down slows all; medians and ratios are printed, absolute times are of
+this machine. Writes ``test-output/bench-read.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka.admin import NewTopic
+
+from labkit.kafka import Cluster
+from labkit.stack import local
+from labkit.stack.state import State
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from peers import PARTITIONS, WAYS  # noqa: E402
+
+OURS = "labkit: read() + to_pandas()"
+PEER_PACKAGES = ["aiokafka>=0.12", "kafka-python>=2.2", "pandas>=3", "confluent-kafka>=2.16,!=2.16.1"]
+WORDS = ["window", "replay", "offset", "topic", "record", "group", "lag", "index", "shard", "mapping", "query", "bulk"]
+
+
+def fill(admin: Cluster, topic: str, records: int) -> None:
+    """Write JSON records of about 280 bytes, once."""
+    made = topic in admin.topics() and sum(admin.bounds(topic, range(PARTITIONS), "latest").values())
+    if made == records:
+        return
+    if topic in admin.topics():
+        admin.ask(lambda client: client.delete_topics([topic]), what="delete the topic")
+    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
+    admin.ask(lambda client: client.create_topics([new]), what="make the topic")
+    producer, rng = admin.producer(linger_ms=50, compression_type="lz4"), random.Random(7)
+    for number in range(records):
+        text = " ".join(rng.choices(WORDS, k=14))
+        value = {
+            "@timestamp": f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z",
+            "channel": f"#c{number % 8}", "nick": f"nick{number % 350}", "host": f"10.{number % 250}.{number % 199}.7",
+            "count": number, "score": number / 7, "message": text,
+        }  # fmt: skip
+        while True:
+            try:
+                producer.produce(topic, json.dumps(value), partition=number % PARTITIONS)
+                break
+            except BufferError:
+                producer.poll(0.5)
+    producer.flush()
+
+
+def peers_python() -> str:
+    """Return the Python of an environment with the peers."""
+    folder = HERE.parents[1] / ".venv-bench"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PEER_PACKAGES], check=True)
+    return str(python)
+
+
+def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, Any]:
+    """Run one way once."""
+    python = peers_python() if name.split(maxsplit=1)[0] in ("aiokafka", "kafka-python") else sys.executable
+    env = {**os.environ, "LABKIT_STATE": str(state.root)}
+    done = subprocess.run(
+        [python, HERE / "peers.py", name, topic, credentials], env=env, capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
+    options = parser.parse_args()
+    state = local.up(say=print)
+    topic = f"irc-bench-{options.records}"
+    fill(Cluster(state.credentials("admin")["kafka"]), topic, options.records)
+    ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(state.credentials("lab"), file)
+        file.flush()
+        for turn in range(options.rounds + 1):
+            for name in ways:
+                found = measure(name, topic, file.name, state)
+                if turn:  # the first round warms the broker's page cache
+                    runs[name].append(found)
+                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<40}{found['seconds']:7.2f} s", flush=True)
+    report(runs, options.records)
+
+
+def report(runs: dict[str, list[dict[str, Any]]], records: int) -> None:
+    rows = {
+        name: {
+            "seconds": statistics.median(one["seconds"] for one in found),
+            "peak_mb": max(one["peak_mb"] for one in found),
+        }
+        for name, found in runs.items()
+    }
+    ours = rows.get(OURS, {}).get("seconds")
+    print(f"\n{records:,} records\n{'way':<42}{'records/s':>12}{'peak MB':>10}{'labkit is':>14}")
+    for name, row in rows.items():
+        ratio = f"{row['seconds'] / ours:.2f} x" if ours else ""
+        print(f"{name:<42}{records / row['seconds']:>12,.0f}{row['peak_mb']:>10,.0f}{ratio:>14}")
+    folder = HERE.parents[1] / "test-output"
+    folder.mkdir(exist_ok=True)
+    (folder / "bench-read.json").write_text(json.dumps({"records": records, "medians": rows, "runs": runs}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
