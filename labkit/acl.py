@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from labkit import names
 from labkit.errors import UsageError
 
 
@@ -39,14 +40,26 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
 def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
     """Return the Elasticsearch role of `role`, as the security API takes it."""
     rights = {
-        "extractor": [(indices, ["create_index", "create_doc", "index", "view_index_metadata"])],
+        "extractor": [],  # it writes to Kafka and nowhere else
         "indexer": [
-            (indices, ["create_index", "index", "create_doc", "read", "view_index_metadata", "maintenance", "monitor"])
+            (
+                indices,
+                [
+                    "create_index",
+                    "auto_configure",
+                    "index",
+                    "create_doc",
+                    "read",
+                    "view_index_metadata",
+                    "maintenance",
+                    "monitor",
+                ],
+            )
         ],
         "lab": [("scratch-*", ["all"]), (indices, ["read", "view_index_metadata", "monitor"])],
     }[role]
     return {
-        "cluster": ["monitor"],
+        "cluster": ["monitor"] if rights else [],
         "indices": [{"names": [name], "privileges": privileges} for name, privileges in rights],
     }
 
@@ -55,6 +68,10 @@ def recipe(principal: str, *, topic: str = "*", indices: str = "irc*", bootstrap
     """Return the commands that let `principal` use a lab, and do nothing else."""
     if not re.fullmatch(r"User:[^\s'\"\\]+", principal):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
+    if topic != "*":
+        names.topic(topic)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
+        raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     lines = ["# Kafka: read and describe, join only groups named labkit.*"]
     for grant in kafka_grants("lab", topic):
         pattern = "prefixed" if grant.prefixed else "literal"

@@ -45,9 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str | None = None) -> None:
-    print(f"labkit: {message}", file=sys.stderr)
+    print(f"labkit: {_printable(message)}", file=sys.stderr)
     if hint:
-        print(f"Hint: {hint}", file=sys.stderr)
+        print(f"Hint: {_printable(hint)}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Return `text` without what would control the terminal: arguments and servers' answers are in it."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -372,7 +377,10 @@ def _offsets(text: str) -> dict[int, tuple[int, int]]:
     try:
         pairs = (part.split(":") for part in text.split(","))
         spans = ((partition, span.split("-")) for partition, span in pairs)
-        return {int(partition): (int(start), int(end)) for partition, (start, end) in spans}
+        found = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
+        if len(dict(found)) < len(found):
+            raise ValueError("a partition is named twice")
+        return dict(found)
     except ValueError as error:
         raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error
 

@@ -27,13 +27,22 @@ from typing import Any
 
 from labkit.errors import ConfigError
 
-_SECRET = re.compile(r"password|secret|\bkey\b|key\.pem|api_key|basic_auth|bearer|token|jaas|oauthbearer\.config")
+_SECRET = re.compile(
+    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|headers|bearer|token|jaas|oauthbearer\.config"
+)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every secret value replaced by ``***``."""
-    return {key: "***" if _SECRET.search(key) else value for key, value in settings.items()}
+    return {key: "***" if _SECRET.search(key) else without_password(value) for key, value in settings.items()}
+
+
+def without_password(value: Any) -> Any:
+    """Return `value` with the password of each address ``scheme://user:password@host`` hidden."""
+    if isinstance(value, list | tuple):
+        return [without_password(one) for one in value]
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ def load_profile(name: str) -> Profile:
     """
     for path in _config_files():
         tables = _read(path).get("profiles", {})
+        if not isinstance(tables, dict):
+            raise ConfigError(f"profiles in {path} is no table", hint="write [profiles.NAME.kafka]")
         if name in tables:
             return _profile(name, tables[name], path)
     raise ConfigError(
@@ -95,15 +106,23 @@ def _config_files() -> Iterator[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README") from error
 
 
 def _profile(name: str, table: Mapping[str, Any], path: Path) -> Profile:
+    if not isinstance(table, dict):
+        raise ConfigError(f"profile {name!r} in {path} is no table", hint=f"write [profiles.{name}.kafka]")
     unknown = set(table) - {"kafka", "elasticsearch"}
     if unknown or not isinstance(table.get("kafka"), dict):
         wrong = f"unknown: {', '.join(sorted(unknown))}" if unknown else "no kafka table"
         raise ConfigError(f"profile {name!r} in {path}: {wrong}", hint="it has two tables: kafka and elasticsearch")
+    targets = table.get("elasticsearch", {})
+    if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
+        raise ConfigError(
+            f"profile {name!r} in {path}: elasticsearch is a table of targets",
+            hint=f"write [profiles.{name}.elasticsearch.default]",
+        )
     filled = _fill(table, f"profile {name!r} in {path}")
     kafka = {key: _flat(value) for key, value in filled["kafka"].items()}
     return Profile(name, "", kafka, filled.get("elasticsearch", {}))

@@ -10,6 +10,7 @@ from typing import Any
 import elastic_transport
 import elasticsearch
 
+from labkit.config import without_password
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -47,7 +48,7 @@ class Target:
     @property
     def address(self) -> str:
         """The hosts."""
-        return ", ".join(map(str, self._settings.get("hosts", [])))
+        return ", ".join(map(str, without_password(list(self._settings.get("hosts", [])))))
 
     @property
     def user(self) -> str:

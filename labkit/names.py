@@ -58,7 +58,8 @@ def index(name: str) -> str:
         or name != name.lower()
         or name[0] in "-_+."
         or _INDEX_FORBIDDEN.search(name)
-        or len(name.encode()) > 255
+        or len(name.encode(errors="replace")) > 255
+        or any("\ud800" <= c <= "\udfff" for c in name)
     )
     if bad:
         raise UsageError(

@@ -141,6 +141,8 @@ class Bulk:
         How long to go on when the cluster is away or busy; None for ever.
     waiting : callable, optional
         Called about once a second while waiting, with what it is waited for; may raise to give up.
+    give_up : callable
+        Asked while waiting; once it says so, what is left counts as unsent.
     """
 
     def __init__(
@@ -150,11 +152,13 @@ class Bulk:
         *,
         patience_s: float | None = 120,
         waiting: Callable[[str], None] | None = None,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self.target = target
         self.index = index
         self.patience_s = patience_s
         self.waiting = waiting or (lambda _reason: None)
+        self.give_up = give_up
         self._pool = ThreadPoolExecutor(IN_FLIGHT, "labkit-bulk")
 
     def close(self) -> None:
@@ -179,7 +183,8 @@ class Bulk:
             outcome.first_error = outcome.first_error or (busy[0] if busy else "")
             if not busy and all(answer.repaired for answer in answers):
                 continue
-            if self.patience_s is not None and time.monotonic() - began > self.patience_s:
+            late = self.patience_s is not None and time.monotonic() - began > self.patience_s
+            if late or self.give_up():
                 outcome.unsent += len(docs)
                 break
             self._wait(attempt, busy[0] if busy else "documents were refused for now (429)")
@@ -189,9 +194,9 @@ class Bulk:
     def _wait(self, attempt: int, reason: str) -> None:
         """Wait with growing, jittered pauses: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter"""
         until = time.monotonic() + random.uniform(0.5, 1) * min(30, 0.5 * 2**attempt)  # noqa: S311
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not self.give_up():
             self.waiting(reason)
-            time.sleep(min(1, left))
+            time.sleep(min(0.5, left))
 
     def _request(self, docs: Documents) -> _Answer:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from labkit import interrupt
 from labkit.decode import decoder
 from labkit.errors import UsageError
 from labkit.load import cache
@@ -115,7 +116,6 @@ def read(reading: Reading, *, decode: str = "json", where: str | None = None, ca
 
 def _read(reading: Reading, decode: str, condition: Where | None) -> Replay:
     module = decoder(decode)
-    raw: list[pa.RecordBatch] = []
 
     def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any]:
         parsed = module.parse(batch.column("value"))
@@ -123,29 +123,24 @@ def _read(reading: Reading, decode: str, condition: Where | None) -> Replay:
             return batch, parsed
         rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
         chosen = batch.take(pa.array(rows))
+        reading.drop(batch.column("partition").to_numpy(), chosen.column("partition").to_numpy())
         return chosen, module.parse(chosen.column("value"))
 
-    with ThreadPoolExecutor(1, "labkit-decode") as pool:
+    with interrupt.asked() as reading.interrupted, ThreadPoolExecutor(1, "labkit-decode") as pool:
         pending: list[Future[tuple[pa.RecordBatch, Any]]] = []
-        counts: list[pa.RecordBatch] = []
-        try:
-            for batch in reading.batches():
-                pending.append(pool.submit(work, batch))
-                counts.append(batch.select(["partition"]))
-                if len(pending) > _PENDING:
-                    pending[-_PENDING].result()
-        except KeyboardInterrupt:
-            pass
+        for batch in reading.batches():
+            pending.append(pool.submit(work, batch))
+            if len(pending) > _PENDING:
+                pending[-_PENDING].result()
         done = [future.result() for future in pending]
-    raw = [batch for batch, _ in done]
-    for before, (batch, parsed) in zip(counts, done, strict=False):
-        reading.drop(before.column("partition").to_numpy(), batch.column("partition").to_numpy())
-        note_errors(reading, batch, parsed.errors)
+        for batch, parsed in done:
+            note_errors(reading, batch, parsed.errors)
+        table = _assembled([batch for batch, _ in done], [parsed for _, parsed in done], module)
     receipt = reading.receipt()
     if condition is not None:
         condition.check()
         receipt = _noted(receipt, condition)
-    return Replay(_assembled(raw, [parsed for _, parsed in done], module), receipt)
+    return Replay(table, receipt)
 
 
 def _filtered(replay: Replay, condition: Where | None) -> Replay:
@@ -201,7 +196,15 @@ def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, A
 
 def own_names(fields: list[str]) -> list[str]:
     """Return the records' field names, clear of the metadata's."""
-    return [f"{name}_" if name in RESERVED else name for name in fields]
+    taken = {*RESERVED, *(name for name in fields if name not in RESERVED)}
+    found = []
+    for name in fields:
+        own = name
+        while own in taken and (own != name or name in RESERVED):
+            own += "_"
+        taken.add(own)
+        found.append(own)
+    return found
 
 
 def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labkit import interrupt
 from labkit.decode import decoder
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
@@ -34,7 +35,10 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
     raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
     try:
         schemas: list[dict[str, Any]] = []
-        with pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer:
+        with (
+            interrupt.asked() as reading.interrupted,
+            pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer,
+        ):
             for batch in reading.batches():
                 parsed = module.parse(batch.column("value"))
                 note_errors(reading, batch, parsed.errors)
@@ -57,6 +61,7 @@ def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]
     empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
     layout = decoded(empty, module.parse(empty.column("value")), module, schema).schema
     with pq.ParquetWriter(part, layout, compression="zstd") as writer:
-        for batch in source.iter_batches():
+        for number in range(source.num_row_groups):  # one for each batch read, whatever its records' size
+            batch = source.read_row_group(number).combine_chunks().to_batches()[0]
             raw = batch.cast(RAW_SCHEMA)
             writer.write_table(decoded(raw, module.parse(raw.column("value")), module, schema).cast(layout))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from labkit import names
+from labkit import interrupt, names
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Documents, Outcome, Reject
@@ -171,16 +171,16 @@ def load(reading: Reading, name: str, target: Target, *, ttl: str = "2d") -> Loa
     index = ScratchIndex(names.scratch_name(name), target)
     ensure(index, ttl, reading)
     outcome = Outcome()
-    bulk = Bulk(target, index.name)
-    try:
-        for batch in reading.batches():
-            outcome.add(bulk.write(batch))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        bulk.close()
-        with target.errors(f"refresh index {index.name!r}"):
-            target.client.indices.refresh(index=index.name)
+    with interrupt.asked() as reading.interrupted:
+        bulk = Bulk(target, index.name, give_up=reading.interrupted)
+        try:
+            for batch in reading.batches():
+                outcome.add(bulk.write(batch))
+        finally:
+            bulk.close()
+        if outcome.indexed:
+            with target.errors(f"refresh index {index.name!r}"):
+                target.client.indices.refresh(index=index.name)
     return Load(index, reading.receipt(), outcome)
 
 

@@ -52,6 +52,7 @@ def run(
     source, target = Path(notebook), Path(folder)
     if not source.is_file() or source.suffix != ".ipynb":
         raise UsageError(f"{source} is not a notebook", hint="give the path of an .ipynb file")
+    _check(source)
     given = {name: _typed(value) for name, value in (parameters or {}).items()}
     for name in given:
         if _SECRET.search(name):
@@ -90,6 +91,17 @@ def _execute(source: Path, output: Path, given: Mapping[str, Any], progress: boo
                 f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
             ) from error
     return None
+
+
+def _check(source: Path) -> None:
+    import nbformat
+
+    try:
+        nbformat.validate(nbformat.read(source, as_version=4))
+    except Exception as error:  # nbformat passes on whatever the content makes it stumble over
+        raise UsageError(
+            f"{source} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
+        ) from error
 
 
 def _transport() -> Any:

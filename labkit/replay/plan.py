@@ -18,11 +18,12 @@ Bounds = Callable[[str | int], Mapping[int, int]]
 
 @dataclass(frozen=True, order=True)
 class Range:
-    """The offsets [start, end) of one partition."""
+    """The offsets [start, end) of one partition, and the log's end when they were frozen."""
 
     partition: int
     start: int
     end: int
+    log_end: int
 
     @property
     def size(self) -> int:
@@ -75,7 +76,7 @@ class Plan:
     def to_json(self) -> str:
         """Return the plan as one line of JSON."""
         raw = asdict(self)
-        raw["ranges"] = [[one.partition, one.start, one.end] for one in self.ranges]
+        raw["ranges"] = [[one.partition, one.start, one.end, one.log_end] for one in self.ranges]
         return json.dumps({"labkit_window": FORMAT, **raw})
 
     @classmethod
@@ -98,7 +99,7 @@ class Plan:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
             ) from error
-        if any(one.start < 0 or one.end < one.start for one in ranges):
+        if any(not 0 <= one.start <= one.end <= one.log_end for one in ranges):
             raise UsageError("this window's offsets are damaged", hint="pass what Window.to_json() returned")
         return plan
 
@@ -140,7 +141,7 @@ def _ranges(first: Mapping[int, int], last: Mapping[int, int], latest: Mapping[i
     for partition in sorted(latest):
         end = latest[partition] if last[partition] < 0 else min(last[partition], latest[partition])
         start = end if first[partition] < 0 else min(first[partition], end)
-        ranges.append(Range(partition, start, end))
+        ranges.append(Range(partition, start, end, latest[partition]))
     return tuple(ranges)
 
 
@@ -172,7 +173,7 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
                 partition=partition,
                 log_end=latest[partition],
             )
-        ranges.append(Range(partition, start, end))
+        ranges.append(Range(partition, start, end, latest[partition]))
     return Resolved(tuple(ranges))
 
 
@@ -194,7 +195,7 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
         return sum(latest[p] - starts[p] for p in latest)
 
     if size(earliest) <= count:
-        return Resolved(tuple(Range(p, earliest[p], latest[p]) for p in sorted(latest)))
+        return Resolved(tuple(Range(p, earliest[p], latest[p], latest[p]) for p in sorted(latest)))
     step, low = 1_000, now_ms + 1
     while low > 0 and size(since(low)) < count:
         low, step = max(0, low - step), step * 2
@@ -208,4 +209,4 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
         drop = min(surplus, max(0, later[partition] - starts[partition]))
         starts[partition] += drop
         surplus -= drop
-    return Resolved(tuple(Range(p, starts[p], latest[p]) for p in sorted(latest)))
+    return Resolved(tuple(Range(p, starts[p], latest[p], latest[p]) for p in sorted(latest)))

@@ -28,6 +28,7 @@ from labkit.replay.records import consume, no_collection, payload_bytes, record_
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
+BATCH_BYTES = 16_000_000
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
@@ -92,6 +93,8 @@ class Reading:
         End early after so many seconds.
     advance : callable, optional
         Told how many records and bytes came with each batch.
+    interrupted : callable
+        Asked several times a second; once it says so, the reading ends.
 
     Notes
     -----
@@ -105,6 +108,7 @@ class Reading:
     max_bytes: int | None = None
     deadline_s: float | None = None
     advance: Callable[[int, int], None] | None = None
+    interrupted: Callable[[], bool] = field(default=lambda: False, repr=False)
 
     group: str = field(default_factory=replay_group, init=False)
     bytes: int = field(default=0, init=False)
@@ -148,7 +152,7 @@ class Reading:
         moved = time.monotonic()
         while self._open():
             with no_collection():
-                messages = consume(consumer, BATCH_RECORDS, POLL_S)
+                messages = consume(consumer, self._batch_records(), POLL_S)
                 batch = self._take(consumer, messages) if messages else None
             now = time.monotonic()
             if messages:
@@ -159,11 +163,21 @@ class Reading:
                 if self.advance:
                     self.advance(batch.num_rows, batch.nbytes)
                 yield batch
+            if self.interrupted():
+                self._stop_all("interrupt")
             if self.max_bytes is not None and self.bytes >= self.max_bytes:
                 self._stop_all("cap")
             late = self.deadline_s is not None and now - self._began > self.deadline_s
             if late or now - moved > STALL_TIMEOUT_S:
                 self._stop_all("deadline")
+
+    def _batch_records(self) -> int:
+        """Return how many records to ask for, by the size of those that came: few at first, for they may be large."""
+        taken = sum(one.read + one.filtered for one in self._accounts.values())
+        if not taken:
+            return 100
+        left = BATCH_BYTES if self.max_bytes is None else min(BATCH_BYTES, self.max_bytes - self.bytes)
+        return max(1, min(BATCH_RECORDS, int(left / max(1.0, self.bytes / taken))))
 
     def _open(self) -> list[_Account]:
         return [account for account in self._accounts.values() if account.stop_reason is None]
@@ -222,17 +236,19 @@ class Reading:
             kept, when = offsets[keep], times[keep]
             account.first_offset = int(kept[0]) if account.first_offset is None else account.first_offset
             account.last_offset = int(kept[-1])
-            _book_times(account, when[when >= 0])
+            _book_span(account, when[when >= 0])
+        _book_order(account, times[inside & (times >= 0)])
         if not inside.all():
-            account.beyond += int(self._in_time(times[~inside]).sum()) if self._peek else 0
-            if offsets[-1] >= account.range.end + self._peek:
-                self._finish(consumer, account, "disorder" if account.beyond else "end")
+            seen = offsets[~inside]
+            account.beyond += int((self._in_time(times[~inside]) & (seen < self._peek_end(account))).sum())
+            if seen[-1] + 1 >= self._peek_end(account):
+                self._finish(consumer, account, _ended(account))
         return keep
 
-    @property
-    def _peek(self) -> int:
-        """How many offsets after the frozen end to look at."""
-        return PEEK_RECORDS if self.plan.end_ms is not None else 0
+    def _peek_end(self, account: _Account) -> int:
+        """Return up to where to look for records of the asked time that follow the frozen end."""
+        one = account.range
+        return one.end if self.plan.end_ms is None else min(one.end + PEEK_RECORDS, one.log_end)
 
     def _in_time(self, times: Any) -> Any:
         keep = np.ones(len(times), bool)
@@ -259,7 +275,7 @@ class Reading:
 
     def _end_of_partition(self, consumer: Consumer, account: _Account, offset: int) -> None:
         if offset >= account.range.end:
-            self._finish(consumer, account, "disorder" if account.beyond else "end")
+            self._finish(consumer, account, _ended(account))
             return
         account.position = max(account.position, offset)
         committed = self.isolation == "read_committed"
@@ -283,12 +299,14 @@ class Reading:
                 hint="connect to the cluster it was made on, or make a new window",
             )
         known = self.cluster.partitions(self.plan.topic)
+        if self.cluster.topic_id(self.plan.topic) != self.plan.topic_id:
+            raise _recreated(self.plan.topic, "is not the one this window was made of")
         if any(one.partition not in known for one in self.plan.ranges):
             raise _recreated(self.plan.topic, "has fewer partitions than the window")
         earliest, latest = self._bounds("earliest"), self._bounds("latest")
         for account in self._accounts.values():
             partition, start, end = account.range.partition, account.range.start, account.range.end
-            if not account.range.size and not (self._peek and earliest[partition] <= end < latest[partition]):
+            if not account.range.size and not earliest[partition] <= end < self._peek_end(account):
                 account.stop_reason = "end"
             elif end > latest[partition]:
                 raise _recreated(self.plan.topic, f"ends at {latest[partition]} in partition {partition}, not {end}")
@@ -367,16 +385,23 @@ def _recreated(topic: str, how: str) -> WindowError:
     )
 
 
-def _book_times(account: _Account, when: Any) -> None:
-    if not len(when):
-        return
-    account.first_ms = int(when.min()) if account.first_ms is None else min(account.first_ms, int(when.min()))
-    account.last_ms = int(when.max()) if account.last_ms is None else max(account.last_ms, int(when.max()))
-    newest = np.maximum.accumulate(np.concatenate(([account.newest_ms], when)))
-    inversion = newest[:-1] - when
-    account.out_of_order += int((inversion > 0).sum())
-    account.max_inversion_ms = max(account.max_inversion_ms, int(inversion.max()))
-    account.newest_ms = int(newest[-1])
+def _ended(account: _Account) -> str:
+    return "disorder" if account.beyond else "end"
+
+
+def _book_span(account: _Account, when: Any) -> None:
+    if len(when):
+        account.first_ms = min(int(when.min()), account.first_ms if account.first_ms is not None else int(when[0]))
+        account.last_ms = max(int(when.max()), account.last_ms if account.last_ms is not None else int(when[0]))
+
+
+def _book_order(account: _Account, when: Any) -> None:
+    if len(when):
+        newest = np.maximum.accumulate(np.concatenate(([account.newest_ms], when)))
+        inversion = newest[:-1] - when
+        account.out_of_order += int((inversion > 0).sum())
+        account.max_inversion_ms = max(account.max_inversion_ms, int(inversion.max()))
+        account.newest_ms = int(newest[-1])
 
 
 def _versions() -> dict[str, str]:

@@ -60,15 +60,20 @@ class State:
         try:
             raw = json.loads((root / "stack.json").read_text(encoding="utf-8"))
             services = {name: Service(**entry) for name, entry in raw["services"].items()}
-            return cls(root, raw["run_id"], raw["passwords"], services)
+            passwords = raw["passwords"]
+            if not all(isinstance(word, str) for pair in passwords.items() for word in pair):
+                raise TypeError("a password is no text")
+            return cls(root, raw["run_id"], passwords, services)
         except FileNotFoundError:
             return cls(root)
+        except NotADirectoryError as error:
+            raise StackError(f"{root} is not a folder", hint="set LABKIT_STATE to a folder") from error
         except PermissionError as error:
             raise StackError(
                 f"the local stack in {root} belongs to another user",
                 hint="set LABKIT_STATE to a folder of your own, or ask its owner for a profile",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StackError(
                 f"{root / 'stack.json'} is damaged: {error}", hint="`labkit down --purge` starts afresh"
             ) from error
