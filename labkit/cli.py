@@ -369,7 +369,7 @@ def _window_commands(commands: Commands) -> None:
 
 def _asked_window(options: argparse.Namespace) -> Window:
     last = int(options.last) if options.last and options.last.isdecimal() else options.last
-    offsets = _offsets(options.offsets) if options.offsets else None
+    offsets = None if options.offsets is None else _offsets(options.offsets)
     return _lab(options).window(options.topic, start=options.start, end=options.end, last=last, offsets=offsets)
 
 

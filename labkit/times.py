@@ -15,6 +15,7 @@ from labkit.errors import UsageError
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime"
 
 
@@ -64,17 +65,24 @@ def _numpy_ms(value: Any) -> int:
 
     if not isinstance(value, np.datetime64) or np.isnat(value):
         raise UsageError(f"{value!r} is not a point in time", hint=TIME_HINT)
-    return -(-int(value.astype("datetime64[ns]").astype(np.int64)) // 1_000_000)
+    floor = value.astype("datetime64[ms]")
+    return int(floor.astype(np.int64)) + bool(floor < value)
 
 
 def length_ms(value: str | timedelta) -> int:
     """Return a length of time in milliseconds: ``"90d"``, ``"6h"``, ``"1h 30m"`` or a timedelta."""
     if isinstance(value, timedelta):
-        return math.ceil(value.total_seconds() * 1000)
+        return _limited(math.ceil(value.total_seconds() * 1000), value)
     parts = _LENGTH.findall(value) if isinstance(value, str) else []
     if not parts or _LENGTH.sub("", value).strip():
         raise UsageError(f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'")
-    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+    return _limited(sum(float(number) * _UNITS_MS[unit] for number, unit in parts), value)
+
+
+def _limited(ms: float, value: Any) -> int:
+    if not 0 <= ms <= _LONGEST_MS:
+        raise UsageError(f"{value!r} is not between nothing and a thousand years", hint="write such as '90d' or '6h'")
+    return round(ms)
 
 
 def iso(ms: int | None) -> str | None:

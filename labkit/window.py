@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load
+    from labkit.replay.estimate import Estimate
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,6 +73,12 @@ class Window:
         """Return one pass over the window, for those who want batches and receipt apart."""
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
         return Reading(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
+
+    def estimate(self) -> Estimate:
+        """Judge by a sample how many records, bytes and seconds `read` will take."""
+        from labkit.replay.estimate import estimate
+
+        return estimate(self.lab.cluster, self.plan)
 
     def read(
         self,

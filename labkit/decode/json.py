@@ -10,6 +10,7 @@ null fields and no error.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Schema = dict[str, Any]
+DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 _SCALARS = (pl.Boolean, pl.Int64, pl.Float64, pl.String)
 
 
@@ -52,20 +54,81 @@ class Parsed:
 def parse(values: pa.BinaryArray) -> Parsed:
     """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
     lines = _one_line_each(values)
-    empty = pc.equal(pc.binary_length(values), 0)
-    errors = dict.fromkeys(_rows(empty), "an empty value is not JSON")
+    errors = dict.fromkeys(_rows(pc.equal(pc.binary_length(values), 0)), "an empty value is not JSON")
+    lines, found = _without(lines, _suspicious(lines))
+    errors |= found
     frame = _read(lines)
+    if frame is None or _may_hide_integers(frame.schema):
+        mended = _mended(lines, _rows(pc.match_substring_regex(lines, r"\d{19}")))
+        lines, frame = mended, frame if mended is lines else _read(mended)
     if frame is None:  # most often for records that are no JSON: without them it goes at once
-        reasons = {row: reason for row, line in enumerate(lines.to_pylist()) if (reason := _error(line))}
-        errors |= reasons
-        lines = _blanked(lines, reasons)
+        lines, found = _without(lines, range(len(lines)))
+        errors |= found
         frame = _read(lines)
     if frame is not None and _plain(frame.schema):
-        return Parsed(lines, frame, errors)
-    reasons = {}
-    schema = _infer(lines, 0, reasons)
-    lines = _blanked(lines, reasons)
-    return Parsed(lines, _with_schema(lines, schema), errors | reasons)
+        return Parsed(lines, _in_order(lines, frame), errors)
+    found = {}
+    schema, lines = _infer(lines, found)
+    return Parsed(lines, _in_order(lines, _with_schema(lines, schema)), errors | found)
+
+
+def _may_hide_integers(schema: Any) -> bool:
+    """Tell whether integers beyond 64 bits may be among the numbers: they are text, wherever they stand."""
+    return "Float64" in str(schema) or "Int128" in str(schema)
+
+
+def _suspicious(lines: pa.BinaryArray) -> list[int]:
+    """Return the rows that may be too much for a parser: nested deeply, or with half a surrogate pair."""
+    deep = pc.greater(pc.add(pc.count_substring(lines, b"{"), pc.count_substring(lines, b"[")), DEPTH)
+    odd = pc.match_substring(lines, b"\\ud") if pc.any(pc.match_substring(lines, b"\\u")).as_py() else None
+    rows = _rows(deep)
+    if odd is not None:
+        rows += _rows(odd) + _rows(pc.match_substring(lines, b"\\uD"))
+    return rows
+
+
+def _without(lines: pa.BinaryArray, rows: Iterable[int]) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """Blank those of `rows` that are no JSON objects, or none to work with; return the reasons too."""
+    reasons = {row: reason for row in rows if (reason := _error(lines[row].as_py()))}
+    return _blanked(lines, reasons), reasons
+
+
+def _in_order(lines: pa.BinaryArray, frame: pl.DataFrame) -> pl.DataFrame:
+    """Order the fields by first sight: by the record they first have a value in, and by their place in it.
+
+    polars has an order of its own where records have different fields. Fields without any value come last.
+    """
+    if frame.width < 2 or not frame.height:
+        return frame
+    first = frame.select(pl.all().is_not_null().arg_max()).row(0)
+    some = frame.select(pl.all().is_not_null().any()).row(0)
+    places = {row: {name: n for n, name in enumerate(orjson.loads(lines[row].as_py()))} for row in set(first)}
+    order = sorted(
+        zip(frame.columns, first, some, strict=True),
+        key=lambda one: (not one[2], one[1], places[one[1]].get(one[0], 0), one[0]) if one[2] else (True, 0, 0, one[0]),
+    )
+    return frame.select([name for name, _, _ in order])
+
+
+def _mended(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+    """Write integers beyond 64 bits as texts, in those of `rows` that have some."""
+    texts: list[bytes | None] = [None] * len(lines)
+    changed = False
+    for row in rows:
+        line = lines[row].as_py()
+        try:
+            mended = orjson.dumps(json.loads(line, parse_int=_integer))
+        except (ValueError, RecursionError):
+            continue
+        changed, texts[row] = True, mended
+    return pc.coalesce(pa.array(texts, pa.binary()), lines) if changed else lines
+
+
+def _integer(text: str) -> int | str:
+    if len(text) > 20:
+        return text
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else text
 
 
 def _rows(mask: pa.BooleanArray) -> list[int]:
@@ -139,34 +202,40 @@ def _plain(schema: Any) -> bool:
     return all(_narrowed(dtype) == dtype for dtype in schema.values())
 
 
-def _infer(lines: pa.BinaryArray, base: int, errors: dict[int, str]) -> Schema:
-    """Find the fields' types by halving what cannot be parsed at once, down to the record at fault."""
+def _infer(lines: pa.BinaryArray, errors: dict[int, str], base: int = 0) -> tuple[Schema, pa.BinaryArray]:
+    """Find the fields' types by halving what cannot be parsed at once, down to the record at fault.
+
+    Returns the types, and the lines with that record's blanked.
+    """
     frame = _read(lines)
     if frame is not None:
-        return {name: _narrowed(dtype) for name, dtype in frame.schema.items()}
+        return {name: _narrowed(dtype) for name, dtype in frame.schema.items()}, lines
     if len(lines) > 1:
         half = len(lines) // 2
-        left = _infer(lines.slice(0, half), base, errors)
-        return _merge_fields(left, _infer(lines.slice(half), base + half, errors))
-    line = lines[0].as_py()
-    reason = _error(line)
-    if reason is None:
-        try:
-            return _infer_record(line)
-        except pl.exceptions.PolarsError as error:
-            reason = str(error)
-    errors[base] = reason
-    return {}
+        left, first = _infer(lines.slice(0, half), errors, base)
+        right, second = _infer(lines.slice(half), errors, base + half)
+        return _merge_fields(left, right), pa.concat_arrays([first, second])
+    try:
+        return _infer_record(lines[0].as_py()), lines
+    except pl.exceptions.PolarsError as error:
+        errors[base] = f"JSON that cannot be read as columns: {error}"
+        return {}, pa.array([b"{}"], pa.binary())
 
 
 def _infer_record(line: bytes) -> Schema:
-    """Find the types of one record whose own values disagree (``[1, true]``): such a field is text."""
-    schema: Schema = {}
-    for name, value in orjson.loads(line).items():
-        alone = _read(pa.array([orjson.dumps({name: value})], pa.binary()))
-        schema[name] = _narrowed(alone.schema[name]) if alone is not None and alone.width else pl.String()
-    pl.read_ndjson(io.BytesIO(line), schema=schema)
+    """Find the types of one record whose own values disagree, as in ``[1, true]``."""
+    schema = {name: _kind(value) for name, value in orjson.loads(line).items()}
+    pl.read_ndjson(io.BytesIO(line), schema={name: _settled(dtype) for name, dtype in schema.items()})
     return schema
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, dict):
+        return pl.Struct({name: _kind(value[name]) for name in sorted(value)})
+    if isinstance(value, list):
+        return pl.List(reduce(_merge, map(_kind, value), pl.Null()))
+    kinds = {bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64(), type(None): pl.Null()}
+    return kinds.get(type(value), pl.String())
 
 
 def _error(line: bytes) -> str | None:
@@ -178,7 +247,23 @@ def _error(line: bytes) -> str | None:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         return f"not JSON: {error}"
-    return None if isinstance(value, dict) else f"JSON, but not an object: {type(value).__name__}"
+    if not isinstance(value, dict):
+        return f"JSON, but not an object: {type(value).__name__}"
+    return f"JSON nested deeper than {DEPTH} levels" if _depth(value) > DEPTH else None
+
+
+def _depth(value: Any) -> int:
+    """Return how deeply lists and objects are nested, without recursion."""
+    depth, level = 0, [value]
+    while level and depth <= DEPTH:
+        depth += 1
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return depth
 
 
 def _with_schema(lines: pa.BinaryArray, schema: Schema) -> pl.DataFrame:
@@ -193,7 +278,7 @@ def _with_schema(lines: pa.BinaryArray, schema: Schema) -> pl.DataFrame:
 def _narrowed(dtype: Any) -> Any:
     """Return the type labkit keeps for what polars inferred: integers beyond 64 bits are text."""
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({one.name: _narrowed(one.dtype) for one in dtype.fields})
+        return pl.Struct({one.name: _narrowed(one.dtype) for one in sorted(dtype.fields, key=lambda one: one.name)})
     if isinstance(dtype, pl.List):
         return pl.List(_narrowed(dtype.inner))
     return dtype if dtype in _SCALARS or dtype == pl.Null else pl.String()
@@ -209,8 +294,11 @@ def _settled(dtype: Any) -> Any:
 
 
 def _merge_fields(left: Schema, right: Schema) -> Schema:
-    merged = {name: _merge(dtype, right.get(name, pl.Null())) for name, dtype in left.items()}
-    return {**merged, **{name: dtype for name, dtype in right.items() if name not in left}}
+    """Merge two schemas; a field without a value so far takes its place where it first has one."""
+    merged = {name: _merge(left.get(name, pl.Null()), right.get(name, pl.Null())) for name in (*left, *right)}
+    seen = [name for side in (left, right) for name, dtype in side.items() if dtype != pl.Null]
+    unseen = sorted(name for name, dtype in merged.items() if dtype == pl.Null)
+    return {name: merged[name] for name in dict.fromkeys([*seen, *unseen])}
 
 
 def _merge(left: Any, right: Any) -> Any:
@@ -219,8 +307,8 @@ def _merge(left: Any, right: Any) -> Any:
     if left == pl.Null:
         return right
     if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
-        fields = ({one.name: one.dtype for one in side.fields} for side in (left, right))
-        return pl.Struct(_merge_fields(*fields))
+        fields = [{one.name: one.dtype for one in side.fields} for side in (left, right)]
+        return pl.Struct(dict(sorted(_merge_fields(*fields).items())))
     if isinstance(left, pl.List) and isinstance(right, pl.List):
         return pl.List(_merge(left.inner, right.inner))
     if {left, right} == {pl.Int64(), pl.Float64()}:

@@ -273,14 +273,38 @@ def documents(batch: pa.RecordBatch) -> Documents:
     values = batch.column("value")
     if pc.any(pc.match_substring(values, b"\n")).as_py():  # one document, one line; only space in JSON
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
-    blank = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
-    if pc.any(blank).as_py():
-        rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False))
+    rows = _unfit(values)
+    if rows:
         texts: list[bytes | None] = [None] * len(values)
-        for row in rows.tolist():
+        for row in rows:
             texts[row] = _stand_in(batch.slice(row, 1))
         values = pc.coalesce(pa.array(texts, pa.binary()), values)
     return Documents(ids, values, batch.select(["topic", "partition", "offset", "timestamp", "value"]))
+
+
+def _unfit(values: pa.BinaryArray) -> list[int]:
+    """Return the rows that cannot pass as they are: null, empty, or not UTF-8.
+
+    Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and then puts them in
+    the middle of its UTF-8 answers.
+    """
+    unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
+    for mark in (b"\x00", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        unfit = pc.or_(unfit, pc.fill_null(pc.match_substring(values, mark), False))
+    rows: list[int] = np.flatnonzero(unfit.to_numpy(zero_copy_only=False)).tolist()
+    try:
+        values.cast(pa.string())
+        return rows
+    except pa.ArrowInvalid:
+        return sorted({*rows, *(row for row, value in enumerate(values.to_pylist()) if value and not _is_utf8(value))})
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _stand_in(origin: pa.RecordBatch) -> bytes:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from labkit import names
 from labkit.elastic import Target
-from labkit.errors import ServerError, UsageError
+from labkit.errors import DeadlineError, NotFoundError, ServerError, UnavailableError, UsageError
 from labkit.kafka import Cluster
 from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Outcome
 from labkit.replay.records import consume, message_batch
@@ -32,8 +33,13 @@ _REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaErr
            KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
 
 
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
+         KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
+         KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._NOENT, KafkaError._RESOLVE}  # fmt: skip
+
+
 class _StoppedError(Exception):
-    """Stop was asked for while Elasticsearch was waited for."""
+    """Stop was asked for while Elasticsearch or Kafka was waited for."""
 
 
 @dataclass
@@ -74,6 +80,7 @@ class Indexer:
     _positions: dict[int, int] = field(default_factory=dict, init=False)
     _ends: dict[int, int] = field(default_factory=dict, init=False)
     _began: set[int] = field(default_factory=set, init=False)
+    _joined: bool = field(default=False, init=False)
     _waiting: bool = field(default=False, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
@@ -91,6 +98,7 @@ class Indexer:
         """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
         self._stop = stop or self._stop
         partitions = self.cluster.partitions(self.topic)
+        self._check_dead_letter()
         self._ends = self.cluster.bounds(self.topic, partitions, "latest") if self.once else {}
         self._ensure_index()
         consumer = self.cluster.consumer(
@@ -142,11 +150,29 @@ class Indexer:
         if not offsets:
             return
         try:
-            consumer.commit(offsets=offsets, asynchronous=False)
+            self._patiently(lambda: consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
             if error.args[0].code() not in _REJOIN:
                 raise self.cluster.error(error.args[0], f"commit for group {self.group!r}") from error
             self.say("the group was rebalanced before the commit; its next owner reads these records again")
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        """Return what `call` returns, as soon as Kafka answers."""
+        said = False
+        while True:
+            try:
+                return call()
+            except (UnavailableError, DeadlineError, NotFoundError) as error:
+                reason = error.message
+            except KafkaException as error:
+                if error.args[0].code() not in _AWAY:
+                    raise
+                reason = error.args[0].str()
+            if not said:
+                self.say(f"waiting for Kafka: {reason}")
+            said = True
+            if self._stop.wait(0.5):
+                raise _StoppedError
 
     def _signal(self, message: Message) -> bool:
         """Book what is no record; return whether it was none."""
@@ -157,14 +183,14 @@ class Indexer:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._positions[partition] = max(self._positions.get(partition, 0), offset)
-        elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
+        elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
         return True
 
     def _reached(self) -> bool:
         if not self.once:
             return False
-        return all(self._positions.get(p, 0) >= end for p, end in self._ends.items())
+        return self._joined and all(at >= self._ends.get(p, 0) for p, at in self._positions.items())
 
     def _tell(self) -> None:
         if self.metrics:
@@ -174,15 +200,18 @@ class Indexer:
     # assignment --------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        starts = consumer.committed(partitions, timeout=30)
         numbers = [one.partition for one in partitions]
-        earliest = self.cluster.bounds(self.topic, numbers, "earliest")
-        latest = self.cluster.bounds(self.topic, numbers, "latest") if self.start == "latest" else {}
+        starts = self._patiently(lambda: consumer.committed(partitions, timeout=10)) if partitions else []
+        earliest, latest = (
+            self._patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
+        )
+        asked = []
         for one in starts:
             first = earliest[one.partition]
             fresh = one.partition not in self._began  # only the first time: a rebalance goes on where it was
             if fresh and self.start != "resume":
                 one.offset = first if self.start == "earliest" else latest[one.partition]
+                asked.append(one)
             elif one.offset < 0:
                 one.offset = first
             elif one.offset < first:
@@ -192,6 +221,9 @@ class Indexer:
             self._began.add(one.partition)
             self._positions[one.partition] = one.offset
         consumer.incremental_assign(starts)
+        self._joined = True
+        if asked:  # a later run resumes from where this one was told to begin
+            self._commit(consumer, {one.partition: one.offset for one in asked})
         if self._waiting:
             consumer.pause(starts)
         where = ", ".join(f"{one.partition}@{one.offset}" for one in starts) or "none"
@@ -199,6 +231,8 @@ class Indexer:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_unassign(partitions)
+        for one in partitions:
+            self._positions.pop(one.partition, None)
         if partitions:
             self.say(f"gave up partitions {', '.join(str(one.partition) for one in partitions)}")
 
@@ -232,6 +266,16 @@ class Indexer:
             except elasticsearch.BadRequestError as error:
                 if "resource_already_exists" not in str(error):
                     raise
+
+    def _check_dead_letter(self) -> None:
+        if self.dead_letter is None:
+            return
+        try:
+            self.dead_letter.open("ab").close()
+        except OSError as error:
+            raise UsageError(
+                f"{self.dead_letter} cannot be written: {error.strerror}", hint="give --dead-letter a file"
+            ) from error
 
     def _bury(self, outcome: Outcome) -> None:
         if self.dead_letter is None:

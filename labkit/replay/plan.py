@@ -125,15 +125,15 @@ def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int) -> Resolved:
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
         raise WindowError(f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}", hint="swap them")
     latest = bounds("latest")
-    first = bounds("earliest" if start_ms is None else start_ms - slack_ms)
-    last = latest if end_ms is None else bounds(end_ms + slack_ms)
+    first = bounds("earliest" if start_ms is None else max(0, start_ms - slack_ms))
+    last = latest if end_ms is None else bounds(max(0, end_ms + slack_ms))
     return Resolved(_ranges(first, last, latest), start_ms, end_ms)
 
 
 def by_last_time(bounds: Bounds, length_ms: int, now_ms: int, slack_ms: int) -> Resolved:
     """Resolve the last `length_ms` milliseconds before now."""
     start_ms, latest = now_ms - length_ms, bounds("latest")
-    return Resolved(_ranges(bounds(start_ms - slack_ms), latest, latest), start_ms, None)
+    return Resolved(_ranges(bounds(max(0, start_ms - slack_ms)), latest, latest), start_ms, None)
 
 
 def _ranges(first: Mapping[int, int], last: Mapping[int, int], latest: Mapping[int, int]) -> tuple[Range, ...]:
@@ -196,10 +196,13 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
 
     if size(earliest) <= count:
         return Resolved(tuple(Range(p, earliest[p], latest[p], latest[p]) for p in sorted(latest)))
-    step, low = 1_000, now_ms + 1
+    step, low, high = 1_000, now_ms, now_ms
     while low > 0 and size(since(low)) < count:
         low, step = max(0, low - step), step * 2
-    high = low + step  # invariant: size(since(low)) >= count > size(since(high)), or none lies at or after high
+    step = 1_000
+    while size(since(high)) >= max(1, count):  # a clock may be ahead
+        high, step = high + step, step * 2
+    # now size(since(low)) >= count > size(since(high)), or count is 0
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if size(since(middle)) >= count else (low, middle)

@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.errors import UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import consume, no_collection, payload_bytes, record_batch, timestamps
+from labkit.replay.records import consume, message_batch, no_collection, payload_bytes
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 16_000_000
+PORTION_RECORDS = 1_000  # measured: three times as fast as portions of 10,000, whose messages no cache holds
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
@@ -151,13 +153,14 @@ class Reading:
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = time.monotonic()
         while self._open():
-            with no_collection():
-                messages = consume(consumer, self._batch_records(), POLL_S)
-                batch = self._take(consumer, messages) if messages else None
+            batch, signals = self._gather(consumer)
             now = time.monotonic()
-            if messages:
+            if batch is not None:
+                batch = self._select(consumer, batch)
+            for message in signals:
+                self._signal(consumer, message)
+            if batch is not None or signals:
                 moved = now
-            del messages
             if batch is not None and batch.num_rows:
                 self._ended = now
                 if self.advance:
@@ -186,38 +189,40 @@ class Reading:
         for account in self._open():
             account.stop_reason = reason
 
-    def _take(self, consumer: Consumer, messages: list[Message]) -> pa.RecordBatch | None:
-        """Keep account of what came, and return the records that were asked for."""
-        errors = list(map(Message.error, messages))
-        signals = [message for message, error in zip(messages, errors, strict=True) if error is not None]
-        if signals:
-            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        batch = self._select(consumer, messages) if messages else None
-        for message in signals:
-            self._signal(consumer, message)
-        return batch
+    def _gather(self, consumer: Consumer) -> tuple[pa.RecordBatch | None, list[Message]]:
+        """Take what has come, in small portions that are columns before the next is taken, and the broker's signals."""
+        parts, signals, wanted, timeout_s = [], [], self._batch_records(), POLL_S
+        with no_collection():
+            while wanted > 0:
+                messages = consume(consumer, min(PORTION_RECORDS, wanted), timeout_s)
+                if not messages:
+                    break
+                errors = list(map(Message.error, messages))
+                if any(errors):
+                    signals += [message for message, error in zip(messages, errors, strict=True) if error is not None]
+                    messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+                if messages:
+                    parts.append(message_batch(self.plan.topic, messages))
+                wanted -= len(errors)
+                timeout_s = 0.01  # only what is there: the first records should not wait for the last
+        return pa.concat_batches(parts) if parts else None, signals
 
-    def _select(self, consumer: Consumer, messages: list[Message]) -> pa.RecordBatch | None:
-        count = len(messages)
-        partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
+    def _select(self, consumer: Consumer, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Keep account of a batch; return its records that are in the window, ordered by partition, then offset."""
+        partitions = batch.column("partition").to_numpy()
         if (np.diff(partitions) < 0).any():
-            order = np.argsort(partitions, kind="stable")
-            messages, partitions = [messages[i] for i in order], partitions[order]
-        offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
-        stamps = timestamps(messages)
-        times = stamps[1::2]
-        keep = np.zeros(count, bool)
-        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1), count]
+            batch = batch.take(pa.array(np.argsort(partitions, kind="stable")))
+            partitions = batch.column("partition").to_numpy()
+        offsets = batch.column("offset").to_numpy()
+        times = pc.fill_null(batch.column("timestamp").cast(pa.int64()), -1).to_numpy()
+        keep = np.zeros(len(offsets), bool)
+        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1), len(offsets)]
         for first, last in pairwise(edges):
             one = slice(first, last)
             keep[one] = self._account(consumer, int(partitions[first]), offsets[one], times[one])
         if not keep.any():
             return None
-        if not keep.all():
-            chosen = np.flatnonzero(keep)
-            messages = [messages[i] for i in chosen]
-            partitions, offsets, stamps = partitions[chosen], offsets[chosen], stamps.reshape(-1, 2)[chosen].ravel()
-        batch = record_batch(self.plan.topic, messages, partitions, offsets, stamps)
+        batch = batch if keep.all() else batch.filter(pa.array(keep))
         self.bytes += payload_bytes(batch)
         return batch
 

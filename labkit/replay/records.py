@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,19 +54,18 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     return messages
 
 
-def record_batch(topic: str, messages: list[Message], partitions: Any, offsets: Any, stamps: Any) -> pa.RecordBatch:
-    """Return messages as one batch of `RAW_SCHEMA`; `stamps` alternates timestamp type and milliseconds."""
-    count, kinds, times = len(messages), stamps[0::2], stamps[1::2]
-    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic]))
-    types = pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES)
-    stamps = pa.array(times, pa.timestamp("ms", tz="UTC"), mask=(kinds == 0) | (times < 0))
+def message_batch(topic: str, messages: list[Message]) -> pa.RecordBatch:
+    """Return messages of one topic, none of them an error, as one batch of `RAW_SCHEMA`, in the order they came."""
+    count = len(messages)
+    stamps = np.fromiter(chain.from_iterable(map(Message.timestamp, messages)), np.int64, 2 * count)
+    kinds, times = stamps[0::2], stamps[1::2]
     return pa.record_batch(
         [
-            names,
-            pa.array(partitions),
-            pa.array(offsets),
-            stamps,
-            types,
+            pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic])),
+            pa.array(np.fromiter(map(Message.partition, messages), np.int32, count)),
+            pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
+            pa.array(times, pa.timestamp("ms", tz="UTC"), mask=(kinds == 0) | (times < 0)),
+            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES),
             pa.array(list(map(Message.key, messages)), pa.binary()),
             pa.array(list(map(Message.value, messages)), pa.binary()),
             _headers(messages),
@@ -99,16 +97,3 @@ def payload_bytes(batch: pa.RecordBatch) -> int:
 def _binary_bytes(column: pa.BinaryArray) -> int:
     edges = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     return int(edges[-1] - edges[0])
-
-
-def message_batch(topic: str, messages: list[Message]) -> pa.RecordBatch:
-    """Return messages of one topic, none of them an error, as one batch in the order they came."""
-    count = len(messages)
-    partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
-    offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
-    return record_batch(topic, messages, partitions, offsets, timestamps(messages))
-
-
-def timestamps(messages: list[Message]) -> Any:
-    """Return each message's timestamp type and milliseconds, alternating."""
-    return np.fromiter(chain.from_iterable(map(Message.timestamp, messages)), np.int64, 2 * len(messages))

@@ -53,13 +53,18 @@ def kafka_class_path(say: Callable[[str], None]) -> list[Path]:
     return fetch([item for item in _locked() if item.service == "kafka"], say)
 
 
-def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
-    """Return the folder of Elasticsearch `version`, fetched, verified and unpacked."""
+def check_version(version: str) -> None:
+    """Raise UsageError when `version` is not one of the pinned ones of Elasticsearch."""
     if version not in ELASTICSEARCH_VERSIONS:
         raise UsageError(
             f"Elasticsearch {version} is not one this labkit pins",
             hint=f"choose one of {', '.join(ELASTICSEARCH_VERSIONS)}",
         )
+
+
+def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
+    """Return the folder of Elasticsearch `version`, fetched, verified and unpacked."""
+    check_version(version)
     home = cache_dir() / "servers" / f"elasticsearch-{version}"
     if home.is_dir():
         return home

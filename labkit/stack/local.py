@@ -11,7 +11,7 @@ from labkit.errors import StackError
 from labkit.folders import state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process
-from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS
+from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS, check_version
 from labkit.stack.state import HOST, State, locked
 
 _MINIMUM_FREE_BYTES = 500_000_000
@@ -28,6 +28,8 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print) -> Stat
     say : callable
         Takes one line of progress.
     """
+    for version in versions:
+        check_version(version)
     root = state_dir()
     with locked(root):
         root.chmod(0o711)  # the servers' own user passes through; what it holds is closed to all
@@ -72,6 +74,7 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
             if not purge:
                 raise
             state = State(root)
+            process.end_strays(root)
         # what reads and writes goes before the servers it talks to
         for service in sorted(state.services.values(), key=lambda one: (one.port > 0, one.name == "kafka")):
             if process.stop(service):

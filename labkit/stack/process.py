@@ -150,6 +150,20 @@ def stop(service: Service) -> bool:
     return True
 
 
+def end_strays(root: Path) -> None:
+    """End servers of the state folder `root` that no state file knows of: its path is in their command lines."""
+    strays = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if "-Dlabkit.run=" in " ".join(one.info["cmdline"] or ()) and f"{root}/" in " ".join(one.info["cmdline"] or ())
+    ]
+    for one in strays:
+        one.terminate()
+    _, alive = psutil.wait_procs(strays, timeout=STOP_TIMEOUT_S)
+    for one in alive:
+        one.kill()
+
+
 def tail(log: Path, lines: int = 12) -> str:
     """Return the last lines of `log`."""
     try:

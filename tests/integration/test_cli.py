@@ -1,0 +1,494 @@
+"""The `labkit` command on real servers: tables as JSON, exit codes, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from labkit import cli
+from labkit.elastic import Target
+from labkit.kafka import Cluster
+from labkit.stack.state import State
+
+RECORDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def topic(admin: Cluster) -> Iterator[str]:
+    """A topic of more records than one poll returns, over two partitions."""
+    name = f"irc-test-cli-{uuid.uuid4().hex[:8]}"
+    admin.ask(lambda client: client.create_topics([NewTopic(name, 2, 1)]), what="make it")
+    producer = admin.producer(linger_ms=20, queue_buffering_max_messages=RECORDS + 1)
+    for number in range(RECORDS):
+        producer.produce(name, b'{"i":%d}' % number, partition=number % 2)
+    assert producer.flush(30) == 0
+    yield name
+    admin.ask(lambda client: client.delete_topics([name]), what="delete it")
+    admin.admin.delete_consumer_groups(["indexer.x"])["indexer.x"].exception(15)
+    client = Target("default", State.load().credentials("admin")["elasticsearch"]).client
+    client.options(ignore_status=404).indices.delete(index="irc-test-x")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """`labkit index` and `extract irc` take signals; give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with files to be wrong about."""
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    (tmp_path / "torn.gz").write_bytes(b"\x1f\x8b\x08\x00torn")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one_line_and_a_hint(err: str) -> bool:
+    lines = err.splitlines()
+    return (
+        1 <= len(lines) <= 2
+        and lines[0].startswith("labkit: ")
+        and len(lines[0]) > len("labkit: ")
+        and all(line.startswith("Hint: ") for line in lines[1:])
+    )
+
+
+def labkit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *arguments],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=20, check=False,
+        errors="surrogateescape",
+    )  # fmt: skip
+
+
+# garbage -------------------------------------------------------------------------------------------------
+
+IRC = "extract irc --server 127.0.0.1 --nick a --channel #a --max-seconds 2"
+GARBAGE = """
+topics --role nope
+topics --profile nope
+topics --profile=
+groups --role nope
+groups --profile nope
+offsets --role nope
+offsets --profile nope
+scratch --role nope
+scratch --profile nope
+scratch --role extractor
+gc --role nope
+gc --profile nope
+gc --role extractor
+credentials nope
+credentials LAB
+retention nope
+retention bad!topic
+retention TOPIC soon
+retention TOPIC -1d
+retention TOPIC=
+retention TOPIC 90d
+retention TOPIC 99999999999999999999d --role admin
+retention TOPIC --role nope
+retention TOPIC --role indexer
+window nope
+window bad!topic
+window .
+window TOPIC --profile nope
+window TOPIC --role nope
+window TOPIC --start yesterday
+window TOPIC --start 5
+window TOPIC --start 1456790400000
+window TOPIC --start=
+window TOPIC --start 2016-13-01
+window TOPIC --start 2020-01-02 --end 2020-01-01
+window TOPIC --start 0001-01-01
+window TOPIC --start 0001-01-01T00:00:00+14:00
+window TOPIC --start earliest --last 5
+window TOPIC --last=-5
+window TOPIC --last=
+window TOPIC --last soon
+window TOPIC --last 1.5
+window TOPIC --last 999999999d
+window TOPIC --last 5 --offsets 0:1-2
+window TOPIC --offsets 0
+window TOPIC --offsets 9:0-1
+window TOPIC --offsets 0:5-1
+window TOPIC --offsets 0:0-999999999
+window TOPIC --offsets 0:0-99999999999999999999999
+window TOPIC --offsets 0:1-2,0:3-4
+replay nope
+replay bad!topic
+replay TOPIC --start yesterday
+replay TOPIC --offsets 0:5-1
+replay TOPIC --last 5 --deadline soon
+replay TOPIC --last 5 --deadline 5
+replay TOPIC --last 5 -o a.parquet --decode nope
+replay TOPIC --last 5 -o nowhere/a.parquet
+replay TOPIC --last 5 -o folder
+replay TOPIC --last 5 -o /proc/a.parquet
+replay TOPIC --last 5 --scratch BAD
+replay TOPIC --last 5 --scratch a/b
+replay TOPIC --last 5 --scratch=*
+replay TOPIC --last 5 --scratch a --ttl soon
+replay TOPIC --last 5 --scratch a --target nope
+replay TOPIC --last 5 --scratch a --role indexer
+replay TOPIC --last 5 --role extractor
+index nope irc-test-x --group indexer.x --once
+index bad!topic irc-test-x --group indexer.x --once
+index TOPIC BAD --group indexer.x --once
+index TOPIC other-index --group indexer.x --once
+index TOPIC irc-test-x --group labkit.x --once
+index TOPIC irc-test-x --group other.x --once
+index TOPIC irc-test-x --group indexer.x --once --every soon
+index TOPIC irc-test-x --group indexer.x --once --target nope
+index TOPIC irc-test-x --group indexer.x --once --role nope
+index TOPIC irc-test-x --group indexer.x --once --role lab
+index TOPIC irc-test-x --group indexer.x --once --role extractor
+index TOPIC irc-test-x --group indexer.x --once --profile nope
+extract files nowhere.jsonl --topic TOPIC
+extract files folder --topic TOPIC
+extract files torn.gz --topic TOPIC
+extract files a.jsonl nowhere.jsonl --topic TOPIC
+extract files a.jsonl --topic nope
+extract files a.jsonl --topic irc-test-nope
+extract files a.jsonl --topic bad!topic
+extract files a.jsonl --topic TOPIC --role lab
+extract files a.jsonl --topic TOPIC --role nope
+extract files a.jsonl --topic TOPIC --profile nope
+IRC --topic nope
+IRC --topic bad!topic
+IRC --topic TOPIC --port 99999
+IRC --topic TOPIC --port=-1
+IRC --topic TOPIC --nick a,b
+IRC --topic TOPIC --channel nohash
+IRC --topic TOPIC --server=
+IRC --topic TOPIC --server a..b
+IRC --topic TOPIC --server nope.invalid
+IRC --topic TOPIC --tls --tls-ca nowhere.pem
+IRC --topic TOPIC --tls --tls-ca a.jsonl
+IRC --topic TOPIC --role lab
+run nowhere.ipynb
+run folder
+run a.jsonl
+demo
+up --elasticsearch 7.0
+window TOPIC --last 99999999999999999999d
+replay TOPIC --last 5 --scratch a --ttl 99999999999999d
+window TOPIC --offsets=
+up --elasticsearch=
+""".strip().splitlines()
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("line", GARBAGE)
+def test_garbage_is_one_line_and_a_hint(line: str, topic: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = line.replace("IRC", IRC).replace("TOPIC", topic).split(" ")
+    code = cli.main(words)
+    err = capfd.readouterr().err
+    progress = ("Kafka 4.4.0 is running on", "cannot connect to")  # said before, of what was under way
+    err = "".join(one for one in err.splitlines(keepends=True) if not one.startswith(progress))
+    assert code in (1, 2), err
+    assert one_line_and_a_hint(err), err
+
+
+# what may end Python itself, and bytes that are not UTF-8, in a process of their own
+VIOLENT = {
+    "a group with a line break": ["index", "TOPIC", "irc-test-x", "--group", "a\nb", "--once"],
+    "an index that is not UTF-8": ["index", "TOPIC", "irc-\udcff", "--group", "indexer.x", "--once"],
+    "an index with a control character": ["index", "TOPIC", "irc-\x1b[31m", "--group", "indexer.x", "--once"],
+    "a scratch index that is not UTF-8": ["replay", "TOPIC", "--last", "5", "--scratch", "a\udcff"],
+    "a topic with a control character": ["replay", "a\x1b]0;owned\x07"],
+    "an output that is not UTF-8": ["replay", "TOPIC", "--last", "5", "-o", "\udcff/a.parquet"],
+    "a command that is not UTF-8": ["\udcff"],
+}
+
+
+ABORTS = [
+    pytest.param(
+        ["index", "TOPIC", "irc-test-x", "--group", group, "--once"],
+        marks=pytest.mark.xfail(strict=True, reason="confluent-kafka ends Python itself (SIGABRT) for such a group.id"),
+        id=f"a group {group!a}",
+    )
+    for group in ("", "indexer.\udcff")
+]
+
+
+@pytest.mark.parametrize("arguments", [*(pytest.param(v, id=k) for k, v in VIOLENT.items()), *ABORTS])
+def test_control_characters_and_bytes_that_are_not_utf_8_are_one_line(
+    arguments: list[str], topic: str, files: Path
+) -> None:
+    done = labkit(*[topic if one == "TOPIC" else one for one in arguments])
+    assert done.returncode in (1, 2), done.stderr
+    assert one_line_and_a_hint(done.stderr), done.stderr
+    assert not any(c < " " and c != "\n" for c in done.stderr)
+
+
+# no stack ------------------------------------------------------------------------------------------------
+
+NEEDING_A_STACK = [
+    *("topics", "groups", "offsets", "scratch", "gc", "retention irc", "window irc", "replay irc --last 5"),
+    *("credentials lab", "index irc irc --group indexer.x", "extract files a.jsonl --topic irc", f"{IRC} --topic irc"),
+]
+
+
+@pytest.mark.parametrize("line", NEEDING_A_STACK)
+def test_without_a_stack_every_command_says_so(
+    line: str, files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE", str(files / "state"))
+    assert cli.main(line.split()) == 1
+    err = capfd.readouterr().err
+    assert err.splitlines()[0] == "labkit: there is no local stack yet"
+    assert "labkit up" in err.splitlines()[1]
+    assert one_line_and_a_hint(err)
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 3), ("down", 0), ("down --purge", 0)])
+def test_without_a_stack_there_is_nothing_to_show_or_stop(
+    command: str, code: int, files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE", str(files / "state"))
+    assert cli.main(command.split()) == code
+    out, err = capfd.readouterr()
+    assert out.startswith("there is no local stack")
+    assert (len(out.splitlines()), err) == (1, "")
+
+
+def test_a_stopped_stack_is_one_line_within_seconds(
+    stack: State, files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The state of a stack whose servers are gone: nobody listens on its ports."""
+    raw = json.loads((stack.root / "stack.json").read_text())
+    for number, service in enumerate(raw["services"].values()):
+        service.update(port=number + 1, controller_port=0, pid=0)
+    (files / "state").mkdir()
+    (files / "state" / "stack.json").write_text(json.dumps(raw))
+    monkeypatch.setenv("LABKIT_STATE", str(files / "state"))
+    for command in ("topics", "scratch"):
+        assert cli.main([command]) == 1
+        err = capfd.readouterr().err
+        assert one_line_and_a_hint(err), err
+        assert "127.0.0.1:" in err
+        assert "labkit status" in err
+
+
+# tables --------------------------------------------------------------------------------------------------
+
+TABLES = {
+    "topics": {"topic", "partitions", "records", "retention_ms"},
+    "groups": {"group", "state", "members", "lag", "verdict"},
+    "offsets": {"group", "topic", "partition", "committed", "lag", "flag"},
+    "scratch": {"index", "target", "documents", "expires"},
+    "status": {"service", "address", "running", "pid"},
+}
+
+
+@pytest.fixture
+def something(topic: str, admin: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A group, and a scratch index of this test's own user, so that no table is empty."""
+    from confluent_kafka import TopicPartition
+
+    from labkit.lab import connect
+
+    monkeypatch.setenv("LABKIT_USER", f"u{uuid.uuid4().hex[:8]}")
+    group = f"other.{uuid.uuid4().hex[:8]}"
+    consumer = admin.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
+    consumer.close()
+    load = connect().window(topic, last=5).to_scratch("table", progress=False)
+    yield group
+    load.index.drop()
+    admin.admin.delete_consumer_groups([group])[group].result(15)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_is_json_too(table: str, something: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([table, "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert rows
+    assert all(TABLES[table] <= set(row) for row in rows)
+    assert cli.main([table]) == 0
+    text = capfd.readouterr().out
+    assert len(text.splitlines()) >= len(rows)
+
+
+def test_json_keeps_missing_apart_from_zero(something: str, capfd: pytest.CaptureFixture[str]) -> None:
+    cli.main(["offsets", "--json"])
+    (row,) = [one for one in json.loads(capfd.readouterr().out) if one["group"] == something]
+    assert (row["committed"], row["lag"]) == (5, RECORDS // 2 - 5)
+
+
+def test_an_empty_table_is_an_empty_list(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LABKIT_USER", f"u{uuid.uuid4().hex[:8]}")
+    assert cli.main(["scratch", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == []
+    assert cli.main(["gc", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == []
+
+
+def test_retention_in_days(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["retention", topic, "36h", "--role", "admin", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"topic": topic, "days": 1.5}
+    assert cli.main(["retention", topic]) == 0
+    assert capfd.readouterr().out == f"{topic} keeps records for 1.5 days\n"
+
+
+def test_a_window_as_json_is_frozen_offsets(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["window", topic, "--offsets", "0:10-20,1:0-5", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["topic"] == topic
+    assert [one[:3] for one in found["ranges"]] == [[0, 10, 20], [1, 0, 5]]
+
+
+@pytest.mark.parametrize("role", ["admin", "extractor", "indexer", "lab"])
+def test_credentials_are_what_the_contract_says(role: str, stack: State, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["credentials", role]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert set(found) == {"kafka", "elasticsearch"}
+    assert set(found["elasticsearch"]) == {"hosts", "basic_auth"}
+    assert found["kafka"]["sasl.username"] == found["elasticsearch"]["basic_auth"][0] == role
+    assert Cluster(found["kafka"]).cluster_id
+    assert Target("default", found["elasticsearch"]).address.startswith("http://127.0.0.1:")
+
+
+# replay --------------------------------------------------------------------------------------------------
+
+
+def test_values_go_to_standard_output_and_the_receipt_to_standard_error(topic: str) -> None:
+    done = labkit("replay", topic, "--offsets", "0:0-3")
+    assert done.returncode == 0
+    assert done.stdout == '{"i":0}\n{"i":2}\n{"i":4}\n'
+    assert "complete" in done.stderr
+
+
+def test_a_whole_topic_is_replayed_in_full(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", topic, "--json"]) == 0
+    receipt = json.loads(capfd.readouterr().out)
+    assert receipt["complete"] is True
+    assert sum(one["read"] for one in receipt["partitions"]) == RECORDS
+
+
+def test_a_deadline_that_passes_is_incomplete(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", topic, "--deadline", "1ms", "--json"]) == 3
+    receipt = json.loads(capfd.readouterr().out)
+    assert receipt["complete"] is False
+    assert "deadline" in {one["stop_reason"] for one in receipt["partitions"]}
+
+
+def test_a_parquet_file_is_written(topic: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", topic, "--last", "100", "-o", "a.parquet", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["complete"] is True
+    assert pq.read_metadata("a.parquet").num_rows == 100
+    assert [one.name for one in files.iterdir() if "parquet" in one.name] == ["a.parquet"]
+
+
+def test_a_scratch_index_is_loaded_and_collected(
+    topic: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    user = f"u{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    assert cli.main(["replay", topic, "--last", "100", "--scratch", "a", "--ttl", "1ms", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["index"] == f"scratch-{user}-a"
+    assert found["counts"] == {"sent": 100, "indexed": 100, "existing": 0, "rejected": 0, "unsent": 0}
+    assert cli.main(["gc", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == [f"scratch-{user}-a"]
+    assert cli.main(["scratch"]) == 0
+    assert capfd.readouterr().out == "none\n"
+
+
+# pipes ---------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None:
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "labkit", "replay", topic], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert replay.stdout
+    assert replay.stderr
+    assert replay.stdout.readline().startswith(b'{"i":')
+    replay.stdout.close()
+    assert replay.stderr.read() == b""
+    assert replay.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["topics", "topics --json", "window TOPIC", "status", "acl", "credentials lab", "--help"]
+)
+def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", *command.replace("TOPIC", topic).split()],
+        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", ["topics", "replay TOPIC --last 10"])
+def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "labkit", *command.replace("TOPIC", topic).split()],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert one_line_and_a_hint(done.stderr), done.stderr
+
+
+def run_until(command: list[str], number: int) -> tuple[int, str]:
+    """Start a command and send it a signal once it writes."""
+    one = subprocess.Popen(
+        [sys.executable, "-m", "labkit", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert one.stdout
+    assert one.stdout.readline()
+    one.send_signal(number)
+    one.stdout.read()
+    assert one.stderr
+    return one.wait(10), one.stderr.read()
+
+
+def test_ctrl_c_in_a_replay_is_no_traceback(topic: str) -> None:
+    code, err = run_until(["replay", topic], signal.SIGINT)
+    assert code in (0, 3, 130)  # 0: all had been read
+    assert "Traceback" not in err
+
+
+def test_python_m_labkit_and_the_command_are_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    command = Path(sys.executable).with_name("labkit")
+    if not command.exists():
+        pytest.skip("labkit is not installed beside this Python")
+    done = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == labkit("--version").stdout
+
+
+def test_no_command_leaves_a_group_behind(
+    topic: str, admin: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[Any]
+) -> None:
+    from labkit.groups.offsets import list_groups
+
+    user = f"u{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    for line in ("topics", "groups", "offsets", f"window {topic} --last 10", f"replay {topic} --last 10"):
+        assert cli.main(line.split()) == 0
+    assert not [one.name for one in list_groups(admin) if user in one.name]

@@ -1,0 +1,297 @@
+"""Groups as the broker knows them: members, commits, lag; and the guard, which sees all others and leaves nothing."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from labkit.groups.offsets import Group, lags, list_groups, partition_lag
+from labkit.kafka import Cluster
+from labkit.lab import Lab, connect
+
+
+@pytest.fixture
+def group(admin: Cluster) -> Iterator[str]:
+    """The name of a foreign group; the group is gone after the test."""
+    name = f"other.{uuid.uuid4().hex[:10]}"
+    yield name
+    admin.admin.delete_consumer_groups([name])[name].exception(15)
+
+
+@pytest.fixture
+def member(admin: Cluster, group: str) -> Iterator[Callable[[str], Consumer]]:
+    """A foreign consumer that has joined and holds all partitions of a topic."""
+    members: list[Consumer] = []
+
+    def join(topic: str) -> Consumer:
+        consumer = admin.consumer(group=group, auto_offset_reset="earliest", client_id="foreign-reader")
+        members.append(consumer)
+        consumer.subscribe([topic])
+        wanted, deadline = len(admin.partitions(topic)), time.monotonic() + 20
+        while len(consumer.assignment()) < wanted:
+            assert time.monotonic() < deadline, "the consumer got no partitions"
+            consumer.poll(0.1)
+        return consumer
+
+    yield join
+    for one in members:
+        one.close()
+
+
+def commit(consumer: Consumer, topic: str, **offsets: int) -> None:
+    """Commit such as ``commit(consumer, topic, p0=5)``."""
+    wanted = [TopicPartition(topic, int(name[1:]), offset) for name, offset in offsets.items()]
+    consumer.commit(offsets=wanted, asynchronous=False)
+
+
+@pytest.fixture
+def absent(admin: Cluster, group: str) -> Callable[..., None]:
+    """Commit as the foreign group without staying a member."""
+
+    def leave(topic: str, **offsets: int) -> None:
+        consumer = admin.consumer(group=group)
+        commit(consumer, topic, **offsets)
+        consumer.close()
+
+    return leave
+
+
+def row(frame: pd.DataFrame, group: str) -> pd.Series:
+    found = frame[frame["group"] == group]
+    assert len(found) == 1, found
+    return found.iloc[0]
+
+
+def rows(frame: pd.DataFrame, group: str) -> pd.DataFrame:
+    return frame[frame["group"] == group].set_index("partition")
+
+
+# lists ---------------------------------------------------------------------------------------------------
+
+
+def test_a_group_with_a_member_shows_members_topics_and_lag(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic(2)
+    produce(topic, [b"{}"] * 10)
+    produce(topic, [b"{}"] * 4, partition=1)
+    commit(member(topic), topic, p0=7, p1=4)
+    found = row(lab.groups(), group)
+    assert (found["state"], found["members"], found["topics"], found["lag"]) == ("stable", 1, topic, 3)
+    assert found["verdict"] == "unknown"  # one look cannot tell slow from stalled
+
+
+def test_offsets_show_who_holds_each_partition(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic(2)
+    produce(topic, [b"{}"] * 10)
+    commit(member(topic), topic, p0=7)
+    found = rows(lab.offsets(), group)
+    assert list(found.index) == [0, 1]
+    one = found.loc[0]
+    assert (one["committed"], one["log_start"], one["log_end"], one["lag"], one["flag"]) == (7, 0, 10, 3, "")
+    assert set(found["member"]) == {"foreign-reader"}
+    assert set(found["host"]) == {"127.0.0.1"}
+
+
+def test_no_commit_is_none_and_not_zero(lab: Lab, group: str, member: Any, make_topic: Any, produce: Any) -> None:
+    topic = make_topic(2)
+    produce(topic, [b"{}"] * 10, partition=1)
+    commit(member(topic), topic, p0=0)
+    found = rows(lab.offsets(), group)
+    assert (found.loc[0, "committed"], found.loc[0, "lag"], found.loc[0, "flag"]) == (0, 0, "")
+    assert found.loc[1, "committed"] is pd.NA
+    assert found.loc[1, "lag"] is pd.NA
+    assert found.loc[1, "flag"] == "no commit"
+
+
+def test_a_group_that_has_committed_nothing_has_no_lag(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    member(topic)
+    found = row(lab.groups(), group)
+    assert found["lag"] is pd.NA
+    assert found["verdict"] == "unknown"
+
+
+def test_committed_before_the_logs_start_is_expired_and_the_lag_clamped(
+    lab: Lab, admin: Cluster, group: str, absent: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    absent(topic, p0=2)
+    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 6)]), what="delete records")
+    found = rows(lab.offsets(), group).loc[0]
+    assert (found["committed"], found["log_start"], found["log_end"]) == (2, 6, 10)
+    assert (found["flag"], found["lag"]) == ("expired", 4)  # naive: 8
+
+
+def test_committed_beyond_the_end_is_flagged(lab: Lab, group: str, absent: Any, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 3)
+    absent(topic, p0=100)
+    found = rows(lab.offsets(), group).loc[0]
+    assert (found["lag"], found["flag"]) == (0, "beyond end")
+
+
+def test_a_group_nobody_reads_for_is_stopped_or_ok(
+    lab: Lab, group: str, absent: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    absent(topic, p0=9)
+    found = row(lab.groups(), group)
+    assert (found["state"], found["members"], found["lag"], found["verdict"]) == ("empty", 0, 1, "stopped")
+    absent(topic, p0=10)
+    found = row(lab.groups(), group)
+    assert (found["lag"], found["verdict"]) == (0, "ok")
+
+
+def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:
+    """The broker forgets a deleted topic's commits a moment later; until then they must not hide all other groups."""
+    topic, gone = make_topic(), f"irc-test-gone-{uuid.uuid4().hex[:8]}"
+    produce(topic, [b"{}"])
+    known = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
+    assert [(one.topic, one.lag) for one in lags(lab.cluster, [known])] == [(topic, 1)]
+
+
+def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster, make_topic: Any, produce: Any) -> None:
+    topic, names = make_topic(3), [f"other.{uuid.uuid4().hex[:10]}" for _ in range(12)]
+    produce(topic, [b"{}"] * 5)
+    for name in names:
+        consumer = admin.consumer(group=name)
+        commit(consumer, topic, p0=1, p1=0, p2=0)
+        consumer.close()
+    try:
+        found = lab.offsets()
+        mine = found[found["group"].isin(names)]
+        assert len(mine) == len(names) * 3
+        assert not mine.duplicated(["group", "topic", "partition"]).any()
+        assert mine["lag"].sum() == len(names) * 4
+    finally:
+        for future in admin.admin.delete_consumer_groups(names).values():
+            future.result(15)
+
+
+@pytest.mark.parametrize(
+    ("committed", "start", "end", "lag", "flag"),
+    [
+        (None, 0, 10, None, "no commit"),
+        (0, 0, 0, 0, ""),
+        (10, 0, 10, 0, ""),
+        (4, 4, 10, 6, ""),
+        (3, 4, 10, 6, "expired"),
+        (2, 10, 10, 0, "expired"),
+        (11, 0, 10, 0, "beyond end"),
+    ],
+)
+def test_lag_counts_from_the_logs_start(
+    committed: int | None, start: int, end: int, lag: int | None, flag: str
+) -> None:
+    assert partition_lag(committed, start, end) == (lag, flag)
+
+
+# the guard -----------------------------------------------------------------------------------------------
+
+
+def test_guard_is_untouched_when_nothing_moved(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    commit(member(topic), topic, p0=5)
+    with lab.guard() as proof:
+        assert not proof.untouched  # not before the end
+        assert lab.window(topic).read(progress=False).receipt.complete
+    assert group in proof.watched
+    assert proof.untouched, proof.report()
+    assert proof.report().startswith("untouched: ")
+    assert group in proof.report()
+
+
+def test_guard_reports_a_commit_of_the_foreign_consumer(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    consumer = member(topic)
+    commit(consumer, topic, p0=5)
+    with lab.guard() as proof:
+        commit(consumer, topic, p0=8)
+    assert not proof.untouched
+    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
+        (f"{topic}[0]", "5", "8")
+    ]
+    assert f"{group}: {topic}[0]: 5 -> 8" in proof.report()
+
+
+def test_guard_reports_a_first_commit(lab: Lab, group: str, member: Any, make_topic: Any) -> None:
+    topic = make_topic(2)
+    consumer = member(topic)
+    with lab.guard() as proof:
+        commit(consumer, topic, p1=0)
+    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
+        (f"{topic}[1]", "None", "0")
+    ]
+
+
+def test_guard_reports_a_member_that_left(lab: Lab, group: str, member: Any, make_topic: Any) -> None:
+    topic = make_topic()
+    consumer = member(topic)
+    commit(consumer, topic, p0=0)
+    with lab.guard() as proof:
+        consumer.close()
+    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
+        ("members", "foreign-reader", "none")
+    ]
+
+
+def test_guard_reports_a_group_that_came_and_one_that_went(
+    lab: Lab, admin: Cluster, group: str, absent: Any, make_topic: Any
+) -> None:
+    topic = make_topic()
+    with lab.guard() as came:
+        absent(topic, p0=0)
+    assert ("absent", "present") in [(one.before, one.after) for one in came.changes if one.group == group]
+    with lab.guard() as went:
+        admin.admin.delete_consumer_groups([group])[group].result(15)
+    assert ("present", "absent") in [(one.before, one.after) for one in went.changes if one.group == group]
+
+
+def test_guard_ignores_the_labs_own_groups(lab: Lab, admin: Cluster, make_topic: Any) -> None:
+    topic, name = make_topic(), f"labkit.test.{uuid.uuid4().hex[:8]}"
+    with lab.guard() as proof:
+        consumer = lab.cluster.consumer(group=name)
+        commit(consumer, topic, p0=0)
+        consumer.close()
+    assert not [one for one in proof.changes if one.group == name]
+    admin.admin.delete_consumer_groups([name])[name].result(15)
+
+
+def test_an_error_in_the_block_is_passed_on_and_the_proof_is_there(lab: Lab) -> None:
+    with pytest.raises(ZeroDivisionError), lab.guard() as proof:
+        1 / 0  # noqa: B018
+    assert "has not ended" not in proof.report()
+
+
+def test_looking_leaves_no_group(
+    admin: Cluster, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = f"u{uuid.uuid4().hex[:10]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    topic, lab = make_topic(), connect()
+    produce(topic, [b"{}"] * 10)
+    with lab.guard():
+        lab.groups()
+        lab.offsets()
+        lab.window(topic, last=5).read(progress=False)
+    assert not [one.name for one in list_groups(admin) if user in one.name]

@@ -1,0 +1,582 @@
+"""`labkit index` as a process of its own: killed, stopped, shared, starved of its servers; the index ends exact."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import elasticsearch
+import orjson
+import psutil
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewTopic
+from conftest import new_state_dir
+from elasticsearch.helpers import scan
+
+from labkit.elastic import Target
+from labkit.groups.offsets import list_groups
+from labkit.kafka import Cluster
+from labkit.stack.state import State
+
+RECORDS = 30_000
+
+
+def until(met: Callable[[], Any], what: str, timeout_s: float = 40) -> Any:
+    """Wait until `met` returns something true, and return it."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := met()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {timeout_s:.0f} s"
+        time.sleep(0.02)
+    return found
+
+
+class Indexing:
+    """One running ``labkit index``, with what it has printed so far."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "labkit", "index", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
+        )  # fmt: skip
+        self.metrics: list[dict[str, Any]] = []
+        self.said: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._metrics, daemon=True),
+            threading.Thread(target=self._said, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _metrics(self) -> None:
+        for line in self.process.stdout or []:
+            self.metrics.append(json.loads(line))
+
+    def _said(self) -> None:
+        for line in self.process.stderr or []:
+            self.said.append(line.rstrip("\n"))
+
+    def until_said(self, text: str, timeout_s: float = 40) -> None:
+        def met() -> bool:
+            found = any(text in line for line in self.said)
+            assert found or self.process.poll() is None, self.said
+            return found
+
+        until(met, f"{text!r} of {self.said}", timeout_s)
+
+    def sent(self) -> int:
+        return self.metrics[-1]["sent"] if self.metrics else 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def ended(self, timeout_s: float = 60) -> int:
+        """Wait for the end; return the exit code."""
+        code = self.process.wait(timeout_s)
+        for reader in self._readers:
+            reader.join(10)
+        return code
+
+    def stop(self) -> int:
+        """Ask it to end, as a service manager does; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended(30)
+
+    @property
+    def ledger(self) -> dict[str, int]:
+        """The counts of the last line printed."""
+        return {name: self.metrics[-1][name] for name in ("sent", "indexed", "existing", "rejected", "unsent")}
+
+
+class Bench:
+    """A stack, and what one test makes on it."""
+
+    def __init__(self, state: State, folder: Path) -> None:
+        self.admin = Cluster(state.credentials("admin")["kafka"])
+        found = state.credentials("admin")["elasticsearch"]
+        self.client: elasticsearch.Elasticsearch = Target("default", found).client
+        label = uuid.uuid4().hex[:8]
+        self.index, self.group = f"irc-test-{label}", f"indexer.test-{label}"
+        self.runs: list[Indexing] = []
+        self._environment = {"LABKIT_STATE": str(state.root), "LABKIT_CONFIG": str(self._profile(state, folder))}
+
+    @staticmethod
+    def _profile(state: State, folder: Path) -> Path:
+        """Write a profile whose killed members the broker misses after 6 s; librdkafka's default is 45 s."""
+        found = state.credentials("indexer")
+        kafka = {**found["kafka"], "session.timeout.ms": "6000"}
+        lines = ["[profiles.fast.kafka]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items())]
+        lines += ["[profiles.fast.elasticsearch.default]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in found["elasticsearch"].items()]
+        path = folder / "labkit.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+    def start(self, topic: str, *options: str, profile: str = "fast") -> Indexing:
+        arguments = [topic, self.index, "--group", self.group, "--profile", profile, "--every", "1ms", *options]
+        self.runs.append(Indexing(arguments, self._environment))
+        return self.runs[-1]
+
+    def once(self, topic: str, *options: str, code: int = 0) -> Indexing:
+        """Run to the topic's end."""
+        run = self.start(topic, "--once", *options)
+        assert run.ended() == code, run.said
+        return run
+
+    def count(self) -> int:
+        """Return how many documents there are, asked of the server."""
+        client = self.client.options(ignore_status=404)
+        client.indices.refresh(index=self.index)
+        return int(dict(client.count(index=self.index)).get("count", 0))
+
+    def ids(self) -> set[str]:
+        self.client.indices.refresh(index=self.index)
+        return {hit["_id"] for hit in scan(self.client, index=self.index, _source=False, size=10_000)}
+
+    def document(self, topic: str, offset: int) -> dict[str, Any]:
+        self.client.indices.refresh(index=self.index)
+        return dict(self.client.get(index=self.index, id=f"{topic}-0-{offset}")["_source"])
+
+    def committed(self) -> dict[int, int]:
+        (group,) = list_groups(self.admin, [self.group])
+        return {partition: offset for (_topic, partition), offset in group.committed.items()}
+
+    def owners(self) -> list[int]:
+        """Return how many partitions each member holds."""
+        (group,) = list_groups(self.admin, [self.group])
+        return sorted(len(member.assigned) for member in group.members)
+
+    def close(self) -> None:
+        for run in self.runs:
+            run.kill()
+            run.ended()
+        self.client.options(ignore_status=404).indices.delete(index=self.index)
+        until(self._group_deleted, "the group's deletion", 20)
+
+    def _group_deleted(self) -> bool:
+        error = self.admin.admin.delete_consumer_groups([self.group])[self.group].exception(10)
+        return error is None or error.args[0].name() == "GROUP_ID_NOT_FOUND"
+
+
+@pytest.fixture
+def bench(stack: State, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(stack, tmp_path)
+    yield made
+    made.close()
+
+
+def expected_ids(admin: Cluster, topic: str) -> set[str]:
+    """Return the id of each offset the topic has."""
+    ends = admin.bounds(topic, admin.partitions(topic), "latest")
+    return {f"{topic}-{partition}-{offset}" for partition, end in ends.items() for offset in range(end)}
+
+
+def messages(count: int) -> list[bytes | None]:
+    return [orjson.dumps({"@timestamp": "2016-03-01T00:00:00Z", "nick": f"n{i % 97}", "message": "x" * 80, "i": i})
+            for i in range(count)]  # fmt: skip
+
+
+@pytest.fixture
+def filled(make_topic: Any, produce: Any) -> Callable[..., str]:
+    """Make a topic of so many records, spread evenly over its partitions."""
+
+    def make(count: int, partitions: int = 1) -> str:
+        topic = make_topic(partitions)
+        for partition in range(partitions):
+            produce(topic, messages(count // partitions), partition=partition)
+        return topic
+
+    return make
+
+
+# killed and stopped --------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: Bench, filled: Any) -> None:
+    topic = filled(RECORDS, 3)
+    bench.start(topic).until_said("assigned partitions")
+    bench.runs[-1].kill()
+    for documents in (1, RECORDS // 2):
+        run = bench.start(topic)
+        until(lambda threshold=documents: bench.count() >= threshold, f"{documents} documents")
+        run.kill()
+        behind = sum(bench.committed().values())
+        assert behind <= bench.count()  # never committed what is not there
+    bench.once(topic)
+    assert bench.count() == RECORDS
+    assert bench.ids() == expected_ids(bench.admin, topic)
+    assert sum(bench.committed().values()) == RECORDS
+
+
+def test_sigterm_ends_well_with_all_that_was_acknowledged_committed(bench: Bench, filled: Any) -> None:
+    topic = filled(60_000)
+    run = bench.start(topic)
+    until(run.sent, "the first batch")
+    assert run.stop() == 0
+    assert bench.committed() == {0: run.metrics[-1]["positions"]["0"]}
+    assert 0 < bench.committed()[0] < 60_000
+    assert bench.count() == bench.committed()[0] == run.ledger["indexed"]
+
+
+def test_sigterm_while_idle_ends_at_once(bench: Bench, make_topic: Any) -> None:
+    run = bench.start(make_topic())
+    run.until_said("assigned partitions")
+    began = time.monotonic()
+    assert run.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+# where it begins -----------------------------------------------------------------------------------------
+
+
+def test_a_second_run_reads_only_what_is_new(bench: Bench, filled: Any, produce: Any) -> None:
+    topic = filled(1000, 2)
+    first = bench.once(topic)
+    assert first.ledger == {"sent": 1000, "indexed": 1000, "existing": 0, "rejected": 0, "unsent": 0}
+    produce(topic, messages(10), partition=1)
+    second = bench.once(topic)
+    assert second.ledger == {"sent": 10, "indexed": 10, "existing": 0, "rejected": 0, "unsent": 0}
+    assert bench.once(topic).sent() == 0
+    assert bench.count() == 1010
+
+
+def test_from_earliest_reads_all_again_and_changes_nothing(bench: Bench, filled: Any) -> None:
+    topic = filled(1000, 2)
+    bench.once(topic)
+    bench.client.indices.refresh(index=bench.index)
+    before = {hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)}
+    assert len(before) == 1000
+    again = bench.once(topic, "--from", "earliest")
+    assert again.ledger == {"sent": 1000, "indexed": 0, "existing": 1000, "rejected": 0, "unsent": 0}
+    assert {hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)} == before
+
+
+def test_from_latest_reads_only_what_comes(bench: Bench, filled: Any, produce: Any) -> None:
+    topic = filled(1000)
+    run = bench.start(topic, "--from", "latest")
+    run.until_said("assigned partitions 0@1000")
+    produce(topic, messages(5))
+    until(lambda: run.sent() == 5, "five records")
+    assert run.stop() == 0
+    assert bench.ids() == {f"{topic}-0-{offset}" for offset in range(1000, 1005)}
+
+
+def test_where_latest_began_is_remembered(bench: Bench, filled: Any, produce: Any) -> None:
+    topic = filled(1000)
+    assert bench.once(topic, "--from", "latest").sent() == 0
+    produce(topic, messages(3))
+    assert bench.once(topic).sent() == 3
+
+
+def test_records_that_expired_unread_are_named(bench: Bench, filled: Any) -> None:
+    topic = filled(100)
+    bench.once(topic)
+    bench.admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 90)]), what="delete records")
+    consumer = bench.admin.consumer(group=bench.group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 40)], asynchronous=False)
+    consumer.close()
+    run = bench.once(topic)
+    assert "partition 0: 50 offsets were deleted before they were indexed" in run.said
+    assert run.sent() == 10
+
+
+# where it ends -------------------------------------------------------------------------------------------
+
+
+def test_once_ends_on_an_empty_topic(bench: Bench, make_topic: Any) -> None:
+    assert bench.once(make_topic(3)).ledger["sent"] == 0
+
+
+def test_once_ends_where_the_last_offset_is_a_transaction_marker(bench: Bench, make_topic: Any) -> None:
+    topic = make_topic()
+    producer = bench.admin.producer(transactional_id=f"test-{uuid.uuid4().hex}")
+    producer.init_transactions(30)
+    for finish in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        for value in messages(5):
+            producer.produce(topic, value)
+        finish(30)
+    assert bench.once(topic).ledger["indexed"] == 5
+    assert bench.ids() == {f"{topic}-0-{offset}" for offset in range(5)}
+
+
+def test_once_ends_though_another_instance_holds_partitions(bench: Bench, filled: Any) -> None:
+    topic = filled(100, 2)
+    other = bench.start(topic)
+    until(lambda: other.sent() == 100, "the first instance's reading")
+    assert bench.start(topic, "--once").ended(10) == 0
+
+
+# two at once ---------------------------------------------------------------------------------------------
+
+
+def test_two_instances_share_the_partitions_and_nothing_is_lost_with_one(
+    bench: Bench, filled: Any, produce: Any
+) -> None:
+    topic = filled(10_000, 4)
+    first, second = bench.start(topic), bench.start(topic)
+    until(lambda: bench.owners() == [2, 2], "an even share")
+    produce(topic, messages(5_000), partition=0)
+    produce(topic, messages(5_000), partition=3)
+    first.kill()
+    produce(topic, messages(1_000), partition=1)
+    until(lambda: bench.count() == 21_000, "all documents")
+    assert bench.owners() == [4]
+    assert second.stop() == 0
+    assert bench.ids() == expected_ids(bench.admin, topic)
+    assert sum(bench.committed().values()) == 21_000
+
+
+# what is no document -------------------------------------------------------------------------------------
+
+MALFORMED = [
+    b"not json",
+    b"[1, 2]",
+    b'"text"',
+    b"5",
+    b"null",
+    b"true",
+    b"",
+    b"   ",
+    b"\n",
+    b"{",
+    b'{"a": 1',
+    b'{"a": 1} {"b": 2}',
+    b'{"a": 1}, trailing',
+    b"\xff\xfe\x00",
+    b'{"index": {"_index": "irc-test-injected"}}\n{"a": 1}',
+    b'{"a": "\xff"}',
+]
+UNUSUAL = [
+    b"{}",
+    b'{\n  "a": 1,\n  "b": 2\n}\n',
+    b'{"c": "line\\nline"}',
+    '{"d": "żółć 🎉"}'.encode(),
+    b'{"create": {"_id": "x"}}',
+    b' {"a": 1} \r',
+]
+
+
+def test_what_is_no_json_object_becomes_a_tagged_document(bench: Bench, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [*MALFORMED, b"{}"])
+    run = bench.once(topic)
+    total = len(MALFORMED) + 1
+    assert run.ledger == {"sent": total, "indexed": total, "existing": 0, "rejected": 0, "unsent": 0}
+    assert bench.count() == total
+    assert not bench.client.indices.exists(index="irc-test-injected")
+    found = {row: bench.document(topic, row) for row in range(len(MALFORMED))}
+    assert [row for row, one in found.items() if one.get("tags") != ["_jsonparsefailure"]] == []
+    assert [one["message"] for one in found.values()] == [value.decode("utf-8", "replace") for value in MALFORMED]
+    assert all(one["labkit"]["topic"] == topic and one["labkit"]["offset"] == row for row, one in found.items())
+
+
+def test_an_unusual_object_stays_what_it_is(bench: Bench, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, UNUSUAL)
+    assert bench.once(topic).ledger["indexed"] == len(UNUSUAL)
+    assert [bench.document(topic, row) for row in range(len(UNUSUAL))] == [json.loads(value) for value in UNUSUAL]
+
+
+POISON = [
+    b'\xef\xbb\xbf{"a": 1}',
+    '{"a": 1}'.encode("utf-16-le"),
+    '{"a": 1}'.encode("utf-16-be"),
+    '{"a": 1}'.encode("utf-16"),
+    '{"a": 1}'.encode("utf-32-le"),
+]
+
+
+def test_json_that_is_not_utf_8_does_not_spoil_the_index(bench: Bench, make_topic: Any, produce: Any) -> None:
+    """Elasticsearch reads these encodings and keeps the bytes, which then stand in the middle of its UTF-8 answers."""
+    topic = make_topic()
+    produce(topic, [*POISON, b'{"a": 2}'])
+    assert bench.once(topic).ledger["indexed"] == len(POISON) + 1
+    bench.client.indices.refresh(index=bench.index)
+    for row in range(len(POISON) + 1):
+        assert bench.document(topic, row)
+    assert len(bench.client.search(index=bench.index)["hits"]["hits"]) == len(POISON) + 1
+
+
+def test_a_tombstone_is_tagged_and_is_not_an_empty_value(bench: Bench, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [None, b"", b'{"a": 1}'])
+    bench.once(topic)
+    tombstone, empty = bench.document(topic, 0), bench.document(topic, 1)
+    assert tombstone["tags"] == ["_tombstone"]
+    assert "message" not in tombstone
+    assert (empty["tags"], empty["message"]) == (["_jsonparsefailure"], "")
+
+
+def test_a_batch_of_nothing_but_malformed_records_goes_through(bench: Bench, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [b"{%d" % i for i in range(2000)])
+    assert bench.once(topic).ledger["indexed"] == 2000
+
+
+CONFLICT = [b'{"n": 1}', b'{"n": 2}', b'{"n": "many"}', b'{"n": 4}', b'{"n": {"a": 1}}', b'{"n": 6}']
+
+
+@pytest.fixture
+def conflict(bench: Bench, make_topic: Any, produce: Any) -> str:
+    """A topic two of whose records do not fit the index's mapping."""
+    topic = make_topic()
+    bench.client.indices.create(index=bench.index, mappings={"properties": {"n": {"type": "long"}}})
+    produce(topic, CONFLICT)
+    return str(topic)
+
+
+def test_a_mapping_conflict_is_put_aside_with_its_origin_and_the_rest_goes_on(
+    bench: Bench, conflict: str, produce: Any, tmp_path: Path
+) -> None:
+    letters = tmp_path / "dead.jsonl"
+    run = bench.once(conflict, "--dead-letter", str(letters), code=3)
+    assert run.ledger == {"sent": 6, "indexed": 4, "existing": 0, "rejected": 2, "unsent": 0}
+    found = [json.loads(line) for line in letters.read_text().splitlines()]
+    assert [(one["topic"], one["partition"], one["offset"]) for one in found] == [(conflict, 0, 2), (conflict, 0, 4)]
+    assert [one["source"].encode() for one in found] == [CONFLICT[2], CONFLICT[4]]
+    assert all(one["reason"] and one["status"] == 400 for one in found)
+    assert bench.committed() == {0: 6}
+    produce(conflict, [b'{"n": 7}'])
+    assert bench.once(conflict, "--dead-letter", str(letters)).ledger["indexed"] == 1
+    assert len(letters.read_text().splitlines()) == 2
+
+
+def test_without_a_dead_letter_file_a_mapping_conflict_ends_the_run_and_is_not_passed_over(
+    bench: Bench, conflict: str
+) -> None:
+    run = bench.once(conflict, code=1)
+    (line,) = [line for line in run.said if line.startswith("labkit: ")]
+    assert f"{conflict}-0-2 was refused" in line
+    assert run.said[-1].startswith("Hint: give --dead-letter FILE")
+    assert bench.committed().get(0, 0) <= 2
+
+
+@pytest.mark.parametrize("path", ["/nonexistent/dead.jsonl", "/tmp"])
+def test_a_dead_letter_file_that_cannot_be_written_is_refused_before_anything_is_read(
+    path: str, bench: Bench, conflict: str
+) -> None:
+    run = bench.start(conflict, "--once", "--dead-letter", path)
+    assert run.ended() in (1, 2)
+    assert not [line for line in run.said if "Traceback" in line]
+    assert not run.metrics
+    assert bench.count() == 0
+
+
+def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: Any) -> None:
+    run = bench.once(filled(100))
+    assert [line for line in run.said if not re.match(r"(assigned|gave up) partitions ", line)] == []
+
+
+# servers that go away ------------------------------------------------------------------------------------
+
+
+def labkit(state: Path, *arguments: str) -> None:
+    """Run a command on a stack of the test's own; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", *arguments],
+        env={**os.environ, "LABKIT_STATE": str(state)}, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Path]:
+    """A stack of this module's own, whose servers may be killed."""
+    folder = new_state_dir()
+    try:
+        labkit(folder, "up")
+        yield folder
+    finally:
+        labkit(folder, "down", "--purge")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def hospital(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(State.load(mortal), tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def second_opinion(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(State.load(mortal), tmp_path)
+    yield made
+    made.close()
+
+
+def kill_9(state: Path, service: str) -> None:
+    """Kill a server and its children as the system does when memory is short."""
+    main = psutil.Process(State.load(state).services[service].pid)
+    family = [*main.children(recursive=True), main]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=20)
+
+
+def fill(bench: Bench, topic: str, count: int, partitions: int) -> None:
+    producer = bench.admin.producer(linger_ms=5)
+    for number, value in enumerate(messages(count)):
+        producer.produce(topic, value, partition=number % partitions)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+@pytest.fixture
+def wide(hospital: Bench) -> str:
+    """A topic of `RECORDS` in two partitions, on the mortal stack."""
+    topic = f"irc-test-{uuid.uuid4().hex[:8]}"
+    hospital.admin.ask(lambda client: client.create_topics([NewTopic(topic, 2, 1)]), what="make it")
+    fill(hospital, topic, RECORDS, 2)
+    return topic
+
+
+def goes_on(bench: Bench, run: Indexing, topic: str, total: int) -> None:
+    """The run catches up by itself, commits, and ends well; the index is the topic."""
+    until(lambda: run.process.poll() is not None or sum(bench.committed().values()) == total, "all commits", 60)
+    assert run.process.poll() is None, run.said
+    assert run.stop() == 0
+    assert bench.count() == total
+    assert bench.ids() == expected_ids(bench.admin, topic)
+    assert run.ledger["unsent"] == run.ledger["rejected"] == 0
+
+
+def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
+    hospital: Bench, second_opinion: Bench, mortal: Path, wide: str
+) -> None:
+    """A second indexer is told to end while it waits: it does, and what it had not written comes next time."""
+    run, other = hospital.start(wide), second_opinion.start(wide)
+    until(lambda: run.sent() and other.sent(), "the first batches")
+    kill_9(mortal, "elasticsearch")
+    fill(hospital, wide, 1_000, 2)  # so that something surely waits
+    for one in (run, other):
+        one.until_said("waiting: no answer from Elasticsearch")
+    assert other.stop() == 0
+    labkit(mortal, "up")
+    run.until_said("Elasticsearch answers again")
+    goes_on(hospital, run, wide, RECORDS + 1_000)
+    assert len([line for line in run.said if line.startswith("waiting")]) == 1
+    second_opinion.once(wide)
+    assert second_opinion.ids() == expected_ids(hospital.admin, wide)
+
+
+def test_kafka_killed_while_indexing_is_waited_for(hospital: Bench, mortal: Path, wide: str) -> None:
+    run = hospital.start(wide)
+    until(run.sent, "the first batch")
+    kill_9(mortal, "kafka")
+    labkit(mortal, "up")
+    fill(hospital, wide, 1_000, 2)
+    goes_on(hospital, run, wide, RECORDS + 1_000)

@@ -1,0 +1,345 @@
+"""Records into real Elasticsearch: each one has its document or a reject, and no index but the lab's own is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from labkit import names
+from labkit.elastic import Target
+from labkit.errors import AccessError, ConfigError, LabkitError, RefusedError, UnavailableError, UsageError
+from labkit.lab import Lab, connect
+from labkit.load import bulk as bulk_module
+from labkit.load.bulk import Bulk
+from labkit.load.scratch import Load, ScratchIndex, collect, listed
+from labkit.replay.records import RAW_SCHEMA
+from labkit.stack.state import State
+
+T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
+Produce = Callable[..., None]
+MakeTopic = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
+    """A user of this test's own, whose scratch indices are gone after it."""
+    user = f"test_{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    yield user
+    for row in listed(connect().targets.values()):
+        if row["index"].startswith(f"scratch-{user}-"):
+            connect().target(row["target"]).client.indices.delete(index=row["index"])
+
+
+@pytest.fixture
+def root(stack: State) -> Target:
+    """Elasticsearch as its administrator has it."""
+    return connect(role="admin").target()
+
+
+def balanced(load: Load) -> dict[str, int]:
+    """Check both accounts, of the read and of the writes, and return the latter."""
+    for one in load.receipt.partitions:
+        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
+    counts = load.counts
+    assert counts["sent"] == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+    assert counts["sent"] == load.receipt.read
+    assert load.index.count() == counts["indexed"] + counts["existing"]
+    return counts
+
+
+def stored(index: ScratchIndex) -> dict[str, dict[str, Any]]:
+    hits = index.search(query={"match_all": {}}, size=1000)["hits"]["hits"]
+    return {hit["_id"]: hit["_source"] for hit in hits}
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b'{"n":%d}' % number for number in range(count)]
+
+
+# counts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_load_counts_up_and_a_second_adds_nothing(lab: Lab, make_topic: MakeTopic, produce: Produce, me: str):
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, numbered(500), partition=partition)
+    window = lab.window(topic)
+    first, second = window.to_scratch("twice"), window.to_scratch("twice")
+    assert first.index.name == f"scratch-{me}-twice"
+    assert balanced(first) == {"sent": 1000, "indexed": 1000, "existing": 0, "rejected": 0, "unsent": 0}
+    assert balanced(second) == {"sent": 1000, "indexed": 0, "existing": 1000, "rejected": 0, "unsent": 0}
+    assert first.complete
+    assert second.complete
+    assert f"{topic}-1-499" in stored(first.index)
+    assert "1,000 sent = 1,000 indexed" in str(first)
+
+
+def test_a_wider_window_adds_only_what_is_new(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    produce(topic, numbered(10))
+    lab.window(topic, offsets={0: (0, 4)}).to_scratch("wider")
+    counts = balanced(lab.window(topic).to_scratch("wider"))
+    assert (counts["indexed"], counts["existing"]) == (6, 4)
+
+
+def test_a_load_of_several_requests_counts_up(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bulk_module, "REQUEST_BYTES", 2000)
+    topic = make_topic()
+    produce(topic, [b'{"n":1,"text":"%s"}' % (b"x" * size) for size in range(0, 4000, 40)])
+    assert balanced(lab.window(topic).to_scratch("chunks"))["indexed"] == 100
+
+
+def test_an_empty_window_makes_an_empty_index(lab: Lab, make_topic: MakeTopic):
+    load = lab.window(make_topic()).to_scratch("empty")
+    assert balanced(load)["sent"] == 0
+    assert load.complete
+
+
+def test_an_interrupted_load_still_counts_up(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
+):
+    topic = make_topic()
+    produce(topic, numbered(3000))
+    monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 100)
+    written = threading.Event()
+    real = Bulk.write
+
+    def write(self: Bulk, batch: pa.RecordBatch) -> Any:
+        outcome = real(self, batch)
+        if not written.is_set():
+            written.set()
+            os.kill(os.getpid(), signal.SIGINT)
+        return outcome
+
+    monkeypatch.setattr(Bulk, "write", write)
+    load = lab.window(topic).to_scratch("interrupted")
+    assert written.is_set()
+    assert load.receipt.reasons == {"interrupt": [0]}
+    assert not load.complete
+    balanced(load)
+
+
+# what is no JSON object (12, 13) ---------------------------------------------------------------------------
+
+NO_OBJECTS = [
+    b"plain text",
+    b'{"n":',
+    b"[1,2]",
+    b"3",
+    b'"text"',
+    b"null",
+    b"",
+    b" ",
+    b"\xff\xfe",
+    b"\x00\x00\x00\x00\x07a",
+]
+
+
+def test_what_is_no_json_object_becomes_a_tagged_document(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic(retention_ms="-1")
+    produce(topic, [b'{"n":1}', *NO_OBJECTS, b'{"n":2}'], timestamps=[T0] * 12)
+    load = lab.window(topic).to_scratch("broken")
+    assert balanced(load) == {"sent": 12, "indexed": 12, "existing": 0, "rejected": 0, "unsent": 0}
+    found = stored(load.index)
+    assert [found[f"{topic}-0-{offset}"] for offset in (0, 11)] == [{"n": 1}, {"n": 2}]
+    for offset, value in enumerate(NO_OBJECTS, 1):
+        document = found[f"{topic}-0-{offset}"]
+        assert document["tags"] == ["_jsonparsefailure"], value
+        assert document["message"] == value.decode("utf-8", "replace")
+        assert document["@timestamp"] == "2016-03-01T00:00:00.000Z"
+        assert [document["labkit"][name] for name in ("topic", "partition", "offset")] == [topic, 0, offset]
+
+
+def test_two_objects_in_one_record_are_no_json_object(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    values = [b'{"n":1}{"n":2}', b'{"n":1} tail', b'{"n":1}\n{"index":{}}\n{"n":2}']
+    produce(topic, values)
+    load = lab.window(topic).to_scratch("double")
+    balanced(load)
+    assert [document.get("tags") for document in stored(load.index).values()] == [["_jsonparsefailure"]] * 3
+
+
+def test_a_tombstone_is_a_document_of_its_own_kind(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    produce(topic, [None, b"", b'{"n":1}'])
+    load = lab.window(topic).to_scratch("tombstone")
+    assert balanced(load)["indexed"] == 3
+    found = stored(load.index)
+    assert found[f"{topic}-0-0"]["tags"] == ["_tombstone"]
+    assert "message" not in found[f"{topic}-0-0"]
+    assert found[f"{topic}-0-1"]["tags"] == ["_jsonparsefailure"]
+    assert found[f"{topic}-0-1"]["message"] == ""
+    assert load.index.search(query={"term": {"tags": "_tombstone"}})["hits"]["total"]["value"] == 1
+
+
+def test_json_over_several_lines_is_one_document(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    produce(topic, [json.dumps({"n": 1, "text": "a\nb"}, indent=2).encode(), b'{"n":\r\n2}\r\n'])
+    load = lab.window(topic).to_scratch("lines")
+    assert balanced(load)["indexed"] == 2
+    assert list(stored(load.index).values()) == [{"n": 1, "text": "a\nb"}, {"n": 2}]
+
+
+# rejects ---------------------------------------------------------------------------------------------------
+
+
+def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
+    topic = make_topic()
+    produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":{"nick":"c"}}', b'{"user":"d"}'])
+    load = lab.window(topic).to_scratch("conflict")
+    assert balanced(load) == {"sent": 4, "indexed": 2, "existing": 0, "rejected": 2, "unsent": 0}
+    assert not load.complete
+    rejects = load.rejects
+    assert rejects[["topic", "partition", "offset"]].values.tolist() == [[topic, 0, 1], [topic, 0, 3]]
+    assert rejects["status"].tolist() == [400, 400]
+    assert rejects["reason"].str.contains("user").all()
+    assert rejects["source"].tolist() == ['{"user":"b"}', '{"user":"d"}']
+
+    rejects["source"] = [{"user": {"nick": "b"}}, '{"user":"still wrong"}']
+    assert load.resend(rejects) == {"sent": 2, "indexed": 1, "existing": 0, "rejected": 1, "unsent": 0}
+    assert balanced(load) == {"sent": 4, "indexed": 3, "existing": 0, "rejected": 1, "unsent": 0}
+    assert stored(load.index)[f"{topic}-0-1"] == {"user": {"nick": "b"}}
+
+    rejects = load.rejects
+    rejects["source"] = '{"user":{"nick":"d"}}'
+    load.resend(rejects)
+    assert balanced(load)["indexed"] == 4
+    assert load.complete
+    assert len(load.rejects) == 0
+
+
+def test_too_many_fields_are_a_reject_not_the_end(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    wide = json.dumps({f"field{number}": number for number in range(1500)}).encode()
+    produce(topic, [b'{"n":1}', wide, b'{"n":2}'])
+    load = lab.window(topic).to_scratch("wide")
+    assert balanced(load)["rejected"] == 1
+    assert load.rejects["offset"].tolist() == [1]
+
+
+def test_rejects_without_their_origin_or_with_broken_json_are_a_usage_error(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
+    topic = make_topic()
+    produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}'])
+    load = lab.window(topic).to_scratch("mend")
+    with pytest.raises(UsageError, match="offset"):
+        load.resend(load.rejects.drop(columns="offset"))
+    with pytest.raises(UsageError, match="not JSON"):
+        load.resend(load.rejects.assign(source="{"))
+    assert len(load.rejects) == 1
+
+
+# lifetime --------------------------------------------------------------------------------------------------
+
+
+def test_gc_deletes_ones_own_expired_indices_only(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, me: str, root: Target
+):
+    topic = make_topic()
+    produce(topic, numbered(2))
+    window = lab.window(topic)
+    window.to_scratch("old", ttl="1ms")
+    kept = [window.to_scratch("new", ttl="1h").index.name, f"scratch-{me}-plain", f"scratch-{me}x-old"]
+    root.client.indices.create(index=kept[1])
+    expired = {"_meta": {"labkit": {"made_by": "another", "expires": "2020-01-01T00:00:00.000Z"}}}
+    root.client.indices.create(index=kept[2], mappings=expired)
+    try:
+        assert dict(lab.scratch().set_index("index")["expired"]) == {
+            f"scratch-{me}-new": False,
+            f"scratch-{me}-old": True,
+            f"scratch-{me}-plain": False,
+        }
+        assert collect(lab.targets.values()) == [f"scratch-{me}-old"]
+        assert [bool(root.client.indices.exists(index=name)) for name in kept] == [True] * 3
+        assert not root.client.indices.exists(index=f"scratch-{me}-old")
+    finally:
+        root.client.indices.delete(index=kept[1:])
+
+
+def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):
+    window = lab.window(make_topic())
+    window.to_scratch("again", ttl="1ms")
+    window.to_scratch("again", ttl="1h")
+    assert lab.scratch()["expired"].tolist() == [False]
+    assert collect(lab.targets.values()) == []
+
+
+def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    produce(topic, numbered(7))
+    load = lab.window(topic).to_scratch("listed")
+    row = lab.scratch().iloc[0]
+    assert (row["index"], row["target"], row["documents"], row["topic"]) == (load.index.name, "default", 7, topic)
+    load.index.drop()
+    assert len(lab.scratch()) == 0
+
+
+# what the lab may not --------------------------------------------------------------------------------------
+
+
+def test_a_name_elasticsearch_would_refuse_is_refused_before_reading(lab: Lab, make_topic: MakeTopic):
+    window = lab.window(make_topic())
+    for name in ("Upper", "with space", "a/b", "a*", "a,b", "x" * 300):
+        with pytest.raises(UsageError) as caught:
+            window.to_scratch(name)
+        assert caught.value.hint
+
+
+def test_an_index_that_is_not_the_labs_is_refused_without_asking_a_server():
+    nowhere = Target("nowhere", {"hosts": ["http://127.0.0.1:9"]})
+    with pytest.raises(RefusedError, match="irc-x"):
+        ScratchIndex("irc-x", nowhere).drop()
+    with pytest.raises(RefusedError):
+        names.scratch_index("irc")
+
+
+def test_another_users_prefix_becomes_part_of_ones_own_name(me: str):
+    assert names.scratch_name("scratch-another-x") == f"scratch-{me}-scratch-another-x"
+    assert names.scratch_name(f"scratch-{me}-x") == names.scratch_name("x") == f"scratch-{me}-x"
+
+
+def test_elasticsearch_itself_refuses_the_lab_an_index_outside_scratch(lab: Lab, root: Target):
+    batch = pa.RecordBatch.from_pylist(
+        [{"topic": "irc", "partition": 0, "offset": 0, "value": b'{"n":1}'}], schema=RAW_SCHEMA
+    )
+    writer = Bulk(lab.target(), "irc-x")
+    try:
+        with pytest.raises(AccessError, match="may not write index 'irc-x'") as caught:
+            writer.write(batch)
+    finally:
+        writer.close()
+    assert caught.value.hint
+    with pytest.raises(AccessError), lab.target().errors("delete index 'irc-x'"):
+        lab.target().client.indices.delete(index="irc-x")
+    assert not root.client.indices.exists(index="irc-x")
+
+
+def test_an_unknown_target_is_named(lab: Lab, make_topic: MakeTopic):
+    with pytest.raises(ConfigError, match="es-none"):
+        lab.window(make_topic()).to_scratch("x", target="es-none")
+
+
+def test_a_wrong_password_or_address_is_an_error_without_the_secret(lab: Lab):
+    wrong = "not-the-password-1234"
+    stranger = Target("default", {"hosts": [lab.target().address], "basic_auth": ["lab", wrong]})
+    away = Target("default", {"hosts": ["http://127.0.0.1:9"], "basic_auth": ["lab", wrong]})
+    for target, error in ((stranger, AccessError), (away, UnavailableError)):
+        with pytest.raises(LabkitError) as caught:
+            target.count("scratch-x")
+        assert isinstance(caught.value, error)
+        assert caught.value.hint
+        assert wrong not in str(caught.value) + repr(caught.value) + repr(target)

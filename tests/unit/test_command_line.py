@@ -1,0 +1,252 @@
+"""The command line as far as no server is needed: what it takes, what it refuses, how fast it answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labkit import cli
+
+COMMANDS = [
+    "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
+    "gc", "window", "replay", "acl", "run", "demo",
+]  # fmt: skip
+HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
+
+
+def parsers(parser: argparse.ArgumentParser, path: str = "labkit") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    yield path, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from parsers(child, f"{path} {name}")
+
+
+ALL = dict(parsers(cli.build_parser()))
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run a command in this process; return its exit code and what it wrote."""
+    try:
+        code = cli.main(arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_every_command_is_there() -> None:
+    assert {path.split()[1] for path in ALL if " " in path} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run([*path.split()[1:], "--help"], capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: {path}")
+
+
+def test_help_answers_at_once() -> None:
+    """Best of three: the machine may be busy with other tests."""
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "labkit", "--help"], check=True, capture_output=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.5
+
+
+def test_help_imports_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys\nfrom labkit.cli import main\n"
+        "try: main(['replay', '--help'])\nexcept SystemExit: pass\nprint('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split("MODULES", 1)[1].split())
+    assert "labkit.cli" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["--version"], capsys)
+    assert code == 0
+    assert out.split()[0] == "labkit"
+    assert out.split()[1][0].isdigit()
+
+
+USAGE = [
+    "",
+    "nope",
+    "--nope",
+    "-",
+    "up extra",
+    "up --elasticsearch",
+    "down --purge extra",
+    "status --json=x",
+    "status extra",
+    "credentials",
+    "credentials a b",
+    "extract",
+    "extract nope",
+    "extract irc",
+    "extract irc --server a --nick b --topic irc",
+    "extract irc --server a --nick b --channel #a --topic irc --port x",
+    "extract irc --server a --nick b --channel #a --topic irc --max-records 1.5",
+    "extract irc --server a --nick b --channel #a --topic irc --max-seconds soon",
+    "extract files",
+    "extract files a.jsonl",
+    "extract files --topic irc",
+    "index",
+    "index irc",
+    "index irc irc",
+    "index irc irc --group",
+    "index irc irc --group indexer.x --from nowhere",
+    "index irc irc --group indexer.x --nope",
+    "topics extra",
+    "topics --role",
+    "groups --profile",
+    "offsets --json --nope",
+    "scratch extra",
+    "retention",
+    "retention irc 90d extra",
+    "gc extra",
+    "window",
+    "window irc --start",
+    "window irc extra",
+    "replay",
+    "replay irc -o",
+    "replay irc --isolation serializable",
+    "replay irc --on-expired ignore",
+    "replay irc --last",
+    "acl extra",
+    "acl --principal alice",
+    "acl --principal User:",
+    "acl --principal User:a\tb",
+    "acl --principal User:a'b",
+    "run",
+    "run a.ipynb -p one",
+    "demo extra",
+]
+
+
+def is_one_line_and_a_hint(err: str) -> bool:
+    lines = err.splitlines()
+    return (
+        1 <= len(lines) <= 2
+        and lines[0].startswith("labkit: ")
+        and all(line.startswith("Hint: ") for line in lines[1:])
+        and "Traceback" not in err
+    )
+
+
+@pytest.mark.parametrize("line", USAGE)
+def test_a_wrong_command_line_is_one_line_and_a_hint(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(line.split(" ") if line else [], capsys)
+    assert (code, out) == (2, "")
+    assert is_one_line_and_a_hint(err), err
+
+
+@pytest.mark.parametrize("junk", ["a\nb", "a\rb", "a\u2028b", "x" * 5000], ids=ascii)
+@pytest.mark.parametrize("command", [[], ["extract"], ["topics"], ["up"]], ids=str)
+def test_junk_where_a_word_belongs_stays_one_line(
+    command: list[str], junk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run([*command, junk], capsys)
+    assert code == 2
+    assert is_one_line_and_a_hint(err)
+
+
+@pytest.mark.parametrize("junk", ["\x1b]0;owned\x07", "\x1b[31mred", "\x08\x08"], ids=ascii)
+def test_junk_does_not_reach_the_terminal_as_control_characters(junk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = run(["topics", junk], capsys)
+    assert not any(c < " " and c != "\n" for c in err)
+
+
+@pytest.mark.parametrize("text", ["0", "0:", "0:1", "0:1-", "a:1-2", "0:1-2-3", "0:1-2,", "0:-1-2", "0:1.5-2", ":"])
+def test_offsets_that_cannot_be_read_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["window", "irc", f"--offsets={text}"], capsys)
+    assert code == 2
+    assert is_one_line_and_a_hint(err)
+
+
+def test_offsets_are_half_open_ranges_by_partition() -> None:
+    assert cli._offsets("0:100-200,3:0-50") == {0: (100, 200), 3: (0, 50)}
+
+
+def test_a_partition_named_twice_is_refused() -> None:
+    with pytest.raises(cli.UsageError):
+        cli._offsets("0:1-2,0:3-4")
+
+
+def test_the_recipe_names_the_principal_and_what_it_may_read(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["acl", "--principal", "User:alice", "--topic", "irc", "--indices", "irc-*"], capsys)
+    assert code == 0
+    commands = [line for line in out.splitlines() if line.startswith("kafka-acls.sh")]
+    assert all("--allow-principal 'User:alice'" in line for line in commands)
+    assert any(
+        "--operation Read" in line and "--topic 'irc' --resource-pattern-type literal" in line for line in commands
+    )
+    assert any("--group 'labkit.' --resource-pattern-type prefixed" in line for line in commands)
+    assert not [line for line in commands if "Write" in line or "Alter" in line or "Create" in line]
+    role = json.loads(out.split("-d '")[1].rstrip().rstrip("'"))
+    assert {name for entry in role["indices"] for name in entry["names"]} == {"scratch-*", "irc-*"}
+
+
+@pytest.mark.parametrize("option", ["--topic=a'b", "--topic=", "--topic=a\nb", "--indices=a'; rm -rf ~'", "--indices="])
+def test_a_recipe_is_only_made_of_names(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(["acl", option], capsys)
+    assert (code, out) == (2, "")
+    assert is_one_line_and_a_hint(err)
+
+
+def test_an_unforeseen_file_is_no_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("missing.ipynb", "a.txt", "."):
+        if name == "a.txt":
+            (tmp_path / name).write_text("{}")
+        code, _, err = run(["run", str(tmp_path / name)], capsys)
+        assert code == 2
+        assert is_one_line_and_a_hint(err)
+
+
+def test_a_secret_is_no_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_text("{}")
+    code, _, err = run(["run", str(notebook), "-p", "api_key", "hunter2"], capsys)
+    assert code == 2
+    assert "hunter2" not in err
+
+
+NOT_NOTEBOOKS = {
+    "text": b"not json",
+    "empty": b"",
+    "a list": b"[]",
+    "an object": b"{}",
+    "bytes": b"\xff\xfe\x00",
+    "of a later format": b'{"cells":[],"metadata":{},"nbformat":99,"nbformat_minor":5}',
+}
+
+
+@pytest.mark.parametrize("content", NOT_NOTEBOOKS.values(), ids=NOT_NOTEBOOKS)
+def test_a_file_that_is_no_notebook_inside_is_one_line(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_bytes(content)
+    code, _, err = run(["run", str(notebook), "--output", str(tmp_path / "runs")], capsys)
+    assert code in (1, 2)
+    assert is_one_line_and_a_hint(err)
+
+
+def test_interrupted_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_options: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_status", interrupt)
+    assert run(["status"], capsys) == (130, "", "labkit: interrupted\n")

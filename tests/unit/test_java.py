@@ -1,0 +1,143 @@
+"""Finding a Java: from the variables, the path and the usual folders; never one that is too old or does not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import JavaNotFoundError, StackError
+from labkit.stack import java
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without Java, on which none can be fetched."""
+
+    def refused(**_options: Any) -> str:
+        raise ConnectionError("no network")
+
+    for variable in ("LABKIT_JAVA_HOME", "JAVA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(java, "_FOLDERS", ())
+    monkeypatch.setattr(java.sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr("cjdk.java_home", refused)
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    java.java_version.cache_clear()
+
+
+def install(home: Path, says: str, *, code: int = 0) -> Path:
+    """Put a program named java there that says what Java says."""
+    (home / "bin").mkdir(parents=True)
+    program = home / "bin" / "java"
+    program.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {code}\n")
+    program.chmod(0o755)
+    return home
+
+
+def version(text: str) -> str:
+    return f'openjdk version "{text}" 2025-04-15'
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        (version("17.0.15"), 17),
+        (version("21"), 21),
+        (version("25-ea"), 25),
+        ('java version "1.8.0_402"', 8),
+        ("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\n" + version("21.0.2"), 21),
+        ("The operation couldn't be completed. Unable to locate a Java Runtime.".replace("'", ""), None),
+        ("", None),
+    ],
+)
+def test_the_major_version_is_read_from_what_java_says(says: str, expected: int | None, tmp_path: Path) -> None:
+    assert java.java_version(install(tmp_path / "jdk", says)) == expected
+
+
+def test_a_folder_without_java_has_no_version(tmp_path: Path) -> None:
+    assert java.java_version(tmp_path) is None
+
+
+def test_a_java_that_may_not_be_run_has_no_version(tmp_path: Path) -> None:
+    home = install(tmp_path / "jdk", version("21"))
+    (home / "bin" / "java").chmod(0o644)
+    assert java.java_version(home) is None
+
+
+def test_a_file_that_is_no_program_has_no_version(tmp_path: Path) -> None:
+    home = install(tmp_path / "jdk", version("21"))
+    (home / "bin" / "java").write_bytes(b"\x00\x01 not a program")
+    assert java.java_version(home) is None
+
+
+def test_labkit_java_home_wins_over_java_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_JAVA_HOME", str(install(tmp_path / "a", version("21"))))
+    monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("25"))))
+    assert java.find_java(17) == tmp_path / "a"
+
+
+def test_one_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_JAVA_HOME", str(install(tmp_path / "a", version("11.0.2"))))
+    monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("17.0.1"))))
+    assert java.find_java(17) == tmp_path / "b"
+
+
+def test_java_on_the_path_is_followed_to_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = install(tmp_path / "jdk", version("21"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "java").symlink_to(home / "bin" / "java")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert java.find_java(17) == home
+
+
+def test_the_environments_own_prefix_is_looked_at(tmp_path: Path) -> None:
+    home = install(tmp_path / "prefix", version("21"))
+    assert java.find_java(21) == home
+
+
+def test_the_usual_folders_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java, "_FOLDERS", (str(tmp_path / "jvm"),))
+    install(tmp_path / "jvm" / "java-11", version("11"))
+    mac = install(tmp_path / "jvm" / "temurin-21.jdk" / "Contents" / "Home", version("21"))
+    assert java.find_java(21) == mac
+
+
+def test_an_empty_folder_as_home_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("17"))))
+    assert java.find_java(17) == tmp_path / "b"
+
+
+def test_without_java_the_error_names_what_was_found_and_how_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = install(tmp_path / "old", version("11.0.2"))
+    monkeypatch.setenv("LABKIT_JAVA_HOME", str(old))
+    with pytest.raises(JavaNotFoundError) as caught:
+        java.find_java(21)
+    error = caught.value
+    assert error.message == f"Java 21 or newer is needed; found: 11 in {old}; fetching one failed"
+    assert "LABKIT_JAVA_HOME" in error.hint
+    assert "\n" not in error.hint
+    assert error.minimum == 21
+    assert isinstance(error, StackError)
+    assert isinstance(error.__cause__, ConnectionError)
+
+
+@pytest.mark.parametrize(("platform", "command"), [("linux", "apt-get install"), ("darwin", "brew install")])
+def test_the_hint_is_the_platforms_own(platform: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java.sys, "platform", platform)
+    with pytest.raises(JavaNotFoundError) as caught:
+        java.find_java(17)
+    assert command in caught.value.hint
+
+
+def test_without_java_one_is_fetched_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("cjdk.java_home", lambda **options: asked.update(options) or str(tmp_path / "fetched"))
+    assert java.find_java(17) == tmp_path / "fetched"
+    assert asked["version"] == "21"  # one Java for both services
+    assert Path(asked["cache_dir"]) == tmp_path / "cache" / "java"

@@ -1,0 +1,293 @@
+"""JSON to columns: the same table however the records are cut into batches, by the rule the module states."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from labkit.decode import json as decoder
+
+Records = list[bytes | None]
+
+
+def decode(records: Records, cuts: Any = ()) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, str]]:
+    """Decode the records in batches cut at `cuts`; return schema, rows and errors."""
+    edges = [0, *sorted(cuts), len(records)]
+    parsed = [decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)]
+    schema = decoder.unify([one.schema for one in parsed])
+    rows: list[dict[str, Any]] = []
+    errors: dict[int, str] = {}
+    for one, first, last in zip(parsed, edges, edges[1:], strict=False):
+        table = decoder.columns(one, schema)
+        assert table.column_names == list(schema)
+        assert not schema or table.num_rows == last - first
+        rows += table.to_pylist() if schema else [{}] * (last - first)
+        errors |= {first + row: reason for row, reason in one.errors.items()}
+    return schema, rows, errors
+
+
+# the rule, once more and as plainly as possible ------------------------------------------------------------
+
+
+def kind(value: Any) -> Any:
+    """Return a value's type: None for null, a dict of fields, a one-item list, or a word."""
+    if isinstance(value, dict):
+        return {name: kind(item) for name, item in value.items()}
+    if isinstance(value, list):
+        items = None
+        for item in value:
+            items = together(items, kind(item))
+        return [items]
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer" if -(2**63) <= value < 2**63 else "text"
+    return None if value is None else "number" if isinstance(value, float) else "text"
+
+
+def together(left: Any, right: Any) -> Any:
+    if left is None or right is None or left == right:
+        return right if left is None else left
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {name: together(left.get(name), right.get(name)) for name in {**left, **right}}
+    if isinstance(left, list) and isinstance(right, list):
+        return [together(left[0], right[0])]
+    return (
+        "number"
+        if {left if isinstance(left, str) else "", right if isinstance(right, str) else ""}
+        == {
+            "integer",
+            "number",
+        }
+        else "text"
+    )
+
+
+def plain(dtype: Any) -> Any:
+    """Return a polars type in the words of `kind`."""
+    if isinstance(dtype, pl.Struct):
+        return {one.name: plain(one.dtype) for one in dtype.fields}
+    if isinstance(dtype, pl.List):
+        return [plain(dtype.inner)]
+    return {pl.Boolean: "boolean", pl.Int64: "integer", pl.Float64: "number", pl.String: "text"}[type(dtype)]
+
+
+def settled(of: Any) -> Any:
+    if isinstance(of, dict):
+        return {name: settled(item) for name, item in of.items()} or "text"
+    return [settled(of[0])] if isinstance(of, list) else of or "text"
+
+
+def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
+    """Return the fields' types and the rows at fault, by the rule."""
+    fields: dict[str, Any] = {}
+    faults = set()
+    for row, record in enumerate(records):
+        try:
+            value = {} if record is None else json.loads(record)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            fields = together(fields, kind(value))
+        else:
+            faults.add(row)
+    return {name: settled(item) for name, item in fields.items()}, faults
+
+
+def same(found: Any, value: Any, of: Any) -> bool:
+    """Tell whether a cell holds the value of the record, under the column's type."""
+    if value is None:
+        return found is None or (isinstance(of, dict) and not any(found.values()))
+    if isinstance(of, dict):
+        return found.keys() == of.keys() and all(same(found[name], value.get(name), of[name]) for name in of)
+    if isinstance(of, list):
+        return len(found) == len(value) and all(same(*pair, of[0]) for pair in zip(found, value, strict=True))
+    if of == "text":
+        return found == value if isinstance(value, str) else json.loads(found) == value
+    exact = float(value) if of == "number" else value
+    return found == exact and type(found) is {"boolean": bool, "integer": int, "number": float}[of]
+
+
+# records ---------------------------------------------------------------------------------------------------
+
+names = st.sampled_from(["a", "b", "c"])
+integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
+numbers = st.sampled_from([0.5, -1.25, 1e10])
+texts = st.sampled_from(["", "x", "1", "null", 'ä\n"'])
+scalars = st.none() | st.booleans() | integers | numbers | texts
+objects_of_scalars = st.dictionaries(names, scalars, max_size=3)
+objects_of_integers = st.dictionaries(names, integers | st.none(), max_size=3)
+lists_of_one_kind = st.one_of(
+    *(
+        st.lists(items | st.none(), max_size=3)
+        for items in (st.booleans(), integers, numbers, texts, objects_of_integers)
+    )
+)
+values = scalars | objects_of_scalars | lists_of_one_kind | st.dictionaries(names, lists_of_one_kind, max_size=2)
+broken = st.sampled_from(
+    [None, b"", b" ", b"{", b"[1]", b"3", b"null", b"plain", b'{"a":1} {"a":2}', b'"\xff"', b"\x00\x00\x00\x00\x07ab"]
+)
+
+
+def written(objects: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[Records]:
+    good = objects.map(lambda value: json.dumps(value).encode())
+    indented = objects.map(lambda value: json.dumps(value, indent=1, ensure_ascii=False).encode())
+    return st.lists(good | good | indented | broken, min_size=1, max_size=8)
+
+
+records_and_cuts = written(st.dictionaries(names, values, max_size=3)).flatmap(
+    lambda records: st.tuples(st.just(records), st.sets(st.integers(0, len(records))))
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(records_and_cuts)
+def test_any_split_into_batches_gives_the_same_rows_types_and_errors(given: tuple[Records, set[int]]):
+    records, cuts = given
+    whole, parts = decode(records), decode(records, cuts)
+    assert {name: plain(dtype) for name, dtype in whole[0].items()} == {
+        name: plain(dtype) for name, dtype in parts[0].items()
+    }
+    assert whole[1:] == parts[1:]
+
+
+@settings(deadline=None, max_examples=200)
+@given(records_and_cuts)
+def test_types_values_and_errors_are_those_of_the_rule(given: tuple[Records, set[int]]):
+    records, cuts = given
+    schema, rows, errors = decode(records, cuts)
+    types, faults = expected(records)
+    assert {name: plain(dtype) for name, dtype in schema.items()} == types
+    assert set(errors) == faults
+    assert len(rows) == len(records)
+    for row, record in enumerate(records):
+        value = {} if record is None or row in faults else json.loads(record)
+        assert same(rows[row], value, types) or not types
+
+
+anything = st.recursive(
+    scalars | st.integers(2**63, 2**127),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@example([b'{"a":["x"]}', b'{"a":[[],false]}'], {1})
+@example([b'{"a":12345678901234567890}', b'{"a":0.5}'], {1})
+@given(written(st.dictionaries(names, anything, max_size=3)), st.sets(st.integers(0, 1)))
+def test_any_split_of_any_json_gives_the_same_types(records: Records, cuts: set[int]):
+    whole, parts = ({name: plain(dtype) for name, dtype in decode(records, some)[0].items()} for some in ((), cuts))
+    assert whole == parts == expected(records)[0]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [b'{"nick":"a","n":1}', b'{"nick":"b","ok":true,"n":2}', b'{"late":1}'],
+        [b'{"user":{"b":1}}', b'{"user":{"a":1,"b":2}}'],
+    ],
+)
+def test_the_order_of_the_fields_does_not_depend_on_the_batches(records: Records):
+    orders = {str(decode(records, cuts)[0]) for cuts in ((), {1}, {2}, {1, 2})}
+    assert len(orders) == 1
+
+
+def test_fields_come_in_order_of_first_sight_across_batches():
+    assert list(decode([b'{"b":1}', b'{"c":1}', b'{"a":1}'], {1, 2})[0]) == ["b", "c", "a"]
+
+
+# the rule by example ---------------------------------------------------------------------------------------
+
+RULE = [
+    ([b'{"a":1}', b'{"a":null}', b"{}"], "integer", [1, None, None]),
+    ([b'{"a":1}', b'{"a":0.5}'], "number", [1.0, 0.5]),
+    ([b'{"a":1}', b'{"a":"x"}'], "text", ["1", "x"]),
+    ([b'{"a":1}', b'{"a":true}'], "text", ["1", "true"]),
+    ([b'{"a":{"b":1}}', b'{"a":"x"}'], "text", ['{"b": 1}', "x"]),
+    (
+        [b'{"a":{"b":1}}', b'{"a":{"c":"x"}}'],
+        {"b": "integer", "c": "text"},
+        [{"b": 1, "c": None}, {"b": None, "c": "x"}],
+    ),
+    ([b'{"a":{"b":1}}', b'{"a":{"b":"x"}}'], {"b": "text"}, [{"b": "1"}, {"b": "x"}]),
+    ([b'{"a":[1]}', b'{"a":[0.5]}', b'{"a":[]}'], ["number"], [[1.0], [0.5], []]),
+    ([b'{"a":[1]}', b'{"a":1}'], "text", ["[1]", "1"]),
+    ([b'{"a":null}', b"{}"], "text", [None, None]),
+    ([b'{"a":{}}'], "text", ["{}"]),
+    ([b'{"a":9223372036854775807}'], "integer", [2**63 - 1]),
+    ([b'{"a":9223372036854775808}', b'{"a":1}'], "text", [str(2**63), "1"]),
+    ([b'{"a":12345678901234567890123}'], "text", ["12345678901234567890123"]),
+    ([b'{"a":"2016-03-01"}'], "text", ["2016-03-01"]),
+]
+
+
+@pytest.mark.parametrize(("records", "of", "found"), RULE)
+def test_the_rule(records: Records, of: Any, found: list[Any]):
+    for cuts in ((), range(1, len(records))):
+        schema, rows, errors = decode(records, cuts)
+        assert {name: plain(dtype) for name, dtype in schema.items()} == {"a": of}
+        assert [row["a"] for row in rows] == found
+        assert errors == {}
+
+
+def test_what_is_no_json_object_has_a_reason_and_a_tombstone_has_none():
+    reasons = decode([None, b"", b" ", b"[1]", b"3", b"{", b"\x00\x00\x00\x01\x00ab", b'{"a":1}', b"\xef\xbb\xbf{}"])[2]
+    assert sorted(reasons) == [1, 2, 3, 4, 5, 6, 8]
+    assert reasons[1] == "an empty value is not JSON"
+    assert [reasons[3], reasons[4]] == ["JSON, but not an object: list", "JSON, but not an object: int"]
+    assert reasons[6] == "Confluent wire format (schema id 256), not JSON: it needs the schema registry"
+    assert all(reasons[row].startswith("not JSON: ") for row in (2, 5, 8))
+
+
+def test_numbers_json_does_not_know_are_errors():
+    assert sorted(decode([b'{"a":NaN}', b'{"a":01}', b'{"a":Infinity}', b'{"a":1}'])[2]) == [0, 1, 2]
+
+
+def test_a_late_change_of_type_costs_no_record():
+    count = 30_000
+    records: Records = [b'{"n":%d}' % number for number in range(count)]
+    _, rows, errors = decode([*records, b'{"n":"x"}', b"broken", b'{"n":{"a":[1,"y"]}}'], {10_000, 20_000})
+    assert len(rows) == count + 3
+    assert [row["n"] for row in rows[count - 1 :]] == ["29999", "x", None, '{"a": [1, "y"]}']
+    assert list(errors) == [count + 1]
+
+
+def test_integers_of_any_length_are_text():
+    for digits in (39, 60, 400):
+        _, rows, errors = decode([b'{"a":1%s}' % (b"0" * digits), b'{"a":1}'])
+        assert errors == {}
+        assert rows[0]["a"] == "1" + "0" * digits
+
+
+def test_half_a_surrogate_pair_is_not_silently_another_text():
+    _, rows, errors = decode([b'{"a":"x\\ud800"}'])
+    assert errors or "\x00" not in rows[0]["a"]
+
+
+DEEP = """
+import sys, pyarrow as pa
+from labkit.decode import json as decoder
+depth = int(sys.argv[1])
+opened, closed = (b'{"a":', b"}") if sys.argv[2] == "objects" else (b"[", b"]")
+value = b'{"a":' + opened * depth + b"1" + closed * depth + b"}"
+parsed = decoder.parse(pa.array([b'{"n":1}', value], pa.binary()))
+table = decoder.columns(parsed, decoder.unify([parsed.schema]))
+assert table["n"].to_pylist() == [1, None]
+"""
+
+
+@pytest.mark.parametrize("what", ["objects", "lists"])
+@pytest.mark.parametrize("depth", [20, 70, 900, 5000])
+def test_one_deeply_nested_record_costs_neither_the_others_nor_the_process(depth: int, what: str):
+    command = [sys.executable, "-c", DEEP, str(depth), what]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0

@@ -1,0 +1,166 @@
+"""The account of a read: it adds up, says why it ended, and survives being written down."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.replay.receipt import _WHY, GAPS_NOTE, PartitionReceipt, Receipt
+from labkit.times import length_ms
+
+T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
+REASONS = ["end", "open_transaction", "expired", "truncated", "disorder", "cap", "interrupt", "deadline"]
+
+
+def receipt(*partitions: PartitionReceipt, **changed: Any) -> Receipt:
+    given: dict[str, Any] = {
+        "topic": "irc",
+        "cluster_id": "c",
+        "window": "abcd",
+        "isolation": "read_committed",
+        "partitions": partitions,
+        "bytes": 1_500_000,
+        "elapsed_s": 0.25,
+        "group": "labkit.me.replay-1",
+    }
+    return Receipt(**{**given, **changed})
+
+
+counts = st.integers(0, 1_000_000)
+
+
+@st.composite
+def partition_receipts(draw: st.DrawFn) -> PartitionReceipt:
+    read, filtered, gaps, unread, start = (draw(counts) for _ in range(5))
+    reason = draw(st.sampled_from(REASONS))
+    first = draw(st.none() | st.integers(T0, T0 + 1000))
+    return PartitionReceipt(
+        partition=draw(st.integers(0, 99)),
+        start=start,
+        end=start + read + filtered + gaps + unread,
+        read=read,
+        filtered=filtered,
+        gaps=gaps,
+        unread=unread,
+        undecodable=draw(st.integers(0, read)),
+        first_offset=None if first is None else start,
+        last_offset=None if first is None else start,
+        first_timestamp_ms=first,
+        last_timestamp_ms=first,
+        out_of_order=draw(st.integers(0, 5)),
+        max_inversion_ms=draw(counts),
+        stop_reason=reason,
+        stop_offset=start,
+    )
+
+
+receipts = st.builds(
+    lambda partitions, notes: receipt(*partitions, notes=tuple(notes)),
+    st.lists(partition_receipts(), max_size=4, unique_by=lambda one: one.partition),
+    st.lists(st.text(max_size=20), max_size=2),
+)
+
+
+@given(receipts)
+def test_the_totals_are_the_sums_and_add_up(found: Receipt):
+    total = found.counts
+    assert total["planned"] == total["read"] + total["filtered"] + total["gaps"] + total["unread"]
+    for name in ("planned", "read", "filtered", "gaps", "unread", "undecodable"):
+        assert getattr(found, name) == total[name] == sum(getattr(one, name) for one in found.partitions)
+
+
+@given(receipts)
+def test_complete_means_that_no_partition_ended_early(found: Receipt):
+    assert found.complete == (found.reasons == {})
+    listed = sorted(number for numbers in found.reasons.values() for number in numbers)
+    assert listed == sorted(one.partition for one in found.partitions if one.stop_reason != "end")
+
+
+@given(receipts)
+def test_every_receipt_can_be_shown_and_says_whether_it_is_complete(found: Receipt):
+    text, html = str(found), found._repr_html_()
+    assert text.startswith("complete: " if found.complete else "INCOMPLETE: ")
+    assert (">complete<" in html) == found.complete
+    for reason in found.reasons:
+        assert _WHY[reason] in text
+        assert f"{found.planned:,}" in text
+
+
+@given(receipts)
+def test_a_receipt_written_down_reads_back(found: Receipt):
+    again = Receipt.from_dict(json.loads(found.to_json()))
+    assert again == found
+    assert str(again) == str(found)
+    assert json.loads(found.to_json())["complete"] == found.complete
+
+
+@given(receipts)
+def test_a_receipt_can_be_copied_and_pickled(found: Receipt):
+    assert pickle.loads(pickle.dumps(found)) == found == copy.deepcopy(found)
+
+
+def test_every_reason_has_its_words():
+    assert set(REASONS) == set(_WHY)
+
+
+def test_where_it_stopped_is_named():
+    text = str(receipt(PartitionReceipt(3, 0, 9000, read=5000, unread=4000, stop_reason="cap", stop_offset=5000)))
+    assert "3@5,000" in text
+    assert "9,000 planned = 5,000 read + 0 filtered out + 0 gaps + 4,000 not reached" in text
+    assert "max_bytes was reached" in text
+
+
+def test_gaps_are_explained_only_where_there_are_some():
+    assert GAPS_NOTE not in str(receipt(PartitionReceipt(0, 0, 5, read=5)))
+    assert GAPS_NOTE in str(receipt(PartitionReceipt(0, 0, 5, read=4, gaps=1)))
+
+
+@pytest.mark.parametrize(
+    ("worst", "slack"),
+    [(1, "1s"), (1000, "1s"), (1001, "2s"), (60_000, "60s"), (60_001, "2m"), (3_600_001, "2h"), (86_400_001, "2d")],
+)
+def test_the_proposed_slack_covers_the_worst_step_back(worst: int, slack: str):
+    one = PartitionReceipt(0, 0, 5, read=5, out_of_order=2, max_inversion_ms=worst)
+    assert f"2 records out of time order, by up to {worst:,} ms: a slack of '{slack}' covers it" in str(receipt(one))
+
+
+@given(st.integers(1, 10**10))
+def test_a_proposed_slack_is_a_length_labkit_takes_and_enough(worst: int):
+    text = str(receipt(PartitionReceipt(0, 0, 5, read=5, out_of_order=1, max_inversion_ms=worst)))
+    slack = re.search(r"a slack of '(\w+)'", text)
+    assert slack
+    assert length_ms(slack[1]) >= worst
+
+
+def test_the_span_is_that_of_all_partitions():
+    found = receipt(
+        PartitionReceipt(0, 0, 1, read=1, first_timestamp_ms=T0 + 5, last_timestamp_ms=T0 + 9),
+        PartitionReceipt(1, 0, 1, read=1, first_timestamp_ms=T0, last_timestamp_ms=T0 + 6),
+        PartitionReceipt(2, 0, 0),
+    )
+    assert found.span_ms == (T0, T0 + 9)
+    assert "from 2016-03-01T00:00:00.000Z to 2016-03-01T00:00:00.009Z" in str(found)
+    assert receipt(PartitionReceipt(0, 0, 0)).span_ms == (None, None)
+
+
+def test_undecodable_records_are_counted_in_words():
+    text = str(receipt(PartitionReceipt(0, 0, 5, read=5, undecodable=2)))
+    assert "2 of the read could not be decoded" in text
+
+
+def test_html_is_escaped():
+    html = receipt(topic="<b>", isolation="<i>", notes=("<script>",))._repr_html_()
+    assert "<script>" not in html
+    assert "<code>&lt;b&gt;</code>" in html
+
+
+def test_an_attribute_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError):
+        receipt().nothing  # noqa: B018
