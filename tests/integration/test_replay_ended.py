@@ -157,8 +157,6 @@ def test_a_cap_that_is_not_reached_changes_nothing(many: Window):
 PEAK = """
 import json, re, sys
 from labkit import Window
-from labkit.replay import reader
-reader.BATCH_RECORDS = 50
 window = Window.from_json(sys.argv[1])
 if sys.argv[2] == "batches":
     rows = sum(batch.num_rows for batch in window.batches())

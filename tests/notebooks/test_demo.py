@@ -26,10 +26,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def demo(stack: State) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "labkit", "demo", "--json"],
-        cwd=ROOT, env={**os.environ, "LABKIT_STATE": str(stack.root)}, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "labkit", "demo", "--json"]
+    env = {**os.environ, "LABKIT_STATE": str(stack.root)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

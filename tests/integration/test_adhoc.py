@@ -1,0 +1,131 @@
+"""Ad hoc groups: real members of real groups of the lab's own."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from labkit.errors import RefusedError, UsageError
+from labkit.groups.adhoc import delete_group
+from labkit.lab import Lab
+
+Produce = Callable[..., None]
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Produce) -> str:
+    made = make_topic(2)
+    for partition in (0, 1):
+        produce(made, [b'{"n":%d}' % number for number in range(50)], partition=partition)
+    return made
+
+
+@pytest.fixture
+def attach(lab: Lab) -> Iterator[Callable[..., Any]]:
+    opened: list[Any] = []
+
+    def open_one(*words: Any, **options: Any) -> Any:
+        opened.append(lab.attach(*words, **options))
+        return opened[-1]
+
+    yield open_one
+    for group in opened:
+        group.close()
+    for group in opened:
+        until(lambda name=group.group: not members(lab, name))
+        group.close(delete=True)
+
+
+def members(lab: Lab, group: str) -> int:
+    found = lab.groups().set_index("group")
+    return int(found.loc[group, "members"]) if group in found.index else 0
+
+
+def until(true: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_it_reads_in_turn_and_is_listed_with_its_member(lab: Lab, topic: str, name: str, attach: Any) -> None:
+    group = attach(topic, name=name, start="earliest")
+    first, rest = group.read(30), group.read(1000)
+    assert (len(first), len(rest)) == (30, 70)
+    assert len(group.read(10, timeout="1s")) == 0
+    assert group.group.startswith("labkit.")
+    assert group.group.endswith(name)
+    assert members(lab, group.group) == 1
+    assert list(group.lag()["lag"]) == [0, 0]
+
+
+def test_it_goes_on_at_its_commits_and_only_there(topic: str, name: str, attach: Any) -> None:
+    group = attach(topic, name=name, start="earliest")
+    group.read(30)
+    committed = group.commit()
+    group.read(20)
+    group.close()
+    assert sum(committed.values()) == 30
+    assert len(attach(topic, name=name).read(1000)) == 70
+
+
+def test_it_seeks_to_offsets_times_and_ends(topic: str, name: str, attach: Any) -> None:
+    group = attach(topic, name=name, start="latest")
+    assert len(group.read(10, timeout="2s")) == 0
+    group.seek({1: 48})
+    assert group.read(10)["_offset"].tolist() == [48, 49]
+    group.seek("earliest")
+    assert len(group.read(1000)) == 100
+    group.seek("2001-01-01")
+    assert len(group.read(1000)) == 100
+    with pytest.raises(UsageError, match="not this member's"):
+        group.seek({7: 0})
+
+
+def test_tail_returns_what_comes_meanwhile(topic: str, name: str, attach: Any, produce: Produce) -> None:
+    group = attach(topic, name=name, start="latest")
+    group.read(1, timeout="1s")
+    produce(topic, [b'{"fresh":true}'] * 3)
+    assert group.tail(seconds=2)["fresh"].tolist() == [True] * 3
+
+
+def test_two_members_share_the_partitions_and_one_takes_over(lab: Lab, topic: str, name: str, attach: Any) -> None:
+    first, second = attach(topic, name=name, start="earliest"), attach(topic, name=name, start="earliest")
+    seen: list[tuple[int, int]] = []
+
+    def shared() -> bool:
+        for member in (first, second):
+            frame = member.read(5, timeout="300ms")
+            seen.extend(zip(frame["_partition"].tolist(), frame["_offset"].tolist(), strict=True))
+        return len(first._positions) == len(second._positions) == 1
+
+    until(shared)
+    second.close()
+    until(lambda: len(first.read(1000, timeout="300ms")) >= 0 and len(first._positions) == 2)
+
+
+def test_gc_removes_groups_without_a_member_and_no_others(lab: Lab, topic: str, name: str, attach: Any) -> None:
+    group = attach(topic, name=name, start="earliest")
+    group.read(5)
+    group.commit()
+    assert group.group not in lab.gc()
+    group.close()
+    until(lambda: not members(lab, group.group))
+    assert group.group in lab.gc()
+    assert group.group not in set(lab.groups()["group"])
+
+
+def test_a_foreign_group_is_refused_before_any_connection(lab: Lab) -> None:
+    with pytest.raises(RefusedError, match="not the lab's to touch"):
+        delete_group(lab.cluster, "indexer.logstash-es")
+    with pytest.raises(UsageError):
+        lab.attach("irc", name="../x")

@@ -1,0 +1,103 @@
+"""The cache of frozen windows, the filter, and the estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from labkit.errors import UsageError, WindowExpiredError
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.load import cache
+from labkit.window import Window
+
+Produce = Callable[..., None]
+
+
+@pytest.fixture
+def window(lab: Lab, make_topic: Callable[..., str], produce: Produce) -> Window:
+    topic = make_topic(2)
+    values = [b'{"n":%d,"nick":"%s"}' % (number, b"ab"[number % 2 :][:1]) for number in range(500)]
+    produce(topic, [*values, b"{broken"])
+    produce(topic, values, partition=1)
+    return lab.window(topic)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
+    return tmp_path / "windows"
+
+
+def test_a_second_read_comes_from_the_cache_and_says_so(window: Window, kept: Path) -> None:
+    first, second = window.read(), window.read()
+    assert second.table.equals(first.table)
+    assert second.receipt.counts == first.receipt.counts
+    assert not any("cache" in note for note in first.receipt.notes)
+    assert any("from the local cache" in note for note in second.receipt.notes)
+    assert not any("cache" in note for note in window.read(cache=False).receipt.notes)
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_kept_window_is_read_though_the_topic_has_lost_it(window: Window, admin: Cluster, kept: Path) -> None:
+    window.read()
+    gone = [TopicPartition(window.topic, 0, 100)]
+    admin.ask(lambda client: client.delete_records(gone), what="delete records")
+    assert len(window.read()) == 1001
+    with pytest.raises(WindowExpiredError):
+        window.read(cache=False)
+
+
+def test_a_torn_file_is_read_anew_and_an_incomplete_read_is_not_kept(window: Window, kept: Path) -> None:
+    window.read(max_bytes=1)
+    assert list(kept.iterdir()) == []
+    window.read()
+    (file,) = kept.iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert len(window.read()) == 1001
+    assert len(window.read()) == 1001
+
+
+def test_the_oldest_goes_once_the_bound_is_reached(
+    window: Window, lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.read()
+    (size,) = (one["bytes"] for one in cache.entries())
+    monkeypatch.setenv("LABKIT_CACHE_GB", str(size * 1.5 / 1e9))
+    other = lab.window(window.topic, offsets={0: (0, 501), 1: (0, 499)})
+    other.read()
+    (left,) = cache.entries()
+    assert other.plan.hash in left["file"]
+    monkeypatch.setenv("LABKIT_CACHE_GB", "0")
+    window.read()
+    assert cache.entries() == [left]
+    assert cache.clear() == 1
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_where_keeps_some_and_counts_the_others_as_filtered(window: Window, kept: Path, cached: bool) -> None:
+    if cached:
+        window.read()
+    replay = window.read(where="nick = 'a' and n < 10", cache=cached)
+    assert replay.table["n"].to_pylist() == [0, 2, 4, 6, 8] * 2
+    receipt = replay.receipt
+    assert (receipt.planned, receipt.read, receipt.filtered, receipt.undecodable) == (1001, 10, 991, 0)
+    assert receipt.complete
+
+
+@pytest.mark.parametrize("condition", ["nope = 1", "n =", "1; select 2", "count(*) > 1", "", "n < 'x'"])
+def test_what_is_no_condition_is_refused_with_a_hint(window: Window, condition: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        window.read(where=condition)
+    assert caught.value.hint
+
+
+def test_an_estimate_comes_close(window: Window) -> None:
+    receipt, estimate = window.read().receipt, window.estimate()
+    assert estimate.records == receipt.read
+    assert estimate.bytes == pytest.approx(receipt.bytes, rel=0.1)
+    assert 0 < estimate.seconds < 30
