@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        _complain(f"cannot write or read: {error.strerror or error}", "is the disk full, or the file closed to you?")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
 
 
 def _complain(message: str, hint: str | None = None) -> None:

@@ -118,4 +118,5 @@ def _reason(error: elasticsearch.ApiError) -> str:
     cause = body.get("error")
     if isinstance(cause, dict):
         return str(cause.get("reason") or cause.get("type"))
-    return str(cause or error.message)
+    text = str(cause or error.message)
+    return "the server gave no reason" if text in ("", "None") else text  # an answer to HEAD has no body

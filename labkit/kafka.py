@@ -118,6 +118,7 @@ class Cluster:
         """Return a new consumer that commits nothing unless told to."""
         # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
         defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
+        names.group(group)
         return _Consumer(self._client_settings(group_id=group, **{**defaults, **settings}), logger=_quiet)
 
     def producer(self, **settings: Any) -> _Producer:

@@ -69,6 +69,13 @@ def index(name: str) -> str:
     return name
 
 
+def group(name: str) -> str:
+    """Return `name` if it can be a consumer group's id; confluent-kafka ends the process over what cannot."""
+    if not name or not name.isprintable() or len(name.encode(errors="replace")) > 255:
+        raise UsageError(f"{name!r} is not a group id", hint="name a group, such as indexer.logstash-es")
+    return name
+
+
 def lab_group(name: str) -> str:
     """Return `name` if it is a group the lab may join, commit to or delete.
 

@@ -15,6 +15,7 @@ from labkit.errors import UsageError
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000
 _LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime"
 
@@ -38,9 +39,10 @@ def to_ms(value: Any) -> int:
             f"{value!r} is a number without a unit",
             hint="say which: pandas.Timestamp(value, unit='s'), unit='ms', unit='us' or unit='ns'",
         )
-    if isinstance(value, datetime | date | str):
-        return _datetime_ms(value)
-    return _numpy_ms(value)
+    ms = _datetime_ms(value) if isinstance(value, datetime | date | str) else _numpy_ms(value)
+    if not _FIRST_MS <= ms < _END_MS:
+        raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
+    return ms
 
 
 def _datetime_ms(value: datetime | date | str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -57,18 +58,19 @@ def parse(values: pa.BinaryArray) -> Parsed:
     errors = dict.fromkeys(_rows(pc.equal(pc.binary_length(values), 0)), "an empty value is not JSON")
     lines, found = _without(lines, _suspicious(lines))
     errors |= found
-    frame = _read(lines)
+    probe, frame = lines, _read(lines)
     if frame is None or _may_hide_integers(frame.schema):
-        mended = _mended(lines, _rows(pc.match_substring_regex(lines, r"\d{19}")))
-        lines, frame = mended, frame if mended is lines else _read(mended)
+        probe = _mended(lines, digits=19)
+        frame = frame if probe is lines else _read(probe)
     if frame is None:  # most often for records that are no JSON: without them it goes at once
-        lines, found = _without(lines, range(len(lines)))
-        errors |= found
-        frame = _read(lines)
-    if frame is not None and _plain(frame.schema):
+        probe, found = _without(probe, range(len(lines)))
+        lines, errors = _blanked(lines, found), errors | found
+        frame = _read(probe)
+    if frame is not None and probe is lines and _plain(frame.schema):
         return Parsed(lines, _in_order(lines, frame), errors)
     found = {}
-    schema, lines = _infer(lines, found)
+    schema = _infer(probe, found) if frame is None else {name: _narrowed(one) for name, one in frame.schema.items()}
+    lines = _mended(_blanked(lines, found), digits=39)  # what the parser takes as it is keeps its own text
     return Parsed(lines, _in_order(lines, _with_schema(lines, schema)), errors | found)
 
 
@@ -110,18 +112,26 @@ def _in_order(lines: pa.BinaryArray, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select([name for name, _, _ in order])
 
 
-def _mended(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
-    """Write integers beyond 64 bits as texts, in those of `rows` that have some."""
+def _mended(lines: pa.BinaryArray, *, digits: int) -> pa.BinaryArray:
+    """Write integers beyond 64 bits as texts, in the lines that have so many digits in a row."""
+    rows = _rows(pc.match_substring_regex(lines, rf"\d{{{digits}}}"))
     texts: list[bytes | None] = [None] * len(lines)
     changed = False
     for row in rows:
         line = lines[row].as_py()
         try:
-            mended = orjson.dumps(json.loads(line, parse_int=_integer))
+            mended = orjson.dumps(json.loads(line, parse_int=_integer, parse_float=_finite, parse_constant=_finite))
         except (ValueError, RecursionError):
             continue
         changed, texts[row] = True, mended
     return pc.coalesce(pa.array(texts, pa.binary()), lines) if changed else lines
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _integer(text: str) -> int | str:
@@ -202,24 +212,20 @@ def _plain(schema: Any) -> bool:
     return all(_narrowed(dtype) == dtype for dtype in schema.values())
 
 
-def _infer(lines: pa.BinaryArray, errors: dict[int, str], base: int = 0) -> tuple[Schema, pa.BinaryArray]:
-    """Find the fields' types by halving what cannot be parsed at once, down to the record at fault.
-
-    Returns the types, and the lines with that record's blanked.
-    """
+def _infer(lines: pa.BinaryArray, errors: dict[int, str], base: int = 0) -> Schema:
+    """Find the fields' types by halving what cannot be parsed at once, down to the record at fault."""
     frame = _read(lines)
     if frame is not None:
-        return {name: _narrowed(dtype) for name, dtype in frame.schema.items()}, lines
+        return {name: _narrowed(dtype) for name, dtype in frame.schema.items()}
     if len(lines) > 1:
         half = len(lines) // 2
-        left, first = _infer(lines.slice(0, half), errors, base)
-        right, second = _infer(lines.slice(half), errors, base + half)
-        return _merge_fields(left, right), pa.concat_arrays([first, second])
+        left = _infer(lines.slice(0, half), errors, base)
+        return _merge_fields(left, _infer(lines.slice(half), errors, base + half))
     try:
-        return _infer_record(lines[0].as_py()), lines
+        return _infer_record(lines[0].as_py())
     except pl.exceptions.PolarsError as error:
         errors[base] = f"JSON that cannot be read as columns: {error}"
-        return {}, pa.array([b"{}"], pa.binary())
+        return {}
 
 
 def _infer_record(line: bytes) -> Schema:

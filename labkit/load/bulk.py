@@ -29,6 +29,7 @@ from labkit.times import iso
 
 REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
+MAX_PAUSE_S = 5.0
 _BUSY = {408, 429, 502, 503, 504}
 
 SETTINGS: dict[str, Any] = {
@@ -193,7 +194,7 @@ class Bulk:
 
     def _wait(self, attempt: int, reason: str) -> None:
         """Wait with growing, jittered pauses: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter"""
-        until = time.monotonic() + random.uniform(0.5, 1) * min(30, 0.5 * 2**attempt)  # noqa: S311
+        until = time.monotonic() + random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.5 * 2**attempt)  # noqa: S311
         while (left := until - time.monotonic()) > 0 and not self.give_up():
             self.waiting(reason)
             time.sleep(min(0.5, left))

@@ -89,6 +89,7 @@ class Indexer:
         names.index(self.index)
         if self.start not in STARTS:
             raise UsageError(f"start {self.start!r}", hint=f"one of {', '.join(STARTS)}")
+        names.group(self.group)
         if self.group.startswith(names.GROUP_PREFIX):
             raise UsageError(
                 f"group {self.group!r} is a lab's", hint="name a production group, such as indexer.logstash-es"
@@ -108,6 +109,7 @@ class Indexer:
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
             queued_max_messages_kbytes=32_768,
+            session_timeout_ms=10_000,  # how long a killed instance keeps its partitions from the next
         )
         bulk = Bulk(self.target, self.index, patience_s=None, waiting=lambda reason: self._wait(consumer, reason))
         try:

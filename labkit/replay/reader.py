@@ -345,7 +345,8 @@ class Reading:
             start = self._bounds("earliest")[partition]
             consumer.assign([TopicPartition(self.plan.topic, partition, start)])
             message = consumer.poll(5)
-            return None if message is None or message.error() else int(message.timestamp()[1])
+            stamp = -1 if message is None or message.error() else int(message.timestamp()[1])
+            return None if stamp < 0 else stamp
         finally:
             consumer.close()
 

@@ -98,6 +98,8 @@ def _configure(folder: Path, service: Service, state: State) -> None:
         "super.users": "User:admin",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
+        "broker.session.timeout.ms": "6000",  # a killed broker is let in again no sooner
+        "broker.heartbeat.interval.ms": "1000",
         "group.initial.rebalance.delay.ms": "0",
         "offsets.topic.num.partitions": "8",
         "transaction.state.log.num.partitions": "4",
