@@ -59,7 +59,7 @@ def parse(values: pa.BinaryArray) -> Parsed:
     lines, found = _without(lines, _suspicious(lines))
     errors |= found
     probe, frame = lines, _read(lines)
-    if frame is None or _may_hide_integers(frame.schema):
+    if frame is None or _may_hide_integers(frame):
         probe = _mended(lines, digits=19)
         frame = frame if probe is lines else _read(probe)
     if frame is None:  # most often for records that are no JSON: without them it goes at once
@@ -74,18 +74,24 @@ def parse(values: pa.BinaryArray) -> Parsed:
     return Parsed(lines, _in_order(lines, _with_schema(lines, schema)), errors | found)
 
 
-def _may_hide_integers(schema: Any) -> bool:
+def _may_hide_integers(frame: pl.DataFrame) -> bool:
     """Tell whether integers beyond 64 bits may be among the numbers: they are text, wherever they stand."""
-    return "Float64" in str(schema) or "Int128" in str(schema)
+    kinds = str([dtype for dtype in frame.dtypes if dtype != pl.Float64])
+    if "Float64" in kinds or "Int128" in kinds:
+        return True
+    largest = frame.select(pl.col(pl.Float64).abs().max()).row(0) if pl.Float64 in frame.dtypes else ()
+    return any(one is not None and one >= 2.0**63 for one in largest)
 
 
 def _suspicious(lines: pa.BinaryArray) -> list[int]:
     """Return the rows that may be too much for a parser: nested deeply, or with half a surrogate pair."""
-    deep = pc.greater(pc.add(pc.count_substring(lines, b"{"), pc.count_substring(lines, b"[")), DEPTH)
-    odd = pc.match_substring(lines, b"\\ud") if pc.any(pc.match_substring(lines, b"\\u")).as_py() else None
-    rows = _rows(deep)
-    if odd is not None:
-        rows += _rows(odd) + _rows(pc.match_substring(lines, b"\\uD"))
+    rows: list[int] = []
+    text = _joined(lines).getbuffer().tobytes()
+    if text.count(b"{") + text.count(b"[") > len(lines) + DEPTH - 1:  # else no line can have so many
+        opened = pc.add(pc.count_substring(lines, b"{"), pc.count_substring(lines, b"["))
+        rows += _rows(pc.greater(opened, DEPTH))
+    if b"\\ud" in text or b"\\uD" in text:
+        rows += _rows(pc.or_(pc.match_substring(lines, b"\\ud"), pc.match_substring(lines, b"\\uD")))
     return rows
 
 
