@@ -73,7 +73,12 @@ def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, 
     python = peers_python() if name.split(maxsplit=1)[0] in ("aiokafka", "kafka-python") else sys.executable
     env = {**os.environ, "LABKIT_STATE": str(state.root)}
     done = subprocess.run(
-        [python, HERE / "peers.py", name, topic, credentials], env=env, capture_output=True, text=True, check=True
+        [python, HERE / "peers.py", name, topic, credentials],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
