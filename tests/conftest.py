@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,10 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
         settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
         admin.ask(lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]), what="make it")
         made.append(name)
+        deadline = time.monotonic() + 30
+        while name not in admin.topics():  # the answer to create_topics comes a moment before others see it
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         return name
 
     yield make

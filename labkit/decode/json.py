@@ -86,7 +86,7 @@ def _may_hide_integers(frame: pl.DataFrame) -> bool:
 def _suspicious(lines: pa.BinaryArray) -> list[int]:
     """Return the rows that may be too much for a parser: nested deeply, or with half a surrogate pair."""
     rows: list[int] = []
-    text = _joined(lines).getbuffer().tobytes()
+    text = _joined(lines).getvalue()
     if text.count(b"{") + text.count(b"[") > len(lines) + DEPTH - 1:  # else no line can have so many
         opened = pc.add(pc.count_substring(lines, b"{"), pc.count_substring(lines, b"["))
         rows += _rows(pc.greater(opened, DEPTH))

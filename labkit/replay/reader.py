@@ -29,7 +29,7 @@ from labkit.replay.records import consume, message_batch, no_collection, payload
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
-BATCH_BYTES = 16_000_000
+BATCH_BYTES = 8_000_000
 PORTION_RECORDS = 1_000  # measured: three times as fast as portions of 10,000, whose messages no cache holds
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 STALL_TIMEOUT_S = 60.0

@@ -116,7 +116,9 @@ def _configure(folder: Path, service: Service, state: State) -> None:
 
 
 def _format(command: list[str], folder: Path) -> None:
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = "-"
+    while cluster_id.startswith("-"):  # would be taken for an option
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     arguments = [
         "format",
         "--cluster-id",
