@@ -23,6 +23,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.replay.records import joined
+
 Schema = dict[str, Any]
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 _SCALARS = (pl.Boolean, pl.Int64, pl.Float64, pl.String)
@@ -191,9 +193,7 @@ def _one_line_each(values: pa.BinaryArray) -> pa.BinaryArray:
 
 def _joined(lines: pa.BinaryArray) -> io.BytesIO:
     ended = pc.binary_join_element_wise(lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))
-    edges = np.frombuffer(ended.buffers()[1], np.int32)[ended.offset : ended.offset + len(ended) + 1]
-    data = ended.buffers()[2]
-    return io.BytesIO(memoryview(data)[edges[0] : edges[-1]] if data is not None else b"")
+    return io.BytesIO(joined(ended))
 
 
 def _read(lines: pa.BinaryArray) -> pl.DataFrame | None:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError
+from labkit.replay.records import joined
 from labkit.times import iso
 
 REQUEST_BYTES = 4_000_000
@@ -358,9 +359,7 @@ def _lines(docs: Documents) -> pa.BinaryArray:
 
 
 def _body(docs: Documents) -> bytes:
-    lines = _lines(docs)
-    edges = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    return bytes(memoryview(lines.buffers()[2])[edges[0] : edges[-1]])
+    return bytes(joined(_lines(docs)))
 
 
 def _chunks(docs: Documents) -> list[Documents]:

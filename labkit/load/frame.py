@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from labkit.load import cache
 from labkit.load.where import Where
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.records import RAW_SCHEMA, runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,22 +213,14 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.
         empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
         nothing = module.parse(empty.column("value"))
         return decoded(empty, nothing, module, module.unify([nothing.schema]))
-    runs = [
+    pieces = sorted(
         (partition, number, first, last)
         for number, batch in enumerate(raw)
-        for partition, first, last in _runs(batch.column("partition").to_numpy())
-    ]
-    runs.sort()
-    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in runs])
-    many = len(runs) > 64 and len(ordered) < 500 * len(runs)
+        for partition, first, last in runs(batch.column("partition").to_numpy())
+    )
+    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
+    many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
     return ordered.combine_chunks() if many else ordered
-
-
-def _runs(partitions: Any) -> Iterator[tuple[int, int, int]]:
-    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
-    for first, last in pairwise(edges):
-        if last > first:
-            yield int(partitions[first]), first, last
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

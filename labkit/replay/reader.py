@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from labkit.errors import UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import consume, message_batch, no_collection, payload_bytes
+from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, runs
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
@@ -216,10 +215,9 @@ class Reading:
         offsets = batch.column("offset").to_numpy()
         times = pc.fill_null(batch.column("timestamp").cast(pa.int64()), -1).to_numpy()
         keep = np.zeros(len(offsets), bool)
-        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1), len(offsets)]
-        for first, last in pairwise(edges):
+        for partition, first, last in runs(partitions):
             one = slice(first, last)
-            keep[one] = self._account(consumer, int(partitions[first]), offsets[one], times[one])
+            keep[one] = self._account(consumer, partition, offsets[one], times[one])
         if not keep.any():
             return None
         batch = batch if keep.all() else batch.filter(pa.array(keep))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -91,9 +91,21 @@ def _headers(messages: list[Message]) -> pa.Array:
 
 def payload_bytes(batch: pa.RecordBatch) -> int:
     """Return how many bytes the keys and values have."""
-    return sum(_binary_bytes(batch.column(name)) for name in ("key", "value"))
+    return sum(len(joined(batch.column(name))) for name in ("key", "value"))
 
 
-def _binary_bytes(column: pa.BinaryArray) -> int:
-    edges = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    return int(edges[-1] - edges[0])
+def joined(column: pa.BinaryArray) -> memoryview:
+    """Return all of a binary column's bytes, one value behind the other, without copying them."""
+    _, edges, data = column.buffers()
+    if not len(column) or data is None:
+        return memoryview(b"")
+    own = np.frombuffer(edges, np.int32)[column.offset : column.offset + len(column) + 1]
+    return memoryview(data)[own[0] : own[-1]]
+
+
+def runs(partitions: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield partition, first row and end row (exclusive) of each run of equal partitions."""
+    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
+    for first, last in pairwise(edges):
+        if last > first:
+            yield int(partitions[first]), first, last

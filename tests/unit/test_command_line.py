@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from labkit import cli
+from labkit.cli import windows
+from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
@@ -177,12 +179,12 @@ def test_offsets_that_cannot_be_read_are_refused(text: str, capsys: pytest.Captu
 
 
 def test_offsets_are_half_open_ranges_by_partition() -> None:
-    assert cli._offsets("0:100-200,3:0-50") == {0: (100, 200), 3: (0, 50)}
+    assert windows._offsets("0:100-200,3:0-50") == {0: (100, 200), 3: (0, 50)}
 
 
 def test_a_partition_named_twice_is_refused() -> None:
-    with pytest.raises(cli.UsageError):
-        cli._offsets("0:1-2,0:3-4")
+    with pytest.raises(UsageError):
+        windows._offsets("0:1-2,0:3-4")
 
 
 def test_the_recipe_names_the_principal_and_what_it_may_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,5 +250,5 @@ def test_interrupted_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def interrupt(_options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_status", interrupt)
+    monkeypatch.setattr(cli.stack, "_status", interrupt)
     assert run(["status"], capsys) == (130, "", "labkit: interrupted\n")

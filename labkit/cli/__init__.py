@@ -1,0 +1,67 @@
+"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete.
+
+Each family of commands has a module; each command imports what it needs, so that ``labkit --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from labkit.cli import groups, lists, notebooks, pipelines, stack, windows
+from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE, Parser
+from labkit.errors import LabkitError, UsageError
+
+FAMILIES = (stack, pipelines, lists, groups, windows, notebooks)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    try:
+        options = parser.parse_args(arguments)
+        return int(options.run(options) or OK)
+    except LabkitError as error:
+        _complain(error.message, error.hint)
+        return USAGE if isinstance(error, UsageError) else ERROR
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        _complain(f"cannot write or read: {error.strerror or error}", "is the disk full, or the file closed to you?")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+
+
+def _complain(message: str, hint: str | None = None) -> None:
+    print(f"labkit: {_printable(message)}", file=sys.stderr)
+    if hint:
+        print(f"Hint: {_printable(hint)}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Return `text` without what would control the terminal: arguments and servers' answers are in it."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="labkit", description="Replay any window of a Kafka topic without touching production.")
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for family in FAMILIES:
+        family.register(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"labkit {version('labkit')}"
+    except PackageNotFoundError:
+        return "labkit (not installed)"

@@ -1,0 +1,95 @@
+"""What all families of commands share: the parser, options, output, connections."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.lab import Lab
+
+OK, ERROR, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+Commands = Any  # argparse's own type of it is private
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with a hint, instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
+
+
+def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
+    """Add a command that calls `run`, and return its parser."""
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def table_command(commands: Commands, name: str, table: Callable[[Lab], pd.DataFrame], text: str) -> Any:
+    """Add a command that prints a DataFrame of the lab's, and return its parser."""
+
+    def run(options: argparse.Namespace) -> None:
+        print_table(table(open_lab(options)), options)
+
+    return json_option(profile_options(command(commands, name, run, text), "lab"))
+
+
+def json_option(parser: Any) -> Any:
+    """Let the command take ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def profile_options(parser: Any, role: str | None = None) -> Any:
+    """Let the command take ``--profile`` and, with a default, ``--role``."""
+    parser.add_argument("--profile", default="local", help="a profile of labkit.toml (default: the local stack)")
+    if role:
+        parser.add_argument("--role", default=role, help=f"role on the local stack (default: {role})")
+    return parser
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal; standard output is for data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_table(frame: pd.DataFrame, options: argparse.Namespace) -> None:
+    """Print a DataFrame as text, or as JSON records."""
+    if options.json:
+        print(frame.to_json(orient="records", indent=2))
+    elif frame.empty:
+        print("none")
+    else:
+        print(frame.to_string(index=False, na_rep="-"))
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set: what is under way is finished first."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def open_cluster(options: argparse.Namespace) -> Any:
+    """Return the Kafka cluster of the profile, as the role asked for."""
+    from labkit.kafka import Cluster
+    from labkit.lab import find_profile
+
+    return Cluster(find_profile(options.profile, role=options.role).kafka)
+
+
+def open_lab(options: argparse.Namespace) -> Lab:
+    """Return the lab of the profile, as the role asked for."""
+    from labkit.lab import connect
+
+    return connect(options.profile, role=options.role)

@@ -1,0 +1,51 @@
+"""Commands that list, keep and clear what there is: topics, retention, scratch, gc, cache."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from labkit.cli.common import Commands, command, json_option, open_lab, profile_options, table_command
+
+
+def register(commands: Commands) -> None:
+    """Add the family's commands."""
+    table_command(commands, "topics", lambda lab: lab.topics(), "list the topics")
+    table_command(commands, "scratch", lambda lab: lab.scratch(), "list your scratch indices")
+    retention = command(commands, "retention", _retention, "show, or set, for how long a topic keeps records")
+    json_option(profile_options(retention, "lab"))
+    retention.add_argument("topic", metavar="TOPIC")
+    retention.add_argument("keep", nargs="?", metavar="TIME", help="such as 90d; needs a role that may (--role admin)")
+    gc = command(commands, "gc", _gc, "delete your expired scratch indices and empty ad hoc groups")
+    json_option(profile_options(gc, "lab"))
+    cache = json_option(command(commands, "cache", _cache, "list the windows kept on this machine"))
+    cache.add_argument("--clear", action="store_true", help="remove them")
+
+
+def _retention(options: argparse.Namespace) -> None:
+    days = open_lab(options).retention(options.topic, options.keep)
+    if options.json:
+        print(json.dumps({"topic": options.topic, "days": days}))
+    else:
+        print(f"{options.topic} keeps records for {'ever' if days < 0 else f'{days:g} days'}")
+
+
+def _gc(options: argparse.Namespace) -> None:
+    gone = open_lab(options).gc()
+    print(json.dumps(gone) if options.json else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired")
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from labkit.load import cache
+
+    if options.clear:
+        count = cache.clear()
+        print(json.dumps({"removed": count}) if options.json else f"removed {count} files")
+        return
+    rows = cache.entries()
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['bytes'] / 1e6:>10,.1f} MB  {row['used']}  {row['file']}")
+    print(f"{sum(row['bytes'] for row in rows) / 1e6:>10,.1f} MB in {cache.folder()}")

@@ -1,0 +1,112 @@
+"""Commands that run on their own: extract, index."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from labkit.cli.common import INCOMPLETE, OK, Commands, Parser, command, open_cluster, profile_options, say, stop_event
+
+
+def register(commands: Commands) -> None:
+    """Add the family's commands."""
+    _extract_commands(commands)
+    _index_command(commands)
+
+
+def _extract_commands(commands: Commands) -> None:
+    extract = commands.add_parser("extract", help="feed a topic from an IRC server or from files")
+    kinds = extract.add_subparsers(dest="kind", required=True, metavar="irc|files", parser_class=Parser)
+    irc = profile_options(command(kinds, "irc", _extract_irc, "follow IRC channels"), "extractor")
+    irc.add_argument("--server", required=True)
+    irc.add_argument("--port", type=int)
+    irc.add_argument("--tls", action="store_true")
+    irc.add_argument("--tls-ca", type=Path, metavar="FILE", help="certificates to trust instead of the system's")
+    irc.add_argument("--nick", required=True)
+    irc.add_argument("--channel", action="append", required=True, metavar="'#NAME'", help="may be given again")
+    irc.add_argument("--topic", required=True)
+    irc.add_argument("--max-records", type=int, help="stop after so many records")
+    irc.add_argument("--max-seconds", type=float, help="stop after so many seconds")
+    files = profile_options(command(kinds, "files", _extract_files, "send the lines of files"), "extractor")
+    files.add_argument("paths", nargs="+", metavar="PATH", help="JSON lines; plain, gzip or zstd; - is standard input")
+    files.add_argument("--topic", required=True)
+    files.add_argument("--timestamp-field", metavar="FIELD", help="ISO 8601 time of each record, such as @timestamp")
+    files.add_argument("--key-field", default="channel", metavar="FIELD")
+    files.add_argument("--again", action="store_true", help="send lines a former run has sent, too")
+
+
+def _extract_irc(options: argparse.Namespace) -> None:
+    from labkit.extract import IrcExtractor
+
+    extractor = IrcExtractor(
+        open_cluster(options), options.topic, server=options.server, port=options.port, tls=options.tls,
+        tls_ca=options.tls_ca, nick=options.nick, channels=options.channel, say=say,
+        password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
+    )  # fmt: skip
+    report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)
+    print(report)
+
+
+def _sasl(nick: str) -> tuple[str, str] | None:
+    password = os.environ.get("LABKIT_IRC_SASL_PASSWORD")
+    return (os.environ.get("LABKIT_IRC_SASL_USER", nick), password) if password else None
+
+
+def _extract_files(options: argparse.Namespace) -> int:
+    from labkit.extract import extract_files
+    from labkit.folders import state_dir
+
+    cluster = open_cluster(options)
+    report = extract_files(
+        cluster, options.paths, options.topic, timestamp_field=options.timestamp_field,
+        key_field=options.key_field, journal=state_dir() / "extracted.json", again=options.again,
+    )  # fmt: skip
+    print(report)
+    _warn_of_retention(cluster, options.topic, report.first_ms)
+    if report.skipped:
+        say("lines a former run has sent were skipped; --again sends them too")
+    return INCOMPLETE if report.rejected else OK
+
+
+def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
+    """Say so when Kafka will delete what was just sent."""
+    from labkit.times import iso, now_ms
+
+    keeps_ms = int(cluster.topic_settings([topic])[topic].get("retention.ms", -1))
+    if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
+        days = f"{keeps_ms / 86_400_000:g} days"
+        say(f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones")
+
+
+def _index_command(commands: Commands) -> None:
+    index = command(commands, "index", _index, "copy a topic into an index, continuously")
+    profile_options(index, "indexer")
+    index.add_argument("topic", metavar="TOPIC")
+    index.add_argument("index", metavar="INDEX")
+    index.add_argument("--group", required=True, help="such as indexer.logstash-es")
+    index.add_argument("--from", dest="start", default="resume", choices=("resume", "earliest", "latest"))
+    index.add_argument("--target", default="default", help="the Elasticsearch cluster")
+    index.add_argument("--dead-letter", type=Path, metavar="FILE", help="where refused records are put aside")
+    index.add_argument("--once", action="store_true", help="stop at the end the topic has now")
+    index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
+
+
+def _index(options: argparse.Namespace) -> int:
+    from labkit.elastic import Target
+    from labkit.kafka import Cluster
+    from labkit.lab import Lab, find_profile
+    from labkit.load.indexer import Indexer
+    from labkit.times import length_ms
+
+    profile = find_profile(options.profile, role=options.role)
+    target: Target = Lab(profile).target(options.target)
+    indexer = Indexer(
+        Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
+        dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
+        metrics=lambda counts: print(json.dumps(counts), flush=True),
+    )  # fmt: skip
+    counts = indexer.run(stop_event())
+    return INCOMPLETE if counts["rejected"] or counts["unsent"] else OK

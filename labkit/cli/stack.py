@@ -1,0 +1,53 @@
+"""Commands of the local stack: up, down, status, credentials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, say
+
+
+def register(commands: Commands) -> None:
+    """Add the family's commands."""
+    up = command(commands, "up", _up, "start the local Kafka and Elasticsearch, or join them")
+    up.add_argument("--elasticsearch", action="append", default=[], metavar="VERSION", help="may be given twice")
+    down = command(commands, "down", _down, "stop the local stack")
+    down.add_argument("--purge", action="store_true", help="also remove its data, ports and passwords")
+    json_option(command(commands, "status", _status, "show the local stack's services"))
+    credentials = command(commands, "credentials", _credentials, "print a role's credentials as JSON")
+    credentials.add_argument("role", metavar="ROLE", help="admin, extractor, indexer or lab")
+
+
+def _up(options: argparse.Namespace) -> None:
+    from labkit.stack import local
+
+    local.up(options.elasticsearch, say)
+    print("the stack is up; `labkit status` shows it, `labkit down` stops it")
+
+
+def _down(options: argparse.Namespace) -> None:
+    from labkit.stack import local
+
+    local.down(purge=options.purge)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from labkit.stack import local
+
+    rows = local.status()
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    elif not rows:
+        print("there is no local stack; `labkit up` starts one")
+    for row in [] if options.json else rows:
+        state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
+        print(f"{row['service']:<16}{row['version']:<10}{row['address']:<18}{state}")
+    return OK if rows and all(row["running"] for row in rows) else INCOMPLETE
+
+
+def _credentials(options: argparse.Namespace) -> None:
+    from labkit.stack.state import State
+
+    found = State.load().credentials(options.role)
+    print(json.dumps({"kafka": found["kafka"], "elasticsearch": found["elasticsearch"]}, indent=2))

@@ -1,0 +1,87 @@
+"""Commands that freeze and read windows: window, replay."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, say
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from labkit.window import Window
+
+
+def register(commands: Commands) -> None:
+    """Add the family's commands."""
+    window = command(commands, "window", _window, "freeze a window and show it")
+    replay = command(commands, "replay", _replay, "read a window: values to standard output, or a Parquet file")
+    for parser in (window, replay):
+        json_option(profile_options(parser, "lab"))
+        parser.add_argument("topic", metavar="TOPIC")
+        parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
+        parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
+        parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
+        parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
+    replay.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file")
+    replay.add_argument("--scratch", metavar="NAME", help="load a scratch index")
+    replay.add_argument("--ttl", default="2d", help="when the scratch index expires (default: 2d)")
+    replay.add_argument("--target", default="default", help="the Elasticsearch cluster")
+    replay.add_argument("--decode", default="json", help="json, text or raw, for the Parquet file")
+    replay.add_argument("--isolation", default="read_committed", choices=("read_committed", "read_uncommitted"))
+    replay.add_argument("--on-expired", default="error", choices=("error", "clamp"))
+    replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
+
+
+def _asked_window(options: argparse.Namespace) -> Window:
+    last = int(options.last) if options.last and options.last.isdecimal() else options.last
+    offsets = None if options.offsets is None else _offsets(options.offsets)
+    return open_lab(options).window(options.topic, start=options.start, end=options.end, last=last, offsets=offsets)
+
+
+def _offsets(text: str) -> dict[int, tuple[int, int]]:
+    try:
+        pairs = (part.split(":") for part in text.split(","))
+        spans = ((partition, span.split("-")) for partition, span in pairs)
+        found = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
+        if len(dict(found)) < len(found):
+            raise ValueError("a partition is named twice")
+        return dict(found)
+    except ValueError as error:
+        raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error
+
+
+def _window(options: argparse.Namespace) -> None:
+    window = _asked_window(options)
+    print(window.to_json() if options.json else window)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    window = _asked_window(options)
+    common = {"isolation": options.isolation, "on_expired": options.on_expired, "deadline": options.deadline}
+    if options.scratch:
+        load = window.to_scratch(options.scratch, ttl=options.ttl, target=options.target, **common)
+        ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
+        print(json.dumps(ledger) if options.json else load)
+        return OK if load.complete else INCOMPLETE
+    if options.output:
+        receipt = window.to_parquet(options.output, decode=options.decode, **common)
+    else:
+        receipt = _values(window, quiet=options.json, **common)
+    if options.json:
+        print(receipt.to_json())
+    else:
+        say(str(receipt))
+    return OK if receipt.complete else INCOMPLETE
+
+
+def _values(window: Window, *, quiet: bool, **common: Any) -> Any:
+    """Write each value on a line of standard output."""
+    reading = window.reading(**common)
+    for batch in reading.batches():
+        if not quiet:
+            sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
+    sys.stdout.flush()
+    return reading.receipt()
