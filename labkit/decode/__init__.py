@@ -24,4 +24,5 @@ def decoder(name: str) -> ModuleType:
     """
     if name not in NAMES:
         raise UsageError(f"decode={name!r}", hint=f"one of {', '.join(NAMES)}")
-    return import_module(f"labkit.decode.{name}")
+    module = import_module(f"labkit.decode.{name}")
+    return module.Json() if name == "json" else module

@@ -96,11 +96,15 @@ def payload_bytes(batch: pa.RecordBatch) -> int:
 
 def joined(column: pa.BinaryArray) -> memoryview:
     """Return all of a binary column's bytes, one value behind the other, without copying them."""
-    _, edges, data = column.buffers()
-    if not len(column) or data is None:
-        return memoryview(b"")
-    own = np.frombuffer(edges, np.int32)[column.offset : column.offset + len(column) + 1]
-    return memoryview(data)[own[0] : own[-1]]
+    own, data = edges(column), column.buffers()[2]
+    return memoryview(b"") if data is None else memoryview(data)[own[0] : own[-1]]
+
+
+def edges(column: pa.BinaryArray) -> np.ndarray:
+    """Return where each value of a binary column begins in its data, and where the last one ends."""
+    if not len(column):
+        return np.zeros(1, np.int32)
+    return np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
 
 
 def runs(partitions: np.ndarray) -> Iterator[tuple[int, int, int]]:

@@ -1,0 +1,124 @@
+"""JSON values as lines a parser can take: one object a line, and what is none of these put aside with a reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.replay.records import edges, joined
+
+DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
+_EMPTY = pa.scalar(b"{}", pa.binary())
+
+
+def one_line_each(values: pa.BinaryArray) -> pa.BinaryArray:
+    """Return the values on one line each; null and empty ones are ``{}``; JSON's newlines are only space."""
+    if values.null_count:
+        values = pc.fill_null(values, b"{}")
+    if (np.diff(edges(values)) == 0).any():
+        values = pc.if_else(pc.equal(pc.binary_length(values), 0), _EMPTY, values)
+    if (np.frombuffer(joined(values), np.uint8) == ord("\n")).any():
+        values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
+    return values
+
+
+def text(lines: pa.BinaryArray) -> bytes:
+    """Return the lines as one text, each with its newline."""
+    return bytes(joined(pc.binary_join_element_wise(lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))))
+
+
+def suspicious(lines: pa.BinaryArray, joint: bytes) -> list[int]:
+    """Return the rows that may be too much for a parser: nested deeply, or with half a surrogate pair."""
+    rows: set[int] = set()
+    data = np.frombuffer(joint, np.uint8)
+    opened = (data == ord("{")) | (data == ord("["))
+    if np.count_nonzero(opened) > len(lines) + DEPTH - 1:  # else no line can have so many
+        ends = np.cumsum(np.diff(edges(lines)) + 1)  # each line's end in the text
+        before = np.searchsorted(np.flatnonzero(opened), ends)
+        rows.update(np.flatnonzero(np.diff(before, prepend=0) > DEPTH).tolist())
+    if b"\\" in joint and (b"\\ud" in joint or b"\\uD" in joint):
+        rows.update(rows_of(pc.or_(pc.match_substring(lines, b"\\ud"), pc.match_substring(lines, b"\\uD"))))
+    return sorted(rows)
+
+
+def without(lines: pa.BinaryArray, rows: Iterable[int]) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """Blank those of `rows` that are no JSON objects, or none to work with; return the reasons too."""
+    reasons = {row: reason for row in rows if (reason := fault(lines[row].as_py()))}
+    return blanked(lines, reasons), reasons
+
+
+def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+    """Put an empty object in the place of some lines."""
+    bad = np.zeros(len(lines), bool)
+    bad[list(rows)] = True
+    return pc.if_else(pa.array(bad), _EMPTY, lines) if bad.any() else lines
+
+
+def mended(lines: pa.BinaryArray, *, digits: int) -> pa.BinaryArray:
+    """Write integers beyond 64 bits as texts, in the lines that have so many digits in a row."""
+    rows = rows_of(pc.match_substring_regex(lines, rf"\d{{{digits}}}"))
+    texts: list[bytes | None] = [None] * len(lines)
+    changed = False
+    for row in rows:
+        line = lines[row].as_py()
+        try:
+            mended = orjson.dumps(json.loads(line, parse_int=_integer, parse_float=_finite, parse_constant=_finite))
+        except (ValueError, RecursionError):
+            continue
+        changed, texts[row] = True, mended
+    return pc.coalesce(pa.array(texts, pa.binary()), lines) if changed else lines
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number
+
+
+def _integer(word: str) -> int | str:
+    if len(word) > 20:
+        return word
+    number = int(word)
+    return number if -(2**63) <= number < 2**63 else word
+
+
+def rows_of(mask: pa.BooleanArray) -> list[int]:
+    """Return the rows where a mask is true."""
+    rows: list[int] = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist()
+    return rows
+
+
+def fault(line: bytes) -> str | None:
+    """Say why `line` is no JSON object, or return None."""
+    if line[:1] == b"\x00" and len(line) > 5:
+        number = int.from_bytes(line[1:5], "big")
+        return f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry"
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON: {error}"
+    if not isinstance(value, dict):
+        return f"JSON, but not an object: {type(value).__name__}"
+    return f"JSON nested deeper than {DEPTH} levels" if _depth(value) > DEPTH else None
+
+
+def _depth(value: Any) -> int:
+    """Return how deeply lists and objects are nested, without recursion."""
+    depth, level = 0, [value]
+    while level and depth <= DEPTH:
+        depth += 1
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return depth
