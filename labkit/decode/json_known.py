@@ -1,8 +1,8 @@
 """Whether a batch parsed under a schema known before has any field that the schema lacks.
 
 Inferring types takes twice as long as parsing. polars parses under a given schema strictly, but passes over fields that
-are not in it; so they are counted here: each key of an object ends in ``":`` and has a value, which is either in a
-column or null. All numbers must agree; where the text does not let itself be counted so, the answer is no.
+are not in it; so they are counted here: each key of an object is a text followed by a colon and has a value, which is
+either in a column or null. The numbers must agree; where they do not, or nulls cannot be told apart, the answer is no.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import polars as pl
 from labkit.decode.json_types import Schema, has, settled
 
 _QUOTE, _COLON, _SPACE, _BACKSLASH = b'": \\'
-_SPACES = 16
+_CHUNK = 65_536
+_LONGEST = 64  # run of spaces or backslashes that is followed
 
 
 def trial(schema: Schema) -> Schema | None:
@@ -63,22 +64,47 @@ def has_no_field_unknown(joint: bytes, frame: pl.DataFrame) -> bool:
 
 
 def _keys(joint: bytes) -> int | None:
-    """Return how many keys there are; None when a text, or space before a colon, stands in the way of counting."""
-    data = np.frombuffer(joint, np.uint8)
-    quote, colon, backslash = data == _QUOTE, data == _COLON, data == _BACKSLASH
-    escaped = np.zeros(len(data), bool)  # quotes within a text
-    escaped[1:] = backslash[:-1] & quote[1:]
-    if (escaped[:-1] & colon[1:]).any():
-        return None
-    escaped[2:] &= ~backslash[:-2]  # two of them: the second is escaped itself, and the quote may end the text
-    at = np.flatnonzero(quote[:-1] & ~escaped[:-1] & (data[1:] <= _SPACE)) + 1
-    for _ in range(_SPACES):
-        after = data[at]
-        if (after == _COLON).any():
+    """Return how many keys there are; None when they cannot be counted."""
+    count, start, data = 0, 0, np.frombuffer(joint, np.uint8)
+    while start < len(joint):  # some lines at a time, so that what is between stays in the processor's cache
+        end = joint.rfind(b"\n", start, start + _CHUNK) + 1 or joint.find(b"\n", start) + 1
+        found = _keys_of(data[start:end])
+        if found is None:
             return None
+        count, start = count + found, end
+    return count
+
+
+def _keys_of(data: np.ndarray) -> int | None:
+    quotes = np.flatnonzero(data == _QUOTE)
+    after_backslash = data[quotes - 1] == _BACKSLASH
+    if after_backslash.any():
+        escaped = _escaped(data, quotes[after_backslash])
+        if escaped is None:
+            return None
+        after_backslash[after_backslash] = escaped
+        quotes = quotes[~after_backslash]
+    at, count = quotes[1::2] + 1, 0  # behind each text
+    for _ in range(_LONGEST):
+        after = data[at]
+        count += int(np.count_nonzero(after == _COLON))
         at = at[after <= _SPACE] + 1
         at = at[at < len(data)]
-    return int(np.count_nonzero(quote[:-1] & colon[1:])) if not len(at) else None
+        if not len(at):
+            return count
+    return None
+
+
+def _escaped(data: np.ndarray, quotes: np.ndarray) -> np.ndarray | None:
+    """Tell which quotes have an odd number of backslashes before them; all have one."""
+    odd, rows, at = np.ones(len(quotes), bool), np.arange(len(quotes)), quotes - 2
+    for _ in range(_LONGEST):
+        more = data[at] == _BACKSLASH
+        if not more.any():
+            return odd
+        rows, at = rows[more], at[more] - 1
+        odd[rows] = ~odd[rows]
+    return None
 
 
 def _leaves(frame: pl.DataFrame) -> Iterator[pl.Series]:

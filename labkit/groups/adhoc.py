@@ -15,7 +15,7 @@ from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.load.frame import from_batches, to_pandas
-from labkit.replay.records import consume, message_batch, no_collection
+from labkit.replay.records import consume, message_batch, no_collection, portion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ class AdHocGroup:
                 self._open.seek(TopicPartition(self.topic, one.partition, self._positions[one.partition]))
 
     def _frame(self, messages: list[Message], decode: str) -> pd.DataFrame:
-        return to_pandas(from_batches([message_batch(self.topic, messages)] if messages else [], decode))
+        return to_pandas(from_batches([message_batch(self.topic, [portion(messages)])] if messages else [], decode))
 
     # the group ---------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from labkit.elastic import Target
 from labkit.errors import DeadlineError, NotFoundError, ServerError, UnavailableError, UsageError
 from labkit.kafka import Cluster
 from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Outcome
-from labkit.replay.records import consume, message_batch
+from labkit.replay.records import consume, message_batch, portion
 from labkit.times import iso, now_ms
 
 BATCH_RECORDS = 10_000
@@ -136,7 +136,7 @@ class Indexer:
         self._tell()
 
     def _copy(self, consumer: Consumer, bulk: Bulk, messages: list[Message]) -> None:
-        outcome = bulk.write(message_batch(self.topic, messages))
+        outcome = bulk.write(message_batch(self.topic, [portion(messages)]))
         self._resume(consumer)
         if outcome.rejects:
             self._bury(outcome)

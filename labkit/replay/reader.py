@@ -24,7 +24,7 @@ from labkit.errors import UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, runs
+from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
@@ -201,17 +201,14 @@ class Reading:
                     signals += [message for message, error in zip(messages, errors, strict=True) if error is not None]
                     messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
                 if messages:
-                    parts.append(message_batch(self.plan.topic, messages))
+                    parts.append(portion(messages))
                 wanted -= len(errors)
                 timeout_s = 0.01  # only what is there: the first records should not wait for the last
-        return pa.concat_batches(parts) if parts else None, signals
+        return message_batch(self.plan.topic, parts) if parts else None, signals
 
     def _select(self, consumer: Consumer, batch: pa.RecordBatch) -> pa.RecordBatch | None:
-        """Keep account of a batch; return its records that are in the window, ordered by partition, then offset."""
+        """Keep account of a batch; return its records that are in the window."""
         partitions = batch.column("partition").to_numpy()
-        if (np.diff(partitions) < 0).any():
-            batch = batch.take(pa.array(np.argsort(partitions, kind="stable")))
-            partitions = batch.column("partition").to_numpy()
         offsets = batch.column("offset").to_numpy()
         times = pc.fill_null(batch.column("timestamp").cast(pa.int64()), -1).to_numpy()
         keep = np.zeros(len(offsets), bool)

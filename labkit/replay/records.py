@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ RAW_SCHEMA = pa.schema(
         ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
     ]
 )
+_HEADERS = RAW_SCHEMA.field("headers").type
 _TIMESTAMP_TYPES = pa.array(["NotAvailable", "CreateTime", "LogAppendTime"])
 
 
@@ -54,39 +56,97 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     return messages
 
 
-def message_batch(topic: str, messages: list[Message]) -> pa.RecordBatch:
-    """Return messages of one topic, none of them an error, as one batch of `RAW_SCHEMA`, in the order they came."""
+@dataclass(frozen=True)
+class Portion:
+    """The fields of some messages, in the order they came, out of the messages: those hold librdkafka's memory.
+
+    Attributes
+    ----------
+    partitions, offsets, times, kinds : numpy.ndarray
+        A timestamp is -1 where the record has none; `kinds` are librdkafka's numbers of timestamp types.
+    keys, headers : pyarrow.Array or None
+        None when no record has any.
+    values : pyarrow.BinaryArray
+    """
+
+    partitions: np.ndarray
+    offsets: np.ndarray
+    times: np.ndarray
+    kinds: np.ndarray
+    keys: pa.BinaryArray | None
+    values: pa.BinaryArray
+    headers: pa.ListArray | None
+
+
+def portion(messages: list[Message]) -> Portion:
+    """Take the fields out of messages, none of them an error."""
     count = len(messages)
     stamps = np.fromiter(chain.from_iterable(map(Message.timestamp, messages)), np.int64, 2 * count)
-    kinds, times = stamps[0::2], stamps[1::2]
-    return pa.record_batch(
-        [
-            pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic])),
-            pa.array(np.fromiter(map(Message.partition, messages), np.int32, count)),
-            pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
-            pa.array(times, pa.timestamp("ms", tz="UTC"), mask=(kinds == 0) | (times < 0)),
-            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES),
-            pa.array(list(map(Message.key, messages)), pa.binary()),
-            pa.array(list(map(Message.value, messages)), pa.binary()),
-            _headers(messages),
-        ],
-        schema=RAW_SCHEMA,
+    keys = list(map(Message.key, messages))
+    return Portion(
+        partitions=np.fromiter(map(Message.partition, messages), np.int32, count),
+        offsets=np.fromiter(map(Message.offset, messages), np.int64, count),
+        times=stamps[1::2],
+        kinds=stamps[0::2],
+        keys=pa.array(keys, pa.binary()) if keys.count(None) < count else None,
+        values=pa.array(list(map(Message.value, messages)), pa.binary()),
+        headers=_headers(messages),
     )
 
 
-def _headers(messages: list[Message]) -> pa.Array:
-    kind = RAW_SCHEMA.field("headers").type
+def _headers(messages: list[Message]) -> pa.ListArray | None:
     rows = list(map(Message.headers, messages))
     if not any(rows):
-        return pa.nulls(len(rows), kind)
+        return None
     sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int32, len(rows))
     flat = list(chain.from_iterable(row for row in rows if row))
     keys = pa.array([pair[0] for pair in flat], pa.string())
     values = pa.array([pair[1] for pair in flat], pa.binary())
-    edges = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
-    entries = pa.StructArray.from_arrays([keys, values], fields=list(kind.value_type))
+    ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+    entries = pa.StructArray.from_arrays([keys, values], fields=list(_HEADERS.value_type))
     missing = pa.array([not row for row in rows])
-    return pa.ListArray.from_arrays(pa.array(edges), entries, type=kind, mask=missing)
+    return pa.ListArray.from_arrays(pa.array(ends), entries, type=_HEADERS, mask=missing)
+
+
+def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
+    """Return messages of one topic as one batch of `RAW_SCHEMA`, ordered by partition, then as they came.
+
+    Each value is copied once, from its portion to its place.
+    """
+    pieces = [
+        (partition, number, first, last)
+        for number, one in enumerate(portions)
+        for partition, first, last in runs(one.partitions)
+    ]
+    pieces.sort()  # within a partition the portions follow one another
+
+    def numbers(name: str) -> np.ndarray:
+        return np.concatenate([getattr(portions[number], name)[first:last] for _, number, first, last in pieces])
+
+    def arrays(name: str, kind: pa.DataType) -> pa.Array:
+        columns = [getattr(one, name) for one in portions]
+        if all(column is None for column in columns):
+            return pa.nulls(count, kind)
+        whole = [
+            pa.nulls(len(one.offsets), kind) if col is None else col for one, col in zip(portions, columns, strict=True)
+        ]
+        return pa.concat_arrays([whole[number].slice(first, last - first) for _, number, first, last in pieces])
+
+    count = sum(len(one.offsets) for one in portions)
+    kinds, times = numbers("kinds"), numbers("times")
+    return pa.record_batch(
+        [
+            pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([topic])),
+            pa.array(numbers("partitions")),
+            pa.array(numbers("offsets")),
+            pa.array(times, RAW_SCHEMA.field("timestamp").type, mask=(kinds == 0) | (times < 0)),
+            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), _TIMESTAMP_TYPES),
+            arrays("keys", pa.binary()),
+            arrays("values", pa.binary()),
+            arrays("headers", _HEADERS),
+        ],
+        schema=RAW_SCHEMA,
+    )
 
 
 def payload_bytes(batch: pa.RecordBatch) -> int:

@@ -250,7 +250,9 @@ def test_fields_that_are_not_known_are_noticed(line: bytes, known: bool):
     [
         (b'{"a":null,"b": null,"never":null}', True),
         (b'{"a":null,"c":null}', False),
-        (b'{"a":null,"b":"\\"c\\":null"}', False),  # cannot be told
+        (b'{"a":null,"b":"\\"c\\":null"}', True),
+        (b'{"a":null,"b":":) \\" : "}', True),
+        (b'{"a":null,"b":":\\\\","c":null}', False),
     ],
 )
 def test_nulls_of_known_fields_are_known(line: bytes, known: bool):
