@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.errors import UsageError, WindowError, WindowExpiredError
+from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
@@ -35,7 +35,7 @@ STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
 
 
-@dataclass
+@dataclass(eq=False)
 class _Account:
     """One partition while it is read."""
 
@@ -115,6 +115,7 @@ class Reading:
     bytes: int = field(default=0, init=False)
     undecodable: dict[int, int] = field(default_factory=dict, init=False)
     _accounts: dict[int, _Account] = field(default_factory=dict, init=False)
+    _unclear: list[_Account] = field(default_factory=list, init=False)
     _notes: list[str] = field(default_factory=list, init=False)
     _began: float = field(default=0.0, init=False)
     _ended: float = field(default=0.0, init=False)
@@ -158,6 +159,8 @@ class Reading:
                 batch = self._select(consumer, batch)
             for message in signals:
                 self._signal(consumer, message)
+            for account in list(self._unclear):
+                self._judge(consumer, account)
             if batch is not None or signals:
                 moved = now
             if batch is not None and batch.num_rows:
@@ -278,10 +281,19 @@ class Reading:
             self._finish(consumer, account, _ended(account))
             return
         account.position = max(account.position, offset)
+        self._unclear.append(account)
+
+    def _judge(self, consumer: Consumer, account: _Account) -> None:
+        """Find out why a partition ends before its frozen end; asked again as long as the broker is away."""
         committed = self.isolation == "read_committed"
-        visible = self._bounds("stable" if committed else "latest")[account.range.partition]
-        if visible <= offset:
-            self._finish(consumer, account, "open_transaction" if committed and self._more(account) else "truncated")
+        try:
+            visible = self._bounds("stable" if committed else "latest")[account.range.partition]
+            reason = "open_transaction" if committed and self._more(account) else "truncated"
+        except (UnavailableError, DeadlineError):
+            return
+        self._unclear.remove(account)
+        if visible <= account.position and account.stop_reason is None:
+            self._finish(consumer, account, reason)
 
     def _more(self, account: _Account) -> bool:
         return self._bounds("latest")[account.range.partition] >= account.range.end
