@@ -1,33 +1,67 @@
-"""A progress bar where somebody looks: a notebook or a terminal; nothing in pipes."""
+"""A progress bar where somebody looks, a terminal or a notebook; one last line in a run nobody watches; else nothing."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+
+import psutil
+
+_RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
 
 
 @contextmanager
 def bar(label: str, total: int, show: bool | None = None) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a function that takes records and bytes as they come, or None when nobody looks."""
-    if show is None:
-        show = sys.stderr.isatty() or (in_notebook() and not headless())
-    if not show or not total:
+    """Yield a function that takes records and bytes as they come, or None when nobody looks.
+
+    Parameters
+    ----------
+    label : str
+    total : int
+        Records expected, at most.
+    show : bool, optional
+        By default a bar in a terminal or a notebook, one line at the end of a notebook run without a watcher, and
+        nothing elsewhere.
+    """
+    watched = sys.stderr.isatty() or in_notebook()
+    if not total or show is False or not (show or watched):
         yield None
-        return
+    elif in_notebook() and headless():
+        yield from _last_line(label)
+    else:
+        yield from _bar(label, total)
+
+
+def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=label, unit=" records", unit_scale=True, mininterval=0.5, leave=False) as shown:
-        size = 0
+        size, began = 0, time.monotonic()
 
         def advance(records: int, count: int) -> None:
             nonlocal size
             size += count
-            shown.set_postfix_str(f"{size / 1e6:.0f} MB", refresh=False)
+            speed = size / max(0.001, time.monotonic() - began)
+            shown.set_postfix_str(f"{size / 1e6:,.0f} MB, {speed / 1e6:,.0f} MB/s", refresh=False)
             shown.update(records)
 
         yield advance
+
+
+def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:
+    records, size, began = 0, 0, time.monotonic()
+
+    def advance(count: int, more: int) -> None:
+        nonlocal records, size
+        records, size = records + count, size + more
+
+    yield advance
+    seconds = time.monotonic() - began
+    print(f"{label}: {records:,} records, {size / 1e6:,.1f} MB in {seconds:.1f} s", file=sys.stderr)
 
 
 def in_notebook() -> bool:
@@ -37,5 +71,15 @@ def in_notebook() -> bool:
 
 
 def headless() -> bool:
-    """Tell whether a notebook is run by `labkit run`: papermill itself sets no mark."""
-    return bool(os.environ.get("LABKIT_HEADLESS"))
+    """Tell whether nobody watches the notebook: `labkit run` says so; papermill does not, but starts the kernel."""
+    return bool(os.environ.get("LABKIT_HEADLESS")) or _started_by_a_runner()
+
+
+@cache
+def _started_by_a_runner() -> bool:
+    try:
+        parent = psutil.Process().parent()
+        words = parent.cmdline()[:4] if parent else []
+    except psutil.Error:
+        return False
+    return any(os.path.basename(word) in _RUNNERS for word in words)

@@ -137,7 +137,11 @@ class Reading:
         if not waiting:
             return
         consumer = self.cluster.consumer(
-            group=self.group, isolation_level=self.isolation, enable_partition_eof=True, fetch_wait_max_ms=100
+            group=self.group,
+            isolation_level=self.isolation,
+            enable_partition_eof=True,
+            fetch_wait_max_ms=100,
+            queued_max_messages_kbytes=32_768,  # what librdkafka fetches ahead and holds
         )
         try:
             positions = [TopicPartition(self.plan.topic, one.range.partition, one.position) for one in waiting]

@@ -28,7 +28,17 @@ sys.path.insert(0, str(HERE))
 from peers import PARTITIONS, WAYS  # noqa: E402
 
 OURS = "labkit: read() + to_pandas()"
-PEER_PACKAGES = ["aiokafka>=0.12", "kafka-python>=2.2", "pandas>=3", "confluent-kafka>=2.16,!=2.16.1"]
+PEER_PACKAGES = [
+    "aiokafka>=0.12",
+    "kafka-python>=2.2",
+    "pandas>=3",
+    "confluent-kafka>=2.16,!=2.16.1",
+    "pyarrow>=20",
+    "ray[data]>=2.50",
+    "pyspark==4.2.0",
+]
+SCALED = (OURS, "labkit: batches()", "labkit: to_parquet()")
+PEERS = ("aiokafka", "kafka-python", "Ray", "Spark")
 WORDS = ["window", "replay", "offset", "topic", "record", "group", "lag", "index", "shard", "mapping", "query", "bulk"]
 
 
@@ -69,17 +79,19 @@ def peers_python() -> str:
 
 
 def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, Any]:
-    """Run one way once."""
-    python = peers_python() if name.split(maxsplit=1)[0] in ("aiokafka", "kafka-python") else sys.executable
+    """Run one way once; `error` says why one could not."""
+    python = peers_python() if name.startswith(PEERS) else sys.executable
     env = {**os.environ, "LABKIT_STATE": str(state.root)}
     done = subprocess.run(
         [python, HERE / "peers.py", name, topic, credentials],
         env=env,
         capture_output=True,
         text=True,
-        check=True,
-        timeout=300,
+        check=False,
+        timeout=600,
     )
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -88,40 +100,52 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
+    parser.add_argument("--scale", type=int, nargs="*", default=[], help="then labkit alone with so many records each")
     options = parser.parse_args()
     state = local.up(say=print)
-    topic = f"irc-bench-{options.records}"
-    fill(Cluster(state.credentials("admin")["kafka"]), topic, options.records)
     ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
+    found = {options.records: race(state, options.records, ways, options.rounds)}
+    for records in options.scale:
+        found[records] = race(state, records, [name for name in SCALED if name in WAYS], 1)
+    folder = HERE.parents[1] / "test-output"
+    folder.mkdir(exist_ok=True)
+    (folder / "bench-read.json").write_text(json.dumps(found, indent=2))
+    for records, runs in found.items():
+        report(runs, records)
+    print(f"\nall runs: {folder / 'bench-read.json'}")
+
+
+def race(state: State, records: int, ways: list[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Let the ways take turns; return each way's runs."""
+    topic = f"irc-bench-{records}"
+    fill(Cluster(state.credentials("admin")["kafka"]), topic, records)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(state.credentials("lab"), file)
         file.flush()
-        for turn in range(options.rounds + 1):
+        for turn in range(rounds + 1):
             for name in ways:
                 found = measure(name, topic, file.name, state)
                 if turn:  # the first round warms the broker's page cache
                     runs[name].append(found)
-                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<40}{found['seconds']:7.2f} s", flush=True)
-    report(runs, options.records)
+                told = f"{found['seconds']:7.2f} s" if "seconds" in found else f"failed: {found['error'][:90]}"
+                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<44}{told}", flush=True)
+    return runs
 
 
 def report(runs: dict[str, list[dict[str, Any]]], records: int) -> None:
-    rows = {
-        name: {
-            "seconds": statistics.median(one["seconds"] for one in found),
-            "peak_mb": max(one["peak_mb"] for one in found),
-        }
-        for name, found in runs.items()
-    }
-    ours = rows.get(OURS, {}).get("seconds")
-    print(f"\n{records:,} records\n{'way':<42}{'records/s':>12}{'peak MB':>10}{'labkit is':>14}")
-    for name, row in rows.items():
-        ratio = f"{row['seconds'] / ours:.2f} x" if ours else ""
-        print(f"{name:<42}{records / row['seconds']:>12,.0f}{row['peak_mb']:>10,.0f}{ratio:>14}")
-    folder = HERE.parents[1] / "test-output"
-    folder.mkdir(exist_ok=True)
-    (folder / "bench-read.json").write_text(json.dumps({"records": records, "medians": rows, "runs": runs}, indent=2))
+    """Print the medians, and how many times as long as labkit each way takes."""
+    good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
+    medians = {name: statistics.median(one["seconds"] for one in found) for name, found in good.items() if found}
+    ours = medians.get(OURS)
+    print(f"\n{records:,} records\n{'way':<44}{'records/s':>12}{'us/record':>11}{'peak MB':>9}{'takes':>10}")
+    for name in runs:
+        if name not in medians:
+            print(f"{name:<44}{'failed':>12}")
+            continue
+        seconds, peak = medians[name], max(one["peak_mb"] for one in good[name])
+        ratio = f"{seconds / ours:.2f} x" if ours else ""
+        print(f"{name:<44}{records / seconds:>12,.0f}{seconds / records * 1e6:>11.2f}{peak:>9,.0f}{ratio:>10}")
 
 
 if __name__ == "__main__":
