@@ -1,4 +1,4 @@
-"""A progress bar where somebody looks, a terminal or a notebook; one last line in a run nobody watches; else nothing."""
+"""A progress bar where somebody looks, in a terminal or a notebook; one last line in a run nobody watches."""
 
 from __future__ import annotations
 
