@@ -5,9 +5,8 @@ Made of labkit's own start of the local stack; only the settings differ.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
-import os
 import ssl
 import subprocess
 import time
@@ -21,8 +20,8 @@ from typing import Any
 
 import elasticsearch as elasticsearch_client
 import trustme
-from cryptography.hazmat.primitives import serialization
 from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from cryptography.hazmat.primitives import serialization
 
 from labkit.config import Profile
 from labkit.kafka import Cluster
@@ -191,12 +190,12 @@ def _certificates(secure: SecureStack) -> None:
     if (folder / "expired.pem").exists():
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-    authority, now = trustme.CA(), datetime.datetime.now(datetime.UTC)
+    authority, now = trustme.CA(), dt.datetime.now(dt.UTC)
     write_private(folder / "ca.key", authority.private_key_pem.bytes().decode())
     authority.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "other-ca.pem")
     _write(folder / "server.pem", authority.issue_cert(NAME))
-    past = {"not_before": now - datetime.timedelta(30), "not_after": now - datetime.timedelta(1)}
+    past = {"not_before": now - dt.timedelta(30), "not_after": now - dt.timedelta(1)}
     _write(folder / "expired.pem", authority.issue_cert(NAME, **past))
 
 

@@ -26,13 +26,15 @@ ROOMS = [
     ["extract"],
     ["stack"],
     ["kafka", "elastic"],
+    ["kafka_errors"],
     ["progress"],
     ["acl", "config", "folders", "interrupt", "names", "times"],
+    ["secret"],
     ["errors"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {
-    "confluent_kafka": {"kafka", "replay", "groups", "load", "extract", "stack"},
+    "confluent_kafka": {"kafka", "kafka_errors", "replay", "groups", "load", "extract", "stack"},
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
@@ -40,6 +42,7 @@ OWNERS = {
     "jgo": {"stack"},
     "polars": {"decode", "load", "charts"},
     "duckdb": {"load", "charts"},
+    "keyring": {"secret"},
 }
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch"}
