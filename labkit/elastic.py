@@ -48,9 +48,18 @@ class Target:
         return f"Target({self.name!r}, {self.address!r})"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The client's arguments, secrets too: for looking at, not for showing."""
+        return dict(self._settings)
+
+    @property
     def address(self) -> str:
         """The hosts."""
-        return ", ".join(map(str, without_password(list(self._settings.get("hosts", [])))))
+        return ", ".join(map(str, without_password(self._hosts())))
+
+    def _hosts(self) -> list[Any]:
+        hosts = self._settings.get("hosts") or []
+        return [hosts] if isinstance(hosts, str) else list(hosts)
 
     @property
     def user(self) -> str:

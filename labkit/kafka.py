@@ -19,7 +19,14 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Producer as _Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError
@@ -58,6 +65,11 @@ class Cluster:
     def address(self) -> str:
         """The bootstrap servers."""
         return str(self._settings.get("bootstrap.servers", ""))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its librdkafka properties, secrets too: for looking at, not for showing."""
+        return dict(self._settings)
 
     @property
     def principal(self) -> str:
@@ -147,11 +159,13 @@ class Cluster:
             try:
                 return answer.result(0.1)
             except TimeoutError:
-                self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
-                waited, noted = time.monotonic() - start, self._last_error
-                hopeless = noted is not None and (noted.code() in LOGIN or waited > AWAY_TIMEOUT_S)
-                if hopeless or waited > timeout_s + 1:
+                if self._hopeless(time.monotonic() - start, timeout_s + 1):
                     raise
+
+    def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
+        self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
+        noted = self._last_error
+        return waited_s > timeout_s or (noted is not None and (noted.code() in LOGIN or waited_s > AWAY_TIMEOUT_S))
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
@@ -176,6 +190,18 @@ class Cluster:
         """The cluster's own id."""
         found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
         return str(found.cluster_id)
+
+    def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
+        """Return what a bootstrap server tells of brokers and topics; no advertised address is used."""
+        start = time.monotonic()
+        with self.errors("log in"):
+            while True:
+                self.admin.poll(0.05)  # an OAUTHBEARER token is fetched here
+                try:
+                    return self.admin.list_topics(timeout=0.5)
+                except KafkaException:
+                    if self._hopeless(time.monotonic() - start, timeout_s):
+                        raise
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""

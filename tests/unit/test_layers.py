@@ -19,6 +19,7 @@ ROOMS = [
     ["notebook"],
     ["charts"],
     ["lab", "window"],
+    ["doctor"],
     ["groups"],
     ["load"],
     ["decode"],
@@ -34,7 +35,7 @@ ROOMS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {
-    "confluent_kafka": {"kafka", "kafka_errors", "replay", "groups", "load", "extract", "stack"},
+    "confluent_kafka": {"kafka", "kafka_errors", "doctor", "replay", "groups", "load", "extract", "stack"},
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
