@@ -11,18 +11,30 @@ import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import elasticsearch as elasticsearch_client
 import trustme
-from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from cryptography.hazmat.primitives import serialization
 
+from labkit.acl import Grant
 from labkit.config import Profile
 from labkit.kafka import Cluster
 from labkit.lab import Lab
@@ -60,6 +72,10 @@ class SecureStack:
     @property
     def ca(self) -> str:
         return str(self.root / "certificates" / "ca.pem")
+
+    @property
+    def other_ca(self) -> str:
+        return str(self.root / "certificates" / "other-ca.pem")
 
     def certificate(self, name: str) -> str:
         """Return the file with a client's key and certificate; its common name is `name`."""
@@ -119,6 +135,32 @@ class SecureStack:
         except PermissionError:
             return False
 
+    def grant(self, principal: str, grants: Iterable[Grant]) -> None:
+        """Give rights to ``User:principal``; they hold a moment later."""
+        wanted = [
+            AclBinding(
+                ResourceType[one.kind], one.name,
+                ResourcePatternType.PREFIXED if one.prefixed else ResourcePatternType.LITERAL,
+                f"User:{principal}", "*", AclOperation[operation], AclPermissionType.ALLOW,
+            )
+            for one in grants
+            for operation in one.operations
+        ]  # fmt: skip
+        if wanted:
+            self.admin.ask(lambda client: client.create_acls(wanted), what="create ACLs")
+
+    def new_topic(self, values: Iterable[bytes] = (b'{"n": 1}', b'{"n": 2}'), **config: str) -> str:
+        """Make a topic with these records and return its name."""
+        name = f"irc-test-{uuid.uuid4().hex[:8]}"
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        self.admin.ask(lambda client: client.create_topics([NewTopic(name, 1, 1, config=settings)]), what="make it")
+        until(lambda: name in self.admin.topics())
+        producer = self.admin.producer(message_max_bytes=20_000_000)
+        for value in values:
+            producer.produce(name, value)
+        assert producer.flush(60) == 0
+        return name
+
     def run_acls(self, arguments: list[str]) -> str:
         """Run the distribution's own ``kafka-acls.sh`` as its administrator; return what it printed."""
         folder = self.root / "kafka"
@@ -145,6 +187,34 @@ class SecureStack:
     def es_admin(self) -> elasticsearch_client.Elasticsearch:
         settings = self.elasticsearch("admin", self.state.passwords["admin"])
         return elasticsearch_client.Elasticsearch(**{**settings, "basic_auth": tuple(settings["basic_auth"])})
+
+    def new_es_user(self, role: dict[str, Any]) -> dict[str, Any]:
+        """Make a user with the rights of `role`, and return what the client takes.
+
+        In the file realm: the minimal build lacks what its own index of users needs.
+        """
+        name, password = f"test-{uuid.uuid4().hex[:8]}", f"pw-{uuid.uuid4().hex}"
+        hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4, prefix=b"2a")).decode()
+        lines = {
+            "roles.yml": f"{name}: {json.dumps(role)}",
+            "users": f"{name}:{hashed}",
+            "users_roles": f"{name}:{name}",
+        }
+        for file, line in lines.items():
+            with (self.root / "elasticsearch" / "config" / file).open("a", encoding="utf-8") as out:
+                out.write(f"{line}\n")
+        found = self.elasticsearch(name, password)
+        client = elasticsearch_client.Elasticsearch(**{**found, "basic_auth": (name, password)})
+        until(lambda: self._knows(client, name))
+        return found
+
+    @staticmethod
+    def _knows(client: elasticsearch_client.Elasticsearch, name: str) -> bool:
+        try:
+            who = client.security.authenticate()
+            return name in who["roles"] and client.security.get_user_privileges()["indices"] is not None
+        except elasticsearch_client.ApiError:
+            return False
 
     def lab(self, kafka_settings: dict[str, Any], **targets: dict[str, Any]) -> Lab:
         return Lab(Profile("secure", "", kafka_settings, targets))
@@ -299,6 +369,7 @@ def _elasticsearch(secure: SecureStack) -> None:
         xpack__security__http__ssl__key="server.key",
         xpack__security__http__ssl__certificate="server.pem",
         cluster__routing__allocation__disk__threshold_enabled="true",
+        resource__reload__interval__high="1s",  # users are added while it runs
     )  # fmt: skip
     key, mark, chain = (secure.root / "certificates" / "server.pem").read_text().partition("-----BEGIN CERTIFICATE")
     write_private(folder / "config" / "server.key", key)

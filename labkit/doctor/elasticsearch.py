@@ -155,11 +155,10 @@ class ElasticsearchLooks:
     def disk(self) -> Finding:
         with self.target.errors("read its disks"):
             nodes = self.client.nodes.stats(metric="fs", filter_path="nodes.*.name,nodes.*.fs.total")["nodes"]
-            rules = _disk_rules(
-                self.client.cluster.get_settings(
-                    include_defaults=True, flat_settings=True, filter_path="*.cluster.routing.allocation.disk*"
-                )
+            settings = self.client.cluster.get_settings(
+                include_defaults=True, flat_settings=True, filter_path="*.*disk*"
             )
+        rules = _disk_rules(settings)
         free = {one["name"]: one["fs"]["total"] for one in nodes.values() if one.get("fs", {}).get("total")}
         least = min((one["available_in_bytes"] for one in free.values()), default=0)
         told = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
