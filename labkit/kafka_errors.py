@@ -43,12 +43,26 @@ MISSING = {
     KafkaError.GROUP_ID_NOT_FOUND,
 }
 
-# What each kind of resource is refused for: the operations labkit asks of it.
+# what was refused, and by the first words of what was done, the operation that lacks
 _LACKS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+}
+_OPERATIONS = {
+    "read the topics' configuration": "DescribeConfigs",
+    "alter": "AlterConfigs",
+    "create topic": "Create",
+    "delete": "Delete",
+    "describe": "Describe",
+    "list": "Describe",
+    "find": "Describe",
+    "read": "Read",
+    "commit": "Read",
+    "seek": "Read",
+    "write": "Write",
+    "send": "Write",
 }
 _LOOK = "`labkit doctor` looks closer"
 # a text of librdkafka's, what it means, what to do
@@ -110,11 +124,13 @@ def mapped(
     if code in LOGIN:
         return _login(text, address, principal, settings)
     if code in ACCESS:
+        operation = next((one for words, one in _OPERATIONS.items() if what.startswith(words)), "")
         return AccessError(
             f"{principal} may not {what}: {text}",
-            hint=f"the ACL on the {_LACKS[code]} is missing; `labkit acl --principal {_quoted(principal)}` prints "
-            "what to grant",
+            hint=f"the ACL {operation + ' ' if operation else ''}on the {_LACKS[code]} is missing; "
+            f"`labkit acl --principal {_quoted(principal)}` prints what to grant",
             principal=principal,
+            operation=operation,
         )
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
@@ -170,10 +186,15 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _quoted(principal: str) -> str:
+    if not principal.startswith("User:"):
+        return "User:NAME"
     return principal if re.fullmatch(r"[\w:.@-]+", principal) else f"'{principal}'"
 
 
 # settings ------------------------------------------------------------------------------------------------
+
+
+_MECHANISM = re.compile(r"(?:for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)")
 
 
 def setting_error(error: KafkaError) -> ConfigError:
@@ -183,7 +204,9 @@ def setting_error(error: KafkaError) -> ConfigError:
     if found := re.search(r'No such configuration property: "([^"]+)"', text):
         hint = did_you_mean(found[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
         return ConfigError(f"Kafka has no setting {found[1]!r}", hint=hint)
-    if found := re.search(r"(?:provider for|Unsupported) SASL mechanism:? ([A-Z0-9-]+)", text):
+    if found := re.search(
+        r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
+    ):
         built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
         known = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(

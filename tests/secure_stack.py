@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import ssl
 import subprocess
 import time
@@ -33,13 +34,14 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from cryptography.hazmat.primitives import serialization
+from kafka_tools import _TOOLS
 
 from labkit.acl import Grant
 from labkit.config import Profile
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack import elasticsearch, kafka, process
-from labkit.stack.artefacts import KAFKA_VERSION, elasticsearch_home
+from labkit.stack.artefacts import KAFKA_VERSION, elasticsearch_home, fetch
 from labkit.stack.java import find_java
 from labkit.stack.state import HOST, Service, State, write_private
 
@@ -165,6 +167,7 @@ class SecureStack:
         """Run the distribution's own ``kafka-acls.sh`` as its administrator; return what it printed."""
         folder = self.root / "kafka"
         command = kafka.java_command(folder, "acls", say=lambda text: None)
+        command[-1] += os.pathsep + str(fetch([_TOOLS], lambda text: None)[0])  # its tools are a jar of their own
         config = self.root / "certificates" / "admin.properties"
         write_private(config, _client_properties(self))
         main = "org.apache.kafka.tools.AclCommand"
