@@ -92,7 +92,8 @@ def recipe(
     """
     if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
-    names.topic(topic.removesuffix("*") or "x")
+    if topic != "*":
+        names.topic(topic.removesuffix("*"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     grants = [_by_pattern(grant) for grant in kafka_grants("lab", topic)]
