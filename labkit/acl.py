@@ -65,9 +65,6 @@ def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
     }
 
 
-FORMATS = ("kafka-acls", "terraform", "elasticsearch-role")
-
-
 def recipe(
     principal: str,
     *,
@@ -96,6 +93,8 @@ def recipe(
         names.topic(topic.removesuffix("*"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
+    if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
+        raise UsageError(f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role")
     grants = [_by_pattern(grant) for grant in kafka_grants("lab", topic)]
     body = json.dumps(elasticsearch_role("lab", indices), indent=2 if form else None)
     if form == "terraform":

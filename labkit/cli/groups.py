@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from labkit.acl import FORMATS
 from labkit.cli.common import Commands, command, table_command
 
 
@@ -16,7 +15,8 @@ def register(commands: Commands) -> None:
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     acl.add_argument("--topic", default="*", help="the topic it may read, or a prefix: 'irc*' (default: all)")
     acl.add_argument("--indices", default="irc*", help="the indices it may read (default: irc*)")
-    acl.add_argument("--format", choices=FORMATS, help="only this (default: the commands, and how to set the role)")
+    formats = ("kafka-acls", "terraform", "elasticsearch-role")
+    acl.add_argument("--format", choices=formats, help="only this (default: the commands, and how to set the role)")
 
 
 def _acl(options: argparse.Namespace) -> None:

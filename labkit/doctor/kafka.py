@@ -206,7 +206,7 @@ class KafkaLooks:
                 self._describe(one)
         except AccessError as error:
             return self._lacking(error.message, "GROUP", "*", "DESCRIBE")
-        return ok(f"{len(foreign)} groups of others can be seen")
+        return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
 
     def _describe(self, group: str) -> None:
         try:
