@@ -55,11 +55,14 @@ class Target:
     @property
     def address(self) -> str:
         """The hosts."""
-        return ", ".join(map(str, without_password(self._hosts())))
+        return ", ".join(map(str, without_password(self.hosts)))
 
-    def _hosts(self) -> list[Any]:
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses as the profile has them; a password in one is still there."""
         hosts = self._settings.get("hosts") or []
-        return [hosts] if isinstance(hosts, str) else list(hosts)
+        each = [hosts] if isinstance(hosts, str | dict) else hosts
+        return [f"{one['scheme']}://{one['host']}:{one['port']}" if isinstance(one, dict) else str(one) for one in each]
 
     @property
     def user(self) -> str:

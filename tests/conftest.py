@@ -47,6 +47,7 @@ def stack() -> Iterator[State]:
     folder = Path(given) if given else new_state_dir()
     before = os.environ.get("LABKIT_STATE")
     os.environ["LABKIT_STATE"] = str(folder)
+    os.environ.pop("LABKIT_PROFILE", None)  # the tests' own stack, whatever the user works on
     try:
         try:
             state = local.up(say=lambda text: None)

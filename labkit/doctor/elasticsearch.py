@@ -50,8 +50,7 @@ class ElasticsearchLooks:
     def __init__(self, target: Target, indices: str) -> None:
         self.target = target
         self.indices = indices
-        hosts = target.settings.get("hosts") or []
-        self.hosts = [hosts] if isinstance(hosts, str) else [str(one) for one in hosts]
+        self.hosts = target.hosts
         self.tls = any(one.startswith("https:") for one in self.hosts)
 
     @property

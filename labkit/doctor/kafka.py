@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -194,6 +195,11 @@ class KafkaLooks:
             )
         return ok(f"{self.topic} takes batches of {largest:,} bytes, this client {receive:,}")
 
+    @cached_property
+    def group(self) -> str:
+        """A group of ours that is not there, whatever ad hoc groups the user has."""
+        return names.adhoc_group(f"doctor-{uuid.uuid4().hex[:8]}")
+
     # groups ------------------------------------------------------------------------------------------
 
     def describe_groups(self) -> Finding:
@@ -219,7 +225,7 @@ class KafkaLooks:
 
     def read_groups(self) -> Finding:
         """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
-        group = names.adhoc_group("doctor")
+        group = self.group
         wanted = [ConsumerGroupTopicPartitions(group, [TopicPartition(self.topic, _NOWHERE, 0)])]
         try:
             answers = self.cluster.ask(
@@ -233,11 +239,11 @@ class KafkaLooks:
             return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "READ")
         except NotFoundError:
             pass
-        return ok(f"{group} may read and commit")
+        return ok(f"groups named {names.GROUP_PREFIX}* may read and commit")
 
     def delete_groups(self) -> Finding:
         """Delete a group of ours that is not there: refused for want of DELETE, else for want of the group."""
-        group = names.adhoc_group("doctor")
+        group = self.group
         try:
             self.cluster.ask(
                 lambda admin: admin.delete_consumer_groups([group], request_timeout=ASK_S),
@@ -247,7 +253,7 @@ class KafkaLooks:
             return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "DELETE")
         except NotFoundError:
             pass
-        return ok(f"{group} may be deleted")
+        return ok(f"groups named {names.GROUP_PREFIX}* may be deleted")
 
     # rights and time ---------------------------------------------------------------------------------
 
