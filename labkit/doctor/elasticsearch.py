@@ -33,7 +33,7 @@ def examine(target: Target, indices: str, deadline: float) -> Examination:
     look.look("TCP", found.tcp, needs=["DNS"])
     if found.tls:
         look.look("TLS", found.certificates, needs=["TCP"])
-    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=ASK_S + 1)
+    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=ASK_S + 3)
     on = ["login"]
     look.look("version", found.version, needs=on, timeout_s=ASK_S + 1)
     look.look("privileges", found.privileges, needs=on, timeout_s=ASK_S + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,9 @@ from typing import Any
 
 from labkit.doctor.diagnosis import FAIL, SKIPPED, Check, Finding, fail
 from labkit.errors import LabkitError
+
+
+_HERE = re.compile(r"[;.?]?\s*`labkit doctor` looks closer")  # this is the doctor
 
 
 class OutOfTimeError(Exception):
@@ -103,6 +107,6 @@ class Examination:
         except OutOfTimeError:
             return fail(f"no answer in {timeout_s:.1f} s", "is a firewall in between, or the server overloaded?")
         except LabkitError as error:
-            return fail(error.message, error.hint or "")
+            return fail(error.message, _HERE.sub("", error.hint or ""))
         except Exception as error:  # a check that breaks must not hide the others
             return fail(f"{type(error).__name__}: {error}", "this is labkit's fault: please report it")

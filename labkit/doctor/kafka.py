@@ -19,7 +19,7 @@ from labkit.doctor.examination import Examination
 from labkit.errors import AccessError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
 
-LOGIN_S, ASK_S = 5.0, 3.0
+LOGIN_S, ASK_S = 4.0, 3.0
 CLOCK_S = 5
 _PORT = 9092
 _NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
@@ -34,7 +34,7 @@ def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination
     look.look("TCP", found.tcp, needs=["DNS"])
     if found.tls:
         look.look("TLS", found.certificates, needs=["TCP"])
-    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=LOGIN_S + 1)
+    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=LOGIN_S + 3)
     look.look("advertised listeners", found.listeners, needs=["login"], timeout_s=6)
     on = ["advertised listeners"]
     look.look("describe topic", found.describe_topic, needs=on)
@@ -97,7 +97,7 @@ class KafkaLooks:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
                 fix = "set security.protocol to SASL_SSL (or SSL)"
                 return fail(f"that port speaks TLS, the profile says {self.protocol}", fix)
-            return fail(error.message, error.hint or "")
+            raise
 
     @cached_property
     def metadata(self) -> Any:

@@ -53,7 +53,7 @@ def connect(addresses: Iterable[Address]) -> Finding:
     wanted = list(addresses)
     answers = all_within(LOOK_S + 0.5, {told(one): _connector(one) for one in wanted})
     bad = {one: _why(answer) for one, answer in answers.items() if isinstance(answer, Exception)}
-    fix = "is the server running and the port right? is a firewall in between?"
+    fix = "is it running (`labkit status`: local stack), the port right, no firewall in between?"
     return _summed(bad, len(answers), f"{', '.join(one for one in answers if one not in bad)} open", fix)
 
 
