@@ -12,7 +12,6 @@ from typing import Any
 from labkit.doctor.diagnosis import FAIL, SKIPPED, Check, Finding, fail
 from labkit.errors import LabkitError
 
-
 _HERE = re.compile(r"[;.?]?\s*`labkit doctor` looks closer")  # this is the doctor
 
 

@@ -93,7 +93,7 @@ class KafkaLooks:
         try:
             count = len(self.metadata.brokers)
             return ok(f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}")
-        except UnavailableError as error:
+        except UnavailableError:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
                 fix = "set security.protocol to SASL_SSL (or SSL)"
                 return fail(f"that port speaks TLS, the profile says {self.protocol}", fix)
