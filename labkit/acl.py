@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit import names
@@ -64,32 +65,106 @@ def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
     }
 
 
-def recipe(principal: str, *, topic: str = "*", indices: str = "irc*", bootstrap: str = "BROKER:9092") -> str:
-    """Return the commands that let `principal` use a lab, and do nothing else."""
-    if not re.fullmatch(r"User:[^\s'\"\\]+", principal):
+def recipe(
+    principal: str,
+    *,
+    topic: str = "*",
+    indices: str = "irc*",
+    bootstrap: str = "BROKER:9092",
+    form: str | None = None,
+) -> str:
+    """Return what lets `principal` use a lab, and do nothing else.
+
+    Parameters
+    ----------
+    principal : str
+        ``User:NAME`` as the broker sees it; of a client certificate often its whole subject.
+    topic : str
+        The topic to read; ``irc*`` for all whose names start so, ``*`` for all.
+    indices : str
+        The Elasticsearch indices to read, a pattern.
+    form : {"kafka-acls", "terraform", "elasticsearch-role"}, optional
+        Commands of Kafka's distribution, ``kafka_acl`` resources of the Terraform provider Mongey/kafka, or the body
+        for Elasticsearch's security API. Left out: the commands, and how to send the body.
+    """
+    if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
     if topic != "*":
-        names.topic(topic)
+        names.topic(topic.removesuffix("*"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
-    lines = ["# Kafka: read and describe, join only groups named labkit.*"]
-    for grant in kafka_grants("lab", topic):
-        pattern = "prefixed" if grant.prefixed else "literal"
-        operations = " ".join(f"--operation {_words(one)}" for one in grant.operations)
-        lines.append(
-            f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "
-            f"--allow-principal '{principal}' {operations} "
-            f"--{grant.kind.lower()} '{grant.name}' --resource-pattern-type {pattern}"
-        )
-    body = json.dumps(elasticsearch_role("lab", indices))
-    lines += [
-        "",
-        "# Elasticsearch: write only indices named scratch-*, read what is named",
-        "curl -u admin -X PUT https://ELASTICSEARCH:9200/_security/role/labkit_lab \\",
-        f"  -H 'content-type: application/json' -d '{body}'",
-    ]
-    return "\n".join(lines)
+    if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
+        raise UsageError(f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role")
+    grants = [_by_pattern(grant) for grant in kafka_grants("lab", topic)]
+    body = json.dumps(elasticsearch_role("lab", indices), indent=2 if form else None)
+    if form == "terraform":
+        return "\n\n".join([_TERRAFORM, *(_resource(principal, *one) for one in _each(grants))])
+    if form == "elasticsearch-role":
+        return body
+    lines = [kafka_acls(principal, grant, bootstrap=bootstrap) for grant in grants]
+    if form == "kafka-acls":
+        return "\n".join(lines)
+    return "\n".join(
+        [
+            "# Kafka: read and describe, join only groups named labkit.*",
+            *lines,
+            "",
+            "# Elasticsearch: write only indices named scratch-*, read what is named",
+            "curl -u admin -X PUT https://ELASTICSEARCH:9200/_security/role/labkit_lab \\",
+            f"  -H 'content-type: application/json' -d '{body}'",
+        ]
+    )
+
+
+def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") -> str:
+    """Return the command of Kafka's distribution that grants it."""
+    operations = " ".join(f"--operation {_words(one)}" for one in grant.operations)
+    return (
+        f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "
+        f"--allow-principal '{principal}' {operations} "
+        f"--{grant.kind.lower()} '{grant.name}' --resource-pattern-type {_pattern(grant)}"
+    )
+
+
+def _by_pattern(grant: Grant) -> Grant:
+    """Return the grant of ``irc*`` as one on the prefix ``irc``."""
+    if grant.name.endswith("*") and grant.name != "*":
+        return replace(grant, name=grant.name[:-1], prefixed=True)
+    return grant
+
+
+def _pattern(grant: Grant) -> str:
+    return "prefixed" if grant.prefixed else "literal"
 
 
 def _words(operation: str) -> str:
     return "".join(word.capitalize() for word in operation.split("_"))
+
+
+# Terraform -----------------------------------------------------------------------------------------------
+
+_TERRAFORM = """\
+# Kafka: read and describe, join only groups named labkit.*; for the provider Mongey/kafka"""
+
+
+def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
+    return ((grant, operation) for grant in grants for operation in grant.operations)
+
+
+def _resource(principal: str, grant: Grant, operation: str) -> str:
+    """Return one operation as a resource; https://registry.terraform.io/providers/Mongey/kafka names its arguments."""
+    place = "all" if grant.name == "*" else f"{grant.name}_{_pattern(grant)}"
+    parts = (principal.partition(":")[2], grant.kind, place, operation)
+    label = re.sub(r"[^a-z0-9]+", "_", "_".join(("labkit", *parts)).lower()).strip("_")
+    values = {
+        "resource_name": grant.name,
+        "resource_type": grant.kind.capitalize(),
+        "resource_pattern_type_filter": _pattern(grant).capitalize(),
+        "acl_principal": principal.replace("${", "$${").replace("%{", "%%{"),
+        "acl_host": "*",
+        "acl_operation": _words(operation),
+        "acl_permission_type": "Allow",
+    }
+    width = max(map(len, values))
+    lines = [f'  {name:<{width}} = "{value}"' for name, value in values.items()]
+    return "\n".join([f'resource "kafka_acl" "{label}" {{', *lines, "}"])

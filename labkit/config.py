@@ -8,41 +8,33 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     "security.protocol" = "SASL_SSL"
     "sasl.mechanism" = "SCRAM-SHA-512"
     "sasl.username" = "alice"
-    "sasl.password" = "${KAFKA_PASSWORD}"     # read from the environment, never from this file
+    "sasl.password" = "${KAFKA_PASSWORD}"     # or ${file:/run/secrets/kafka}, ${keyring:kafka/alice}
 
     [profiles.prod.elasticsearch.default]
     hosts = ["https://es-1:9200"]
     basic_auth = ["alice", "${ES_PASSWORD}"]
+
+A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
+``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``. With such variables
+alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigError
+from labkit.secret import fill, literal, masked, sealed
 
-_SECRET = re.compile(
-    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|headers|bearer|token|jaas|oauthbearer\.config"
-)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with every secret value replaced by ``***``."""
-    return {key: "***" if _SECRET.search(key) else without_password(value) for key, value in settings.items()}
-
-
-def without_password(value: Any) -> Any:
-    """Return `value` with the password of each address ``scheme://user:password@host`` hidden."""
-    if isinstance(value, list | tuple):
-        return [without_password(one) for one in value]
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", value) if isinstance(value, str) else value
+LOCAL = "local"
+_TABLES = ("kafka", "elasticsearch")
 
 
 @dataclass(frozen=True)
@@ -59,36 +51,131 @@ class Profile:
         librdkafka properties.
     elasticsearch : dict
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
+    source : str
+        Where it was read from.
+    warnings : tuple of str
+        What its owner should know, such as a secret others can read.
     """
 
     name: str
     role: str
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    source: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
         return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets})"
 
 
+def default_profile() -> str:
+    """Return the profile that is used when none is named: ``LABKIT_PROFILE``, else the local stack."""
+    return os.environ.get("LABKIT_PROFILE") or LOCAL
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the nearest of `known`, or an empty text."""
+    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.7)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
 def load_profile(name: str) -> Profile:
-    """Return the profile `name` of the nearest ``labkit.toml``.
+    """Return the profile `name` of the nearest ``labkit.toml``, with what the environment adds.
 
     Raises
     ------
     ConfigError
-        When there is no such profile or a variable it names is not set.
+        When there is no such profile or a secret it names cannot be had.
     """
+    known: list[str] = []
     for path in _config_files():
-        tables = _read(path).get("profiles", {})
-        if not isinstance(tables, dict):
-            raise ConfigError(f"profiles in {path} is no table", hint="write [profiles.NAME.kafka]")
+        tables = _tables(path)
+        known += list(tables)
         if name in tables:
             return _profile(name, tables[name], path)
+    if _from_environment(name):
+        return _profile(name, {}, None)
     raise ConfigError(
         f"there is no profile {name!r}",
-        hint="add [profiles.NAME.kafka] to labkit.toml, or leave the profile out for the local stack",
+        hint=did_you_mean(name, [*known, LOCAL])
+        or "add [profiles.NAME.kafka] to labkit.toml, or leave the profile out for the local stack",
     )
+
+
+def list_profiles() -> list[dict[str, str]]:
+    """Return one row per profile in reach: profile, kafka, security, user, elasticsearch, source; no secret is read."""
+    rows: dict[str, dict[str, str]] = {}
+    for path in _config_files():
+        for name, table in _tables(path).items():
+            try:
+                _check(name, table, str(path))
+                rows.setdefault(
+                    name, _row(name, _merged(table, _from_environment(name, table.get("elasticsearch", {}))), str(path))
+                )
+            except ConfigError as error:
+                rows.setdefault(name, _row(name, {}, f"{path}: {error.message}"))
+    return list(rows.values())
+
+
+def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
+    kafka, targets = masked(table.get("kafka", {})), table.get("elasticsearch", {})
+    security = [kafka.get("security.protocol", "PLAINTEXT"), kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms"))]
+    return {
+        "profile": name,
+        "kafka": str(_flat(kafka.get("bootstrap.servers", ""))),
+        "security": " ".join(str(one) for one in security if one),
+        "user": str(kafka.get("sasl.username", "")),
+        "elasticsearch": ", ".join(
+            f"{target}: {_flat(masked(settings).get('hosts', ''))}" for target, settings in targets.items()
+        ),
+        "source": source,
+    }
+
+
+def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what ``LABKIT_<PROFILE>_KAFKA_…`` and ``LABKIT_<PROFILE>_ELASTICSEARCH_<TARGET>_…`` say of a profile.
+
+    Parameters
+    ----------
+    targets : iterable of str
+        The targets it has already; a new one's name is the first word.
+    """
+    prefix, known = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
+    kafka: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for variable, value in os.environ.items():
+        means_itself = value.replace("${", "$${")
+        if variable.startswith(f"{prefix}_KAFKA_"):
+            key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".")
+            kafka[key] = means_itself
+        elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
+            rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
+            word = next((one for one in known if rest.startswith(f"{one}_")), rest.partition("_")[0])
+            key = rest.removeprefix(f"{word}_").lower()
+            found.setdefault(known.get(word, word.lower()), {})[key] = _typed(key, means_itself)
+    return {"kafka": kafka, "elasticsearch": found} if kafka or found else {}
+
+
+def _upper(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper())
+
+
+def _typed(key: str, value: str) -> Any:
+    """Return a variable's text as the Elasticsearch client wants it."""
+    if key == "hosts":
+        return value.split(",")
+    if key == "basic_auth":
+        return value.split(":", 1)
+    return {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    targets = {name: dict(settings) for name, settings in table.get("elasticsearch", {}).items()}
+    for name, settings in added.get("elasticsearch", {}).items():
+        targets.setdefault(name, {}).update(settings)
+    kafka = {**table.get("kafka", {}), **added.get("kafka", {})}
+    return {**table, "kafka": kafka, "elasticsearch": targets}
 
 
 def _config_files() -> Iterator[Path]:
@@ -103,52 +190,62 @@ def _config_files() -> Iterator[Path]:
             yield folder / "labkit.toml"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _tables(path: Path) -> dict[str, Any]:
+    """Return the profiles of the file `path`, not looked at yet."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README") from error
+    if not isinstance(tables, dict):
+        raise ConfigError(f"profiles in {path} is no table", hint="write [profiles.NAME.kafka]")
+    return tables
 
 
-def _profile(name: str, table: Mapping[str, Any], path: Path) -> Profile:
+def _check(name: str, table: Any, where: str) -> None:
+    """Raise ConfigError when the table of profile `name` has not the form of one."""
     if not isinstance(table, dict):
-        raise ConfigError(f"profile {name!r} in {path} is no table", hint=f"write [profiles.{name}.kafka]")
-    unknown = set(table) - {"kafka", "elasticsearch"}
-    if unknown or not isinstance(table.get("kafka"), dict):
-        wrong = f"unknown: {', '.join(sorted(unknown))}" if unknown else "no kafka table"
-        raise ConfigError(f"profile {name!r} in {path}: {wrong}", hint="it has two tables: kafka and elasticsearch")
+        raise ConfigError(f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]")
+    for unknown in sorted(set(table) - set(_TABLES)):
+        raise ConfigError(
+            f"profile {name!r} in {where}: unknown: {unknown}",
+            hint=did_you_mean(unknown, _TABLES) or f"its tables are: {', '.join(_TABLES)}",
+        )
+    if not isinstance(table.get("kafka", {}), dict):
+        raise ConfigError(f"profile {name!r} in {where}: kafka is no table", hint=f"write [profiles.{name}.kafka]")
+    for key, value in table.get("kafka", {}).items():
+        if isinstance(value, dict):
+            raise ConfigError("a Kafka property's name must be quoted in labkit.toml", hint=f'"{key}.…" = "…"')
     targets = table.get("elasticsearch", {})
     if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
         raise ConfigError(
-            f"profile {name!r} in {path}: elasticsearch is a table of targets",
+            f"profile {name!r} in {where}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
-    filled = _fill(table, f"profile {name!r} in {path}")
-    kafka = {key: _flat(value) for key, value in filled["kafka"].items()}
-    return Profile(name, "", kafka, filled.get("elasticsearch", {}))
+
+
+def _profile(name: str, table: Any, path: Path | None) -> Profile:
+    where = f"profile {name!r}" + (f" in {path}" if path else " of the environment")
+    _check(name, table, str(path))
+    merged = _merged(table, _from_environment(name, table.get("elasticsearch", {})))
+    if not merged["kafka"]:
+        raise ConfigError(f"{where}: no kafka table", hint=f"write [profiles.{name}.kafka]")
+    filled = fill(merged, where=where, folder=path.parent if path else Path())
+    kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
+    targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}
+    warnings = (_open_to_others(table, path),) if path else ()
+    return Profile(name, "", kafka, targets, str(path or "the environment"), tuple(filter(None, warnings)))
+
+
+def _open_to_others(table: Mapping[str, Any], path: Path) -> str:
+    """Return a warning when the file holds a secret and others may read it."""
+    held = [table.get("kafka", {}), *table.get("elasticsearch", {}).values()]
+    if os.name != "posix" or not path.stat().st_mode & 0o077 or not any(map(literal, held)):
+        return ""
+    return f"{path} holds a secret and others may read it: chmod 600 it, or write ${{NAME}} or ${{file:PATH}} instead"
 
 
 def _flat(value: Any) -> Any:
-    if isinstance(value, dict):
-        raise ConfigError("a Kafka property's name must be quoted in labkit.toml", hint='"bootstrap.servers" = "…"')
-    return value
-
-
-def _fill(value: Any, where: str) -> Any:
-    """Put environment variables in the place of ``${NAME}``."""
-    if isinstance(value, dict):
-        return {key: _fill(item, where) for key, item in value.items()}
+    """Return a property's value as librdkafka takes it."""
     if isinstance(value, list):
-        return [_fill(item, where) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        try:
-            return os.environ[match[1]]
-        except KeyError:
-            raise ConfigError(
-                f"{where} needs the environment variable {match[1]}", hint="set it and try again"
-            ) from None
-
-    return _VARIABLE.sub(variable, value)
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 import elastic_transport
 import elasticsearch
 
-from labkit.config import without_password
+from labkit.config import did_you_mean
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -19,6 +20,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
+from labkit.secret import without_password
 
 TIMEOUT_S = 30.0
 
@@ -46,26 +48,49 @@ class Target:
         return f"Target({self.name!r}, {self.address!r})"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The client's arguments, secrets too: for looking at, not for showing."""
+        return dict(self._settings)
+
+    @property
     def address(self) -> str:
         """The hosts."""
-        return ", ".join(map(str, without_password(list(self._settings.get("hosts", [])))))
+        return ", ".join(map(str, without_password(self.hosts)))
+
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses as the profile has them; a password in one is still there."""
+        hosts = self._settings.get("hosts") or []
+        each = [hosts] if isinstance(hosts, str | dict) else hosts
+        return [f"{one['scheme']}://{one['host']}:{one['port']}" if isinstance(one, dict) else str(one) for one in each]
 
     @property
     def user(self) -> str:
         """Who asks."""
         auth = self._settings.get("basic_auth")
-        return str(auth[0]) if auth else "the API key's owner" if "api_key" in self._settings else "anonymous"
+        if isinstance(auth, list | tuple) and auth:
+            return str(auth[0])
+        return "the API key's owner" if "api_key" in self._settings else "anonymous"
 
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
         """The client; one for the life of the object."""
-        auth = self._settings.get("basic_auth")
-        settings = {**self._settings, **({"basic_auth": tuple(auth)} if auth else {})}
+        settings: dict[str, Any] = {
+            key: tuple(value) if key in ("basic_auth", "api_key") and isinstance(value, list) else value
+            for key, value in self._settings.items()
+        }
+        known = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters
+        for key in settings:
+            if key not in known or key.startswith("_"):
+                raise ConfigError(
+                    f"Elasticsearch target {self.name!r} has no setting {key!r}",
+                    hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
+                )
         try:
             return elasticsearch.Elasticsearch(**{"request_timeout": TIMEOUT_S, "max_retries": 0, **settings})
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"Elasticsearch target {self.name!r}: {error}",
+                f"Elasticsearch target {self.name!r}: {without_password(str(error))}",
                 hint="its keys are those of elasticsearch.Elasticsearch",
             ) from error
 
@@ -77,10 +102,9 @@ class Target:
         except elasticsearch.ApiError as error:
             raise self._api_error(error, what) from error
         except elastic_transport.TransportError as error:
+            why, hint = _away(error)
             raise UnavailableError(
-                f"no answer from Elasticsearch at {self.address} to {what}: {type(error).__name__}",
-                hint="is it running? `labkit status` (local stack); else check the address, the network and TLS",
-                address=self.address,
+                f"no answer from Elasticsearch at {self.address} to {what}: {why}", hint=hint, address=self.address
             ) from error
 
     def _api_error(self, error: elasticsearch.ApiError, what: str) -> LabkitError:
@@ -107,10 +131,44 @@ class Target:
         return str(next(iter(nodes["nodes"].values()))["version"])
 
     def count(self, index: str) -> int:
-        """Return how many documents `index` shows after a refresh."""
+        """Return how many documents `index` shows, after a refresh where the role may make one."""
         with self.errors(f"count the documents of {index!r}"):
-            self.client.indices.refresh(index=index)
+            with suppress(elasticsearch.AuthorizationException):
+                self.client.indices.refresh(index=index)
             return int(self.client.count(index=index)["count"])
+
+
+# a text of the transport's, what it means, what to do
+_TOLD = (
+    ("certificate has expired", "its certificate has expired", "its administrator must renew it"),
+    ("doesn't match", "its certificate is not for this host name", "use a name the certificate has"),
+    ("Hostname mismatch", "its certificate is not for this host name", "use a name the certificate has"),
+    ("IP address mismatch", "its certificate is not for this address", "use a name the certificate has"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "set ca_certs to the CA that signed it"),
+    ("WRONG_VERSION_NUMBER", "that port does not speak TLS", "write http:// in hosts, or the TLS port"),
+    ("UNEXPECTED_EOF", "that port hung up on TLS", "is it a TLS port, and of Elasticsearch?"),
+    ("Name or service not known", "its name does not resolve", "check the name and the DNS of this machine"),
+    ("Connection refused", "nobody listens there", "is it running? `labkit status` (local stack); else check the port"),
+    ("Connection aborted", "it hung up", "does that port speak TLS? then write https:// in hosts"),
+    ("No such file", "a file of its TLS settings is not there", "check ca_certs, client_cert and client_key"),
+    ("timed out", "it does not answer", "is a firewall in between? `labkit doctor` looks closer"),
+)
+
+
+def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
+    """Return why nobody answers, and what to do."""
+    text = " ".join(_texts(error))
+    for part, why, hint in _TOLD:
+        if part.lower() in text.lower():
+            return why, hint
+    return type(error).__name__, "is it running? `labkit status` (local stack); else check the address and TLS"
+
+
+def _texts(error: object) -> Iterator[str]:
+    """Yield what an error of the transport's and the errors inside it say: its own text is "TLS error"."""
+    yield f"{getattr(error, 'message', '')} {error!r}"
+    for inner in getattr(error, "errors", None) or ():
+        yield from _texts(inner)
 
 
 def _reason(error: elasticsearch.ApiError) -> str:

@@ -19,47 +19,26 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Producer as _Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from labkit import names
-from labkit.errors import (
-    AccessError,
-    DeadlineError,
-    LabkitError,
-    NotFoundError,
-    ServerError,
-    UnavailableError,
-)
+from labkit.errors import LabkitError, NotFoundError, ServerError
+from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, rank, setting_error
 
 TIMEOUT_S = 10.0
 AWAY_TIMEOUT_S = 3.0
+_CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 
 _quiet = logging.getLogger("labkit.librdkafka")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
-
-_ACCESS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-}
-_LOGIN = {KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION}
-_AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}
-_TIMEOUT = {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
-_PASSING = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-}
-_MISSING = {
-    KafkaError._NOENT,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError.GROUP_ID_NOT_FOUND,
-}
 
 
 class Cluster:
@@ -88,9 +67,19 @@ class Cluster:
         return str(self._settings.get("bootstrap.servers", ""))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Its librdkafka properties, secrets too: for looking at, not for showing."""
+        return dict(self._settings)
+
+    @property
     def principal(self) -> str:
-        """Who asks, as the broker sees it."""
-        return "User:" + str(self._settings.get("sasl.username", "ANONYMOUS"))
+        """Who asks, as the broker sees it; which name it gives a certificate or token, only the broker knows."""
+        if name := self._settings.get("sasl.username"):
+            return f"User:{name}"
+        if mechanism_of(self._settings) == "OAUTHBEARER":
+            return "the token's owner"
+        certificate = any(self._settings.get(f"ssl.{kind}") for kind in _CERTIFICATES)
+        return "the client certificate's owner" if certificate else "User:ANONYMOUS"
 
     # clients -----------------------------------------------------------------------------------------
 
@@ -105,26 +94,32 @@ class Cluster:
         }
 
     def _note_error(self, error: KafkaError) -> None:
-        # a refused login is the cause, "all brokers down" only what follows from it
-        if self._last_error is None or self._last_error.code() not in _LOGIN:
+        if rank(error) >= rank(self._last_error):
             self._last_error = error
+
+    def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
+        """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
+        try:
+            return kind(self._client_settings(**settings), logger=_quiet)
+        except KafkaException as error:
+            raise setting_error(error.args[0]) from error
 
     @cached_property
     def admin(self) -> AdminClient:
         """The admin client of this cluster; one for the life of the object."""
-        return AdminClient(self._client_settings(), logger=_quiet)
+        return self._make(AdminClient)  # type: ignore[no-any-return]
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
         """Return a new consumer that commits nothing unless told to."""
         # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
         defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
         names.group(group)
-        return _Consumer(self._client_settings(group_id=group, **{**defaults, **settings}), logger=_quiet)
+        return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
 
     def producer(self, **settings: Any) -> _Producer:
         """Return a new idempotent producer, ``acks=all``."""
         defaults = {"enable_idempotence": True, "acks": "all"}
-        return _Producer(self._client_settings(**{**defaults, **settings}), logger=_quiet)
+        return self._make(_Producer, **{**defaults, **settings})  # type: ignore[no-any-return]
 
     # asking ------------------------------------------------------------------------------------------
 
@@ -144,7 +139,7 @@ class Cluster:
             try:
                 return self._ask(call, what, timeout_s)
             except ServerError as error:  # a coordinator or leader that moves is there again in a moment
-                if error.facts.get("number") not in _PASSING or time.monotonic() > deadline:
+                if error.facts.get("number") not in PASSING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
@@ -164,11 +159,13 @@ class Cluster:
             try:
                 return answer.result(0.1)
             except TimeoutError:
-                self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
-                waited, noted = time.monotonic() - start, self._last_error
-                hopeless = noted is not None and (noted.code() in _LOGIN or waited > AWAY_TIMEOUT_S)
-                if hopeless or waited > timeout_s + 1:
+                if self._hopeless(time.monotonic() - start, timeout_s + 1):
                     raise
+
+    def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
+        self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
+        noted = self._last_error
+        return waited_s > timeout_s or (noted is not None and (noted.code() in LOGIN or waited_s > AWAY_TIMEOUT_S))
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
@@ -184,36 +181,7 @@ class Cluster:
 
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
-        noted = self._last_error
-        if error.code() in _TIMEOUT | _AWAY and noted is not None and noted.code() in _LOGIN | _AWAY:
-            error = noted
-        code, text = error.code(), error.str()
-        if code in _LOGIN:
-            return AccessError(
-                f"{self.address} refused the login of {self.principal}",
-                hint="check sasl.username, sasl.password and sasl.mechanism of the profile",
-                principal=self.principal,
-            )
-        if code in _ACCESS:
-            return AccessError(
-                f"{self.principal} may not {what}: {text}",
-                hint=f"the ACL is missing; `labkit acl --principal {self.principal}` prints what to grant",
-                principal=self.principal,
-            )
-        if code in _AWAY | _TIMEOUT:
-            kind = UnavailableError if code in _AWAY or noted is not None else DeadlineError
-            return kind(
-                f"no answer from Kafka at {self.address} to {what}",
-                hint="is it running? `labkit status` (local stack); else check the address, the network and TLS",
-                address=self.address,
-            )
-        if code in _MISSING:
-            return NotFoundError(
-                f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is"
-            )
-        return ServerError(
-            f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code
-        )
+        return mapped(error, self._last_error, what, principal=self.principal, settings=self._settings)
 
     # facts -------------------------------------------------------------------------------------------
 
@@ -222,6 +190,18 @@ class Cluster:
         """The cluster's own id."""
         found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
         return str(found.cluster_id)
+
+    def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
+        """Return what a bootstrap server tells of brokers and topics; no advertised address is used."""
+        start = time.monotonic()
+        with self.errors("log in"):
+            while True:
+                self.admin.poll(0.05)  # an OAUTHBEARER token is fetched here
+                try:
+                    return self.admin.list_topics(timeout=0.5)
+                except KafkaException:
+                    if self._hopeless(time.monotonic() - start, timeout_s):
+                        raise
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""
@@ -244,7 +224,7 @@ class Cluster:
         found = self.ask(lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S), what=f"describe topic {topic!r}")
         meta = found.topics[topic]
         if meta.error is not None:
-            if meta.error.code() in _MISSING:
+            if meta.error.code() in MISSING:
                 raise NotFoundError(
                     f"there is no topic {topic!r} on {self.address}, or {self.principal} may not see it",
                     hint="`labkit topics` lists those you may see",

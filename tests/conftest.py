@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from secure_stack import SecureStack, running
 
 from labkit.errors import StackError
 from labkit.kafka import Cluster
@@ -46,6 +47,7 @@ def stack() -> Iterator[State]:
     folder = Path(given) if given else new_state_dir()
     before = os.environ.get("LABKIT_STATE")
     os.environ["LABKIT_STATE"] = str(folder)
+    os.environ.pop("LABKIT_PROFILE", None)  # the tests' own stack, whatever the user works on
     try:
         try:
             state = local.up(say=lambda text: None)
@@ -73,6 +75,21 @@ def lab(stack: State) -> Lab:
 def admin(stack: State) -> Cluster:
     """Kafka as its administrator has it."""
     return Cluster(stack.credentials("admin")["kafka"])
+
+
+@pytest.fixture(scope="session")
+def secure() -> Iterator[SecureStack]:
+    """Kafka and Elasticsearch behind TLS; `LABKIT_TEST_SECURE` names a folder where they stay for the next run."""
+    given = os.environ.get("LABKIT_TEST_SECURE")
+    folder = Path(given) if given else new_state_dir()
+    try:
+        with running(folder, keep=bool(given)) as secure:
+            yield secure
+    except StackError as error:
+        missing("the stack behind TLS", error)
+    finally:
+        if not given:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from labkit.cli import groups, lists, notebooks, pipelines, stack, windows
+from labkit.cli import doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE, Parser
 from labkit.errors import LabkitError, UsageError
 
-FAMILIES = (stack, pipelines, lists, groups, windows, notebooks)
+FAMILIES = (stack, pipelines, lists, groups, windows, notebooks, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

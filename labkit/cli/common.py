@@ -51,7 +51,7 @@ def json_option(parser: Any) -> Any:
 
 def profile_options(parser: Any, role: str | None = None) -> Any:
     """Let the command take ``--profile`` and, with a default, ``--role``."""
-    parser.add_argument("--profile", default="local", help="a profile of labkit.toml (default: the local stack)")
+    parser.add_argument("--profile", help="a profile of labkit.toml (default: LABKIT_PROFILE, else the local stack)")
     if role:
         parser.add_argument("--role", default=role, help=f"role on the local stack (default: {role})")
     return parser
@@ -83,13 +83,22 @@ def stop_event() -> threading.Event:
 def open_cluster(options: argparse.Namespace) -> Any:
     """Return the Kafka cluster of the profile, as the role asked for."""
     from labkit.kafka import Cluster
-    from labkit.lab import find_profile
 
-    return Cluster(find_profile(options.profile, role=options.role).kafka)
+    return Cluster(open_profile(options).kafka)
 
 
 def open_lab(options: argparse.Namespace) -> Lab:
     """Return the lab of the profile, as the role asked for."""
-    from labkit.lab import connect
+    from labkit.lab import Lab
 
-    return connect(options.profile, role=options.role)
+    return Lab(open_profile(options))
+
+
+def open_profile(options: argparse.Namespace) -> Any:
+    """Return the profile asked for; what its owner should know is said."""
+    from labkit.lab import find_profile
+
+    found = find_profile(options.profile, role=options.role)
+    for text in found.warnings:
+        say(f"labkit: warning: {text}")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def _run(options: argparse.Namespace) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from labkit import demo
 
+    os.environ["LABKIT_PROFILE"] = "local"  # the notebook connects to what the demo has started
     summary = demo.run(say)
     print(json.dumps(summary.to_dict(), indent=2) if options.json else summary)
     return OK if summary.agrees else INCOMPLETE

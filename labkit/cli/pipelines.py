@@ -8,7 +8,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.common import INCOMPLETE, OK, Commands, Parser, command, open_cluster, profile_options, say, stop_event
+from labkit.cli.common import (
+    INCOMPLETE,
+    OK,
+    Commands,
+    Parser,
+    command,
+    open_cluster,
+    open_profile,
+    profile_options,
+    say,
+    stop_event,
+)
 
 
 def register(commands: Commands) -> None:
@@ -97,11 +108,11 @@ def _index_command(commands: Commands) -> None:
 def _index(options: argparse.Namespace) -> int:
     from labkit.elastic import Target
     from labkit.kafka import Cluster
-    from labkit.lab import Lab, find_profile
+    from labkit.lab import Lab
     from labkit.load.indexer import Indexer
     from labkit.times import length_ms
 
-    profile = find_profile(options.profile, role=options.role)
+    profile = open_profile(options)
     target: Target = Lab(profile).target(options.target)
     indexer = Indexer(
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,

@@ -46,28 +46,33 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
     state.save()
 
     folder = state.root / name
-    _configure(folder, home, state, service)
-    process.give(folder)
+    configure(folder, home, state, service)
     say(f"starting Elasticsearch {version} on {HOST}:{service.port}")
     log = folder / "elasticsearch.log"
-    env = {
-        "PATH": os.environ.get("PATH", ""),
-        "LANG": "C.UTF-8",
-        "ES_JAVA_HOME": str(java),
-        "ES_PATH_CONF": str(folder / "config"),
-        "ES_TMPDIR": str(folder / "tmp"),
-        "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={state.run_id}",
-    }
-    process.start(
-        service, [str(home / "bin" / "elasticsearch")], env=env, cwd=folder, log=log, user=process.service_user()
-    )
+    launch(service, folder, home, java, state.run_id, log=log)
     state.save()
     password = state.passwords["admin"]
     process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
     return service
 
 
-def _configure(folder: Path, home: Path, state: State, service: Service) -> None:
+def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, *, log: Path) -> None:
+    """Start the node that ``config`` in `folder` describes."""
+    process.give(folder)
+    env = {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "C.UTF-8",
+        "ES_JAVA_HOME": str(java),
+        "ES_PATH_CONF": str(folder / "config"),
+        "ES_TMPDIR": str(folder / "tmp"),
+        "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={run_id}",
+    }
+    main = [str(home / "bin" / "elasticsearch")]
+    process.start(service, main, env=env, cwd=folder, log=log, user=process.service_user())
+
+
+def configure(folder: Path, home: Path, state: State, service: Service, **more: object) -> None:
+    """Write the node's settings, users and roles; `more` are settings with ``__`` for their dots."""
     for part in ("config", "data", "logs", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     config = folder / "config"
@@ -87,6 +92,7 @@ def _configure(folder: Path, home: Path, state: State, service: Service) -> None
         "xpack.security.http.ssl.enabled": "false",
         "xpack.security.transport.ssl.enabled": "false",
         "action.destructive_requires_name": "true",
+        **{key.replace("__", "."): value for key, value in more.items()},
     }
     text = "".join(f"{key}: {value}\n" for key, value in settings.items())
     write_private(config / "elasticsearch.yml", text)

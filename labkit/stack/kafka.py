@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from labkit.errors import StackError
@@ -17,7 +17,21 @@ from labkit.stack.java import find_java
 from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP = "-Xmx512m"
+LOG = "kafka.log"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+ONE_NODE = {
+    "broker.session.timeout.ms": "6000",  # a killed broker is let in again no sooner
+    "broker.heartbeat.interval.ms": "1000",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+}
 _LOG4J = """\
 <Configuration status="WARN">
   <Appenders><Console name="out"><PatternLayout pattern="%d %p %m (%c{1})%n"/></Console></Appenders>
@@ -38,30 +52,39 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     if service and process.running(service):
         say(f"Kafka {service.version} is running on {HOST}:{service.port}")
         return service
-    java = find_java(17)
-    jars = kafka_class_path(say)
+    folder = state.root / "kafka"
+    command = java_command(folder, state.run_id, say)
     service = service or Service("kafka", KAFKA_VERSION, process.free_port(), process.free_port())
     process.require_port(service.port, "Kafka")
     process.require_port(service.controller_port, "Kafka's controller")
     state.services["kafka"] = service
     state.save()
 
-    folder = state.root / "kafka"
     _configure(folder, service, state)
-    command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", f"-Dlabkit.run={state.run_id}"]
-    command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
-    command += ["-cp", os.pathsep.join(map(str, jars))]
-    if not (folder / "data" / "meta.properties").exists():
-        _format(command, folder)
-    process.give(folder)
-
-    say(f"starting Kafka {service.version} on {HOST}:{service.port}")
-    log = folder / "kafka.log"
-    main = [*command, "kafka.Kafka", str(folder / "server.properties")]
-    process.start(service, main, env=_environment(), cwd=folder, log=log, user=process.service_user())
+    launch(service, command, folder, say)
     state.save()
-    process.wait_ready(service, lambda: _listens(service.port), log=log)
+    process.wait_ready(service, lambda: _listens(service.port), log=folder / LOG)
     return service
+
+
+def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
+    """Return the command that runs a class of Kafka's distribution, all but the class's name."""
+    java, jars = find_java(17), kafka_class_path(say)
+    command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", f"-Dlabkit.run={run_id}"]
+    command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
+    return [*command, "-cp", os.pathsep.join(map(str, jars))]
+
+
+def launch(
+    service: Service, command: Sequence[str], folder: Path, say: Callable[[str], None], *, options: Sequence[str] = ()
+) -> None:
+    """Start the node that ``server.properties`` in `folder` describes; `options` are StorageTool's, the first time."""
+    if not (folder / "data" / "meta.properties").exists():
+        _format(command, folder, options)
+    process.give(folder)
+    say(f"starting Kafka {service.version} on {HOST}:{service.port}")
+    main = [*command, "kafka.Kafka", str(folder / "server.properties")]
+    process.start(service, main, env=_environment(), cwd=folder, log=folder / LOG, user=process.service_user())
 
 
 def _environment() -> dict[str, str]:
@@ -75,8 +98,6 @@ def _listens(port: int) -> bool:
 
 
 def _configure(folder: Path, service: Service, state: State) -> None:
-    for name in ("data", "tmp"):
-        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
     users = " ".join(f'user_{role}="{password}"' for role, password in sorted(state.passwords.items()))
     admin = f'{_LOGIN} username="admin" password="{state.passwords["admin"]}"'
     settings = {
@@ -98,24 +119,21 @@ def _configure(folder: Path, service: Service, state: State) -> None:
         "super.users": "User:admin",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
-        "broker.session.timeout.ms": "6000",  # a killed broker is let in again no sooner
-        "broker.heartbeat.interval.ms": "1000",
-        "group.initial.rebalance.delay.ms": "0",
-        "offsets.topic.num.partitions": "8",
-        "transaction.state.log.num.partitions": "4",
-        "share.coordinator.state.topic.num.partitions": "4",
-        "offsets.topic.replication.factor": "1",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
+        **ONE_NODE,
     }
+    write_settings(folder, settings)
+
+
+def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
+    """Write ``server.properties`` and make the folders beside it."""
+    for name in ("data", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = [f"{key}={value}" for key, value in settings.items()]
     write_private(folder / "server.properties", "\n".join(lines) + "\n")
     write_private(folder / "log4j2.xml", _LOG4J)
 
 
-def _format(command: list[str], folder: Path) -> None:
+def _format(command: Sequence[str], folder: Path, options: Sequence[str]) -> None:
     cluster_id = "-"
     while cluster_id.startswith("-"):  # would be taken for an option
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -126,6 +144,7 @@ def _format(command: list[str], folder: Path) -> None:
         "--standalone",
         "--config",
         str(folder / "server.properties"),
+        *options,
     ]
     done = subprocess.run(
         [*command, "kafka.tools.StorageTool", *arguments],

@@ -17,6 +17,7 @@ from typing import Any
 from labkit.config import Profile
 from labkit.errors import ConfigError, StackError
 from labkit.folders import state_dir
+from labkit.secret import sealed
 
 HOST = "127.0.0.1"
 ROLES = ("admin", "extractor", "indexer", "lab")
@@ -136,8 +137,10 @@ class State:
 
 def local_profile(role: str = "lab") -> Profile:
     """Return the local stack as a profile of `role`."""
-    found = State.load().credentials(role)
-    return Profile("local", role, found["kafka"], found["elasticsearch_targets"])
+    state = State.load()
+    found = state.credentials(role)
+    targets = {name: sealed(settings) for name, settings in found["elasticsearch_targets"].items()}
+    return Profile("local", role, sealed(found["kafka"]), targets, str(state.root))
 
 
 def write_private(path: Path, text: str) -> None:

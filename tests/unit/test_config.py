@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from labkit.config import Profile, load_profile, masked
+from labkit.config import Profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError, StackError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from labkit.secret import masked
 from labkit.stack.state import Service, State, local_profile, write_private
 
 PROD = """

@@ -19,6 +19,7 @@ ROOMS = [
     ["notebook"],
     ["charts"],
     ["lab", "window"],
+    ["doctor"],
     ["groups"],
     ["load"],
     ["decode"],
@@ -26,13 +27,15 @@ ROOMS = [
     ["extract"],
     ["stack"],
     ["kafka", "elastic"],
+    ["kafka_errors"],
     ["progress"],
     ["acl", "config", "folders", "interrupt", "names", "times"],
+    ["secret"],
     ["errors"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {
-    "confluent_kafka": {"kafka", "replay", "groups", "load", "extract", "stack"},
+    "confluent_kafka": {"kafka", "kafka_errors", "doctor", "replay", "groups", "load", "extract", "stack"},
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
@@ -40,6 +43,7 @@ OWNERS = {
     "jgo": {"stack"},
     "polars": {"decode", "load", "charts"},
     "duckdb": {"load", "charts"},
+    "keyring": {"secret"},
 }
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch"}

@@ -1,0 +1,126 @@
+"""What the doctor found: one line for each check, as text, HTML and a DataFrame."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
+_COLOURS = {OK: "#2e7d32", WARN: "#ef6c00", FAIL: "#c62828", SKIPPED: "#757575"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found, and what to do about it."""
+
+    status: str
+    text: str
+    fix: str = ""
+
+
+def ok(text: str) -> Finding:
+    """Return that all is well."""
+    return Finding(OK, text)
+
+
+def warn(text: str, fix: str) -> Finding:
+    """Return that it works, but not as it should."""
+    return Finding(WARN, text, fix)
+
+
+def fail(text: str, fix: str) -> Finding:
+    """Return that it does not work."""
+    return Finding(FAIL, text, fix)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line.
+
+    Attributes
+    ----------
+    area : str
+        ``profile``, ``kafka``, ``elasticsearch`` (``elasticsearch es-2`` for other targets than default), ``here``.
+    check : str
+        What was looked at.
+    status : str
+        ``ok``, ``warn`` (works, but not as it should), ``fail``, ``skipped`` (something it needs failed).
+    finding, fix : str
+        One line each; ``fix`` is empty when nothing is to be done.
+    took_s : float
+        How long it took.
+    """
+
+    area: str
+    check: str
+    status: str
+    finding: str
+    fix: str
+    took_s: float
+
+
+class Diagnosis:
+    """All checks, in the order they were made.
+
+    Attributes
+    ----------
+    checks : tuple of Check
+    """
+
+    def __init__(self, profile: str, checks: tuple[Check, ...]) -> None:
+        self.profile = profile
+        self.checks = checks
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing failed; what only warns is healthy."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(one for one in self.checks if one.status == FAIL)
+
+    def __getitem__(self, name: str) -> Check:
+        """Return the check ``"kafka login"``: area and check, as they are printed."""
+        found = {f"{one.area} {one.check}": one for one in self.checks}
+        return found[name]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per check: area, check, status, finding, fix, took_s."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(one) for one in self.checks], columns=list(Check.__dataclass_fields__))
+
+    @property
+    def summary(self) -> str:
+        """One line: how many are how."""
+        counts = {status: sum(one.status == status for one in self.checks) for status in _COLOURS}
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"profile {self.profile}: {told}"
+
+    def __str__(self) -> str:
+        width = max((len(f"{one.area} {one.check}") for one in self.checks), default=0)
+        lines = []
+        for one in self.checks:
+            lines.append(f"{one.status:<8}{one.area} {one.check}".ljust(width + 10) + one.finding)
+            if one.fix:
+                lines.append(" " * (width + 10) + f"-> {one.fix}")
+        return "\n".join([*lines, self.summary])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><td style="color:{_COLOURS[one.status]};font-weight:bold">{one.status}</td>'
+            f'<td style="text-align:left">{escape(one.area)} {escape(one.check)}</td>'
+            f'<td style="text-align:left">{escape(one.finding)}'
+            + (f"<br><b>&rarr; {escape(one.fix)}</b>" if one.fix else "")
+            + "</td></tr>"
+            for one in self.checks
+        )
+        return f"<table>{rows}</table><p>{escape(self.summary)}</p>"

@@ -1,0 +1,213 @@
+"""What a lab needs of an Elasticsearch cluster: the way there, version, privileges, room to write."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from labkit import names
+from labkit.doctor import network
+from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.doctor.examination import Examination
+from labkit.elastic import Target
+from labkit.errors import LabkitError, NotFoundError, ServerError
+
+ASK_S = 3.0
+CLOCK_S = 5.0
+SCRATCH = f"{names.SCRATCH_PREFIX}*"
+_READ = ("read", "view_index_metadata", "monitor")
+_RECIPE = "`labkit acl --format elasticsearch-role` prints the role to grant"
+_UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
+
+
+def examine(target: Target, indices: str, deadline: float) -> Examination:
+    """Look at `target`, with `indices` as the pattern a lab may read."""
+    area = "elasticsearch" if target.name == "default" else f"elasticsearch {target.name}"
+    look, found = Examination(area, deadline), ElasticsearchLooks(target, indices)
+    look.look("settings", found.settings)
+    look.look("DNS", found.dns, needs=["settings"])
+    look.look("TCP", found.tcp, needs=["DNS"])
+    if found.tls:
+        look.look("TLS", found.certificates, needs=["TCP"])
+    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=ASK_S + 3)
+    on = ["login"]
+    look.look("version", found.version, needs=on, timeout_s=ASK_S + 1)
+    look.look("privileges", found.privileges, needs=on, timeout_s=ASK_S + 1)
+    look.look("no more than needed", found.no_more, needs=on, timeout_s=ASK_S + 1)
+    look.look("read-only", found.blocks, needs=["version"], timeout_s=ASK_S + 1)
+    look.look("disk", found.disk, needs=["version"], timeout_s=ASK_S + 1)
+    look.look("clock", found.clock, needs=["version"], timeout_s=ASK_S + 1)
+    return look
+
+
+class ElasticsearchLooks:
+    """The single looks; each returns a finding or raises."""
+
+    def __init__(self, target: Target, indices: str) -> None:
+        self.target = target
+        self.indices = indices
+        self.hosts = target.hosts
+        self.tls = any(one.startswith("https:") for one in self.hosts)
+
+    @property
+    def client(self) -> Any:
+        return self.target.client.options(request_timeout=ASK_S)
+
+    @cached_property
+    def addresses(self) -> list[network.Address]:
+        bare = (re.sub(r"^(\w+)://(?:[^/@]*@)?([^/]*).*$", r"\1://\2", one) for one in self.hosts)
+        return [network.address_of(one, 443 if one.startswith("https") else 9200) for one in bare]
+
+    # the way there -----------------------------------------------------------------------------------
+
+    def settings(self) -> Finding:
+        if not self.hosts and "cloud_id" not in self.target.settings:
+            return fail("hosts is not set", 'write hosts = ["https://HOST:9200"] in the profile')
+        _ = self.client  # made here: it looks at its arguments
+        told = f"{self.target.address or 'by cloud_id'} as {self.target.user}"
+        if self.target.settings.get("verify_certs") is False:
+            return warn(f"{told}; certificates are not checked", "set ca_certs instead of verify_certs")
+        if not self.tls and self.hosts and not network.is_loopback(self.addresses):
+            return warn(f"{told}; password and documents cross the network in clear", "use https")
+        return ok(told)
+
+    def dns(self) -> Finding:
+        return network.resolve(self.addresses) if self.addresses else ok("the client finds it by cloud_id")
+
+    def tcp(self) -> Finding:
+        return network.connect(self.addresses) if self.addresses else ok("the client finds it by cloud_id")
+
+    def certificates(self) -> Finding:
+        if self.target.settings.get("verify_certs") is False or "ssl_assert_fingerprint" in self.target.settings:
+            return ok("not looked at: the profile trusts it otherwise")
+        return network.certificates(self.addresses, network.tls_of_elasticsearch(self.target.settings))
+
+    def login(self) -> Finding:
+        try:
+            with self.target.errors("log in"):
+                found = self.client.security.authenticate()
+        except (ServerError, NotFoundError) as error:
+            return warn(
+                f"it does not know who asks ({error.message}): is security off?",
+                "with security off everybody may write everything: its administrator should turn it on",
+            )
+        except LabkitError:
+            if not self.tls and any(map(network.speaks_tls, self.addresses)):
+                return fail("that port speaks TLS, the profile says http", "write https:// in hosts")
+            raise
+        return ok(f"{found['username']} with roles {', '.join(found['roles']) or 'of its API key'}")
+
+    # what it is and what it allows -------------------------------------------------------------------
+
+    def version(self) -> Finding:
+        version = self.target.version
+        major = int(version.split(".")[0])
+        if major < 8:
+            return fail(f"Elasticsearch {version}", "labkit speaks with versions 8 and 9")
+        return ok(f"Elasticsearch {version}") if major <= 9 else warn(f"Elasticsearch {version}", "8 and 9 are tried")
+
+    def _has(self, wanted: Mapping[str, list[str]], cluster: list[str]) -> tuple[list[str], list[str]]:
+        """Return which of the privileges it has and which not, such as ``read on irc*``."""
+        asked = [
+            {"names": [name], "privileges": privileges, "allow_restricted_indices": False}
+            for name, privileges in wanted.items()
+        ]
+        with self.target.errors("ask for its privileges"):
+            found = self.client.security.has_privileges(cluster=cluster, index=asked)
+        answers = {f"cluster {one}": has for one, has in found["cluster"].items()}
+        answers |= {f"{one} on {name}": has for name, each in found["index"].items() for one, has in each.items()}
+        return [one for one, has in answers.items() if has], [one for one, has in answers.items() if not has]
+
+    def privileges(self) -> Finding:
+        _, lacks = self._has({SCRATCH: ["all"], self.indices: list(_READ)}, ["monitor"])
+        vital = [one for one in lacks if self.indices not in one]
+        if vital:
+            return fail(f"{self.target.user} lacks {', '.join(lacks)}", _RECIPE)
+        if lacks:
+            return warn(f"{self.target.user} lacks {', '.join(lacks)}: no comparing with production", _RECIPE)
+        return ok(f"all on {SCRATCH}, read on {self.indices}")
+
+    def no_more(self) -> Finding:
+        more, _ = self._has({self.indices: ["write", "delete_index", "manage"]}, ["manage"])
+        if more:
+            return warn(f"{self.target.user} also has {', '.join(more)}: a lab needs none of it", _RECIPE)
+        return ok(f"it may not write {self.indices}")
+
+    # room to write -----------------------------------------------------------------------------------
+
+    def blocks(self) -> Finding:
+        with self.target.errors("read the cluster's blocks"):
+            found = self.client.cluster.state(metric="blocks", filter_path="blocks").get("blocks", {})
+        whole = [one["description"] for one in found.get("global", {}).values()]
+        if whole:
+            return fail(f"the cluster takes no writes: {', '.join(whole)}", "set cluster.blocks.read_only to null")
+        mine = sorted(name for name in found.get("indices", {}) if fnmatch.fnmatch(name, SCRATCH))
+        if mine:
+            fix = "free disk space; then set index.blocks.read_only_allow_delete to null, or labkit gc"
+            return warn(f"scratch indices take no writes: {', '.join(mine[:5])}", fix)
+        return ok("writes are taken")
+
+    def disk(self) -> Finding:
+        with self.target.errors("read its disks"):
+            nodes = self.client.nodes.stats(metric="fs", filter_path="nodes.*.name,nodes.*.fs.total")["nodes"]
+            settings = self.client.cluster.get_settings(
+                include_defaults=True, flat_settings=True, filter_path="*.*disk*"
+            )
+        rules = _disk_rules(settings)
+        free = {one["name"]: one["fs"]["total"] for one in nodes.values() if one.get("fs", {}).get("total")}
+        least = min((one["available_in_bytes"] for one in free.values()), default=0)
+        told = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
+        if rules.get("threshold_enabled") == "false":
+            return ok(f"{told}; watermarks are off")
+        over = {stage: _over(free, rules, stage) for stage in ("flood_stage", "high", "low")}
+        fix = "free disk space on Elasticsearch, or add a node"
+        if over["flood_stage"] or (over["high"] and len(over["high"]) == len(free)):
+            return fail(f"{told}: above the high watermark, no new index gets room", fix)
+        if over["low"]:
+            return warn(f"{told}: above the low watermark on {', '.join(over['low'])}", fix)
+        return ok(told)
+
+    def clock(self) -> Finding:
+        with self.target.errors("read its clock"):
+            before = time.time()
+            nodes = self.client.nodes.stats(node_id="_local", metric="process", filter_path="nodes.*.timestamp")
+            after = time.time()
+        stamp = next(iter(nodes["nodes"].values()))["timestamp"] / 1000
+        off_s, give_s = stamp - (before + after) / 2, (after - before) / 2
+        if abs(off_s) > CLOCK_S + give_s:
+            told = f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this one"
+            return warn(told, "is NTP on, here and there?")
+        return ok(f"within {max(abs(off_s), give_s):.1f} s of this one")
+
+
+def _disk_rules(found: Mapping[str, Any]) -> dict[str, str]:
+    prefix = "cluster.routing.allocation.disk."
+    rules: dict[str, str] = {}
+    for part in ("defaults", "persistent", "transient"):  # the later ones win
+        rules |= {key.removeprefix(prefix): str(value) for key, value in found.get(part, {}).items()}
+    return rules
+
+
+def _over(free: Mapping[str, Mapping[str, int]], rules: Mapping[str, str], stage: str) -> list[str]:
+    """Return the nodes with less free space than the watermark `stage` asks for."""
+    mark, headroom = rules.get(f"watermark.{stage}", ""), rules.get(f"watermark.{stage}.max_headroom", "-1")
+    return [name for name, one in free.items() if one["available_in_bytes"] < least_free(mark, headroom, one)]
+
+
+def least_free(mark: str, headroom: str, disk: Mapping[str, int]) -> float:
+    """Return the bytes that must be free: of ``85%`` or ``0.85`` used, at most `headroom`; or of ``10gb`` free."""
+    share = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", mark)
+    if share is None:
+        return _bytes(mark)
+    used = float(share[1]) / (100 if share[2] else 1)
+    free = disk["total_in_bytes"] * (1 - used)
+    return free if headroom in ("-1", "") else min(free, _bytes(headroom))
+
+
+def _bytes(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgtp]?b)", text.lower())
+    return float(found[1]) * _UNITS[found[2]] if found else 0.0

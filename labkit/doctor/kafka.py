@@ -1,0 +1,298 @@
+"""What a lab needs of Kafka, from the bootstrap server's name to the last ACL; nothing foreign is touched."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, OffsetSpec
+
+from labkit import acl, names, times
+from labkit.doctor import network
+from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.doctor.examination import Examination
+from labkit.errors import AccessError, NotFoundError, UnavailableError
+from labkit.kafka import Cluster, replay_group
+
+LOGIN_S, ASK_S = 4.0, 3.0
+CLOCK_S = 5
+_PORT = 9092
+_NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
+_MORE = {"WRITE", "DELETE", "ALTER", "ALTER_CONFIGS", "CREATE"}
+
+
+def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination:
+    """Look at `cluster`, with `topic` as the one to read; None: the first topic that can be seen."""
+    look, found = Examination("kafka", deadline), KafkaLooks(cluster, topic)
+    look.look("settings", found.settings)
+    look.look("DNS", found.dns, needs=["settings"])
+    look.look("TCP", found.tcp, needs=["DNS"])
+    if found.tls:
+        look.look("TLS", found.certificates, needs=["TCP"])
+    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=LOGIN_S + 3)
+    look.look("advertised listeners", found.listeners, needs=["login"], timeout_s=6)
+    on = ["advertised listeners"]
+    look.look("describe topic", found.describe_topic, needs=on)
+    on_topic = ["describe topic"]
+    look.look("read topic", found.read_topic, needs=on_topic, timeout_s=5)
+    look.look("list offsets", found.list_offsets, needs=on_topic)
+    look.look("describe configs", found.describe_configs, needs=on_topic)
+    look.look("message size", found.message_size, needs=["describe configs"])
+    look.look("describe groups", found.describe_groups, needs=on, timeout_s=5)
+    look.look("read groups labkit.*", found.read_groups, needs=on_topic, timeout_s=5)
+    look.look("delete groups labkit.*", found.delete_groups, needs=on, timeout_s=5)
+    look.look("no more than needed", found.no_more, needs=on_topic)
+    look.look("clock", found.clock, needs=["list offsets"])
+    return look
+
+
+class KafkaLooks:
+    """The single looks; each returns a finding or raises."""
+
+    def __init__(self, cluster: Cluster, topic: str | None) -> None:
+        self.cluster = cluster
+        self.wanted = topic
+        self.config = cluster.settings
+        self.protocol = str(self.config.get("security.protocol", "PLAINTEXT")).upper()
+        self.tls = self.protocol.endswith("SSL")
+
+    @cached_property
+    def addresses(self) -> list[network.Address]:
+        return [network.address_of(one, _PORT) for one in self.cluster.address.split(",") if one.strip()]
+
+    # the way there -----------------------------------------------------------------------------------
+
+    def settings(self) -> Finding:
+        if not self.addresses:
+            return fail("bootstrap.servers is not set", 'write "bootstrap.servers" = "HOST:PORT" in the profile')
+        self.cluster.admin.poll(0)  # librdkafka has looked at every setting when it has made the client
+        told = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
+        if self.tls and str(self.config.get("enable.ssl.certificate.verification", "true")).lower() == "false":
+            return warn(f"{told}; certificates are not checked", "remove enable.ssl.certificate.verification")
+        if self.tls and not network.tls_of_librdkafka(self.config).check_host:
+            return warn(f"{told}; host names are not checked", "remove ssl.endpoint.identification.algorithm")
+        if self.protocol == "SASL_PLAINTEXT" and not network.is_loopback(self.addresses):
+            return warn(f"{told}; password and records cross the network in clear", "use a SASL_SSL listener")
+        return ok(told)
+
+    def dns(self) -> Finding:
+        return network.resolve(self.addresses)
+
+    def tcp(self) -> Finding:
+        return network.connect(self.addresses)
+
+    def certificates(self) -> Finding:
+        return network.certificates(self.addresses, network.tls_of_librdkafka(self.config))
+
+    def login(self) -> Finding:
+        try:
+            count = len(self.metadata.brokers)
+            return ok(f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}")
+        except UnavailableError:
+            if not self.tls and any(map(network.speaks_tls, self.addresses)):
+                fix = "set security.protocol to SASL_SSL (or SSL)"
+                return fail(f"that port speaks TLS, the profile says {self.protocol}", fix)
+            raise
+
+    @cached_property
+    def metadata(self) -> Any:
+        return self.cluster.metadata(LOGIN_S)
+
+    def listeners(self) -> Finding:
+        """Reach every broker at the address it advertises: the bootstrap server only hands those out."""
+        wanted = [(one.host, one.port) for one in self.metadata.brokers.values()]
+        looks: list[Callable[[list[network.Address]], Finding]] = [network.resolve, network.connect]
+        if self.tls:
+            looks.append(lambda some: network.certificates(some, network.tls_of_librdkafka(self.config)))
+        for look in looks:
+            found = look(wanted)
+            if found.status != "ok":
+                fix = "the brokers' advertised.listeners must be names this machine can resolve and reach"
+                return fail(f"a broker advertises {found.text}", found.fix if "certificate" in found.text else fix)
+        return ok(", ".join(map(network.told, wanted)))
+
+    # topics ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def topic(self) -> str:
+        seen = (name for name, meta in self.metadata.topics.items() if not name.startswith("__") and not meta.error)
+        return self.wanted or min(seen, default="")
+
+    @cached_property
+    def partitions(self) -> list[int]:
+        return self.cluster.partitions(self.topic)
+
+    def describe_topic(self) -> Finding:
+        if not self.topic:
+            return self._lacking("no topic can be seen", "TOPIC", "*", "DESCRIBE")
+        try:
+            return ok(f"{self.topic}, {len(self.partitions)} partitions")
+        except AccessError as error:
+            return self._lacking(error.message, "TOPIC", self.topic, "DESCRIBE")
+        except NotFoundError as error:
+            return fail(error.message, f"is the name right? else: {self._grant('TOPIC', self.topic, 'DESCRIBE')}")
+
+    def read_topic(self) -> Finding:
+        """Fetch the newest record of a partition, or learn that there is none: the broker checks READ for both."""
+        try:
+            return ok(self._read_one())
+        except AccessError as error:
+            return self._lacking(error.message, "TOPIC", self.topic, "READ")
+
+    def _read_one(self) -> str:
+        partition = self.partitions[0]
+        first, end = (self.cluster.bounds(self.topic, [partition], at)[partition] for at in ("earliest", "latest"))
+        consumer = self.cluster.consumer(group=replay_group(), enable_partition_eof=True)
+        deadline = time.monotonic() + 4
+        try:
+            consumer.assign([TopicPartition(self.topic, partition, max(first, end - 1))])
+            while time.monotonic() < deadline:
+                message = consumer.poll(0.2)
+                error = message.error() if message else None
+                if message is None or (error and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED):
+                    continue  # the group is only a name here: nothing is asked of it
+                if error and error.code() != KafkaError._PARTITION_EOF:
+                    raise self.cluster.error(error, f"read topic {self.topic!r}")
+                return f"{self.topic}[{partition}]: nothing to read" if error else f"a record of {len(message)} bytes"
+        finally:
+            consumer.close()
+        raise UnavailableError(f"no record of {self.topic!r} came in 4 s", hint="is the partition's leader there?")
+
+    def list_offsets(self) -> Finding:
+        found = self.cluster.bounds(self.topic, self.partitions, "latest")
+        return ok(f"{self.topic} ends at {sum(found.values()):,} in {len(found)} partitions")
+
+    @cached_property
+    def topic_settings(self) -> dict[str, str]:
+        return self.cluster.topic_settings([self.topic])[self.topic]
+
+    def describe_configs(self) -> Finding:
+        try:
+            return ok(f"retention.ms {self.topic_settings['retention.ms']}")
+        except AccessError as error:
+            return self._lacking(error.message, "TOPIC", self.topic, "DESCRIBE_CONFIGS")
+
+    def message_size(self) -> Finding:
+        """Compare the largest batch the topic takes with what this client takes."""
+        largest = int(self.topic_settings["max.message.bytes"])
+        receive = int(self.config.get("receive.message.max.bytes", 100_000_000))
+        if largest + 512 > receive:
+            return fail(
+                f"{self.topic} takes batches of {largest:,} bytes, this client answers of {receive:,}",
+                f"set receive.message.max.bytes to {largest + 1_000_000} in the profile",
+            )
+        fetch = min(int(self.config.get(key, largest)) for key in ("fetch.message.max.bytes", "fetch.max.bytes"))
+        fetch = min(fetch, int(self.config.get("max.partition.fetch.bytes", largest)))
+        if fetch < largest:
+            return warn(
+                f"{self.topic} takes batches of {largest:,} bytes, this client asks for {fetch:,} at once: slow",
+                "remove fetch.message.max.bytes and fetch.max.bytes from the profile",
+            )
+        return ok(f"{self.topic} takes batches of {largest:,} bytes, this client {receive:,}")
+
+    @cached_property
+    def group(self) -> str:
+        """A group of ours that is not there, whatever ad hoc groups the user has."""
+        return names.adhoc_group(f"doctor-{uuid.uuid4().hex[:8]}")
+
+    # groups ------------------------------------------------------------------------------------------
+
+    def describe_groups(self) -> Finding:
+        """Describe groups that are not the lab's: one there is, and one there is not."""
+        listed = self.cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what="list groups")
+        foreign = [one.group_id for one in listed.valid if not one.group_id.startswith(names.GROUP_PREFIX)]
+        asked = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
+        try:
+            for one in asked:
+                self._describe(one)
+        except AccessError as error:
+            return self._lacking(error.message, "GROUP", "*", "DESCRIBE")
+        return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
+
+    def _describe(self, group: str) -> None:
+        try:
+            self.cluster.ask(
+                lambda admin: admin.describe_consumer_groups([group], request_timeout=ASK_S),
+                what=f"describe group {group!r}",
+            )
+        except NotFoundError:
+            return
+
+    def read_groups(self) -> Finding:
+        """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
+        group = self.group
+        wanted = [ConsumerGroupTopicPartitions(group, [TopicPartition(self.topic, _NOWHERE, 0)])]
+        try:
+            answers = self.cluster.ask(
+                lambda admin: admin.alter_consumer_group_offsets(wanted, request_timeout=ASK_S),
+                what=f"read as group {group!r}",
+            )
+            for one in answers[group].topic_partitions:
+                if one.error and one.error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    raise self.cluster.error(one.error, f"read as group {group!r}")
+        except AccessError as error:
+            return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "READ")
+        except NotFoundError:
+            pass
+        return ok(f"groups named {names.GROUP_PREFIX}* may read and commit")
+
+    def delete_groups(self) -> Finding:
+        """Delete a group of ours that is not there: refused for want of DELETE, else for want of the group."""
+        group = self.group
+        try:
+            self.cluster.ask(
+                lambda admin: admin.delete_consumer_groups([group], request_timeout=ASK_S),
+                what=f"delete group {group!r}",
+            )
+        except AccessError as error:
+            return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "DELETE")
+        except NotFoundError:
+            pass
+        return ok(f"groups named {names.GROUP_PREFIX}* may be deleted")
+
+    # rights and time ---------------------------------------------------------------------------------
+
+    def no_more(self) -> Finding:
+        """Ask which operations the broker would let this principal do to the topic."""
+        asked = TopicCollection([self.topic])
+        found = self.cluster.ask(
+            lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ASK_S),
+            what=f"describe topic {self.topic!r}",
+        )[self.topic]
+        more = sorted({AclOperation(one).name for one in found.authorized_operations or ()} & _MORE)
+        if more:
+            return warn(
+                f"{self.cluster.principal} may also {', '.join(more)} {self.topic}: a lab needs none of it",
+                "use a principal that may only read; `labkit acl` prints its rights",
+            )
+        return ok(f"{self.cluster.principal} may not alter {self.topic}")
+
+    def clock(self) -> Finding:
+        """Compare this clock with the newest record's time: Kafka tells no time of its own."""
+        asked = {TopicPartition(self.topic, one): OffsetSpec.max_timestamp() for one in self.partitions}
+        found = self.cluster.ask(
+            lambda admin: admin.list_offsets(asked, request_timeout=ASK_S), what="find the newest record"
+        )
+        newest = max((one.timestamp for one in found.values() if one.offset >= 0), default=-1)
+        ahead_s = (newest - times.now_ms()) / 1000
+        if ahead_s > CLOCK_S:
+            return warn(
+                f"the newest record of {self.topic} is {ahead_s:.0f} s in the future",
+                "this machine's clock is behind, or a producer's is ahead: is NTP on?",
+            )
+        return ok(f"no record of {self.topic} is in the future; Kafka tells no more of its clock")
+
+    # fixes -------------------------------------------------------------------------------------------
+
+    def _lacking(self, text: str, kind: str, name: str, operation: str) -> Finding:
+        return fail(text, self._grant(kind, name, operation))
+
+    def _grant(self, kind: str, name: str, operation: str) -> str:
+        principal = self.cluster.principal if self.cluster.principal.startswith("User:") else "User:NAME"
+        grant = acl.Grant(kind, name, name == names.GROUP_PREFIX, (operation,))
+        return "an administrator runs: " + acl.kafka_acls(principal, grant, bootstrap=self.cluster.address)

@@ -1,0 +1,240 @@
+"""What librdkafka complains of, as one of labkit's errors with the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from labkit.config import did_you_mean
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    DeadlineError,
+    LabkitError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
+
+ACCESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}
+LOGIN = {KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION}
+WIRE = {KafkaError._SSL, KafkaError._BAD_MSG}
+AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}
+TIMEOUT = {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+PASSING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+MISSING = {
+    KafkaError._NOENT,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.GROUP_ID_NOT_FOUND,
+}
+
+# what was refused, and by the first words of what was done, the operation that lacks
+_LACKS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+}
+_OPERATIONS = {
+    "read the topics' configuration": "DescribeConfigs",
+    "alter": "AlterConfigs",
+    "create topic": "Create",
+    "delete": "Delete",
+    "describe": "Describe",
+    "list": "Describe",
+    "find": "Describe",
+    "read": "Read",
+    "commit": "Read",
+    "seek": "Read",
+    "write": "Write",
+    "send": "Write",
+}
+_LOOK = "`labkit doctor` looks closer"
+# a text of librdkafka's, what it means, what to do
+_TOLD = (
+    ("PLAINTEXT broker listener", "that port does not speak TLS", "set security.protocol without SSL, or the TLS port"),
+    (
+        "certificate verify failed",
+        "the broker's certificate is not trusted",
+        f"is it of the CA in ssl.ca.location, for this host name, and not expired? {_LOOK}",
+    ),
+    (
+        "alert bad certificate",
+        "the broker wants a client certificate",
+        "set ssl.certificate.location and ssl.key.location",
+    ),
+    ("alert certificate required", "the broker wants a client certificate", "set ssl.certificate.location"),
+    (
+        "alert unknown ca",
+        "the broker does not trust the client certificate",
+        "is it signed by the CA the broker knows?",
+    ),
+    ("Failed to resolve", "{address} does not resolve", "check the name and the DNS of this machine"),
+    ("Connection refused", "nobody listens there", "is it running? `labkit status` (local stack); else check the port"),
+    ("Invalid response size", "what answers there is not Kafka", "check host and port"),
+    ("timed out", "it does not answer", "is a firewall in between? " + _LOOK),
+)
+
+
+def rank(error: KafkaError | None) -> int:
+    """Return how much `error` tells of the cause: "all brokers down" only follows from one."""
+    if error is None:
+        return 0
+    code = error.code()
+    return 4 if code in LOGIN else 3 if code in WIRE else 1 if code == KafkaError._ALL_BROKERS_DOWN else 2
+
+
+def mapped(
+    error: KafkaError, noted: KafkaError | None, what: str, *, principal: str, settings: Mapping[str, Any]
+) -> LabkitError:
+    """Return labkit's error.
+
+    Parameters
+    ----------
+    error : KafkaError
+        What the call was answered with.
+    noted : KafkaError or None
+        What the error callback was told last: there, and often only there, stands why nobody answers.
+    what : str
+        What was done.
+    principal : str
+        Who did it.
+    settings : mapping
+        The client's properties.
+    """
+    address = str(settings.get("bootstrap.servers", ""))
+    if error.code() in TIMEOUT | AWAY and noted is not None and noted.code() in LOGIN | WIRE | AWAY:
+        error = noted
+    code, text = error.code(), error.str()
+    if code in LOGIN:
+        return _login(text, address, principal, settings)
+    if code in ACCESS:
+        operation = next((one for words, one in _OPERATIONS.items() if what.startswith(words)), "")
+        return AccessError(
+            f"{principal} may not {what}: {text}",
+            hint=f"the ACL {operation + ' ' if operation else ''}on the {_LACKS[code]} is missing; "
+            f"`labkit acl --principal {_quoted(principal)}` prints what to grant",
+            principal=principal,
+            operation=operation,
+        )
+    if code in AWAY | WIRE | TIMEOUT:
+        kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
+        why, hint = _away(text, code, settings)
+        return kind(f"no answer from Kafka at {address} to {what}{why}", hint=hint, address=address)
+    if code in MISSING:
+        return NotFoundError(f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is")
+    return ServerError(f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code)
+
+
+def mechanism_of(settings: Mapping[str, Any]) -> str:
+    """Return the SASL mechanism a client uses."""
+    return str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", "GSSAPI"))).upper()
+
+
+def _login(text: str, address: str, principal: str, settings: Mapping[str, Any]) -> AccessError:
+    mechanism = mechanism_of(settings)
+    if "OAUTHBEARER token" in text:
+        why = text.partition("token: ")[2] or text
+        if "oauthbearer.config" in why:  # what follows is the setting's value
+            why = "sasl.oauthbearer.config is not understood"
+        return AccessError(
+            f"no OAUTHBEARER token for {address}: {why}", hint="check the profile's sasl.oauthbearer.* settings"
+        )
+    if found := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
+        return AccessError(
+            f"{address} does not take the mechanism {mechanism}",
+            hint=f"set sasl.mechanism to one it takes: {found[1].strip()}",
+            principal=principal,
+        )
+    return AccessError(
+        f"{address} refused the login of {principal}",
+        hint="check sasl.username, sasl.password and sasl.mechanism of the profile",
+        principal=principal,
+    )
+
+
+def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why nobody answers, to be put behind the sentence, and what to do."""
+    protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
+    if code in TIMEOUT and "SASL" in protocol and mechanism_of(settings) == "OAUTHBEARER":
+        return ": is there a token?", f"set sasl.oauthbearer.method = oidc and its client and token endpoint; {_LOOK}"
+    for part, why, hint in _TOLD:
+        if part.lower() in text.lower():
+            name = re.search(r"resolve '([^']+)'", text)
+            return ": " + why.format(address=name[1] if name else "the address"), hint
+    if code == KafkaError._ALL_BROKERS_DOWN:
+        return (
+            "",
+            f"is it running (`labkit status`)? Does that port speak {protocol}, as security.protocol says? {_LOOK}",
+        )
+    return "", f"is it running? `labkit status` (local stack); else check the address, the network and TLS; {_LOOK}"
+
+
+def _quoted(principal: str) -> str:
+    if not principal.startswith("User:"):
+        return "User:NAME"
+    return principal if re.fullmatch(r"[\w:.@-]+", principal) else f"'{principal}'"
+
+
+# settings ------------------------------------------------------------------------------------------------
+
+
+_MECHANISM = re.compile(r"(?:for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)")
+
+
+def setting_error(error: KafkaError) -> ConfigError:
+    """Return labkit's error for a client that librdkafka would not make."""
+    text = " ".join(error.str().split()).removeprefix("Failed to create admin client: ")
+    text = text.removeprefix("Failed to create consumer: ").removeprefix("Failed to create producer: ")
+    if found := re.search(r'No such configuration property: "([^"]+)"', text):
+        hint = did_you_mean(found[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
+        return ConfigError(f"Kafka has no setting {found[1]!r}", hint=hint)
+    if found := re.search(
+        r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
+    ):
+        built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
+        known = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+        return ConfigError(
+            f"this client has no SASL mechanism {found[1]}",
+            hint=did_you_mean(found[1], known) or f"it has {', '.join(known)}",
+        )
+    if found := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
+        return ConfigError(f"{found[1]} cannot be used: {found[2]}", hint="is the file there, readable, and PEM?")
+    return ConfigError(f"Kafka's settings are wrong: {text}", hint="see librdkafka's CONFIGURATION.md")
+
+
+# Those of librdkafka's properties a profile may hold: what a wrong name is compared with.
+_PROPERTIES = """
+allow.auto.create.topics api.version.request auto.offset.reset bootstrap.servers broker.address.family
+broker.address.ttl check.crcs client.dns.lookup client.id client.rack compression.codec compression.type
+connections.max.idle.ms debug enable.auto.commit enable.sasl.oauthbearer.unsecure.jwt
+enable.ssl.certificate.verification fetch.error.backoff.ms fetch.max.bytes fetch.message.max.bytes fetch.min.bytes
+fetch.queue.backoff.ms fetch.wait.max.ms group.id group.instance.id group.protocol heartbeat.interval.ms
+https.ca.location isolation.level log_level max.in.flight max.partition.fetch.bytes max.poll.interval.ms
+message.max.bytes metadata.broker.list metadata.max.age.ms partition.assignment.strategy queued.max.messages.kbytes
+queued.min.messages receive.message.max.bytes reconnect.backoff.max.ms reconnect.backoff.ms request.timeout.ms
+retry.backoff.ms sasl.kerberos.keytab sasl.kerberos.principal sasl.kerberos.service.name sasl.mechanism
+sasl.mechanisms sasl.oauthbearer.client.id sasl.oauthbearer.client.secret sasl.oauthbearer.config
+sasl.oauthbearer.extensions sasl.oauthbearer.method sasl.oauthbearer.scope sasl.oauthbearer.token.endpoint.url
+sasl.password sasl.username security.protocol session.timeout.ms socket.connection.setup.timeout.ms
+socket.keepalive.enable socket.nagle.disable socket.receive.buffer.bytes socket.send.buffer.bytes socket.timeout.ms
+ssl.ca.location ssl.ca.pem ssl.certificate.location ssl.certificate.pem ssl.cipher.suites ssl.crl.location
+ssl.endpoint.identification.algorithm ssl.key.location ssl.key.password ssl.key.pem ssl.keystore.location
+ssl.keystore.password ssl.sigalgs.list statistics.interval.ms
+"""
+PROPERTIES = tuple(_PROPERTIES.split())
