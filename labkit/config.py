@@ -13,6 +13,10 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     [profiles.prod.elasticsearch.default]
     hosts = ["https://es-1:9200"]
     basic_auth = ["alice", "${ES_PASSWORD}"]
+
+    [profiles.prod.registry]                  # a schema registry, for Avro, Protobuf and JSON Schema
+    url = "https://registry:8081"
+    basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from typing import Any
 from labkit.errors import ConfigError
 
 _SECRET = re.compile(
-    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|headers|bearer|token|jaas|oauthbearer\.config"
+    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|user\.info|headers|bearer|token|jaas|oauthbearer\.config"
 )
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -59,16 +63,20 @@ class Profile:
         librdkafka properties.
     elasticsearch : dict
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
+    registry : dict
+        ``url`` and what else `labkit.registry.Registry` takes; empty when there is none.
     """
 
     name: str
     role: str
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
-        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets})"
+        more = f", registry={masked(self.registry)}" if self.registry else ""
+        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets}{more})"
 
 
 def load_profile(name: str) -> Profile:
@@ -113,19 +121,22 @@ def _read(path: Path) -> dict[str, Any]:
 def _profile(name: str, table: Mapping[str, Any], path: Path) -> Profile:
     if not isinstance(table, dict):
         raise ConfigError(f"profile {name!r} in {path} is no table", hint=f"write [profiles.{name}.kafka]")
-    unknown = set(table) - {"kafka", "elasticsearch"}
+    unknown = set(table) - {"kafka", "elasticsearch", "registry"}
     if unknown or not isinstance(table.get("kafka"), dict):
         wrong = f"unknown: {', '.join(sorted(unknown))}" if unknown else "no kafka table"
-        raise ConfigError(f"profile {name!r} in {path}: {wrong}", hint="it has two tables: kafka and elasticsearch")
+        raise ConfigError(f"profile {name!r} in {path}: {wrong}", hint="its tables are kafka, elasticsearch, registry")
     targets = table.get("elasticsearch", {})
     if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
         raise ConfigError(
             f"profile {name!r} in {path}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
+    registry = table.get("registry", {})
+    if not isinstance(registry, dict) or (registry and not isinstance(registry.get("url"), str)):
+        raise ConfigError(f"profile {name!r} in {path}: registry has no url", hint='write url = "https://…"')
     filled = _fill(table, f"profile {name!r} in {path}")
     kafka = {key: _flat(value) for key, value in filled["kafka"].items()}
-    return Profile(name, "", kafka, filled.get("elasticsearch", {}))
+    return Profile(name, "", kafka, filled.get("elasticsearch", {}), filled.get("registry", {}))
 
 
 def _flat(value: Any) -> Any:
