@@ -109,7 +109,7 @@ class State:
         -------
         dict
             ``kafka``: librdkafka properties; ``elasticsearch``: hosts and basic_auth of the default target;
-            ``elasticsearch_targets``: the same for each target by name.
+            ``elasticsearch_targets``: the same for each target by name; ``registry``: its url, when there is one.
         """
         if role not in ROLES:
             raise ConfigError(f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}")
@@ -131,13 +131,20 @@ class State:
             },
             "elasticsearch": targets.get("default", {}),
             "elasticsearch_targets": targets,
+            "registry": self.registry,
         }
+
+    @property
+    def registry(self) -> dict[str, str]:
+        """The schema registry's url, for every role; empty when it was never asked for."""
+        service = self.services.get("registry")
+        return {"url": f"http://{HOST}:{service.port}/apis/ccompat/v7"} if service else {}
 
 
 def local_profile(role: str = "lab") -> Profile:
     """Return the local stack as a profile of `role`."""
     found = State.load().credentials(role)
-    return Profile("local", role, found["kafka"], found["elasticsearch_targets"])
+    return Profile("local", role, found["kafka"], found["elasticsearch_targets"], found["registry"])
 
 
 def write_private(path: Path, text: str) -> None:
