@@ -136,16 +136,16 @@ def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(column), kind)
     if pa.types.is_nested(column.type) or kind.equals(TEXT):
         own = column.type
-        return pa.array([fit(_unmapped(value, own), kind) for value in column.to_pylist()], kind)
+        return pa.array([fit(unmapped(value, own), kind) for value in column.to_pylist()], kind)
     return pc.cast(column, kind, safe=not pa.types.is_floating(kind))
 
 
-def _unmapped(value: Any, kind: pa.DataType) -> Any:
+def unmapped(value: Any, kind: pa.DataType) -> Any:
     """Return a value from Arrow with its maps as dicts again, as they were before."""
     if value is None or not pa.types.is_nested(kind):
         return value
     if pa.types.is_map(kind):
-        return {key: _unmapped(item, kind.item_type) for key, item in value}
+        return {key: unmapped(item, kind.item_type) for key, item in value}
     if pa.types.is_struct(kind):
-        return {one.name: _unmapped(value[one.name], one.type) for one in kind}
-    return [_unmapped(item, kind.value_type) for item in value]
+        return {one.name: unmapped(value[one.name], one.type) for one in kind}
+    return [unmapped(item, kind.value_type) for item in value]

@@ -27,6 +27,8 @@ from labkit.registry import Registry
 
 TYPES = {"avro": "AVRO", "protobuf": "PROTOBUF", "jsonschema": "JSON"}
 _EMPTY = "an empty value is not Confluent's wire format"
+_FILLER = b"\xff\xff\xff\xff\xff{}"
+_FAR = 2**31 - 1
 UNKNOWN_IDS = 1000  # so many are asked for in vain: bytes that only look like ids must not become a flood of requests
 
 
@@ -322,17 +324,16 @@ class JsonSchema:
     def parse(self, values: pa.BinaryArray) -> json_decoder.Parsed:
         """Take the ids off one batch of values and parse what is behind them."""
         errors: dict[int, str] = {}
-        heads = pc.binary_slice(values, 0, 5).dictionary_encode()
-        long = pc.fill_null(pc.greater(pc.binary_length(values), 5), False).to_numpy(zero_copy_only=False)
+        long = pc.fill_null(pc.greater(pc.binary_length(values), 5), False)
+        filled = pc.if_else(long, values, pa.scalar(_FILLER, values.type))
+        heads = pc.binary_slice(filled, 0, 5).dictionary_encode()
         reasons = [self._refused(head) for head in heads.dictionary.to_pylist()]
-        codes = pc.fill_null(heads.indices, -1).to_numpy(zero_copy_only=False)
-        refused = np.array([reason is not None for reason in reasons] + [False])  # the last is for tombstones
-        for row in np.flatnonzero(refused[codes] | (~long & (codes >= 0))).tolist():
-            reason = reasons[codes[row]] or None if long[row] else None
-            errors[row] = reason or _no_frame(values[row].as_py())
-        bad = np.zeros(len(values), bool)
-        bad[list(errors)] = True
-        inner = pc.if_else(pa.array(bad), pa.scalar(b"{}", values.type), pc.binary_slice(values, 5))
+        codes = heads.indices.to_numpy()
+        bad = np.array([reason is not None for reason in reasons], bool)[codes] & values.is_valid().to_numpy(False)
+        for row in np.flatnonzero(bad).tolist():
+            errors[row] = reasons[codes[row]] or _no_frame(values[row].as_py())
+        ready = pc.if_else(pa.array(bad), pa.scalar(_FILLER, values.type), filled)
+        inner = pc.binary_slice(ready, 5, _FAR)  # without an end, Arrow 26 fails
         parsed = json_decoder.parse(inner)
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed

@@ -1,7 +1,7 @@
 """A schema registry as a local process: Apicurio, for Confluent's API. Started only when asked for.
 
-It has no login of its own without an identity server, so it is open to every user of this machine, on 127.0.0.1 only. Its
-schemas lie in a file of the state folder, so they are there again after `down` and `up`.
+It has no login of its own without an identity server, so it is open to every user of this machine, on 127.0.0.1
+only. Its schemas lie in a file of the state folder, so they are there again after `down` and `up`.
 """
 
 from __future__ import annotations

@@ -33,13 +33,6 @@ def client(registry_url: str) -> SchemaRegistryClient:
     return SchemaRegistryClient({"url": registry_url})
 
 
-def free(client: SchemaRegistryClient, topic: str) -> None:
-    """Let a subject take any schema."""
-    from confluent_kafka.schema_registry import ServerConfig
-
-    client.set_config(f"{topic}-value", ServerConfig(compatibility="NONE"))
-
-
 def record(*fields: tuple[str, Any], name: str = "Message") -> str:
     found = [{"name": field, "type": kind} for field, kind in fields]
     return json.dumps({"type": "record", "name": name, "namespace": "irc", "fields": found})
@@ -113,7 +106,6 @@ def test_schemas_of_one_window_merge_and_tombstones_stay(
     registry_lab: Lab, client: SchemaRegistryClient, make_topic: MakeTopic, produce: Produce, tmp_path: Path
 ):
     topic = make_topic()
-    free(client, topic)
     old = avro(client, topic, record(("nick", "string"), ("n", "int"), ("who", {**USER, "fields": USER["fields"][:1]})),
                {"nick": "a", "n": 1, "who": {"host": "h"}})  # fmt: skip
     new = avro(client, topic, record(("n", "double"), ("nick", "string"), ("who", USER), ("late", "bytes")),
@@ -265,7 +257,6 @@ def test_protobuf_schemas_evolve_and_each_message_of_a_file_is_told_apart(
 ):
     old, new = messages("second.old"), messages("second.new", field("late", 20, PROTO.TYPE_DOUBLE))
     topic = make_topic()
-    free(client, topic)
     values = [old["Irc"](nick="a"), new["Irc"](nick="b", late=0.5), old["Other"](x=1.5), old["Irc.Inner"](host="h")]
     produce(topic, protobuf(client, topic, *values))
     table = registry_lab.window(topic).read(decode="protobuf").table
@@ -280,7 +271,9 @@ def test_protobuf_schemas_evolve_and_each_message_of_a_file_is_told_apart(
 
 
 def json_schema(client: SchemaRegistryClient, topic: str, *values: Any) -> list[bytes]:
-    serializer = JSONSerializer(json.dumps({"title": "irc", "type": "object"}), client)
+    serializer = JSONSerializer(
+        json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", "title": "irc", "type": "object"}), client
+    )
     return [serializer(value, SerializationContext(topic, MessageField.VALUE)) for value in values]
 
 
