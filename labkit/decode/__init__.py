@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PLAIN = ("json", "text", "raw")
 REGISTRY = ("avro", "protobuf", "jsonschema")
 NAMES = (*PLAIN, *REGISTRY, "auto")
-NOTES = ("auto chose ", "decoded as ", "schema ids ", "keys: ")  # how a decoding's own notes start
+NOTES = ("auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ")  # how a decoding's own notes start
 
 
 class Parsed(Protocol):
@@ -76,7 +76,7 @@ def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
 
 def _named(name: str, registry: Registry | None) -> Decoder:
     if name in PLAIN:
-        return cast(Decoder, import_module(f"labkit.decode.{name}"))
+        return plain(name)
     if name not in REGISTRY:
         raise UsageError(f"decode={name!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")
     if registry is None:
@@ -88,6 +88,12 @@ def _named(name: str, registry: Registry | None) -> Decoder:
     from labkit.decode.registry import Binary, JsonSchema
 
     return JsonSchema(registry) if name == "jsonschema" else Binary(registry, name)
+
+
+def plain(name: str) -> Decoder:
+    """Return the decoder of JSON, text or bytes: the module, or one made of its class where it has state."""
+    module = import_module(f"labkit.decode.{name}")
+    return cast(Decoder, module.Json() if hasattr(module, "Json") else module)
 
 
 def both(
@@ -144,6 +150,14 @@ def notes(decoder: Any) -> list[str]:
 def lasting(decoder: Any) -> bool:
     """Tell whether decoding again gives the same; not where a registry was away or did not know an id."""
     return bool(getattr(decoder, "lasting", True))
+
+
+def heed(decoder: Any, interrupted: Callable[[], bool]) -> None:
+    """Let decoders that may be slow know of an interrupt."""
+    parts: list[Any] = [decoder, getattr(decoder, "value", None), getattr(decoder, "key", None)]
+    for one in parts:
+        if hasattr(one, "interrupted"):
+            one.interrupted = interrupted
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from labkit.decode import json as json_decoder
+from labkit.decode import plain
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
@@ -32,11 +32,26 @@ class Own:
 
     def __init__(self, function: Callable[[bytes], Any]) -> None:
         self.function = function
+        self._json = plain("json")
+        self.unify, self.columns = self._json.unify, self._json.columns
+        self.interrupted: Callable[[], bool] = lambda: False
+        self._left = 0
 
     def __repr__(self) -> str:
         return f"Own({getattr(self.function, '__name__', repr(self.function))})"
 
-    def parse(self, values: pa.BinaryArray) -> json_decoder.Parsed:
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        left = f"decoding was interrupted: {self._left:,} records were not passed to the decoder; .decode(…) does it"
+        return [left] if self._left else []
+
+    @property
+    def lasting(self) -> bool:
+        """Whether decoding again gives the same."""
+        return not self._left
+
+    def parse(self, values: pa.BinaryArray) -> Any:
         """Call the function for each value of one batch."""
         errors: dict[int, str] = {}
         lines: list[bytes | None] = []
@@ -44,17 +59,19 @@ class Own:
             if value is None:
                 lines.append(None)
                 continue
+            if self.interrupted():  # an own function may be slow, and an interrupt is answered soon
+                lines.append(b"{}")
+                errors[row] = "not decoded: it was interrupted"
+                self._left += 1
+                continue
             try:
                 lines.append(_line(self.function(value)))
             except Exception as error:  # the function is the user's: whatever it raises is the row's, not the read's
                 lines.append(b"{}")
                 errors[row] = _reason(error)
-        parsed = json_decoder.parse(pa.array(lines, pa.binary()))
+        parsed = self._json.parse(pa.array(lines, pa.binary()))
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
-
-    unify = staticmethod(json_decoder.unify)
-    columns = staticmethod(json_decoder.columns)
 
 
 def _line(found: Any) -> bytes:

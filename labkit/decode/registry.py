@@ -19,8 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode import json as json_decoder
-from labkit.decode import merge
+from labkit.decode import merge, plain
 from labkit.decode.merge import Fields
 from labkit.errors import LabkitError, NotFoundError, UnavailableError
 from labkit.registry import Registry
@@ -310,6 +309,8 @@ class JsonSchema:
 
     def __init__(self, registry: Registry) -> None:
         self.schemas = Schemas(registry, "jsonschema")
+        self._json = plain("json")
+        self.unify, self.columns = self._json.unify, self._json.columns
 
     @property
     def notes(self) -> list[str]:
@@ -321,7 +322,7 @@ class JsonSchema:
         """Whether decoding again gives the same."""
         return self.schemas.lasting
 
-    def parse(self, values: pa.BinaryArray) -> json_decoder.Parsed:
+    def parse(self, values: pa.BinaryArray) -> Any:
         """Take the ids off one batch of values and parse what is behind them."""
         errors: dict[int, str] = {}
         long = pc.fill_null(pc.greater(pc.binary_length(values), 5), False)
@@ -334,7 +335,7 @@ class JsonSchema:
             errors[row] = reasons[codes[row]] or _no_frame(values[row].as_py())
         ready = pc.if_else(pa.array(bad), pa.scalar(_FILLER, values.type), filled)
         inner = pc.binary_slice(ready, 5, _FAR)  # without an end, Arrow 26 fails
-        parsed = json_decoder.parse(inner)
+        parsed = self._json.parse(inner)
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
 
@@ -347,6 +348,3 @@ class JsonSchema:
         except UnreadableError as error:
             return str(error)
         return None
-
-    unify = staticmethod(json_decoder.unify)
-    columns = staticmethod(json_decoder.columns)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import NOTES, Spec, both, cache_name, key_columns, lasting, notes, parse
+from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.where import Where
@@ -162,6 +162,7 @@ def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
         return chosen, parse(module, chosen)
 
     with interrupt.asked() as reading.interrupted, ThreadPoolExecutor(1, "labkit-decode") as pool:
+        heed(module, reading.interrupted)
         pending: list[Future[tuple[pa.RecordBatch, Any]]] = []
         for batch in reading.batches():
             pending.append(pool.submit(work, batch))

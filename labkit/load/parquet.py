@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes, parse
+from labkit.decode import Spec, both, heed, notes, parse
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
@@ -53,6 +53,7 @@ def to_parquet(
             interrupt.asked() as reading.interrupted,
             pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer,
         ):
+            heed(module, reading.interrupted)
             for batch in reading.batches():
                 parsed = parse(module, batch)
                 note_errors(reading, batch, parsed.errors)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
+import signal
 import ssl
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -94,6 +97,26 @@ def test_a_function_that_ends_the_process_ends_it(lab: Lab, make_topic: MakeTopi
 
     with pytest.raises(KeyboardInterrupt):
         lab.window(topic).read(decode=stop)
+
+
+def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic, calls = make_topic(), []
+    produce(topic, [b"a|%d" % number for number in range(5000)])
+
+    def slow(value: bytes) -> Any:
+        calls.append(value)
+        if len(calls) == 50:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        return pipes(value)
+
+    replay = lab.window(topic).read(decode=slow)
+    assert 50 <= len(calls) < 1000  # all of them would take 50 seconds
+    undecoded = len(replay) - len(calls)
+    assert replay.table["_error"].to_pylist().count("not decoded: it was interrupted") == undecoded
+    assert replay.receipt.undecodable == undecoded
+    assert any(f"{undecoded:,} records were not passed to the decoder" in note for note in replay.receipt.notes)
+    assert replay.decode(pipes).table["n"].to_pylist() == list(range(len(replay)))
 
 
 # keys ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from labkit import decode
 from labkit.decode import auto, keys, merge, own
-from labkit.decode import json as json_decoder
 from labkit.decode.registry import Binary, JsonSchema
 from labkit.errors import ConfigError, UsageError
 from labkit.registry import Registry
@@ -159,7 +158,7 @@ def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(values: 
     rows, schema, errors = table(JsonSchema(known), values, cuts)
     assert (rows, schema, errors) == table(JsonSchema(known), values)
     inner = [b"{}" if row in errors else None if value is None else value[5:] for row, value in enumerate(values)]
-    assert (rows, schema) == table(json_decoder, inner)[:2]
+    assert (rows, schema) == table(decode.decoder("json"), inner)[:2]
 
 
 def test_a_schema_of_another_type_is_named():
@@ -285,7 +284,7 @@ def test_a_function_has_no_name_in_the_cache_and_registries_have_their_own():
 
 
 def test_keys_become_columns_of_their_own_beside_the_values_errors():
-    both = keys.Both(json_decoder, decode.decoder("text"))
+    both = keys.Both(decode.decoder("json"), decode.decoder("text"))
     batch = pa.record_batch({
         "value": pa.array([b'{"text":"v"}', b"{", b"{}"], pa.binary()),
         "key": pa.array([b"k", b"\xff", None], pa.binary()),
