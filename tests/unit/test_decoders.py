@@ -170,6 +170,44 @@ def test_a_schema_of_another_type_is_named():
     assert "the registry gives the .proto's text, not its descriptor" in errors[0]
 
 
+def descriptor(package: str, kind: int) -> tuple[Schema, Any]:
+    """Return a Protobuf schema of one message ``{n}`` and the class that writes it."""
+    import base64
+
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    file.message_type.add(name="M").field.add(name="n", number=1, type=kind, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    text = base64.b64encode(file.SerializeToString()).decode()
+    return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.M"))
+
+
+def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
+    made = [descriptor("a", 3), descriptor("b", 1), descriptor("c", 9)]  # int64, double, string
+    known = Known(*(schema for schema, _ in made))
+    values: Values = [
+        b"\x00" + number.to_bytes(4, "big") + b"\x00" + kind(n=n).SerializeToString()
+        for number, ((_, kind), n) in enumerate(zip(made, (5, 0.5, "x"), strict=True), 1)
+    ]
+    values = [
+        values[0],
+        None,
+        b"\x00\x00\x00\x00\x01\x00\x08",
+        values[1],
+        values[2],
+        b"\x00\x00\x00\x00\x01\x04\x02\x02",
+    ]
+    for cuts in ((), (1,), (3,), (4,), (1, 3, 4)):
+        rows, _, errors = table(Binary(known, "protobuf"), values, cuts)
+        assert [row["n"] for row in rows] == ["5", None, None, "0.5", "x", None]
+        assert sorted(errors) == [2, 5]
+        assert "message number [1, 1] is not in the schema" in errors[5]
+        rows, _, _ = table(Binary(known, "protobuf"), values[:4], [cut for cut in cuts if cut < 4])
+        assert [row["n"] for row in rows] == [5.0, None, None, 0.5]
+
+
 # types -----------------------------------------------------------------------------------------------------
 
 leaves = st.sampled_from([
