@@ -10,7 +10,7 @@ from typing import Any
 from labkit.config import without_password
 from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, ServerError, UnavailableError
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables
 
 
@@ -60,7 +60,7 @@ class Registry:
         settings = {_OURS.get(key, key): value for key, value in self._settings.items() if key != "basic_auth"}
         if auth := self._settings.get("basic_auth"):
             settings["basic.auth.user.info"] = ":".join(map(str, auth))
-        defaults = {"timeout": TIMEOUT_S, "max.retries": 2, "retries.wait.ms": 200, "retries.max.wait.ms": 1000}
+        defaults = {"timeout": TIMEOUT_S, "max.retries": 1, "retries.wait.ms": 500, "retries.max.wait.ms": 1000}
         try:
             return SchemaRegistryClient({**defaults, **settings})
         except (TypeError, ValueError, OSError) as error:  # OSError: a CA file that cannot be read

@@ -212,11 +212,10 @@ def _payload(kind: str, value: bytes) -> tuple[int, tuple[int, ...], bytes]:
     return schema_id(value), tuple(head.message_indexes or (0,)), source.read()
 
 
-class Binary:
-    """The decoder of Avro and of Protobuf."""
+class _Framed:
+    """What the decoders of the wire format share."""
 
-    def __init__(self, registry: Registry, kind: str) -> None:
-        self.schemas, self.kind = Schemas(registry, kind), kind
+    schemas: Schemas
 
     @property
     def notes(self) -> list[str]:
@@ -227,6 +226,13 @@ class Binary:
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
         return self.schemas.lasting
+
+
+class Binary(_Framed):
+    """The decoder of Avro and of Protobuf."""
+
+    def __init__(self, registry: Registry, kind: str) -> None:
+        self.schemas, self.kind = Schemas(registry, kind), kind
 
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Read one batch of values, each under its own schema."""
@@ -304,23 +310,13 @@ def _column(parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | N
     return column if order is None else column.take(order)
 
 
-class JsonSchema:
+class JsonSchema(_Framed):
     """The decoder of JSON behind a schema's id; its columns are those of ``decode="json"``."""
 
     def __init__(self, registry: Registry) -> None:
         self.schemas = Schemas(registry, "jsonschema")
         self._json = plain("json")
         self.unify, self.columns = self._json.unify, self._json.columns
-
-    @property
-    def notes(self) -> list[str]:
-        """What the receipt should say."""
-        return self.schemas.notes
-
-    @property
-    def lasting(self) -> bool:
-        """Whether decoding again gives the same."""
-        return self.schemas.lasting
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Take the ids off one batch of values and parse what is behind them."""
