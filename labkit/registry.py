@@ -30,7 +30,6 @@ class Registry:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
-        self.answered = False
 
     def __repr__(self) -> str:
         return f"Registry({self.address!r})"
@@ -96,9 +95,8 @@ class Registry:
 
         client = self.client
         try:
-            answer = call(client)
+            return call(client)
         except SchemaRegistryError as error:
-            self.answered = True
             raise self._refusal(error, what) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # a web page, not a registry's JSON
             raise ServerError(
@@ -112,8 +110,6 @@ class Registry:
                 'network and TLS; decode="raw" reads without it',
                 address=self.address,
             ) from error
-        self.answered = True
-        return answer
 
     def _refusal(self, error: Any, what: str) -> LabkitError:
         status, text = error.http_status_code, " ".join(str(error.error_message).split())[:200]

@@ -102,8 +102,8 @@ def both(
     *,
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
-) -> tuple[Any, list[str]]:
-    """Return the decoder of a topic's records, and what ``auto`` says of its choices.
+) -> tuple[Any, list[str], bool]:
+    """Return the decoder of a topic's records, what ``auto`` says of its choices, and whether it would choose so again.
 
     Parameters
     ----------
@@ -113,6 +113,7 @@ def both(
         Returns raw batches to choose by; called only when something is "auto".
     """
     notes: list[str] = []
+    lasting = True
     batches = list(sample()) if "auto" in (decode, key_decode) else []
     chosen: list[Spec] = []
     for spec, column in ((decode, "value"), (key_decode, "key")):
@@ -121,15 +122,16 @@ def both(
             from labkit.decode.auto import choose
 
             looked_at = [item for batch in batches for item in batch.column(column).to_pylist()]
-            one, why = choose(looked_at, registry, of=f"{column}s")
-            notes.append(why)
+            choice = choose(looked_at, registry, of=f"{column}s")
+            notes.append(choice.why)
+            one, lasting = choice.name, lasting and choice.lasting
         chosen.append(one)
     value = decoder(chosen[0], registry=registry)
     if isinstance(chosen[1], str) and chosen[1] == "raw":
-        return value, notes
+        return value, notes, lasting
     from labkit.decode.keys import Both
 
-    return Both(value, decoder(chosen[1], registry=registry)), notes
+    return Both(value, decoder(chosen[1], registry=registry)), notes, lasting
 
 
 def parse(decoder: Any, batch: pa.RecordBatch) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import orjson
 
@@ -21,8 +22,16 @@ _IDS = 20  # so many of a sample's ids are asked for
 _CONTROLS = frozenset(range(32)) - {9, 10, 13} | {127}
 
 
-def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str = "values") -> tuple[str, str]:
-    """Return the name of the decoder that fits most of `sample`, and a line that says why.
+class Choice(NamedTuple):
+    """A decoder's name, a line that says why, and whether another look would give the same."""
+
+    name: str
+    why: str
+    lasting: bool
+
+
+def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str = "values") -> Choice:
+    """Return the decoder that fits most of `sample`.
 
     Raises
     ------
@@ -30,33 +39,34 @@ def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str
         When values ask for a registry and the profile's cannot be reached.
     """
     values = [value for value in sample if value]
-    name, why = _chosen(values, registry) if values else (("json" if of == "values" else "raw"), "there is none to see")
-    return name, f"auto chose {name} for the {of}: {why}"
+    nothing = Choice("json" if of == "values" else "raw", "there is none to see", True)
+    found = _chosen(values, registry) if values else nothing
+    return found._replace(why=f"auto chose {found.name} for the {of}: {found.why}")
 
 
-def _chosen(values: list[bytes], registry: Registry | None) -> tuple[str, str]:
+def _chosen(values: list[bytes], registry: Registry | None) -> Choice:
     count = len(values)
     marked = [value for value in values if framed(value)]
     looks = ""
     if 2 * len(marked) > count:
         looks = f"{len(marked)} of {count} sampled start as Confluent's wire format does, "
         if registry is None:
-            return "raw", looks + "and this profile has no registry"
+            return Choice("raw", looks + "and this profile has no registry", True)
         kinds, refusal = _kinds(marked, registry)
         if kinds:
             kind, known = kinds.most_common(1)[0]
             others = (
                 f" ({', '.join(f'{other}: {n}' for other, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
             )
-            return kind, f"{looks}and {registry.address} has {known} as {kind}{others}"
+            return Choice(kind, f"{looks}and {registry.address} has {known} as {kind}{others}", True)
         looks += f"but {refusal}; "
     objects = sum(map(_is_object, values))
     if 2 * objects > count:
-        return "json", f"{looks}{objects} of {count} sampled are JSON objects"
+        return Choice("json", f"{looks}{objects} of {count} sampled are JSON objects", not looks)
     texts = sum(map(_is_text, values))
     if 2 * texts > count:
-        return "text", f"{looks}{texts} of {count} sampled are UTF-8, {objects} JSON objects"
-    return "raw", f"{looks}of {count} sampled {objects} are JSON objects, {texts} UTF-8"
+        return Choice("text", f"{looks}{texts} of {count} sampled are UTF-8, {objects} JSON objects", not looks)
+    return Choice("raw", f"{looks}of {count} sampled {objects} are JSON objects, {texts} UTF-8", not looks)
 
 
 def _kinds(marked: list[bytes], registry: Registry) -> tuple[Counter[str], str]:

@@ -97,7 +97,9 @@ class Schemas:
         self._schemas: dict[int, Any] = {}
         self._readers: dict[tuple[int, tuple[int, ...]], _Reader | UnreadableError] = {}
         self._reasons: dict[str, list[int]] = {}
-        self._unknown = 0
+        self._refusals = 0
+        self._answered = False
+        self._away: str | None = None
         self.lasting = True
 
     @property
@@ -115,7 +117,7 @@ class Schemas:
         UnreadableError
             When there is none.
         UnavailableError
-            When the registry has not answered even once.
+            When the registry cannot be reached and this read has had nothing from it.
         """
         with self._lock:
             if number not in self._schemas:
@@ -126,23 +128,24 @@ class Schemas:
         return found
 
     def _fetch(self, number: int) -> Any:
-        address = self.registry.address
-        if self._unknown >= UNKNOWN_IDS:
-            return self._no(number, f"not asked for: {UNKNOWN_IDS} other ids are not in the registry at {address}")
+        if self._away:
+            return self._no(number, self._away)
+        if self._refusals >= UNKNOWN_IDS:
+            reason = f"not asked for: {UNKNOWN_IDS} other ids are not in the registry at {self.registry.address}"
+            return self._no(number, reason)
         try:
             schema = self.registry.schema(number)
-        except NotFoundError:
-            self._unknown += 1
-            self.lasting = False
-            return self._no(number, f"not in the schema registry at {address}")
         except UnavailableError as error:
-            if not self.registry.answered:
+            if not self._answered:
                 raise
-            self.lasting = False
-            return self._no(number, error.message)
+            self.lasting, self._away = False, f"no answer from the schema registry at {self.registry.address}"
+            return self._no(number, f"{self._away} ({type(error.__cause__).__name__})")
         except LabkitError as error:
-            self.lasting = False
-            return self._no(number, error.message)
+            unknown = f"not in the schema registry at {self.registry.address}"
+            self.lasting, self._answered = False, True
+            self._refusals += 1
+            return self._no(number, unknown if isinstance(error, NotFoundError) else error.message)
+        self._answered = True
         if (schema.schema_type or "AVRO") != TYPES[self.kind]:
             return self._no(number, f"it is of type {schema.schema_type}, not {TYPES[self.kind]}")
         return schema
@@ -189,6 +192,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _no_frame(value: bytes) -> str:
+    if value[:1] == b"\0":
+        return f"not Confluent's wire format: {len(value)} bytes are too few"
     return f"not Confluent's wire format: it starts with {value[:5].hex(' ')}" if value else _EMPTY
 
 

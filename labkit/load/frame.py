@@ -102,7 +102,7 @@ class Replay:
         """
         batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
         raw = [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
-        module, said = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
+        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
         table = _assembled(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(note for note in self.receipt.notes if not note.startswith(NOTES))
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
@@ -136,14 +136,14 @@ def read(
             replay = Replay(*kept, registry)
             replay = replay if known == name else replay.decode(decode, key_decode=key_decode)
             return _filtered(replay, condition)
-    module, said = both(
+    module, said, sure = both(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     replay = _read(reading, module, condition)
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
     replay = Replay(replay.table, receipt, registry)
     if cached and condition is None:
-        if name is None or not lasting(module):
+        if name is None or not (sure and lasting(module)):
             name, kept_as = "raw", replay.decode("raw")
         else:
             kept_as = replay
@@ -224,7 +224,7 @@ def from_batches(
     raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
-    module, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
+    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
     return _assembled(raw, [parse(module, batch) for batch in raw], module)
 
 

@@ -29,7 +29,7 @@ def lines(
     Each line is an object of the record's fields that are not null, decoded keys as ``_key_<field>`` among them, and
     ``_error`` where it could not be decoded. A field has the type it has in its batch.
     """
-    module, said = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
+    module, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
 
     def write() -> Iterator[str]:
         for batch in reading.batches():

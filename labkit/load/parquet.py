@@ -43,7 +43,7 @@ def to_parquet(
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
-    module, said = both(
+    module, said, _ = both(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))

@@ -52,7 +52,6 @@ class Known(Registry):
     def __init__(self, *schemas: Schema) -> None:
         super().__init__({"url": "http://registry.example"})
         self._known = dict(enumerate(schemas, 1))
-        self.answered = True
 
     def schema(self, number: int) -> Any:
         from labkit.errors import NotFoundError
@@ -366,9 +365,10 @@ def test_keys_become_columns_of_their_own_beside_the_values_errors():
     ],
 )
 def test_auto_says_what_it_chose(values: Values, name: str):
-    chosen, why = auto.choose(values, KNOWN)
+    chosen, why, lasting = auto.choose(values, KNOWN)
     assert chosen == name
     assert why.startswith(f"auto chose {name} for the values: ")
+    assert lasting is ("is not in" not in why and "no such id" not in why)
 
 
 # the profile -----------------------------------------------------------------------------------------------
