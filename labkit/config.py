@@ -14,6 +14,10 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     hosts = ["https://es-1:9200"]
     basic_auth = ["alice", "${ES_PASSWORD}"]
 
+    [profiles.prod.registry]                  # a schema registry, for Avro, Protobuf and JSON Schema
+    url = "https://registry:8081"
+    basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
+
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
 ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``. With such variables
 alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
@@ -34,7 +38,7 @@ from labkit.errors import ConfigError
 from labkit.secret import fill, literal, masked, sealed
 
 LOCAL = "local"
-_TABLES = ("kafka", "elasticsearch")
+_TABLES = ("kafka", "elasticsearch", "registry")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Profile:
         librdkafka properties.
     elasticsearch : dict
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
+    registry : dict
+        ``url`` and what else `labkit.registry.Registry` takes; empty when there is none.
     source : str
         Where it was read from.
     warnings : tuple of str
@@ -61,12 +67,14 @@ class Profile:
     role: str
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
     source: str = ""
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
-        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets})"
+        more = f", registry={masked(self.registry)}" if self.registry else ""
+        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets}{more})"
 
 
 def default_profile() -> str:
@@ -215,6 +223,9 @@ def _check(name: str, table: Any, where: str) -> None:
     for key, value in table.get("kafka", {}).items():
         if isinstance(value, dict):
             raise ConfigError("a Kafka property's name must be quoted in labkit.toml", hint=f'"{key}.…" = "…"')
+    registry = table.get("registry", {})
+    if not isinstance(registry, dict) or (registry and not isinstance(registry.get("url"), str)):
+        raise ConfigError(f"profile {name!r} in {where}: registry has no url", hint='write url = "https://…"')
     targets = table.get("elasticsearch", {})
     if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
         raise ConfigError(
@@ -232,16 +243,25 @@ def _profile(name: str, table: Any, path: Path | None) -> Profile:
     filled = fill(merged, where=where, folder=path.parent if path else Path())
     kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
     targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}
-    warnings = (_open_to_others(table, path),) if path else ()
-    return Profile(name, "", kafka, targets, str(path or "the environment"), tuple(filter(None, warnings)))
+    return Profile(
+        name,
+        role="",
+        kafka=kafka,
+        elasticsearch=targets,
+        registry=sealed(filled.get("registry", {})),
+        source=str(path or "the environment"),
+        warnings=_open_to_others(table, path) if path else (),
+    )
 
 
-def _open_to_others(table: Mapping[str, Any], path: Path) -> str:
+def _open_to_others(table: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     """Return a warning when the file holds a secret and others may read it."""
-    held = [table.get("kafka", {}), *table.get("elasticsearch", {}).values()]
+    held = [table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()]
     if os.name != "posix" or not path.stat().st_mode & 0o077 or not any(map(literal, held)):
-        return ""
-    return f"{path} holds a secret and others may read it: chmod 600 it, or write ${{NAME}} or ${{file:PATH}} instead"
+        return ()
+    return (
+        f"{path} holds a secret and others may read it: chmod 600 it, or write ${{NAME}} or ${{file:PATH}} instead",
+    )
 
 
 def _flat(value: Any) -> Any:

@@ -16,6 +16,7 @@ from labkit.groups.guard import Guard
 from labkit.groups.offsets import PartitionLag, lags, list_groups
 from labkit.kafka import Cluster
 from labkit.load.scratch import ScratchIndex, collect, listed
+from labkit.registry import Registry
 from labkit.replay import plan
 from labkit.window import Window
 
@@ -85,6 +86,11 @@ class Lab:
     def targets(self) -> dict[str, Target]:
         """The Elasticsearch clusters by name."""
         return {name: Target(name, settings) for name, settings in self.profile.elasticsearch.items()}
+
+    @cached_property
+    def registry(self) -> Registry | None:
+        """The schema registry, or None when the profile has none."""
+        return Registry(self.profile.registry) if self.profile.registry else None
 
     def target(self, name: str = "default") -> Target:
         """Return one Elasticsearch cluster."""
@@ -262,7 +268,7 @@ class Lab:
         start : "earliest", "latest" or a point in time, optional
             Where to begin; left out: at the group's commits, else at the log's start.
         """
-        return AdHocGroup(self.cluster, topic, name, start)
+        return AdHocGroup(self.cluster, topic, name, start, self.registry)
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
         """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with the fix.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from labkit.decode import Spec
     from labkit.lab import Lab
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load
@@ -83,7 +84,8 @@ class Window:
     def read(
         self,
         *,
-        decode: str = "json",
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
         where: str | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
@@ -96,8 +98,12 @@ class Window:
 
         Parameters
         ----------
-        decode : {"json", "text", "raw"}
-            How values become columns; see `Replay.decode` to change it later.
+        decode : {"json", "text", "raw", "avro", "protobuf", "jsonschema", "auto"} or callable
+            How values become columns; see `Replay.decode` to change it later. The formats behind a schema's id need the
+            profile's registry. "auto" chooses by a sample and says why in the receipt. A function takes a value's bytes
+            and returns a dict or anything JSON-like; what it raises is the row's ``_error``.
+        key_decode : as `decode`
+            The same for keys: columns ``_key_<field>``. "raw" adds none; ``_key`` always holds the bytes.
         where : str, optional
             A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
             left out count as filtered. A field has the type it has in its batch: cast it where records disagree.
@@ -131,7 +137,9 @@ class Window:
             reading = self.reading(
                 deadline=deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
             )
-            return frame.read(reading, decode=decode, where=where, cached=cache)
+            return frame.read(
+                reading, decode=decode, key_decode=key_decode, where=where, cached=cache, registry=self.lab.registry
+            )
 
     def batches(
         self, *, isolation: str = "read_committed", on_expired: str = "error", deadline: str | None = None
@@ -171,7 +179,8 @@ class Window:
         self,
         path: str | os.PathLike[str],
         *,
-        decode: str = "json",
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -183,7 +192,9 @@ class Window:
 
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
-            return parquet.to_parquet(reading, path, decode=decode)
+            return parquet.to_parquet(
+                reading, path, decode=decode, key_decode=key_decode, registry=self.lab.registry
+            )  # fmt: skip
 
     def to_scratch(
         self,

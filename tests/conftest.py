@@ -92,6 +92,23 @@ def secure() -> Iterator[SecureStack]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def registry_url(stack: State) -> str:
+    """The real schema registry of the stack, started now."""
+    try:
+        return local.up(say=lambda text: None, with_registry=True).registry["url"]
+    except StackError as error:
+        missing("the schema registry", error)
+        raise
+
+
+@pytest.fixture(scope="session")
+def registry_lab(registry_url: str) -> Lab:
+    """The lab of an analyst whose profile has a schema registry."""
+    lab = connect()
+    assert lab.registry is not None
+    return lab
+
+
 @pytest.fixture
 def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
     """Make topics named after the test; they are gone after it."""

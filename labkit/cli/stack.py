@@ -12,6 +12,7 @@ def register(commands: Commands) -> None:
     """Add the family's commands."""
     up = command(commands, "up", _up, "start the local Kafka and Elasticsearch, or join them")
     up.add_argument("--elasticsearch", action="append", default=[], metavar="VERSION", help="may be given twice")
+    up.add_argument("--registry", action="store_true", help="also a schema registry; kept on the next up")
     down = command(commands, "down", _down, "stop the local stack")
     down.add_argument("--purge", action="store_true", help="also remove its data, ports and passwords")
     json_option(command(commands, "status", _status, "show the local stack's services"))
@@ -22,7 +23,7 @@ def register(commands: Commands) -> None:
 def _up(options: argparse.Namespace) -> None:
     from labkit.stack import local
 
-    local.up(options.elasticsearch, say)
+    local.up(options.elasticsearch, say, with_registry=options.registry)
     print("the stack is up; `labkit status` shows it, `labkit down` stops it")
 
 
@@ -42,7 +43,7 @@ def _status(options: argparse.Namespace) -> int:
         print("there is no local stack; `labkit up` starts one")
     for row in [] if options.json else rows:
         state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
-        print(f"{row['service']:<16}{row['version']:<10}{row['address']:<18}{state}")
+        print(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
     return OK if rows and all(row["running"] for row in rows) else INCOMPLETE
 
 
@@ -50,4 +51,5 @@ def _credentials(options: argparse.Namespace) -> None:
     from labkit.stack.state import State
 
     found = State.load().credentials(options.role)
-    print(json.dumps({"kafka": found["kafka"], "elasticsearch": found["elasticsearch"]}, indent=2))
+    shown = {name: found[name] for name in ("kafka", "elasticsearch", "registry") if found[name] or name != "registry"}
+    print(json.dumps(shown, indent=2))

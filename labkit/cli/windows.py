@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     window = command(commands, "window", _window, "freeze a window and show it")
-    replay = command(commands, "replay", _replay, "read a window: values to standard output, or a Parquet file")
+    replay = command(
+        commands, "replay", _replay, "read a window: values or decoded fields to standard output, or a file"
+    )
     for parser in (window, replay):
         json_option(profile_options(parser, "lab"))
         parser.add_argument("topic", metavar="TOPIC")
@@ -29,7 +31,9 @@ def register(commands: Commands) -> None:
     replay.add_argument("--scratch", metavar="NAME", help="load a scratch index")
     replay.add_argument("--ttl", default="2d", help="when the scratch index expires (default: 2d)")
     replay.add_argument("--target", default="default", help="the Elasticsearch cluster")
-    replay.add_argument("--decode", default="json", help="json, text or raw, for the Parquet file")
+    decoders = "json, text, raw, avro, protobuf, jsonschema or auto"
+    replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (Parquet: json; else the values as they are)")
+    replay.add_argument("--key-decode", metavar="NAME", default="raw", help="the same for keys (default: raw)")
     replay.add_argument("--isolation", default="read_committed", choices=("read_committed", "read_uncommitted"))
     replay.add_argument("--on-expired", default="error", choices=("error", "clamp"))
     replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
@@ -67,7 +71,10 @@ def _replay(options: argparse.Namespace) -> int:
         print(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
-        receipt = window.to_parquet(options.output, decode=options.decode, **common)
+        decode = options.decode or "json"
+        receipt = window.to_parquet(options.output, decode=decode, key_decode=options.key_decode, **common)
+    elif options.decode or options.key_decode != "raw":
+        receipt = _decoded(window, options, **common)
     else:
         receipt = _values(window, quiet=options.json, **common)
     if options.json:
@@ -85,3 +92,18 @@ def _values(window: Window, *, quiet: bool, **common: Any) -> Any:
             sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
     sys.stdout.flush()
     return reading.receipt()
+
+
+def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
+    """Write each record's decoded fields as a line of JSON."""
+    from labkit.load.lines import lines
+
+    reading = window.reading(**common)
+    written, receipt = lines(
+        reading, decode=options.decode or "json", key_decode=options.key_decode, registry=window.lab.registry
+    )
+    for line in written:
+        if not options.json:
+            sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    return receipt()

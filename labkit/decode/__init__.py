@@ -1,28 +1,176 @@
 """Decode: raw bytes become columns, a step that can be repeated without reading Kafka again.
 
-A decoder is a module with ``parse(values)``, ``unify(schemas)`` and ``columns(parsed, schema)``: batches are parsed
-alone, then brought under the one schema that holds for all of them.
+A decoder parses batches alone and then brings them under the one schema that holds for all of them, so that the
+columns are the same whatever the batch size. A module may be one (``json``, ``text``, ``raw``), or an object
+(``registry.Binary``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
-from labkit.errors import UsageError
+import pyarrow as pa
 
-NAMES = ("json", "text", "raw")
+from labkit.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from labkit.registry import Registry
+
+PLAIN = ("json", "text", "raw")
+REGISTRY = ("avro", "protobuf", "jsonschema")
+NAMES = (*PLAIN, *REGISTRY, "auto")
+NOTES = ("auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ")  # how a decoding's own notes start
 
 
-def decoder(name: str) -> ModuleType:
-    """Return the decoder called `name`.
+class Parsed(Protocol):
+    """One batch's values, with a schema of their own."""
+
+    @property
+    def errors(self) -> dict[int, str]:
+        """Row to the reason why its value could not be decoded."""
+
+    @property
+    def schema(self) -> Any:
+        """What `Decoder.unify` takes: field to type, in the decoder's own terms."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Turns values into columns. It may also have ``notes`` (for the receipt) and ``lasting`` (see `lasting`)."""
+
+    def parse(self, values: pa.BinaryArray) -> Any:
+        """Return one batch as `Parsed`; a null is a tombstone: null fields and no error."""
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for all batches."""
+
+    def columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return a batch's fields under that schema, one row per value."""
+
+
+Spec: TypeAlias = "str | Decoder | Callable[[bytes], Any]"
+
+
+def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
+    """Return the decoder `spec` names or is: a name, a function of one value's bytes, or a decoder.
 
     Raises
     ------
     UsageError
-        When there is none.
+        When there is none of that name; ``auto`` must be chosen first, see `resolved`.
+    ConfigError
+        When it needs a registry and the profile has none.
     """
-    if name not in NAMES:
-        raise UsageError(f"decode={name!r}", hint=f"one of {', '.join(NAMES)}")
+    if isinstance(spec, str):
+        return _named(spec, registry)
+    if isinstance(spec, Decoder):
+        return spec
+    if callable(spec):
+        from labkit.decode.own import Own
+
+        return Own(spec)
+    raise UsageError(f"decode={spec!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")
+
+
+def _named(name: str, registry: Registry | None) -> Decoder:
+    if name in PLAIN:
+        return plain(name)
+    if name not in REGISTRY:
+        raise UsageError(f"decode={name!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")
+    if registry is None:
+        raise ConfigError(
+            f"decode={name!r} needs a schema registry, and this profile has none",
+            hint="write [profiles.NAME.registry] with its url into labkit.toml; "
+            "on the local stack: `labkit up --registry`, then connect again",
+        )
+    from labkit.decode.registry import Binary, JsonSchema
+
+    return JsonSchema(registry) if name == "jsonschema" else Binary(registry, name)
+
+
+def plain(name: str) -> Decoder:
+    """Return the decoder of JSON, text or bytes: the module, or one made of its class where it has state."""
     module = import_module(f"labkit.decode.{name}")
-    return module.Json() if name == "json" else module
+    return cast(Decoder, module.Json() if hasattr(module, "Json") else module)
+
+
+def both(
+    decode: Spec,
+    key_decode: Spec,
+    *,
+    registry: Registry | None = None,
+    sample: Callable[[], Iterable[pa.RecordBatch]],
+) -> tuple[Any, list[str], bool]:
+    """Return the decoder of a topic's records, what ``auto`` says of its choices, and whether it would choose so again.
+
+    Parameters
+    ----------
+    decode, key_decode : str, callable or Decoder
+        ``key_decode="raw"`` leaves keys alone.
+    sample : callable
+        Returns raw batches to choose by; called only when something is "auto".
+    """
+    notes: list[str] = []
+    lasting = True
+    batches = list(sample()) if "auto" in (decode, key_decode) else []
+    chosen: list[Spec] = []
+    for spec, column in ((decode, "value"), (key_decode, "key")):
+        one = spec
+        if isinstance(spec, str) and spec == "auto":
+            from labkit.decode.auto import choose
+
+            looked_at = [item for batch in batches for item in batch.column(column).to_pylist()]
+            choice = choose(looked_at, registry, of=f"{column}s")
+            notes.append(choice.why)
+            one, lasting = choice.name, lasting and choice.lasting
+        chosen.append(one)
+    value = decoder(chosen[0], registry=registry)
+    if isinstance(chosen[1], str) and chosen[1] == "raw":
+        return value, notes, lasting
+    from labkit.decode.keys import Both
+
+    return Both(value, decoder(chosen[1], registry=registry)), notes, lasting
+
+
+def parse(decoder: Any, batch: pa.RecordBatch) -> Any:
+    """Return one batch of raw records as its decoder parses it."""
+    return decoder.parse_batch(batch) if hasattr(decoder, "parse_batch") else decoder.parse(batch.column("value"))
+
+
+def key_columns(decoder: Any, parsed: Any, schema: Any) -> pa.Table:
+    """Return the columns of decoded keys; none for a decoder of values alone."""
+    return decoder.key_columns(parsed, schema) if hasattr(decoder, "key_columns") else pa.table({})
+
+
+def notes(decoder: Any) -> list[str]:
+    """Return what the decoder has to say for the receipt."""
+    return list(getattr(decoder, "notes", ()))
+
+
+def lasting(decoder: Any) -> bool:
+    """Tell whether decoding again gives the same; not where a registry was away or did not know an id."""
+    return bool(getattr(decoder, "lasting", True))
+
+
+def heed(decoder: Any, interrupted: Callable[[], bool]) -> None:
+    """Let decoders that may be slow know of an interrupt."""
+    parts: list[Any] = [decoder, getattr(decoder, "value", None), getattr(decoder, "key", None)]
+    for one in parts:
+        if hasattr(one, "interrupted"):
+            one.interrupted = interrupted
+
+
+def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
+    """Return a name under which a decoded window may be kept; None for functions: two may share a name."""
+    names = []
+    for spec in (decode, key_decode):
+        if not isinstance(spec, str) or spec not in NAMES:
+            return None
+        names.append(spec)
+    if names[1] == "raw":
+        names.pop()
+    if registry is not None and {*REGISTRY, "auto"} & set(names):
+        names.append(registry.hash)
+    return "-".join(names)

@@ -20,6 +20,9 @@ from labkit.replay.records import consume, message_batch, no_collection, portion
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.decode import Spec
+    from labkit.registry import Registry
+
 JOIN_TIMEOUT_S = 30.0
 _POLL_S = 0.2  # an interrupt is seen between two calls
 
@@ -41,6 +44,7 @@ class AdHocGroup:
     topic: str
     name: str
     start: Any = None
+    registry: Registry | None = field(default=None, repr=False)
 
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
@@ -74,18 +78,21 @@ class AdHocGroup:
 
     # reading -----------------------------------------------------------------------------------------
 
-    def read(self, count: int = 1000, *, timeout: str = "10s", decode: str = "json") -> pd.DataFrame:
+    def read(
+        self, count: int = 1000, *, timeout: str = "10s", decode: Spec = "json", key_decode: Spec = "raw"
+    ) -> pd.DataFrame:
         """Return the next records, at most `count`; fewer when there are no more now or `timeout` has passed.
 
-        The columns are those of `Replay.to_pandas`. The first call waits for the group's partitions.
+        The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first call waits for the
+        group's partitions.
         """
         if count < 1:
             raise UsageError(f"count={count}", hint="how many records? 1 or more")
-        return self._frame(self._collect(count, times.length_ms(timeout) / 1000, at_end=True), decode)
+        return self._frame(self._collect(count, times.length_ms(timeout) / 1000, at_end=True), decode, key_decode)
 
-    def tail(self, seconds: float = 10, *, decode: str = "json") -> pd.DataFrame:
+    def tail(self, seconds: float = 10, *, decode: Spec = "json", key_decode: Spec = "raw") -> pd.DataFrame:
         """Return what comes within `seconds`; an interrupt ends it early and keeps what came."""
-        return self._frame(self._collect(None, seconds, at_end=False), decode)
+        return self._frame(self._collect(None, seconds, at_end=False), decode, key_decode)
 
     def _collect(self, count: int | None, timeout_s: float, *, at_end: bool) -> list[Message]:
         self._join()
@@ -126,8 +133,9 @@ class AdHocGroup:
             if one.partition in self._positions:
                 self._open.seek(TopicPartition(self.topic, one.partition, self._positions[one.partition]))
 
-    def _frame(self, messages: list[Message], decode: str) -> pd.DataFrame:
-        return to_pandas(from_batches([message_batch(self.topic, [portion(messages)])] if messages else [], decode))
+    def _frame(self, messages: list[Message], decode: Spec, key_decode: Spec) -> pd.DataFrame:
+        raw = [message_batch(self.topic, [portion(messages)])] if messages else []
+        return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
 
     # the group ---------------------------------------------------------------------------------------
 

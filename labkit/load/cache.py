@@ -23,7 +23,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
 
-FORMAT = 1
+FORMAT = 2
 
 
 def folder() -> Path:

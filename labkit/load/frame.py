@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import decoder
+from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.where import Where
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA, runs
+from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from labkit.registry import Registry
+
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
 LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
 RESERVED = frozenset(FIRST + LAST)
+SAMPLE_RECORDS = 400
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 
 
@@ -37,13 +42,16 @@ class Replay:
     table : pyarrow.Table
         One row per record, ordered by partition, then offset. Columns ``_topic _partition _offset _timestamp``, the
         records' own fields, then ``_timestamp_type _key _headers _value _error``. A field that bears one of these
-        names has ``_`` appended.
+        names has ``_`` appended. Decoded keys are ``_key_<field>``, behind ``_key``.
     receipt : Receipt
         What was planned and what came of it.
+    registry : Registry, optional
+        The profile's schema registry, for `decode`.
     """
 
     table: pa.Table
     receipt: Receipt
+    registry: Registry | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -84,11 +92,21 @@ class Replay:
                 raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error
         return to_pandas(found)
 
-    def decode(self, decode: str) -> Replay:
-        """Decode the same bytes another way, without reading Kafka again."""
+    def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
+        """Decode the same bytes another way, without reading Kafka again.
+
+        Parameters
+        ----------
+        decode, key_decode : str, callable or Decoder
+            As `Window.read` takes them.
+        """
         batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
         raw = [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
-        return Replay(from_batches(raw, decode), self.receipt)
+        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
+        table = _assembled(raw, [parse(module, batch) for batch in raw], module)
+        kept = tuple(note for note in self.receipt.notes if not note.startswith(NOTES))
+        receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
+        return Replay(table, _recounted(receipt, table), self.registry)
 
     def __repr__(self) -> str:
         return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
@@ -100,31 +118,51 @@ class Replay:
         return self.receipt._repr_html_() + head.to_html(index=False, notebook=True, max_cols=12) + note
 
 
-def read(reading: Reading, *, decode: str = "json", where: str | None = None, cached: bool = True) -> Replay:
+def read(
+    reading: Reading,
+    *,
+    decode: Spec = "json",
+    key_decode: Spec = "raw",
+    where: str | None = None,
+    cached: bool = True,
+    registry: Registry | None = None,
+) -> Replay:
     """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
     condition = None if where is None else Where(where)
-    kept = cache.load(reading.plan, reading.isolation, decode) if cached else None
-    if kept is not None:
-        return _filtered(Replay(*kept), condition)
-    replay = _read(reading, decode, condition)
+    name = cache_name(decode, key_decode, registry)
+    for known in dict.fromkeys((name, "raw")) if cached else ():
+        kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
+        if kept is not None:
+            replay = Replay(*kept, registry)
+            replay = replay if known == name else replay.decode(decode, key_decode=key_decode)
+            return _filtered(replay, condition)
+    module, said, sure = both(
+        decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+    )  # fmt: skip
+    replay = _read(reading, module, condition)
+    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
+    replay = Replay(replay.table, receipt, registry)
     if cached and condition is None:
-        cache.store(reading.plan, reading.isolation, decode, replay.table, replay.receipt)
+        if name is None or not (sure and lasting(module)):
+            name, kept_as = "raw", replay.decode("raw")
+        else:
+            kept_as = replay
+        cache.store(reading.plan, reading.isolation, name, kept_as.table, kept_as.receipt)
     return replay
 
 
-def _read(reading: Reading, decode: str, condition: Where | None) -> Replay:
-    module = decoder(decode)
-
+def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
     def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any]:
-        parsed = module.parse(batch.column("value"))
+        parsed = parse(module, batch)
         if condition is None:
             return batch, parsed
         rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
         chosen = batch.take(pa.array(rows))
         reading.drop(batch.column("partition").to_numpy(), chosen.column("partition").to_numpy())
-        return chosen, module.parse(chosen.column("value"))
+        return chosen, parse(module, chosen)
 
     with interrupt.asked() as reading.interrupted, ThreadPoolExecutor(1, "labkit-decode") as pool:
+        heed(module, reading.interrupted)
         pending: list[Future[tuple[pa.RecordBatch, Any]]] = []
         for batch in reading.batches():
             pending.append(pool.submit(work, batch))
@@ -154,7 +192,27 @@ def _filtered(replay: Replay, condition: Where | None) -> Replay:
         replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
-    return Replay(chosen, _noted(replace(replay.receipt, partitions=partitions), condition))
+    return Replay(chosen, _noted(replace(replay.receipt, partitions=partitions), condition), replay.registry)
+
+
+def _recounted(receipt: Receipt, table: pa.Table) -> Receipt:
+    """Return the receipt with the undecodable records of another decoding."""
+    size = 1 + max((one.partition for one in receipt.partitions), default=0)
+    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
+    errors = np.bincount(owners[bad], minlength=size).tolist()
+    return replace(
+        receipt, partitions=tuple(replace(one, undecodable=errors[one.partition]) for one in receipt.partitions)
+    )
+
+
+def _spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return records from all over what is there."""
+    if not raw:
+        return []
+    table = pa.Table.from_batches(raw)
+    rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
+    found: list[pa.RecordBatch] = table.take(pa.array(rows[: len(table)])).to_batches()
+    return found
 
 
 def _noted(receipt: Receipt, condition: Where) -> Receipt:
@@ -162,10 +220,12 @@ def _noted(receipt: Receipt, condition: Where) -> Receipt:
     return replace(receipt, notes=(*receipt.notes, note))
 
 
-def from_batches(raw: list[pa.RecordBatch], decode: str) -> pa.Table:
+def from_batches(
+    raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
+) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
-    module = decoder(decode)
-    return _assembled(raw, [module.parse(batch.column("value")) for batch in raw], module)
+    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
+    return _assembled(raw, [parse(module, batch) for batch in raw], module)
 
 
 def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
@@ -186,19 +246,24 @@ def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, A
             texts[row] = reason
         errors = pa.array(texts, pa.string())
     metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
+    keys = key_columns(module, parsed, schema)
     arrays = {name: metadata[name] for name in FIRST}
-    arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
-    arrays |= {name: metadata[name] for name in LAST}
+    arrays |= dict(zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True))
+    for name in LAST:
+        arrays[name] = metadata[name]
+        if name == "_key":
+            arrays |= dict(zip(keys.column_names, keys.columns, strict=True))
     return pa.table(arrays)
 
 
-def own_names(fields: list[str]) -> list[str]:
-    """Return the records' field names, clear of the metadata's."""
-    taken = {*RESERVED, *(name for name in fields if name not in RESERVED)}
+def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
+    """Return the records' field names, clear of the metadata's and the decoded keys'."""
+    reserved = RESERVED | set(keys)
+    taken = {*reserved, *(name for name in fields if name not in reserved)}
     found = []
     for name in fields:
         own = name
-        while own in taken and (own != name or name in RESERVED):
+        while own in taken and (own != name or name in reserved):
             own += "_"
         taken.add(own)
         found.append(own)
@@ -211,7 +276,7 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.
     tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
     if not any(batch.num_rows for batch in raw):
         empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-        nothing = module.parse(empty.column("value"))
+        nothing = parse(module, empty)
         return decoded(empty, nothing, module, module.unify([nothing.schema]))
     pieces = sorted(
         (partition, number, first, last)

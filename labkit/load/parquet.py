@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labkit import interrupt
-from labkit.decode import decoder
+from labkit.decode import Spec, both, heed, notes, parse
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import sample
+
+if TYPE_CHECKING:
+    from labkit.registry import Registry
 
 
-def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = "json") -> Receipt:
+def to_parquet(
+    reading: Reading,
+    path: str | os.PathLike[str],
+    *,
+    decode: Spec = "json",
+    key_decode: Spec = "raw",
+    registry: Registry | None = None,
+) -> Receipt:
     """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
     The records land raw in a file beside it first, while the fields' types are found out; the second pass, over that
@@ -31,7 +43,9 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
-    module = decoder(decode)
+    module, said, _ = both(
+        decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+    )  # fmt: skip
     raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
     try:
         schemas: list[dict[str, Any]] = []
@@ -39,10 +53,12 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
             interrupt.asked() as reading.interrupted,
             pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer,
         ):
+            heed(module, reading.interrupted)
             for batch in reading.batches():
-                parsed = module.parse(batch.column("value"))
+                parsed = parse(module, batch)
                 note_errors(reading, batch, parsed.errors)
-                schemas = [module.unify([*schemas, parsed.schema])] if schemas else [parsed.schema]
+                if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
+                    schemas.append(parsed.schema)
                 writer.write_batch(batch)
         _decode_file(raw_path, part, module, module.unify(schemas))
         part.replace(target)
@@ -53,15 +69,16 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
     finally:
         raw_path.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
-    return reading.receipt()
+    receipt = reading.receipt()
+    return replace(receipt, notes=(*receipt.notes, *said, *notes(module)))
 
 
 def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]) -> None:
     source = pq.ParquetFile(raw_path)
     empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    layout = decoded(empty, module.parse(empty.column("value")), module, schema).schema
+    layout = decoded(empty, parse(module, empty), module, schema).schema
     with pq.ParquetWriter(part, layout, compression="zstd") as writer:
         for number in range(source.num_row_groups):  # one for each batch read, whatever its records' size
             batch = source.read_row_group(number).combine_chunks().to_batches()[0]
             raw = batch.cast(RAW_SCHEMA)
-            writer.write_table(decoded(raw, module.parse(raw.column("value")), module, schema).cast(layout))
+            writer.write_table(decoded(raw, parse(module, raw), module, schema).cast(layout))

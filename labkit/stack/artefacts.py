@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,10 +27,12 @@ from labkit.folders import cache_dir
 
 KAFKA_VERSION = "4.4.0"
 ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")
+REGISTRY_VERSION = "2.6.13.Final"  # the last that runs on Java 17
 
 _KAFKA = ("org.apache.kafka", "kafka_2.13")
 _LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")  # without it Kafka logs nothing
 _ELASTICSEARCH = ("org.elasticsearch.distribution.integ-test-zip", "elasticsearch")
+_REGISTRY = ("io.apicurio", "apicurio-registry-app")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Artefact:
     packaging: str
     sha256: str
     bytes: int
+    classifier: str = ""
 
     def __str__(self) -> str:
         return f"{self.group}:{self.name}:{self.version}"
@@ -72,6 +76,20 @@ def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
     archive = fetch(wanted, say)[0]
     say(f"unpacking Elasticsearch {version}")
     _unpack(archive, home)
+    return home
+
+
+def registry_home(say: Callable[[str], None]) -> Path:
+    """Return the folder of the schema registry, fetched, verified and unpacked."""
+    home = cache_dir() / "servers" / f"registry-{REGISTRY_VERSION}"
+    if home.is_dir():
+        return home
+    archive = fetch([item for item in _locked() if item.service == "registry"], say)[0]
+    say(f"unpacking the schema registry {REGISTRY_VERSION}")
+    part = _part(home)
+    with tarfile.open(archive) as packed:
+        packed.extractall(part, filter="data")
+    _settle(part, home)
     return home
 
 
@@ -106,7 +124,7 @@ def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
     path.unlink(missing_ok=True)
     component = context.project(item.group, item.name).at_version(item.version)
     try:
-        component.artifact(packaging=item.packaging).resolve()
+        component.artifact(packaging=item.packaging, classifier=item.classifier).resolve()
     except Exception as error:  # jgo passes on requests' errors and its own RuntimeError
         path.unlink(missing_ok=True)
         raise StackError(
@@ -144,7 +162,8 @@ def _seal(path: Path) -> None:
 
 def _path(repository: Path, item: Artefact) -> Path:
     folder = repository.joinpath(*item.group.split("."), item.name, item.version)
-    return folder / f"{item.name}-{item.version}.{item.packaging}"
+    classifier = f"-{item.classifier}" if item.classifier else ""
+    return folder / f"{item.name}-{item.version}{classifier}.{item.packaging}"
 
 
 def _sha256(path: Path) -> str:
@@ -198,20 +217,31 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _unpack(archive: Path, home: Path) -> None:
+def _part(home: Path) -> Path:
     part = home.with_name(f"{home.name}.part-{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _unpack(archive: Path, home: Path) -> None:
+    part = _part(home)
     with zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(part)
+        zipped.extractall(part)  # noqa: S202  it is pinned
     root = next(part.iterdir())
     for script in (root / "bin").iterdir():  # zipfile drops the run bits
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    _settle(root, home)
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _settle(part: Path, home: Path) -> None:
     try:
-        root.replace(home)
+        part.replace(home)
     except OSError:
         if not home.is_dir():  # another `up` may have been faster
             raise
-    shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_lock() -> None:
@@ -228,6 +258,8 @@ def write_lock() -> None:
     for version in ELASTICSEARCH_VERSIONS:
         component = context.project(*_ELASTICSEARCH).at_version(version)
         found.append(("elasticsearch", component.artifact(packaging="zip")))
+    component = context.project(*_REGISTRY).at_version(REGISTRY_VERSION)
+    found.append(("registry", component.artifact(packaging="tar.gz", classifier="all")))
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda pair: pair[1].resolve(), found))
     lines = ["# Written by `python -m labkit.stack.artefacts`.\n"]
@@ -238,6 +270,7 @@ def write_lock() -> None:
             "name": artifact.artifactId,
             "version": artifact.version,
             "packaging": artifact.packaging,
+            **({"classifier": artifact.classifier} if artifact.classifier else {}),
             "sha256": _sha256(path),
         }
         lines += ["[[artefact]]", *(f'{key} = "{value}"' for key, value in values.items())]

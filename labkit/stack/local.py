@@ -10,14 +10,14 @@ from typing import Any
 from labkit.errors import StackError
 from labkit.folders import state_dir
 from labkit.kafka import Cluster
-from labkit.stack import access, elasticsearch, kafka, process
+from labkit.stack import access, elasticsearch, kafka, process, registry
 from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS, check_version
 from labkit.stack.state import HOST, State, locked
 
 _MINIMUM_FREE_BYTES = 500_000_000
 
 
-def up(versions: Sequence[str] = (), say: Callable[[str], None] = print) -> State:
+def up(versions: Sequence[str] = (), say: Callable[[str], None] = print, *, with_registry: bool = False) -> State:
     """Start Kafka and Elasticsearch, or join what runs already.
 
     Parameters
@@ -27,6 +27,8 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print) -> Stat
         others are ``es-<version>``. Empty: those of the last time, else the first pinned one.
     say : callable
         Takes one line of progress.
+    with_registry : bool
+        Start the schema registry too; once asked for, it is started each time.
     """
     for version in versions:
         check_version(version)
@@ -42,6 +44,8 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print) -> Stat
             access.ensure(Cluster(state.credentials("admin")["kafka"]))
             for version in versions or known or ELASTICSEARCH_VERSIONS[:1]:
                 elasticsearch.start(state, version, say)
+            if with_registry or registry.NAME in state.services:
+                registry.start(state, say)
         except OSError as error:
             raise StackError(
                 f"the stack could not be started: {error.strerror or error}",

@@ -110,7 +110,7 @@ class State:
         -------
         dict
             ``kafka``: librdkafka properties; ``elasticsearch``: hosts and basic_auth of the default target;
-            ``elasticsearch_targets``: the same for each target by name.
+            ``elasticsearch_targets``: the same for each target by name; ``registry``: its url, when there is one.
         """
         if role not in ROLES:
             raise ConfigError(f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}")
@@ -132,7 +132,14 @@ class State:
             },
             "elasticsearch": targets.get("default", {}),
             "elasticsearch_targets": targets,
+            "registry": self.registry,
         }
+
+    @property
+    def registry(self) -> dict[str, str]:
+        """The schema registry's url, for every role; empty when it was never asked for."""
+        service = self.services.get("registry")
+        return {"url": f"http://{HOST}:{service.port}/apis/ccompat/v7"} if service else {}
 
 
 def local_profile(role: str = "lab") -> Profile:
@@ -140,7 +147,7 @@ def local_profile(role: str = "lab") -> Profile:
     state = State.load()
     found = state.credentials(role)
     targets = {name: sealed(settings) for name, settings in found["elasticsearch_targets"].items()}
-    return Profile("local", role, sealed(found["kafka"]), targets, str(state.root))
+    return Profile("local", role, sealed(found["kafka"]), targets, found["registry"], str(state.root))
 
 
 def write_private(path: Path, text: str) -> None:

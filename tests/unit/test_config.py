@@ -58,6 +58,38 @@ def test_a_profile_takes_its_secrets_from_the_environment(config: Any, passwords
     assert found.elasticsearch["default"]["basic_auth"] == ["alice", "es-hunter2"]
 
 
+REGISTRY = """
+[profiles.prod.registry]
+url = "https://bob:inurl@registry:8081"
+basic_auth = ["alice", "${TEST_ES_PASSWORD}"]
+"basic.auth.user.info" = "alice:es-hunter2"
+ca_certs = "ca.pem"
+"""
+
+
+def test_a_registry_is_read_and_its_secrets_are_not_shown(config: Any, passwords: None) -> None:
+    config(PROD)
+    assert load_profile("prod").registry == {}
+    assert "registry" not in repr(load_profile("prod"))
+    assert Lab(load_profile("prod")).registry is None
+    config(PROD + REGISTRY)
+    found = load_profile("prod")
+    assert found.registry["basic_auth"] == ["alice", "es-hunter2"]
+    shown = repr(found) + repr(Lab(found).registry)
+    assert "hunter2" not in shown
+    assert "inurl" not in shown
+    assert "registry:8081" in shown
+
+
+@pytest.mark.parametrize(
+    "table", ["registry = 5", "registry = {}\n[profiles.prod.registry.x]", "[profiles.prod.registry]\nuri='x'"]
+)
+def test_a_registry_without_a_url_is_refused(config: Any, passwords: None, table: str) -> None:
+    config(PROD + ("[profiles.prod]\n" if table.startswith("registry =") else "") + table)
+    with pytest.raises(ConfigError):
+        load_profile("prod")
+
+
 def test_a_variable_that_is_not_set_is_named(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KAFKA_PASSWORD", raising=False)
     config(PROD)

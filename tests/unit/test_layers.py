@@ -26,7 +26,7 @@ ROOMS = [
     ["replay"],
     ["extract"],
     ["stack"],
-    ["kafka", "elastic"],
+    ["kafka", "elastic", "registry"],
     ["kafka_errors"],
     ["progress"],
     ["acl", "config", "folders", "interrupt", "names", "times"],
@@ -35,7 +35,20 @@ ROOMS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {
-    "confluent_kafka": {"kafka", "kafka_errors", "doctor", "replay", "groups", "load", "extract", "stack"},
+    "confluent_kafka": {
+        "kafka",
+        "kafka_errors",
+        "registry",
+        "doctor",
+        "replay",
+        "groups",
+        "decode",
+        "load",
+        "extract",
+        "stack",
+    },
+    "fastavro": {"decode"},
+    "google": {"decode"},
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
@@ -46,7 +59,7 @@ OWNERS = {
     "keyring": {"secret"},
 }
 # what makes a client belongs to one module
-CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch"}
+CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch", "SchemaRegistryClient"}
 
 
 def _room(path: Path) -> str:
@@ -93,7 +106,7 @@ def test_a_vendor_library_is_imported_by_its_owners_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_clients_are_made_in_one_place(path: Path) -> None:
-    if _room(path) in {"kafka", "elastic"}:
+    if _room(path) in {"kafka", "elastic", "registry"}:
         return
     tree = ast.parse(path.read_text())
     calls = {ast.unparse(node.func).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -1,0 +1,151 @@
+"""Typed columns and the one rule for fields that disagree, on Arrow types. Pure.
+
+The rule is that of ``labkit.decode.json``, for more types. A field whose schemas agree has that type; integers and
+fractions together are numbers; objects merge field by field, lists by their items, maps by their values; decimals
+widen; times of milliseconds and microseconds are microseconds; whatever else disagrees is text, each value as its
+JSON (bytes in it as base64, times in ISO 8601). It gives the same whatever the order or the grouping.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Fields = dict[str, pa.DataType]
+TEXT, BINARY = pa.large_string(), pa.large_binary()
+_NUMBERS = {pa.int64(), pa.float64()}
+
+
+def merge(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """Return the type that holds values of both."""
+    if left.equals(right) or pa.types.is_null(right):
+        return left
+    if pa.types.is_null(left):
+        return right
+    if {left, right} == _NUMBERS:
+        return pa.float64()
+    return _nested(left, right) or _scalars(left, right) or TEXT
+
+
+def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_struct(left) and pa.types.is_struct(right):
+        return pa.struct(list(merge_fields(fields_of(left), fields_of(right)).items()))
+    if pa.types.is_large_list(left) and pa.types.is_large_list(right):
+        return pa.large_list(merge(left.value_type, right.value_type))
+    if pa.types.is_map(left) and pa.types.is_map(right) and left.key_type.equals(right.key_type):
+        return pa.map_(left.key_type, merge(left.item_type, right.item_type))
+    return None
+
+
+def _scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_decimal(left) and pa.types.is_decimal(right):
+        whole = max(left.precision - left.scale, right.precision - right.scale)
+        scale = max(left.scale, right.scale)
+        return decimal(whole + scale, scale)
+    if pa.types.is_timestamp(left) and pa.types.is_timestamp(right) and left.tz == right.tz:
+        return None if "ns" in (left.unit, right.unit) else pa.timestamp("us", left.tz)  # ns ends in 2262
+    return pa.time64("us") if {left, right} == {pa.time32("ms"), pa.time64("us")} else None
+
+
+def decimal(precision: int, scale: int) -> pa.DataType:
+    """Return the decimal type; text beyond Arrow's 76 digits."""
+    if not 0 < precision <= 76 or not 0 <= scale <= precision:
+        return TEXT
+    return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+
+
+def fields_of(kind: pa.StructType) -> Fields:
+    """Return a struct's fields."""
+    return {one.name: one.type for one in kind}
+
+
+def merge_fields(left: Mapping[str, pa.DataType], right: Mapping[str, pa.DataType]) -> Fields:
+    """Merge two sets of fields; each keeps the place it was first seen in."""
+    return {name: merge(left.get(name, pa.null()), right.get(name, pa.null())) for name in (*left, *right)}
+
+
+def unify(schemas: Iterable[Mapping[str, pa.DataType]]) -> Fields:
+    """Return the one schema that holds for all; what is null throughout is text."""
+    nothing: Fields = {}
+    return {name: settled(kind) for name, kind in reduce(merge_fields, schemas, nothing).items()}
+
+
+def settled(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column at the end: null and objects without a field are text."""
+    if pa.types.is_null(kind):
+        return TEXT
+    if pa.types.is_struct(kind):
+        return pa.struct([(one.name, settled(one.type)) for one in kind]) if kind.num_fields else TEXT
+    if pa.types.is_large_list(kind):
+        return pa.large_list(settled(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_type, settled(kind.item_type))
+    return kind
+
+
+# values --------------------------------------------------------------------------------------------------
+
+
+def fit(value: Any, kind: pa.DataType) -> Any:
+    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was merged into."""
+    found = value
+    if value is None:
+        return None
+    if kind.equals(TEXT):
+        found = text(value)
+    elif pa.types.is_floating(kind):
+        found = float(value)
+    elif pa.types.is_struct(kind):
+        found = {one.name: fit(value.get(one.name), one.type) for one in kind}
+    elif pa.types.is_large_list(kind):
+        found = [fit(item, kind.value_type) for item in value]
+    elif pa.types.is_map(kind):
+        found = [(key, fit(item, kind.item_type)) for key, item in value.items()]
+    return found
+
+
+def text(value: Any) -> str:
+    """Return a value as text: a text as it is, anything else as its JSON."""
+    found = _plain(value)
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else text(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)  # times; decimals, UUIDs
+
+
+def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column under a type its own was merged into."""
+    if column.type.equals(kind):
+        return column
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), kind)
+    if pa.types.is_nested(column.type) or kind.equals(TEXT):
+        own = column.type
+        return pa.array([fit(unmapped(value, own), kind) for value in column.to_pylist()], kind)
+    return pc.cast(column, kind, safe=not pa.types.is_floating(kind))
+
+
+def unmapped(value: Any, kind: pa.DataType) -> Any:
+    """Return a value from Arrow with its maps as dicts again, as they were before."""
+    if value is None or not pa.types.is_nested(kind):
+        return value
+    if pa.types.is_map(kind):
+        return {key: unmapped(item, kind.item_type) for key, item in value}
+    if pa.types.is_struct(kind):
+        return {one.name: unmapped(value[one.name], one.type) for one in kind}
+    return [unmapped(item, kind.value_type) for item in value]

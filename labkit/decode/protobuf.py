@@ -1,0 +1,217 @@
+"""Protobuf schemas as Arrow types, and a reader of messages of one type.
+
+Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes binary, maps
+maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration, the wrappers (``Int64Value`` …) their value
+or null; ``Struct``, ``Value`` and ``ListValue`` are text, as JSON, and so is a message that holds itself, from
+there on. A field that knows whether it is set (``optional``, ``oneof``, messages) is null when it is not; any other
+has its default.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+
+from labkit.decode.merge import BINARY, TEXT, Fields, fields_of, fit, text
+
+DEPTH = 24  # Arrow takes 64 levels
+_INTEGERS = ("INT32", "SINT32", "SFIXED32", "INT64", "SINT64", "SFIXED64", "UINT32", "FIXED32")
+_SCALARS: dict[int, pa.DataType] = {
+    **{getattr(FieldDescriptor, f"TYPE_{name}"): pa.int64() for name in _INTEGERS},
+    FieldDescriptor.TYPE_UINT64: pa.uint64(),
+    FieldDescriptor.TYPE_FIXED64: pa.uint64(),
+    FieldDescriptor.TYPE_FLOAT: pa.float64(),
+    FieldDescriptor.TYPE_DOUBLE: pa.float64(),
+    FieldDescriptor.TYPE_BOOL: pa.bool_(),
+    FieldDescriptor.TYPE_STRING: TEXT,
+    FieldDescriptor.TYPE_ENUM: TEXT,
+    FieldDescriptor.TYPE_BYTES: BINARY,
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Convert = Callable[[Any], Any]
+_GOOGLE = "google.protobuf."
+_WRAPPERS = {f"{_GOOGLE}{name}Value" for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool")} | {
+    f"{_GOOGLE}StringValue",
+    f"{_GOOGLE}BytesValue",
+}
+
+
+class Reader:
+    """Reads messages of one type.
+
+    Parameters
+    ----------
+    schema : confluent_kafka.schema_registry.Schema
+        As a descriptor in base64.
+    referenced : callable
+        Takes a subject and a version and returns that schema.
+    path : tuple of int
+        Which of the file's messages: its number, then those of messages within.
+
+    Attributes
+    ----------
+    fields : dict
+        Column to Arrow type.
+    name : str
+        The message's full name.
+    """
+
+    def __init__(self, schema: Any, referenced: Callable[[str, int], Any], path: tuple[int, ...]) -> None:
+        descriptor = _message(_file(schema, referenced), path)
+        self.name = str(descriptor.full_name)
+        self._class: Any = message_factory.GetMessageClass(descriptor)
+        self._ready = True  # values are as Arrow takes them
+        self._converts: dict[str, list[tuple[str, Convert]]] = {}
+        kind = self._struct(descriptor, ())
+        self.fields: Fields = fields_of(kind)
+        self.struct, self._descriptor = kind, descriptor
+
+    def read(self, payload: bytes) -> dict[str, Any]:
+        """Return one message's fields; raises what the bytes make the parser stumble over."""
+        message = self._class()
+        try:
+            message.ParseFromString(payload)
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+        found = self._plain(self._descriptor, message)
+        return found if self._ready else fit(found, self.struct)
+
+    # types -------------------------------------------------------------------------------------------
+
+    def _struct(self, descriptor: Any, inside: tuple[str, ...]) -> pa.DataType:
+        if descriptor.full_name in inside or len(inside) >= DEPTH:
+            self._ready = False
+            return TEXT
+        within = (*inside, descriptor.full_name)
+        return pa.struct([(field.name, self._field(field, within)) for field in descriptor.fields])
+
+    def _field(self, field: Any, inside: tuple[str, ...]) -> pa.DataType:
+        if _is_map(field):
+            self._ready = False
+            key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+            return pa.map_(_SCALARS[key.type], self._single(value, inside))
+        kind = self._single(field, inside)
+        return pa.large_list(kind) if _repeated(field) else kind
+
+    def _single(self, field: Any, inside: tuple[str, ...]) -> pa.DataType:
+        of = field.message_type
+        if of is None:
+            return _SCALARS[field.type]
+        known = {
+            f"{_GOOGLE}Timestamp": pa.timestamp("us", "UTC"),
+            f"{_GOOGLE}Duration": pa.duration("us"),
+            **{f"{_GOOGLE}{name}": TEXT for name in ("Struct", "Value", "ListValue")},
+            "confluent.type.Decimal": TEXT,  # each value has a scale of its own
+        }
+        if of.full_name in _WRAPPERS:
+            return _SCALARS[of.fields_by_name["value"].type]
+        return known.get(of.full_name) or self._struct(of, inside)
+
+    # values ------------------------------------------------------------------------------------------
+
+    def _plain(self, descriptor: Any, message: Any) -> dict[str, Any]:
+        converts = self._converts.get(descriptor.full_name)
+        if converts is None:
+            converts = [(field.name, self._get(field)) for field in descriptor.fields]
+            self._converts[descriptor.full_name] = converts
+        return {name: convert(message) for name, convert in converts}
+
+    def _get(self, field: Any) -> Convert:
+        """Return what takes a field's value out of a message."""
+        name = field.name
+        if _is_map(field):
+            item = self._convert(field.message_type.fields_by_name["value"])
+            of = field.message_type.fields_by_name["value"].message_type
+            if of is not None:  # looking a missing key up would make it
+                return lambda message: {key: item(getattr(message, name)[key]) for key in list(getattr(message, name))}
+            return lambda message: {key: item(value) for key, value in getattr(message, name).items()}
+        one = self._convert(field)
+        if _repeated(field):
+            return lambda message: [one(value) for value in getattr(message, name)]
+        if field.has_presence:
+            return lambda message: one(getattr(message, name)) if message.HasField(name) else None
+        return lambda message: one(getattr(message, name))
+
+    def _convert(self, field: Any) -> Convert:
+        of = field.message_type
+        if of is None:
+            if field.type != FieldDescriptor.TYPE_ENUM:
+                return lambda value: value
+            names = {number: value.name for number, value in field.enum_type.values_by_number.items()}
+            return lambda value: names.get(value, str(value))
+        return _KNOWN.get(of.full_name) or (
+            (lambda value: value.value) if of.full_name in _WRAPPERS else (lambda value: self._plain(of, value))
+        )
+
+
+def _repeated(field: Any) -> bool:
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+
+
+def _is_map(field: Any) -> bool:
+    return bool(_repeated(field) and field.message_type is not None and field.message_type.GetOptions().map_entry)
+
+
+def _duration(value: Any) -> timedelta:
+    return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+
+
+def _timestamp(value: Any) -> datetime:
+    return _EPOCH + _duration(value)
+
+
+def _decimal(value: Any) -> str:
+    return str(Decimal(int.from_bytes(value.value, "big", signed=True)).scaleb(-value.scale))
+
+
+_KNOWN: dict[str, Convert] = {
+    f"{_GOOGLE}Timestamp": _timestamp,
+    f"{_GOOGLE}Duration": _duration,
+    **{f"{_GOOGLE}{name}": lambda value: text(MessageToDict(value)) for name in ("Struct", "Value", "ListValue")},
+    "confluent.type.Decimal": _decimal,
+}
+
+
+def _file(schema: Any, referenced: Callable[[str, int], Any]) -> Any:
+    from confluent_kafka.schema_registry.common.protobuf import _init_pool
+
+    pool = descriptor_pool.DescriptorPool()
+    _init_pool(pool)
+    return _add(pool, "labkit/this.proto", schema, referenced, set())
+
+
+def _add(pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any], known: set[str]) -> Any:
+    """Add a schema to the pool under `name`, those it refers to first."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+    for one in schema.references or ():
+        if one.name not in known:
+            known.add(one.name)
+            _add(pool, one.name, referenced(one.subject, one.version), referenced, known)
+    try:
+        proto = FileDescriptorProto.FromString(binascii.a2b_base64(schema.schema_str.encode(), strict_mode=True))
+    except (ValueError, DecodeError) as error:
+        raise ValueError("the registry gives the .proto's text, not its descriptor") from error
+    proto.name = name
+    pool.Add(proto)
+    return pool.FindFileByName(name)
+
+
+def _message(file: Any, path: tuple[int, ...]) -> Any:
+    messages = list(file.message_types_by_name.values())
+    found = None
+    for number in path:
+        if not 0 <= number < len(messages):
+            raise ValueError(f"message number {list(path)} is not in the schema")
+        found = messages[number]
+        messages = list(found.nested_types)
+    return found

@@ -1,0 +1,66 @@
+"""A schema registry as a local process: Apicurio, for Confluent's API. Started only when asked for.
+
+It has no login of its own without an identity server, so it is open to every user of this machine, on 127.0.0.1
+only. Its schemas lie in a file of the state folder, so they are there again after `down` and `up`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from labkit.stack import process
+from labkit.stack.artefacts import REGISTRY_VERSION, registry_home
+from labkit.stack.java import find_java
+from labkit.stack.state import HOST, Service, State
+
+HEAP = "-Xmx256m"
+NAME = "registry"
+
+
+def start(state: State, say: Callable[[str], None]) -> Service:
+    """Start the registry, or join it when it runs."""
+    service = state.services.get(NAME)
+    if service and process.running(service):
+        say(f"the schema registry {service.version} is running on {HOST}:{service.port}")
+        return service
+    home = registry_home(say)
+    java = find_java(17)
+    service = service or Service(NAME, REGISTRY_VERSION, process.free_port())
+    process.require_port(service.port, "the schema registry")
+    state.services[NAME] = service
+    state.save()
+
+    folder = state.root / NAME
+    for part in ("data", "tmp"):
+        (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+    process.give(folder)
+    say(f"starting the schema registry {service.version} on {HOST}:{service.port}")
+    log = folder / "registry.log"
+    env = {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "C.UTF-8",
+        "QUARKUS_HTTP_HOST": HOST,
+        "HTTP_PORT": str(service.port),
+        "CORS_ALLOWED_ORIGINS": f"http://{HOST}:{service.port}",  # no page of another site may ask it
+        "REGISTRY_DATASOURCE_URL": f"jdbc:h2:file:{folder / 'data' / 'registry'}",
+        "LOG_LEVEL": "WARN",
+        "REGISTRY_LOG_LEVEL": "WARN",
+    }
+    command = [str(java / "bin" / "java"), HEAP, "-Xms64m", f"-Dlabkit.run={state.run_id}"]
+    command += [f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(next(home.glob("*-runner.jar")))]
+    process.start(service, command, env=env, cwd=folder, log=log, user=process.service_user())
+    state.save()
+    process.wait_ready(service, lambda: _answers(service.port), log=log)
+    return service
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/apis/ccompat/v7/subjects", timeout=3) as answer:
+            return isinstance(json.load(answer), list)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False

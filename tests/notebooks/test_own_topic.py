@@ -1,0 +1,43 @@
+"""The notebook of one's own topic: Avro found out by itself, a function as a decoder, keys apart."""
+
+from __future__ import annotations
+
+import ast
+import uuid
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.kafka import Cluster
+from labkit.notebook import rerun
+from labkit.stack.state import State
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06-your-own-topic.ipynb"
+
+
+@pytest.mark.timeout(280)
+def test_it_runs_and_says_what_is_in_the_topic(registry_url: str, stack: State, admin: Cluster, tmp_path: Path) -> None:
+    topic = f"irc-own-{uuid.uuid4().hex[:8]}"
+    try:
+        done = rerun.run(NOTEBOOK, {"topic": topic, "records": "700"}, folder=tmp_path)
+    finally:
+        made = [name for name in (topic, f"{topic}-pipes") if name in admin.topics()]
+        admin.ask(lambda client: client.delete_topics(made), what="delete them")
+    cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type in ("error", "stream")]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
+    assert (summary["records"], summary["complete"], summary["undecodable"]) == (701, True, 1)
+    assert [note.split(":")[0] for note in summary["chosen"]] == [
+        "auto chose avro for the values",
+        "auto chose text for the keys",
+    ]
+    assert summary["types"]["at"] == "timestamp[ms, tz=UTC]"
+    assert summary["types"]["fee"] == "decimal128(6, 2)"
+    assert summary["with_host"] == sum(number % 3 > 0 for number in range(350, 700))
+    assert (summary["lines"], summary["lines_undecodable"]) == (71, 2)
+    assert summary["keys"] == ["#elastic", "#jupyter", "#kafka"]
+    text = done.notebook.read_text()
+    assert not [role for role, password in stack.passwords.items() if password in text]
