@@ -12,7 +12,7 @@ from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
 from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
-from labkit.groups.offsets import PartitionLag, lags, list_groups
+from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.kafka import Cluster
 from labkit.load.scratch import ScratchIndex, collect, listed
 from labkit.replay import plan
@@ -192,29 +192,7 @@ class Lab:
         The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
         with members and a lag is doing takes several looks.
         """
-        import pandas as pd
-
-        found = list_groups(self.cluster)
-        every = lags(self.cluster, found)
-        rows = []
-        for group in found:
-            mine = [row for row in every if row.group == group.name]
-            known = [row.lag for row in mine if row.lag is not None]
-            lag = sum(known) if known else None
-            verdict = "unknown" if lag is None or (lag and group.members) else "stopped" if lag else "ok"
-            rows.append(
-                {
-                    "group": group.name,
-                    "state": group.state,
-                    "protocol": group.protocol,
-                    "members": len(group.members),
-                    "topics": ", ".join(sorted({row.topic for row in mine})),
-                    "lag": lag,
-                    "verdict": verdict,
-                }
-            )
-        frame = pd.DataFrame(rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"])
-        return frame.astype({"lag": "Int64"})
+        return groups_frame(self.cluster)
 
     def offsets(self) -> pd.DataFrame:
         """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
@@ -222,11 +200,7 @@ class Lab:
         Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
         ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
         """
-        import pandas as pd
-
-        rows = lags(self.cluster, list_groups(self.cluster))
-        frame = pd.DataFrame([vars(row) for row in rows], columns=list(PartitionLag.__dataclass_fields__))
-        return frame.astype({"committed": "Int64", "lag": "Int64"})
+        return offsets_frame(self.cluster)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
         """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.
