@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
 from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
+from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
+from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
 from labkit.load.scratch import ScratchIndex, collect, listed
 from labkit.replay import plan
@@ -201,6 +204,51 @@ class Lab:
         ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
         """
         return offsets_frame(self.cluster)
+
+    def lag(
+        self,
+        group: str | Iterable[str] | pd.DataFrame | None = None,
+        *,
+        samples: int = 5,
+        every: str = "2s",
+        record: str | os.PathLike[str] | None = None,
+    ) -> pd.DataFrame:
+        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
+
+        The rules stand in `labkit.groups.lag`. An interrupt ends the looking and keeps what was seen.
+
+        Parameters
+        ----------
+        group : str, several of them, or a DataFrame of `lag_history`; by default all groups
+            A history is judged by its newest `samples` looks; no server is asked.
+        samples : int
+            How many looks; a verdict needs 3. Where a member's commits stand still it takes as many more as 5.5 s need:
+            consumers usually commit every 5 s.
+        every : str
+            The time between two looks.
+        record : path, optional
+            Also append the looks to this history.
+
+        Returns
+        -------
+        DataFrame
+            One row per group and partition: verdict, doing (reading | idle | offline | stuck | unknown), why, lag,
+            behind_s (age of the record at the committed offset), read_per_s, written_per_s, eta_s, and the last look.
+            ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such group.
+        """
+        return lag_frame(self.cluster, group, samples=samples, every=every, record=record)
+
+    def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
+
+        `lag` judges it, `labkit.charts.lag` draws it. No server is asked.
+        """
+        return to_frame(read_history(path))
 
     def retention(self, topic: str, keep: str | None = None) -> float:
         """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.
