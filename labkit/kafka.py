@@ -93,11 +93,16 @@ class Cluster:
         """Who asks, as the broker sees it."""
         return "User:" + str(self._settings.get("sasl.username", "ANONYMOUS"))
 
+    @property
+    def client_id(self) -> str:
+        """What all clients of this cluster call themselves; group members show it."""
+        return str(self._settings.get("client.id", f"labkit.{names.user()}"))
+
     # clients -----------------------------------------------------------------------------------------
 
     def _client_settings(self, **extra: Any) -> dict[str, Any]:
         return {
-            "client.id": f"labkit.{names.user()}",
+            "client.id": self.client_id,
             "socket.connection.setup.timeout.ms": 10_000,
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,

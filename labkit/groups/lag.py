@@ -285,10 +285,10 @@ _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
 def _doing(look: _Looks, verdict: str) -> str:
     if verdict == "stalled":
         return "stuck"
-    if verdict == "stopped" or not (look.held or look.moved or look.last.members):
-        return "offline"
     if verdict in ("slow", "rewound") or (look.moved and verdict == "ok"):
         return "reading"
+    if verdict == "stopped" or not (look.held or look.moved or look.last.members):
+        return "offline"
     return "unknown" if verdict == "unknown" else "idle"
 
 
