@@ -15,6 +15,7 @@ from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
+from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
 from labkit.load.scratch import ScratchIndex, collect, listed
@@ -249,6 +250,38 @@ class Lab:
         `lag` judges it, `labkit.charts.lag` draws it. No server is asked.
         """
         return to_frame(read_history(path))
+
+    def reset(
+        self,
+        group: str,
+        topic: str,
+        to: str | Any | Mapping[int, int],
+        *,
+        execute: bool = False,
+        i_own_this_group: bool = False,
+    ) -> pd.DataFrame:
+        """Plan to move a group's commits in `topic`; with `execute`, move them.
+
+        Parameters
+        ----------
+        group : str
+            One of the lab's, ``labkit.*``; another one only with `i_own_this_group` and a role that may. It must have
+            no members.
+        to : "earliest", "latest", a point in time or ``{partition: offset}``
+
+        Returns
+        -------
+        DataFrame
+            One row per partition: topic, partition, committed, target, moves, log_start, log_end.
+        """
+        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group)
+        if execute:
+            plan.execute()
+        return plan.frame(executed=execute)
+
+    def delete_group(self, group: str) -> None:
+        """Delete one of the lab's own groups, ``labkit.*``, with its commits; it must have no members."""
+        delete(self.cluster, group)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
         """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.

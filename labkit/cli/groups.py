@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
     Commands,
+    Parser,
     command,
     json_option,
     open_lab,
@@ -30,13 +32,55 @@ _FEW = 10  # groups that each have a line at each look
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    table_command(commands, "groups", lambda lab: lab.groups(), "list the consumer groups")
+    _group_commands(commands)
     table_command(commands, "offsets", lambda lab: lab.offsets(), "list each group's offsets and lag")
     _lag_command(commands)
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     acl.add_argument("--topic", default="*", help="the topic it may read (default: all)")
     acl.add_argument("--indices", default="irc*", help="the indices it may read (default: irc*)")
+
+
+def _group_commands(commands: Commands) -> None:
+    groups = table_command(commands, "groups", lambda lab: lab.groups(), "list the consumer groups, or change one")
+    kinds = groups.add_subparsers(dest="kind", metavar="reset|delete", parser_class=Parser)
+    reset = command(kinds, "reset", _reset, "move the commits of a group without members")
+    reset.add_argument("group", metavar="GROUP")
+    reset.add_argument("--topic", required=True)
+    reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, a time (UTC), or 0:100,1:250")
+    reset.add_argument("--execute", "--yes", action="store_true", help="do it; without it the plan is shown")
+    reset.add_argument("--i-own-this-group", action="store_true", help="also a group that is not named labkit.*")
+    delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
+    delete.add_argument("group", metavar="GROUP")
+    for one in (reset, delete):
+        for option in json_option(profile_options(one, "lab"))._actions:
+            if option.dest in ("profile", "role", "json"):  # what was given before the word counts, too
+                option.default = argparse.SUPPRESS
+
+
+def _reset(options: argparse.Namespace) -> int:
+    text = options.to
+    to = _offsets(text) if re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text) else text
+    found = open_lab(options).reset(
+        options.group, options.topic, to, execute=options.execute, i_own_this_group=options.i_own_this_group
+    )
+    print_table(found, options)
+    say(f"{options.group} is reset" if options.execute else "nothing was changed: --execute does it")
+    return OK
+
+
+def _offsets(text: str) -> dict[int, int]:
+    pairs = [one.split(":") for one in text.split(",")]
+    found = {int(partition): int(offset) for partition, offset in pairs}
+    if len(found) < len(pairs):
+        raise UsageError(f"{text!r} names a partition twice", hint="write such as 0:100,1:250")
+    return found
+
+
+def _delete(options: argparse.Namespace) -> int:
+    open_lab(options).delete_group(options.group)
+    print(json.dumps([options.group]) if options.json else f"deleted {options.group}")
+    return OK
 
 
 def _lag_command(commands: Commands) -> None:
