@@ -14,8 +14,8 @@ rewound     a commit went back (also from the end: Burrow calls that ok)
 stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
 stalled     a member holds it and commits did not move for three quarters of the time looked at, at least `PATIENCE_S`
 unknown     commits did not move, but not for as long as that, or the group was rebalancing
-slow        commits move, but more is written than read: the lag, counted right after each commit, grows by more than
-            a twentieth of what was written
+slow        commits move, but more is written than read: the lag, counted right after each commit, grows, by more
+            than a twentieth of what was written and more than what is written between two looks
 ok          commits move and keep pace
 ==========  ===========================================================================================================
 
@@ -194,8 +194,10 @@ class _Looks:
     def falls_behind(self) -> bool:
         after = [b.lag for a, b in pairwise(self.samples) if a.committed != b.committed and b.lag is not None]
         lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
-        grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples)
-        return grows and lags[-1] - lags[0] > SLOW_SHARE * max(1, self.written)
+        grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples[1:])
+        # a look may come just after a commit or just before the next: so much a lag says nothing about
+        unsure = max((b.log_end - a.log_end for a, b in pairwise(self.samples)), default=0)
+        return grows and lags[-1] - lags[0] > max(unsure, SLOW_SHARE * self.written)
 
 
 Finding = tuple[str, str, bool]

@@ -155,7 +155,8 @@ def _resting(cluster: Cluster, name: str) -> Group:
     if group.members:
         who = ", ".join(f"{one.client_id} on {one.host}" for one in group.members[:5])
         raise ServerError(
-            f"group {name!r} has {len(group.members)} member{"s"[: len(group.members) - 1]}: {who}", hint="stop its consumers first, then try again"
+            f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
+            hint="stop its consumers first, then try again",
         )
     if group.state == "dead" and not group.committed:
         raise NotFoundError(f"there is no consumer group {name!r}", hint="`labkit groups` lists those you may see")
