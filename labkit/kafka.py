@@ -29,12 +29,13 @@ from confluent_kafka.admin import (
 )
 
 from labkit import names
-from labkit.errors import LabkitError, NotFoundError, ServerError
+from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
 from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, rank, setting_error
 
 TIMEOUT_S = 10.0
 AWAY_TIMEOUT_S = 3.0
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
+IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
 
 _quiet = logging.getLogger("labkit.librdkafka")
 _quiet.addHandler(logging.NullHandler())
@@ -81,11 +82,16 @@ class Cluster:
         certificate = any(self._settings.get(f"ssl.{kind}") for kind in _CERTIFICATES)
         return "the client certificate's owner" if certificate else "User:ANONYMOUS"
 
+    @property
+    def client_id(self) -> str:
+        """What all clients of this cluster call themselves; group members show it."""
+        return str(self._settings.get("client.id", f"labkit.{names.user()}"))
+
     # clients -----------------------------------------------------------------------------------------
 
     def _client_settings(self, **extra: Any) -> dict[str, Any]:
         return {
-            "client.id": f"labkit.{names.user()}",
+            "client.id": self.client_id,
             "socket.connection.setup.timeout.ms": 10_000,
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
@@ -142,6 +148,45 @@ class Cluster:
                 if error.facts.get("number") not in PASSING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def ask_each(
+        self,
+        call: Callable[[AdminClient, list[Any]], dict[Any, Any]],
+        items: Iterable[Any],
+        *,
+        what: str,
+        in_flight: int = IN_FLIGHT,
+    ) -> dict[Any, Any]:
+        """Run an admin call for many things, `in_flight` at once; what is refused for one is its value, not an error.
+
+        Parameters
+        ----------
+        call : callable
+            Takes the admin client and some of the items; returns a future for each.
+
+        Returns
+        -------
+        dict
+            Item to result, or to the LabkitError that stands for it. That nobody answers is raised.
+        """
+        self.cluster_id  # noqa: B018
+        found: dict[Any, Any] = {}
+        waiting, deadline = list(items), time.monotonic() + TIMEOUT_S
+        while waiting:
+            now, waiting = waiting[:in_flight], waiting[in_flight:]
+            with self.errors(what):
+                answers = call(self.admin, now)
+            for item, future in answers.items():
+                try:
+                    with self.errors(what):
+                        found[item] = self._await(future, TIMEOUT_S)
+                except (AccessError, NotFoundError, ServerError) as error:
+                    passing = error.facts.get("number") in PASSING and time.monotonic() < deadline
+                    if passing:
+                        waiting.append(item)
+                    else:
+                        found[item] = error
+        return found
 
     def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
         with self.errors(what):
@@ -257,6 +302,25 @@ class Cluster:
             what=f"list the offsets of topic {topic!r}",
         )
         return {item.partition: info.offset for item, info in found.items()}
+
+    def log_bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return the log's start and its end (high watermark) of partitions of any topics, in a few requests for all.
+
+        Partitions that are gone, or that this principal may not see, are left out.
+        """
+        wanted, sides = [TopicPartition(*one) for one in sorted(partitions)], []
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+
+            def call(admin: AdminClient, some: list[TopicPartition], spec: OffsetSpec = spec) -> dict[Any, Any]:
+                asked = dict.fromkeys(some, spec)
+                level = IsolationLevel.READ_UNCOMMITTED
+                answers = admin.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_S)
+                return dict(answers)
+
+            found = self.ask_each(call, wanted, what="list the topics' offsets", in_flight=5_000)
+            sides.append({key: info.offset for key, info in found.items() if not isinstance(info, LabkitError)})
+        starts, ends = sides
+        return {(one.topic, one.partition): (starts[one], ends[one]) for one in wanted if one in starts and one in ends}
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
 from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
-from labkit.groups.offsets import PartitionLag, lags, list_groups
+from labkit.groups.history import read_history, to_frame
+from labkit.groups.offsets import groups_frame, offsets_frame
+from labkit.groups.reset import delete, plan_reset
+from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
 from labkit.load.scratch import ScratchIndex, collect, listed
 from labkit.registry import Registry
@@ -205,29 +209,7 @@ class Lab:
         The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
         with members and a lag is doing takes several looks.
         """
-        import pandas as pd
-
-        found = list_groups(self.cluster)
-        every = lags(self.cluster, found)
-        rows = []
-        for group in found:
-            mine = [row for row in every if row.group == group.name]
-            known = [row.lag for row in mine if row.lag is not None]
-            lag = sum(known) if known else None
-            verdict = "unknown" if lag is None or (lag and group.members) else "stopped" if lag else "ok"
-            rows.append(
-                {
-                    "group": group.name,
-                    "state": group.state,
-                    "protocol": group.protocol,
-                    "members": len(group.members),
-                    "topics": ", ".join(sorted({row.topic for row in mine})),
-                    "lag": lag,
-                    "verdict": verdict,
-                }
-            )
-        frame = pd.DataFrame(rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"])
-        return frame.astype({"lag": "Int64"})
+        return groups_frame(self.cluster)
 
     def offsets(self) -> pd.DataFrame:
         """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
@@ -235,11 +217,84 @@ class Lab:
         Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
         ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
         """
-        import pandas as pd
+        return offsets_frame(self.cluster)
 
-        rows = lags(self.cluster, list_groups(self.cluster))
-        frame = pd.DataFrame([vars(row) for row in rows], columns=list(PartitionLag.__dataclass_fields__))
-        return frame.astype({"committed": "Int64", "lag": "Int64"})
+    def lag(
+        self,
+        group: str | Iterable[str] | pd.DataFrame | None = None,
+        *,
+        samples: int = 5,
+        every: str = "2s",
+        record: str | os.PathLike[str] | None = None,
+    ) -> pd.DataFrame:
+        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
+
+        The rules stand in `labkit.groups.lag`. An interrupt ends the looking and keeps what was seen.
+
+        Parameters
+        ----------
+        group : str, several of them, or a DataFrame of `lag_history`; by default all groups
+            A history is judged by its newest `samples` looks; no server is asked.
+        samples : int
+            How many looks; a verdict needs 3. Where a member's commits stand still it takes as many more as 5.5 s need:
+            consumers usually commit every 5 s.
+        every : str
+            The time between two looks.
+        record : path, optional
+            Also append the looks to this history.
+
+        Returns
+        -------
+        DataFrame
+            One row per group and partition: verdict, doing (reading | idle | offline | stuck | unknown), why, lag,
+            behind_s (age of the record at the committed offset), read_per_s, written_per_s, eta_s, and the last look.
+            ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such group.
+        """
+        return lag_frame(self.cluster, group, samples=samples, every=every, record=record)
+
+    def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
+
+        `lag` judges it, `labkit.charts.lag` draws it. No server is asked.
+        """
+        return to_frame(read_history(path))
+
+    def reset(
+        self,
+        group: str,
+        topic: str,
+        to: str | Any | Mapping[int, int],
+        *,
+        execute: bool = False,
+        i_own_this_group: bool = False,
+    ) -> pd.DataFrame:
+        """Plan to move a group's commits in `topic`; with `execute`, move them.
+
+        Parameters
+        ----------
+        group : str
+            One of the lab's, ``labkit.*``; another one only with `i_own_this_group` and a role that may. It must have
+            no members.
+        to : "earliest", "latest", a point in time or ``{partition: offset}``
+
+        Returns
+        -------
+        DataFrame
+            One row per partition: topic, partition, committed, target, moves, log_start, log_end.
+        """
+        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group)
+        if execute:
+            plan.execute()
+        return plan.frame(executed=execute)
+
+    def delete_group(self, group: str) -> None:
+        """Delete one of the lab's own groups, ``labkit.*``, with its commits; it must have no members."""
+        delete(self.cluster, group)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
         """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.groups.guard import Guarded
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -70,10 +71,13 @@ class Window:
 
     # reading -----------------------------------------------------------------------------------------
 
-    def reading(self, *, deadline: str | None = None, **options: Any) -> Reading:
-        """Return one pass over the window, for those who want batches and receipt apart."""
+    def reading(self, *, deadline: str | None = None, guard: bool = True, **options: Any) -> Reading:
+        """Return one pass over the window, for those who want batches and receipt apart.
+
+        With `guard` the receipt also tells what became of the groups that are not the lab's meanwhile.
+        """
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        return Reading(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
+        return (Guarded if guard else Reading)(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
 
     def estimate(self) -> Estimate:
         """Judge by a sample how many records, bytes and seconds `read` will take."""
@@ -92,6 +96,7 @@ class Window:
         max_bytes: int | None = None,
         deadline: str | None = None,
         cache: bool = True,
+        guard: bool = True,
         progress: bool | None = None,
     ) -> Replay:
         """Read the window into one table.
@@ -117,6 +122,8 @@ class Window:
             End early, and say so, after this long: ``"30s"``, ``"5m"``.
         cache : bool
             Take the window from this machine's cache when it was read before, and keep it there when it is read now.
+        guard : bool
+            Look at the groups that are not the lab's before and after, and say in the receipt what became of them.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
 
@@ -135,14 +142,20 @@ class Window:
 
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
-                deadline=deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
-            )
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
+                advance=advance,
+            )  # fmt: skip
             return frame.read(
                 reading, decode=decode, key_decode=key_decode, where=where, cached=cache, registry=self.lab.registry
             )
 
     def batches(
-        self, *, isolation: str = "read_committed", on_expired: str = "error", deadline: str | None = None
+        self,
+        *,
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the records as raw Arrow record batches, in constant memory.
 
@@ -153,7 +166,7 @@ class Window:
         """
         from labkit.errors import IncompleteError
 
-        reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired)
+        reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
         yield from reading.batches()
         receipt = reading.receipt()
         if not receipt.complete:
@@ -184,6 +197,7 @@ class Window:
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
+        guard: bool = True,
         progress: bool | None = None,
     ) -> Receipt:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory."""
@@ -191,10 +205,10 @@ class Window:
         from labkit.progress import bar
 
         with bar(self.topic, len(self), progress) as advance:
-            reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
-            return parquet.to_parquet(
-                reading, path, decode=decode, key_decode=key_decode, registry=self.lab.registry
-            )  # fmt: skip
+            reading = self.reading(
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+            )
+            return parquet.to_parquet(reading, path, decode=decode, key_decode=key_decode, registry=self.lab.registry)
 
     def to_scratch(
         self,
@@ -205,6 +219,7 @@ class Window:
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
+        guard: bool = True,
         progress: bool | None = None,
     ) -> Load:
         """Load the window into the scratch index ``scratch-<user>-<name>``.
@@ -226,7 +241,9 @@ class Window:
         from labkit.progress import bar
 
         with bar(self.topic, len(self), progress) as advance:
-            reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
+            reading = self.reading(
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+            )
             return scratch.load(reading, name, self.lab.target(target), ttl=ttl)
 
     # showing -----------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def _nothing(title: str, span: Span) -> Any:
 
     text = "no records" if not span.records else f"no records with a time ({span.records:,} without)"
     mark = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(size=18, color=INK).encode(text="text:N")
-    return _dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
+    return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
 
 
 # pictures ------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _stacked(found: counts.Timeline, by: str | None, title: str, lines: list[str
     )
     if by is not None:
         chart = _coloured(chart, found.order, by)
-    return _dressed(chart.add_params(zoom), title, lines)
+    return dressed(chart.add_params(zoom), title, lines)
 
 
 def _coloured(chart: Any, order: tuple[str, ...], by: str) -> Any:
@@ -259,7 +259,7 @@ def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
     text = base.transform_calculate(label=label).mark_text(align="left", dx=5, color=INK).encode(text="label:N")
     chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
-    return _dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
+    return dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
 
 
 def _squares(frame: Any, title: str, lines: list[str]) -> Any:
@@ -283,10 +283,10 @@ def _squares(frame: Any, title: str, lines: list[str]) -> Any:
         )
         .properties(width=WIDTH, height=224)
     )
-    return _dressed(chart, title, lines)
+    return dressed(chart, title, lines)
 
 
-def _dressed(chart: Any, title: str, lines: list[str]) -> Any:
+def dressed(chart: Any, title: str, lines: list[str]) -> Any:
     """Give a chart its title and its looks, and see that it can show itself."""
     import altair as alt
 

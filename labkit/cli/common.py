@@ -69,7 +69,7 @@ def print_table(frame: pd.DataFrame, options: argparse.Namespace) -> None:
     elif frame.empty:
         print("none")
     else:
-        print(frame.to_string(index=False, na_rep="-"))
+        print(frame.astype(object).where(frame.notna(), "-").to_string(index=False))
 
 
 def stop_event() -> threading.Event:

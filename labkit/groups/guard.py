@@ -1,37 +1,74 @@
-"""Before and after: did any group that is not the lab's change while the lab worked?"""
+"""Before and after: did any group that is not the lab's change while the lab worked, and could the lab have done it?
+
+Offsets do not say who moved them. What is known is said: whether a member of a changed group bore labkit's client id,
+that nothing in labkit joins or commits to a group not named ``labkit.*``, and what the broker itself would refuse this
+principal: it tells, for each group, which operations it allows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from html import escape
 from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
 
 from labkit import names
+from labkit.errors import AccessError, LabkitError
 from labkit.groups.offsets import Group, list_groups
-from labkit.kafka import Cluster
+from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+
+MOST_CHANGES = 20  # kept in a receipt
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is different after."""
+    """One thing that is different after.
+
+    Attributes
+    ----------
+    what : str
+        ``group``, ``state``, ``members``, or ``topic[partition]`` for a committed offset.
+    """
 
     group: str
     what: str
     before: str
     after: str
 
+    def __str__(self) -> str:
+        return f"{self.group}: {self.what}: {self.before} -> {self.after}"
+
 
 @dataclass
 class Guard:
-    """Foreign groups' members and committed offsets before and after a block.
+    """Foreign groups' members, states and committed offsets before and after a block.
 
-    Offsets alone do not say who moved them: a group that its own consumers move while the block runs is reported as
-    changed. What the lab's principal may not do (`labkit acl`) is the stronger proof.
+    Attributes
+    ----------
+    changes : list of Change
+    watched : list of str
+        The groups seen before.
+    allowed : dict
+        Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``; None: not known.
+    ours : list of str
+        Foreign groups with a member that bore labkit's client id, before or after.
+    note : str
+        Why there is no proof, when there is none.
     """
 
     cluster: Cluster
     changes: list[Change] = field(default_factory=list)
     watched: list[str] = field(default_factory=list)
+    allowed: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    ours: list[str] = field(default_factory=list)
+    note: str = ""
+    seconds: float = 0.0
     _before: dict[str, Group] = field(default_factory=dict, repr=False)
     _finished: bool = False
 
@@ -42,6 +79,7 @@ class Guard:
         """Take the first look; for work that spreads over several cells of a notebook."""
         self._before = self._foreign()
         self.watched = sorted(self._before)
+        self._finished = False
         return self
 
     def __exit__(
@@ -51,43 +89,140 @@ class Guard:
 
     def stop(self) -> Guard:
         """Take the second look and compare."""
-        after = self._foreign()
-        self.changes = [
-            change
-            for name in sorted({*self._before, *after})
-            for change in compare(name, self._before.get(name), after.get(name))
-        ]
+        after = self._foreign() if not self.note else {}
+        if not self.note:
+            self.changes = [
+                change
+                for name in sorted({*self._before, *after})
+                for change in compare(name, self._before.get(name), after.get(name))
+            ]
+            seen = [*self._before.values(), *after.values()]
+            self.ours = sorted({one.name for one in seen if any(m.client_id == self._client for m in one.members)})
+            self.allowed = self._allowed(sorted({one.group for one in self.changes}))
         self._finished = True
         return self
 
     def _foreign(self) -> dict[str, Group]:
-        return {one.name: one for one in list_groups(self.cluster) if not one.name.startswith(names.GROUP_PREFIX)}
+        """Look at all groups but the lab's; a principal that may not makes a note, and no error."""
+        began = time.monotonic()
+        try:
+            found = list_groups(self.cluster)
+        except AccessError as error:
+            self.note = error.message
+            found = []
+        self.seconds += time.monotonic() - began
+        return {one.name: one for one in found if not one.name.startswith(names.GROUP_PREFIX)}
+
+    @property
+    def _client(self) -> str:
+        return self.cluster.client_id
+
+    def _allowed(self, groups: list[str]) -> dict[str, frozenset[str] | None]:
+        """Ask the broker what it lets this principal do with each of the groups."""
+        found = self.cluster.ask_each(
+            lambda admin, some: admin.describe_consumer_groups(
+                some, include_authorized_operations=True, request_timeout=TIMEOUT_S
+            ),
+            groups,
+            what="describe the groups",
+        )
+        return {name: _operations(answer) for name, answer in found.items()}
+
+    # what came of it ---------------------------------------------------------------------------------
 
     @property
     def untouched(self) -> bool:
         """Whether every foreign group was the same before and after; False while the block still runs."""
-        return self._finished and not self.changes
+        return self._finished and not self.changes and not self.note
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker would have refused this principal to join or delete, or commit to, any changed group."""
+        return bool(self.changes) and all(
+            found is not None and not {"READ", "DELETE"} & found for found in self.allowed.values()
+        )
 
     def report(self) -> str:
         """Return the comparison as text."""
         if not self._finished:
             return "the guarded block has not ended yet"
-        groups = f"{len(self.watched)} group{'' if len(self.watched) == 1 else 's'} that are not the lab's"
+        if self.note:
+            return f"not guarded: {self.note}"
+        groups = _counted(len(self.watched))
         if not self.changes:
             listed = ", ".join(self.watched[:8]) + (" …" if len(self.watched) > 8 else "")
             return f"untouched: members and committed offsets of {groups} are the same as before ({listed or 'none'})"
         lines = [f"changed while the block ran, of {groups}:"]
-        lines += [f"  {one.group}: {one.what}: {one.before} -> {one.after}" for one in self.changes]
+        lines += [f"  {one}" for one in self.changes[:MOST_CHANGES]]
+        if len(self.changes) > MOST_CHANGES:
+            lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
         lines.append("  offsets do not say who moved them; the lab joins and commits only to groups named labkit.*")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {one}" for one in self.known())])
+
+    def known(self) -> list[str]:
+        """Return what is known of who it was, one fact a line."""
+        if not self.changes:
+            return []
+        changed = sorted(self.allowed)
+        facts = [
+            f"members with labkit's client id {self._client!r}: in {', '.join(self.ours)}"
+            if self.ours
+            else f"no member bore labkit's client id {self._client!r}, before or after"
+        ]
+        may = [name for name in changed if {"READ", "DELETE"} & (self.allowed[name] or set())]
+        dark = [name for name in changed if self.allowed[name] is None]
+        if self.refused:
+            facts.append(f"the broker refuses {self.cluster.principal} to join, commit to or delete any of them")
+        if may:
+            facts.append(f"the broker would let {self.cluster.principal} commit to {_some(may)}: no proof by its rules")
+        if dark:
+            facts.append(f"what the broker allows {self.cluster.principal} is not known for {_some(dark)}")
+        return facts
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a receipt keeps: text, groups, untouched, refused, changes (at most 20), changed, seconds."""
+        return {
+            "text": f"guard: {self._line()}",
+            "groups": len(self.watched),
+            "untouched": self.untouched,
+            "refused": self.refused,
+            "changed": len(self.changes),
+            "changes": [vars(one) for one in self.changes[:MOST_CHANGES]],
+            "known": self.known(),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _line(self) -> str:
+        if self.note:
+            return f"not looked at: {self.note}"
+        foreign = f"{len(self.watched)} foreign group{'' if len(self.watched) == 1 else 's'}"
+        if not self.watched and not self.changes:
+            return f"{self.cluster.principal} sees no foreign group"
+        if not self.changes:
+            return f"{foreign} the same before and after"
+        moved = len({one.group for one in self.changes})
+        return f"{moved} of {foreign} changed meanwhile; {'; '.join(self.known())}"
 
     def __str__(self) -> str:
         return self.report()
 
     def _repr_html_(self) -> str:
-        colour = "#2e7d32" if self.untouched else "#ef6c00"
+        colour = "#2e7d32" if self.untouched or self.refused else "#ef6c00"
         body = escape(self.report()).replace("\n", "<br>")
         return f'<div style="border-left:4px solid {colour};padding:2px 12px">{body}</div>'
+
+
+def _operations(answer: Any) -> frozenset[str] | None:
+    found = None if isinstance(answer, LabkitError) else answer.authorized_operations
+    return None if found is None else frozenset(one.name for one in found)
+
+
+def _counted(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'} that {'is' if count == 1 else 'are'} not the lab's"
+
+
+def _some(groups: list[str]) -> str:
+    return ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
 
 
 def compare(name: str, before: Group | None, after: Group | None) -> list[Change]:
@@ -97,14 +232,58 @@ def compare(name: str, before: Group | None, after: Group | None) -> list[Change
             Change(name, "group", "absent" if before is None else "present", "absent" if after is None else "present")
         ]
     changes = []
-    if before.members != after.members:
-        changes.append(Change(name, "members", _members(before), _members(after)))
+    if _identities(before) != _identities(after):
+        same = _members(before) == _members(after)
+        changes.append(Change(name, "members", _members(before), _members(after) + (" (joined anew)" if same else "")))
+    elif before.members != after.members:
+        changes.append(Change(name, "members", *_assignments(before, after)))
     for where in sorted({*before.committed, *after.committed}):
         old, new = before.committed.get(where), after.committed.get(where)
         if old != new:
             changes.append(Change(name, f"{where[0]}[{where[1]}]", str(old), str(new)))
+    if not changes and before.state != after.state:
+        changes.append(Change(name, "state", before.state, after.state))
     return changes
+
+
+def _identities(group: Group) -> set[tuple[str, str]]:
+    return {(one.client_id, one.member_id) for one in group.members}
+
+
+def _assignments(before: Group, after: Group) -> tuple[str, str]:
+    """Return how many partitions each member holds: the group has spread them anew."""
+
+    def told(group: Group) -> str:
+        return ", ".join(f"{one.client_id} holds {len(one.assigned)}" for one in group.members)
+
+    old, new = told(before), told(after)
+    return old, new if new != old else f"{new}, others"
 
 
 def _members(group: Group) -> str:
     return ", ".join(one.client_id for one in group.members) or "none"
+
+
+class Guarded(Reading):
+    """A reading whose receipt tells what became of the groups that are not the lab's meanwhile.
+
+    The first look is taken when the reading begins, so that a window from the local cache asks no server.
+    """
+
+    _guard: Guard | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the records as batches, between two looks at the groups."""
+        self._guard = Guard(self.cluster).start()
+        try:
+            yield from super().batches()
+        finally:
+            try:
+                self._guard.stop()
+            except LabkitError as error:  # the broker went away: the reading tells of that
+                self._guard.note, self._guard._finished = error.message, True
+
+    def receipt(self) -> Receipt:
+        """Return the account of the read, with the guard's."""
+        found = super().receipt()
+        return replace(found, guard=self._guard.summary()) if self._guard is not None else found

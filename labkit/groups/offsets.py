@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
-from labkit.errors import AccessError, NotFoundError
+from labkit.errors import LabkitError
 from labkit.kafka import TIMEOUT_S, Cluster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
+REFUSED = "not allowed"
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class Member:
     client_id: str
     host: str
     assigned: frozenset[tuple[str, int]]
+    member_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,10 @@ class Group:
 
     Attributes
     ----------
+    state : str
+        ``stable``, ``empty``, …; ``not allowed`` when this principal may not describe it.
+    protocol : str
+        ``classic`` or ``consumer`` (KIP-848).
     committed : dict
         (topic, partition) to committed offset; partitions without a commit are absent.
     """
@@ -67,77 +79,80 @@ class PartitionLag:
 def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Group]:
     """Return the groups with their members and committed offsets, by name.
 
+    Share groups and Kafka Streams' own kind have no committed offsets and are not consumer groups: they are left out.
+
     Parameters
     ----------
     names : iterable of str, optional
-        Only these; all by default.
+        Only these, also when they are not there (state ``dead``); all by default.
     """
+    kinds: dict[str, str] = {}
     if names is None:
         found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-        names = [one.group_id for one in found.valid]
-    wanted = sorted(set(names))
-    if not wanted:
-        return []
-    described = cluster.ask(
-        lambda admin: admin.describe_consumer_groups(wanted, request_timeout=TIMEOUT_S), what="describe the groups"
-    )
-    committed = _committed(cluster, wanted)
-    return [_group(name, described[name], committed[name]) for name in wanted]
+        kinds = {one.group_id: _word(one.type) for one in found.valid}
+        wanted = sorted(kinds)
+        # a group without a member has nothing to describe: with many at rest that is half of the work
+        busy = sorted(one.group_id for one in found.valid if one.state != ConsumerGroupState.EMPTY)
+    else:
+        wanted = busy = sorted(set(names))
+    described = cluster.ask_each(
+        lambda admin, some: admin.describe_consumer_groups(some, request_timeout=TIMEOUT_S),
+        busy, what="describe the groups",
+    )  # fmt: skip
+    committed = cluster.ask_each(_offsets, wanted, what="list the groups' offsets")
+    return [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
 
 
-def _committed(cluster: Cluster, wanted: list[str]) -> dict[str, dict[tuple[str, int], int]]:
-    """Ask all groups' offsets at once: each request is for one group, the answers come in together."""
-
-    def ask(admin: AdminClient) -> dict[str, object]:
-        return {
-            name: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=TIMEOUT_S)[
-                name
-            ]
-            for name in wanted
-        }
-
-    answers = cluster.ask(ask, what="list the groups' offsets")
+def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
+    """Ask for several groups' offsets at once: each request is for one group, the answers come in together."""
     return {
-        name: {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
-        for name, answer in answers.items()
+        name: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=TIMEOUT_S)[name]
+        for name in some
     }
 
 
-def _group(name: str, found: object, committed: dict[tuple[str, int], int]) -> Group:
-    members = tuple(
+def _word(kind: Any) -> str:
+    return str(getattr(kind, "name", "") or "").lower()
+
+
+def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
+    if isinstance(found, LabkitError) or isinstance(answer, LabkitError):
+        return Group(name, REFUSED, kind, (), {})
+    committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
+    if found is None:
+        return Group(name, "empty", kind, (), committed)
+    members = (
         Member(
             client_id=one.client_id,
             host=str(one.host).lstrip("/"),
             assigned=frozenset((tp.topic, tp.partition) for tp in one.assignment.topic_partitions),
+            member_id=one.member_id,
         )
-        for one in found.members  # type: ignore[attr-defined]
+        for one in found.members
     )
-    kind = getattr(found, "type", None)
-    protocol = getattr(kind, "name", "") or ""
-    state = found.state.name  # type: ignore[attr-defined]
-    return Group(name, state.lower(), protocol.lower(), tuple(sorted(members, key=lambda m: m.client_id)), committed)
+    ordered = tuple(sorted(members, key=lambda one: (one.client_id, one.member_id)))
+    return Group(name, _word(found.state), kind or _word(found.type), ordered, committed)
 
 
 def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
     """Return one row per group and partition it has committed to or is assigned."""
-    rows, groups = [], list(groups)
-    owners = {(group.name, where): member for group in groups for member in group.members for where in member.assigned}
-    wanted = {where for group in groups for where in group.committed} | {where for _, where in owners}
-    starts, ends = _log_bounds(cluster, wanted)
-    for group in groups:
-        mine = set(group.committed) | {where for name, where in owners if name == group.name}
-        for topic, partition in sorted(mine & set(ends)):
-            where = (topic, partition)
-            committed, start, end = group.committed.get(where), starts[where], ends[where]
-            lag, flag = partition_lag(committed, start, end)
-            member = owners.get((group.name, where))
-            rows.append(
-                PartitionLag(
-                    group.name, topic, partition, committed, start, end, lag, flag,
-                    member.client_id if member else "", member.host if member else "",
-                )
-            )  # fmt: skip
-    return rows
+    groups = list(groups)
+    owned = {group.name: {where: member for member in group.members for where in member.assigned} for group in groups}
+    wanted = {where for group in groups for where in group.committed}.union(*owned.values())
+    bounds = cluster.log_bounds(wanted)  # a group may outlive its topic, or read one the lab may not see
+    return [
+        _row(group, where, bounds[where], owned[group.name].get(where))
+        for group in groups
+        for where in sorted(group.committed.keys() | owned[group.name].keys())
+        if where in bounds
+    ]
+
+
+def _row(group: Group, where: tuple[str, int], bounds: tuple[int, int], member: Member | None) -> PartitionLag:
+    committed = group.committed.get(where)
+    lag, flag = partition_lag(committed, *bounds)
+    client, host = (member.client_id, member.host) if member else ("", "")
+    return PartitionLag(group.name, *where, committed, *bounds, lag, flag, client, host)
 
 
 def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[int | None, str]:
@@ -151,18 +166,40 @@ def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[
     return log_end - committed, ""
 
 
-def _log_bounds(
-    cluster: Cluster, wanted: set[tuple[str, int]]
-) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
-    by_topic: dict[str, list[int]] = {}
-    for topic, partition in wanted:
-        by_topic.setdefault(topic, []).append(partition)
-    starts: dict[tuple[str, int], int] = {}
-    ends: dict[tuple[str, int], int] = {}
-    for topic, partitions in by_topic.items():
-        try:
-            starts |= {(topic, p): offset for p, offset in cluster.bounds(topic, partitions, "earliest").items()}
-            ends |= {(topic, p): offset for p, offset in cluster.bounds(topic, partitions, "latest").items()}
-        except (NotFoundError, AccessError):  # a group may outlive its topic, or read one the lab may not see
-            continue
-    return starts, ends
+def offsets_frame(cluster: Cluster) -> pd.DataFrame:
+    """Return one row per group and partition, in the columns of `PartitionLag`."""
+    import pandas as pd
+
+    rows = [tuple(vars(row).values()) for row in lags(cluster, list_groups(cluster))]
+    frame = pd.DataFrame(rows, columns=list(PartitionLag.__dataclass_fields__))
+    return frame.astype({"committed": "Int64", "lag": "Int64"})
+
+
+def groups_frame(cluster: Cluster) -> pd.DataFrame:
+    """Return one row per group: group, state, protocol, members, topics, lag, verdict of one look."""
+    import pandas as pd
+
+    found = list_groups(cluster)
+    by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in found}
+    for row in lags(cluster, found):
+        by_group[row.group].append(row)
+    rows = []
+    for group in found:
+        mine = by_group[group.name]
+        known = [row.lag for row in mine if row.lag is not None]
+        lag = sum(known) if known else None
+        topics = ", ".join(sorted({row.topic for row in mine}))
+        rows.append(
+            (group.name, group.state, group.protocol, len(group.members), topics, lag, one_look(group, mine, lag))
+        )
+    frame = pd.DataFrame(rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"])
+    return frame.astype({"lag": "Int64"})
+
+
+def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
+    """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else ``unknown``."""
+    if lag is None or any(row.flag == "beyond end" for row in rows):
+        return "unknown"
+    if lag == 0:
+        return "ok"
+    return "unknown" if group.members else "stopped"

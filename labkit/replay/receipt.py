@@ -100,6 +100,9 @@ class Receipt:
         Of labkit and the client libraries.
     notes : tuple of str
         What else the reader should know.
+    guard : dict
+        What was seen of the groups that are not the lab's, before and after (`labkit.groups.guard.Guard.summary`);
+        empty when nobody looked.
     """
 
     topic: str
@@ -112,6 +115,7 @@ class Receipt:
     group: str
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    guard: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> int:
         # planned, read, filtered, gaps, unread, undecodable: sums over the partitions
@@ -145,7 +149,7 @@ class Receipt:
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Receipt:
         """Return the receipt that `to_dict` took apart."""
-        own = {one.name: raw[one.name] for one in fields(cls)}
+        own = {one.name: raw[one.name] for one in fields(cls) if one.name in raw}  # written before a field was added
         partitions = tuple(PartitionReceipt(**one) for one in own.pop("partitions"))
         return cls(**{**own, "partitions": partitions, "notes": tuple(own["notes"])})
 
@@ -170,6 +174,8 @@ class Receipt:
         if first is not None:
             lines.append(f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s")
         lines.append(f"  {self.isolation}, window {self.window}, group {self.group}: nothing committed")
+        if self.guard:
+            lines.append(f"  {self.guard['text']}")
         lines += [f"  note: {note}" for note in self.all_notes]
         return "\n".join(lines)
 
@@ -210,6 +216,7 @@ class Receipt:
             )
         )
         extra = [*(f"why: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
+        extra += [self.guard["text"]] if self.guard else []
         if counts["undecodable"]:
             extra.insert(0, f"{counts['undecodable']:,} could not be decoded: rows with _error set")
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)

@@ -56,13 +56,14 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
 
 
 def test_help_answers_at_once() -> None:
-    """Best of three: the machine may be busy with other tests."""
-    took = []
+    """Beside Python itself, which takes as long on a busy machine; best of three."""
+    took: dict[str, list[float]] = {"labkit": [], "json.tool": []}
     for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "labkit", "--help"], check=True, capture_output=True)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.5
+        for module, times in took.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-m", module, "--help"], check=True, capture_output=True)
+            times.append(time.perf_counter() - began)
+    assert min(took["labkit"]) < 6 * min(took["json.tool"])
 
 
 def test_help_imports_none_of_the_heavy_libraries() -> None:

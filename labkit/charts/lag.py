@@ -1,0 +1,234 @@
+"""Charts of consumers: their lag over time, and what each does at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labkit.charts.buckets import period
+from labkit.charts.draw import COLOURS, INK, WIDTH, dressed
+from labkit.errors import UsageError
+from labkit.groups.history import KEY, samples_of
+from labkit.groups.lag import judge_all, worst
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+MOST_LINES, MOST_POINTS = 12, 600
+MOST_ROWS, MOST_TILES, WINDOW = 40, 48, 10
+DOING = {
+    "reading": "#59a14f",
+    "slow": "#f28e2b",
+    "rewound": "#b07aa1",
+    "stuck": "#e15759",
+    "offline": "#7d7d7d",
+    "idle": "#86b8e6",
+    "unknown": "#d9b300",
+}
+
+
+def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
+    """Draw how far behind consumers were over time, and how fast they read what was written.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Of `lab.lag_history`. Of one group, its partitions are drawn; of several, the groups.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.VConcatChart
+        Three panels over time (UTC): lag in records, age of the next record in seconds, and records per second read
+        (committed) and written. ``.data`` has one row per line and look: at, line, lag, behind_s, read, written.
+
+    Raises
+    ------
+    UsageError
+        When it is no history.
+    """
+    import altair as alt
+
+    rows, line = _rows(history)
+    if rows.empty:
+        text = alt.Chart(rows.assign(text="")).mark_text(size=18, color=INK).encode(text=alt.value("no looks"))
+        return dressed(alt.vconcat(text.properties(width=WIDTH, height=120)), title or "Lag over time", [])
+    every = rows["line"].nunique()
+    keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
+    rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
+    colour = alt.Color("line:N", title=line, scale=alt.Scale(domain=sorted(keep), range=list(COLOURS[: len(keep)])))
+    start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
+    stamp = "%H:%M:%S" if end - start < 1_800_000 else alt.Undefined
+    axis = alt.Axis(grid=False, format=stamp, tickCount=8, title=None)
+    base = alt.Chart(rows).encode(
+        x=alt.X("at:T", scale=alt.Scale(type="utc", nice=False), axis=axis),
+        color=colour,
+        tooltip=["line:N", alt.Tooltip("at:T", format="%H:%M:%S", title="at (UTC)"), "lag:Q", "behind_s:Q"],
+    )
+    panels = [
+        _lines(base, "lag:Q", "lag (records)", 190),
+        _lines(base, "behind_s:Q", "next record's age (s)", 110),
+        _rates(base),
+    ]
+    shown = f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
+    told = [f"{period(start, end)}, UTC" + (f"; {shown}" if shown else "")]
+    told.append("solid: read (committed offsets); dashed: written (log end)")
+    group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
+    return dressed(
+        alt.vconcat(*panels, spacing=8), title or (f"{group}lag over time" if group else "Lag over time"), told
+    )
+
+
+def _lines(base: Any, field: str, title: str, height: int) -> Any:
+    import altair as alt
+
+    axis = alt.Axis(format=",d", tickMinStep=1, tickCount=5)
+    encoded = base.encode(y=alt.Y(field, title=title, axis=axis))
+    return encoded.mark_line(point={"size": 18}, strokeWidth=1.8).properties(width=WIDTH, height=height)
+
+
+def _rates(base: Any) -> Any:
+    import altair as alt
+
+    axis = alt.Axis(format=",.2~f", tickCount=5)
+    both = [
+        base.mark_line(strokeWidth=1.8, strokeDash=dash).encode(y=alt.Y(field, title="records per second", axis=axis))
+        for field, dash in (("read:Q", [1, 0]), ("written:Q", [4, 3]))
+    ]
+    return alt.layer(*both).properties(width=WIDTH, height=110)
+
+
+def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return one row per line and look; a line is a group, or a partition of the only group."""
+    import pandas as pd
+
+    missing = {*KEY, "lag", "behind_ms", "committed", "log_end"} - set(history.columns)
+    if missing:
+        raise UsageError(
+            f"this is no history of lag: it lacks {', '.join(sorted(missing))}", hint="lab.lag_history(PATH) reads one"
+        )
+    rows = history.sort_values(KEY)
+    one = rows["group"].nunique() == 1
+    topics = rows["topic"].nunique()
+    label = rows["partition"].astype(str) if topics == 1 else rows["topic"] + "[" + rows["partition"].astype(str) + "]"
+    rows = rows.assign(line=label if one else rows["group"], behind_s=rows["behind_ms"] / 1000)
+    steps = rows.groupby(["group", "topic", "partition"], observed=True)
+    seconds = steps["at"].diff().dt.total_seconds()
+    for name, field in (("read", "committed"), ("written", "log_end")):
+        rows[name] = steps[field].diff() / seconds
+    wide = rows.groupby(["line", "at"], observed=True, as_index=False)
+    found = wide[["lag", "read", "written"]].sum(min_count=1)
+    found["behind_s"] = wide["behind_s"].max()["behind_s"]
+    numbers = ["lag", "read", "written", "behind_s"]
+    found = found.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
+    found["at"] = pd.to_datetime(found["at"], utc=True)
+    found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
+    return found, "partition" if one else "group"
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return at most so many points a line: of each stretch of time the one with the largest lag."""
+
+    if rows.groupby("line").size().max() <= MOST_POINTS:
+        return rows
+    first, last = rows["at"].min(), rows["at"].max()
+    stretch = ((rows["at"] - first) / ((last - first) / MOST_POINTS)).astype(int).rename("stretch")
+    keep = rows["lag"].fillna(-1).groupby([rows["line"], stretch]).idxmax()
+    found: pd.DataFrame = rows.loc[keep].sort_values(["line", "at"])
+    return found
+
+
+def _broken(rows: pd.DataFrame) -> pd.DataFrame:
+    """Break each line where nobody looked for long: a line across would tell what nobody saw."""
+    import pandas as pd
+
+    step = rows.groupby("line")["at"].diff()
+    usual = step.median()
+    holes = rows[step > 5 * usual]
+    if pd.isna(usual) or holes.empty:
+        return rows
+    between = holes.assign(at=holes["at"] - usual, **dict.fromkeys(("lag", "read", "written", "behind_s"), np.nan))
+    found = pd.concat([rows, between]).sort_values(["line", "at"])
+    found.attrs = rows.attrs
+    return found
+
+
+def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
+    """Draw what the consumers do, at a glance: a row for each group, a tile for each of its partitions.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Of `lab.lag`, or of `lab.lag_history`: then judged by its last 10 looks.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.LayerChart
+        Tiles are coloured by what the partition's consumer does, and bear the lag. ``.data`` has one row per tile.
+
+    Raises
+    ------
+    UsageError
+        When it is neither.
+    """
+    import altair as alt
+
+    tiles, told = _tiles(data)
+    if tiles.empty:
+        text = alt.Chart(tiles.assign(text="")).mark_text(size=18, color=INK).encode(text=alt.value("no group"))
+        return dressed(alt.layer(text).properties(width=WIDTH, height=120), title or "What consumers do", [])
+    most = int(tiles["place"].max()) + 1
+    width = min(76, max(14, (WIDTH - 60) // most))
+    seen = [name for name in DOING if name in set(tiles["doing"])]
+    scale = alt.Scale(domain=seen, range=[DOING[name] for name in seen])
+    base = alt.Chart(tiles).encode(
+        x=alt.X("place:O", title="partitions of the group", axis=alt.Axis(labels=False, ticks=False, domain=False)),
+        y=alt.Y(
+            "label:N", title=None, sort=list(dict.fromkeys(tiles["label"])),
+            axis=alt.Axis(labelLimit=420, ticks=False, domain=False),
+        ),
+        tooltip=["group:N", "topic:N", "partition:Q", "verdict:N", "why:N", "lag:Q", "member:N"],
+    )  # fmt: skip
+    squares = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
+        color=alt.Color("doing:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolType="square"))
+    )
+    layers = [squares]
+    if width >= 30:
+        layers.append(base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N"))
+    chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(30))
+    return dressed(chart, title or "What consumers do", told)
+
+
+def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    names = ["group", "topic", "partition", "verdict", "doing", "why", "lag", "member", "seconds"]
+    if "doing" in data.columns:
+        rows = data[names].copy()
+    else:
+        judged = judge_all(samples_of(data, WINDOW))
+        rows = pd.DataFrame([[getattr(one, name) for name in names] for one in judged], columns=names)
+    if rows.empty:
+        return rows, []
+    rows["lag"] = rows["lag"].astype("Float64").astype(float)
+    rows["doing"] = rows["doing"].where(~rows["verdict"].isin(["slow", "rewound"]), rows["verdict"])
+    rows["text"] = ["-" if np.isnan(one) else f"{one:,.0f}" for one in rows["lag"]]
+    rows["place"] = rows.groupby("group").cumcount()
+    verdicts = {str(name): worst(some) for name, some in rows.groupby("group")["verdict"]}
+    order = sorted(verdicts, key=lambda name: (_RANK[verdicts[name]], name))
+    label = {name: f"{name}: {verdicts[name]}" for name in order}
+    kept = rows[rows["group"].isin(order[:MOST_ROWS]) & (rows["place"] < MOST_TILES)]
+    kept = kept.assign(label=kept["group"].map(label), rank=kept["group"].map(order.index))
+    told = [f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; looked at for "
+            f"{rows['seconds'].max():.0f} s"]  # fmt: skip
+    if len(kept) < len(rows):
+        told.append(f"{len(rows) - len(kept)} partitions not shown: the worst {MOST_ROWS} groups, {MOST_TILES} each")
+    return kept.sort_values(["rank", "place"]).drop(columns="rank").reset_index(drop=True), told
+
+
+_RANK = {name: rank for rank, name in enumerate(("stopped", "stalled", "rewound", "slow", "unknown", "ok", "idle"))}

@@ -1,0 +1,349 @@
+"""What a consumer is doing, judged by several looks at its commits and the log's ends. Pure: no server is asked.
+
+The rules are those of Burrow's evaluator (https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules), with
+its false alarms mended. In this order, for each partition:
+
+==========  ===========================================================================================================
+unknown     committed beyond the log's end, or the log's end went back: was the topic made again?
+ok          nothing is left to read: the lag is 0, whatever the age of the commit, or only transaction markers and
+            aborted records follow
+unknown     fewer than 3 looks
+idle        nothing was ever committed, and nobody writes
+unknown     nothing was ever committed, though somebody writes
+rewound     a commit went back (also from the end: Burrow calls that ok)
+stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
+stalled     a member holds it and commits did not move for three quarters of the time looked at, at least `PATIENCE_S`
+unknown     commits did not move, but not for as long as that, or the group was rebalancing
+slow        commits move, but more is written than read: the lag, counted right after each commit, grows, by more
+            than a twentieth of what was written and more than what is written between two looks
+ok          commits move and keep pace
+==========  ===========================================================================================================
+
+Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is called one only when
+it is longer than the 5 s that consumers wait between commits by default, and lags are compared right after a commit:
+between two commits each consumer seems to fall behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+MIN_SAMPLES = 3
+PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
+SLOW_SHARE = 0.05
+BAD = ("stopped", "stalled", "rewound", "slow")
+_WORST_FIRST = (*BAD, "unknown", "ok", "idle")
+_REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at one partition of one group.
+
+    Attributes
+    ----------
+    at_ms : int
+        When, in ms since the epoch.
+    state, members : str, int
+        Of the group.
+    committed, lag : int or None
+        None without a commit.
+    flag : str
+        That of `labkit.groups.offsets.PartitionLag`.
+    member, host : str
+        Who holds the partition; empty: nobody.
+    behind_ms : int or None
+        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it is not known.
+    next : str
+        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open transaction``; empty: not
+        looked at.
+    """
+
+    at_ms: int
+    group: str
+    state: str
+    members: int
+    topic: str
+    partition: int
+    committed: int | None
+    log_start: int
+    log_end: int
+    lag: int | None
+    flag: str
+    member: str
+    host: str
+    behind_ms: int | None = None
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on one partition.
+
+    Attributes
+    ----------
+    verdict : str
+        ok | idle | slow | stalled | stopped | rewound | unknown
+    doing : str
+        reading | idle | offline | stuck | unknown: the same at a glance.
+    read_per_s, written_per_s : float or None
+        Offsets committed and appended per second of the time looked at.
+    eta_s : float or None
+        When the lag will be 0 at these rates; None when it will not.
+    behind_s : float or None
+        Age of the record at the committed offset.
+    longer : bool
+        Whether more looks would tell.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    verdict: str
+    doing: str
+    why: str
+    lag: int | None
+    behind_s: float | None
+    read_per_s: float | None
+    written_per_s: float | None
+    eta_s: float | None
+    committed: int | None
+    log_start: int
+    log_end: int
+    flag: str
+    member: str
+    host: str
+    samples: int
+    seconds: float
+    longer: bool = False
+
+
+def judge(samples: Sequence[Sample]) -> Judged:
+    """Judge one partition of one group by its looks, oldest first."""
+    look = _Looks(samples)
+    verdict, why, longer = _verdict(look)
+    last = look.last
+    return Judged(
+        group=last.group, topic=last.topic, partition=last.partition,
+        verdict=verdict, doing=_doing(look, verdict), why=why,
+        lag=last.lag, behind_s=None if last.behind_ms is None else last.behind_ms / 1000,
+        read_per_s=look.read_per_s, written_per_s=look.written_per_s, eta_s=look.eta_s,
+        committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=last.flag,
+        member=last.member, host=last.host, samples=len(samples), seconds=look.span_s, longer=longer,
+    )  # fmt: skip
+
+
+class _Looks:
+    """What the rules ask of the looks at one partition."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+        self.first, self.last = samples[0], samples[-1]
+        self.span_s = (self.last.at_ms - self.first.at_ms) / 1000
+        self.commits = [one for one in samples if one.committed is not None]
+        steps = [(a.committed or 0, b.committed or 0) for a, b in pairwise(self.commits)]
+        self.moved = any(b > a for a, b in steps) or 0 < len(self.commits) < len(samples)
+        self.went_back = max((a - b for a, b in steps), default=0)
+        self.recreated = any(b.log_end < a.log_end for a, b in pairwise(samples))
+        self.written = self.last.log_end - self.first.log_end
+
+    @property
+    def drained(self) -> bool:
+        return self.last.lag == 0 or self.last.next == "nothing"
+
+    @property
+    def held(self) -> bool:
+        return bool(self.last.member)
+
+    @property
+    def standstill_s(self) -> float:
+        """For how long there were records to read and no commit moved."""
+        since = self.first.at_ms
+        for a, b in pairwise(self.samples):
+            if b.committed != a.committed or b.lag == 0:
+                since = b.at_ms
+        return (self.last.at_ms - since) / 1000
+
+    @property
+    def stands_still(self) -> bool:
+        return self.standstill_s >= max(PATIENCE_S, 0.75 * self.span_s)
+
+    @property
+    def read_per_s(self) -> float | None:
+        if len(self.commits) < 2 or self.went_back > 0:
+            return None
+        a, b = self.commits[0], self.commits[-1]
+        return ((b.committed or 0) - (a.committed or 0)) * 1000 / max(1, b.at_ms - a.at_ms)
+
+    @property
+    def written_per_s(self) -> float | None:
+        return None if len(self.samples) < 2 or self.recreated else self.written / max(0.001, self.span_s)
+
+    @property
+    def eta_s(self) -> float | None:
+        read, written, lag = self.read_per_s, self.written_per_s, self.last.lag
+        if self.drained:
+            return 0.0
+        if lag is None or read is None or written is None or read <= written:
+            return None
+        return lag / (read - written)
+
+    @property
+    def falls_behind(self) -> bool:
+        after = [b.lag for a, b in pairwise(self.samples) if a.committed != b.committed and b.lag is not None]
+        lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
+        grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples[1:])
+        # a look may come just after a commit or just before the next: so much a lag says nothing about
+        unsure = max((b.log_end - a.log_end for a, b in pairwise(self.samples)), default=0)
+        return grows and lags[-1] - lags[0] > max(unsure, SLOW_SHARE * self.written)
+
+
+Finding = tuple[str, str, bool]
+"""Verdict, why, and whether more looks would tell."""
+
+
+def _verdict(look: _Looks) -> Finding:
+    return next(found for rule in _RULES if (found := rule(look)) is not None)
+
+
+def _made_again(look: _Looks) -> Finding | None:
+    last = look.last
+    if last.flag == "beyond end":
+        return "unknown", f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again?", False
+    return ("unknown", "the log's end went back: topic made again?", False) if look.recreated else None
+
+
+def _at_the_end(look: _Looks) -> Finding | None:
+    last = look.last
+    if not look.drained:
+        return None
+    text = "at the end" if last.lag == 0 else f"at the end: {last.lag or 0:,} markers or aborted records follow"
+    return "ok", f"{text}; a commit went back by {look.went_back:,} before" if look.went_back > 0 else text, False
+
+
+def _too_few(look: _Looks) -> Finding | None:
+    count = len(look.samples)
+    enough = count >= MIN_SAMPLES
+    return None if enough else ("unknown", f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
+
+
+def _without_commit(look: _Looks) -> Finding | None:
+    if look.last.committed is not None:
+        return None
+    if look.written:
+        return "unknown", f"nothing committed, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
+    return "idle", "nothing committed, nothing written", False
+
+
+def _rewound(look: _Looks) -> Finding | None:
+    return ("rewound", f"a commit went back by {look.went_back:,}", False) if look.went_back > 0 else None
+
+
+def _not_held(look: _Looks) -> Finding | None:
+    last = look.last
+    if look.held:
+        return None
+    if last.state in _REBALANCING:
+        return "unknown", "the group is rebalancing", True
+    left = any(one.member for one in look.samples) and not last.members
+    if look.moved and not left and not look.stands_still:
+        return None  # read by assign(), without membership
+    who = "its last member left" if left else "no member" if not last.members else "no member holds it"
+    return "stopped", f"{who}, {last.lag:,} to read", False
+
+
+def _stalled(look: _Looks) -> Finding | None:
+    last, still = look.last, look.standstill_s
+    if look.stands_still:
+        hidden = ": an open transaction hides what follows" if last.next == "open transaction" else ""
+        return "stalled", f"no commit for {still:.1f} s, {last.lag:,} to read{hidden}", False
+    if look.moved:
+        return None
+    if still < look.span_s:
+        return "ok", f"was at the end {still:.1f} s ago", False
+    return "unknown", f"no commit for {still:.1f} s; consumers commit every 5 s by default", True
+
+
+def _slow(look: _Looks) -> Finding | None:
+    if not look.falls_behind:
+        return None
+    return "slow", f"reads {_rate(look.read_per_s)} of {_rate(look.written_per_s)} written", False
+
+
+def _in_time(look: _Looks) -> Finding:
+    lag, eta = look.last.lag, look.eta_s
+    if eta is not None:
+        return "ok", f"catching up: {lag:,} to read in about {_seconds(eta)}", False
+    return "ok", f"keeps pace, {lag:,} to read", False
+
+
+_RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
+    *(_made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
+)
+
+
+def _doing(look: _Looks, verdict: str) -> str:
+    if verdict == "stalled":
+        return "stuck"
+    if verdict in ("slow", "rewound") or (look.moved and verdict == "ok"):
+        return "reading"
+    if verdict == "stopped" or not (look.held or look.moved or look.last.members):
+        return "offline"
+    return "unknown" if verdict == "unknown" else "idle"
+
+
+def _rate(per_s: float | None) -> str:
+    return "some" if per_s is None else f"{per_s:,.1f}/s" if per_s < 100 else f"{per_s:,.0f}/s"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def judge_all(samples: Iterable[Sample]) -> list[Judged]:
+    """Judge each partition of each group; in the order of group, topic, partition."""
+
+    def where(one: Sample) -> tuple[str, str, int]:
+        return one.group, one.topic, one.partition
+
+    ordered = sorted(samples, key=lambda one: (*where(one), one.at_ms))
+    return [judge(list(mine)) for _, mine in groupby(ordered, key=where)]
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """Return the verdict on a group: that of its worst partition; ``unknown`` when it has none."""
+    return min(verdicts, key=_WORST_FIRST.index, default="unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVerdict:
+    """The verdict on a group, as one line says it."""
+
+    group: str
+    verdict: str
+    why: str
+    partitions: int
+    lag: int | None
+
+    def __str__(self) -> str:
+        lag = "lag not known" if self.lag is None else f"lag {self.lag:,}"
+        return f"{self.group}: {self.verdict}, {lag}, {self.why}"
+
+
+def judge_groups(judged: Iterable[Judged]) -> list[GroupVerdict]:
+    """Return each group's verdict: its worst partition's, with that one's reason."""
+    found = []
+    for group, rows in groupby(judged, key=lambda one: one.group):
+        mine = list(rows)
+        verdict = worst(one.verdict for one in mine)
+        so = [one for one in mine if one.verdict == verdict]
+        first = max(so, key=lambda one: one.lag or 0)
+        where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
+        why = first.why if len(mine) == 1 else f"{where}: {first.why}"
+        known = [one.lag for one in mine if one.lag is not None]
+        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None))
+    return found

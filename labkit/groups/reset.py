@@ -1,0 +1,197 @@
+"""Move a group's committed offsets, or delete a group: planned first, refused where it would do harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
+
+from labkit import names, times
+from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
+from labkit.groups.offsets import REFUSED, Group, list_groups
+from labkit.kafka import TIMEOUT_S, Cluster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TO_HINT = '"earliest", "latest", a point in time (UTC), or {partition: offset}'
+
+
+@dataclass(frozen=True)
+class Move:
+    """One partition: where its commit is and where it shall be."""
+
+    partition: int
+    committed: int | None
+    target: int
+    log_start: int
+    log_end: int
+
+    @property
+    def moves(self) -> str:
+        """Return in words what the move does."""
+        if self.committed is None:
+            return "first commit"
+        step = self.target - self.committed
+        return "stays" if not step else f"{abs(step):,} {'on' if step > 0 else 'back'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reset would do; `execute` does it."""
+
+    cluster: Cluster
+    group: str
+    topic: str
+    moves: tuple[Move, ...]
+
+    def execute(self) -> None:
+        """Commit the targets for the group.
+
+        Raises
+        ------
+        AccessError, ServerError
+            When the broker refuses a partition; the message tells which, and which were set all the same.
+        """
+        targets = [TopicPartition(self.topic, one.partition, one.target) for one in self.moves]
+        what = f"reset group {self.group!r}"
+        answer = self.cluster.ask(
+            lambda admin: admin.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(self.group, targets)], request_timeout=TIMEOUT_S
+            ),
+            what=what,
+        )
+        # the broker answers for each partition; the call as a whole succeeds
+        refused = [one for found in answer.values() for one in found.topic_partitions if one.error is not None]
+        if refused:
+            raise self._refusal(refused, what)
+
+    def _refusal(self, refused: list[Any], what: str) -> Exception:
+        first = refused[0].error
+        done = sorted({one.partition for one in self.moves} - {one.partition for one in refused})
+        cause = self.cluster.error(first, what)
+        hint = cause.hint
+        if first.code() in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP):
+            hint = "a consumer has joined it: stop it first"
+        kind: type[AccessError | ServerError] = ServerError
+        if isinstance(cause, AccessError):
+            kind, hint = AccessError, "it takes a principal that may READ this group: another role or profile"
+        reasons: dict[str, list[int]] = {}
+        for one in refused:
+            reasons.setdefault(one.error.str(), []).append(one.partition)
+        where = "; ".join(f"{reason} (partition {', '.join(map(str, some))})" for reason, some in reasons.items())
+        text = f"partitions {', '.join(map(str, done))} were set" if done else "nothing was changed"
+        return kind(
+            f"{self.cluster.principal} could not reset group {self.group!r}: {where}; {text}",
+            hint=hint,
+            refused=[one.partition for one in refused],
+            done=done,
+        )
+
+    def frame(self, **facts: Any) -> pd.DataFrame:
+        """Return one row per partition: topic, partition, committed, target, moves, log_start, log_end."""
+        import pandas as pd
+
+        columns = ["topic", "partition", "committed", "target", "moves", "log_start", "log_end"]
+        rows = [
+            (self.topic, one.partition, one.committed, one.target, one.moves, one.log_start, one.log_end)
+            for one in self.moves
+        ]
+        found = pd.DataFrame(rows, columns=columns).astype({"committed": "Int64"})
+        found.attrs.update(group=self.group, **facts)
+        return found
+
+
+def plan_reset(
+    cluster: Cluster, group: str, topic: str, to: str | Any | Mapping[int, int], *, i_own_this_group: bool = False
+) -> Plan:
+    """Return where a reset would move the group's commits in `topic`.
+
+    Raises
+    ------
+    RefusedError
+        For a group that is not the lab's, unless `i_own_this_group`.
+    NotFoundError
+        When there is no such group or topic.
+    ServerError
+        While the group has members: they would go on where they are and commit over it.
+    UsageError
+        For offsets the log does not have.
+    """
+    names.group(group)
+    if not i_own_this_group and not group.startswith(names.GROUP_PREFIX):
+        raise RefusedError(
+            f"group {group!r} is not the lab's to reset",
+            hint=f"the lab only resets groups whose id starts with {names.GROUP_PREFIX!r}; a group of your own: "
+            "--i-own-this-group (i_own_this_group=True)",
+            group=group,
+        )
+    if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
+        times.to_ms(to)  # what cannot be a time is told before anybody is asked
+    partitions = cluster.partitions(topic)
+    found = _resting(cluster, group)
+    starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
+    moves = tuple(
+        Move(p, found.committed.get((topic, p)), target, starts[p], ends[p])
+        for p, target in sorted(_targets(cluster, topic, to, starts, ends).items())
+    )
+    outside = [one for one in moves if not one.log_start <= one.target <= one.log_end]
+    if outside:
+        where = ", ".join(f"{one.partition} has {one.log_start:,} to {one.log_end:,}" for one in outside[:8])
+        raise UsageError(f"topic {topic!r} does not have these offsets", hint=f"partition {where}")
+    return Plan(cluster, group, topic, moves)
+
+
+def _resting(cluster: Cluster, name: str) -> Group:
+    """Return the group, which is there and has no members."""
+    (group,) = list_groups(cluster, [name])
+    if group.state == REFUSED:
+        raise AccessError(
+            f"{cluster.principal} may not describe group {name!r}",
+            hint=f"the ACL is missing; `labkit acl --principal {cluster.principal}` prints what to grant",
+        )
+    if group.members:
+        who = ", ".join(f"{one.client_id} on {one.host}" for one in group.members[:5])
+        raise ServerError(
+            f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
+            hint="stop its consumers first, then try again",
+        )
+    if group.state == "dead" and not group.committed:
+        raise NotFoundError(f"there is no consumer group {name!r}", hint="`labkit groups` lists those you may see")
+    return group
+
+
+def _targets(
+    cluster: Cluster, topic: str, to: str | Any | Mapping[int, int], starts: dict[int, int], ends: dict[int, int]
+) -> dict[int, int]:
+    if isinstance(to, Mapping):
+        unknown = set(to) - set(starts)
+        if unknown or not to:
+            raise UsageError(
+                f"topic {topic!r} has no partition {', '.join(map(str, sorted(unknown))) or 'given'}",
+                hint=f"it has {len(starts)}: {{0: 100}}",
+            )
+        return {partition: int(offset) for partition, offset in to.items()}
+    if to in ("earliest", "latest"):
+        return starts if to == "earliest" else ends
+    found = cluster.bounds(topic, list(starts), times.to_ms(to))
+    return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+
+
+def delete(cluster: Cluster, group: str) -> None:
+    """Delete one of the lab's own groups with its commits.
+
+    Raises
+    ------
+    RefusedError
+        For any other group.
+    NotFoundError, ServerError
+        When it is not there; while it has members.
+    """
+    names.lab_group(group)
+    _resting(cluster, group)
+    cluster.ask(
+        lambda admin: admin.delete_consumer_groups([group], request_timeout=TIMEOUT_S), what=f"delete group {group!r}"
+    )

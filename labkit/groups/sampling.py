@@ -1,0 +1,196 @@
+"""Looks at groups, one after the other, without a daemon."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from labkit import interrupt
+from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
+from labkit.groups.history import History, samples_of
+from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
+from labkit.groups.offsets import REFUSED, Group, PartitionLag, lags, list_groups
+from labkit.groups.probe import Prober
+from labkit.kafka import Cluster
+from labkit.times import length_ms, now_ms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
+_STEP_S = 0.1  # an interrupt is seen between two steps
+
+
+class Sampler:
+    """Looks at some groups, or at all there are at each look.
+
+    Parameters
+    ----------
+    groups : iterable of str, optional
+        All by default.
+    """
+
+    def __init__(self, cluster: Cluster, groups: Iterable[str] | None = None) -> None:
+        self.cluster = cluster
+        self.groups = None if groups is None else sorted(set(groups))
+        self._prober = Prober(cluster)
+
+    def check(self) -> None:
+        """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
+        for group in list_groups(self.cluster, self.groups or []):
+            if group.state == REFUSED:
+                raise AccessError(
+                    f"{self.cluster.principal} may not describe group {group.name!r}",
+                    hint=f"the ACL is missing; `labkit acl --principal {self.cluster.principal}` prints what to grant",
+                )
+            if group.state == "dead" and not group.committed:
+                raise NotFoundError(
+                    f"there is no consumer group {group.name!r}",
+                    hint="`labkit groups` lists those you may see; share groups have no offsets of this kind",
+                    group=group.name,
+                )
+
+    def look(self) -> list[Sample]:
+        """Look once. The commits are asked before the log's ends, so that a lag is never below 0."""
+        at_ms = now_ms()
+        groups = list_groups(self.cluster, self.groups)
+        rows = lags(self.cluster, groups)
+        seen = self._prober.look(rows)
+        by_name = {group.name: group for group in groups}
+        return [_sample(at_ms, by_name[row.group], row, seen) for row in rows]
+
+    def looks(self, every_s: float, stop: Callable[[], bool]) -> Iterator[list[Sample]]:
+        """Look every so many seconds until `stop` says so; a look that took longer makes the next one late."""
+        due = time.monotonic()
+        while not stop():
+            yield self.look()
+            due = max(due + every_s, time.monotonic())
+            wait(due, stop)
+
+
+def _sample(
+    at_ms: int, group: Group, row: PartitionLag, seen: dict[tuple[str, str, int], tuple[str, int | None]]
+) -> Sample:
+    kind, stamp = seen.get((row.group, row.topic, row.partition), ("", None))
+    behind = None if stamp is None else max(0, at_ms - stamp)
+    return Sample(
+        at_ms=at_ms, group=row.group, state=group.state, members=len(group.members), topic=row.topic,
+        partition=row.partition, committed=row.committed, log_start=row.log_start, log_end=row.log_end,
+        lag=row.lag, flag=row.flag, member=row.member, host=row.host,
+        behind_ms=0 if row.lag == 0 and not row.flag else behind, next=kind,
+    )  # fmt: skip
+
+
+def sampled(
+    sampler: Sampler,
+    samples: int,
+    every_s: float,
+    stop: Callable[[], bool],
+    keep: Callable[[list[Sample]], None] = lambda _: None,
+) -> list[Sample]:
+    """Return the samples of so many looks.
+
+    Where a member's commits stood still all the time, looks go on until `PATIENCE_S` have passed: sooner, nobody can
+    tell a consumer that stands still from one that has not committed yet.
+    """
+    found: list[Sample] = []
+    for count, look in enumerate(sampler.looks(every_s, stop), 1):
+        keep(look)
+        found += look
+        if count < samples:
+            continue
+        span_s = (found[-1].at_ms - found[0].at_ms) / 1000 if found else PATIENCE_S
+        if samples < MIN_SAMPLES or span_s > PATIENCE_S + every_s or not any(one.longer for one in judge_all(found)):
+            break
+    return found
+
+
+def every_seconds(every: str) -> float:
+    """Return the time between two looks, in seconds."""
+    seconds = length_ms(every) / 1000
+    if seconds < _STEP_S:
+        raise UsageError(f"every={every!r} is too often", hint="write such as '2s'; at least 100ms")
+    return seconds
+
+
+def watch(
+    sampler: Sampler,
+    every_s: float,
+    stop: Callable[[], bool],
+    *,
+    keep: Callable[[list[Sample]], None] = lambda _: None,
+    away: Callable[[LabkitError], None] = lambda _: None,
+) -> Iterator[list[Judged]]:
+    """Yield the verdicts of the last `WINDOW` looks, after each look.
+
+    A broker that goes away is told to `away`, and looked for again; the first look's error is raised.
+    """
+    kept: deque[list[Sample]] = deque(maxlen=WINDOW)
+    due = time.monotonic()
+    while not stop():
+        try:
+            look = sampler.look()
+        except (ConnectionError, TimeoutError) as error:
+            if not kept or not isinstance(error, LabkitError):
+                raise
+            away(error)
+        else:
+            keep(look)
+            kept.append(look)
+            names = {one.group for one in look}  # a group that is gone has no verdict any more
+            yield judge_all(one for past in kept for one in past if one.group in names)
+        due = max(due + every_s, time.monotonic())
+        wait(due, stop)
+
+
+def wait(until: float, stop: Callable[[], bool]) -> None:
+    """Wait for a point in time (monotonic), or until `stop` says so."""
+    while (left := until - time.monotonic()) > 0 and not stop():
+        time.sleep(min(_STEP_S, left))
+
+
+def lag_frame(
+    cluster: Cluster,
+    groups: str | Iterable[str] | pd.DataFrame | None,
+    *,
+    samples: int,
+    every: str,
+    record: str | os.PathLike[str] | None,
+) -> pd.DataFrame:
+    """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
+    import pandas as pd
+
+    if samples < 1:
+        raise UsageError(f"samples={samples}", hint="how many looks? 3 or more for a verdict")
+    if isinstance(groups, pd.DataFrame):
+        return frame(judge_all(samples_of(groups, samples)))
+    every_s = every_seconds(every)
+    sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
+    keep = History(record).append if record is not None else lambda _: None
+    sampler.check()
+    facts: dict[str, Any] = {}
+    with interrupt.asked() as stop:
+        found = sampled(sampler, samples, every_s, stop, keep)
+        facts["interrupted"] = stop()
+    if not found and sampler.groups is not None and len(sampler.groups) == 1:
+        facts |= {"verdict": "unknown", "why": "it has committed nothing and holds no partition"}
+    return frame(judge_all(found), **facts)
+
+
+def frame(judged: list[Judged], **facts: Any) -> pd.DataFrame:
+    """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
+    import pandas as pd
+
+    columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
+    found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
+    whole = dict.fromkeys(("lag", "committed"), "Int64")
+    parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
+    found = found.astype(whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
+    groups = judge_groups(judged)
+    found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
+    found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
+    found.attrs.update(facts)
+    return found

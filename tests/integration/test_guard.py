@@ -1,0 +1,163 @@
+"""The guard in every receipt: differences that are real, and what is known of who made them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from labkit.groups.guard import Guard
+from labkit.kafka import Cluster
+from labkit.lab import Lab, connect
+from labkit.replay.receipt import Receipt
+from labkit.stack.state import State
+
+
+@pytest.fixture
+def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:
+    """Commit as a group; the groups are gone after the test."""
+    groups: set[str] = set()
+
+    def move(group: str, topic: str, offset: int) -> None:
+        groups.add(group)
+        consumer = admin.consumer(group=group, client_id="its-own-reader")
+        consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+        consumer.close()
+
+    yield move
+    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), sorted(groups), what="delete")
+
+
+@pytest.fixture
+def group() -> str:
+    return f"other.{uuid.uuid4().hex[:10]}"
+
+
+def moved_while_read(lab: Lab, topic: str, move: Callable[[], None]) -> Receipt:
+    reading = lab.window(topic).reading()
+    for _ in reading.batches():
+        move()
+    return reading.receipt()
+
+
+def test_a_receipt_tells_that_foreign_groups_are_the_same(
+    lab: Lab, group: str, commit: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 3)
+    receipt = lab.window(topic).read(progress=False).receipt
+    assert receipt.guard["untouched"] is True
+    assert receipt.guard["groups"] >= 1
+    assert "the same before and after" in str(receipt)
+    assert "the same before and after" in receipt._repr_html_()
+    assert Receipt.from_dict(receipt.to_dict()) == receipt
+
+
+def test_a_commit_meanwhile_is_told_with_what_the_broker_would_have_refused(
+    lab: Lab, group: str, commit: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 1)
+    receipt = moved_while_read(lab, topic, lambda: commit(group, topic, 4))
+    mine = [one for one in receipt.guard["changes"] if one["group"] == group]
+    assert mine == [{"group": group, "what": f"{topic}[0]", "before": "1", "after": "4"}]
+    assert (receipt.guard["untouched"], receipt.guard["refused"]) == (False, True)
+    assert "the broker refuses User:lab to join, commit to or delete any of them" in str(receipt)
+    assert "no member bore labkit's client id" in str(receipt)
+
+
+def test_who_may_commit_has_no_proof(group: str, commit: Any, make_topic: Any, produce: Any, stack: State) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 1)
+    receipt = moved_while_read(connect(role="admin"), topic, lambda: commit(group, topic, 4))
+    assert receipt.guard["refused"] is False
+    assert f"would let User:admin commit to {group}" in str(receipt)
+
+
+def test_a_member_with_our_client_id_is_named(lab: Lab, admin: Cluster, group: str, make_topic: Any) -> None:
+    """`labkit index` is such a one: production by labkit itself."""
+    topic = make_topic()
+    with lab.guard() as proof:
+        consumer = admin.consumer(group=group)
+        consumer.subscribe([topic])
+        while not consumer.assignment():
+            consumer.poll(0.1)
+    try:
+        assert group in proof.ours
+        assert f"members with labkit's client id {admin.client_id!r}: in" in proof.report()
+    finally:
+        consumer.close()
+        admin.admin.delete_consumer_groups([group])[group].exception(15)
+
+
+def test_a_member_that_joins_anew_is_seen(lab: Lab, admin: Cluster, group: str, make_topic: Any) -> None:
+    """The same client, the same partitions, but another member of another generation."""
+    topic = make_topic()
+
+    def joined() -> Any:
+        consumer = admin.consumer(group=group, client_id="its-own-reader")
+        consumer.subscribe([topic])
+        while not consumer.assignment():
+            consumer.poll(0.1)
+        return consumer
+
+    consumer = joined()
+    with lab.guard() as proof:
+        consumer.close()
+        consumer = joined()
+    try:
+        (change,) = [one for one in proof.changes if one.group == group]
+        assert (change.what, change.after) == ("members", "its-own-reader (joined anew)")
+    finally:
+        consumer.close()
+        admin.admin.delete_consumer_groups([group])[group].exception(15)
+
+
+def test_a_load_and_a_parquet_file_are_guarded_and_it_can_be_left_out(
+    lab: Lab, make_topic: Any, produce: Any, tmp_path: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    window = lab.window(topic)
+    load = window.to_scratch(f"guarded-{uuid.uuid4().hex[:6]}", progress=False)
+    load.index.drop()
+    assert load.receipt.guard["text"].startswith("guard: ")
+    assert window.to_parquet(tmp_path / "x.parquet", progress=False).guard
+    assert window.to_parquet(tmp_path / "y.parquet", guard=False, progress=False).guard == {}
+    assert window.read(guard=False, progress=False).receipt.guard == {}
+    assert sum(batch.num_rows for batch in window.batches(guard=False)) == 5
+
+
+def test_who_sees_no_group_reads_all_the_same(
+    group: str, commit: Any, make_topic: Any, produce: Any, stack: State
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 3)
+    indexer = connect(role="indexer")  # sees groups named indexer.* only
+    with Guard(indexer.cluster) as proof:
+        commit(group, topic, 4)
+    assert group not in proof.watched
+    assert group not in {one.group for one in proof.changes}
+
+
+def test_a_window_from_the_cache_asks_nobody(
+    lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    window = lab.window(topic)
+    assert len(window.read(progress=False)) == 5
+    cut_off = type(window)(window.plan, connect())
+    cut_off.lab.cluster._settings["bootstrap.servers"] = "127.0.0.1:1"  # nobody is there
+    again = cut_off.read(progress=False)
+    assert len(again) == 5
+    assert any("from the local cache" in note for note in again.receipt.notes)

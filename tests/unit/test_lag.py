@@ -1,0 +1,227 @@
+"""The rules that judge a consumer by several looks, one by one; and Burrow's false alarms, which they do not give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import NotFoundError, UsageError
+from labkit.groups import lag as rules
+from labkit.groups.history import MANY, History, read_history, samples_of, to_frame
+from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
+
+FIRST = Sample(1_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1")
+
+
+def looks(
+    committed: list[int | None], ends: list[int] | int, *, every_s: float = 2.0, start: int = 0, **changes: object
+) -> list[Sample]:
+    """Looks at one partition; `changes` holds for all of them."""
+    ends = [ends] * len(committed) if isinstance(ends, int) else ends
+    found = []
+    for number, (offset, end) in enumerate(zip(committed, ends, strict=True)):
+        lag = None if offset is None else max(0, end - max(offset, start))
+        flag = "no commit" if offset is None else "beyond end" if offset > end else ""
+        at_ms = FIRST.at_ms + round(number * every_s * 1000)
+        one = replace(
+            FIRST, at_ms=at_ms, committed=offset, log_start=start, log_end=end, lag=lag, flag=flag, next="record"
+        )
+        found.append(replace(one, **changes))  # type: ignore[arg-type]
+    return found
+
+
+NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "verdict", "doing"),
+    [
+        (looks([10, 20, 30, 40, 50], [12, 22, 32, 42, 52]), "ok", "reading"),
+        (looks([10] * 5, 10), "ok", "idle"),
+        (looks([10] * 5, 10, **NOBODY), "ok", "offline"),
+        (looks([5] * 5, 10), "stalled", "stuck"),
+        (looks([5] * 5, 10, **NOBODY), "stopped", "offline"),
+        (looks([50, 40, 41, 42, 43], 60), "rewound", "reading"),
+        (looks([10, 11, 12, 13, 14], [50, 60, 70, 80, 90]), "slow", "reading"),
+        (looks([10, 20, 30, 40, 50], 1000), "ok", "reading"),  # behind, and catching up
+        (looks([None] * 5, 0), "idle", "idle"),
+        (looks([None] * 5, [0, 1, 2, 3, 4]), "unknown", "unknown"),
+        (looks([5, 5], 10), "unknown", "unknown"),
+        (looks([20] * 5, 10), "unknown", "unknown"),
+        (looks([5] * 5, [10, 10, 3, 10, 10]), "unknown", "unknown"),
+        (looks([5] * 5, 10, **{**NOBODY, "state": "preparing_rebalancing", "members": 1}), "unknown", "unknown"),
+    ],
+)
+def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doing: str) -> None:
+    found = judge(samples)
+    assert (found.verdict, found.doing) == (verdict, doing), found.why
+
+
+def test_lag_0_is_ok_whatever_the_age_of_the_commit() -> None:
+    a_week = looks([10] * 5, 10, every_s=100_000)
+    assert judge(a_week).verdict == judge(a_week[:1]).verdict == "ok"  # one look is enough for that
+
+
+def test_a_lag_of_markers_only_is_ok() -> None:
+    found = judge(looks([10] * 5, 11, next="nothing"))
+    assert (found.verdict, found.lag) == ("ok", 1)
+    assert "markers" in found.why
+
+
+def test_an_open_transaction_is_named() -> None:
+    assert "open transaction" in judge(looks([10] * 5, 15, next="open transaction")).why
+
+
+def test_too_few_samples_are_unknown() -> None:
+    for count in (1, 2):
+        assert judge(looks([1] * count, 9)).verdict == "unknown"
+    assert judge(looks([1] * 3, 9, every_s=4)).verdict == "stalled"
+
+
+def test_a_consumer_between_two_commits_is_not_stalled() -> None:
+    """Consumers commit every 5 s: a shorter standstill says nothing, and more looks would tell."""
+    found = judge(looks([5] * 5, [10, 11, 12, 13, 14], every_s=1))
+    assert (found.verdict, found.longer) == ("unknown", True)
+
+
+def test_what_came_a_moment_ago_is_no_stall() -> None:
+    found = judge(looks([10] * 10, [10] * 8 + [15, 15]))
+    assert found.verdict == "ok"
+    assert judge(looks([10] * 10, [10] * 2 + [15] * 8)).verdict == "stalled"  # but that stands since long
+
+
+def test_a_healthy_consumer_seems_to_fall_behind_between_commits() -> None:
+    """100 a second, a commit every 5 s, a look every 2 s: the lag goes up and down, and the reader keeps pace."""
+    ends = [200 * number for number in range(10)]
+    commits = [(200 * number) // 500 * 500 for number in range(10)]
+    for first in range(6):
+        found = judge(looks([max(0, one) for one in commits[first : first + 5]], ends[first : first + 5]))
+        assert found.verdict != "slow", (first, found.why)
+
+
+def test_a_slow_consumer_is_found_behind_its_commits() -> None:
+    """100 a second written, 50 read, a commit every 5 s: right after a commit the lag is larger each time."""
+    ends = [1000 + 200 * number for number in range(10)]
+    commits = [(2 * number // 5) * 250 for number in range(10)]
+    assert judge(looks(list(commits), ends)).verdict == "slow"
+
+
+def test_a_rewind_from_the_end_is_found() -> None:
+    """Burrow skips all rules once the lag was 0."""
+    assert judge(looks([10, 10, 3, 3, 3], 10)).verdict == "rewound"
+    found = judge(looks([10, 3, 6, 9, 10], 10))
+    assert found.verdict == "ok"  # it has caught up again
+    assert "went back by 7" in found.why
+
+
+def test_the_last_member_that_left_has_stopped_though_commits_moved() -> None:
+    samples = looks([10, 20, 30, 40, 50], 100)
+    samples[-1] = replace(samples[-1], **NOBODY)  # type: ignore[arg-type]
+    assert judge(samples).verdict == "stopped"
+
+
+def test_who_reads_by_assign_is_not_stopped() -> None:
+    assert judge(looks([10, 20, 30, 40, 50], 100, **NOBODY)).verdict == "ok"
+    assert judge(looks([10, 20, 20, 20, 20, 20, 20], 100, **NOBODY)).verdict == "stopped"
+
+
+def test_rates_and_eta() -> None:
+    found = judge(looks([100, 300, 500], [1000, 1100, 1200]))
+    assert (found.read_per_s, found.written_per_s) == (100, 50)
+    assert found.eta_s == 14  # 700 to go, 50 a second less
+    assert judge(looks([100, 110, 120], [1000, 1100, 1200])).eta_s is None
+    assert judge(looks([1200] * 3, 1200)).eta_s == 0
+
+
+def test_a_commit_before_the_logs_start_is_flagged_and_judged() -> None:
+    samples = looks([2] * 5, 10, start=6, flag="expired")
+    assert (judge(samples).lag, judge(samples).verdict, judge(samples).flag) == (4, "stalled", "expired")
+
+
+offsets = st.one_of(st.none(), st.integers(0, 50))
+
+
+@given(st.lists(st.tuples(offsets, st.integers(0, 50), st.booleans()), min_size=1, max_size=12))
+def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(rows: list[tuple[int | None, int, bool]]) -> None:
+    samples = looks([row[0] for row in rows], [row[1] for row in rows])
+    samples = [
+        replace(one, member="" if row[2] else "x", members=0 if row[2] else 1)
+        for one, row in zip(samples, rows, strict=True)
+    ]
+    found = judge(samples)
+    assert found.verdict in {"ok", "idle", "slow", "stalled", "stopped", "rewound", "unknown"}
+    assert found.why
+    if samples[-1].lag == 0:
+        assert found.verdict in {"ok", "unknown"}
+    if found.verdict in rules.BAD:
+        assert len(samples) >= rules.MIN_SAMPLES
+
+
+def test_a_group_is_as_its_worst_partition() -> None:
+    parts = judge_all([*looks([10] * 5, 10), *looks([5] * 5, 10, partition=1), *looks([None] * 5, 0, partition=2)])
+    (group,) = judge_groups(parts)
+    assert (group.verdict, group.lag, group.partitions) == ("stalled", 5, 3)
+    assert "t[1]" in str(group)
+    assert worst([]) == "unknown"
+    assert worst(["idle", "ok"]) == "ok"
+
+
+# the history ---------------------------------------------------------------------------------------------
+
+
+def test_a_history_gives_back_what_was_kept(tmp_path: Path) -> None:
+    samples = looks([5, 6, None, 8], 10)
+    history = History(tmp_path / "new" / "folder")
+    for one in samples:
+        history.append([one])
+    frame = to_frame(read_history(history.folder))
+    assert samples_of(frame) == samples
+    assert frame["committed"].isna().sum() == 1
+    assert str(frame["at"].dtype) == "datetime64[ms, UTC]"
+    assert [one.at_ms for one in samples_of(frame, last=2)] == [one.at_ms for one in samples[2:]]
+
+
+def test_many_looks_become_few_files(tmp_path: Path) -> None:
+    history, count = History(tmp_path), 3 * MANY + 5
+    for number in range(count):
+        history.append([replace(FIRST, at_ms=number, partition=p) for p in range(3)])
+    assert len(list(tmp_path.iterdir())) < MANY
+    table = read_history(tmp_path)
+    assert len(table) == 3 * count
+    assert len(table.group_by(["at", "partition"]).aggregate([])) == 3 * count
+
+
+def test_a_kill_while_joining_leaves_each_row_once(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for number in range(10):
+        history.append([replace(FIRST, at_ms=number)])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    history._join(0)
+    for path, content in before.items():  # as if it had been killed before the small files went
+        path.write_bytes(content)
+    (tmp_path / ".lag-0-0000000000001-x.parquet.part").write_bytes(b"torn")
+    assert read_history(tmp_path).column("at").cast("int64").to_pylist() == list(range(10))
+
+
+def test_a_foreign_file_is_told_and_left_out(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.append([FIRST])
+    (tmp_path / "lag-0-0000000000001-deadbeef.parquet").write_bytes(b"no parquet")
+    with pytest.warns(UserWarning, match="is left out"):
+        assert len(read_history(tmp_path)) == 1
+
+
+def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be a history"):
+        History(tmp_path / "file")
+    with pytest.raises(NotFoundError):
+        read_history(tmp_path / "nothing")
+    assert len(read_history(History(tmp_path / "empty").folder)) == 0
+    with pytest.raises(UsageError, match="lacks"):
+        samples_of(pd.DataFrame({"a": [1]}))
