@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from labkit.enrich import Enricher
     from labkit.lab import Lab
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load
@@ -85,6 +86,7 @@ class Window:
         *,
         decode: str = "json",
         where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
         on_expired: str = "error",
         max_bytes: int | None = None,
@@ -101,6 +103,8 @@ class Window:
         where : str, optional
             A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
             left out count as filtered. A field has the type it has in its batch: cast it where records disagree.
+        enrich : enrichers, optional
+            Add columns: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`.
         isolation : {"read_committed", "read_uncommitted"}
             Whether records of open and aborted transactions are hidden.
         on_expired : {"error", "clamp"}
@@ -124,14 +128,16 @@ class Window:
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
+        from labkit.enrich import Chain
         from labkit.load import frame
         from labkit.progress import bar
 
+        chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes, advance=advance
             )
-            return frame.read(reading, decode=decode, where=where, cached=cache)
+            return frame.read(reading, decode=decode, where=where, enrich=chain, cached=cache)
 
     def batches(
         self, *, isolation: str = "read_committed", on_expired: str = "error", deadline: str | None = None
@@ -172,18 +178,21 @@ class Window:
         path: str | os.PathLike[str],
         *,
         decode: str = "json",
+        enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
         progress: bool | None = None,
     ) -> Receipt:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory."""
+        from labkit.enrich import Chain
         from labkit.load import parquet
         from labkit.progress import bar
 
+        chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
-            return parquet.to_parquet(reading, path, decode=decode)
+            return parquet.to_parquet(reading, path, decode=decode, enrich=chain)
 
     def to_scratch(
         self,
@@ -191,6 +200,11 @@ class Window:
         *,
         ttl: str = "2d",
         target: str = "default",
+        enrich: Iterable[Enricher] | Enricher = (),
+        mapping: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        patience: str = "2m",
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -205,18 +219,34 @@ class Window:
             After this long `Lab.gc` removes it.
         target : str
             The Elasticsearch cluster, as the profile names it.
+        enrich : enrichers, optional
+            Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A document that is there
+            already stays as it is: enrich into a new index.
+        mapping : dict, optional
+            Fields' types, ``{"price": {"type": "double"}}``, or a whole Elasticsearch mapping; it is put on top of
+            labkit's.
+        template : dict, optional
+            An Elasticsearch index template's ``{"mappings": …, "settings": …}``, such as production's; `mapping` and
+            `settings` win.
+        settings : dict, optional
+            Index settings, ``{"number_of_shards": 2}``; only for an index that is new.
+        patience : str
+            How long to go on when Elasticsearch is away, busy or read-only; then what is left counts as unsent.
 
         Returns
         -------
         Load
             With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
         """
+        from labkit.enrich import Chain
         from labkit.load import scratch
         from labkit.progress import bar
 
+        chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(deadline=deadline, isolation=isolation, on_expired=on_expired, advance=advance)
-            return scratch.load(reading, name, self.lab.target(target), ttl=ttl)
+            cluster = self.lab.target(target)
+            return scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
 
     # showing -----------------------------------------------------------------------------------------
 

@@ -85,13 +85,47 @@ def _index_command(commands: Commands) -> None:
     index = command(commands, "index", _index, "copy a topic into an index, continuously")
     profile_options(index, "indexer")
     index.add_argument("topic", metavar="TOPIC")
-    index.add_argument("index", metavar="INDEX")
+    index.add_argument("index", metavar="INDEX", help="a name, or a pattern by the record's time: irc-%%Y.%%m")
     index.add_argument("--group", required=True, help="such as indexer.logstash-es")
-    index.add_argument("--from", dest="start", default="resume", choices=("resume", "earliest", "latest"))
-    index.add_argument("--target", default="default", help="the Elasticsearch cluster")
-    index.add_argument("--dead-letter", type=Path, metavar="FILE", help="where refused records are put aside")
+    index.add_argument(
+        "--from", dest="start", default="resume", metavar="resume|earliest|latest|TIME",
+        help="where to begin: at the group's commits, the log's start or end, or a point in time (ISO 8601, UTC)",
+    )  # fmt: skip
+    index.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    enrich_options(index)
+    index.add_argument(
+        "--dead-letter", metavar="FILE|index:NAME",
+        help="where refused records are put aside: a file of JSON lines, or an index",
+    )  # fmt: skip
     index.add_argument("--once", action="store_true", help="stop at the end the topic has now")
     index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
+
+
+def enrich_options(parser: Any) -> None:
+    """Let the command take ``--enrich`` and ``--transform``."""
+    parser.add_argument(
+        "--enrich", action="append", default=[], metavar="geoip:FIELD[=PREFIX]|parse:FIELD:REGEX",
+        help="add fields; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transform", action="append", default=[], metavar="MODULE:FUNCTION",
+        help="add the columns that a function of yours returns for a batch; may be given again",
+    )  # fmt: skip
+
+
+def enrich_chain(options: argparse.Namespace) -> Any:
+    """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
+    import warnings
+
+    from labkit.enrich import Chain, apply, named
+    from labkit.enrich.functions import load_function
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        enrichers = [named(text) for text in options.enrich]
+    for one in caught:
+        say(f"warning: {one.message}")
+    return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -105,6 +139,7 @@ def _index(options: argparse.Namespace) -> int:
     target: Target = Lab(profile).target(options.target)
     indexer = Indexer(
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
+        enrich=enrich_chain(options),
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
         metrics=lambda counts: print(json.dumps(counts), flush=True),
     )  # fmt: skip

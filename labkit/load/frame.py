@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import decoder
+from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.where import Where
@@ -84,6 +85,10 @@ class Replay:
                 raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error
         return to_pandas(found)
 
+    def enrich(self, *enrichers: Enricher) -> Replay:
+        """Return this replay with the columns that `enrichers` add, without reading again."""
+        return _enriched(self, Chain(enrichers))
+
     def decode(self, decode: str) -> Replay:
         """Decode the same bytes another way, without reading Kafka again."""
         batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
@@ -100,8 +105,26 @@ class Replay:
         return self.receipt._repr_html_() + head.to_html(index=False, notebook=True, max_cols=12) + note
 
 
-def read(reading: Reading, *, decode: str = "json", where: str | None = None, cached: bool = True) -> Replay:
+def read(
+    reading: Reading,
+    *,
+    decode: str = "json",
+    where: str | None = None,
+    enrich: Chain | None = None,
+    cached: bool = True,
+) -> Replay:
     """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    replay = _kept_or_read(reading, decode, where, cached=cached)
+    return _enriched(replay, enrich) if enrich else replay
+
+
+def _enriched(replay: Replay, chain: Chain) -> Replay:
+    """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
+    table = chain.table(replay.table) if len(replay) else replay.table
+    return Replay(table, replace(replay.receipt, notes=(*replay.receipt.notes, *chain.notes())))
+
+
+def _kept_or_read(reading: Reading, decode: str, where: str | None, *, cached: bool) -> Replay:
     condition = None if where is None else Where(where)
     kept = cache.load(reading.plan, reading.isolation, decode) if cached else None
     if kept is not None:

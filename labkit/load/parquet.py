@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from labkit import interrupt
 from labkit.decode import decoder
+from labkit.enrich import Chain
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
@@ -18,7 +20,9 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 
 
-def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = "json") -> Receipt:
+def to_parquet(
+    reading: Reading, path: str | os.PathLike[str], *, decode: str = "json", enrich: Chain | None = None
+) -> Receipt:
     """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
     The records land raw in a file beside it first, while the fields' types are found out; the second pass, over that
@@ -31,7 +35,7 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
-    module = decoder(decode)
+    module, chain = decoder(decode), enrich or Chain([])
     raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
     try:
         schemas: list[dict[str, Any]] = []
@@ -44,7 +48,7 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
                 note_errors(reading, batch, parsed.errors)
                 schemas = [module.unify([*schemas, parsed.schema])] if schemas else [parsed.schema]
                 writer.write_batch(batch)
-        _decode_file(raw_path, part, module, module.unify(schemas))
+        _decode_file(raw_path, part, module, module.unify(schemas), chain)
         part.replace(target)
     except OSError as error:
         raise UsageError(
@@ -53,15 +57,44 @@ def to_parquet(reading: Reading, path: str | os.PathLike[str], *, decode: str = 
     finally:
         raw_path.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
-    return reading.receipt()
+    receipt = reading.receipt()
+    return replace(receipt, notes=(*receipt.notes, *chain.notes()))
 
 
-def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]) -> None:
+def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
     source = pq.ParquetFile(raw_path)
-    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    layout = decoded(empty, module.parse(empty.column("value")), module, schema).schema
-    with pq.ParquetWriter(part, layout, compression="zstd") as writer:
+    writer: pq.ParquetWriter | None = None
+    try:
         for number in range(source.num_row_groups):  # one for each batch read, whatever its records' size
             batch = source.read_row_group(number).combine_chunks().to_batches()[0]
-            raw = batch.cast(RAW_SCHEMA)
-            writer.write_table(decoded(raw, module.parse(raw.column("value")), module, schema).cast(layout))
+            table = _table(batch.cast(RAW_SCHEMA), module, schema, chain)
+            if writer is None:
+                layout = _settled(table.schema)
+                writer = pq.ParquetWriter(part, layout, compression="zstd")
+            writer.write_table(_cast(table, layout))
+        if writer is None:
+            empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, Chain([]))
+            writer = pq.ParquetWriter(part, empty.schema, compression="zstd")
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _table(raw: pa.RecordBatch, module: Any, schema: dict[str, Any], chain: Chain) -> pa.Table:
+    return chain.table(decoded(raw, module.parse(raw.column("value")), module, schema))
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """Make text of columns whose type the first batch does not show."""
+    return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
+
+
+def _cast(table: pa.Table, layout: pa.Schema) -> pa.Table:
+    """Bring a batch under the first one's types; only a function's own columns can differ."""
+    try:
+        return table.select(layout.names).cast(layout)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        raise UsageError(
+            f"enrich: a function returned other columns or types than for the first batch: {error}",
+            hint="return the same columns with the same types for each batch",
+        ) from error

@@ -21,6 +21,7 @@ ROOMS = [
     ["lab", "window"],
     ["groups"],
     ["load"],
+    ["enrich"],
     ["decode"],
     ["replay"],
     ["extract"],
@@ -38,8 +39,9 @@ OWNERS = {
     "papermill": {"notebook"},
     "irc": {"extract", "demo"},
     "jgo": {"stack"},
-    "polars": {"decode", "load", "charts"},
+    "polars": {"decode", "enrich", "load", "charts"},
     "duckdb": {"load", "charts"},
+    "maxminddb": {"enrich"},
 }
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch"}
