@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,6 +44,8 @@ def names(values: pa.BinaryArray, limit: int = 1000) -> list[str]:
 
 def _at_once(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray] | None:
     """Let polars read them; None when a record stands in the way."""
+    import polars as pl  # an indexer that enriches nothing does without
+
     missing = pc.fill_null(pc.equal(pc.binary_length(values), 0), True)
     lines = pc.if_else(missing, pa.scalar(b"{}", pa.binary()), values)
     ended = pc.binary_join_element_wise(lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))

@@ -6,7 +6,6 @@ import io
 
 import numpy as np
 import orjson
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -88,6 +87,8 @@ def _spliced(value: bytes | None, parts: list[tuple[pa.Table, pa.Array]], row: i
 
 def _fragments(table: pa.Table) -> pa.BinaryArray:
     """Return each row as ``,"name":value,"name":value``, without its nulls."""
+    import polars as pl
+
     table = _jsonable(table)
     text = io.BytesIO()
     frame = pl.from_arrow(table)
