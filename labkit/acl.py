@@ -52,7 +52,9 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
 def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
     """Return the Elasticsearch role of `role`, as the security API takes it."""
     rights = {
-        "extractor": [(indices, _WRITE)],  # for the direct form, without Kafka
+        "extractor": [
+            (indices, ["create_index", "auto_configure", "create_doc", "view_index_metadata"])
+        ],  # for the direct form
         "indexer": [(indices, _WRITE)],
         "lab": [("scratch-*", ["all"]), (indices, ["read", "view_index_metadata", "monitor"])],
     }[role]

@@ -64,7 +64,8 @@ def _extract_irc(options: argparse.Namespace) -> None:
     sink = partial(_index_sink, options) if options.to_index else None
     extractor = IrcExtractor(
         open_cluster(options), options.topic or options.to_index, sink=sink,
-        server=options.server, port=options.port, tls=options.tls, tls_ca=options.tls_ca, nick=options.nick, channels=options.channel, say=say,
+        server=options.server, port=options.port, tls=options.tls, tls_ca=options.tls_ca,
+        nick=options.nick, channels=options.channel, say=say,
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
     )  # fmt: skip
     report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,7 @@ def texts(values: pa.BinaryArray, fields: Iterable[str]) -> dict[str, pa.StringA
         Whatever the topic holds: what is no JSON object has null in every field.
     fields : iterable of str
         ``client.ip`` is the field ``client.ip``, or else ``ip`` of the object ``client``. A number, object or list
-        is its JSON.
+        is its JSON, with spaces as Python writes it.
     """
     names = list(dict.fromkeys(fields))
     if not len(values):
@@ -88,4 +89,4 @@ def _at(row: dict[str, Any], name: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
