@@ -26,6 +26,12 @@ _PRIVATE_NETS = [
     for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
                 "fc00::/7", "fe80::/10", "::1/128")
 ]  # fmt: skip
+# https://www.iana.org/assignments/iana-ipv4-special-registry, and multicast
+_RESERVED_NETS = [
+    ipaddress.ip_network(net)
+    for net in ("0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+                "224.0.0.0/4", "240.0.0.0/4")
+]  # fmt: skip
 _POINT = pa.struct([("lat", pa.float64()), ("lon", pa.float64())])
 
 
@@ -79,7 +85,8 @@ class GeoIP:
             rows[owners] = found
             missed = np.flatnonzero(found < 0).tolist()
             codes[owners] = _HIT
-            codes[np.array(owners)[missed]] = [_kind(parts[one]) for one in missed]
+            kinds = _kinds(addresses[missed]) if width == 4 else [_kind(parts[one]) for one in missed]
+            codes[np.array(owners, np.int64)[missed]] = kinds
         return rows, codes
 
     def notes(self) -> tuple[str, ...]:
@@ -98,8 +105,19 @@ def address(text: str) -> bytes | None:
     return packed[12:] if packed[:12] == b"\0" * 10 + b"\xff\xff" else packed
 
 
+def _kinds(addresses: Any) -> Any:
+    """Say why the database does not know IPv4 addresses, all at once: most lines may be of one's own network."""
+    numbers = addresses.astype(np.uint32) @ np.array([1 << 24, 1 << 16, 1 << 8, 1], np.uint32)
+    kinds = np.full(len(numbers), _NOT_FOUND, np.int8)
+    for kind, nets in ((_RESERVED, _RESERVED_NETS), (_PRIVATE, _PRIVATE_NETS)):
+        for net in nets:
+            if net.version == 4:
+                kinds[(numbers & int(net.netmask)) == int(net.network_address)] = kind
+    return kinds
+
+
 def _kind(packed: bytes) -> int:
-    """Say why the database does not know an address."""
+    """Say why the database does not know an IPv6 address."""
     one = ipaddress.ip_address(packed)
     if any(one in net for net in _PRIVATE_NETS if net.version == one.version):
         return _PRIVATE

@@ -25,7 +25,8 @@ REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
 MAX_PAUSE_S = 5.0
 _BUSY = {408, 429, 502, 503, 504}
-_SMALLEST = 50  # documents; a request that is refused for its size again and again is halved down to so many
+_SMALLEST_BYTES = 50_000  # a request that is refused for want of room again and again is made smaller, down to this
+_CALM = 20  # good requests, after which it may be larger again
 
 __all__ = ["MAPPING", "SETTINGS", "Bulk", "Documents", "Outcome", "Reject", "documents"]
 
@@ -119,6 +120,8 @@ class Bulk:
         self.waiting = waiting or (lambda _reason: None)
         self.give_up = give_up
         self.make = make
+        self._request_bytes = REQUEST_BYTES
+        self._good = 0
         self._made: set[str] = set()
         self._making = threading.Lock()
         self._closing = threading.Event()
@@ -156,7 +159,7 @@ class Bulk:
     def put(self, docs: Documents, tag: Any = None) -> None:
         """Begin to write `docs`."""
         outcome = Outcome(sent=len(docs.rejects), rejects=list(docs.rejects))
-        chunks = docs.chunks(REQUEST_BYTES)
+        chunks = docs.chunks(self._request_bytes)
         self._tickets.append(_Ticket(tag, outcome, [self._pool.submit(self._deliver, chunk) for chunk in chunks]))
 
     def settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
@@ -188,7 +191,7 @@ class Bulk:
                 parts, busy = [], ""
                 for answer in answers:
                     again, why = self._book(answer, outcome)
-                    parts += self._halved(again) if answer.pressed and attempt > 1 else again
+                    parts += self._smaller(again) if answer.pressed and attempt else again
                     busy = busy or why
                 outcome.first_error = outcome.first_error or busy
                 if not parts or not busy:
@@ -213,15 +216,16 @@ class Bulk:
         while (left := until - time.monotonic()) > 0 and not self._ending():
             self._closing.wait(min(0.2, left))
 
-    @staticmethod
-    def _halved(parts: list[Documents]) -> list[Documents]:
-        """Halve what was refused as a whole more than once: there may never be room for that much."""
-        halves = []
-        for part in parts:
-            half = len(part) // 2
-            whole = len(part) < 2 * _SMALLEST
-            halves += [part] if whole else [part.slice(0, half), part.slice(half, len(part))]
-        return halves
+    def _smaller(self, parts: list[Documents]) -> list[Documents]:
+        """Take smaller requests from now on: for one refused more than once there may never be room."""
+        self._good = 0
+        self._request_bytes = max(_SMALLEST_BYTES, self._request_bytes // 2)
+        return [piece for part in parts for piece in part.chunks(self._request_bytes)]
+
+    def _went_well(self) -> None:
+        self._good += 1
+        if self._good % _CALM == 0:
+            self._request_bytes = min(REQUEST_BYTES, self._request_bytes * 2)
 
     def _request(self, docs: Documents) -> _Answer:
         try:
@@ -243,6 +247,7 @@ class Bulk:
             return _Answer(
                 docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
             )
+        self._went_well()
         return _Answer(docs, items=[next(iter(item.values())) for item in found.get("items", [])])
 
     def _make(self, docs: Documents) -> None:
