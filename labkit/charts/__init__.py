@@ -1,7 +1,7 @@
 """Charts: count first, where the records are, then draw a few hundred numbers.
 
-`timeline`, `top` and `heatmap` take a Replay, a DataFrame, an Arrow table or a ScratchIndex. Arrow columns are counted
-by DuckDB, scratch indices by Elasticsearch; the same records give the same numbers either way, and ``chart.data`` has
+`timeline`, `top`, `heatmap` and `map` take a Replay, a DataFrame, an Arrow table or a ScratchIndex. Arrow columns are
+counted by DuckDB, scratch indices by Elasticsearch; the same records give the same numbers either way, and ``chart.data`` has
 them. Each chart says what it shows and what it leaves out. Times are UTC.
 
 In a notebook kernel the first chart enables labkit's renderer (see `labkit.charts.show`), unless another was chosen.
@@ -10,5 +10,6 @@ In a notebook kernel the first chart enables labkit's renderer (see `labkit.char
 from __future__ import annotations
 
 from labkit.charts.draw import heatmap, timeline, top
+from labkit.charts.places import map
 
-__all__ = ["heatmap", "timeline", "top"]
+__all__ = ["heatmap", "map", "timeline", "top"]

@@ -117,7 +117,9 @@ def _wants_arrow(function: Callable[[Any], Any]) -> bool:
 def _pandas(table: pa.Table) -> Any:
     import pandas as pd
 
-    return table.to_pandas(types_mapper=lambda kind: None if pa.types.is_timestamp(kind) else pd.ArrowDtype(kind))
+    # pandas' own integers that may be missing: Arrow-backed ones cannot all that a function may ask, such as `%`
+    own = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    return table.to_pandas(types_mapper=own.get)
 
 
 def _as_table(found: Any) -> pa.Table:
