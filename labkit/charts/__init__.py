@@ -1,8 +1,8 @@
 """Charts: count first, where the records are, then draw a few hundred numbers.
 
 `timeline`, `top`, `heatmap` and `map` take a Replay, a DataFrame, an Arrow table or a ScratchIndex. Arrow columns are
-counted by DuckDB, scratch indices by Elasticsearch; the same records give the same numbers either way, and ``chart.data`` has
-them. Each chart says what it shows and what it leaves out. Times are UTC.
+counted by DuckDB, scratch indices by Elasticsearch; the same records give the same numbers either way, and
+``chart.data`` has them. Each chart says what it shows and what it leaves out. Times are UTC.
 
 In a notebook kernel the first chart enables labkit's renderer (see `labkit.charts.show`), unless another was chosen.
 """
