@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_indexer import Bench, bench  # noqa: F401
 
-from labkit import enrich
+from labkit import charts, enrich
 from labkit.errors import UsageError
 from labkit.lab import Lab, connect
 from labkit.load.scratch import listed
@@ -88,6 +88,16 @@ def test_the_location_is_a_geo_point_and_the_country_a_keyword(lab: Lab, topic: 
     assert near["hits"]["total"]["value"] == 100
     found = load.index.search(size=0, aggs={"by": {"terms": {"field": "geoip_country"}}})
     assert {one["key"]: one["doc_count"] for one in found["aggregations"]["by"]["buckets"]} == {"GB": 100, "US": 100}
+
+
+def test_the_map_of_an_index_is_that_of_the_frame(lab: Lab, topic: str) -> None:
+    window = lab.window(topic)
+    load, replay = (
+        read(enrich=enrich.geoip("ip")) for read in (lambda **how: window.to_scratch("map", **how), window.read)
+    )
+    of_index, of_frame = (charts.map(data).layer[1].data for data in (load.index, replay))
+    assert len(of_frame) == 2
+    pd.testing.assert_frame_equal(of_index, of_frame, check_dtype=False, atol=0.001)
 
 
 def test_a_window_from_the_cache_is_enriched_too(
