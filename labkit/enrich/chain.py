@@ -117,8 +117,12 @@ class Chain:
         """
         for one in self.enrichers:
             if one.field is not None:
-                distinct = _text_column(table, one.field).dictionary_encode().combine_chunks()
+                none = not len(table) and one.field not in table.column_names  # an empty window has no fields
+                column = pa.chunked_array([], pa.string()) if none else _text_column(table, one.field)
+                distinct = column.dictionary_encode().combine_chunks()
                 found = _taken(one.add(pa.table({one.field: distinct.dictionary})), distinct.indices)
+            elif not len(table):
+                continue
             else:
                 pieces = [one.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)]
                 found = pa.concat_tables(pieces, promote_options="permissive")

@@ -120,8 +120,7 @@ def read(
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
-    table = chain.table(replay.table) if len(replay) else replay.table
-    return Replay(table, replace(replay.receipt, notes=(*replay.receipt.notes, *chain.notes())))
+    return Replay(chain.table(replay.table), replace(replay.receipt, notes=(*replay.receipt.notes, *chain.notes())))
 
 
 def _kept_or_read(reading: Reading, decode: str, where: str | None, *, cached: bool) -> Replay:

@@ -120,6 +120,7 @@ class Indexer:
             self.say("stopped while waiting; what was not acknowledged is read again next time")
             self._tell()
         finally:
+            self._leaving = True  # what is not settled by now is not waited for when the group is left
             bulk.close()
             self._letters.close()
             member.close()

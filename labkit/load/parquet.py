@@ -73,7 +73,7 @@ def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]
                 writer = pq.ParquetWriter(part, layout, compression="zstd")
             writer.write_table(_cast(table, layout))
         if writer is None:
-            empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, Chain([]))
+            empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, chain)
             writer = pq.ParquetWriter(part, empty.schema, compression="zstd")
     finally:
         if writer is not None:

@@ -137,7 +137,7 @@ class Bench:
 
     def count(self) -> int:
         """Return how many documents there are, asked of the server."""
-        client = self.client.options(ignore_status=404)
+        client = self.client.options(ignore_status=[404, 503])
         client.indices.refresh(index=self.index)
         return int(dict(client.count(index=self.index)).get("count", 0))
 
@@ -487,7 +487,7 @@ def labkit(state: Path, *arguments: str) -> None:
     """Run a command on a stack of the test's own; it must succeed."""
     done = subprocess.run(
         [sys.executable, "-m", "labkit", *arguments],
-        env={**os.environ, "LABKIT_STATE": str(state)}, capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "LABKIT_STATE": str(state)}, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

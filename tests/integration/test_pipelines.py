@@ -83,11 +83,12 @@ def clients(state: State) -> tuple[elasticsearch.Elasticsearch, elasticsearch.El
 
 
 def count(client: elasticsearch.Elasticsearch, index: str) -> int:
-    one = client.options(ignore_status=404)
+    one = client.options(ignore_status=[404, 503])
     one.indices.refresh(index=index)
     return int(dict(one.count(index=index)).get("count", 0))
 
 
+@pytest.mark.timeout(900)
 def test_all_six_at_once_and_their_counts_agree(
     both: State,
     pipelines: Pipelines,
@@ -162,7 +163,7 @@ def talk(talker: Talker, first: int, last: int) -> None:
 
 
 def said(client: elasticsearch.Elasticsearch, index: str) -> int:
-    one = client.options(ignore_status=404)
+    one = client.options(ignore_status=[404, 503])
     one.indices.refresh(index=index)
     query = {"match_phrase_prefix": {"message": "message"}}
     return int(dict(one.count(index=index, query=query)).get("count", 0))

@@ -45,7 +45,7 @@ def test_a_second_load_with_geoip_beside_production(
     client = connect(role="admin").target().client
     try:
         deadline = time.monotonic() + 120
-        while dict(client.options(ignore_status=404).count(index=index)).get("count", 0) < RECORDS:
+        while dict(client.options(ignore_status=[404, 503]).count(index=index)).get("count", 0) < RECORDS:
             client.options(ignore_status=404).indices.refresh(index=index)
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -294,6 +294,12 @@ def test_a_missing_field_is_an_error_that_lists_the_fields_there_are(geoip: GeoI
     assert caught.value.hint == "there is: host, n"
 
 
+def test_an_empty_table_gets_the_columns_too(geoip: GeoIP) -> None:
+    table = Chain([geoip, enrich.apply(shout)]).table(from_batches([], "json"))
+    assert len(table) == 0
+    assert "geoip_country" in table.column_names
+
+
 def test_a_batch_that_merely_lacks_the_field_is_none(geoip: GeoIP) -> None:
     chain = Chain(enrich.geoip("ip"))
     for values in ([b'{"n":1}'], [b'{"ip":"8.8.8.8"}'], [b'{"n":2}']):
