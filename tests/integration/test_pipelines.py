@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import elasticsearch
 import pytest
+from confluent_kafka.admin import NewTopic
 from conftest import new_state_dir
 from test_extract_irc import Ngircd, Talker, ngircd  # noqa: F401
 from test_indexer import labkit, until
@@ -26,15 +29,17 @@ SAID = 400
 
 @pytest.fixture(scope="module")
 def both() -> Iterator[State]:
-    """A stack of this module's own, with Elasticsearch 8 and 9."""
-    folder = new_state_dir()
+    """A stack of this module's own with Elasticsearch 8 and 9; one that is given is left as it is, with both."""
+    given = os.environ.get("LABKIT_TEST_STATE")
+    folder = Path(given) if given else new_state_dir()
     try:
         labkit(folder, "up", "--elasticsearch", "8.19.21")
         labkit(folder, "up", "--elasticsearch", "9.5.3")
         yield State.load(folder)
     finally:
-        labkit(folder, "down", "--purge")
-        shutil.rmtree(folder, ignore_errors=True)
+        if not given:
+            labkit(folder, "down", "--purge")
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Pipelines:
@@ -96,57 +101,72 @@ def test_all_six_at_once_and_their_counts_agree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_STATE", str(both.root))
+    monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
     server = ngircd()
     admin = Cluster(both.credentials("admin")["kafka"])
-    topic = "irc-story"
+    label = uuid.uuid4().hex[:8]
+    topic = f"irc-story-{label}"
+
+    def name(pipeline: str) -> str:
+        return f"irc-{label}-{pipeline}"
+
+    def group(pipeline: str) -> str:
+        return f"indexer.{label}-{pipeline}"
+
     old, new = clients(both)
+    new_topic = NewTopic(topic, 2, 1, config={"retention.ms": "-1"})
+    admin.ask(lambda client: client.create_topics([new_topic]), what="make the topic")
     labkit(both.root, "extract", "files", str(seed(pipelines.folder)), "--topic", topic)
 
     where = ["--server", "127.0.0.1", "--port", str(server.port), "--channel", "#lab"]
     pipelines.start("a", "extract", "irc", *where, "--nick", "tokafka", "--topic", topic)
-    pipelines.start("d", "extract", "irc", *where, "--nick", "direct", "--to-index", "irc-d")
-    index = ["--every", "1s", "--dead-letter", "index:irc-dead"]
-    pipelines.start("b", "index", topic, "irc-b", "--group", "indexer.b", *index)
-    pipelines.start("c", "index", topic, "irc-c", "--group", "indexer.c", "--enrich", "geoip:host", *index)
-    pipelines.start("e", "index", topic, "irc-e", "--group", "indexer.e", *index)
-    pipelines.start("f", "index", topic, "irc-f", "--group", "indexer.f", "--target", "es-9.5.3", *index)
-    for name in "ad":
-        pipelines.wait(name, "connected to 127.0.0.1")
-        pipelines.wait(name, "in #lab as")
-    for name in "bcef":
-        pipelines.wait(name, "assigned partitions")
+    pipelines.start("d", "extract", "irc", *where, "--nick", "direct", "--to-index", name("d"))
+    index = ["--every", "1s", "--dead-letter", f"index:{name('dead')}"]
+    pipelines.start("b", "index", topic, name("b"), "--group", group("b"), *index)
+    pipelines.start("c", "index", topic, name("c"), "--group", group("c"), "--enrich", "geoip:host", *index)
+    pipelines.start("e", "index", topic, name("e"), "--group", group("e"), *index)
+    pipelines.start("f", "index", topic, name("f"), "--group", group("f"), "--target", "es-9.5.3", *index)
+    for one in "ad":
+        pipelines.wait(one, "in #lab as")
+    for one in "bcef":
+        pipelines.wait(one, "assigned partitions")
 
     talker = Talker(server.port, b"talker")
     talk(talker, 0, SAID // 2)
-    until(lambda: count(old, "irc-e") > 100, "some documents of e")
+    until(lambda: count(old, name("e")) > 100, "some documents of e")
     pipelines.stop("e")  # e: stopped, and gone on with where it was; f goes on meanwhile
     talk(talker, SAID // 2, SAID)
-    pipelines.start("e", "index", topic, "irc-e", "--group", "indexer.e", *index)
-    pipelines.start("again", "index", topic, "irc-again", "--group", "indexer.again", "--from", "earliest", *index)
+    pipelines.start("e", "index", topic, name("e"), "--group", group("e"), *index)
+    pipelines.start("again", "index", topic, name("again"), "--group", group("again"), "--from", "earliest", *index)
 
-    until(lambda: said(old, "irc-b") == SAID, "all that was said, in b")
+    until(lambda: said(old, name("b")) == SAID, "all that was said, in b")
     total = sum(admin.bounds(topic, admin.partitions(topic), "latest").values())
-    places = [(old, "irc-b"), (old, "irc-c"), (old, "irc-e"), (old, "irc-again"), (new, "irc-f")]
-    for client, name in places:
-        until(lambda client=client, name=name: count(client, name) >= total, f"{total} documents in {name}")
-    until(lambda: said(old, "irc-d") == SAID, "all that was said, in d")
+    places = [(old, name("b")), (old, name("c")), (old, name("e")), (old, name("again")), (new, name("f"))]
+    for client, index_name in places:
+        found = partial(count, client, index_name)
+        until(lambda found=found: found() >= total, f"{total} documents in {index_name}")
+    until(lambda: said(old, name("d")) == SAID, "all that was said, in d")
 
     with connect().guard() as proof:  # the lab looks on, and nobody notices
         load = connect().window(topic).to_scratch("story", target="es-9.5.3")
     assert proof.untouched
-    for name in list(pipelines.running):
-        pipelines.stop(name)
+    for one in list(pipelines.running):
+        pipelines.stop(one)
     total = sum(admin.bounds(topic, admin.partitions(topic), "latest").values())
-    for name in "bce":
-        labkit_once(both, topic, f"irc-{name}", f"indexer.{name}", enrich=name == "c")
-    labkit_once(both, topic, "irc-again", "indexer.again")
-    labkit_once(both, topic, "irc-f", "indexer.f", target="es-9.5.3")
-    assert {name: count(client, name) for client, name in places} == {name: total for _, name in places}
-    assert said(old, "irc-d") == said(old, "irc-c") == said(new, "irc-f") == SAID
+    for one in "bce":
+        labkit_once(both, topic, name(one), group(one), enrich=one == "c")
+    labkit_once(both, topic, name("again"), group("again"))
+    labkit_once(both, topic, name("f"), group("f"), target="es-9.5.3")
+    assert [count(client, one) for client, one in places] == [total] * len(places)
+    assert said(old, name("d")) == said(old, name("c")) == said(new, name("f")) == SAID
     assert load.complete
-    located = old.count(index="irc-c", query={"exists": {"field": "geoip_location"}})["count"]
+    located = old.count(index=name("c"), query={"exists": {"field": "geoip_location"}})["count"]
     assert located == 50
-    assert count(old, "irc-dead") == 0
+    assert count(old, name("dead")) == count(new, name("dead")) == 0
+    load.index.drop()
+    for client in (old, new):
+        made = [one for one in client.indices.get(index=f"irc-{label}-*") if one.startswith(f"irc-{label}-")]
+        client.indices.delete(index=made)
 
 
 def seed(folder: Path) -> Path:
