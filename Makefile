@@ -50,3 +50,4 @@ clean:  ## remove the environment and the runs
 bench: env  ## measure, side by side with other ways
 	$(BIN)/python tests/bench/read.py
 	$(BIN)/python tests/bench/groups.py
+	$(BIN)/python tests/bench/index.py

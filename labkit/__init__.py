@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit import charts, errors
+    from labkit import charts, enrich, errors
     from labkit.groups.adhoc import AdHocGroup
     from labkit.lab import Lab, connect
     from labkit.load.frame import Replay
@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from labkit.replay.receipt import Receipt
     from labkit.window import Window
 
-__all__ = ["AdHocGroup", "Lab", "Load", "Receipt", "Replay", "ScratchIndex", "Window", "charts", "connect", "errors"]
+__all__ = [
+    "AdHocGroup",
+    "Lab",
+    "Load",
+    "Receipt",
+    "Replay",
+    "ScratchIndex",
+    "Window",
+    "charts",
+    "connect",
+    "enrich",
+    "errors",
+]
 
 # Names are looked up when they are used, so that `import labkit` and the command line start at once.
 _HOMES = {

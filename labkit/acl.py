@@ -11,6 +11,18 @@ from typing import Any
 from labkit import names
 from labkit.errors import UsageError
 
+# write documents, make indices and add fields to their mapping, look at what is there; not change or delete documents
+_WRITE = [
+    "create_index",
+    "auto_configure",
+    "index",
+    "create_doc",
+    "read",
+    "view_index_metadata",
+    "maintenance",
+    "monitor",
+]
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -41,22 +53,10 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
 def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
     """Return the Elasticsearch role of `role`, as the security API takes it."""
     rights = {
-        "extractor": [],  # it writes to Kafka and nowhere else
-        "indexer": [
-            (
-                indices,
-                [
-                    "create_index",
-                    "auto_configure",
-                    "index",
-                    "create_doc",
-                    "read",
-                    "view_index_metadata",
-                    "maintenance",
-                    "monitor",
-                ],
-            )
-        ],
+        "extractor": [
+            (indices, ["create_index", "auto_configure", "create_doc", "view_index_metadata"])
+        ],  # for the direct form
+        "indexer": [(indices, _WRITE)],
         "lab": [("scratch-*", ["all"]), (indices, ["read", "view_index_metadata", "monitor"])],
     }[role]
     return {

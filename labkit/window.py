@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from labkit.decode import Spec
+    from labkit.enrich import Enricher
     from labkit.lab import Lab
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load
@@ -91,6 +92,7 @@ class Window:
         decode: Spec = "json",
         key_decode: Spec = "raw",
         where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
         on_expired: str = "error",
         max_bytes: int | None = None,
@@ -112,6 +114,8 @@ class Window:
         where : str, optional
             A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
             left out count as filtered. A field has the type it has in its batch: cast it where records disagree.
+        enrich : enrichers, optional
+            Add columns: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`.
         isolation : {"read_committed", "read_uncommitted"}
             Whether records of open and aborted transactions are hidden.
         on_expired : {"error", "clamp"}
@@ -137,17 +141,20 @@ class Window:
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
+        from labkit.enrich import Chain
         from labkit.load import frame
         from labkit.progress import bar
 
+        chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
             )  # fmt: skip
             return frame.read(
-                reading, decode=decode, key_decode=key_decode, where=where, cached=cache, registry=self.lab.registry
-            )
+                reading, decode=decode, key_decode=key_decode, where=where, enrich=chain, cached=cache,
+                registry=self.lab.registry,
+            )  # fmt: skip
 
     def batches(
         self,
@@ -194,6 +201,7 @@ class Window:
         *,
         decode: Spec = "json",
         key_decode: Spec = "raw",
+        enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -201,14 +209,18 @@ class Window:
         progress: bool | None = None,
     ) -> Receipt:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory."""
+        from labkit.enrich import Chain
         from labkit.load import parquet
         from labkit.progress import bar
 
+        chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            return parquet.to_parquet(reading, path, decode=decode, key_decode=key_decode, registry=self.lab.registry)
+            return parquet.to_parquet(
+                reading, path, decode=decode, key_decode=key_decode, enrich=chain, registry=self.lab.registry
+            )
 
     def to_scratch(
         self,
@@ -216,6 +228,11 @@ class Window:
         *,
         ttl: str = "2d",
         target: str = "default",
+        enrich: Iterable[Enricher] | Enricher = (),
+        mapping: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        patience: str = "2m",
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -231,20 +248,36 @@ class Window:
             After this long `Lab.gc` removes it.
         target : str
             The Elasticsearch cluster, as the profile names it.
+        enrich : enrichers, optional
+            Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A document that is there
+            already stays as it is: enrich into a new index.
+        mapping : dict, optional
+            Fields' types, ``{"price": {"type": "double"}}``, or a whole Elasticsearch mapping; it is put on top of
+            labkit's.
+        template : dict, optional
+            An Elasticsearch index template's ``{"mappings": …, "settings": …}``, such as production's; `mapping` and
+            `settings` win.
+        settings : dict, optional
+            Index settings, ``{"number_of_shards": 2}``; only for an index that is new.
+        patience : str
+            How long to go on when Elasticsearch is away, busy or read-only; then what is left counts as unsent.
 
         Returns
         -------
         Load
             With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
         """
+        from labkit.enrich import Chain
         from labkit.load import scratch
         from labkit.progress import bar
 
+        chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            return scratch.load(reading, name, self.lab.target(target), ttl=ttl)
+            cluster = self.lab.target(target)
+            return scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
 
     # showing -----------------------------------------------------------------------------------------
 

@@ -38,23 +38,45 @@ def _extract_commands(commands: Commands) -> None:
     irc.add_argument("--tls-ca", type=Path, metavar="FILE", help="certificates to trust instead of the system's")
     irc.add_argument("--nick", required=True)
     irc.add_argument("--channel", action="append", required=True, metavar="'#NAME'", help="may be given again")
-    irc.add_argument("--topic", required=True)
+    _where_to(irc)
     irc.add_argument("--max-records", type=int, help="stop after so many records")
     irc.add_argument("--max-seconds", type=float, help="stop after so many seconds")
     files = profile_options(command(kinds, "files", _extract_files, "send the lines of files"), "extractor")
     files.add_argument("paths", nargs="+", metavar="PATH", help="JSON lines; plain, gzip or zstd; - is standard input")
-    files.add_argument("--topic", required=True)
+    _where_to(files)
     files.add_argument("--timestamp-field", metavar="FIELD", help="ISO 8601 time of each record, such as @timestamp")
     files.add_argument("--key-field", default="channel", metavar="FIELD")
     files.add_argument("--again", action="store_true", help="send lines a former run has sent, too")
 
 
+def _where_to(parser: Any) -> None:
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--topic", metavar="TOPIC")
+    place.add_argument(
+        "--to-index", metavar="INDEX",
+        help="the simple form: straight into an index, without Kafka; a name or a pattern such as irc-%%Y.%%m",
+    )  # fmt: skip
+    parser.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster of --to-index")
+
+
+def _index_sink(options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
+    from labkit.lab import Lab, find_profile
+    from labkit.load.direct import IndexSink
+
+    target = Lab(find_profile(options.profile, role=options.role)).target(options.target)
+    return IndexSink(target, options.to_index, say=say, give_up=give_up)
+
+
 def _extract_irc(options: argparse.Namespace) -> None:
+    from functools import partial
+
     from labkit.extract import IrcExtractor
 
+    sink = partial(_index_sink, options) if options.to_index else None
     extractor = IrcExtractor(
-        open_cluster(options), options.topic, server=options.server, port=options.port, tls=options.tls,
-        tls_ca=options.tls_ca, nick=options.nick, channels=options.channel, say=say,
+        open_cluster(options), options.topic or options.to_index, sink=sink,
+        server=options.server, port=options.port, tls=options.tls, tls_ca=options.tls_ca,
+        nick=options.nick, channels=options.channel, say=say,
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
     )  # fmt: skip
     report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)
@@ -71,12 +93,15 @@ def _extract_files(options: argparse.Namespace) -> int:
     from labkit.folders import state_dir
 
     cluster = open_cluster(options)
+    sink = _index_sink(options) if options.to_index else None
     report = extract_files(
-        cluster, options.paths, options.topic, timestamp_field=options.timestamp_field,
+        cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
         key_field=options.key_field, journal=state_dir() / "extracted.json", again=options.again,
+        sink=sink, place=sink and sink.place,
     )  # fmt: skip
     print(report)
-    _warn_of_retention(cluster, options.topic, report.first_ms)
+    if options.topic:
+        _warn_of_retention(cluster, options.topic, report.first_ms)
     if report.skipped:
         say("lines a former run has sent were skipped; --again sends them too")
     return INCOMPLETE if report.rejected else OK
@@ -96,13 +121,47 @@ def _index_command(commands: Commands) -> None:
     index = command(commands, "index", _index, "copy a topic into an index, continuously")
     profile_options(index, "indexer")
     index.add_argument("topic", metavar="TOPIC")
-    index.add_argument("index", metavar="INDEX")
+    index.add_argument("index", metavar="INDEX", help="a name, or a pattern by the record's time: irc-%%Y.%%m")
     index.add_argument("--group", required=True, help="such as indexer.logstash-es")
-    index.add_argument("--from", dest="start", default="resume", choices=("resume", "earliest", "latest"))
-    index.add_argument("--target", default="default", help="the Elasticsearch cluster")
-    index.add_argument("--dead-letter", type=Path, metavar="FILE", help="where refused records are put aside")
+    index.add_argument(
+        "--from", dest="start", default="resume", metavar="resume|earliest|latest|TIME",
+        help="where to begin: at the group's commits, the log's start or end, or a point in time (ISO 8601, UTC)",
+    )  # fmt: skip
+    index.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    enrich_options(index)
+    index.add_argument(
+        "--dead-letter", metavar="FILE|index:NAME",
+        help="where refused records are put aside: a file of JSON lines, or an index",
+    )  # fmt: skip
     index.add_argument("--once", action="store_true", help="stop at the end the topic has now")
     index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
+
+
+def enrich_options(parser: Any) -> None:
+    """Let the command take ``--enrich`` and ``--transform``."""
+    parser.add_argument(
+        "--enrich", action="append", default=[], metavar="geoip:FIELD[=PREFIX]|parse:FIELD:REGEX",
+        help="add fields; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transform", action="append", default=[], metavar="MODULE:FUNCTION",
+        help="add the columns that a function of yours returns for a batch; may be given again",
+    )  # fmt: skip
+
+
+def enrich_chain(options: argparse.Namespace) -> Any:
+    """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
+    import warnings
+
+    from labkit.enrich import Chain, apply, named
+    from labkit.enrich.functions import load_function
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        enrichers = [named(text) for text in options.enrich]
+    for one in caught:
+        say(f"warning: {one.message}")
+    return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -116,6 +175,7 @@ def _index(options: argparse.Namespace) -> int:
     target: Target = Lab(profile).target(options.target)
     indexer = Indexer(
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
+        enrich=enrich_chain(options),
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
         metrics=lambda counts: print(json.dumps(counts), flush=True),
     )  # fmt: skip

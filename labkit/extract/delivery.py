@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
 
 from labkit.errors import UsageError
 from labkit.times import to_ms
@@ -47,6 +49,39 @@ class Counts:
     waiting: int
     rejected: int
     retimed: int
+
+
+class Sink(Protocol):
+    """What records are sent to: a topic (`TopicSink`), or an index."""
+
+    rejections: list[str]
+
+    @property
+    def counts(self) -> Counts: ...
+
+    @property
+    def error(self) -> Exception | None: ...
+
+    @property
+    def acknowledged(self) -> int: ...
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def send(
+        self, key: bytes | None, value: bytes | None, headers: Headers | None = None, timestamp_ms: int | None = None
+    ) -> None: ...
+
+    def mark(self, label: int) -> None: ...
+
+    def serve(self) -> None: ...
+
+    def flush(self, timeout_s: float | None = None) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Block:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from labkit.errors import LabkitError, UsageError
-from labkit.extract.delivery import kafka_ms
+from labkit.extract.delivery import Sink, kafka_ms
 from labkit.extract.journal import Journal
 from labkit.extract.lines import STDIN, lines, opened
 from labkit.extract.sink import TopicSink
@@ -99,7 +99,7 @@ class _Tally:
     first_ms: int | None = None
     last_ms: int | None = None
 
-    def report(self, sink: TopicSink) -> FilesReport:
+    def report(self, sink: Sink) -> FilesReport:
         counts = sink.counts
         found = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
         untimed = self.without_timestamp + counts.retimed
@@ -116,6 +116,8 @@ def extract_files(
     journal: Path | None = None,
     again: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    sink: Sink | None = None,
+    place: str | None = None,
 ) -> FilesReport:
     r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid JSON or not.
 
@@ -138,6 +140,8 @@ def extract_files(
         Send every line, whatever the journal says.
     progress : callable, optional
         Called with a `Progress` about twice a second.
+    sink, place : Sink and str, optional
+        Another place for the records than the topic, and what the journal is to call it.
 
     Returns
     -------
@@ -163,17 +167,18 @@ def extract_files(
             with opened(name):
                 pass  # better now than after an hour of the files before it
     tally = _Tally()
-    with TopicSink(cluster, topic) as sink:
+    with sink or TopicSink(cluster, topic) as opened_sink:
         # a topic made again under its name has seen none of the lines
-        book = Journal(journal, cluster_id=f"{cluster.cluster_id}/{cluster.topic_id(topic)}", topic=topic)
-        run = _Run(sink, tally, book, again, timestamp_field, key_field, progress)
+        place = place or f"{cluster.cluster_id}/{cluster.topic_id(topic)}"
+        book = Journal(journal, cluster_id=place, topic=topic)
+        run = _Run(opened_sink, tally, book, again, timestamp_field, key_field, progress)
         try:
             for name in names:
                 run.file(name)
         except LabkitError as error:
-            error.facts["report"] = tally.report(sink)
+            error.facts["report"] = tally.report(opened_sink)
             raise
-    return tally.report(sink)
+    return tally.report(opened_sink)
 
 
 def _listed(paths: Iterable[str | Path]) -> list[str | Path]:
@@ -187,7 +192,7 @@ def _listed(paths: Iterable[str | Path]) -> list[str | Path]:
 class _Run:
     """One call of `extract_files`."""
 
-    sink: TopicSink
+    sink: Sink
     tally: _Tally
     journal: Journal
     again: bool

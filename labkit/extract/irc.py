@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
 from labkit.extract.channels import check_channels
+from labkit.extract.delivery import Sink
 from labkit.extract.login import check_nick
 from labkit.extract.session import IrcReport, Server, Session
 from labkit.extract.sink import TopicSink
@@ -44,6 +45,8 @@ class IrcExtractor:
         User and password for SASL PLAIN.
     say : callable, optional
         Takes one line of text for each thing a person would want to know; logged otherwise.
+    sink : callable, optional
+        Makes another place for the records than the topic, given what tells it to give up.
 
     Raises
     ------
@@ -65,10 +68,12 @@ class IrcExtractor:
         password: str | None = None,
         sasl: tuple[str, str] | None = None,
         say: Callable[[str], None] = _log.info,
+        sink: Callable[[Callable[[], bool]], Sink] | None = None,
     ) -> None:
         self.cluster = cluster
         self.topic = topic
         self.say = say
+        self._sink = sink or self._topic_sink
         port = (6697 if tls else 6667) if port is None else port
         for secret in (password, *(sasl or ())):
             if secret is not None and (not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")):
@@ -80,6 +85,9 @@ class IrcExtractor:
         self.server = Server(server, port, check_nick(nick), check_channels(channels), dial, password, sasl)
         if (password or sasl) and not tls:
             say("the password goes over the network unencrypted; --tls would protect it")
+
+    def _topic_sink(self, give_up: Callable[[], bool]) -> Sink:
+        return TopicSink(self.cluster, self.topic, patience_s=0, give_up=give_up)
 
     def __repr__(self) -> str:
         return f"IrcExtractor({self.server}, channels={list(self.server.channels)}, topic={self.topic!r})"
@@ -111,7 +119,7 @@ class IrcExtractor:
             The topic cannot be written to.
         """
         stop = stop or threading.Event()
-        with TopicSink(self.cluster, self.topic, patience_s=0, give_up=stop.is_set) as sink:
+        with self._sink(stop.is_set) as sink:
             session = Session(self.server, self.say, sink, stop, max_records=max_records, max_seconds=max_seconds)
             try:
                 session.follow()

@@ -14,10 +14,9 @@ import irc.client
 
 from labkit.errors import AccessError, ConfigError, UnavailableError, UsageError
 from labkit.extract.channels import Channels
-from labkit.extract.delivery import Counts
+from labkit.extract.delivery import Counts, Sink
 from labkit.extract.login import Login
 from labkit.extract.record import UNPARSED, parse, record, text
-from labkit.extract.sink import TopicSink
 from labkit.extract.wire import Connection, Dialer, Reactor
 from labkit.times import now_ms
 
@@ -85,7 +84,7 @@ class Session:
         self,
         server: Server,
         say: Callable[[str], None],
-        sink: TopicSink,
+        sink: Sink,
         stop: threading.Event,
         *,
         max_records: int | None = None,
@@ -250,7 +249,7 @@ class Session:
 class _KafkaWatch:
     """Say when Kafka takes nothing, and when it does again."""
 
-    def __init__(self, sink: TopicSink, say: Callable[[str], None]) -> None:
+    def __init__(self, sink: Sink, say: Callable[[str], None]) -> None:
         self._sink = sink
         self._say = say
         self._delivered = 0

@@ -1,79 +1,34 @@
-"""Records to Elasticsearch documents in bulk, with a count that adds up.
-
-A record's value goes through as the bytes it is: never parsed, joined column-wise into the request's lines. Its ``_id``
-is ``topic-partition-offset``, so loading a record again finds it there and changes nothing. What is no JSON object
-becomes a document all the same, tagged as Logstash tags it (``_jsonparsefailure``; a tombstone ``_tombstone``), with
-the text in ``message`` and its origin in ``labkit``: every record has its document, or is a reject with a reason.
-"""
+"""Documents to Elasticsearch in bulk, a few requests in flight, with a count that adds up."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import elastic_transport
 import elasticsearch
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError
-from labkit.replay.records import joined
-from labkit.times import iso
+from labkit.load.documents import Documents, Reject, concat, documents, rejected, unparsable
+from labkit.load.indices import MAPPING, SETTINGS
 
 REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
 MAX_PAUSE_S = 5.0
 _BUSY = {408, 429, 502, 503, 504}
+_SMALLEST_BYTES = 50_000  # a request that is refused for want of room again and again is made smaller, down to this
+_CALM = 20  # good requests, after which it may be larger again
 
-SETTINGS: dict[str, Any] = {
-    "number_of_shards": 1,
-    "number_of_replicas": 0,
-    "mapping.total_fields.limit": 1000,
-}
-MAPPING: dict[str, Any] = {
-    "date_detection": False,
-    "dynamic_templates": [
-        {
-            "text_and_keyword": {
-                "match_mapping_type": "string",
-                "mapping": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}}},
-            }
-        }
-    ],
-    "properties": {
-        "@timestamp": {"type": "date"},
-        "tags": {"type": "keyword"},
-        "labkit": {
-            "properties": {
-                "error": {"type": "keyword", "ignore_above": 1024},
-                "topic": {"type": "keyword"},
-                "partition": {"type": "integer"},
-                "offset": {"type": "long"},
-            }
-        },
-    },
-}
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A record Elasticsearch refused, with where it came from and why."""
-
-    topic: str
-    partition: int
-    offset: int
-    status: int
-    type: str
-    reason: str
-    source: str
+__all__ = ["MAPPING", "SETTINGS", "Bulk", "Documents", "Outcome", "Reject", "documents"]
 
 
 @dataclass
@@ -109,151 +64,12 @@ class Outcome:
 
 
 @dataclass
-class Documents:
-    """Documents about to be sent: three columns of one length."""
+class _Ticket:
+    """A batch on its way."""
 
-    ids: pa.StringArray
-    sources: pa.BinaryArray
-    origin: pa.RecordBatch
-
-    def take(self, rows: Iterable[int]) -> Documents:
-        """Return some of them."""
-        chosen = pa.array(list(rows), pa.int64())
-        return Documents(self.ids.take(chosen), self.sources.take(chosen), self.origin.take(chosen))
-
-    def slice(self, first: int, last: int) -> Documents:
-        """Return those from `first` up to `last`, exclusive."""
-        count = last - first
-        return Documents(
-            self.ids.slice(first, count), self.sources.slice(first, count), self.origin.slice(first, count)
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-class Bulk:
-    """Writes documents to one index.
-
-    Parameters
-    ----------
-    target : Target
-    index : str
-    patience_s : float, optional
-        How long to go on when the cluster is away or busy; None for ever.
-    waiting : callable, optional
-        Called about once a second while waiting, with what it is waited for; may raise to give up.
-    give_up : callable
-        Asked while waiting; once it says so, what is left counts as unsent.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        index: str,
-        *,
-        patience_s: float | None = 120,
-        waiting: Callable[[str], None] | None = None,
-        give_up: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.target = target
-        self.index = index
-        self.patience_s = patience_s
-        self.waiting = waiting or (lambda _reason: None)
-        self.give_up = give_up
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, "labkit-bulk")
-
-    def close(self) -> None:
-        """End the worker threads."""
-        self._pool.shutdown()
-
-    def write(self, batch: pa.RecordBatch) -> Outcome:
-        """Write a raw batch's records; return once each is acknowledged, refused or given up."""
-        return self.send(documents(batch))
-
-    def send(self, docs: Documents) -> Outcome:
-        """Write `docs`; those the cluster is too busy for are sent again until patience ends."""
-        outcome = Outcome(sent=len(docs))
-        began, attempt = time.monotonic(), 0
-        while len(docs):
-            answers = list(self._pool.map(self._request, _chunks(docs)))
-            again = [doc for answer in answers for doc in self._book(answer, outcome)]
-            if not again:
-                break
-            docs = _concat(again)
-            busy = [answer.error for answer in answers if answer.error]
-            outcome.first_error = outcome.first_error or (busy[0] if busy else "")
-            if not busy and all(answer.repaired for answer in answers):
-                continue
-            late = self.patience_s is not None and time.monotonic() - began > self.patience_s
-            if late or self.give_up():
-                outcome.unsent += len(docs)
-                break
-            self._wait(attempt, busy[0] if busy else "documents were refused for now (429)")
-            attempt += 1
-        return outcome
-
-    def _wait(self, attempt: int, reason: str) -> None:
-        """Wait with growing, jittered pauses: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter"""
-        until = time.monotonic() + random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.5 * 2**attempt)  # noqa: S311
-        while (left := until - time.monotonic()) > 0 and not self.give_up():
-            self.waiting(reason)
-            time.sleep(min(0.5, left))
-
-    def _request(self, docs: Documents) -> _Answer:
-        try:
-            found = self.target.client.bulk(
-                index=self.index,
-                operations=[_body(docs)],  # type: ignore[list-item]
-                filter_path="items.*.status,items.*.error",
-            )
-        except elasticsearch.ApiError as error:
-            if error.status_code == 413 and len(docs) > 1:
-                half = len(docs) // 2
-                return _Answer(docs, halves=(docs.slice(0, half), docs.slice(half, len(docs))))
-            if error.status_code in _BUSY:
-                return _Answer(docs, error=f"Elasticsearch answered {error.status_code}")
-            with self.target.errors(f"write index {self.index!r}"):
-                raise
-        except elastic_transport.TransportError as error:
-            return _Answer(
-                docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
-            )
-        return _Answer(docs, items=[next(iter(item.values())) for item in found.get("items", [])])
-
-    def _book(self, answer: _Answer, outcome: Outcome) -> list[Documents]:
-        """Book what is settled and return what is to be sent again."""
-        if answer.halves:
-            return list(answer.halves)
-        if answer.items is None:
-            return [answer.docs]
-        statuses = np.fromiter((item["status"] for item in answer.items), np.int32, len(answer.items))
-        outcome.indexed += int(((statuses == 200) | (statuses == 201)).sum())
-        outcome.existing += int((statuses == 409).sum())
-        busy = np.flatnonzero(np.isin(statuses, list(_BUSY)))
-        odd = np.flatnonzero((statuses >= 400) & (statuses != 409) & ~np.isin(statuses, list(_BUSY)))
-        self._refuse_forbidden(answer, statuses)
-        again = [answer.docs.take(busy)] if len(busy) else []
-        for row in odd.tolist():
-            one = answer.docs.take([row])
-            repaired = _unparsable(one)
-            if repaired is not None:
-                again.append(repaired)
-            else:
-                outcome.rejects.append(_reject(one, answer.items[row]))
-        answer.repaired = not len(busy)
-        return again
-
-    def _refuse_forbidden(self, answer: _Answer, statuses: Any) -> None:
-        """Raise when the cluster refuses the writer, not the document."""
-        for row in np.flatnonzero(np.isin(statuses, [401, 403, 404]))[:1].tolist():
-            error = (answer.items or [])[row]["error"]
-            kind = NotFoundError if statuses[row] == 404 else AccessError
-            raise kind(
-                f"{self.target.user} may not write index {self.index!r}: {error.get('reason')}",
-                hint="is it blocked, read-only or missing? `labkit acl` prints the role that may write it",
-                index=self.index,
-            )
+    tag: Any
+    outcome: Outcome
+    requests: list[Future[Outcome]]
 
 
 @dataclass
@@ -264,119 +80,238 @@ class _Answer:
     items: list[dict[str, Any]] | None = None
     halves: tuple[Documents, ...] = ()
     error: str = ""
-    repaired: bool = True
+    pressed: bool = False  # refused as a whole for want of room
 
 
-def documents(batch: pa.RecordBatch) -> Documents:
-    """Return a raw batch's records as documents, column by column."""
-    topic = batch.column("topic").cast(pa.string())
-    numbers = (batch.column(name).cast(pa.string()) for name in ("partition", "offset"))
-    ids = pc.binary_join_element_wise(topic, *numbers, "-")
-    values = batch.column("value")
-    if pc.any(pc.match_substring(values, b"\n")).as_py():  # one document, one line; only space in JSON
-        values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
-    rows = _unfit(values)
-    if rows:
-        texts: list[bytes | None] = [None] * len(values)
-        for row in rows:
-            texts[row] = _stand_in(batch.slice(row, 1))
-        values = pc.coalesce(pa.array(texts, pa.binary()), values)
-    return Documents(ids, values, batch.select(["topic", "partition", "offset", "timestamp", "value"]))
+class Bulk:
+    """Writes documents, `IN_FLIGHT` requests at a time.
 
+    Either ``write(batch)``, which returns when all is settled, or ``put(docs)`` and ``settled(leave)``, with which the
+    next batch is made ready while earlier ones are on their way.
 
-def _unfit(values: pa.BinaryArray) -> list[int]:
-    """Return the rows that cannot pass as they are: null, empty, or not UTF-8.
-
-    Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and then puts them in
-    the middle of its UTF-8 answers.
+    Parameters
+    ----------
+    target : Target
+    index : str
+    patience_s : float, optional
+        How long to go on when the cluster is away or busy, for each request; None for ever.
+    waiting : callable, optional
+        Called about twice a second while waiting, in the caller's thread, with what it is waited for; may raise to
+        give up.
+    give_up : callable
+        Asked while waiting, in any thread; once it says so, what is left counts as unsent.
+    make : callable, optional
+        Called with each index that documents name, before the first of them is sent.
     """
-    unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
-    for mark in (b"\x00", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
-        unfit = pc.or_(unfit, pc.fill_null(pc.match_substring(values, mark), False))
-    rows: list[int] = np.flatnonzero(unfit.to_numpy(zero_copy_only=False)).tolist()
-    try:
-        values.cast(pa.string())
-        return rows
-    except pa.ArrowInvalid:
-        return sorted({*rows, *(row for row, value in enumerate(values.to_pylist()) if value and not _is_utf8(value))})
+
+    def __init__(
+        self,
+        target: Target,
+        index: str,
+        *,
+        patience_s: float | None = 120,
+        waiting: Callable[[str], None] | None = None,
+        give_up: Callable[[], bool] = lambda: False,
+        make: Callable[[str], None] | None = None,
+    ) -> None:
+        self.target = target
+        self.index = index
+        self.patience_s = patience_s
+        self.waiting = waiting or (lambda _reason: None)
+        self.give_up = give_up
+        self.make = make
+        self._request_bytes = REQUEST_BYTES
+        self._good = 0
+        self._made: set[str] = set()
+        self._making = threading.Lock()
+        self._closing = threading.Event()
+        self._troubles: dict[int, str] = {}
+        self._tickets: deque[_Ticket] = deque()
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, "labkit-bulk")
+
+    def close(self) -> None:
+        """End the worker threads; what still waits is given up."""
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def trouble(self) -> str:
+        """What is waited for now; empty while all goes well."""
+        return next(iter(list(self._troubles.values())), "")
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way."""
+        return bool(self._tickets)
+
+    def write(self, batch: pa.RecordBatch) -> Outcome:
+        """Write a raw batch's records; return once each is acknowledged, refused or given up."""
+        return self.send(documents(batch))
+
+    def send(self, docs: Documents) -> Outcome:
+        """Write `docs`, and return once each is settled."""
+        self.put(docs)
+        total = Outcome()
+        for _, outcome in self.settled():
+            total.add(outcome)
+        return total
+
+    def put(self, docs: Documents, tag: Any = None) -> None:
+        """Begin to write `docs`."""
+        outcome = Outcome(sent=len(docs.rejects), rejects=list(docs.rejects))
+        chunks = docs.chunks(self._request_bytes)
+        self._tickets.append(_Ticket(tag, outcome, [self._pool.submit(self._deliver, chunk) for chunk in chunks]))
+
+    def settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
+        """Yield tag and outcome of each `put` that is settled, in their order, until only `leave` are on their way."""
+        while self._tickets:
+            ticket = self._tickets[0]
+            late = len(self._tickets) > leave
+            _, open_ones = wait(ticket.requests, timeout=0.5 if late else 0)
+            if open_ones:
+                if not late:
+                    return
+                if self.trouble:
+                    self.waiting(self.trouble)
+                continue
+            for request in ticket.requests:
+                ticket.outcome.add(request.result())
+            self._tickets.popleft()
+            yield ticket.tag, ticket.outcome
+
+    # in the worker threads ---------------------------------------------------------------------------
+
+    def _deliver(self, docs: Documents) -> Outcome:
+        """Send documents until each is settled; what the cluster is too busy for goes again until patience ends."""
+        outcome, me = Outcome(sent=len(docs)), threading.get_ident()
+        began, attempt, parts = time.monotonic(), 0, [docs]
+        try:
+            while parts:
+                answers = [self._request(part) for part in parts]
+                parts, busy = [], ""
+                for answer in answers:
+                    again, why = self._book(answer, outcome)
+                    parts += self._smaller(again) if answer.pressed and attempt else again
+                    busy = busy or why
+                outcome.first_error = outcome.first_error or busy
+                if not parts or not busy:
+                    continue
+                late = self.patience_s is not None and time.monotonic() - began > self.patience_s
+                if late or self._ending():
+                    outcome.unsent += sum(map(len, parts))
+                    break
+                self._troubles[me] = busy
+                self._pause(attempt)
+                attempt += 1
+        finally:
+            self._troubles.pop(me, None)
+        return outcome
+
+    def _ending(self) -> bool:
+        return self._closing.is_set() or self.give_up()
+
+    def _pause(self, attempt: int) -> None:
+        """Wait with growing, jittered pauses: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter"""
+        until = time.monotonic() + random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.5 * 2**attempt)  # noqa: S311
+        while (left := until - time.monotonic()) > 0 and not self._ending():
+            self._closing.wait(min(0.2, left))
+
+    def _smaller(self, parts: list[Documents]) -> list[Documents]:
+        """Take smaller requests from now on: for one refused more than once there may never be room."""
+        self._good = 0
+        self._request_bytes = max(_SMALLEST_BYTES, self._request_bytes // 2)
+        return [piece for part in parts for piece in part.chunks(self._request_bytes)]
+
+    def _went_well(self) -> None:
+        self._good += 1
+        if self._good % _CALM == 0:
+            self._request_bytes = min(REQUEST_BYTES, self._request_bytes * 2)
+
+    def _request(self, docs: Documents) -> _Answer:
+        try:
+            self._make(docs)
+            found = self.target.client.bulk(
+                index=None if docs.indices is not None else self.index,
+                operations=[docs.body()],  # type: ignore[list-item]
+                filter_path="items.*.status,items.*.error",
+            )
+        except elasticsearch.ApiError as error:
+            if error.status_code == 413:
+                return self._too_large(docs)
+            if error.status_code in _BUSY:
+                why = f"Elasticsearch answered {error.status_code}"
+                return _Answer(docs, error=why, pressed=error.status_code == 429)
+            with self.target.errors(f"write index {self.index!r}"):
+                raise
+        except elastic_transport.TransportError as error:
+            return _Answer(
+                docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
+            )
+        self._went_well()
+        return _Answer(docs, items=[next(iter(item.values())) for item in found.get("items", [])])
+
+    def _make(self, docs: Documents) -> None:
+        """Make the indices that are named for the first time."""
+        if docs.indices is None or self.make is None:
+            return
+        with self._making:
+            for name in docs.indices.unique().to_pylist():
+                if name not in self._made:
+                    self.make(name)
+                    self._made.add(name)
+
+    @staticmethod
+    def _too_large(docs: Documents) -> _Answer:
+        if len(docs) > 1:
+            half = len(docs) // 2
+            return _Answer(docs, halves=(docs.slice(0, half), docs.slice(half, len(docs))))
+        error = {"type": "request_too_large", "reason": "the document alone is more than a request may hold (413)"}
+        return _Answer(docs, items=[{"status": 413, "error": error}])
+
+    def _book(self, answer: _Answer, outcome: Outcome) -> tuple[list[Documents], str]:
+        """Book what is settled; return what is to be sent again, and why when that must wait."""
+        if answer.halves:
+            return list(answer.halves), ""
+        if answer.items is None:
+            return [answer.docs], answer.error
+        statuses = np.fromiter((item["status"] for item in answer.items), np.int32, len(answer.items))
+        outcome.indexed += int(((statuses == 200) | (statuses == 201)).sum())
+        outcome.existing += int((statuses == 409).sum())
+        odd = np.flatnonzero((statuses >= 400) & (statuses != 409)).tolist()
+        later, repaired, why = [], [], ""
+        for row in odd:
+            item = answer.items[row]
+            if item["status"] in _BUSY or _blocked(item):
+                later.append(row)
+                why = why or _why(item)
+                continue
+            self._refuse_forbidden(item)
+            one = answer.docs.take([row])
+            mended = unparsable(one)
+            if mended is not None:
+                repaired.append(mended)
+            else:
+                outcome.rejects.append(rejected(one, item))
+        again = [answer.docs.take(later)] if later else []
+        return again + ([concat(repaired)] if repaired else []), why
+
+    def _refuse_forbidden(self, item: dict[str, Any]) -> None:
+        """Raise when the cluster refuses the writer, not the document."""
+        if item["status"] in (401, 403, 404):
+            kind = NotFoundError if item["status"] == 404 else AccessError
+            raise kind(
+                f"{self.target.user} may not write index {self.index!r}: {item['error'].get('reason')}",
+                hint="is it missing, or closed? `labkit acl` prints the role that may write it",
+                index=self.index,
+            )
 
 
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _blocked(item: dict[str, Any]) -> bool:
+    """Tell whether the index is read-only now: somebody's disk is full, or somebody is at work on it."""
+    return bool(item["status"] == 403) and bool(item["error"].get("type") == "cluster_block_exception")
 
 
-def _stand_in(origin: pa.RecordBatch) -> bytes:
-    """Return the document of a record that is no JSON object."""
-    record = origin.select(["topic", "partition", "offset", "value"]).to_pylist()[0]
-    stamp = origin.column("timestamp").cast(pa.int64())[0].as_py()
-    value = record.pop("value")
-    document: dict[str, Any] = {"@timestamp": iso(stamp)} if stamp is not None else {}
-    if value is None:
-        document |= {"tags": ["_tombstone"], "labkit": record}
-    else:
-        document |= {
-            "message": value.decode("utf-8", "replace"),
-            "tags": ["_jsonparsefailure"],
-            "labkit": {**record, "error": "the value is not a JSON object"},
-        }
-    return orjson.dumps(document)
-
-
-def _unparsable(one: Documents) -> Documents | None:
-    """Return the stand-in of a document that was refused because it is no JSON object; None when it is one."""
-    source = one.sources[0].as_py()
-    try:
-        if isinstance(orjson.loads(source), dict):
-            return None
-    except orjson.JSONDecodeError:
-        pass
-    return Documents(one.ids, pa.array([_stand_in(one.origin)], pa.binary()), one.origin)
-
-
-def _reject(one: Documents, item: dict[str, Any]) -> Reject:
-    origin = one.origin.select(["topic", "partition", "offset"]).to_pylist()[0]
-    error = item["error"]
-    cause = error.get("caused_by", {}).get("reason")
-    reason = f"{error.get('reason')}: {cause}" if cause else str(error.get("reason"))
-    source = one.sources[0].as_py().decode("utf-8", "replace")
-    return Reject(**origin, status=item["status"], type=str(error.get("type")), reason=reason, source=source)
-
-
-def _lines(docs: Documents) -> pa.BinaryArray:
-    """Return each document's two lines of a bulk request."""
-    return pc.binary_join_element_wise(
-        pa.scalar(b'{"create":{"_id":"', pa.binary()),
-        docs.ids.cast(pa.binary()),
-        pa.scalar(b'"}}\n', pa.binary()),
-        docs.sources,
-        pa.scalar(b"\n", pa.binary()),
-        pa.scalar(b"", pa.binary()),
-    )
-
-
-def _body(docs: Documents) -> bytes:
-    return bytes(joined(_lines(docs)))
-
-
-def _chunks(docs: Documents) -> list[Documents]:
-    """Split into requests of about `REQUEST_BYTES`."""
-    sizes = pc.fill_null(pc.binary_length(docs.sources), 0).to_numpy() + 64
-    total = np.cumsum(sizes)
-    cuts, base = [0], 0
-    while base < total[-1]:
-        cut = max(int(np.searchsorted(total, base + REQUEST_BYTES, side="right")), cuts[-1] + 1)
-        cuts.append(min(cut, len(docs)))
-        base = int(total[cuts[-1] - 1])
-    return [docs.slice(first, last) for first, last in pairwise(cuts)]
-
-
-def _concat(parts: list[Documents]) -> Documents:
-    return Documents(
-        pa.concat_arrays([part.ids for part in parts]),
-        pa.concat_arrays([part.sources for part in parts]),
-        pa.Table.from_batches([part.origin for part in parts]).combine_chunks().to_batches()[0],
-    )
+def _why(item: dict[str, Any]) -> str:
+    if _blocked(item):
+        return f"the index is blocked: {item['error'].get('reason')}"
+    return f"documents were refused for now ({item['status']})"

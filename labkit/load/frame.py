@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
+from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.where import Where
@@ -92,6 +93,10 @@ class Replay:
                 raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error
         return to_pandas(found)
 
+    def enrich(self, *enrichers: Enricher) -> Replay:
+        """Return this replay with the columns that `enrichers` add, without reading again."""
+        return _enriched(self, Chain(enrichers))
+
     def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
         """Decode the same bytes another way, without reading Kafka again.
 
@@ -124,10 +129,25 @@ def read(
     decode: Spec = "json",
     key_decode: Spec = "raw",
     where: str | None = None,
+    enrich: Chain | None = None,
     cached: bool = True,
     registry: Registry | None = None,
 ) -> Replay:
     """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    replay = _kept_or_read(reading, decode, key_decode, where, cached=cached, registry=registry)
+    return _enriched(replay, enrich) if enrich else replay
+
+
+def _enriched(replay: Replay, chain: Chain) -> Replay:
+    """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
+    table = chain.table(replay.table)
+    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *chain.notes()))
+    return Replay(table, receipt, replay.registry)
+
+
+def _kept_or_read(
+    reading: Reading, decode: Spec, key_decode: Spec, where: str | None, *, cached: bool, registry: Registry | None
+) -> Replay:
     condition = None if where is None else Where(where)
     name = cache_name(decode, key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
@@ -152,26 +172,27 @@ def read(
 
 
 def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
-    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any]:
+    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any, Any]:
         parsed = parse(module, batch)
         if condition is None:
-            return batch, parsed
+            return batch, parsed, parsed.schema
         rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
         chosen = batch.take(pa.array(rows))
         reading.drop(batch.column("partition").to_numpy(), chosen.column("partition").to_numpy())
-        return chosen, parse(module, chosen)
+        return chosen, parse(module, chosen), parsed.schema  # columns are those of all records
 
     with interrupt.asked() as reading.interrupted, ThreadPoolExecutor(1, "labkit-decode") as pool:
         heed(module, reading.interrupted)
-        pending: list[Future[tuple[pa.RecordBatch, Any]]] = []
+        pending: list[Future[tuple[pa.RecordBatch, Any, Any]]] = []
         for batch in reading.batches():
             pending.append(pool.submit(work, batch))
             if len(pending) > _PENDING:
                 pending[-_PENDING].result()
         done = [future.result() for future in pending]
-        for batch, parsed in done:
+        for batch, parsed, _ in done:
             note_errors(reading, batch, parsed.errors)
-        table = _assembled([batch for batch, _ in done], [parsed for _, parsed in done], module)
+        raw, parts, schemas = ([one[n] for one in done] for n in range(3))
+        table = _assembled(raw, parts, module, module.unify(schemas) if schemas else None)
     receipt = reading.receipt()
     if condition is not None:
         condition.check()
@@ -270,14 +291,13 @@ def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
     return found
 
 
-def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.Table:
+def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
     """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
-    schema = module.unify(one.schema for one in parsed)
-    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
+    if schema is None:
+        schema = module.unify([one.schema for one in parsed] or [_nothing(module)[1].schema])
     if not any(batch.num_rows for batch in raw):
-        empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-        nothing = parse(module, empty)
-        return decoded(empty, nothing, module, module.unify([nothing.schema]))
+        return decoded(*_nothing(module), module, schema)
+    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
     pieces = sorted(
         (partition, number, first, last)
         for number, batch in enumerate(raw)
@@ -286,6 +306,12 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any) -> pa.
     ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
     many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
     return ordered.combine_chunks() if many else ordered
+
+
+def _nothing(module: Any) -> tuple[pa.RecordBatch, Any]:
+    """Return a batch without a record, and as its decoder parses it."""
+    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    return empty, parse(module, empty)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

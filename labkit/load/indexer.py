@@ -1,45 +1,38 @@
 """The production-style consumer: a topic into an index, continuously.
 
 At least once: an offset is committed only after Elasticsearch acknowledged every record before it, or the record lies
-in the dead-letter file. A document's ``_id`` names its record, so what comes twice is there once.
+with the dead letters. A document's ``_id`` names its record, so what comes twice is there once. Batches overlap: while
+two requests are on their way the next batch is read and made ready, and no more than that is held in memory.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import elasticsearch
-import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from typing import Any
 
 from labkit import names
 from labkit.elastic import Target
-from labkit.errors import DeadlineError, NotFoundError, ServerError, UnavailableError, UsageError
+from labkit.enrich import Chain
+from labkit.errors import UsageError
 from labkit.kafka import Cluster
-from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Outcome
-from labkit.replay.records import consume, message_batch, portion
-from labkit.times import iso, now_ms
+from labkit.load import indices
+from labkit.load.bulk import IN_FLIGHT, Bulk, Outcome
+from labkit.load.documents import documents
+from labkit.load.letters import Letters, NoLetters, find_letters
+from labkit.load.member import POLL_S, Member, StoppedError
+from labkit.times import iso, now_ms, to_ms
 
-BATCH_RECORDS = 10_000
+BUSY_POLL_S = 0.05  # while requests are on their way: what they come to is booked soon
 STARTS = ("resume", "earliest", "latest")
-_REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
-           KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
+WARN_AFTER = 10_000  # records without the field that is to be enriched
 
 
-_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
-         KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
-         KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._NOENT, KafkaError._RESOLVE}  # fmt: skip
-
-
-class _StoppedError(Exception):
-    """Stop was asked for while Elasticsearch or Kafka was waited for."""
+class _TroubleError(Exception):
+    """Elasticsearch went away while partitions are given up: no time to wait for it."""
 
 
 @dataclass
@@ -49,13 +42,17 @@ class Indexer:
     Parameters
     ----------
     cluster, target : Cluster, Target
-    topic, index, group : str
-    start : {"resume", "earliest", "latest"}
+    topic, group : str
+    index : str
+        A name, or a pattern such as ``irc-%Y.%m``; see `labkit.load.indices.IndexName`.
+    start : {"resume", "earliest", "latest"} or a point in time
         Where to begin: at the group's committed offsets (the log's start where there are none), or, whatever was
-        committed, at the log's start or end.
-    dead_letter : Path, optional
-        File that refused records are appended to, as JSON lines with origin, reason and source. Without one, a
-        refused record ends the run with an error and is not passed over.
+        committed, at the log's start, its end, or the first record at or after a time.
+    enrich : Chain
+        What to add to the documents.
+    dead_letter : Path or str, optional
+        Where refused records are put aside with origin, reason and source: a file of JSON lines, or ``index:NAME``.
+        Without one, a refused record ends the run with an error and is not passed over.
     once : bool
         Stop at the end the topic has now.
     say : callable
@@ -69,26 +66,32 @@ class Indexer:
     topic: str
     index: str
     group: str
-    start: str = "resume"
-    dead_letter: Path | None = None
+    start: Any = "resume"
+    enrich: Chain = field(default_factory=lambda: Chain([]))
+    dead_letter: Path | str | None = None
     once: bool = False
     every_s: float = 10.0
     say: Callable[[str], None] = print
     metrics: Callable[[dict[str, Any]], None] | None = None
 
     outcome: Outcome = field(default_factory=Outcome, init=False)
-    _positions: dict[int, int] = field(default_factory=dict, init=False)
-    _ends: dict[int, int] = field(default_factory=dict, init=False)
-    _began: set[int] = field(default_factory=set, init=False)
-    _joined: bool = field(default=False, init=False)
+    _rejected: int = field(default=0, init=False)
     _waiting: bool = field(default=False, init=False)
+    _leaving: bool = field(default=False, init=False)
+    _settling: bool = field(default=False, init=False)
+    _began: float = field(default_factory=time.monotonic, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _letters: Letters = field(default_factory=NoLetters, init=False)
 
     def __post_init__(self) -> None:
         names.topic(self.topic)
-        names.index(self.index)
+        self.name = indices.IndexName(self.index)
         if self.start not in STARTS:
-            raise UsageError(f"start {self.start!r}", hint=f"one of {', '.join(STARTS)}")
+            try:
+                self.start = to_ms(self.start)
+            except UsageError as error:
+                hint = f"one of {', '.join(STARTS)}, or a point in time, such as 2016-03-01"
+                raise UsageError(f"start {self.start!r}", hint=hint) from error
         names.group(self.group)
         if self.group.startswith(names.GROUP_PREFIX):
             raise UsageError(
@@ -98,200 +101,133 @@ class Indexer:
     def run(self, stop: threading.Event | None = None) -> dict[str, int]:
         """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
         self._stop = stop or self._stop
-        partitions = self.cluster.partitions(self.topic)
-        self._check_dead_letter()
-        self._ends = self.cluster.bounds(self.topic, partitions, "latest") if self.once else {}
-        self._ensure_index()
-        consumer = self.cluster.consumer(
-            group=self.group,
-            auto_offset_reset="earliest",
-            enable_partition_eof=True,
-            isolation_level="read_committed",
-            partition_assignment_strategy="cooperative-sticky",
-            queued_max_messages_kbytes=32_768,
-            session_timeout_ms=10_000,  # how long a killed instance keeps its partitions from the next
+        self._letters = find_letters(self.dead_letter, self.target, self._wait)
+        member = self.member = Member(
+            self.cluster, self.topic, self.group, self.start, self.say, self._stop, leaving=self._leave
         )
-        bulk = Bulk(self.target, self.index, patience_s=None, waiting=lambda reason: self._wait(consumer, reason))
+        bulk = self.bulk = Bulk(
+            self.target, self.index, patience_s=None, waiting=self._wait, give_up=self._stop.is_set, make=self._make
+        )
         try:
-            consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
-            self._loop(consumer, bulk)
-        except _StoppedError:
+            partitions = self.cluster.partitions(self.topic)
+            self._letters.check()
+            ends = self.cluster.bounds(self.topic, partitions, "latest") if self.once else None
+            with self.target.errors(f"make index {self.name.undated!r}"):
+                self._make_first()
+            member.join()
+            self._loop(ends)
+        except StoppedError:
             self.say("stopped while waiting; what was not acknowledged is read again next time")
+            self._tell()
         finally:
+            self._leaving = True  # what is not settled by now is not waited for when the group is left
             bulk.close()
-            consumer.close()
-        return self.outcome.counts
+            self._letters.close()
+            member.close()
+        if self.once and self.enrich.missing and self.outcome.sent:
+            self._say_missing()
+        return self.counts
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The ledger: ``sent = indexed + existing + rejected + unsent``."""
+        return {**self.outcome.counts, "rejected": self._rejected}
 
     # the loop ----------------------------------------------------------------------------------------
 
-    def _loop(self, consumer: Consumer, bulk: Bulk) -> None:
-        told = time.monotonic()
-        while not self._stop.is_set() and not self._reached():
-            messages = [one for one in consume(consumer, BATCH_RECORDS, 0.5) if not self._signal(one)]
-            if messages:
-                self._copy(consumer, bulk, messages)
+    def _loop(self, ends: dict[int, int] | None) -> None:
+        told, warned = time.monotonic(), False
+        while not self._stop.is_set() and not (ends is not None and self.member.reached(ends)):
+            found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
+            if found is not None:
+                batch, stretch = found
+                self.bulk.put(documents(batch, self.enrich, self.name), stretch)
+            self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
+            if not warned and self.outcome.sent > WARN_AFTER:
+                warned = True
+                self._say_missing()
             if time.monotonic() - told >= self.every_s:
                 told = time.monotonic()
                 self._tell()
+        self._settle(0)
         self._tell()
 
-    def _copy(self, consumer: Consumer, bulk: Bulk, messages: list[Message]) -> None:
-        outcome = bulk.write(message_batch(self.topic, [portion(messages)]))
-        self._resume(consumer)
-        if outcome.rejects:
-            self._bury(outcome)
-        self.outcome.add(outcome)
-        ahead = {message.partition(): message.offset() + 1 for message in messages}
-        self._commit(consumer, ahead)
-        self._positions |= ahead
-
-    def _commit(self, consumer: Consumer, ahead: dict[int, int]) -> None:
-        """Commit what was acknowledged, for the partitions still ours."""
-        ours = {one.partition for one in consumer.assignment()}
-        offsets = [TopicPartition(self.topic, p, offset) for p, offset in ahead.items() if p in ours]
-        if not offsets:
+    def _settle(self, leave: int) -> None:
+        """Book, commit and forget the batches that are settled, in the order they were read."""
+        if self._settling:  # within a callback of a poll that is made while waiting
             return
+        self._settling = True
         try:
-            self._patiently(lambda: consumer.commit(offsets=offsets, asynchronous=False))
-        except KafkaException as error:
-            if error.args[0].code() not in _REJOIN:
-                raise self.cluster.error(error.args[0], f"commit for group {self.group!r}") from error
-            self.say("the group was rebalanced before the commit; its next owner reads these records again")
+            for stretch, outcome in self.bulk.settled(leave):
+                self._resume()
+                if outcome.unsent:  # told to stop while Elasticsearch was away
+                    raise StoppedError
+                if outcome.rejects:
+                    self._letters.put(outcome.rejects)
+                    self.say(f"{len(outcome.rejects)} refused records put aside in {self._letters}")
+                self._rejected += len(outcome.rejects)
+                outcome.rejects.clear()  # they are safe; a pipeline that runs for months must not keep them
+                self.outcome.add(outcome)
+                self.member.commit(stretch)
+        finally:
+            self._settling = False
 
-    def _patiently(self, call: Callable[[], Any]) -> Any:
-        """Return what `call` returns, as soon as Kafka answers."""
-        said = False
-        while True:
-            try:
-                return call()
-            except (UnavailableError, DeadlineError, NotFoundError) as error:
-                reason = error.message
-            except KafkaException as error:
-                if error.args[0].code() not in _AWAY:
-                    raise
-                reason = error.args[0].str()
-            if not said:
-                self.say(f"waiting for Kafka: {reason}")
-            said = True
-            if self._stop.wait(0.5):
-                raise _StoppedError
-
-    def _signal(self, message: Message) -> bool:
-        """Book what is no record; return whether it was none."""
-        error = message.error()
-        if error is None:
-            return False
-        if error.code() == KafkaError._PARTITION_EOF:
-            partition, offset = message.partition(), message.offset()
-            if partition is not None and offset is not None:
-                self._positions[partition] = max(self._positions.get(partition, 0), offset)
-        elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
-            raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
-        return True
-
-    def _reached(self) -> bool:
-        if not self.once:
-            return False
-        return self._joined and all(at >= self._ends.get(p, 0) for p, at in self._positions.items())
+    def _leave(self) -> None:
+        """Settle what is on its way before its partitions go to another member, unless that would take long."""
+        if self.bulk.trouble or self._leaving:
+            return
+        self._leaving = True
+        try:
+            self._settle(0)
+        except _TroubleError:
+            pass  # the next owner reads these records again
+        finally:
+            self._leaving = False
 
     def _tell(self) -> None:
         if self.metrics:
-            counts = {**self.outcome.counts, "positions": self._positions}
-            self.metrics({"time": iso(now_ms()), "group": self.group, "index": self.index, **counts})
+            counts = {**self.counts, "positions": self.member.positions}
+            seconds = time.monotonic() - self._began
+            self.metrics(
+                {
+                    "time": iso(now_ms()), "group": self.group, "index": self.index, **counts,
+                    "lag_records": self.member.lag_records, "records_per_s": round(self.outcome.sent / seconds, 1),
+                    "waiting": self.bulk.trouble or None,
+                }
+            )  # fmt: skip
 
-    # assignment --------------------------------------------------------------------------------------
+    # waiting -----------------------------------------------------------------------------------------
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        numbers = [one.partition for one in partitions]
-        starts = self._patiently(lambda: consumer.committed(partitions, timeout=10)) if partitions else []
-        earliest, latest = (
-            self._patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
-        )
-        asked = []
-        for one in starts:
-            first = earliest[one.partition]
-            fresh = one.partition not in self._began  # only the first time: a rebalance goes on where it was
-            if fresh and self.start != "resume":
-                one.offset = first if self.start == "earliest" else latest[one.partition]
-                asked.append(one)
-            elif one.offset < 0:
-                one.offset = first
-            elif one.offset < first:
-                lost = first - one.offset
-                self.say(f"partition {one.partition}: {lost:,} offsets were deleted before they were indexed")
-                one.offset = first
-            self._began.add(one.partition)
-            self._positions[one.partition] = one.offset
-        consumer.incremental_assign(starts)
-        self._joined = True
-        if asked:  # a later run resumes from where this one was told to begin
-            self._commit(consumer, {one.partition: one.offset for one in asked})
-        if self._waiting:
-            consumer.pause(starts)
-        where = ", ".join(f"{one.partition}@{one.offset}" for one in starts) or "none"
-        self.say(f"assigned partitions {where}")
-
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.incremental_unassign(partitions)
-        for one in partitions:
-            self._positions.pop(one.partition, None)
-        if partitions:
-            self.say(f"gave up partitions {', '.join(str(one.partition) for one in partitions)}")
-
-    def _wait(self, consumer: Consumer, reason: str) -> None:
+    def _wait(self, reason: str) -> None:
         """Stay a member of the group while Elasticsearch is waited for: paused partitions deliver nothing."""
+        if self._leaving:
+            raise _TroubleError
         if self._stop.is_set():
-            raise _StoppedError
+            raise StoppedError
         if not self._waiting:
             self.say(f"waiting: {reason}")
         self._waiting = True
-        consumer.pause(consumer.assignment())
-        stray = consumer.poll(0)
-        if stray is not None and stray.error() is None:
-            consumer.seek(TopicPartition(self.topic, stray.partition(), stray.offset()))
+        self.member.pause()
 
-    def _resume(self, consumer: Consumer) -> None:
+    def _resume(self) -> None:
         if self._waiting:
             self._waiting = False
-            consumer.resume(consumer.assignment())
+            self.member.resume()
             self.say("Elasticsearch answers again")
 
-    # index and dead letters --------------------------------------------------------------------------
+    # indices -----------------------------------------------------------------------------------------
 
-    def _ensure_index(self) -> None:
-        client = self.target.client
-        with self.target.errors(f"make index {self.index!r}"):
-            if client.indices.exists(index=self.index):
-                return
-            try:
-                client.indices.create(index=self.index, mappings=MAPPING, settings=SETTINGS)
-            except elasticsearch.BadRequestError as error:
-                if "resource_already_exists" not in str(error):
-                    raise
+    def _make_first(self) -> None:
+        if not self.name.dated:
+            self._make(self.index)
+        else:
+            self.target.client.indices.exists(index=self.name.undated)  # a wrong password shows now, not later
 
-    def _check_dead_letter(self) -> None:
-        if self.dead_letter is None:
-            return
+    def _make(self, index: str) -> None:
+        indices.ensure(self.target, names.index(index), indices.mapping(properties=self.enrich.properties))
+
+    def _say_missing(self) -> None:
         try:
-            self.dead_letter.open("ab").close()
-        except OSError as error:
-            raise UsageError(
-                f"{self.dead_letter} cannot be written: {error.strerror}", hint="give --dead-letter a file"
-            ) from error
-
-    def _bury(self, outcome: Outcome) -> None:
-        if self.dead_letter is None:
-            first = outcome.rejects[0]
-            raise ServerError(
-                f"{first.topic}-{first.partition}-{first.offset} was refused: {first.reason}",
-                hint="give --dead-letter FILE to put such records aside and go on",
-            )
-        with self.dead_letter.open("ab") as file:
-            _append(file, outcome)
-        self.say(f"{len(outcome.rejects)} refused records put aside in {self.dead_letter}")
-
-
-def _append(file: BinaryIO, outcome: Outcome) -> None:
-    file.writelines(orjson.dumps(asdict(one)) + b"\n" for one in outcome.rejects)
-    file.flush()
-    os.fsync(file.fileno())
+            self.enrich.check()
+        except UsageError as error:
+            self.say(f"warning: {error.message}; {error.hint}")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from labkit import interrupt
 from labkit.decode import Spec, both, heed, notes, parse
+from labkit.enrich import Chain
 from labkit.errors import UsageError
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
@@ -29,6 +30,7 @@ def to_parquet(
     *,
     decode: Spec = "json",
     key_decode: Spec = "raw",
+    enrich: Chain | None = None,
     registry: Registry | None = None,
 ) -> Receipt:
     """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
@@ -46,6 +48,7 @@ def to_parquet(
     module, said, _ = both(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
+    chain = enrich or Chain([])
     raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
     try:
         schemas: list[dict[str, Any]] = []
@@ -60,7 +63,7 @@ def to_parquet(
                 if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
                     schemas.append(parsed.schema)
                 writer.write_batch(batch)
-        _decode_file(raw_path, part, module, module.unify(schemas))
+        _decode_file(raw_path, part, module, module.unify(schemas), chain)
         part.replace(target)
     except OSError as error:
         raise UsageError(
@@ -70,15 +73,43 @@ def to_parquet(
         raw_path.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     receipt = reading.receipt()
-    return replace(receipt, notes=(*receipt.notes, *said, *notes(module)))
+    return replace(receipt, notes=(*receipt.notes, *said, *notes(module), *chain.notes()))
 
 
-def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any]) -> None:
+def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
     source = pq.ParquetFile(raw_path)
-    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    layout = decoded(empty, parse(module, empty), module, schema).schema
-    with pq.ParquetWriter(part, layout, compression="zstd") as writer:
+    writer: pq.ParquetWriter | None = None
+    try:
         for number in range(source.num_row_groups):  # one for each batch read, whatever its records' size
             batch = source.read_row_group(number).combine_chunks().to_batches()[0]
-            raw = batch.cast(RAW_SCHEMA)
-            writer.write_table(decoded(raw, parse(module, raw), module, schema).cast(layout))
+            table = _table(batch.cast(RAW_SCHEMA), module, schema, chain)
+            if writer is None:
+                layout = _settled(table.schema)
+                writer = pq.ParquetWriter(part, layout, compression="zstd")
+            writer.write_table(_cast(table, layout))
+        if writer is None:
+            empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, chain)
+            writer = pq.ParquetWriter(part, empty.schema, compression="zstd")
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _table(raw: pa.RecordBatch, module: Any, schema: dict[str, Any], chain: Chain) -> pa.Table:
+    return chain.table(decoded(raw, parse(module, raw), module, schema))
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """Make text of columns whose type the first batch does not show."""
+    return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
+
+
+def _cast(table: pa.Table, layout: pa.Schema) -> pa.Table:
+    """Bring a batch under the first one's types; only a function's own columns can differ."""
+    try:
+        return table.select(layout.names).cast(layout)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        raise UsageError(
+            f"enrich: a function returned other columns or types than for the first batch: {error}",
+            hint="return the same columns with the same types for each batch",
+        ) from error

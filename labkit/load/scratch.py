@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ import pyarrow as pa
 
 from labkit import interrupt, names
 from labkit.elastic import Target
+from labkit.enrich import Chain
 from labkit.errors import UsageError
-from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Documents, Outcome, Reject
+from labkit.load import indices
+from labkit.load.bulk import Bulk, Outcome
+from labkit.load.documents import Documents, Reject, documents
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, length_ms, now_ms
@@ -162,39 +166,111 @@ def _source(source: Any) -> bytes:
     return orjson.dumps(source)
 
 
-def load(reading: Reading, name: str, target: Target, *, ttl: str = "2d") -> Load:
+@dataclass(frozen=True)
+class Shape:
+    """How a new scratch index is to be: layers of mappings, and settings."""
+
+    mappings: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        template: Mapping[str, Any] | None,
+        mapping: Mapping[str, Any] | None,
+        settings: Mapping[str, Any] | None,
+    ) -> Shape:
+        """Return a template's shape, with a mapping and settings put on top."""
+        given = dict(template or {})
+        given = dict(given.get("template", given))  # as the template API returns it
+        odd = set(given) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
+        if odd:
+            raise UsageError(f"template= has {', '.join(sorted(odd))}", hint='give {"mappings": …, "settings": …}')
+        layers = tuple(layer for layer in (given.get("mappings"), mapping) if layer)
+        return cls(layers, {**given.get("settings", {}), **(settings or {})})
+
+
+def load(
+    reading: Reading,
+    name: str,
+    target: Target,
+    *,
+    ttl: str = "2d",
+    enrich: Chain | None = None,
+    shape: Shape | None = None,
+    patience: str = "2m",
+) -> Load:
     """Load a window into the scratch index `name` of this user, streaming.
 
     An index of that name is added to: records that are in it already are counted as existing. An interrupt ends the
-    load early; the counts and the receipt say how far it got.
+    load early, and so does a cluster that is away or too busy for longer than `patience`; the counts and the receipt
+    say how far it got.
     """
-    index = ScratchIndex(names.scratch_name(name), target)
-    ensure(index, ttl, reading)
-    outcome = Outcome()
-    with interrupt.asked() as reading.interrupted:
-        bulk = Bulk(target, index.name, give_up=reading.interrupted)
+    index, chain, outcome = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), Outcome()
+    shape = shape or Shape()
+    ensure(index, ttl, reading, indices.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+    with interrupt.asked() as asked:
+        reading.interrupted = lambda: asked() or bool(outcome.unsent)
+        bulk = Bulk(
+            target, index.name, patience_s=length_ms(patience) / 1000, waiting=_Waiting(patience), give_up=asked
+        )
         try:
             for batch in reading.batches():
-                outcome.add(bulk.write(batch))
+                bulk.put(documents(batch, chain))
+                _book(bulk, outcome, leave=1)
+            _book(bulk, outcome)
         finally:
             bulk.close()
-        if outcome.indexed:
+        if outcome.indexed and not outcome.unsent:
             with target.errors(f"refresh index {index.name!r}"):
                 target.client.indices.refresh(index=index.name)
-    return Load(index, reading.receipt(), outcome)
+        given_up = bool(outcome.unsent) and not asked()
+    chain.check()
+    receipt = _receipt(reading.receipt(), given_up=given_up)
+    return Load(index, replace(receipt, notes=(*receipt.notes, *chain.notes())), outcome)
 
 
-def ensure(index: ScratchIndex, ttl: str, reading: Reading) -> None:
+def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
+    for _, one in bulk.settled(leave):
+        outcome.add(one)
+
+
+def _receipt(receipt: Receipt, *, given_up: bool) -> Receipt:
+    """Name the true reason where the reading ended because nothing could be written."""
+    if not given_up:
+        return receipt
+    partitions = tuple(
+        replace(one, stop_reason="sink") if one.stop_reason == "interrupt" else one for one in receipt.partitions
+    )
+    return replace(receipt, partitions=partitions)
+
+
+class _Waiting:
+    """Says once that Elasticsearch is waited for."""
+
+    def __init__(self, patience: str) -> None:
+        self.patience = patience
+        self.said = False
+
+    def __call__(self, reason: str) -> None:
+        if not self.said:
+            warnings.warn(f"waiting for Elasticsearch, {self.patience} at most: {reason}", stacklevel=2)
+        self.said = True
+
+
+def ensure(
+    index: ScratchIndex,
+    ttl: str,
+    reading: Reading,
+    mappings: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Make the index, or put off the expiry of the one that is there."""
     expires = now_ms() + length_ms(ttl)
     meta = {"made_by": names.user(), "topic": reading.plan.topic, "window": reading.plan.hash, "expires": iso(expires)}
-    client = index.target.client
     with index.target.errors(f"make index {index.name!r}"):
-        if client.indices.exists(index=index.name):
-            client.indices.put_mapping(index=index.name, meta={"labkit": meta})
-        else:
-            mapping = {**MAPPING, "_meta": {"labkit": meta}}
-            client.indices.create(index=index.name, mappings=mapping, settings=SETTINGS)
+        indices.ensure(index.target, index.name, {**mappings, "_meta": {"labkit": meta}}, settings)
+        index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
 
 
 def listed(targets: Iterable[Target], *, everyone: bool = False) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ _WHY = {
     "the slack: leave the end out and filter, or give offsets",
     "cap": "max_bytes was reached",
     "interrupt": "it was interrupted",
+    "sink": "what it was written to was away or too busy for too long",
     "deadline": "the deadline passed, or the broker was away too long",
 }
 _LABELS = {"read": "read", "filtered": "filtered out", "gaps": "gaps", "unread": "not reached"}
@@ -49,7 +50,7 @@ class PartitionReceipt:
     beyond : int
         Records of the asked time seen just after the frozen end; they are not in the window.
     stop_reason : str
-        end | open_transaction | expired | truncated | disorder | cap | interrupt | deadline
+        end | open_transaction | expired | truncated | disorder | cap | interrupt | sink | deadline
     stop_offset : int
         The first offset not looked at.
     """

@@ -77,6 +77,11 @@ class Portion:
     values: pa.BinaryArray
     headers: pa.ListArray | None
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes the keys and values have."""
+        return len(joined(self.values)) + (0 if self.keys is None else len(joined(self.keys)))
+
 
 def portion(messages: list[Message]) -> Portion:
     """Take the fields out of messages, none of them an error."""

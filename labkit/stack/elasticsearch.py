@@ -95,6 +95,8 @@ def configure(folder: Path, home: Path, state: State, service: Service, **more: 
         **{key.replace("__", "."): value for key, value in more.items()},
     }
     text = "".join(f"{key}: {value}\n" for key, value in settings.items())
+    extra = folder / "extra.yml"  # settings of one's own, to try how a cluster behaves with them
+    text += extra.read_text(encoding="utf-8") if extra.exists() else ""
     write_private(config / "elasticsearch.yml", text)
     options = (home / "config" / "jvm.options").read_text(encoding="utf-8")
     keep = [line for line in options.splitlines() if "-Xlog" not in line and "HeapDump" not in line]

@@ -392,7 +392,7 @@ def test_indexer_may_not_write_other_indices(name: str, client: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["irc-test-extractor", "scratch-test-x", "other-x"])
-def test_extractor_may_not_write_any_index(name: str, client: Any) -> None:
+def test_extractor_may_not_overwrite_in_any_index(name: str, client: Any) -> None:
     try:
         assert forbidden(lambda: client("extractor").index(index=name, id="labkit-test-probe", document={"test": True}))
     finally:

@@ -113,16 +113,15 @@ def test_an_interrupted_load_still_counts_up(
     produce(topic, numbered(3000))
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 100)
     written = threading.Event()
-    real = Bulk.write
+    real = Bulk.put
 
-    def write(self: Bulk, batch: pa.RecordBatch) -> Any:
-        outcome = real(self, batch)
+    def put(self: Bulk, *arguments: Any) -> None:
+        real(self, *arguments)
         if not written.is_set():
             written.set()
             os.kill(os.getpid(), signal.SIGINT)
-        return outcome
 
-    monkeypatch.setattr(Bulk, "write", write)
+    monkeypatch.setattr(Bulk, "put", put)
     load = lab.window(topic).to_scratch("interrupted")
     assert written.is_set()
     assert load.receipt.reasons == {"interrupt": [0]}

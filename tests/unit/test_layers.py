@@ -22,6 +22,7 @@ ROOMS = [
     ["doctor"],
     ["groups"],
     ["load"],
+    ["enrich"],
     ["decode"],
     ["replay"],
     ["extract"],
@@ -54,9 +55,10 @@ OWNERS = {
     "papermill": {"notebook"},
     "irc": {"extract", "demo"},
     "jgo": {"stack"},
-    "polars": {"decode", "load", "charts"},
+    "polars": {"decode", "enrich", "load", "charts"},
     "duckdb": {"load", "charts"},
     "keyring": {"secret"},
+    "maxminddb": {"enrich"},
 }
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch", "SchemaRegistryClient"}

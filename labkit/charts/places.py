@@ -1,0 +1,219 @@
+"""Where records come from: a map without a tile server.
+
+The outlines are Natural Earth's (public domain) at 1:110 million, as TopoJSON from world-atlas 2.0.2, whose copyright
+notice asks to be kept: Copyright 2013-2019 Michael Bostock, ISC licence. They lie in ``world.json`` beside this module.
+
+Records are counted in the tiles of a web map at zoom 8 (about 1.4 degrees), by Elasticsearch or by DuckDB alike; each
+circle lies where the tile's records are on average.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit.charts import counts, draw
+from labkit.charts.buckets import counted, share
+from labkit.errors import UsageError
+from labkit.load.frame import Replay
+from labkit.load.scratch import ScratchIndex
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+ZOOM = 8
+MOST_PLACES = 1000
+LABELS = 8
+_VIEW = [[0, 0], [720, 340]]  # without Antarctica
+_HINT = "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
+# https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames; its edge is at 85.05 degrees
+_TILES = f"""
+with p as (select *, greatest(least(lat, 85.05112878), -85.05112878) as clat from t where lat is not null)
+select avg(lat) as lat, avg(lon) as lon, count(*) as records, mode(city) as city, mode(country) as country
+from p group by floor((lon + 180) / 360 * {1 << ZOOM}),
+  floor((1 - asinh(tan(radians(clat))) / pi()) / 2 * {1 << ZOOM})
+"""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Counted places.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        latitude, longitude, records, place; the most frequent first.
+    records, located : int
+        All of them; those with a place.
+    """
+
+    frame: pd.DataFrame
+    records: int
+    located: int
+
+
+def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt.LayerChart:
+    """Draw where records come from: a circle for each place, by the number of its records.
+
+    Parameters
+    ----------
+    data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
+        Enriched with `labkit.enrich.geoip`.
+    field : str, optional
+        The field of points (lat and lon; a geo_point in Elasticsearch); by default the one that is there.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.LayerChart
+        The circles' data has latitude, longitude, records and place.
+
+    Raises
+    ------
+    UsageError
+        When there is no such field.
+    """
+    found = _of_index(data, field) if isinstance(data, ScratchIndex) else _of_table(data, field)
+    name = data.name if isinstance(data, ScratchIndex) else data.receipt.topic if isinstance(data, Replay) else ""
+    what = "where records come from"
+    return _drawn(found, title or (f"{name}: {what}" if name else what[0].upper() + what[1:]))
+
+
+def _of_table(data: Any, field: str | None) -> Places:
+    import duckdb
+
+    table = data.table if isinstance(data, Replay) else data
+    if not isinstance(table, pa.Table):
+        counts.opened(data, None, needed=False)  # says so when it is nothing that can be charted
+        table = pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
+    points = [one.name for one in table.schema if _is_point(one.type)]
+    chosen = field or (points[0] if points else None)
+    if chosen not in points:
+        raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
+    prefix = str(chosen).removesuffix("location")
+    texts = {
+        short: table.column(name)
+        if (name := prefix + long) in table.column_names
+        else pa.nulls(len(table), pa.string())
+        for short, long in (("city", "city"), ("country", "country_name"))
+    }
+    column = table.column(chosen).combine_chunks()
+    with duckdb.connect() as connection:
+        points_table = pa.table({"point": column, **texts})
+        connection.register("points", points_table)
+        connection.execute("create view t as select point.lat as lat, point.lon as lon, city, country from points")
+        frame = connection.execute(_TILES).df()
+    return _places(frame, len(table))
+
+
+def _is_point(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and {one.name for one in kind} >= {"lat", "lon"}
+
+
+def _of_index(index: ScratchIndex, field: str | None) -> Places:
+    found = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("properties", {})
+    points = [name for name, rule in found.items() if rule.get("type") == "geo_point"]
+    chosen = field or str(next(iter(points), ""))
+    if chosen not in points:
+        raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
+    prefix = chosen.removesuffix("location")
+    names = {
+        short: {"terms": {"field": prefix + long, "size": 1}}
+        for short, long in (("city", "city"), ("country", "country_name"))
+        if found.get(prefix + long, {}).get("type") == "keyword"
+    }
+    centre = {"centre": {"geo_centroid": {"field": chosen}}}
+    tiles = {"geotile_grid": {"field": chosen, "precision": ZOOM, "size": 10_000}, "aggs": {**centre, **names}}
+    answer = index.search(size=0, track_total_hits=True, aggs={"tiles": tiles})
+    rows = [
+        {
+            "lat": one["centre"]["location"]["lat"],
+            "lon": one["centre"]["location"]["lon"],
+            "records": one["doc_count"],
+            **{short: _first(one.get(short)) for short in ("city", "country")},
+        }
+        for one in answer["aggregations"]["tiles"]["buckets"]
+    ]
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=["lat", "lon", "records", "city", "country"])
+    return _places(frame, int(answer["hits"]["total"]["value"]))
+
+
+def _first(terms: dict[str, Any] | None) -> str | None:
+    buckets = (terms or {}).get("buckets", [])
+    return str(buckets[0]["key"]) if buckets else None
+
+
+def _places(frame: pd.DataFrame, records: int) -> Places:
+    frame = frame.sort_values(["records", "lat", "lon"], ascending=[False, True, True]).reset_index(drop=True)
+    place = frame["city"].where(frame["city"].notna(), frame["country"])
+    frame = frame.assign(place=place).rename(columns={"lat": "latitude", "lon": "longitude"})
+    return Places(frame[["latitude", "longitude", "records", "place"]], records, int(frame["records"].sum()))
+
+
+@cache
+def _outlines() -> dict[str, Any]:
+    text = (Path(__file__).parent / "world.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def _drawn(found: Places, title: str) -> Any:
+    import altair as alt
+
+    shown = found.frame.head(MOST_PLACES)
+    land = alt.Data(values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries"))
+    world = alt.Chart(land).mark_geoshape(fill=draw.FAINT, fillOpacity=0.22, stroke=draw.FAINT, strokeWidth=0.4)
+    base = alt.Chart(shown).encode(longitude="longitude:Q", latitude="latitude:Q")
+    circles = base.mark_circle(color=draw.BLUE, opacity=0.55, stroke=draw.BLUE, strokeWidth=0.8).encode(
+        size=alt.Size(
+            "records:Q",
+            title="records",
+            scale=alt.Scale(type="linear", domainMin=0, range=[4, 900]),
+            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, tickCount=4),
+        ),
+        tooltip=[
+            alt.Tooltip("place:N"), alt.Tooltip("records:Q", format=",d"),
+            alt.Tooltip("latitude:Q", format=".1f"), alt.Tooltip("longitude:Q", format=".1f"),
+        ],
+    )  # fmt: skip
+    layers = [world, circles]
+    if len(shown):
+        names = _apart(shown.dropna(subset=["place"]))
+        text = alt.Chart(names).mark_text(color=draw.INK, fontSize=11, fontWeight="bold", dy=-13)
+        layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
+    chart = alt.layer(*layers).project(type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW)
+    chart = chart.properties(width=draw.WIDTH, height=_VIEW[1][1])
+    return draw.dressed(chart, title, _told(found, shown))
+
+
+def _apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest places that are far enough from one another to bear a name."""
+    chosen: list[Any] = []
+    for row in frame.head(100).itertuples():
+        near = (
+            abs(row.latitude - other.latitude) < 7 and abs(row.longitude - other.longitude) < 28 for other in chosen
+        )
+        if len(chosen) < LABELS and not any(near):
+            chosen.append(row)
+    return frame.loc[[row.Index for row in chosen]]
+
+
+def _told(found: Places, shown: pd.DataFrame) -> list[str]:
+    facts = f"{counted(found.located)} from {len(shown):,} places (tiles of about 1.4 degrees)"
+    left = []
+    if found.located < found.records:
+        missing = found.records - found.located
+        left.append(f"{counted(missing)} ({share(missing, found.records)}) without a place left out")
+    rest = len(found.frame) - len(shown)
+    if rest:
+        hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())
+        left.append(f"{counted(hidden)} from {rest:,} smaller places not shown")
+    return [facts, *(["; ".join(left)] if left else [])]

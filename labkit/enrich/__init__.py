@@ -1,0 +1,30 @@
+"""Enrich: columns in, more columns out; the same enrichers serve frames, Parquet, scratch indices and the indexer.
+
+``geoip(field)`` locates addresses, ``parse(field, regex)`` takes a text apart, ``apply(function)`` is your own.
+A list of them is a chain: a later one may read what an earlier one added.
+
+No field of a record is ever overwritten. In a table, an added column whose name is taken has ``_`` appended; in a
+document, an added field whose name that record has does.
+"""
+
+from __future__ import annotations
+
+from labkit.enrich.addresses import geoip
+from labkit.enrich.chain import Chain, Enricher
+from labkit.enrich.functions import apply
+from labkit.enrich.texts import parse
+from labkit.errors import UsageError
+
+__all__ = ["Chain", "Enricher", "apply", "geoip", "named", "parse"]
+
+
+def named(text: str) -> Enricher:
+    """Return the enricher a command line names: ``geoip:FIELD``, ``geoip:FIELD=PREFIX`` or ``parse:FIELD:REGEX``."""
+    kind, _, rest = text.partition(":")
+    if kind == "geoip" and rest:
+        field, _, prefix = rest.partition("=")
+        return geoip(field, prefix=prefix or "geoip")
+    field, _, regex = rest.partition(":")
+    if kind == "parse" and field and regex:
+        return parse(field, regex)
+    raise UsageError(f"enrich {text!r}", hint="write geoip:FIELD, geoip:FIELD=PREFIX or parse:FIELD:REGEX")

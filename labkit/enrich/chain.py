@@ -1,0 +1,234 @@
+"""Enrichers one after the other, for tables and for documents.
+
+An enricher that reads one field sees each distinct value once; what it adds is then taken for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode import fields
+from labkit.enrich.functions import FunctionError
+from labkit.errors import UsageError
+
+SLICE_ROWS = 100_000
+MOST_FAILURES = 100
+
+
+class Enricher(Protocol):
+    """Columns in, more columns out.
+
+    Attributes
+    ----------
+    field : str or None
+        The one field it reads, as text; None when it reads all columns.
+    properties : mapping
+        How Elasticsearch is to index what it adds.
+    """
+
+    @property
+    def field(self) -> str | None: ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]: ...
+
+    def add(self, table: pa.Table) -> pa.Table:
+        """Return the new columns, a row for each row of `table`."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a receipt should tell."""
+
+
+@dataclass
+class Added:
+    """What a chain adds to a batch's documents.
+
+    Attributes
+    ----------
+    parts : list
+        For each enricher the distinct rows it added, and which of them each record has (null: none).
+    failures : dict
+        Row to reason.
+    """
+
+    parts: list[tuple[pa.Table, pa.Array]] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> Any:
+        """Return an added column, None when there is none."""
+        for table, rows in reversed(self.parts):
+            if name in table.column_names:
+                return table.column(name).take(rows)
+        return None
+
+
+class Chain:
+    """A list of enrichers.
+
+    Raises
+    ------
+    UsageError
+        When one is none.
+    """
+
+    def __init__(self, enrichers: Iterable[Enricher] | Enricher) -> None:
+        listed = list(enrichers) if isinstance(enrichers, Iterable) else [enrichers]
+        for one in listed:
+            if not (hasattr(one, "add") and hasattr(one, "field")):
+                raise UsageError(
+                    f"enrich: {one!r} is no enricher",
+                    hint="write such as enrich=[labkit.enrich.geoip('ip')]; a function goes into labkit.enrich.apply()",
+                )
+        names = [name for one in listed for name in one.properties]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(f"enrich: {twice[0]!r} would be added twice", hint="give one of them another prefix")
+        self.enrichers: tuple[Enricher, ...] = tuple(listed)
+        self._missing = {one.field for one in listed if one.field is not None}
+        self._sample: pa.BinaryArray | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.enrichers)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """How Elasticsearch is to index what is added."""
+        return {name: rule for one in self.enrichers for name, rule in one.properties.items()}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the receipt should tell."""
+        return tuple(dict.fromkeys(note for one in self.enrichers for note in one.notes()))
+
+    # tables ------------------------------------------------------------------------------------------
+
+    def table(self, table: pa.Table) -> pa.Table:
+        """Return a decoded table with the added columns at its end.
+
+        Raises
+        ------
+        UsageError
+            When a field is not there, or a function fails.
+        """
+        for one in self.enrichers:
+            if one.field is not None:
+                none = not len(table) and one.field not in table.column_names  # an empty window has no fields
+                column = pa.chunked_array([], pa.string()) if none else _text_column(table, one.field)
+                distinct = column.dictionary_encode().combine_chunks()
+                found = _taken(one.add(pa.table({one.field: distinct.dictionary})), distinct.indices)
+            elif not len(table):
+                continue
+            else:
+                pieces = [one.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)]
+                found = pa.concat_tables(pieces, promote_options="permissive")
+            table = _joined(table, found)
+        return table
+
+    # documents ---------------------------------------------------------------------------------------
+
+    def added(self, batch: pa.RecordBatch, decode: Callable[[pa.RecordBatch], pa.Table]) -> Added:
+        """Return what is added to a raw batch's documents; `decode` makes columns of all fields, where needed."""
+        result = Added()
+        values = batch.column("value")
+        raw = fields.texts(values, [one.field for one in self.enrichers if one.field is not None])
+        table: pa.Table | None = None
+        for one in self.enrichers:
+            if one.field is None:
+                table = decode(batch) if table is None else table
+                result.parts.append(_function(one, _with(table, result), result.failures))
+                continue
+            column = result.column(one.field)
+            column = raw[one.field] if column is None else column.combine_chunks().cast(pa.string())
+            if one.field in self._missing and column.null_count < len(column):
+                self._missing.discard(one.field)
+            distinct = column.dictionary_encode()
+            result.parts.append((one.add(pa.table({one.field: distinct.dictionary})), distinct.indices))
+        if self._missing and len(values):
+            self._sample = values.slice(0, 1000)
+        return result
+
+    def check(self) -> None:
+        """Raise when a field was in none of the records seen."""
+        if self._missing and self._sample is not None:
+            there = ", ".join(sorted(fields.names(self._sample))) or "no field at all"
+            named = ", ".join(sorted(map(repr, self._missing)))
+            raise UsageError(f"enrich: no record has a value in {named}", hint=f"there is: {there}")
+
+    @property
+    def missing(self) -> set[str]:
+        """The fields no record had so far."""
+        return set(self._missing)
+
+
+def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column, or a field inside of one, as text."""
+    if name in table.column_names:
+        column = table.column(name)
+    else:
+        head, *path = name.split(".")
+        column = table.column(head) if path and head in table.column_names else None
+        for part in path:
+            inside = column is not None and pa.types.is_struct(column.type) and column.type.get_field_index(part) >= 0
+            column = pc.struct_field(column, [part]) if inside else None
+        if column is None:
+            there = ", ".join(one for one in table.column_names if not one.startswith("_")) or "no field at all"
+            raise UsageError(f"enrich: no record has the field {name!r}", hint=f"there is: {there}")
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UsageError(f"enrich: field {name!r} is {column.type}, not text", hint="name a field of text") from error
+
+
+def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+    if not table.num_rows:
+        return pa.table({one.name: pa.nulls(len(rows), one.type) for one in table.schema})
+    return table.take(rows)
+
+
+def _joined(table: pa.Table, found: pa.Table) -> pa.Table:
+    """Append columns; one whose name is taken gets ``_`` appended."""
+    for name, column in zip(found.column_names, found.columns, strict=True):
+        while name in table.column_names:
+            name += "_"  # noqa: PLW2901
+        table = table.append_column(name, column)
+    return table
+
+
+def _with(table: pa.Table, result: Added) -> pa.Table:
+    for part, rows in result.parts:
+        table = _joined(table, _taken(part, rows))
+    return table
+
+
+def _function(one: Enricher, table: pa.Table, failures: dict[int, str]) -> tuple[pa.Table, pa.Array]:
+    """Call a function for a batch; where it fails, halve the batch down to the records at fault."""
+    pieces: list[tuple[int, pa.Table]] = []
+    own: dict[int, str] = {}
+
+    def work(first: int, part: pa.Table) -> None:
+        try:
+            pieces.append((first, one.add(part)))
+        except FunctionError as error:
+            if len(part) < 2:
+                own[first] = error.message
+                if len(own) > MOST_FAILURES:
+                    raise
+                return
+            half = len(part) // 2
+            work(first, part.slice(0, half))
+            work(first + half, part.slice(half))
+
+    work(0, table)
+    failures |= own
+    rows = np.full(len(table), -1, np.int64)
+    at = 0
+    for first, piece in pieces:
+        rows[first : first + len(piece)] = np.arange(at, at + len(piece))
+        at += len(piece)
+    found = pa.concat_tables([piece for _, piece in pieces], promote_options="permissive") if pieces else pa.table({})
+    return found, pa.array(rows, mask=rows < 0)

@@ -1,0 +1,160 @@
+"""A MaxMind database, looked up for many addresses at once.
+
+The search tree is walked column-wise, one level for all addresses at a time; maxminddb then decodes each place that was
+found once. A ``get`` for each address would decode the whole place each time (measured: 43 µs in a city database).
+Format: https://maxmind.github.io/MaxMind-DB/
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import maxminddb
+import numpy as np
+
+from labkit.errors import ConfigError
+from labkit.times import iso
+
+OLD_DAYS = 60
+Place = tuple[str | None, str | None, str | None, float | None, float | None]
+
+
+@dataclass
+class Database:
+    """One ``.mmdb`` file.
+
+    Parameters
+    ----------
+    path : Path
+    bundled : bool
+        Whether it is the one that comes with labkit.
+
+    Raises
+    ------
+    ConfigError
+        When it is missing or no such file.
+    """
+
+    path: Path
+    bundled: bool = False
+    places: list[Place] = field(default_factory=list, init=False, repr=False)
+    _rows: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            self.reader = maxminddb.open_database(self.path)
+        except (OSError, maxminddb.InvalidDatabaseError) as error:
+            raise ConfigError(
+                f"GeoIP database {self.path}: {error}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
+            ) from error
+        self.metadata = self.reader.metadata()
+
+    @property
+    def age_days(self) -> int:
+        """How many days ago it was built."""
+        return int((time.time() - self.metadata.build_epoch) / 86_400)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return its name, date and licence, for the receipt."""
+        date = (iso(self.metadata.build_epoch * 1000) or "")[:10]
+        old = f": {self.age_days:,} days old, addresses have moved since" if self.age_days > OLD_DAYS else ""
+        text = f"GeoIP database {self.metadata.database_type} of {date}{old}"
+        if self.bundled:
+            text += "; GeoLite2 data created by MaxMind (https://www.maxmind.com), CC BY-SA 4.0"
+        return (text,)
+
+    @cached_property
+    def _tree(self) -> Any:
+        size = self.metadata.record_size // 4
+        return np.memmap(self.path, np.uint8, "r", shape=(self.metadata.node_count, size))
+
+    @cached_property
+    def _ipv4_start(self) -> int:
+        """Return the node below which the IPv4 addresses are."""
+        node = 0
+        if self.metadata.ip_version == 6:
+            for _ in range(96):
+                if node >= self.metadata.node_count:
+                    break
+                node = int(self._next(np.array([node]), np.array([False]))[0])
+        return node
+
+    def _next(self, nodes: Any, right: Any) -> Any:
+        """Return the node or pointer each node's left or right half leads to."""
+        rows = self._tree[nodes].astype(np.uint32)
+        half = self.metadata.record_size // 8
+        if self.metadata.record_size == 28:
+            high = np.where(right, rows[:, 3] & 0x0F, rows[:, 3] >> 4) << 24
+            first = np.where(right, 4, 0)
+        else:
+            high, first = np.zeros(len(rows), np.uint32), np.where(right, half, 0)
+        found, picks = high, np.arange(len(rows))
+        count = 3 if self.metadata.record_size == 28 else half
+        for byte in range(count):
+            found = found | (rows[picks, first + byte] << (8 * (count - 1 - byte)))
+        return found.astype(np.int64)
+
+    def find(self, addresses: Any, texts: list[str]) -> Any:
+        """Return the row of `places` for each address, -1 where the database has none.
+
+        Parameters
+        ----------
+        addresses : numpy array of uint8, shape (n, 4) or (n, 16)
+            IPv4 or IPv6, most significant byte first.
+        texts : list of str
+            The same ones as text.
+        """
+        count, width = addresses.shape
+        if width == 16 and self.metadata.ip_version == 4:
+            return np.full(count, -1, np.int64)
+        bits = np.unpackbits(addresses, axis=1).astype(bool)
+        nodes = np.full(count, self._ipv4_start if width == 4 else 0, np.int64)
+        walking = np.flatnonzero(nodes < self.metadata.node_count)
+        for level in range(width * 8):
+            if not len(walking):
+                break
+            nodes[walking] = self._next(nodes[walking], bits[walking, level])
+            walking = walking[nodes[walking] < self.metadata.node_count]
+        rows = np.full(count, -1, np.int64)
+        pointers, first, inverse = np.unique(nodes, return_index=True, return_inverse=True)
+        known = [
+            self._row(pointer, texts[row]) if pointer > self.metadata.node_count else -1
+            for pointer, row in zip(pointers.tolist(), first.tolist(), strict=True)
+        ]
+        if count:
+            rows = np.array(known, np.int64)[inverse]
+        return rows
+
+    def _row(self, pointer: int, text: str) -> int:
+        row = self._rows.get(pointer)
+        if row is None:
+            row = self._rows[pointer] = len(self.places)
+            self.places.append(_place(self.reader.get(text)))
+        return row
+
+
+def _place(found: Any) -> Place:
+    entry: dict[str, Any] = found if isinstance(found, dict) else {}
+    country, location = entry.get("country", {}), entry.get("location", {})
+    return (
+        country.get("iso_code"),
+        country.get("names", {}).get("en"),
+        entry.get("city", {}).get("names", {}).get("en"),
+        location.get("latitude"),
+        location.get("longitude"),
+    )
+
+
+def find_database(path: str | os.PathLike[str] | None = None) -> Database:
+    """Return the database at `path`, that of ``LABKIT_GEOIP_DB``, or the one that comes with labkit."""
+    named = path or os.environ.get("LABKIT_GEOIP_DB")
+    if named:
+        return Database(Path(named).expanduser())
+    from _maxminddb_geolite2 import geolite2_database
+
+    return Database(Path(geolite2_database()), bundled=True)

@@ -1,0 +1,149 @@
+"""A function of one's own as an enricher."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from labkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Apply:
+    """See `apply`."""
+
+    function: Callable[[Any], Any]
+    arrow: bool
+    properties: dict[str, Any] = dataclasses.field(default_factory=dict)
+    field: None = dataclasses.field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return str(getattr(self.function, "__qualname__", self.function))
+
+    def add(self, table: pa.Table) -> pa.Table:
+        """Return the columns the function returns for a batch."""
+        try:
+            given = table if self.arrow else _pandas(table)
+            found = _as_table(self.function(given))
+        except Exception as error:
+            raise FunctionError(
+                f"enrich: {self.name}() failed: {type(error).__name__}: {error}",
+                hint="it gets the columns of a batch and returns new columns of the same length",
+            ) from error
+        if found.num_rows != table.num_rows:
+            raise FunctionError(
+                f"enrich: {self.name}() returned {found.num_rows:,} rows for {table.num_rows:,}",
+                hint="return one row for each row given",
+            )
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a receipt should tell."""
+        return (f"enriched by {self.name}()",)
+
+
+class FunctionError(UsageError):
+    """A function given to `apply` failed."""
+
+
+def apply(
+    function: Callable[[Any], Any], *, frame: str | None = None, mapping: Mapping[str, Any] | None = None
+) -> Apply:
+    """Add the columns that `function` returns.
+
+    Parameters
+    ----------
+    function : callable
+        Gets a batch's columns (those of a decoded frame: ``_topic _partition _offset _timestamp``, the fields,
+        ``_value`` …) and returns new columns of the same length: a DataFrame, a named Series, a ``pyarrow.Table`` or
+        a dict of columns. How records are batched is not defined, so each row should depend on that row alone.
+    frame : {"pandas", "arrow"}, optional
+        What it is given; by default Arrow when its first parameter is annotated as a ``Table``, else pandas.
+    mapping : dict, optional
+        The new fields in Elasticsearch: ``{"price": {"type": "double"}}``; by default as Elasticsearch sees fit.
+
+    Notes
+    -----
+    When it raises, reading into a frame or a file ends with one error that names it. A load into Elasticsearch tries
+    the batch's records apart: those it fails for are rejects with the reason, the others go in. When it fails for
+    more than a hundred of a batch, that is taken for a bug in it and is an error there too.
+    """
+    if not callable(function):
+        raise UsageError(f"apply({function!r}) is no function", hint="give a function of a batch's columns")
+    if frame not in (None, "pandas", "arrow"):
+        raise UsageError(f"frame={frame!r}", hint="pandas or arrow")
+    return Apply(function, frame == "arrow" if frame else _wants_arrow(function), dict(mapping or {}))
+
+
+def load_function(text: str) -> Callable[[Any], Any]:
+    """Return the function that ``module:function`` names; modules in the working folder are found too."""
+    import sys
+    from importlib import import_module
+    from pathlib import Path
+
+    module, _, name = text.partition(":")
+    hint = "write module:function; the module is looked for in the working folder and among the installed ones"
+    if not module or not name:
+        raise UsageError(f"{text!r} names no function", hint=hint)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UsageError(f"{text!r} cannot be loaded: {error}", hint=hint) from error
+    if not callable(found):
+        raise UsageError(f"{text!r} is no function", hint=hint)
+    return found
+
+
+def _wants_arrow(function: Callable[[Any], Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+    except (TypeError, ValueError):
+        return False
+    return first is not None and "Table" in str(first.annotation)
+
+
+def _pandas(table: pa.Table) -> Any:
+    import pandas as pd
+
+    # pandas' own integers that may be missing: Arrow-backed ones cannot all that a function may ask, such as `%`
+    own = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    return table.to_pandas(types_mapper=own.get)
+
+
+def _as_table(found: Any) -> pa.Table:
+    import pandas as pd
+
+    if isinstance(found, pa.RecordBatch):
+        return pa.Table.from_batches([found])
+    if isinstance(found, pa.Table):
+        return found
+    if isinstance(found, pd.Series):
+        if found.name is None:
+            raise ValueError("a Series needs a name")
+        found = found.to_frame()
+    if isinstance(found, dict):
+        return pa.table({name: _array(column) for name, column in found.items()})
+    if isinstance(found, pd.DataFrame):
+        found.columns = [str(name) for name in found.columns]
+        return pa.Table.from_pandas(found, preserve_index=False).replace_schema_metadata()
+    raise TypeError(f"it returned {type(found).__name__}, not columns")
+
+
+def _array(column: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(column, pa.Array | pa.ChunkedArray):
+        return column
+    return pa.Array.from_pandas(column) if isinstance(column, pd.Series) else pa.array(column)

@@ -1,0 +1,125 @@
+"""What was added to records, onto the end of their raw JSON, column-wise."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.enrich.chain import Added
+from labkit.errors import UsageError
+from labkit.replay.records import joined
+
+_SHORT = 16  # bytes; an empty object takes no comma
+
+
+def splice(values: pa.BinaryArray, added: Added) -> pa.BinaryArray:
+    """Return JSON objects with the added fields at their end; the record's own bytes stay as they are.
+
+    What is no object that ends in a brace stays as it is; Elasticsearch will refuse it.
+    """
+    parts = [(table, rows) for table, rows in added.parts if table.num_columns and table.num_rows]
+    if not parts or not len(values):
+        return values
+    names = [name for table, _ in parts for name in table.column_names]
+    empty = pa.scalar(b"", pa.binary())
+    pieces = [pc.coalesce(_fragments(table).take(rows), empty) for table, rows in parts]
+    ends = pc.ends_with(values, pattern=b"}")
+    slow = pc.or_(pc.invert(ends), pc.less(pc.binary_length(values), _SHORT))
+    slow = pc.or_(slow, _may_clash(values, names)) if len(set(names)) == len(names) else pa.repeat(True, len(values))
+    numbers = np.flatnonzero(pc.fill_null(slow, True).to_numpy(zero_copy_only=False)).tolist()
+    spliced = pc.binary_join_element_wise(
+        pc.binary_slice(values, 0, -1), *pieces, pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
+    )
+    if not numbers:
+        return spliced
+    texts: list[bytes | None] = [None] * len(values)
+    for row in numbers:
+        texts[row] = _spliced(values[row].as_py(), parts, row)
+    return pc.coalesce(pa.array(texts, pa.binary()), spliced)
+
+
+def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:
+    """Return which records may have a field of one of these names already."""
+    shared = names[0][: min(len(names[0]), *(_shared(names[0], name) for name in names))]
+    marks = [b'"' + shared.encode()] if len(shared) > 2 else [orjson.dumps(name) for name in names]
+    text = bytes(joined(values))
+    found = pa.repeat(False, len(values))
+    for mark in marks:
+        if mark in text:
+            found = pc.or_(found, pc.match_substring(values, mark))
+    return found
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two names begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _spliced(value: bytes | None, parts: list[tuple[pa.Table, pa.Array]], row: int) -> bytes | None:
+    """Splice one record that needs a closer look."""
+    text = (value or b"").strip()
+    try:
+        own = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return value
+    if not isinstance(own, dict):
+        return value
+    taken, new = set(own), {}
+    for table, rows in parts:
+        number = rows[row].as_py()
+        found = {} if number is None else _jsonable(table.slice(number, 1)).to_pylist()[0]
+        for name, one in found.items():
+            if one is None:
+                continue
+            while name in taken:
+                name += "_"  # noqa: PLW2901
+            taken.add(name)
+            new[name] = one
+    if not new:
+        return value
+    return text[:-1] + (b"," if own else b"") + orjson.dumps(new)[1:]
+
+
+def _fragments(table: pa.Table) -> pa.BinaryArray:
+    """Return each row as ``,"name":value,"name":value``, without its nulls."""
+    import polars as pl
+
+    table = _jsonable(table)
+    text = io.BytesIO()
+    frame = pl.from_arrow(table)
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError("a table becomes a DataFrame")
+    frame.write_ndjson(text)
+    data = np.frombuffer(text.getbuffer(), np.uint8).copy()
+    ends = np.flatnonzero(data == ord("\n")) + 1
+    edges = np.concatenate(([0], ends)).astype(np.int32)
+    data[edges[:-1]] = ord(",")
+    lines = pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(edges), pa.py_buffer(data)])
+    lines = pc.binary_slice(lines, 0, -2)  # the closing brace and the newline
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count:  # within a text a quote is escaped, so this cannot be part of one
+            lines = pc.replace_substring(lines, pattern=b"," + orjson.dumps(name) + b":null", replacement=b"")
+    return lines
+
+
+def _jsonable(table: pa.Table) -> pa.Table:
+    """Return the table with types that JSON has."""
+    for number, one in enumerate(table.schema):
+        kind = one.type
+        if pa.types.is_timestamp(kind):
+            zone = table.column(number).cast(pa.timestamp("ms", "UTC"))
+            table = table.set_column(number, one.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ"))
+        elif pa.types.is_dictionary(kind):
+            table = table.set_column(number, one.name, table.column(number).cast(kind.value_type))
+        elif pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
+            table = table.set_column(number, one.name, table.column(number).cast(pa.string()))
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind):
+            raise UsageError(
+                f"enrich: column {one.name!r} is {kind}, which JSON lacks", hint="make text or numbers of it"
+            )
+    return table

@@ -1,0 +1,255 @@
+"""The indexer's side of the consumer group: where it begins, what it commits, how it waits for Kafka."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from labkit.errors import DeadlineError, NotFoundError, UnavailableError
+from labkit.kafka import Cluster
+from labkit.replay.records import Portion, consume, message_batch, no_collection, portion
+
+BATCH_RECORDS = 10_000
+BATCH_BYTES = 4_000_000
+PORTION_RECORDS = 1_000  # measured in the reader: larger ones outgrow the processor's caches
+POLL_S = 0.5
+_REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
+           KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
+         KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
+         KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._NOENT, KafkaError._RESOLVE}  # fmt: skip
+
+
+class StoppedError(Exception):
+    """Stop was asked for while Elasticsearch or Kafka was waited for."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The offsets behind a batch's records, by partition, and whose assignment they belong to."""
+
+    ahead: dict[int, int]
+    epochs: dict[int, int]
+
+
+@dataclass
+class Member:
+    """One member of a consumer group, that commits only what it is told to.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    topic, group : str
+    start : {"resume", "earliest", "latest"} or int
+        Where to begin; a number is a time in milliseconds.
+    say : callable
+    stop : threading.Event
+    leaving : callable
+        Called before partitions are given up: the last moment to settle and commit what was read of them.
+    """
+
+    cluster: Cluster
+    topic: str
+    group: str
+    start: str | int
+    say: Callable[[str], None]
+    stop: threading.Event
+    leaving: Callable[[], None] = lambda: None
+
+    positions: dict[int, int] = field(default_factory=dict, init=False)
+    joined: bool = field(default=False, init=False)
+    paused: bool = field(default=False, init=False)
+    _epochs: dict[int, int] = field(default_factory=dict, init=False)
+    _ends_seen: dict[int, int] = field(default_factory=dict, init=False)
+    _began: set[int] = field(default_factory=set, init=False)
+    _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)  # few at first, for they may be large
+    _consumer: Consumer | None = field(default=None, init=False)
+
+    @property
+    def consumer(self) -> Consumer:
+        """The consumer, once `join` was called."""
+        assert self._consumer is not None  # noqa: S101
+        return self._consumer
+
+    def join(self) -> None:
+        """Join the group."""
+        self._consumer = self.cluster.consumer(
+            group=self.group,
+            auto_offset_reset="earliest",
+            enable_partition_eof=True,
+            isolation_level="read_committed",
+            partition_assignment_strategy="cooperative-sticky",
+            queued_max_messages_kbytes=32_768,
+            session_timeout_ms=10_000,  # how long a killed instance keeps its partitions from the next
+        )
+        self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._consumer is not None:
+            self._consumer.close()
+
+    # reading -----------------------------------------------------------------------------------------
+
+    def read(self, timeout_s: float = POLL_S) -> tuple[pa.RecordBatch, Stretch] | None:
+        """Return what has come, up to a batch bounded in records and bytes; None when nothing has."""
+        parts: list[Portion] = []
+        ahead: dict[int, int] = {}
+        wanted, left = BATCH_RECORDS, float(BATCH_BYTES)
+        with no_collection():
+            while wanted > 0 and left > 0:
+                few = max(1, min(PORTION_RECORDS, wanted, int(left / self._record_bytes)))
+                messages = consume(self.consumer, few, timeout_s)
+                if not messages:
+                    break
+                records = [one for one in messages if not self._signal(one)]
+                if records:
+                    parts.append(portion(records))
+                    ahead |= {one.partition(): one.offset() + 1 for one in records}  # type: ignore[misc, operator]
+                    self._record_bytes = max(1.0, parts[-1].bytes / len(records))
+                    left -= parts[-1].bytes
+                wanted -= len(messages)
+                timeout_s = 0.01  # only what is there: the first records should not wait for the last
+        if not parts:
+            return None
+        return message_batch(self.topic, parts), Stretch(ahead, {p: self._epochs.get(p, 0) for p in ahead})
+
+    def _signal(self, message: Message) -> bool:
+        """Book what is no record; return whether it was none."""
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:
+            partition, offset = message.partition(), message.offset()
+            if partition is not None and offset is not None:
+                self._ends_seen[partition] = offset
+        elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
+            raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
+        return True
+
+    def reached(self, ends: dict[int, int]) -> bool:
+        """Tell whether all there was to read of our partitions is committed, up to `ends`."""
+        if not self.joined:
+            return False
+        return all(max(at, self._ends_seen.get(p, 0)) >= ends.get(p, 0) for p, at in self.positions.items())
+
+    @property
+    def lag_records(self) -> int | None:
+        """How many offsets of our partitions are not committed yet; None while that is not known."""
+        lag = 0
+        for partition, at in self.positions.items():
+            found = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            if not found or found[1] < 0:
+                return None
+            lag += max(0, int(found[1]) - at)
+        return lag
+
+    # committing --------------------------------------------------------------------------------------
+
+    def commit(self, stretch: Stretch) -> None:
+        """Commit what was acknowledged, for the partitions still ours."""
+        ours = {p: offset for p, offset in stretch.ahead.items() if self._epochs.get(p, 0) == stretch.epochs[p]}
+        self._commit({p: offset for p, offset in ours.items() if p in self.positions})
+        self.positions |= {p: offset for p, offset in ours.items() if p in self.positions}
+
+    def _commit(self, ahead: dict[int, int]) -> None:
+        offsets = [TopicPartition(self.topic, p, offset) for p, offset in ahead.items()]
+        if not offsets:
+            return
+        try:
+            self.patiently(lambda: self.consumer.commit(offsets=offsets, asynchronous=False))
+        except KafkaException as error:
+            if error.args[0].code() not in _REJOIN:
+                raise self.cluster.error(error.args[0], f"commit for group {self.group!r}") from error
+            self.say("the group was rebalanced before the commit; its next owner reads these records again")
+
+    def patiently(self, call: Callable[[], Any]) -> Any:
+        """Return what `call` returns, as soon as Kafka answers."""
+        said = False
+        while True:
+            try:
+                return call()
+            except (UnavailableError, DeadlineError, NotFoundError) as error:
+                reason = error.message
+            except KafkaException as error:
+                if error.args[0].code() not in _AWAY:
+                    raise
+                reason = error.args[0].str()
+            if not said:
+                self.say(f"waiting for Kafka: {reason}")
+            said = True
+            if self.stop.wait(0.5):
+                raise StoppedError
+
+    # assignment --------------------------------------------------------------------------------------
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [one.partition for one in partitions]
+        starts = self.patiently(lambda: consumer.committed(partitions, timeout=10)) if partitions else []
+        earliest, latest = (
+            self.patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
+        )
+        asked = self._asked(numbers, earliest, latest)
+        for one in starts:
+            first = earliest[one.partition]
+            if one.partition in asked:
+                one.offset = asked[one.partition]
+            elif one.offset < 0:
+                one.offset = first
+            elif one.offset < first:
+                lost = first - one.offset
+                self.say(f"partition {one.partition}: {lost:,} offsets were deleted before they were indexed")
+                one.offset = first
+            self._began.add(one.partition)
+            self._epochs[one.partition] = self._epochs.get(one.partition, 0) + 1
+            self._ends_seen.pop(one.partition, None)
+            self.positions[one.partition] = one.offset
+        consumer.incremental_assign(starts)
+        self.joined = True
+        self._commit(asked)  # a later run resumes from where this one was told to begin
+        if self.paused:
+            consumer.pause(starts)
+        where = ", ".join(f"{one.partition}@{one.offset}" for one in starts) or "none"
+        self.say(f"assigned partitions {where}")
+
+    def _asked(self, numbers: list[int], earliest: dict[int, int], latest: dict[int, int]) -> dict[int, int]:
+        """Return where to begin partitions that are ours for the first time; after a rebalance they go on."""
+        fresh = [number for number in numbers if number not in self._began]
+        if self.start == "resume" or not fresh:
+            return {}
+        if isinstance(self.start, int):
+            found = self.patiently(partial(self.cluster.bounds, self.topic, fresh, self.start))
+            return {p: found[p] if found[p] >= 0 else latest[p] for p in fresh}
+        return {p: (earliest if self.start == "earliest" else latest)[p] for p in fresh}
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self.leaving()
+        consumer.incremental_unassign(partitions)
+        for one in partitions:
+            self.positions.pop(one.partition, None)
+            self._epochs[one.partition] = self._epochs.get(one.partition, 0) + 1
+        if partitions:
+            self.say(f"gave up partitions {', '.join(str(one.partition) for one in partitions)}")
+
+    # waiting -----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Deliver nothing for a while, yet stay in the group; to be called about twice a second."""
+        self.paused = True
+        self.consumer.pause(self.consumer.assignment())
+        stray = self.consumer.poll(0)
+        if stray is not None and stray.error() is None and stray.partition() in self.positions:
+            self.consumer.seek(TopicPartition(self.topic, stray.partition(), stray.offset()))
+
+    def resume(self) -> None:
+        """Go on."""
+        if self.paused:
+            self.paused = False
+            self.consumer.resume(self.consumer.assignment())

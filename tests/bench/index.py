@@ -1,0 +1,127 @@
+"""`make bench`, second part: how fast a topic gets into an Elasticsearch index, side by side in one run.
+
+The ways take turns, so a machine that slows down slows all; medians and ratios are printed, absolute times are of
+this machine, whose processors client, Kafka and Elasticsearch share. Writes ``test-output/bench-index.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka.admin import NewTopic
+
+from labkit.kafka import Cluster
+from labkit.stack import local
+from labkit.stack.state import State
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from index_peers import LIMIT, WAYS  # noqa: E402
+from read import PARTITIONS, WORDS  # noqa: E402
+
+# issue 5: labkit's indexer against the others
+GOALS = {WAYS[3]: "2", WAYS[5]: "1.1", LIMIT: "0.9", WAYS[1]: "0.85 (GeoIP)"}
+ADDRESSES = 20_000
+
+
+def fill(admin: Cluster, topic: str, records: int) -> None:
+    """Write JSON records of about 280 bytes from public addresses, once."""
+    if topic in admin.topics():
+        if sum(admin.bounds(topic, range(PARTITIONS), "latest").values()) == records:
+            return
+        admin.ask(lambda client: client.delete_topics([topic]), what="delete the topic")
+    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
+    admin.ask(lambda client: client.create_topics([new]), what="make the topic")
+    producer, rng = admin.producer(linger_ms=50, compression_type="lz4"), random.Random(7)
+    hosts = [".".join(str(rng.randrange(1, 223)) for _ in range(4)) for _ in range(ADDRESSES)]
+    for number in range(records):
+        value = {
+            "@timestamp": f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z",
+            "channel": f"#c{number % 8}", "nick": f"nick{number % 350}", "host": rng.choice(hosts),
+            "count": number, "score": number / 7, "message": " ".join(rng.choices(WORDS, k=14)),
+        }  # fmt: skip
+        while True:
+            try:
+                producer.produce(topic, json.dumps(value), partition=number % PARTITIONS)
+                break
+            except BufferError:
+                producer.poll(0.5)
+    producer.flush()
+
+
+def measure(name: str, topic: str, records: int, credentials: str, state: State) -> dict[str, Any]:
+    """Run one way once."""
+    env = {**os.environ, "LABKIT_STATE": str(state.root), "LABKIT_USER": "bench"}
+    command = [sys.executable, HERE / "index_peers.py", name, topic, "irc-bench", str(records), credentials]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["it failed"])[-1][:120]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=300_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-warm-up", action="store_true")
+    parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
+    options = parser.parse_args()
+    state = local.up(say=print)
+    topic = f"irc-bench-index-{options.records}"
+    fill(Cluster(state.credentials("admin")["kafka"]), topic, options.records)
+    ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    errors = {}
+    if not shutil.which("rsyslogd", path=os.environ["PATH"] + ":/usr/sbin"):
+        errors[WAYS[5]] = "not installed: apt-get install rsyslog-kafka rsyslog-elasticsearch"
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(state.credentials("admin"), file)
+        file.flush()
+        for turn in range(0 if not options.no_warm_up else 1, options.rounds + 1):
+            for name in [one for one in ways if one not in errors]:
+                found = measure(name, topic, options.records, file.name, state)
+                if "error" in found:
+                    errors[name] = found["error"]
+                    continue
+                if turn:  # the first round warms Elasticsearch's compiler and the page cache
+                    runs[name].append(found)
+                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{found['seconds']:7.2f} s", flush=True)
+    report(runs, errors, options.records)
+
+
+def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], records: int) -> None:
+    medians = {
+        name: {key: statistics.median(one[key] for one in found) for key in ("seconds", "cpu_s", "peak_mb")}
+        for name, found in runs.items()
+        if found
+    }
+    ours = medians.get(WAYS[0])
+    print(
+        f"\n{records:,} records\n{'way':<52}{'records/s':>11}{'client CPU s':>14}{'peak MB':>9}{'labkit is':>11}  goal"
+    )
+    for name in runs:
+        row = medians.get(name)
+        if row is None:
+            print(f"{name:<52}  {errors.get(name, 'no result')}")
+            continue
+        ratio = f"{row['seconds'] / ours['seconds']:.2f} x" if ours else ""
+        line = f"{name:<52}{records / row['seconds']:>11,.0f}{row['cpu_s']:>14.2f}{row['peak_mb']:>9,.0f}{ratio:>11}"
+        print(f"{line}  {GOALS.get(name, '')}")
+    folder = HERE.parents[1] / "test-output"
+    folder.mkdir(exist_ok=True)
+    found = {"records": records, "medians": medians, "runs": runs, "errors": errors}
+    (folder / "bench-index.json").write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Servers and processes that fail in the middle; each story ends with the index equal to the topic, asked of both.
+
+``LABKIT_TEST_KILLS`` says how often the indexer is killed (6).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from elasticsearch.helpers import scan
+from test_indexer import (  # noqa: F401
+    Bench,
+    bench,
+    expected_ids,
+    fill,
+    filled,
+    goes_on,
+    hospital,
+    kill_9,
+    labkit,
+    mortal,
+    until,
+    wide,
+)
+
+from labkit.lab import Lab, connect
+from labkit.load.scratch import Load
+from labkit.stack.state import State
+
+pytestmark = pytest.mark.timeout(600)
+KILLS = int(os.environ.get("LABKIT_TEST_KILLS", "6"))
+RECORDS = 30_000
+
+
+@pytest.fixture
+def me(monkeypatch: pytest.MonkeyPatch) -> str:
+    user = f"test_{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    return user
+
+
+def loaded_ids(load: Load) -> set[str]:
+    client = load.index.target.client
+    client.indices.refresh(index=load.index.name)
+    return {hit["_id"] for hit in scan(client, index=load.index.name, _source=False, size=10_000)}
+
+
+# the indexer is killed -----------------------------------------------------------------------------------
+
+
+def test_the_indexer_killed_at_random_moments_ends_with_the_topic(bench: Bench, filled: Any) -> None:  # noqa: F811
+    topic, rng = filled(90_000, 3), random.Random(os.environ.get("LABKIT_TEST_SEED", "7"))
+    for number in range(KILLS):
+        run = bench.start(topic)
+        if number % 2:
+            run.until_said("assigned partitions")
+        try:
+            run.process.wait(rng.uniform(0, 2.5))
+        except subprocess.TimeoutExpired:
+            run.kill()
+        committed = sum(max(0, offset) for offset in bench.committed().values())
+        assert committed <= bench.count()  # never committed what is not there
+    bench.once(topic)
+    assert bench.ids() == expected_ids(bench.admin, topic)
+    assert bench.count() == sum(bench.committed().values()) == 90_000
+
+
+# the servers are killed during a scratch load ------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch, me: str) -> Iterator[Lab]:  # noqa: F811
+    monkeypatch.setenv("LABKIT_STATE", str(mortal))
+    lab = connect()
+    yield lab
+    for row in lab.scratch()["index"]:
+        lab.target().client.indices.delete(index=row)
+
+
+def while_loading(load: Callable[[], Load], fault: Callable[[], None], lab: Lab, index: str) -> Load:
+    """Load, and have `fault` happen once some documents are there."""
+
+    def strike() -> None:
+        client = lab.target().client.options(ignore_status=404)
+        until(lambda: dict(client.count(index=index)).get("count", -1) >= 0, "the index")
+        fault()
+
+    other = threading.Thread(target=strike)
+    other.start()
+    found = load()
+    other.join(240)
+    return found
+
+
+@pytest.mark.parametrize("service", ["elasticsearch", "kafka"])
+def test_a_server_killed_during_a_scratch_load_is_waited_for(
+    service: str,
+    hospital: Bench,  # noqa: F811
+    mortal: Path,  # noqa: F811
+    mortal_lab: Lab,
+    me: str,
+    wide: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labkit.replay.reader.STALL_TIMEOUT_S", 240.0)
+    monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1000)
+    window = mortal_lab.window(wide)
+
+    def fault() -> None:
+        kill_9(mortal, service)
+        labkit(mortal, "up")
+
+    with pytest.warns(UserWarning, match="waiting for Elasticsearch") if service == "elasticsearch" else nothing():
+        load = while_loading(
+            lambda: window.to_scratch("killed", patience="4m"), fault, mortal_lab, f"scratch-{me}-killed"
+        )
+    assert load.complete, load
+    counts = load.counts
+    assert counts["indexed"] + counts["existing"] == counts["sent"] == RECORDS
+    assert loaded_ids(load) == expected_ids(hospital.admin, wide)
+
+
+class nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_error: object) -> None: ...
+
+
+# an index that takes nothing -----------------------------------------------------------------------------
+
+
+def test_a_read_only_index_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:  # noqa: F811
+    topic = filled(1_000)
+    run = bench.start(topic)
+    until(lambda: bench.count() == 1_000, "the first documents")
+    bench.client.indices.put_settings(index=bench.index, settings={"index.blocks.write": True})
+    produce(topic, [orjson.dumps({"i": n}) for n in range(500)])
+    run.until_said("waiting: the index is blocked")
+    assert bench.committed() == {0: 1_000}
+    bench.client.indices.put_settings(index=bench.index, settings={"index.blocks.write": False})
+    run.until_said("Elasticsearch answers again")
+    goes_on(bench, run, topic, 1_500)
+
+
+def test_a_load_into_a_read_only_index_gives_up_says_so_and_can_be_gone_on_with(
+    lab: Lab,
+    filled: Any,  # noqa: F811
+    bench: Bench,  # noqa: F811
+    me: str,
+) -> None:
+    topic = filled(30_000)
+    window = lab.window(topic)
+    index = lab.window(topic, offsets={0: (0, 10)}).to_scratch("blocked").index
+    block = {"index.blocks.write": True}
+    bench.client.indices.put_settings(index=index.name, settings=block)
+    with pytest.warns(UserWarning, match="the index is blocked"):
+        load = window.to_scratch("blocked", patience="1s")
+    counts = load.counts
+    assert counts["sent"] == counts["unsent"] == load.receipt.read
+    assert load.receipt.reasons == {"sink": [0]}
+    assert not load.complete
+    assert "blocked" in str(load)
+    bench.client.indices.put_settings(index=index.name, settings={"index.blocks.write": False})
+    again = window.to_scratch("blocked")
+    assert again.counts == {"sent": 30_000, "indexed": 29_990, "existing": 10, "rejected": 0, "unsent": 0}
+    assert loaded_ids(again) == expected_ids(bench.admin, topic)
+    index.drop()
+
+
+def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room(
+    bench: Bench,  # noqa: F811
+    make_topic: Any,
+    produce: Any,
+    tmp_path: Path,
+) -> None:
+    topic, letters = make_topic(), tmp_path / "dead.jsonl"
+    bench.client.indices.create(index=bench.index, settings={"index.mapping.total_fields.limit": 60})
+    produce(topic, [orjson.dumps({f"field{n}": n}) for n in range(200)])
+    run = bench.once(topic, "--dead-letter", str(letters), code=3)
+    dead = {f"{topic}-0-{orjson.loads(line)['offset']}" for line in letters.read_bytes().splitlines()}
+    assert run.ledger["rejected"] == len(dead) > 100
+    assert bench.ids() | dead == expected_ids(bench.admin, topic)
+    assert not bench.ids() & dead
+    bench.client.indices.put_settings(index=bench.index, settings={"index.mapping.total_fields.limit": 1000})
+    again = bench.once(topic, "--from", "earliest", "--dead-letter", str(letters))
+    assert again.ledger["indexed"] == len(dead)
+    assert bench.ids() == expected_ids(bench.admin, topic)
+
+
+# no room for a request -----------------------------------------------------------------------------------
+
+
+def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
+    hospital: Bench,  # noqa: F811
+    mortal: Path,  # noqa: F811
+    mortal_lab: Lab,
+    wide: str,  # noqa: F811
+) -> None:
+    """Room for 300 kB of requests at once: those of 4 MB are answered with 429 until they are smaller."""
+    extra = mortal / "elasticsearch" / "extra.yml"
+    extra.write_text(
+        "indexing_pressure.memory.limit: 300kb\nthread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"
+    )
+    restart(mortal)
+    try:
+        run = hospital.start(wide)
+        run.until_said("waiting: Elasticsearch answered 429")
+        with pytest.warns(UserWarning, match="429"):
+            load = mortal_lab.window(wide).to_scratch("tiny", patience="5m")
+        assert load.complete, load
+        assert loaded_ids(load) == expected_ids(hospital.admin, wide)
+        goes_on(hospital, run, wide, RECORDS)
+    finally:
+        extra.unlink()
+        restart(mortal)
+
+
+def restart(state: Path) -> None:
+    kill_9(state, "elasticsearch")
+    labkit(state, "up")
+    assert State.load(state).services["elasticsearch"]
+
+
+def test_records_are_not_read_faster_than_they_can_be_written(bench: Bench, filled: Any) -> None:  # noqa: F811
+    """While nothing can be written, the indexer's memory stays as it is, whatever the topic holds."""
+    import psutil
+
+    topic = filled(120_000, 2)
+    bench.client.indices.create(index=bench.index, settings={"index.blocks.write": True})
+    run = bench.start(topic)
+    run.until_said("waiting: the index is blocked")
+    process = psutil.Process(run.process.pid)
+    before = process.memory_info().rss
+    deadline = time.monotonic() + 5
+    until(lambda: time.monotonic() > deadline, "five seconds of waiting")
+    assert process.memory_info().rss - before < 60_000_000
+    assert bench.committed().get(0, 0) <= 0
+    bench.client.indices.put_settings(index=bench.index, settings={"index.blocks.write": False})
+    goes_on(bench, run, topic, 120_000)
