@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit import charts, enrich, errors
+    from labkit.compare import Comparison
     from labkit.groups.adhoc import AdHocGroup
     from labkit.lab import Lab, connect
     from labkit.load.frame import Replay
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdHocGroup",
+    "Comparison",
     "Lab",
     "Load",
     "Receipt",
@@ -31,6 +33,7 @@ __all__ = [
 # Names are looked up when they are used, so that `import labkit` and the command line start at once.
 _HOMES = {
     "AdHocGroup": "labkit.groups.adhoc",
+    "Comparison": "labkit.compare",
     "Lab": "labkit.lab",
     "Load": "labkit.load.scratch",
     "Receipt": "labkit.replay.receipt",

@@ -175,6 +175,7 @@ def _reason(error: elasticsearch.ApiError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     cause = body.get("error")
     if isinstance(cause, dict):
+        cause = next(iter(cause.get("root_cause") or ()), cause)  # the top says no more than "all shards failed"
         return str(cause.get("reason") or cause.get("type"))
     text = str(cause or error.message)
     return "the server gave no reason" if text in ("", "None") else text  # an answer to HEAD has no body

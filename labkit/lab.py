@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
+from labkit.load.index import Index
 from labkit.load.scratch import ScratchIndex, collect, listed
 from labkit.registry import Registry
 from labkit.replay import plan
@@ -27,6 +28,7 @@ from labkit.window import Window
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.compare import Comparison
     from labkit.doctor import Diagnosis
 
 
@@ -340,6 +342,76 @@ class Lab:
         from labkit.doctor import examine
 
         return examine(self.profile, topic=topic, indices=indices)
+
+    # downstreams -------------------------------------------------------------------------------------
+
+    def index(self, name: str, *, target: str = "default") -> Index:
+        """Return a handle that reads the index `name`, such as a production one; it cannot write.
+
+        Parameters
+        ----------
+        name : str
+            An index, an alias, or a pattern such as ``"irc-*"``.
+        target : str
+            The Elasticsearch cluster, as the profile names it.
+        """
+        return Index(names.index_pattern(name), self.target(target))
+
+    def compare(
+        self,
+        a: Any,
+        b: Any,
+        *,
+        key: str | Sequence[str] | None = None,
+        ignore: Sequence[str] = (),
+        only: Sequence[str] = (),
+        tolerance: Any = None,
+        target: str = "default",
+        time: str = "@timestamp",
+        within: Window | None = None,
+        keep: int = 10_000,
+        latency: bool = True,
+        progress: bool | None = None,
+    ) -> Comparison:
+        """Compare two downstreams of the same records, in bounded memory; neither is written to.
+
+        Parameters
+        ----------
+        a, b : Replay, Window, Load, ScratchIndex, Index, str, DataFrame or Arrow table
+            A text names an index on `target`; ``"irc@es-9.5.3"`` one on another. A frame's columns are the fields;
+            ``_id``, or ``_topic _partition _offset``, name the records.
+        key : str or sequence of str, optional
+            Fields that pair documents, such as ``"msgid"``; left out: their origin, which is their ``_id``.
+        ignore, only : sequence of str
+            Leave these fields out, or compare only these; with all below them, and ``*`` for any characters.
+        tolerance : float, str or dict, optional
+            ``0.01``: numbers may differ by so much; ``"1%"``: by a part of the larger one; ``"5s"``: texts that are
+            times may, however they are written. ``{"lat": 0.001, "@timestamp": "0s"}``: by field.
+        target : str
+            The Elasticsearch cluster of names without one.
+        time : str
+            The field that says when, for the chart.
+        within : Window, optional
+            Only documents whose origin is among its frozen offsets: an index that has more than the window, such as
+            production's, is then compared for the window alone.
+        keep : int
+            How many documents `changed`, `only_left` and `only_right` hold at most; counts are exact all the same.
+        latency : bool
+            Where both are indices, also measure how long each takes to answer a handful of queries.
+        progress : bool, optional
+            Show a bar; by default in a notebook or a terminal only.
+
+        Returns
+        -------
+        Comparison
+            Also after an interrupt: with what was read until then, and marked incomplete.
+        """
+        from labkit.compare import compare
+
+        return compare(
+            a, b, targets=self.target, key=key, ignore=ignore, only=only, tolerance=tolerance, target=target,
+            time=time, within=within, keep=keep, latency=latency, progress=progress,
+        )  # fmt: skip
 
     # what the lab made -------------------------------------------------------------------------------
 

@@ -69,6 +69,13 @@ def index(name: str) -> str:
     return name
 
 
+def index_pattern(name: str) -> str:
+    """Return `name` if it names indices to be read: a name, an alias, or names with ``*``, with commas between them."""
+    for one in name.split(","):
+        index(one.replace("*", "x").removeprefix("."))
+    return name
+
+
 def group(name: str) -> str:
     """Return `name` if it can be a consumer group's id; confluent-kafka ends the process over what cannot."""
     if not name or not name.isprintable() or len(name.encode(errors="replace")) > 255:

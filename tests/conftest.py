@@ -72,6 +72,17 @@ def lab(stack: State) -> Lab:
 
 
 @pytest.fixture(scope="session")
+def both(stack: State) -> Lab:
+    """The lab with Elasticsearch 9.5.3 (target ``es-9.5.3``) beside the 8 that is there."""
+    if "es-9.5.3" not in connect().targets or not all(row["running"] for row in local.status()):
+        try:
+            local.up([service.version for service in stack.targets.values()] + ["9.5.3"], say=lambda text: None)
+        except StackError as error:
+            missing("Elasticsearch 9.5.3", error)
+    return connect()
+
+
+@pytest.fixture(scope="session")
 def admin(stack: State) -> Cluster:
     """Kafka as its administrator has it."""
     return Cluster(stack.credentials("admin")["kafka"])

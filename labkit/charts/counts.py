@@ -16,7 +16,7 @@ from labkit.charts.search import Index
 from labkit.charts.source import Counts, Source, Span, Term, Terms
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
-from labkit.load.scratch import ScratchIndex
+from labkit.load.index import Index as Stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     """
     import pandas as pd
 
-    if isinstance(data, ScratchIndex):
+    if isinstance(data, Stored):
         return Index(data, time, needed=needed)
     if isinstance(data, Replay):
         table, name = Table.of_arrow(data.table), data.receipt.topic
@@ -46,7 +46,7 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     else:
         raise UsageError(
             f"a {type(data).__name__} cannot be charted",
-            hint="give a Replay (window.read()), a DataFrame, an Arrow table or a ScratchIndex (load.index)",
+            hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
         )
     return Columns(table, find_time(table, time, needed=needed), name)
 

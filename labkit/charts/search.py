@@ -1,4 +1,4 @@
-"""Counting a scratch index: Elasticsearch aggregates, no document is fetched and no script is needed."""
+"""Counting an index: Elasticsearch aggregates, no document is fetched and no script is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from labkit.charts.buckets import Grid
 from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
-from labkit.load.scratch import ScratchIndex
+from labkit.load.aggregate import countable, known
+from labkit.load.index import Index as Stored
 
 TIME = "@timestamp"
 _MOST_BUCKETS = 10_000  # of one request; a cluster refuses more than search.max_buckets, 65,536 by default
@@ -20,18 +21,18 @@ _PRECISION = 40_000
 
 
 class Index:
-    """A scratch index as a `Source`.
+    """An index as a `Source`.
 
     Parameters
     ----------
-    index : ScratchIndex
+    index : labkit.load.index.Index
     time : str, optional
         The date field that says when.
     needed : bool
         Whether it is an error when there is none.
     """
 
-    def __init__(self, index: ScratchIndex, time: str | None = None, *, needed: bool = True) -> None:
+    def __init__(self, index: Stored, time: str | None = None, *, needed: bool = True) -> None:
         self._index = index
         self._time = time or TIME
         kinds = self._fields.get(self._time, {})
@@ -53,23 +54,16 @@ class Index:
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, Any]]:
-        """Each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
-        with self._index.target.errors(f"list the fields of index {self.name!r}"):
-            found = self._index.target.client.field_caps(index=self.name, fields="*")
-        return dict(sorted(found["fields"].items()))
+        return self._index.fields()
 
     @property
     def _names(self) -> list[str]:
-        """The fields a user knows: no inner ones, no objects."""
-        parents = {name for name, kinds in self._fields.items() if not {"object", "nested"} & set(kinds)}
-        return [name for name in sorted(parents) if name[0] != "_" and name.rpartition(".")[0] not in parents]
+        return known(self._fields)
 
     def _countable(self, name: str) -> str:
         """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when there is one."""
-        for field in (f"{name}.keyword", name):
-            kinds = self._fields.get(field)
-            if kinds and all(kind["aggregatable"] for kind in kinds.values()):
-                return field
+        if found := countable(self._fields, name):
+            return found
         if name in self._fields:
             kinds = self._fields[name]
             raise UsageError(

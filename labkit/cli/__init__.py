@@ -1,4 +1,4 @@
-"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete.
+"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete (or different).
 
 Each family of commands has a module; each command imports what it needs, so that ``labkit --help`` answers at once.
 """
@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from labkit.cli import doctor, groups, lists, notebooks, pipelines, stack, windows
+from labkit.cli import compare, doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE, Parser
 from labkit.errors import LabkitError, UsageError
 
-FAMILIES = (stack, pipelines, lists, groups, windows, notebooks, doctor)
+FAMILIES = (stack, pipelines, lists, groups, windows, compare, notebooks, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode import decoder
 from labkit.enrich.chain import Added, Chain
 from labkit.enrich.splice import splice
 from labkit.load.indices import IndexName
@@ -238,3 +239,16 @@ def unparsable(one: Documents) -> Documents | None:
     except orjson.JSONDecodeError:
         pass
     return replace(one, sources=pa.array([_stand_in(one.origin)], pa.binary()))
+
+
+def as_stored(batch: pa.RecordBatch) -> Documents:
+    """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
+    docs = documents(batch)
+    rows = sorted(decoder("json").parse(docs.sources).errors)
+    if rows:
+        texts: list[bytes | None] = [None] * len(docs)
+        for row in rows:
+            repaired = unparsable(docs.slice(row, row + 1))
+            texts[row] = None if repaired is None else repaired.sources[0].as_py()
+        docs = replace(docs, sources=pc.coalesce(pa.array(texts, pa.binary()), docs.sources))
+    return docs

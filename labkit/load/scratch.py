@@ -18,6 +18,7 @@ from labkit.errors import UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
 from labkit.load.documents import Documents, Reject, documents
+from labkit.load.index import Index
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, length_ms, now_ms
@@ -28,38 +29,20 @@ if TYPE_CHECKING:
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
 
 
-@dataclass(frozen=True)
-class ScratchIndex:
-    """One scratch index.
+@dataclass(frozen=True, repr=False)
+class ScratchIndex(Index):
+    """One scratch index, ``scratch-<user>-…``: it is read as any `Index`, and can be dropped."""
 
-    Attributes
-    ----------
-    name : str
-        ``scratch-<user>-…``
-    target : Target
-        The cluster it is on.
-    """
-
-    name: str
-    target: Target
-
-    def count(self) -> int:
-        """Return how many documents it holds, asked of the server."""
-        return self.target.count(self.name)
+    def refresh(self) -> None:
+        """Make what was written visible."""
+        with self.target.errors(f"refresh index {self.name!r}"):
+            self.target.client.indices.refresh(index=self.name)
 
     def drop(self) -> None:
         """Delete it."""
         names.scratch_index(self.name)
         with self.target.errors(f"delete index {self.name!r}"):
             self.target.client.indices.delete(index=self.name)
-
-    def search(self, **body: Any) -> dict[str, Any]:
-        """Ask Elasticsearch; the keywords are those of ``Elasticsearch.search``."""
-        with self.target.errors(f"search index {self.name!r}"):
-            return dict(self.target.client.search(index=self.name, **body))
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @dataclass

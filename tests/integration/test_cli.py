@@ -148,6 +148,22 @@ replay TOPIC --last 5 --scratch a --ttl soon
 replay TOPIC --last 5 --scratch a --target nope
 replay TOPIC --last 5 --scratch a --role indexer
 replay TOPIC --last 5 --role extractor
+compare irc-nope irc-nope
+compare irc-nope@nope irc-nope
+compare A irc-nope
+compare irc-nope@ irc-nope
+compare @ @
+compare window:nowhere.json irc-nope
+compare window:a.jsonl irc-nope
+compare window: irc-nope
+compare irc-nope irc-nope --tolerance soon
+compare irc-nope irc-nope --tolerance=-1
+compare irc-nope irc-nope --tolerance nan
+compare irc-nope irc-nope --key=
+compare irc-nope irc-nope --ignore=
+compare irc-nope irc-nope --keep=-1
+compare irc-nope irc-nope --role extractor
+compare irc-nope irc-nope --profile nope
 index nope irc-test-x --group indexer.x --once
 index bad!topic irc-test-x --group indexer.x --once
 index TOPIC BAD --group indexer.x --once

@@ -18,7 +18,7 @@ from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
-    "gc", "window", "replay", "acl", "run", "demo",
+    "gc", "window", "replay", "compare", "acl", "run", "demo",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 
@@ -128,6 +128,11 @@ USAGE = [
     "replay irc --isolation serializable",
     "replay irc --on-expired ignore",
     "replay irc --last",
+    "compare",
+    "compare a",
+    "compare a b c",
+    "compare a b --tolerance",
+    "compare a b --keep many",
     "acl extra",
     "acl --principal alice",
     "acl --principal User:",

@@ -1,0 +1,189 @@
+"""A comparison as a picture: when the differences were, and in which fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labkit.charts.buckets import Grid, fitting, length, period, share
+from labkit.charts.draw import HEIGHT, INK, WIDTH, dressed
+from labkit.compare import Comparison
+from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+COLOURS = {CHANGED: "#f28e2b", ONLY_LEFT: "#4e8ac8", ONLY_RIGHT: "#59a14f"}
+MOST_FIELDS = 50
+
+
+def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> alt.Chart:
+    """Draw what differs: documents over time, and below it the fields of the pairs.
+
+    Parameters
+    ----------
+    c : Comparison
+        From `Lab.compare`.
+    fields : int
+        How many fields at most, the most different first: 1 to 50.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.Chart
+        Two pictures, one above the other. Above: one row per bucket and kind (changed, only left, only right) with
+        the documents; by the time `Lab.compare` was told, in UTC. Below: one row per field and kind with the pairs.
+    """
+    import altair as alt
+
+    if not isinstance(c, Comparison):
+        raise UsageError(f"a {type(c).__name__} is no comparison", hint="give what lab.compare(a, b) returned")
+    if not 1 <= fields <= MOST_FIELDS:
+        raise UsageError(f"fields={fields}", hint=f"a chart has room for 1 to {MOST_FIELDS}")
+    title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
+    pictures = [one for one in (_over_time(c), _by_field(c, fields)) if one is not None]
+    chart = alt.vconcat(*(pictures or [_nothing(c)]), spacing=36).resolve_scale(color="shared")
+    return dressed(chart, title, _told(c))
+
+
+def _verdict(c: Comparison) -> str:
+    return "the same" if c.identical else "what differs" + ("" if c.complete else ", INCOMPLETE")
+
+
+def _told(c: Comparison) -> list[str]:
+    n = c.counts
+    lines = [
+        f"{n['left']:,} documents left, {n['right']:,} right: {n['same']:,} the same ({_share(c, 'same')} of the left)"
+    ]
+    facts = [f"{n['changed']:,} changed", f"{n['only_left']:,} only left", f"{n['only_right']:,} only right"]
+    facts += [f"{n['duplicates']:,} keys more than once"] if n["duplicates"] else []
+    lines.append(", ".join(facts) + (f"; {c.rules}" if str(c.rules) else ""))
+    return lines + [f"incomplete: {reason}" for reason in c.reasons]
+
+
+def _share(c: Comparison, name: str) -> str:
+    return share(c.counts[name], c.counts["left"])
+
+
+def _nothing(c: Comparison) -> Any:
+    import altair as alt
+    import pandas as pd
+
+    text = pd.DataFrame({"text": ["no differences" if c.counts["same"] else "no documents"]})
+    return alt.Chart(text).mark_text(size=18, color=INK).encode(text="text:N").properties(width=WIDTH, height=HEIGHT)
+
+
+def _kinds() -> Any:
+    import altair as alt
+
+    domain = [KINDS[kind] for kind in COLOURS]
+    return alt.Color(
+        "kind:N",
+        title=None,
+        scale=alt.Scale(domain=domain, range=list(COLOURS.values())),
+        legend=alt.Legend(symbolType="square"),
+    )
+
+
+def over_time(c: Comparison) -> tuple[pd.DataFrame, Grid] | None:
+    """Return documents per bucket and kind, zeros included; None when no difference has a time."""
+    import pandas as pd
+
+    counts = c.times.counts
+    if not counts:
+        return None
+    stamps = [at for at, _ in counts]
+    grid = fitting(min(stamps), max(stamps) + c.times.every_ms - 1, None, len(COLOURS))
+    summed: Counter[tuple[int, int]] = Counter()
+    for (at, kind), n in counts.items():
+        summed[(at - grid.start_ms) // grid.every_ms, kind] += n
+    times = pd.DatetimeIndex(np.array(list(grid.starts), "datetime64[ms]")).tz_localize("UTC")
+    parts = [
+        pd.DataFrame({"time": times, "kind": KINDS[kind], "documents": [summed[n, kind] for n in range(grid.count)]})
+        for kind in COLOURS
+    ]
+    return pd.concat(parts, ignore_index=True), grid
+
+
+def _over_time(c: Comparison) -> Any:
+    import altair as alt
+
+    found = over_time(c)
+    if found is None:
+        return None
+    frame, grid = found
+    stamps = [at for at, _ in c.times.counts]
+    untimed = sum(c.times.untimed.values())
+    left_out = [f"{untimed:,} without a time left out"] if untimed else []
+    name = ", ".join(
+        ["documents that differ", period(min(stamps), max(stamps)), f"per {length(grid.every_ms)}", "UTC", *left_out]
+    )
+    return (
+        alt.Chart(frame)
+        .transform_calculate(
+            **{
+                "until": f"+toDate(datum.time) + {grid.every_ms}",
+                "from": "utcFormat(toDate(datum.time), '%Y-%m-%d %H:%M:%S')",
+            }
+        )
+        .mark_bar(orient="vertical")
+        .encode(
+            x=alt.X(
+                "time:T",
+                title="time (UTC)",
+                scale=alt.Scale(type="utc", nice=False),
+                axis=alt.Axis(grid=False, labelSeparation=12),
+            ),
+            x2="until:T",
+            y=alt.Y("documents:Q", title="documents", axis=alt.Axis(format=",d", tickMinStep=1)),
+            color=_kinds(),
+            tooltip=[alt.Tooltip("from:N", title="from (UTC)"), "kind:N", alt.Tooltip("documents:Q", format=",d")],
+        )
+        .properties(width=WIDTH, height=HEIGHT - 60, title=_small(name))
+    )
+
+
+def by_field(c: Comparison, most: int) -> pd.DataFrame:
+    """Return pairs per field and kind: field, kind, pairs; the most different fields first."""
+    frame = c.fields.rename(columns={"only_left": "only left", "only_right": "only right"})
+    kinds = [KINDS[kind] for kind in COLOURS]
+    some = frame[frame[kinds].sum(axis=1) > 0].head(most)
+    long = some.melt(id_vars="field", value_vars=kinds, var_name="kind", value_name="pairs")
+    return long[long["pairs"] > 0].reset_index(drop=True)
+
+
+def _by_field(c: Comparison, most: int) -> Any:
+    import altair as alt
+
+    frame = by_field(c, most)
+    if not len(frame):
+        return None
+    order = list(dict.fromkeys(c.fields["field"]))[:most]
+    different = int((c.fields[["changed", "only_left", "only_right"]].sum(axis=1) > 0).sum())
+    shown = frame["field"].nunique()
+    left_out = f"the {shown} most different of {different:,}" if shown < different else f"all {shown} that differ"
+    pairs = c.counts["same"] + c.counts["changed"]
+    base = alt.Chart(frame).encode(y=alt.Y("field:N", title="field", sort=order, axis=alt.Axis(labelLimit=280)))
+    room = alt.Scale(domain=[0, 1.12 * int(frame.groupby("field")["pairs"].sum().max())], nice=False)
+    axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
+    bars = base.mark_bar(height={"band": 0.78}).encode(
+        x=alt.X("pairs:Q", title="pairs in which it differs", axis=axis, scale=room),
+        color=_kinds(),
+        tooltip=["field:N", "kind:N", alt.Tooltip("pairs:Q", format=",d")],
+    )
+    sums = base.mark_text(align="left", dx=5, color=INK).encode(
+        x="sum(pairs):Q", text=alt.Text("sum(pairs):Q", format=",d")
+    )
+    name = _small(f"fields, {left_out}, of {pairs:,} pairs")
+    return alt.layer(bars, sums).properties(width=WIDTH, height=alt.Step(21), title=name)
+
+
+def _small(text: str) -> Any:
+    import altair as alt
+
+    return alt.TitleParams(text, fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8)

@@ -1,0 +1,109 @@
+"""Two documents, field by field. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.compare.rules import Rules, equal
+
+EQUAL, CHANGED, ONLY_LEFT, ONLY_RIGHT = range(4)
+KINDS = ("equal", "changed", "only left", "only right")
+MOST_FIELDS = 10_000
+OTHERS = "(all other fields)"  # beyond so many: keys made of data
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field of one pair; the value that is not there is None."""
+
+    field: str
+    kind: int
+    left: Any
+    right: Any
+
+
+@dataclass
+class Tally:
+    """One field in all pairs: how often what, and one pair of values that differ."""
+
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    example: Difference | None = None
+
+
+class Differ:
+    """Compares documents and counts, for each field, what came of it.
+
+    A field is a path of objects' members, joined by dots; lists are values, not paths.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.fields: dict[str, Tally] = {}
+
+    def pair(self, left: dict[str, Any], right: dict[str, Any]) -> list[Difference]:
+        """Return how two documents differ."""
+        found: list[Difference] = []
+        self._walk(left, right, "", found)
+        for one in found:
+            tally = self._tally(one.field)
+            tally.counts[one.kind] += 1
+            tally.example = tally.example or one
+        return found
+
+    def same(self, document: dict[str, Any], prefix: str = "") -> None:
+        """Count the fields of a document that is the same on both sides."""
+        for name, value in document.items():
+            if type(value) is dict:
+                self.same(value, f"{prefix}{name}.")
+            elif value is not None:
+                self._equal(prefix + name)
+
+    def _equal(self, path: str) -> None:
+        tally = self.fields.get(path)
+        if tally is not None:
+            tally.counts[EQUAL] += 1
+        elif self.rules.chosen(path):
+            self._tally(path).counts[EQUAL] += 1
+
+    def _tally(self, path: str) -> Tally:
+        found = self.fields.get(path)
+        if found is None:
+            path = path if len(self.fields) < MOST_FIELDS else OTHERS
+            found = self.fields.setdefault(path, Tally())
+        return found
+
+    def _walk(self, left: dict[str, Any], right: dict[str, Any], prefix: str, found: list[Difference]) -> None:
+        for name, mine in left.items():
+            path, theirs = prefix + name, right.get(name)
+            if type(mine) is dict and type(theirs) is dict:
+                self._walk(mine, theirs, path + ".", found)
+            elif type(mine) is dict or type(theirs) is dict or mine is None or theirs is None:
+                self._alone(mine, path, ONLY_LEFT, found)
+                self._alone(theirs, path, ONLY_RIGHT, found)
+            elif not self.rules.chosen(path):
+                continue
+            elif equal(mine, theirs, self.rules.near(path)):
+                self._equal(path)
+            else:
+                found.append(Difference(path, CHANGED, mine, theirs))
+        for name, theirs in right.items():
+            if theirs is not None and left.get(name, _ABSENT) is _ABSENT:
+                self._alone(theirs, prefix + name, ONLY_RIGHT, found)
+
+    def _alone(self, value: Any, path: str, kind: int, found: list[Difference]) -> None:
+        for name, one in leaves(value, path):
+            if self.rules.chosen(name):
+                pair = (one, None) if kind == ONLY_LEFT else (None, one)
+                found.append(Difference(name, kind, *pair))
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield each value below `path` that is no object, nulls left out."""
+    if type(value) is dict:
+        for name, one in value.items():
+            yield from leaves(one, f"{path}.{name}")
+    elif value is not None:
+        yield path, value

@@ -1,0 +1,121 @@
+"""Two indices side by side: their mappings, and how long they take to answer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labkit.load.aggregate import TIME, countable
+from labkit.load.index import Index
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROUNDS = 7
+MAPPING_COLUMNS = ("field", "left", "right")
+LATENCY_COLUMNS = ("query", "left_ms", "right_ms", "ratio")
+
+
+def mappings(left: Index, right: Index) -> pd.DataFrame:
+    """Return one row per field that is mapped differently: field, left, right; missing where it is not mapped.
+
+    The mapping's own settings are rows too, in brackets; ``_meta`` is left out. Of a pattern of indices the mappings
+    are taken together.
+    """
+    import pandas as pd
+
+    first, second = _mapped(left), _mapped(right)
+    names = sorted({*first, *second})
+    rows = [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
+    return pd.DataFrame(rows, columns=list(MAPPING_COLUMNS))
+
+
+def _mapped(index: Index) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for mapping in index.mapping().values():
+        settings = {f"({name})": _said(value) for name, value in mapping.items() if name not in {"_meta", "properties"}}
+        for name, text in [*settings.items(), *_properties(mapping)]:
+            found.setdefault(name, set()).add(text)
+    return {name: " or ".join(sorted(texts)) for name, texts in found.items()}
+
+
+def _properties(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for kind in ("properties", "fields"):
+        for name, one in mapping.get(kind, {}).items():
+            own = {key: value for key, value in one.items() if key not in {"type", "properties", "fields"}}
+            words = [one.get("type", "object"), *(f"{key}={_said(value)}" for key, value in sorted(own.items()))]
+            yield prefix + name, " ".join(words)
+            yield from _properties(one, f"{prefix}{name}.")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, dict | list):
+        return str(value)
+    import json
+
+    return json.dumps(value, sort_keys=True)
+
+
+def latency(left: Index, right: Index) -> pd.DataFrame:
+    """Return how long both take to answer the same queries: query, left_ms, right_ms, ratio (right to left).
+
+    Medians of `ROUNDS`, measured here, asked of both in turn, after one to warm up; without the request cache.
+    """
+    import pandas as pd
+
+    rows = []
+    for name, body in queries(left, right).items():
+        took: tuple[list[float], list[float]] = ([], [])
+        for number in range(ROUNDS + 1):
+            sides = (0, 1) if number % 2 else (1, 0)
+            for side in sides:
+                began = time.perf_counter()
+                (left, right)[side].search(**body, request_cache=False)
+                if number:
+                    took[side].append((time.perf_counter() - began) * 1000)
+        first, second = (statistics.median(one) for one in took)
+        rows.append((name, round(first, 2), round(second, 2), round(second / first, 2)))
+    return pd.DataFrame(rows, columns=list(LATENCY_COLUMNS))
+
+
+def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
+    """Return a handful of queries both can answer, of the kinds a dashboard asks."""
+    fields = [index.fields() for index in (left, right)]
+    common = [name for name in fields[0] if name in fields[1] and name[0] != "_" and not name.startswith("labkit")]
+    found: dict[str, dict[str, Any]] = {"count all": {"size": 0, "track_total_hits": True}}
+    if all(set(one.get(TIME, {})) == {"date"} for one in fields):
+        found["the newest 100"] = {"size": 100, "sort": [{TIME: "desc"}], "track_total_hits": False}
+        days = {"days": {"date_histogram": {"field": TIME, "fixed_interval": "1d", "min_doc_count": 1}}}
+        found["documents a day"] = {"size": 0, "aggs": days}
+    for name in common:
+        holders = {countable(one, name) for one in fields}
+        if (
+            len(holders) == 1
+            and None not in holders
+            and all("keyword" in one[h] for one in fields for h in holders if h)
+        ):
+            body = {"size": 0, "aggs": {"top": {"terms": {"field": holders.pop(), "size": 10}}}}
+            found[f"top 10 of {name.removesuffix('.keyword')}"] = body
+            break
+    found |= _by_example(left, [name for name in common if all(set(one[name]) == {"text"} for one in fields)])
+    return found
+
+
+def _by_example(index: Index, texts: list[str]) -> dict[str, dict[str, Any]]:
+    """Return queries for a document that is there: by its id, and by the longest word of a text."""
+    found: dict[str, dict[str, Any]] = {}
+    for hit in index.search(size=1, source=False)["hits"]["hits"]:
+        found["one by its _id"] = {"query": {"ids": {"values": [hit["_id"]]}}}
+    name = "message" if "message" in texts else next(iter(texts), None)
+    if name is None:
+        return found
+    example = index.search(size=1, query={"exists": {"field": name}}, fields=[name], source=False)["hits"]["hits"]
+    for hit in example:
+        word = max((part for part in str(hit["fields"][name][0]).split() if len(part) < 40), key=len, default=None)
+        if word:
+            found[f"{name}: {word}"] = {"size": 10, "query": {"match": {name: word}}}
+    return found

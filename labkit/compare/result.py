@@ -1,0 +1,290 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit.compare.differ import KINDS, Difference, Tally
+from labkit.compare.rules import Rules, dumps
+from labkit.compare.times import Times
+from labkit.load.frame import to_pandas
+from labkit.load.index import decoded
+from labkit.load.pages import BATCH_SCHEMA, origins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 8
+RULES = "null = absent, 1 = 1.0, the order of an object's members does not matter, that of a list's items does"
+_GREEN, _RED, _AMBER = "#2e7d32", "#c62828", "#b26a00"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The differences kept to be shown: some of them, when there are many."""
+
+    changed: list[tuple[str, str, str, list[Difference]]]
+    only_left: list[tuple[str, str]]
+    only_right: list[tuple[str, str]]
+    duplicates: pa.Table
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Two sides, document by document and field by field.
+
+    Attributes
+    ----------
+    left, right : str
+        What was compared.
+    key : tuple of str
+        The fields that paired documents; empty: their origin (topic, partition, offset; ``_id``).
+    counts : dict
+        Always exact: ``left = same + changed + only_left + left_duplicates + left_keyless`` documents, and so the
+        right. ``duplicates`` counts keys that are there more than once on a side; their documents pair with none.
+    reasons : tuple of str
+        Why it is not complete: what is missing on a side may then be only unread.
+    mappings : DataFrame or None
+        Fields mapped differently: field, left, right; None unless both sides are indices.
+    latency : DataFrame or None
+        The same queries on both: query, left_ms, right_ms, ratio; None unless both sides are indices.
+    notes : tuple of str
+        What else the reader should know.
+    """
+
+    left: str
+    right: str
+    key: tuple[str, ...]
+    counts: dict[str, int]
+    reasons: tuple[str, ...]
+    mappings: pd.DataFrame | None
+    latency: pd.DataFrame | None
+    notes: tuple[str, ...]
+    elapsed_s: float
+    rules: Rules = field(repr=False)
+    kept: Kept = field(repr=False)
+    tallies: dict[str, Tally] = field(repr=False)
+    times: Times = field(repr=False)
+
+    @property
+    def same(self) -> int:
+        """How many documents are the same on both sides."""
+        return self.counts["same"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether both sides were read to their end and held all they should."""
+        return not self.reasons
+
+    @property
+    def identical(self) -> bool:
+        """Whether each document has its equal on the other side, and all were compared; mappings may differ."""
+        odd = ("changed", "only_left", "only_right", "duplicates", "left_keyless", "right_keyless")
+        return self.complete and not any(self.counts[name] for name in odd)
+
+    # frames ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def changed(self) -> pd.DataFrame:
+        """One row per changed field of a pair: what names the pair, field, kind, left, right.
+
+        Values are JSON, so that ``1`` and ``"1"`` look different; missing is absent. By origin a pair is named by ``_id
+        _topic _partition _offset``, else by the key's fields and ``left_id``, ``right_id``. See `cut`.
+        """
+        import pandas as pd
+
+        rows = [
+            (key, left_id, right_id, one.field, KINDS[one.kind], _json(one.left), _json(one.right))
+            for key, left_id, right_id, differences in self.kept.changed
+            for one in differences
+        ]
+        columns = ["key", "left_id", "right_id", "field", "kind", "left", "right"]
+        frame = pd.DataFrame(rows, columns=columns).astype(object)
+        if self.key:
+            named = _by_key(frame.pop("key"), self.key)
+            return named.join(frame).sort_values(["left_id", "field"], ignore_index=True)
+        found = to_pandas(_origin(frame["key"].tolist()))
+        found = found.join(frame.drop(columns=["key", "left_id", "right_id"]))
+        return found.sort_values([*found.columns[1:4], "_id", "field"], kind="stable", ignore_index=True)
+
+    @cached_property
+    def only_left(self) -> pd.DataFrame:
+        """The documents that are only on the left, with the columns of `Index.to_pandas`. See `cut`."""
+        return _documents(self.kept.only_left)
+
+    @cached_property
+    def only_right(self) -> pd.DataFrame:
+        """The documents that are only on the right, with the columns of `Index.to_pandas`. See `cut`."""
+        return _documents(self.kept.only_right)
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """One row per key that is there more than once: what names it, and how often left and right. See `cut`."""
+        frame = to_pandas(self.kept.duplicates)
+        keys = frame.pop("key")
+        named = _by_key(keys, self.key) if self.key else to_pandas(_origin(keys.tolist()))
+        return named.join(frame)
+
+    @cached_property
+    def fields(self) -> pd.DataFrame:
+        """One row per field of the pairs: field, equal, changed, only_left, only_right, left_example, right_example.
+
+        The most different ones first. The examples are one pair of values that differ.
+        """
+        import pandas as pd
+
+        rows = [(name, *one.counts, *_example(one)) for name, one in self.tallies.items()]
+        columns = ["field", "equal", "changed", "only_left", "only_right", "left_example", "right_example"]
+        frame = pd.DataFrame(rows, columns=columns)
+        different = frame[["changed", "only_left", "only_right"]].sum(axis=1)
+        return frame.assign(d=-different).sort_values(["d", "field"], ignore_index=True).drop(columns="d")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the counts as one row per field, as `fields` has them; the other frames are attributes."""
+        return self.fields
+
+    @property
+    def cut(self) -> dict[str, tuple[int, int]]:
+        """The frames that hold only some: how many documents (or keys) they have, of how many."""
+        kept = {name: len(getattr(self.kept, name)) for name in ("changed", "only_left", "only_right", "duplicates")}
+        return {name: (some, self.counts[name]) for name, some in kept.items() if some < self.counts[name]}
+
+    # words -----------------------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> str:
+        """In a word: same, different or incomplete."""
+        return "incomplete" if not self.complete else "same" if self.identical else "different"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, fields, mappings and latencies as plain values."""
+
+        def rows(frame: pd.DataFrame | None) -> Any:
+            return None if frame is None else json.loads(frame.to_json(orient="records"))
+
+        return {
+            "verdict": self.verdict,
+            "identical": self.identical,
+            "complete": self.complete,
+            "left": self.left,
+            "right": self.right,
+            "key": list(self.key),
+            "rules": str(self.rules),
+            **{"counts": self.counts, "reasons": list(self.reasons), "notes": self.all_notes},
+            **{"fields": rows(self.fields), "mappings": rows(self.mappings), "latency": rows(self.latency)},
+            "elapsed_s": self.elapsed_s,
+        }
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes, with those the counts call for."""
+        words = [f".{name} has {some:,} of {many:,}" for name, (some, many) in self.cut.items()]
+        return [*self.notes, *words]
+
+    def _ledger(self, side: str) -> str:
+        parts = [("same", "same"), ("changed", "changed"), (f"only_{side}", f"only {side}")]
+        parts += [(f"{side}_duplicates", "with a key twice"), (f"{side}_keyless", "without a key")]
+        shown = [
+            f"{self.counts[name]:,} {word}" for name, word in parts if self.counts[name] or word != "without a key"
+        ]
+        return f"{self.counts[side]:,} {side} = {' + '.join(shown)}"
+
+    def summary(self) -> str:
+        """Return it in words: the counts, the most different fields, mappings, latencies."""
+        paired = f"paired by {', '.join(self.key)}" if self.key else "paired by origin"
+        lines = [f"{self.verdict.upper()}: {self.left} and {self.right}, {paired}"]
+        lines += [f"  {self._ledger(side)}" for side in ("left", "right")]
+        lines += [f"  why incomplete: {reason}" for reason in self.reasons]
+        different = self._different
+        if len(different):
+            lines += ["  fields that differ in pairs:", *_indented(_short(different.head(SHOWN)))]
+            lines += [f"    and {len(different) - SHOWN:,} more: see .fields"] if len(different) > SHOWN else []
+        if self.mappings is not None and len(self.mappings):
+            lines += [f"  {len(self.mappings):,} fields are mapped differently:"]
+            lines += [*_indented(_short(self.mappings.head(SHOWN)))]
+            lines += [f"    and {len(self.mappings) - SHOWN:,} more: see .mappings"] * (len(self.mappings) > SHOWN)
+        if self.latency is not None:
+            lines += ["  time to answer, medians:", *_indented(self.latency)]
+        lines += [f"  equal: {RULES}{'; ' + str(self.rules) if str(self.rules) else ''}"]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.all_notes)])
+
+    @property
+    def _different(self) -> pd.DataFrame:
+        frame = self.fields
+        return frame[frame[["changed", "only_left", "only_right"]].sum(axis=1) > 0]
+
+    __str__ = summary
+    __repr__ = summary
+
+    def _repr_html_(self) -> str:
+        colour = _GREEN if self.identical else _AMBER if not self.complete else _RED
+        paired = escape(", ".join(self.key)) or "origin"
+        extra = [*(f"why incomplete: {reason}" for reason in self.reasons), *self.all_notes]
+        notes = "".join(f"<li>{escape(note)}</li>" for note in extra)
+        head = (
+            f'<span style="color:{colour};font-weight:600">{self.verdict}</span> · '
+            f"<code>{escape(self.left)}</code> (left) and <code>{escape(self.right)}</code> (right), paired by {paired}"
+            f"<br>{escape(self._ledger('left'))}<br>{escape(self._ledger('right'))}"
+            f'<br><span style="opacity:.7">{escape(RULES)}{escape("; " + str(self.rules) if str(self.rules) else "")}'
+            f" · {self.elapsed_s:.1f} s</span>"
+        )
+        parts = [_html_table("fields that differ in pairs", self._different, ".fields")]
+        parts.append(_html_table("mapped differently", self.mappings, ".mappings"))
+        parts.append(_html_table("time to answer, medians", self.latency, ".latency"))
+        return (
+            f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">{head}'
+            f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}</div>{''.join(parts)}"
+        )
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else dumps(value)
+
+
+def _example(tally: Tally) -> tuple[str | None, str | None]:
+    return (None, None) if tally.example is None else (_json(tally.example.left), _json(tally.example.right))
+
+
+def _origin(ids: list[str]) -> pa.Table:
+    column = pa.array(ids, pa.string())
+    return pa.table({"_id": column, **origins(column)})
+
+
+def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame([json.loads(one) for one in keys], columns=list(names), dtype=object)
+
+
+def _documents(kept: list[tuple[str, str]]) -> pd.DataFrame:
+    if not kept:
+        return to_pandas(decoded([]))
+    ids = pa.array([one for one, _ in kept], pa.string())
+    columns = {"_index": pa.nulls(len(kept), pa.string()), "_id": ids, **origins(ids)}
+    sources = pa.array([source.encode() for _, source in kept], pa.binary())
+    frame = to_pandas(decoded([pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)]))
+    return frame.sort_values(["_topic", "_partition", "_offset", "_id"], kind="stable", ignore_index=True)
+
+
+def _short(frame: pd.DataFrame, most: int = 40) -> pd.DataFrame:
+    def cut(value: Any) -> Any:
+        return value if not isinstance(value, str) or len(value) <= most else value[: most - 1] + "…"
+
+    return frame.map(cut)
+
+
+def _indented(frame: pd.DataFrame) -> list[str]:
+    return ["    " + line for line in frame.to_string(index=False, na_rep="-").splitlines()]
+
+
+def _html_table(title: str, frame: pd.DataFrame | None, where: str) -> str:
+    if frame is None or not len(frame):
+        return ""
+    more = f": the first {SHOWN} of {len(frame):,}, see <code>{where}</code>" if len(frame) > SHOWN else ""
+    return f"<p>{title}{more}</p>" + _short(frame.head(SHOWN), 80).to_html(index=False, notebook=True, na_rep="")

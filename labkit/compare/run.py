@@ -1,0 +1,206 @@
+"""The comparison itself: read both, join them, look at each pair."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from labkit import interrupt
+from labkit.compare import indices, rules
+from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ, Difference
+from labkit.compare.join import Spill, read_both
+from labkit.compare.result import Comparison, Kept
+from labkit.compare.rules import Rules
+from labkit.compare.sides import Side, only_within, side
+from labkit.compare.times import Times
+from labkit.elastic import Target
+from labkit.errors import LabkitError, UsageError
+from labkit.progress import bar
+
+if TYPE_CHECKING:
+    from labkit.window import Window
+
+KEEP = 10_000
+KEEP_BYTES = 64_000_000
+UNREADABLE, TOO_DEEP = "(unreadable)", "(nested too deeply)"
+
+
+def compare(
+    a: Any,
+    b: Any,
+    *,
+    targets: Callable[[str], Target],
+    key: str | Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    only: Sequence[str] = (),
+    tolerance: Any = None,
+    target: str = "default",
+    time: str = "@timestamp",
+    within: Window | None = None,
+    keep: int = KEEP,
+    latency: bool = True,
+    progress: bool | None = None,
+) -> Comparison:
+    """Compare two sides; `Lab.compare` says how."""
+    asked = Rules.of(ignore, only, tolerance)
+    keys = rules.texts(key, "key")
+    if keep < 0:
+        raise UsageError(f"keep={keep}", hint="how many documents that differ are kept to be shown")
+    if not time or '"' in time:
+        raise UsageError(f"time={time!r}", hint="name the field that says when, such as @timestamp")
+    sides = side(a, targets, target), side(b, targets, target)
+    if within is not None:
+        for one in sides:
+            only_within(one, within)
+    began = clock.monotonic()
+    totals = [one.total() or 0 for one in sides]
+    with (
+        Spill(keys, time) as spill,
+        interrupt.asked() as stop,
+        bar(f"{sides[0].name} and {sides[1].name}", sum(totals), progress) as advance,
+    ):
+        read_both(spill, sides, stop, advance)
+        _check_keys(sides, keys, spill.keyless)
+        work = _Work(asked, keep)
+        with spill.joined() as (connection, pairs):
+            reasons = [f"{one.name}: {why}" for one in sides for why in one.reasons]
+            if stop():
+                read = " and ".join(
+                    f"{one.documents + one.outside:,} of {n:,}" for one, n in zip(sides, totals, strict=True)
+                )
+                reasons.append(f"interrupted while reading ({read} documents): what was not read looks like missing")
+            for batch in pairs():
+                work.look(batch)
+                if stop() and not reasons:
+                    reasons.append(f"interrupted: {work.looked:,} pairs were looked at, not all")
+                    break
+            twice, duplicates = _duplicates(connection, keep)
+    both = sides[0].index, sides[1].index
+    notes = [f"{one.outside:,} documents of {one.name} are outside of the window" for one in sides if one.outside]
+    return Comparison(
+        left=sides[0].name,
+        right=sides[1].name,
+        key=keys,
+        rules=asked,
+        counts=_counts(sides, work, twice, spill.keyless),
+        reasons=tuple(reasons),
+        kept=Kept(work.changed, work.alone[0], work.alone[1], duplicates),
+        tallies=work.differ.fields,
+        times=work.times,
+        mappings=_asked_of(indices.mappings, both, notes),
+        latency=_asked_of(indices.latency, both, notes) if latency and not reasons else None,
+        notes=tuple(notes),
+        elapsed_s=round(clock.monotonic() - began, 2),
+    )
+
+
+@dataclass
+class _Work:
+    """What the pairs come to."""
+
+    rules: Rules
+    keep: int
+    differ: Differ = field(init=False)
+    outcomes: np.ndarray = field(default_factory=lambda: np.zeros(4, np.int64))
+    times: Times = field(default_factory=Times)
+    changed: list[tuple[str, str, str, list[Difference]]] = field(default_factory=list)
+    alone: tuple[list[tuple[str, str]], list[tuple[str, str]]] = field(default_factory=lambda: ([], []))
+    room: list[int] = field(default_factory=lambda: [KEEP_BYTES] * 3)
+
+    def __post_init__(self) -> None:
+        self.differ = Differ(self.rules)
+
+    @property
+    def looked(self) -> int:
+        return int(self.outcomes.sum())
+
+    def look(self, batch: pa.RecordBatch) -> None:
+        rows = batch.drop_columns(["stamp"]).to_pylist()
+        found = np.fromiter(map(self._outcome, rows), np.int8, len(batch))
+        self.outcomes += np.bincount(found, minlength=4)
+        stamps, timed = batch.column("stamp").fill_null(0).to_numpy(), batch.column("stamp").is_valid().to_numpy(False)
+        differing = found != EQUAL
+        self.times.add(found[differing], stamps[differing], timed[differing])
+
+    def _outcome(self, row: dict[str, Any]) -> int:
+        left, right = row["left_source"], row["right_source"]
+        if row["same"]:
+            self.differ.same(_document(left))
+            return EQUAL
+        if left is None or right is None:
+            place = 0 if right is None else 1
+            self._keep_alone(place, row[("left_id", "right_id")[place]], left or right or "")
+            return ONLY_LEFT if right is None else ONLY_RIGHT
+        try:
+            differences = self.differ.pair(_document(left), _document(right))
+        except RecursionError:
+            differences = [Difference(TOO_DEEP, CHANGED, None, None)]
+        if not differences:
+            return EQUAL
+        if len(self.changed) < self.keep and self.room[2] > 0:
+            self.room[2] -= len(left) + len(right)
+            self.changed.append((row["key"], row["left_id"], row["right_id"], differences))
+        return CHANGED
+
+    def _keep_alone(self, place: int, name: str, source: str) -> None:
+        if len(self.alone[place]) < self.keep and self.room[place] > 0:
+            self.room[place] -= len(source)
+            self.alone[place].append((name, source))
+
+
+def _document(source: str) -> dict[str, Any]:
+    try:
+        found = rules.loads(source)
+    except (ValueError, RecursionError):
+        return {UNREADABLE: source}
+    return found if isinstance(found, dict) else {UNREADABLE: source}
+
+
+def _check_keys(sides: tuple[Side, Side], keys: Sequence[str], keyless: list[int]) -> None:
+    for one, without in zip(sides, keyless, strict=True):
+        if one.documents and without == one.documents:
+            what = f"the fields {', '.join(keys)}" if keys else "an _id, or columns _topic, _partition and _offset"
+            raise UsageError(f"nothing in {one.name} has {what}", hint="key= names the fields that pair documents")
+
+
+def _duplicates(connection: duckdb.DuckDBPyConnection, keep: int) -> tuple[dict[str, int], pa.Table]:
+    query = """select count(*) "keys", coalesce(sum("left"), 0)::bigint "left",
+               coalesce(sum("right"), 0)::bigint "right" from twice"""
+    (total,) = connection.sql(query).to_arrow_table().to_pylist()
+    some = connection.sql("select * from twice order by key limit $n", params={"n": keep}).to_arrow_table()
+    return total, some
+
+
+def _counts(sides: tuple[Side, Side], work: _Work, twice: dict[str, int], keyless: list[int]) -> dict[str, int]:
+    return {
+        "left": sides[0].documents,
+        "right": sides[1].documents,
+        "same": int(work.outcomes[EQUAL]),
+        "changed": int(work.outcomes[CHANGED]),
+        "only_left": int(work.outcomes[ONLY_LEFT]),
+        "only_right": int(work.outcomes[ONLY_RIGHT]),
+        "duplicates": twice["keys"],
+        "left_duplicates": twice["left"],
+        "right_duplicates": twice["right"],
+        "left_keyless": keyless[0],
+        "right_keyless": keyless[1],
+    }
+
+
+def _asked_of(question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str]) -> Any:
+    """Ask both indices something beside the documents; what stands in the way is a note, the comparison stays."""
+    if None in both:
+        return None
+    try:
+        return question(*both)
+    except LabkitError as error:
+        notes.append(error.message)
+    except KeyboardInterrupt:
+        notes.append(f"interrupted: {question.__name__} was not asked for")
+    return None

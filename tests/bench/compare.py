@@ -1,0 +1,61 @@
+"""Memory and time of comparing two indices, at several sizes: ``python tests/bench/compare.py 50000 500000``.
+
+Each size runs in a process of its own, on the running local stack; both sides hold documents of about 300 bytes, one in
+ten of them changed on the right.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+
+from labkit.elastic import Target
+from labkit.lab import connect
+from labkit.load.bulk import SETTINGS
+from labkit.load.scratch import ScratchIndex
+
+CHILD = """
+import json, resource, sys, time, labkit, psutil
+lab = labkit.connect()
+lab.compare(sys.argv[1], sys.argv[1], latency=False, progress=False)
+before, began = psutil.Process().memory_info().rss, time.monotonic()
+found = lab.compare(sys.argv[2], sys.argv[3], latency=False, progress=False)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"same": found.same, "changed": found.counts["changed"], "seconds": round(time.monotonic() - began, 1),
+                  "before_mb": before // 10**6, "peak_mb": peak // 10**6}))
+"""
+
+
+def fill(target: Target, name: str, count: int, changed: int) -> ScratchIndex:
+    """Make an index of `count` documents, of which every `changed`-th is another one; 0: none."""
+    index = ScratchIndex(name, target)
+    target.client.indices.create(index=name, settings={**SETTINGS, "refresh_interval": -1}, mappings={"dynamic": False})
+    for first in range(0, count, 10_000):
+        body = b"".join(
+            b'{"index":{"_id":"irc-0-%d"}}\n{"@timestamp":"2016-03-01T%02d:00:00.000Z","n":%d,"nick":"nick%d","text":"%s"}\n'
+            % (n, n % 24, -n if changed and n % changed == 0 else n, n % 500, b"some words of a message " * 8)
+            for n in range(first, min(first + 10_000, count))
+        )
+        target.client.bulk(index=name, operations=[body], filter_path="errors")  # type: ignore[list-item]
+    index.refresh()
+    return index
+
+
+def main() -> None:
+    """Print one line per size."""
+    target, prefix = connect().target(), f"scratch-bench-{uuid.uuid4().hex[:6]}"
+    few = fill(target, f"{prefix}-few", 2_000, 0)
+    for size in map(int, sys.argv[1:] or ["50000", "500000"]):
+        left, right = (fill(target, f"{prefix}-{side}", size, every) for side, every in (("left", 0), ("right", 10)))
+        names = [few.name, left.name, right.name]
+        done = subprocess.run([sys.executable, "-c", CHILD, *names], capture_output=True, text=True, check=True)
+        print(f"{size:>9,} documents a side: {json.loads(done.stdout)}", flush=True)
+        left.drop()
+        right.drop()
+    few.drop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The notebook that compares two versions, on both of them, with a production index that the real indexer wrote."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit import cli
+from labkit.kafka import Cluster
+from labkit.lab import Lab, connect
+from labkit.load.scratch import listed
+from labkit.notebook import rerun
+from labkit.stack.state import State
+
+ROOT = Path(__file__).parents[2]
+T0 = 1_456_790_400_000
+RECORDS = 4_000
+
+
+@pytest.fixture
+def production(
+    both: Lab,
+    admin: Cluster,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """A topic and an index of the same name: the topic's records, by `labkit index`."""
+    user, topic = f"test_{uuid.uuid4().hex[:8]}", make_topic(2)
+    monkeypatch.setenv("LABKIT_USER", user)
+    with gzip.open(ROOT / "data" / "irc-sample.jsonl.gz") as lines:
+        values = [next(lines).rstrip(b"\n") for _ in range(RECORDS)]
+    for partition in (0, 1):
+        mine = values[partition::2]
+        produce(topic, mine, partition=partition, timestamps=[T0 + 12_000 * n for n in range(len(mine))])
+    assert cli.main(["index", topic, topic, "--group", f"indexer.{topic}", "--from", "earliest", "--once"]) == 0
+    yield topic
+    connect(role="admin").target().client.indices.delete(index=topic)
+    admin.admin.delete_consumer_groups([f"indexer.{topic}"])[f"indexer.{topic}"].result(15)
+    for row in listed(both.targets.values()):
+        both.target(row["target"]).client.indices.delete(index=row["index"])
+
+
+@pytest.mark.timeout(300)
+def test_the_notebook_compares_versions_and_production(production: str, tmp_path: Path, stack: State) -> None:
+    given = {"topic": production, "production": production, "last": 3_000, "scratch": "nb"}
+    done = rerun.run(ROOT / "notebooks" / "03-compare-versions.ipynb", given, folder=tmp_path)
+    cells = nbformat.read(done.notebook, as_version=4).cells
+    found: dict[str, Any] = ast.literal_eval(cells[-1].outputs[-1]["data"]["text/plain"])
+    assert found["records"] == 3_000
+    assert set(found["versions"]) == {"default", "es-9.5.3"}
+    assert found["versions"]["es-9.5.3"] == "9.5.3"
+    assert found["versions_identical"] is True
+    assert found["versions_counts"]["same"] == 3_000
+    assert found["production_counts"]["same"] == found["production_counts"]["right"] == 3_000
+    assert found["latency_queries"] >= 5
+    assert found["mapping_differences"] == 0
+    difference = found["difference_counts"]
+    assert found["lost"] > 20
+    assert difference["only_right"] >= found["lost"]
+    assert difference["same"] + difference["changed"] == 3_000 - difference["only_right"]
+    assert "nick" in found["fields_changed"]
+    assert difference["changed"] > 0
+    assert found["left_after_ignoring"] < difference["changed"]
+
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    assert "time to answer, medians" in str(outputs)
+    text = done.notebook.read_text() + done.html.read_text()
+    assert not [role for role, password in stack.passwords.items() if password in text]
