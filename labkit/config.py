@@ -14,9 +14,13 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     hosts = ["https://es-1:9200"]
     basic_auth = ["alice", "${ES_PASSWORD}"]
 
+    [profiles.prod.registry]                  # a schema registry, for Avro, Protobuf and JSON Schema
+    url = "https://registry:8081"
+    basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
+
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
-``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``. With such variables
-alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
+``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
+``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from labkit.errors import ConfigError
 from labkit.secret import fill, literal, masked, sealed
 
 LOCAL = "local"
-_TABLES = ("kafka", "elasticsearch")
+_TABLES = ("kafka", "elasticsearch", "registry")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Profile:
         librdkafka properties.
     elasticsearch : dict
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
+    registry : dict
+        ``url`` of a schema registry and what else its client takes; empty when there is none.
     source : str
         Where it was read from.
     warnings : tuple of str
@@ -61,12 +67,14 @@ class Profile:
     role: str
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
-    source: str = ""
-    warnings: tuple[str, ...] = ()
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    source: str = field(default="", kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
-        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets})"
+        more = f", registry={masked(self.registry)}" if self.registry else ""
+        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets}{more})"
 
 
 def default_profile() -> str:
@@ -144,17 +152,21 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     prefix, known = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
     kafka: dict[str, Any] = {}
     found: dict[str, dict[str, Any]] = {}
+    registry: dict[str, Any] = {}
     for variable, value in os.environ.items():
         means_itself = value.replace("${", "$${")
         if variable.startswith(f"{prefix}_KAFKA_"):
             key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".")
             kafka[key] = means_itself
+        elif variable.startswith(f"{prefix}_REGISTRY_"):
+            key = variable.removeprefix(f"{prefix}_REGISTRY_").lower()
+            registry[key] = _typed(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
             word = next((one for one in known if rest.startswith(f"{one}_")), rest.partition("_")[0])
             key = rest.removeprefix(f"{word}_").lower()
             found.setdefault(known.get(word, word.lower()), {})[key] = _typed(key, means_itself)
-    return {"kafka": kafka, "elasticsearch": found} if kafka or found else {}
+    return {"kafka": kafka, "elasticsearch": found, "registry": registry} if kafka or found or registry else {}
 
 
 def _upper(name: str) -> str:
@@ -175,7 +187,8 @@ def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any
     for name, settings in added.get("elasticsearch", {}).items():
         targets.setdefault(name, {}).update(settings)
     kafka = {**table.get("kafka", {}), **added.get("kafka", {})}
-    return {**table, "kafka": kafka, "elasticsearch": targets}
+    registry = {**table.get("registry", {}), **added.get("registry", {})}
+    return {"kafka": kafka, "elasticsearch": targets, "registry": registry}
 
 
 def _config_files() -> Iterator[Path]:
@@ -221,6 +234,8 @@ def _check(name: str, table: Any, where: str) -> None:
             f"profile {name!r} in {where}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
+    if not isinstance(table.get("registry", {}), dict):
+        raise ConfigError(f"profile {name!r} in {where}: registry is no table", hint='write url = "https://…" in it')
 
 
 def _profile(name: str, table: Any, path: Path | None) -> Profile:
@@ -229,16 +244,21 @@ def _profile(name: str, table: Any, path: Path | None) -> Profile:
     merged = _merged(table, _from_environment(name, table.get("elasticsearch", {})))
     if not merged["kafka"]:
         raise ConfigError(f"{where}: no kafka table", hint=f"write [profiles.{name}.kafka]")
+    if merged["registry"] and not isinstance(merged["registry"].get("url"), str):
+        raise ConfigError(f"{where}: registry has no url", hint='write url = "https://…"')
     filled = fill(merged, where=where, folder=path.parent if path else Path())
     kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
     targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}
     warnings = (_open_to_others(table, path),) if path else ()
-    return Profile(name, "", kafka, targets, str(path or "the environment"), tuple(filter(None, warnings)))
+    return Profile(
+        name, "", kafka, targets, sealed(filled["registry"]),
+        source=str(path or "the environment"), warnings=tuple(filter(None, warnings)),
+    )  # fmt: skip
 
 
 def _open_to_others(table: Mapping[str, Any], path: Path) -> str:
     """Return a warning when the file holds a secret and others may read it."""
-    held = [table.get("kafka", {}), *table.get("elasticsearch", {}).values()]
+    held = [table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()]
     if os.name != "posix" or not path.stat().st_mode & 0o077 or not any(map(literal, held)):
         return ""
     return f"{path} holds a secret and others may read it: chmod 600 it, or write ${{NAME}} or ${{file:PATH}} instead"

@@ -15,7 +15,7 @@ from typing import Any
 from labkit.errors import ConfigError
 
 _NAMES = re.compile(
-    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|headers|bearer|token|jaas|oauthbearer\.config"
+    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|user\.info|headers|bearer|token|jaas|oauthbearer\.config"
 )
 _NOT_SECRET = re.compile(r"\.location$|\.url$|token\.endpoint|oauthbearer\.method")
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
