@@ -20,7 +20,11 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
 
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
 ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
-``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
+``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file.
+``LABKIT_PROFILE`` names the profile that is used when none is named.
+
+The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which those libraries check:
+a schema of settings here (pydantic-settings) would say nothing about them, and has no word for ``a.b`` as a key.
 """
 
 from __future__ import annotations
