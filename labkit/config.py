@@ -19,8 +19,12 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
 
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
-``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``. With such variables
-alone a profile needs no file. ``LABKIT_PROFILE`` names the profile that is used when none is named.
+``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
+``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file.
+``LABKIT_PROFILE`` names the profile that is used when none is named.
+
+The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which those libraries check:
+a schema of settings here (pydantic-settings) would say nothing about them, and has no word for ``a.b`` as a key.
 """
 
 from __future__ import annotations
@@ -68,8 +72,8 @@ class Profile:
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    source: str = ""
-    warnings: tuple[str, ...] = ()
+    source: str = field(default="", kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
@@ -152,17 +156,21 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     prefix, known = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
     kafka: dict[str, Any] = {}
     found: dict[str, dict[str, Any]] = {}
+    registry: dict[str, Any] = {}
     for variable, value in os.environ.items():
         means_itself = value.replace("${", "$${")
         if variable.startswith(f"{prefix}_KAFKA_"):
             key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".")
             kafka[key] = means_itself
+        elif variable.startswith(f"{prefix}_REGISTRY_"):
+            key = variable.removeprefix(f"{prefix}_REGISTRY_").lower()
+            registry[key] = _typed(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
             word = next((one for one in known if rest.startswith(f"{one}_")), rest.partition("_")[0])
             key = rest.removeprefix(f"{word}_").lower()
             found.setdefault(known.get(word, word.lower()), {})[key] = _typed(key, means_itself)
-    return {"kafka": kafka, "elasticsearch": found} if kafka or found else {}
+    return {"kafka": kafka, "elasticsearch": found, "registry": registry} if kafka or found or registry else {}
 
 
 def _upper(name: str) -> str:
@@ -183,7 +191,8 @@ def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any
     for name, settings in added.get("elasticsearch", {}).items():
         targets.setdefault(name, {}).update(settings)
     kafka = {**table.get("kafka", {}), **added.get("kafka", {})}
-    return {**table, "kafka": kafka, "elasticsearch": targets}
+    registry = {**table.get("registry", {}), **added.get("registry", {})}
+    return {"kafka": kafka, "elasticsearch": targets, "registry": registry}
 
 
 def _config_files() -> Iterator[Path]:
@@ -223,15 +232,14 @@ def _check(name: str, table: Any, where: str) -> None:
     for key, value in table.get("kafka", {}).items():
         if isinstance(value, dict):
             raise ConfigError("a Kafka property's name must be quoted in labkit.toml", hint=f'"{key}.…" = "…"')
-    registry = table.get("registry", {})
-    if not isinstance(registry, dict) or (registry and not isinstance(registry.get("url"), str)):
-        raise ConfigError(f"profile {name!r} in {where}: registry has no url", hint='write url = "https://…"')
     targets = table.get("elasticsearch", {})
     if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
         raise ConfigError(
             f"profile {name!r} in {where}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
+    if not isinstance(table.get("registry", {}), dict):
+        raise ConfigError(f"profile {name!r} in {where}: registry is no table", hint='write url = "https://…" in it')
 
 
 def _profile(name: str, table: Any, path: Path | None) -> Profile:
@@ -240,6 +248,8 @@ def _profile(name: str, table: Any, path: Path | None) -> Profile:
     merged = _merged(table, _from_environment(name, table.get("elasticsearch", {})))
     if not merged["kafka"]:
         raise ConfigError(f"{where}: no kafka table", hint=f"write [profiles.{name}.kafka]")
+    if merged["registry"] and not isinstance(merged["registry"].get("url"), str):
+        raise ConfigError(f"{where}: registry has no url", hint='write url = "https://…"')
     filled = fill(merged, where=where, folder=path.parent if path else Path())
     kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
     targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}

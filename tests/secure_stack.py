@@ -167,6 +167,7 @@ class SecureStack:
         """Run the distribution's own ``kafka-acls.sh`` as its administrator; return what it printed."""
         folder = self.root / "kafka"
         command = kafka.java_command(folder, "acls", say=lambda text: None)
+        command[1:1] = ["-XX:TieredStopAtLevel=1"]  # it lives for a second
         command[-1] += os.pathsep + str(fetch([_TOOLS], lambda text: None)[0])  # its tools are a jar of their own
         config = self.root / "certificates" / "admin.properties"
         write_private(config, _client_properties(self))

@@ -117,7 +117,7 @@ class Diagnosis:
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><td style="color:{_COLOURS[one.status]};font-weight:bold">{one.status}</td>'
-            f'<td style="text-align:left">{escape(one.area)} {escape(one.check)}</td>'
+            f'<td style="text-align:left;white-space:nowrap">{escape(one.area)} {escape(one.check)}</td>'
             f'<td style="text-align:left">{escape(one.finding)}'
             + (f"<br><b>&rarr; {escape(one.fix)}</b>" if one.fix else "")
             + "</td></tr>"

@@ -147,7 +147,7 @@ def local_profile(role: str = "lab") -> Profile:
     state = State.load()
     found = state.credentials(role)
     targets = {name: sealed(settings) for name, settings in found["elasticsearch_targets"].items()}
-    return Profile("local", role, sealed(found["kafka"]), targets, found["registry"], str(state.root))
+    return Profile("local", role, sealed(found["kafka"]), targets, found["registry"], source=str(state.root))
 
 
 def write_private(path: Path, text: str) -> None:

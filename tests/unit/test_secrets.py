@@ -41,6 +41,9 @@ basic_auth = ["alice", "PASSWORD"]
 [profiles.prod.elasticsearch."es-9"]
 hosts = ["https://es-9:9200"]
 api_key = "PASSWORD"
+[profiles.prod.registry]
+url = "https://registry:8081"
+basic_auth = ["alice", "PASSWORD"]
 """
 
 
@@ -124,12 +127,14 @@ def test_variables_win_over_the_file_and_need_no_reference(config: Any, monkeypa
     monkeypatch.setenv("LABKIT_PROD_KAFKA_SASL_PASSWORD", "hunter${2}")
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_DEFAULT_BASIC_AUTH", "bob:hun:ter")
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_ES_9_API_KEY", "key")
+    monkeypatch.setenv("LABKIT_PROD_REGISTRY_BASIC_AUTH", "carol:word")
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_ES_9_VERIFY_CERTS", "false")
     found = load_profile("prod")
     assert found.kafka["sasl.password"] == "hunter${2}"
     assert found.kafka["bootstrap.servers"] == "kafka-1:9093,kafka-2:9093"
     assert found.kafka["enable.ssl.certificate.verification"] == "true"
     assert found.elasticsearch["default"]["basic_auth"] == ["bob", "hun:ter"]
+    assert found.registry == {"url": "https://registry:8081", "basic_auth": ["carol", "word"]}
     assert found.elasticsearch["es-9"] == {"hosts": ["https://es-9:9200"], "api_key": "key", "verify_certs": False}
 
 
@@ -152,7 +157,8 @@ def test_labkit_profile_names_the_default(config: Any, monkeypatch: pytest.Monke
 def test_a_secret_shows_itself_nowhere_but_as_text(config: Any) -> None:
     config("hunter2")
     lab = labkit.connect("prod")
-    shown = f"{lab!r} {lab.profile!r} {vars(lab)} {lab.profile.kafka!r} {lab.profile.elasticsearch!r} {lab.targets}"
+    held = [lab.profile.kafka, lab.profile.elasticsearch, lab.profile.registry, lab.targets]
+    shown = f"{lab!r} {lab.profile!r} {vars(lab)} {held!r}"
     assert "alice" in shown
     assert "hunter2" not in shown
     assert json.dumps(lab.profile.kafka["sasl.password"]) == '"hunter2"'
