@@ -45,7 +45,7 @@ class Change:
         return f"{self.group}: {self.what}: {self.before} -> {self.after}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Guard:
     """Foreign groups' members, states and committed offsets before and after a block.
 
@@ -205,6 +205,8 @@ class Guard:
 
     def __str__(self) -> str:
         return self.report()
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         colour = "#2e7d32" if self.untouched or self.refused else "#ef6c00"
