@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from labkit import names
 from labkit.errors import AccessError, LabkitError
-from labkit.groups.offsets import Group, list_groups
+from labkit.groups.offsets import Group, group_names, list_groups
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 
 MOST_CHANGES = 20  # kept in a receipt
+MOST_GROUPS = 100  # a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Change:
         return f"{self.group}: {self.what}: {self.before} -> {self.after}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Guard:
     """Foreign groups' members, states and committed offsets before and after a block.
 
@@ -60,6 +61,10 @@ class Guard:
         Foreign groups with a member that bore labkit's client id, before or after.
     note : str
         Why there is no proof, when there is none.
+    most : int, optional
+        Look at no more groups than so many, those with members first.
+    there : int
+        How many foreign groups there were before.
     """
 
     cluster: Cluster
@@ -69,6 +74,8 @@ class Guard:
     ours: list[str] = field(default_factory=list)
     note: str = ""
     seconds: float = 0.0
+    most: int | None = None
+    there: int = 0
     _before: dict[str, Group] = field(default_factory=dict, repr=False)
     _finished: bool = False
 
@@ -106,12 +113,25 @@ class Guard:
         """Look at all groups but the lab's; a principal that may not makes a note, and no error."""
         began = time.monotonic()
         try:
-            found = list_groups(self.cluster)
+            found = list_groups(self.cluster, self._names())
         except AccessError as error:
             self.note = error.message
             found = []
         self.seconds += time.monotonic() - began
-        return {one.name: one for one in found if not one.name.startswith(names.GROUP_PREFIX)}
+        foreign = {one.name: one for one in found if not one.name.startswith(names.GROUP_PREFIX)}
+        self.there = max(self.there, len(foreign))
+        return {name: one for name, one in foreign.items() if one.state != "dead" or one.committed}
+
+    def _names(self) -> list[str] | None:
+        """Return which groups to look at; None for all."""
+        if self.most is None:
+            return None
+        if self.watched and self.there > self.most:
+            return self.watched
+        listed = sorted(group_names(self.cluster).items(), key=lambda one: (not one[1], one[0]))
+        foreign = [name for name, _ in listed if not name.startswith(names.GROUP_PREFIX)]
+        self.there = max(self.there, len(foreign))
+        return foreign[: self.most] if len(foreign) > self.most else None
 
     @property
     def _client(self) -> str:
@@ -180,10 +200,11 @@ class Guard:
         return facts
 
     def summary(self) -> dict[str, Any]:
-        """Return what a receipt keeps: text, groups, untouched, refused, changes (at most 20), changed, seconds."""
+        """Return what a receipt keeps, as plain values; of the changes at most 20."""
         return {
             "text": f"guard: {self._line()}",
             "groups": len(self.watched),
+            "groups_there": self.there,
             "untouched": self.untouched,
             "refused": self.refused,
             "changed": len(self.changes),
@@ -196,6 +217,8 @@ class Guard:
         if self.note:
             return f"not looked at: {self.note}"
         foreign = f"{len(self.watched)} foreign group{'' if len(self.watched) == 1 else 's'}"
+        if self.most and self.there > self.most:
+            foreign += f" (of {self.there:,}, those with members first; lab.guard() looks at all)"
         if not self.watched and not self.changes:
             return f"{self.cluster.principal} sees no foreign group"
         if not self.changes:
@@ -205,6 +228,8 @@ class Guard:
 
     def __str__(self) -> str:
         return self.report()
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         colour = "#2e7d32" if self.untouched or self.refused else "#ef6c00"
@@ -274,7 +299,7 @@ class Guarded(Reading):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as batches, between two looks at the groups."""
-        self._guard = Guard(self.cluster).start()
+        self._guard = Guard(self.cluster, most=MOST_GROUPS).start()
         try:
             yield from super().batches()
         finally:

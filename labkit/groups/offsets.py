@@ -103,6 +103,12 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
     return [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
 
 
+def group_names(cluster: Cluster) -> dict[str, bool]:
+    """Return the groups' names, and whether each has members: one request for all."""
+    found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
+    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in found.valid}
+
+
 def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
     """Ask for several groups' offsets at once: each request is for one group, the answers come in together."""
     return {

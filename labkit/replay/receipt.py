@@ -116,7 +116,7 @@ class Receipt:
     group: str
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    guard: dict[str, Any] = field(default_factory=dict)
+    guard: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getattr__(self, name: str) -> int:
         # planned, read, filtered, gaps, unread, undecodable: sums over the partitions

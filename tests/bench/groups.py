@@ -58,6 +58,7 @@ def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
 
     admin.ask_each(commit, groups, what="commit")
     with ExitStack() as stack:
+        stack.callback(lambda: admin.ask(lambda client: client.delete_topics(topics), what="delete the topics"))
         stack.callback(lambda: _delete(admin, groups))
         for number, name in enumerate(groups[:MEMBERS]):
             member = admin.consumer(group=name, auto_offset_reset="earliest")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 
+from labkit.errors import AccessError
 from labkit.groups.offsets import Group, lags, list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
@@ -180,6 +181,45 @@ def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster,
     finally:
         for future in admin.admin.delete_consumer_groups(names).values():
             future.result(15)
+
+
+def test_a_thousand_groups_of_twenty_partitions_are_listed(
+    lab: Lab, admin: Cluster, make_topic: Any, produce: Any
+) -> None:
+    topic, prefix = make_topic(20), f"many.{uuid.uuid4().hex[:6]}."
+    produce(topic, [b"{}"] * 3)
+    names = [f"{prefix}{number}" for number in range(1_000)]
+
+    def write(client: Any, some: list[str]) -> dict[str, Any]:
+        return {
+            name: client.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(name, [TopicPartition(topic, p, 0) for p in range(20)])]
+            )[name]
+            for name in some
+        }
+
+    assert not [one for one in admin.ask_each(write, names, what="commit").values() if isinstance(one, Exception)]
+    try:
+        offsets = lab.offsets()
+        offsets = offsets[offsets["group"].str.startswith(prefix)]
+        assert len(offsets) == 20_000
+        assert not offsets.duplicated(["group", "topic", "partition"]).any()
+        groups = lab.groups()
+        groups = groups[groups["group"].str.startswith(prefix)]
+        assert groups["lag"].tolist() == [3] * 1_000
+        assert set(groups["verdict"]) == {"stopped"}
+    finally:
+        admin.ask_each(lambda client, some: client.delete_consumer_groups(some), names, what="delete")
+
+
+def test_what_may_not_be_seen_of_one_group_does_not_hide_the_others(
+    lab: Lab, group: str, absent: Any, make_topic: Any
+) -> None:
+    absent(make_topic(), p0=0)
+    found = {one.name: one for one in list_groups(connect(role="indexer").cluster, [group, "indexer.nobody"])}
+    assert (found[group].state, found["indexer.nobody"].state) == ("not allowed", "dead")
+    with pytest.raises(AccessError, match="may not describe group"):
+        connect(role="indexer").lag(group)
 
 
 @pytest.mark.parametrize(

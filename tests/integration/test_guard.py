@@ -161,3 +161,20 @@ def test_a_window_from_the_cache_asks_nobody(
     again = cut_off.read(progress=False)
     assert len(again) == 5
     assert any("from the local cache" in note for note in again.receipt.notes)
+
+
+def test_of_many_groups_a_receipt_looks_at_some_and_says_so(
+    lab: Lab, group: str, commit: Any, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labkit.groups import guard
+
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    for number in range(3):
+        commit(f"aaa.{group}.{number}", topic, 1)
+    monkeypatch.setattr(guard, "MOST_GROUPS", 2)
+    receipt = moved_while_read(lab, topic, lambda: commit(f"aaa.{group}.0", topic, 4))
+    assert receipt.guard["groups"] == 2
+    assert receipt.guard["groups_there"] >= 3
+    assert "those with members first" in receipt.guard["text"]
+    assert {one["group"] for one in receipt.guard["changes"]} <= {f"aaa.{group}.0"}

@@ -1,0 +1,62 @@
+"""`notebooks/04-consumers.ipynb`: an estate of real consumers, each with its verdict; nothing is left of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit.errors import ServerError
+from labkit.groups.offsets import list_groups
+from labkit.kafka import Cluster
+from labkit.notebook import rerun
+from labkit.stack.state import State
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-consumers.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
+    def made() -> set[str]:
+        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
+        return groups | {name for name in admin.topics() if name.startswith("irc-consumers-")}
+
+    before = made()
+    yield
+    deadline = time.monotonic() + 60
+    while made() - before:
+        assert time.monotonic() < deadline, made() - before
+        time.sleep(0.5)
+
+
+def outputs(path: Path) -> list[Any]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def test_each_consumer_has_its_verdict_and_nothing_is_left(tmp_path: Path) -> None:
+    done = rerun.run(NOTEBOOK, folder=tmp_path)
+    found = outputs(done.notebook)
+    summary = eval(found[-1]["data"]["text/plain"])  # a dict of plain values
+    assert summary["verdicts"] == {
+        "reading": "ok", "slow": "slow", "stuck": "stalled", "rewound": "rewound", "stopped": "stopped",
+    }  # fmt: skip
+    assert summary["looks"] >= 3
+    assert summary["ad_hoc_records"] == 300
+    assert summary["receipt_complete"] is True
+    assert summary["refused_by_the_broker"] is True
+    assert (summary["groups_left"], summary["topic_left"]) == ([], False)
+    assert sum("image/png" in one.get("data", {}) for one in found) == 2
+    assert "the broker refuses User:lab to join" in str(found)
+
+
+def test_it_cleans_up_when_it_fails(tmp_path: Path, stack: State) -> None:
+    with pytest.raises(ServerError, match="UsageError") as raised:
+        rerun.run(NOTEBOOK, {"every": "soon"}, folder=tmp_path)
+    text = raised.value.run.notebook.read_text() + raised.value.run.html.read_text()
+    assert "not a length of time" in text
+    assert not [role for role, password in stack.passwords.items() if password in text]
