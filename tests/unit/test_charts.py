@@ -427,6 +427,6 @@ def test_periods(first, last, text):
 
 
 def test_the_exports_are_documented():
-    assert charts.__all__ == ["heatmap", "timeline", "top"]
+    assert charts.__all__ == ["heatmap", "map", "timeline", "top"]
     for name in charts.__all__:
         assert getattr(charts, name).__doc__
