@@ -193,10 +193,9 @@ def load(
     shape = shape or Shape()
     ensure(index, ttl, reading, indices.mapping(*shape.mappings, properties=chain.properties), shape.settings)
     with interrupt.asked() as asked:
-        reading.interrupted = lambda: asked() or bool(outcome.unsent)
-        bulk = Bulk(
-            target, index.name, patience_s=length_ms(patience) / 1000, waiting=_Waiting(patience), give_up=asked
-        )
+        give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
+        patience_s = length_ms(patience) / 1000
+        bulk = Bulk(target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
         try:
             for batch in reading.batches():
                 bulk.put(documents(batch, chain))
@@ -207,9 +206,9 @@ def load(
         if outcome.indexed and not outcome.unsent:
             with target.errors(f"refresh index {index.name!r}"):
                 target.client.indices.refresh(index=index.name)
-        given_up = bool(outcome.unsent) and not asked()
+        in_vain = bool(outcome.unsent) and not asked()
     chain.check()
-    receipt = _receipt(reading.receipt(), given_up=given_up)
+    receipt = _receipt(reading.receipt(), in_vain=in_vain)
     return Load(index, replace(receipt, notes=(*receipt.notes, *chain.notes())), outcome)
 
 
@@ -218,9 +217,9 @@ def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
         outcome.add(one)
 
 
-def _receipt(receipt: Receipt, *, given_up: bool) -> Receipt:
+def _receipt(receipt: Receipt, *, in_vain: bool) -> Receipt:
     """Name the true reason where the reading ended because nothing could be written."""
-    if not given_up:
+    if not in_vain:
         return receipt
     partitions = tuple(
         replace(one, stop_reason="sink") if one.stop_reason == "interrupt" else one for one in receipt.partitions
