@@ -105,11 +105,40 @@ def guarded(it: Granted) -> None:
     assert PRODUCTION in proof.report()
 
 
+def reset(it: Granted) -> None:
+    """Plan and carry out for a group of the lab's own, then remove it."""
+    group = it.lab.attach(it.topic, name=f"acl-{uuid.uuid4().hex[:8]}", start="earliest")
+    group.read(2)
+    group.commit()
+    group.close()
+    assert len(it.lab.reset(group.group, it.topic, "earliest", execute=True)) == 1
+    it.lab.delete_group(group.group)
+    assert group.group not in set(it.lab.groups()["group"])
+
+
+def compared(it: Granted) -> None:
+    load = it.lab.window(it.topic).to_scratch(f"acl-{uuid.uuid4().hex[:8]}", ttl="1h")
+    assert it.lab.compare(it.lab.window(it.topic).read(), load.index).same == 2
+    assert it.lab.index(it.index).name == it.index
+    load.index.drop()
+
+
+def lagging(it: Granted, folder: Path) -> None:
+    assert len(it.lab.lag(PRODUCTION, samples=2, every="1s", record=folder / "lag.parquet")) == 1
+    assert len(it.lab.lag_history(folder / "lag.parquet")) == 2
+
+
 METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "window": windows,
     "topics": lambda it, _: list(it.lab.topics()["topic"]) == [it.topic],
     "groups": lambda it, _: PRODUCTION in set(it.lab.groups()["group"]),
     "offsets": lambda it, _: PRODUCTION in set(it.lab.offsets()["group"]),
+    "lag": lagging,
+    "lag_history": lagging,
+    "reset": lambda it, _: reset(it),
+    "delete_group": lambda it, _: reset(it),
+    "index": lambda it, _: compared(it),
+    "compare": lambda it, _: compared(it),
     "retention": lambda it, _: it.lab.retention(it.topic) > 0,
     "guard": lambda it, _: guarded(it),
     "attach": lambda it, _: attached(it),
