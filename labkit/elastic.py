@@ -6,10 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
-
-import elastic_transport
-import elasticsearch
+from typing import TYPE_CHECKING, Any
 
 from labkit.config import did_you_mean
 from labkit.errors import (
@@ -21,6 +18,10 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.secret import without_password
+
+if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
+    import elastic_transport
+    import elasticsearch
 
 TIMEOUT_S = 30.0
 
@@ -75,6 +76,8 @@ class Target:
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
         """The client; one for the life of the object."""
+        import elasticsearch
+
         settings: dict[str, Any] = {
             key: tuple(value) if key in ("basic_auth", "api_key") and isinstance(value, list) else value
             for key, value in self._settings.items()
@@ -97,6 +100,9 @@ class Target:
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Turn elasticsearch's errors into labkit's while `what` is done."""
+        import elastic_transport
+        import elasticsearch
+
         try:
             yield
         except elasticsearch.ApiError as error:
@@ -132,6 +138,8 @@ class Target:
 
     def count(self, index: str) -> int:
         """Return how many documents `index` shows, after a refresh where the role may make one."""
+        import elasticsearch
+
         with self.errors(f"count the documents of {index!r}"):
             with suppress(elasticsearch.AuthorizationException):
                 self.client.indices.refresh(index=index)

@@ -1,4 +1,4 @@
-"""The object a notebook holds. It joins the rooms below and does no work of its own."""
+"""The object a notebook holds. It joins the rooms below, imported when they are used, and does no work of its own."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from labkit import names, times
 from labkit.config import LOCAL, Profile, default_profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
-from labkit.groups.adhoc import AdHocGroup, delete_group, leftovers
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
-from labkit.load.index import Index
-from labkit.load.scratch import ScratchIndex, collect, listed
-from labkit.registry import Registry
 from labkit.replay import plan
 from labkit.window import Window
 
@@ -30,6 +26,10 @@ if TYPE_CHECKING:
 
     from labkit.compare import Comparison
     from labkit.doctor import Diagnosis
+    from labkit.groups.adhoc import AdHocGroup
+    from labkit.load.index import Index
+    from labkit.load.scratch import ScratchIndex
+    from labkit.registry import Registry
 
 
 def connect(profile: str | None = None, *, role: str = "lab") -> Lab:
@@ -96,6 +96,8 @@ class Lab:
     @cached_property
     def registry(self) -> Registry | None:
         """The schema registry, or None when the profile has none."""
+        from labkit.registry import Registry
+
         return Registry(self.profile.registry) if self.profile.registry else None
 
     def target(self, name: str = "default") -> Target:
@@ -325,6 +327,8 @@ class Lab:
         start : "earliest", "latest" or a point in time, optional
             Where to begin; left out: at the group's commits, else at the log's start.
         """
+        from labkit.groups.adhoc import AdHocGroup
+
         return AdHocGroup(self.cluster, topic, name, start, self.registry)
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
@@ -355,6 +359,8 @@ class Lab:
         target : str
             The Elasticsearch cluster, as the profile names it.
         """
+        from labkit.load.index import Index
+
         return Index(names.index_pattern(name), self.target(target))
 
     def compare(
@@ -420,14 +426,21 @@ class Lab:
         import pandas as pd
 
         columns = ["index", "target", "documents", "bytes", "topic", "expires", "expired"]
+        from labkit.load.scratch import listed
+
         return pd.DataFrame(listed(self.targets.values()), columns=columns)
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""
+        from labkit.load.scratch import ScratchIndex
+
         return ScratchIndex(names.scratch_name(name), self.target(target))
 
     def gc(self) -> list[str]:
         """Delete this user's expired scratch indices and ad hoc groups without a member; return their names."""
+        from labkit.groups.adhoc import delete_group, leftovers
+        from labkit.load.scratch import collect
+
         groups = leftovers(self.cluster)
         for group in groups:
             delete_group(self.cluster, group)

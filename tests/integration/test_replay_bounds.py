@@ -167,6 +167,20 @@ def test_empty_partitions_are_read_to_their_end_at_once(lab: Lab, make_topic: Ma
         assert [pair for number, pair in window.offsets.items() if number != 1] == [(0, 0), (0, 0)]
 
 
+def test_a_topic_of_200_partitions_is_read_whole(lab: Lab, admin: Cluster, make_topic: MakeTopic):
+    topic = make_topic(200)
+    producer = admin.producer()
+    for number in range(1_000):
+        producer.produce(topic, b'{"n":%d}' % number, partition=number % 199, timestamp=1_000_000 + number)
+    assert producer.flush(60) == 0
+    replay = lab.window(topic).read()
+    assert balanced(replay.receipt).complete
+    assert len(replay.receipt.partitions) == 200
+    assert sorted(replay.table["n"].to_pylist()) == list(range(1_000))
+    newest = lab.window(topic, last=37)
+    assert sorted(newest.read().table["n"].to_pylist()) == list(range(1_000 - 37, 1_000))
+
+
 def test_an_empty_topic_gives_an_empty_table_with_the_metadata_columns(lab: Lab, make_topic: MakeTopic):
     replay = lab.window(make_topic(2), start="2016-03-01", end="2016-03-02").read()
     assert replay.receipt.complete
