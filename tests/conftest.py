@@ -103,6 +103,7 @@ def secure() -> Iterator[SecureStack]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
 def registry_url(stack: State) -> str:
     """The real schema registry of the stack, started now."""
     try:
