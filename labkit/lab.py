@@ -57,7 +57,7 @@ def connect(profile: str | None = None, *, role: str = "lab") -> Lab:
 
 def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
     """Return the profile `name`."""
-    name = name or default_profile()
+    name = default_profile() if name is None else name
     if name != LOCAL:
         return load_profile(name)
     from labkit.stack.state import local_profile

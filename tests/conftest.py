@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -11,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from secure_stack import SecureStack, running
 
 from labkit.errors import StackError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
+from labkit.load.scratch import listed
 from labkit.stack import local
 from labkit.stack.state import State
 
@@ -32,6 +36,23 @@ def new_state_dir() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
     folder.chmod(0o711)
     return folder
+
+
+def labkit(state: Path, *arguments: str) -> None:
+    """Run a command on a stack of the test's own; it must succeed."""
+    environment = {**os.environ, "LABKIT_STATE": str(state)}
+    command = [sys.executable, "-m", "labkit", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def kill_9(state: Path, service: str) -> None:
+    """Kill a server and its children as the system does when memory is short."""
+    main = psutil.Process(State.load(state).services[service].pid)
+    family = [*main.children(recursive=True), main]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=20)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,6 +101,29 @@ def both(stack: State) -> Lab:
         except StackError as error:
             missing("Elasticsearch 9.5.3", error)
     return connect()
+
+
+@pytest.fixture(scope="session")
+def mortal() -> Iterator[Path]:
+    """A second stack, whose servers tests may kill, and start again."""
+    folder = new_state_dir()
+    try:
+        labkit(folder, "up")
+        yield folder
+    finally:
+        labkit(folder, "down", "--purge")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
+    """A user of the test's own, whose scratch indices are gone after it."""
+    user = f"test_{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("LABKIT_USER", user)
+    yield user
+    for row in listed(connect().targets.values()):
+        if row["index"].startswith(f"scratch-{user}-"):
+            connect().target(row["target"]).client.indices.delete(index=row["index"])
 
 
 @pytest.fixture(scope="session")

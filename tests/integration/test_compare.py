@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.load import bulk as bulk_module
 from labkit.load.index import Index
-from labkit.load.scratch import Load, ScratchIndex, listed
+from labkit.load.scratch import Load, ScratchIndex
 from labkit.stack.state import State
 from labkit.window import Window
 
@@ -38,15 +37,7 @@ T0 = 1_456_790_400_000
 MakeTopic, Produce = Callable[..., str], Callable[..., None]
 
 
-@pytest.fixture(autouse=True)
-def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
-    """A user of this test's own, whose scratch indices are gone after it."""
-    user = f"test_{uuid.uuid4().hex[:8]}"
-    monkeypatch.setenv("LABKIT_USER", user)
-    yield user
-    for row in listed(connect().targets.values()):
-        if row["index"].startswith(f"scratch-{user}-"):
-            connect().target(row["target"]).client.indices.delete(index=row["index"])
+pytestmark = pytest.mark.usefixtures("me")
 
 
 def change(index: Index, documents: dict[str, Any]) -> None:

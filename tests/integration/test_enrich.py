@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +16,7 @@ from test_indexer import Bench, bench  # noqa: F401
 
 from labkit import charts, enrich
 from labkit.errors import UsageError
-from labkit.lab import Lab, connect
-from labkit.load.scratch import listed
+from labkit.lab import Lab
 from labkit.stack.state import State
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -29,14 +27,7 @@ MakeTopic = Callable[..., str]
 pytestmark = pytest.mark.filterwarnings("ignore:GeoIP database")
 
 
-@pytest.fixture(autouse=True)
-def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
-    user = f"test_{uuid.uuid4().hex[:8]}"
-    monkeypatch.setenv("LABKIT_USER", user)
-    yield user
-    for row in listed(connect().targets.values()):
-        if row["index"].startswith(f"scratch-{user}-"):
-            connect().target(row["target"]).client.indices.delete(index=row["index"])
+pytestmark = pytest.mark.usefixtures("me")
 
 
 def values(count: int) -> list[bytes]:

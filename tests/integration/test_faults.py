@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
+from conftest import kill_9, labkit
 from elasticsearch.helpers import scan
 from test_indexer import (  # noqa: F401
     Bench,
@@ -26,9 +27,6 @@ from test_indexer import (  # noqa: F401
     filled,
     goes_on,
     hospital,
-    kill_9,
-    labkit,
-    mortal,
     until,
     wide,
 )
@@ -79,7 +77,7 @@ def test_the_indexer_killed_at_random_moments_ends_with_the_topic(bench: Bench, 
 
 
 @pytest.fixture
-def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch, me: str) -> Iterator[Lab]:  # noqa: F811
+def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch, me: str) -> Iterator[Lab]:
     monkeypatch.setenv("LABKIT_STATE", str(mortal))
     lab = connect()
     yield lab
@@ -106,7 +104,7 @@ def while_loading(load: Callable[[], Load], fault: Callable[[], None], lab: Lab,
 def test_a_server_killed_during_a_scratch_load_is_waited_for(
     service: str,
     hospital: Bench,  # noqa: F811
-    mortal: Path,  # noqa: F811
+    mortal: Path,
     mortal_lab: Lab,
     me: str,
     wide: str,  # noqa: F811
@@ -202,7 +200,7 @@ def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room
 
 def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     hospital: Bench,  # noqa: F811
-    mortal: Path,  # noqa: F811
+    mortal: Path,
     mortal_lab: Lab,
     wide: str,  # noqa: F811
 ) -> None:

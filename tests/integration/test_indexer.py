@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +17,10 @@ from typing import Any
 
 import elasticsearch
 import orjson
-import psutil
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
-from conftest import new_state_dir
+from conftest import kill_9, labkit
 from elasticsearch.helpers import scan
 
 from labkit.elastic import Target
@@ -483,27 +481,6 @@ def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: An
 # servers that go away ------------------------------------------------------------------------------------
 
 
-def labkit(state: Path, *arguments: str) -> None:
-    """Run a command on a stack of the test's own; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "labkit", *arguments],
-        env={**os.environ, "LABKIT_STATE": str(state)}, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Path]:
-    """A stack of this module's own, whose servers may be killed."""
-    folder = new_state_dir()
-    try:
-        labkit(folder, "up")
-        yield folder
-    finally:
-        labkit(folder, "down", "--purge")
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
 def hospital(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(State.load(mortal), tmp_path)
@@ -516,15 +493,6 @@ def second_opinion(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(State.load(mortal), tmp_path)
     yield made
     made.close()
-
-
-def kill_9(state: Path, service: str) -> None:
-    """Kill a server and its children as the system does when memory is short."""
-    main = psutil.Process(State.load(state).services[service].pid)
-    family = [*main.children(recursive=True), main]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=20)
 
 
 def fill(bench: Bench, topic: str, count: int, partitions: int) -> None:

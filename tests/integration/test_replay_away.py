@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import new_state_dir
+from conftest import kill_9, labkit
 
 from labkit.config import Profile
 from labkit.kafka import Cluster
@@ -24,25 +18,6 @@ from labkit.stack.state import State
 from labkit.window import Window
 
 TOPIC, RECORDS, PARTITIONS = "irc-away", 60_000, 3
-
-
-def labkit(state: Path, *arguments: str) -> None:
-    environment = {**os.environ, "LABKIT_STATE": str(state)}
-    command = [sys.executable, "-m", "labkit", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Path]:
-    """A stack of this module's own, whose broker may be killed."""
-    folder = new_state_dir()
-    try:
-        labkit(folder, "up")
-        yield folder
-    finally:
-        labkit(folder, "down", "--purge")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +39,6 @@ def window(mortal: Path) -> Window:
     return lab.window(TOPIC)
 
 
-def kill_kafka(state: Path) -> None:
-    process = psutil.Process(State.load(state).services["kafka"].pid)
-    process.kill()
-    process.wait(20)
-
-
 def read_and_kill(window: Window, state: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     """Read the window in small batches; after the third the broker is killed."""
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 500)
@@ -78,7 +47,7 @@ def read_and_kill(window: Window, state: Path, monkeypatch: pytest.MonkeyPatch, 
     for count, batch in enumerate(reading.batches()):
         numbers += [int(value.split(b",")[0][5:]) for value in batch.column("value").to_pylist()]
         if count == 2:
-            kill_kafka(state)
+            kill_9(state, "kafka")
             if "deadline" not in options:
                 threading.Thread(target=labkit, args=(state, "up")).start()
     return numbers, reading.receipt()

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from labkit.errors import AccessError, ConfigError, LabkitError, RefusedError, U
 from labkit.lab import Lab, connect
 from labkit.load import bulk as bulk_module
 from labkit.load.bulk import Bulk
-from labkit.load.scratch import Load, ScratchIndex, collect, listed
+from labkit.load.scratch import Load, ScratchIndex, collect
 from labkit.replay.records import RAW_SCHEMA
 from labkit.stack.state import State
 
@@ -28,15 +27,7 @@ Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
 
 
-@pytest.fixture(autouse=True)
-def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
-    """A user of this test's own, whose scratch indices are gone after it."""
-    user = f"test_{uuid.uuid4().hex[:8]}"
-    monkeypatch.setenv("LABKIT_USER", user)
-    yield user
-    for row in listed(connect().targets.values()):
-        if row["index"].startswith(f"scratch-{user}-"):
-            connect().target(row["target"]).client.indices.delete(index=row["index"])
+pytestmark = pytest.mark.usefixtures("me")
 
 
 @pytest.fixture
