@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE))
 from index_peers import LIMIT, WAYS  # noqa: E402
 from read import PARTITIONS, WORDS  # noqa: E402
 
-# issue 5: labkit's indexer against the others
+# what labkit's indexer aims at, against the others
 GOALS = {WAYS[3]: "2", WAYS[5]: "1.1", LIMIT: "0.9", WAYS[1]: "0.85 (GeoIP)"}
 ADDRESSES = 20_000
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, 
         timeout=600,
     )
     if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
+        said = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)]
+        return {"error": (said or done.stderr.splitlines() or ["no reason given"])[-1]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
