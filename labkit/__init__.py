@@ -52,5 +52,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'labkit' has no attribute {name!r}")
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics of ``%load_ext labkit``: ``%lab``, ``%window``, ``%%replay``."""
+    from labkit.notebook.magics import load
+
+    load(shell)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)
