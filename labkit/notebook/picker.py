@@ -67,7 +67,7 @@ class WindowPicker(Shown):
         wide, label = ipy.Layout(width="100%"), {"description_width": "70px"}
         self.topic = ipy.Dropdown(options=topics, value=topic or topics[0], description="topic", style=label)
         self.partitions = ipy.SelectMultiple(options=[], rows=3, description="partitions", style=label)
-        self.by = ipy.ToggleButtons(options=[TIME, NEWEST], style={"button_width": "9em"})
+        self.by = ipy.ToggleButtons(options=[TIME, NEWEST], style={"button_width": "11em"})
         self.newest = ipy.BoundedIntText(
             value=10_000, min=0, max=2**31 - 1, step=1000, description="newest", style=label
         )
