@@ -58,7 +58,7 @@ class RecordInspector(Shown):
             f"<details><summary>{len(record['_headers'] or [])} headers</summary><table>{headers}</table></details>",
             f"<details><summary>bytes</summary><pre>{escape(dump(raw))}</pre></details>",
         ]
-        self.view.value = "".join(parts)
+        self.view.value = f'<div style="line-height:1.5">{"".join(parts)}</div>'
 
     def text(self) -> str:
         """Return the record as text."""

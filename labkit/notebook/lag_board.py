@@ -91,5 +91,7 @@ def table(judged: list[Judged]) -> str:
     names = ("group", "verdict", "lag", "read/s", "written/s", "why")
     head = "".join(f"<th>{name}</th>" for name in names)
     return (
-        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else "no group"
+        f'<table class="dataframe" style="line-height:1.4"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        if rows
+        else "no group"
     )

@@ -112,7 +112,7 @@ class Tail(Shown):
         if "_error" in frame and not frame["_error"].notna().any():
             frame = frame.drop(columns="_error")
         table = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
-        self.view.value = f'<div style="max-height:360px;overflow:auto">{table}</div>'
+        self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
 
     def text(self) -> str:
         """Return the newest records, as text."""
