@@ -21,9 +21,9 @@ env: .venv/.ready  ## make the environment in .venv
 demo: env  ## everything at work once: real Kafka, real Elasticsearch, a charted replay
 	$(BIN)/labkit demo
 
-lab: env  ## open JupyterLab in notebooks/
+lab: env  ## open JupyterLab with the tour
 	$(BIN)/labkit up
-	$(BIN)/jupyter lab --notebook-dir notebooks $(shell test "$$(id -u)" = 0 && echo --allow-root)
+	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/00-tour.ipynb $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
 up: env  ## start the local stack
 	$(BIN)/labkit up

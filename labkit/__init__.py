@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab, connect
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load, ScratchIndex
+    from labkit.notebook import widgets
     from labkit.replay.receipt import Receipt
     from labkit.window import Window
 
@@ -28,6 +29,7 @@ __all__ = [
     "connect",
     "enrich",
     "errors",
+    "widgets",
 ]
 
 # Names are looked up when they are used, so that `import labkit` and the command line start at once.
@@ -47,9 +49,18 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "widgets":
+        return import_module("labkit.notebook.widgets")
     if name in __all__:
         return import_module(f"labkit.{name}")
     raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics of ``%load_ext labkit``: ``%lab``, ``%window``, ``%%replay``."""
+    from labkit.notebook.magics import load
+
+    load(shell)
 
 
 def __dir__() -> list[str]:

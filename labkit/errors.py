@@ -20,7 +20,13 @@ Each has a one-line ``message``, an optional ``hint`` that names the remedy, and
 
 from __future__ import annotations
 
+import sys
+import traceback
+from pathlib import Path
 from typing import Any
+
+_OURS = Path(__file__).parent
+_RED, _BOLD, _PLAIN = "\x1b[0;31m", "\x1b[1m", "\x1b[0m"
 
 
 class LabkitError(Exception):
@@ -50,6 +56,33 @@ class LabkitError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and Jupyter show: message, hint and the caller's own line.
+
+        ``%tb Plain`` shows the whole traceback. No mode shows the values of our variables: secrets are among them.
+        """
+        shell = sys.modules["IPython"].get_ipython()
+        if shell is not None and shell.InteractiveTB.mode in ("Plain", "Verbose"):
+            return [line.rstrip("\n") for line in traceback.format_exception(self)]
+        shown = [f"{_RED}{type(self).__name__}{_PLAIN}: {_BOLD}{self.message}{_PLAIN}"]
+        if self.hint:
+            shown.append(f"Hint: {self.hint}")
+        if line := self._line():
+            shown.append(line)
+        return [*shown, "%tb Plain shows the whole traceback"]
+
+    def _line(self) -> str | None:
+        """Return the line of the caller's that led here: the last one before labkit's own code."""
+        found = None
+        for frame in traceback.extract_tb(self.__traceback__):
+            path = Path(frame.filename)
+            if _OURS in path.parents:
+                break
+            magic = (frame.line or "").startswith("get_ipython().run_")  # what IPython makes of %window
+            if "IPython" not in path.parts and frame.line and not magic:
+                found = f"  line {frame.lineno}: {frame.line}"
+        return found
 
 
 class UsageError(LabkitError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,7 @@ from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, r
 TIMEOUT_S = 10.0
 AWAY_TIMEOUT_S = 3.0
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
+TIMES_IN_FLIGHT = 50
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
 
 _quiet = logging.getLogger("labkit.librdkafka")
@@ -302,6 +303,40 @@ class Cluster:
             what=f"list the offsets of topic {topic!r}",
         )
         return {item.partition: info.offset for item, info in found.items()}
+
+    def offsets_at(self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]) -> list[list[int]]:
+        """Return, for each of many times, the first offset at or after it by partition; -1 for none.
+
+        Requests of some times are under way at once, so that a hundred take little longer than one.
+        """
+        found: list[list[int]] = []
+        for first in range(0, len(times_ms), TIMES_IN_FLIGHT):
+            some = times_ms[first : first + TIMES_IN_FLIGHT]
+
+            def call(admin: AdminClient, some: Sequence[int] = some) -> dict[tuple[int, int], Any]:
+                waiting: dict[tuple[int, int], Any] = {}
+                for ms in some:
+                    asked = {TopicPartition(topic, one): OffsetSpec.for_timestamp(ms) for one in partitions}
+                    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+                    waiting |= {(ms, item.partition): future for item, future in answers.items()}
+                return waiting
+
+            answers = self.ask(call, what=f"list the offsets of topic {topic!r} by time")
+            found += [[int(answers[ms, one].offset) for one in partitions] for ms in some]
+        return found
+
+    def span(self, topic: str, partitions: Sequence[int]) -> tuple[int, int] | None:
+        """Return the time of the first record by offset, and the newest time, in ms; None when no record has one."""
+        edges: list[list[int]] = []
+        for spec in (OffsetSpec.for_timestamp(0), OffsetSpec.max_timestamp()):
+
+            def call(admin: AdminClient, spec: OffsetSpec = spec) -> Any:
+                asked = {TopicPartition(topic, one): spec for one in partitions}
+                return admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+
+            answers = self.ask(call, what=f"list the times of topic {topic!r}")
+            edges.append([info.timestamp for info in answers.values() if info.offset >= 0 and info.timestamp >= 0])
+        return (min(edges[0]), max(edges[1])) if all(edges) else None
 
     def log_bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         """Return the log's start and its end (high watermark) of partitions of any topics, in a few requests for all.

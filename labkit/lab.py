@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import names, times
 from labkit.config import LOCAL, Profile, default_profile, load_profile
 from labkit.elastic import Target
-from labkit.errors import ConfigError, UsageError
+from labkit.errors import ConfigError, UsageError, WindowError
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
@@ -117,6 +117,7 @@ class Lab:
         end: Any = None,
         last: str | int | None = None,
         offsets: Mapping[int, tuple[int, int]] | None = None,
+        partitions: Iterable[int] | None = None,
         slack: str = "1m",
     ) -> Window:
         """Freeze a part of `topic` as offsets; costs a few requests and reads no record.
@@ -130,6 +131,8 @@ class Lab:
             ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
         offsets : dict, optional
             ``{partition: (start, end)}``, half-open.
+        partitions : iterable of int, optional
+            Only these, with bounds of the other kinds.
         slack : str
             Producers set a record's CreateTime, so records may lie out of time order: the offsets are widened by this
             on both sides and each record's time is checked when it is read. Topics with LogAppendTime need none.
@@ -142,9 +145,11 @@ class Lab:
             When the bounds cannot be.
         """
         given = [start is not None or end is not None, last is not None, offsets is not None]
+        if offsets is not None and partitions is not None:
+            raise UsageError("offsets name their partitions already", hint="leave partitions out")
         if sum(given) > 1:
             raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
-        partitions = self.cluster.partitions(topic)
+        partitions = self._partitions(topic, partitions)
         settings = self.cluster.topic_settings([topic])[topic]
         kind = settings.get("message.timestamp.type", "CreateTime")
         slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
@@ -174,6 +179,19 @@ class Lab:
             frozen_ms=now,
         )
         return Window(frozen, self)
+
+    def _partitions(self, topic: str, wanted: Iterable[int] | None) -> list[int]:
+        there = self.cluster.partitions(topic)
+        if wanted is None:
+            return there
+        chosen = sorted(set(wanted))
+        if unknown := set(chosen) - set(there):
+            raise WindowError(
+                f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"
+            )
+        if not chosen:
+            raise UsageError("partitions is empty", hint="name some, or leave it out for all")
+        return chosen
 
     # lists -------------------------------------------------------------------------------------------
 

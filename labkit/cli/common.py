@@ -7,9 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from labkit.errors import UsageError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,13 +16,6 @@ if TYPE_CHECKING:
 
 OK, ERROR, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 Commands = Any  # argparse's own type of it is private
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, with a hint, instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
 
 
 def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:

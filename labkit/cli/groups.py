@@ -11,7 +11,6 @@ from labkit.cli.common import (
     INCOMPLETE,
     OK,
     Commands,
-    Parser,
     command,
     json_option,
     open_lab,
@@ -22,6 +21,7 @@ from labkit.cli.common import (
     table_command,
 )
 from labkit.errors import UsageError
+from labkit.options import Parser
 
 if TYPE_CHECKING:
     from labkit.groups.lag import GroupVerdict, Judged

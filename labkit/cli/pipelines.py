@@ -12,7 +12,6 @@ from labkit.cli.common import (
     INCOMPLETE,
     OK,
     Commands,
-    Parser,
     command,
     open_cluster,
     open_profile,
@@ -20,6 +19,7 @@ from labkit.cli.common import (
     say,
     stop_event,
 )
+from labkit.options import Parser
 
 
 def register(commands: Commands) -> None:

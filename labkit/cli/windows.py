@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, say
-from labkit.errors import UsageError
+from labkit.options import window_bounds, window_options
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -22,11 +22,7 @@ def register(commands: Commands) -> None:
     )
     for parser in (window, replay):
         json_option(profile_options(parser, "lab"))
-        parser.add_argument("topic", metavar="TOPIC")
-        parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
-        parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
-        parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
-        parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
+        window_options(parser)
     replay.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file")
     replay.add_argument("--scratch", metavar="NAME", help="load a scratch index")
     replay.add_argument("--ttl", default="2d", help="when the scratch index expires (default: 2d)")
@@ -40,21 +36,7 @@ def register(commands: Commands) -> None:
 
 
 def _asked_window(options: argparse.Namespace) -> Window:
-    last = int(options.last) if options.last and options.last.isdecimal() else options.last
-    offsets = None if options.offsets is None else _offsets(options.offsets)
-    return open_lab(options).window(options.topic, start=options.start, end=options.end, last=last, offsets=offsets)
-
-
-def _offsets(text: str) -> dict[int, tuple[int, int]]:
-    try:
-        pairs = (part.split(":") for part in text.split(","))
-        spans = ((partition, span.split("-")) for partition, span in pairs)
-        found = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
-        if len(dict(found)) < len(found):
-            raise ValueError("a partition is named twice")
-        return dict(found)
-    except ValueError as error:
-        raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error
+    return open_lab(options).window(options.topic, **window_bounds(options))
 
 
 def _window(options: argparse.Namespace) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit import cli
-from labkit.cli import windows
+from labkit import cli, options
 from labkit.errors import UsageError
 
 COMMANDS = [
@@ -185,12 +184,12 @@ def test_offsets_that_cannot_be_read_are_refused(text: str, capsys: pytest.Captu
 
 
 def test_offsets_are_half_open_ranges_by_partition() -> None:
-    assert windows._offsets("0:100-200,3:0-50") == {0: (100, 200), 3: (0, 50)}
+    assert options._offsets("0:100-200,3:0-50") == {0: (100, 200), 3: (0, 50)}
 
 
 def test_a_partition_named_twice_is_refused() -> None:
     with pytest.raises(UsageError):
-        windows._offsets("0:1-2,0:3-4")
+        options._offsets("0:1-2,0:3-4")
 
 
 def test_the_recipe_names_the_principal_and_what_it_may_read(capsys: pytest.CaptureFixture[str]) -> None:

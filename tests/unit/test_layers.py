@@ -30,7 +30,7 @@ ROOMS = [
     ["kafka", "elastic", "registry"],
     ["kafka_errors"],
     ["progress"],
-    ["acl", "config", "folders", "interrupt", "names", "times"],
+    ["acl", "config", "folders", "interrupt", "names", "options", "times"],
     ["secret"],
     ["errors"],
 ]
@@ -53,6 +53,7 @@ OWNERS = {
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
+    "ipywidgets": {"notebook"},
     "irc": {"extract", "demo"},
     "jgo": {"stack"},
     "polars": {"compare", "decode", "enrich", "load", "charts"},

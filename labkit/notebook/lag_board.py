@@ -1,0 +1,97 @@
+"""What each consumer group does, looked at again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from html import escape
+
+import ipywidgets as ipy
+
+from labkit.groups.lag import Judged, Sample, judge_all, judge_groups
+from labkit.groups.sampling import WINDOW, Sampler, every_seconds
+from labkit.lab import Lab
+from labkit.notebook.live import Live
+from labkit.notebook.shown import Shown
+from labkit.times import iso, length_ms
+
+_COLOURS = {"ok": "#2e7d32", "idle": "#607d8b", "slow": "#b26a00", "unknown": "#607d8b"}
+
+
+class LagBoard(Shown):
+    """A board of groups with verdict, lag and rates. ``.stop()`` ends it; so does running its cell again."""
+
+    def __init__(self, lab: Lab, groups: list[str] | None, *, every: str, limit: str) -> None:
+        self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
+        self._groups = groups
+        self._sampler = Sampler(lab.cluster, groups)
+        self._looks: deque[list[Sample]] = deque(maxlen=WINDOW)
+        self._live: Live | None = None
+        self.state, self.view = ipy.HTML(), ipy.HTML()
+        stop = ipy.Button(description="stop", icon="stop")
+        stop.on_click(lambda _: self.stop())
+        self.box = ipy.VBox([ipy.HBox([stop, self.state]), self.view])
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on looking."""
+        return self._live is not None and self._live.running
+
+    def _repr_mimebundle_(self, **options: object) -> object:
+        found = super()._repr_mimebundle_(**options)
+        if "text/plain" not in found or len(found) > 1:
+            self.start()
+        return found
+
+    def start(self) -> None:
+        """Begin to look, on the running event loop; done by showing it."""
+        if not self.running:
+            closed = lambda: self.box.comm is None  # noqa: E731
+            self._live = Live(self._step, self._ended, closed, every_s=self._every_s, limit_s=self._limit_s)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._live is not None:
+            self._live.stop()
+
+    async def _step(self) -> None:
+        # the asking waits in a thread, the showing is done here
+        look = await asyncio.get_running_loop().run_in_executor(None, self._sampler.look)
+        self._looks.append(look)
+        self.view.value = table(self.judged)
+        self.state.value = f"look {len(self._looks)} of the last {WINDOW}, {iso(look[0].at_ms) if look else 'no group'}"
+
+    def _ended(self, why: str) -> None:
+        self.state.value = f"<b>ended</b>: {escape(why)}"
+
+    @property
+    def judged(self) -> list[Judged]:
+        """The verdict on each partition, by the last looks."""
+        there = {one.group for one in self._looks[-1]} if self._looks else set()
+        return judge_all(one for look in self._looks for one in look if one.group in there)
+
+    def text(self) -> str:
+        """Look a few times and return a line for each group."""
+        frame = self.lab.lag(self._groups, samples=3, every="500ms")
+        return str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
+
+
+def table(judged: list[Judged]) -> str:
+    """Return the groups as an HTML table, those to look at first."""
+    rows = ""
+    for one in judge_groups(judged):
+        mine = [part for part in judged if part.group == one.group]
+        read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
+        colour = _COLOURS.get(one.verdict, "#c62828")
+        lag = "-" if one.lag is None else f"{one.lag:,}"
+        rows += (
+            f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
+            f"<td>{lag}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
+        )
+    names = ("group", "verdict", "lag", "read/s", "written/s", "why")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return (
+        f'<table class="dataframe" style="line-height:1.4"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        if rows
+        else "no group"
+    )

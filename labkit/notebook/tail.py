@@ -1,0 +1,133 @@
+"""Follow a topic: its newest records as they come, with pause and filter; no group joins, nothing is committed."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipy
+import pyarrow as pa
+
+from labkit.decode import Spec
+from labkit.lab import Lab
+from labkit.load.frame import from_batches, to_pandas
+from labkit.notebook.live import Live
+from labkit.notebook.shown import Shown
+from labkit.replay.follow import Follower
+from labkit.times import length_ms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KEPT = 2_000  # records a filter looks through
+_STEP_S = 0.3
+_HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
+
+
+class Tail(Shown):
+    """A live tail. ``.frame`` has what it shows, ``.stop()`` ends it; so does running its cell again."""
+
+    def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec, limit: str) -> None:
+        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, decode
+        self._limit_s = length_ms(limit) / 1000
+        self._last = last
+        lab.cluster.partitions(topic)  # says at once when there is no such topic
+        self._kept: list[pa.RecordBatch] = []
+        self._follower: Follower | None = None
+        self._live: Live | None = None
+        self.pause = ipy.ToggleButton(description="pause", icon="pause")
+        self.filter = ipy.Text(placeholder="show only records with this text", continuous_update=True)
+        self.state, self.view = ipy.HTML(), ipy.HTML()
+        stop = ipy.Button(description="stop", icon="stop")
+        self.box = ipy.VBox([ipy.HBox([self.pause, stop, self.filter, self.state]), self.view])
+        stop.on_click(lambda _: self.stop())
+        self.filter.observe(lambda _: self._draw(), "value")
+
+    # life --------------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        found = super()._repr_mimebundle_(**options)
+        if "text/plain" not in found or len(found) > 1:
+            self.start()
+        return found
+
+    @property
+    def running(self) -> bool:
+        """Whether it follows the topic."""
+        return self._live is not None and self._live.running
+
+    def start(self) -> None:
+        """Begin to follow, on the running event loop; done by showing it."""
+        if self.running:
+            return
+        self._follower = Follower(self.lab.cluster, self._topic, last=self._last)
+        self._live = Live(
+            self._step, self._ended, lambda: self.box.comm is None, every_s=_STEP_S, limit_s=self._limit_s
+        )
+
+    def stop(self) -> None:
+        """End it."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _ended(self, why: str) -> None:
+        if self._follower is not None:
+            self._follower.close()
+        self._draw()
+        self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
+
+    def _said(self) -> str:
+        if self._follower is None:
+            return ""
+        skipped = f", {self._follower.skipped:,} skipped" if self._follower.skipped else ""
+        trouble = f"; {escape(self._follower.trouble)}" if self._follower.trouble else ""
+        return f"{self._follower.seen:,} records seen{skipped}{trouble}"
+
+    async def _step(self) -> None:
+        if self.pause.value or self._follower is None:
+            self.state.value = f"paused; {self._said()}"
+            return
+        batch = self._follower.take()
+        if batch is not None:
+            self._kept.append(batch)
+            while sum(one.num_rows for one in self._kept[1:]) >= _KEPT:
+                del self._kept[0]
+            self._draw()
+        self.state.value = self._said()
+
+    # showing -----------------------------------------------------------------------------------------
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The newest records that have the filter's text, decoded, oldest first."""
+        frame = to_pandas(from_batches(list(self._kept), self._decode, registry=self.lab.registry))
+        frame = frame.sort_values("_timestamp", kind="stable")
+        found: pd.DataFrame = frame[_having(frame, self.filter.value)].tail(self._rows)
+        return found
+
+    def _draw(self) -> None:
+        frame = self.frame.drop(columns=_HIDDEN, errors="ignore")
+        if len(frame.columns) > 4 and "_value" in frame:
+            frame = frame.drop(columns="_value")
+        if "_error" in frame and not frame["_error"].notna().any():
+            frame = frame.drop(columns="_error")
+        table = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
+        self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
+
+    def text(self) -> str:
+        """Return the newest records, as text."""
+        replay = self.lab.window(self._topic, last=self._last).read(decode=self._decode, progress=False, guard=False)
+        table = replay.to_pandas().drop(columns=[*_HIDDEN, "_value", "_error"], errors="ignore")
+        lines = table.sort_values("_timestamp").to_string(index=False)
+        return f"the newest {len(table)} records of {self._topic}\n{lines}"
+
+
+def _having(frame: pd.DataFrame, text: str) -> Any:
+    """Tell for each row whether some column's text has `text`, in any case."""
+    import numpy as np
+
+    found = np.full(len(frame), not text)
+    for name in frame.columns if text else ():
+        column = frame[name].astype("string").fillna("")
+        found |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
+    return found

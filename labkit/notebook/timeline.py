@@ -1,0 +1,87 @@
+"""When a topic's records were written, without reading one: Kafka's time index asked at the edges of time buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from labkit.charts.buckets import Grid, fitting, length
+from labkit.kafka import Cluster
+from labkit.times import iso
+
+_CHOSEN, _OTHER = "var(--jp-brand-color1, #1976d2)", "var(--jp-border-color1, #bdbdbd)"
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """How many offsets each time bucket of a topic has.
+
+    Attributes
+    ----------
+    grid : Grid or None
+        The buckets; None when no record has a time.
+    partitions : list of int
+    counts : numpy.ndarray
+        One row per bucket, one column per partition. Where times do not follow offsets a bucket's count is near, not
+        exact, and so is it where compaction or transactions leave offsets without a record.
+    """
+
+    grid: Grid | None
+    partitions: list[int]
+    counts: np.ndarray
+
+    def of(self, partitions: Collection[int]) -> np.ndarray:
+        """Return the count of each bucket, in these partitions."""
+        columns = [place for place, one in enumerate(self.partitions) if one in partitions]
+        found: np.ndarray = self.counts[:, columns].sum(axis=1)
+        return found
+
+    @property
+    def edges(self) -> list[int]:
+        """The buckets' edges in milliseconds, one more than there are buckets."""
+        return [] if self.grid is None else [*self.grid.starts, self.grid.end_ms]
+
+
+def timeline(cluster: Cluster, topic: str) -> Timeline:
+    """Ask for the offsets at the edges of at most 200 buckets over all of `topic`; some hundred small requests."""
+    partitions = cluster.partitions(topic)
+    span = cluster.span(topic, partitions)
+    if span is None:
+        return Timeline(None, partitions, np.zeros((0, len(partitions)), np.int64))
+    grid = fitting(*span, None, 1)
+    first, latest = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
+    inner = np.array(cluster.offsets_at(topic, partitions, list(grid.starts)[1:]), np.int64)
+    starts, ends = (np.array([[side[one] for one in partitions]], np.int64) for side in (first, latest))
+    inner = inner.reshape(-1, len(partitions))
+    inner = np.clip(np.where(inner < 0, ends, inner), starts, np.maximum(starts, ends))
+    return Timeline(grid, partitions, np.diff(np.concatenate([starts, inner, ends]), axis=0))
+
+
+def picture(shown: Timeline, partitions: Collection[int], first: int, last: int) -> str:
+    """Return the timeline as SVG, with the buckets [first, last) lit; colours are those of the notebook's theme."""
+    if shown.grid is None:
+        return "<i>no record of this topic has a time</i>"
+    counts = shown.of(partitions)
+    top = max(1, int(counts.max()))
+    bars = "".join(
+        f'<rect x="{at}" y="{100 - height:.1f}" width="0.9" height="{height:.1f}" '
+        f'fill="{_CHOSEN if first <= at < last else _OTHER}"/>'
+        for at, height in enumerate((100 * counts / top).tolist())
+        if height
+    )
+    said = f"records per {length(shown.grid.every_ms)}, {top:,} at most"
+    ends = (short(shown.edges[0]), said, short(shown.edges[-1]))
+    labels = "".join(f"<span>{escape(text)}</span>" for text in ends)
+    return (
+        f'<svg role="img" aria-label="{escape(said)}" viewBox="0 0 {len(counts)} 100" preserveAspectRatio="none" '
+        f'style="width:100%;height:90px;display:block">{bars}</svg>'
+        f'<div style="display:flex;justify-content:space-between;font-size:85%;opacity:.75">{labels}</div>'
+    )
+
+
+def short(ms: int) -> str:
+    """Return a time in UTC without the seconds' fraction, where it has none."""
+    return (iso(ms) or "").replace(".000Z", "Z")

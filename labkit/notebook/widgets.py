@@ -1,0 +1,65 @@
+"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record.
+
+They are plain ipywidgets over the public API, and text in a headless run and outside a notebook. In a notebook:
+``labkit.widgets``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from labkit.decode import Spec
+from labkit.lab import Lab, connect
+from labkit.load.frame import Replay
+from labkit.notebook.inspector import RecordInspector
+from labkit.notebook.lag_board import LagBoard
+from labkit.notebook.picker import WindowPicker
+from labkit.notebook.tail import Tail
+
+
+def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicker:
+    """Return a window picker: ``picker.window`` is what it picks, ``picker.code`` the line that makes the same one.
+
+    Parameters
+    ----------
+    lab : Lab, optional
+        Left out: `connect()`.
+    topic : str, optional
+        The topic to begin with; left out: the first one.
+    """
+    return WindowPicker(lab or connect(), topic)
+
+
+def tail(
+    lab: Lab | None = None, topic: str = "", *, last: int = 20, rows: int = 50, decode: Spec = "json", limit: str = "1h"
+) -> Tail:
+    """Return a live tail of `topic`, with pause and filter; it joins no group and commits nothing.
+
+    It ends when its cell is run again, the kernel is interrupted, or after `limit`.
+
+    Parameters
+    ----------
+    last : int
+        How many records to begin with; as text, it shows these.
+    rows : int
+        How many it shows at most, newest first.
+    decode : str, callable or Decoder
+        As `Window.read` takes it.
+    """
+    return Tail(lab or connect(), topic, last=last, rows=rows, decode=decode, limit=limit)
+
+
+def lag_board(
+    lab: Lab | None = None, groups: str | Iterable[str] | None = None, *, every: str = "2s", limit: str = "1h"
+) -> LagBoard:
+    """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all groups.
+
+    It ends when its cell is run again, the kernel is interrupted, or after `limit`.
+    """
+    chosen = [groups] if isinstance(groups, str) else None if groups is None else list(groups)
+    return LagBoard(lab or connect(), chosen, every=every, limit=limit)
+
+
+def inspect(replay: Replay, row: int = 0) -> RecordInspector:
+    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is which one."""
+    return RecordInspector(replay, row)

@@ -1,0 +1,44 @@
+"""How a window is asked for on a line of words: what `labkit window`, `labkit replay` and ``%window`` share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from labkit.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with a hint, instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
+
+
+def window_options(parser: Any) -> Any:
+    """Let a parser take a topic and a window's bounds."""
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
+    parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
+    parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
+    parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
+    return parser
+
+
+def window_bounds(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the parsed bounds as `Lab.window` takes them."""
+    last = int(options.last) if options.last and options.last.isdecimal() else options.last
+    offsets = None if options.offsets is None else _offsets(options.offsets)
+    return {"start": options.start, "end": options.end, "last": last, "offsets": offsets}
+
+
+def _offsets(text: str) -> dict[int, tuple[int, int]]:
+    try:
+        pairs = (part.split(":") for part in text.split(","))
+        spans = ((partition, span.split("-")) for partition, span in pairs)
+        found = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
+        if len(dict(found)) < len(found):
+            raise ValueError("a partition is named twice")
+        return dict(found)
+    except ValueError as error:
+        raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error

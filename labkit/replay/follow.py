@@ -1,0 +1,70 @@
+"""Follow a topic's end: what is new, as it comes. Joins no group, commits nothing, and never waits."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from confluent_kafka import TopicPartition
+
+from labkit.kafka import Cluster, replay_group
+from labkit.replay.records import consume, message_batch, portion
+
+_STEP_RECORDS = 2_000
+_FAR = 50_000  # so far behind, it goes on at the end
+_QUEUE_KB = 16_384
+
+
+class Follower:
+    """A reader at the end of a topic.
+
+    Attributes
+    ----------
+    seen, skipped : int
+        Records that came; offsets passed over because they came faster than they were taken.
+    trouble : str
+        What the broker or the client said last, when it was an error.
+    """
+
+    def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
+        self.cluster, self.topic = cluster, topic
+        self.seen, self.skipped, self.trouble = 0, 0, ""
+        self._last = last
+        self._partitions = cluster.partitions(topic)
+        self._consumer = cluster.consumer(
+            group=replay_group(), auto_offset_reset="latest", queued_max_messages_kbytes=_QUEUE_KB
+        )
+        self._next = self._begin()
+
+    def _begin(self) -> dict[int, int]:
+        """Go to the newest `last` offsets, spread evenly over the partitions; return where each goes on."""
+        first, end = (self.cluster.bounds(self.topic, self._partitions, at) for at in ("earliest", "latest"))
+        each = -(-self._last // max(1, len(self._partitions)))
+        begin = {one: max(first[one], end[one] - each) for one in self._partitions}
+        self._consumer.assign([TopicPartition(self.topic, one, at) for one, at in begin.items()])
+        return begin
+
+    def take(self) -> pa.RecordBatch | None:
+        """Return what has come, or None; at most 2,000 records."""
+        messages = consume(self._consumer, _STEP_RECORDS, 0.0)
+        failed = [one.error().str() for one in messages if one.error()]
+        good = [one for one in messages if not one.error()]
+        self.trouble = failed[-1] if failed else "" if good else self.trouble
+        if not good:
+            return None
+        batch = message_batch(self.topic, [portion(good)])
+        self.seen += batch.num_rows
+        self._next |= dict(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+        self._catch_up()
+        return batch
+
+    def _catch_up(self) -> None:
+        behind = 0
+        for one, at in self._next.items():
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, one), cached=True)
+            behind += max(0, end - at - 1)
+        if behind > _FAR:
+            self.skipped += behind
+            self._next = self._begin()
+
+    def close(self) -> None:
+        """End it."""
+        self._consumer.close()

@@ -1,0 +1,180 @@
+"""JupyterLab as a person sees it: the tour runs, the picker takes the mouse, the chart is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import missing
+from real_lab import HARMLESS, Server, browser_path, jupyter_lab
+
+from labkit.extract.lines import lines, opened
+from labkit.stack.state import State
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "test-output"
+RECORDS = 3_000
+RECORDS_OF_LAST = "+(/'records': (\\d+)/.exec(document.querySelector('.jp-Notebook').innerText) || [0, 0])[1]"
+SLOW_MS = 90_000  # the machines of CI are small
+
+
+@pytest.fixture
+def topic(
+    stack: State, make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest
+) -> str:
+    """Some of the sample log, a minute between two messages."""
+    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
+    with opened(path) as file:
+        values = list(islice(lines(file, path), RECORDS))
+    request.node.name = "tour"  # the topic is named after the test, and stands in the pictures
+    name = make_topic(2)
+    for partition in (0, 1):
+        own = values[partition::2]
+        times = [1_456_790_400_000 + 120_000 * number for number in range(len(own))]
+        produce(name, own, partition=partition, timestamps=times)
+    return name
+
+
+@pytest.fixture
+def server(topic: str, tmp_path: Path) -> Iterator[Server]:
+    """JupyterLab on a copy of the tour that looks at the test's topic."""
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    text = (ROOT / "notebooks" / "00-tour.ipynb").read_text()
+    assert 'topic = \\"irc\\"' in text
+    (root / "00-tour.ipynb").write_text(text.replace('topic = \\"irc\\"', f'topic = \\"{topic}\\"'))
+    with jupyter_lab(root, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Chromium without a screen."""
+    from playwright.sync_api import sync_playwright
+
+    path = browser_path()
+    if path is None:
+        missing("chromium", "no chromium on the PATH")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page whose console has no error at the end but the harmless ones."""
+    SHOTS.mkdir(exist_ok=True)
+    shown = browser.new_page(viewport={"width": 1300, "height": 1400})
+    shown.set_default_timeout(SLOW_MS)
+    said: list[str] = []
+    shown.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    yield shown
+    assert [text for text in said if not any(known in text for known in HARMLESS)] == []
+
+
+def opens(page: Any, server: Server, notebook: str) -> None:
+    page.goto(server.page(notebook))
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+    page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+
+
+@pytest.mark.timeout(600)
+def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(page: Any, server: Server) -> None:
+    try:
+        opens(page, server, "00-tour.ipynb")
+        run(page, "Run All Cells")
+        assert page.evaluate(RECORDS_OF_LAST) == RECORDS
+
+        code = page.locator(".jupyter-widgets pre").first
+        code.wait_for()
+        before = code.inner_text()
+        assert re.fullmatch(r'w = lab.window\("irc-test-[^"]+"\)', before)
+        drag(page)
+        page.wait_for_function("text => document.querySelector('.jupyter-widgets pre').innerText !== text", arg=before)
+        picked = code.inner_text()
+        assert 'start="2016-03-0' in picked
+        code.scroll_into_view_if_needed()
+        page.screenshot(path=SHOTS / "picker.png")
+
+        page.locator(".jp-CodeCell >> text=picker.window").first.click()
+        run(page, "Run Selected Cell and All Below")  # with what the mouse picked
+        page.wait_for_function(RECORDS_OF_LAST + f" < {RECORDS}")
+        assert 0 < page.evaluate(RECORDS_OF_LAST) < RECORDS
+        chart = page.locator(".vega-embed canvas, .vega-embed svg").first
+        chart.wait_for()
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        assert box["width"] > 300
+        assert box["height"] > 100
+        page.screenshot(path=SHOTS / "chart.png")
+        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    finally:
+        page.screenshot(path=SHOTS / "end.png")
+
+
+@pytest.mark.timeout(600)
+def test_live_widgets_follow_pause_filter_and_stop(
+    page: Any, server: Server, topic: str, tmp_path: Path, produce: Callable[..., None]
+) -> None:
+    cells = [
+        f"import labkit\nfrom labkit import widgets\n\nlab, topic = labkit.connect(), {topic!r}",
+        "widgets.tail(lab, topic, last=6)",
+        "widgets.lag_board(lab, every='500ms')",
+        "widgets.inspect(lab.window(topic, last=50).read(progress=False))",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(notebook, tmp_path / "notebooks" / "live.ipynb")
+    try:
+        opens(page, server, "live.ipynb")
+        run(page, "Run All Cells", "document.querySelectorAll('.jupyter-widgets details').length > 0")
+        rows = page.locator(".jupyter-widgets").first.locator("tbody tr")
+        page.wait_for_selector(".jupyter-widgets >> text=6 records seen")
+        produce(topic, [b'{"nick": "heron", "message": "a <b>new</b> one"}'], timestamps=[1_457_000_000_000])
+        page.wait_for_selector(".jupyter-widgets >> text=7 records seen")
+        assert "heron" in rows.first.inner_text()
+        assert "a <b>new</b> one" in rows.first.inner_text()
+        page.get_by_placeholder("show only records").fill("HERON")
+        page.wait_for_function("document.querySelectorAll('.jupyter-widgets tbody')[0].rows.length === 1")
+        page.screenshot(path=SHOTS / "live.png")
+        page.get_by_role("button", name="pause").click()
+        page.wait_for_selector(".jupyter-widgets >> text=paused; 7 records seen")
+        for button in page.locator('.jupyter-widgets button:has-text("stop")').all():
+            button.click()
+        page.wait_for_function(
+            "document.querySelector('.jp-Notebook').innerText.match(/ended: stopped/g)?.length === 2"
+        )
+        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    finally:
+        page.screenshot(path=SHOTS / "live-end.png")
+
+
+def run(page: Any, what: str, done: str = RECORDS_OF_LAST + " > 0") -> None:
+    """Run cells through the menu, and wait until `done`; a kernel that is not there yet is chosen as a person would."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text(what, exact=True).click()
+    page.wait_for_function(f"document.querySelector('.jp-Dialog .jp-mod-accept') !== null || {done}")
+    if page.locator(".jp-Dialog").count():
+        page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.wait_for_function(done)
+
+
+def drag(page: Any) -> None:
+    """Drag the slider's left handle to the right."""
+    handle = page.locator(".jupyter-widgets .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 300, y, steps=10)
+    page.mouse.up()

@@ -1,0 +1,42 @@
+"""`notebooks/00-tour.ipynb` without a browser: the picker is text, the summary adds up."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.extract.lines import lines, opened
+from labkit.lab import connect
+from labkit.notebook import rerun
+from labkit.stack.state import State
+
+ROOT = Path(__file__).parents[2]
+RECORDS = 2_000
+
+
+@pytest.mark.timeout(600)
+def test_the_tour_runs_headless_and_again_on_a_frozen_window(
+    stack: State, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path
+) -> None:
+    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
+    with opened(path) as file:
+        values = list(islice(lines(file, path), RECORDS))
+    topic = make_topic(2)
+    produce(topic, values[::2], partition=0)
+    produce(topic, values[1::2], partition=1)
+    window = connect().window(topic, last=500)
+    for parameters, records in ({"topic": topic}, RECORDS), ({"topic": topic, "window": window.to_json()}, 500):
+        done = rerun.run(ROOT / "notebooks" / "00-tour.ipynb", parameters, folder=tmp_path)
+        cells = nbformat.read(done.notebook, as_version=4).cells
+        shown = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+        assert sum("image/png" in output.get("data", {}) for output in shown) == 1
+        assert "window picker on" in str(shown)
+        assert "widget-view" not in str(shown)
+        summary = ast.literal_eval(cells[-1].outputs[-1]["data"]["text/plain"])
+        assert (summary["records"], summary["complete"], summary["untouched"]) == (records, True, True)
+    assert summary["window"] == window.plan.hash

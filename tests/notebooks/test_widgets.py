@@ -1,0 +1,199 @@
+"""Widgets on real topics: what they pick, show and stop. Their looks are tested in tests/browser."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import nbformat
+import pytest
+from kernel import outputs
+from nbclient import NotebookClient
+from nbclient.util import run_sync
+
+from labkit import widgets
+from labkit.errors import NotFoundError, UsageError
+from labkit.lab import Lab
+from labkit.window import Window
+
+HOUR = 3_600_000
+FIRST = 1_456_790_400_000  # 2016-03-01T00:00:00Z
+
+
+def record(number: int) -> bytes:
+    return json.dumps({"nick": f"n{number % 3}", "number": number, "deep": {"list": [1, {"a": None}]}}).encode()
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    """Two partitions, a record each hour: 60 in the first, 40 in the second."""
+    name = make_topic(2)
+    for partition, count in ((0, 60), (1, 40)):
+        produce(
+            name,
+            [record(number) for number in range(count)],
+            partition=partition,
+            timestamps=[FIRST + number * HOUR for number in range(count)],
+            headers=[[("trace", b"\x00\xff"), ("trace", b"<b>")]] * count,
+        )
+    return name
+
+
+def made_by(code: str, lab: Lab) -> Window:
+    space: dict[str, Any] = {"lab": lab}
+    exec(code, space)
+    window: Window = space["w"]
+    return window
+
+
+def test_the_picker_picks_by_time_partition_and_count_and_prints_the_line_that_does(lab: Lab, topic: str) -> None:
+    picker = widgets.pick_window(lab, topic)
+    assert picker.records == len(picker.window) == 100
+    assert picker.timeline.counts.sum(axis=0).tolist() == [60, 40]
+    assert picker.code == f'w = lab.window("{topic}")'
+
+    edges = picker.timeline.edges
+    picker.range.index = (edges.index(FIRST + 10 * HOUR), edges.index(FIRST + 30 * HOUR))
+    assert picker.window is picker.window
+    assert picker.records == len(picker.window.read(progress=False)) == 40
+    picker.partitions.value = (1,)
+    read = picker.window.read(progress=False)
+    assert picker.records == len(read) == 20
+    assert read.table["number"].to_pylist() == list(range(10, 30))
+    assert 'start="2016-03-01T10:00:00Z", end="2016-03-02T06:00:00Z", partitions=[1]' in picker.code
+    assert made_by(picker.code, lab).plan.hash == picker.window.plan.hash
+
+    picker.by.value, picker.newest.value = "newest records", 7
+    assert picker.window.offsets == {1: (33, 40)}
+    assert made_by(picker.code, lab).plan.hash == picker.window.plan.hash
+    assert picker.code in repr(picker)
+
+
+def test_the_picker_follows_topics_and_says_what_there_is_not(
+    lab: Lab, topic: str, make_topic: Callable[..., str]
+) -> None:
+    empty = make_topic(1)
+    picker = widgets.pick_window(lab, topic)
+    picker.topic.value = empty
+    assert picker.timeline.grid is None
+    assert len(picker.window) == picker.records == 0
+    assert picker.window.topic == empty
+    assert "no record" in picker.chart.value
+    with pytest.raises(NotFoundError):
+        widgets.pick_window(lab, "irc-nowhere")
+
+
+def test_a_window_of_some_partitions(lab: Lab, topic: str) -> None:
+    assert lab.window(topic, partitions=[1]).offsets == {1: (0, 40)}
+    with pytest.raises(ValueError, match="no partition 5"):
+        lab.window(topic, partitions=[0, 5])
+    with pytest.raises(UsageError, match="empty"):
+        lab.window(topic, partitions=[])
+    with pytest.raises(UsageError, match="already"):
+        lab.window(topic, offsets={0: (0, 1)}, partitions=[0])
+
+
+def test_the_inspector_shows_value_headers_and_bytes_and_escapes_them(
+    lab: Lab, topic: str, produce: Callable[..., None]
+) -> None:
+    produce(topic, [b"<script>alert(1)</script>", None, b""], partition=1, timestamps=[FIRST + 50 * HOUR] * 3)
+    replay = lab.window(topic, partitions=[1]).read(progress=False)
+    look = widgets.inspect(replay, 3)
+    assert f"{topic}[1]@3" in look.view.value
+    assert "<summary><b>deep</b> 1</summary>" in look.view.value
+    assert "2 headers" in look.view.value
+    assert "&lt;b&gt;" in look.view.value
+    assert "00000000  7b 22 6e 69 63 6b" in look.view.value
+    assert '"number": 3' in repr(look)
+    look.place.value = 40
+    assert "<script>" not in look.view.value
+    assert "&lt;script&gt;" in look.view.value
+    look.place.value = 41
+    assert "tombstone" in look.view.value
+    look.place.value = 42
+    assert "empty: 0 bytes" in look.view.value
+    with pytest.raises(UsageError, match="rows count from 0"):
+        widgets.inspect(replay, 99)
+
+
+def test_in_a_headless_run_and_in_plain_python_widgets_are_text(
+    lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the newest 4 records" in repr(widgets.tail(lab, topic, last=4))
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    _, picker, tail, inspector, running = outputs(
+        "import labkit\nfrom labkit import widgets\nlab = labkit.connect()",
+        f"widgets.pick_window(lab, {topic!r})",
+        f"t = widgets.tail(lab, {topic!r}, last=4)\nt",
+        f"widgets.inspect(lab.window({topic!r}, last=1).read(progress=False))",
+        "t.running",
+    )
+    assert picker.startswith(f"window picker on {topic}")
+    assert "the newest 4 records" in tail
+    assert '"deep"' in inspector
+    assert running == "False"
+
+
+@contextmanager
+def kernel(*cells: str) -> Iterator[Callable[..., str]]:
+    """A kernel that goes on between cells; the function runs one and returns its text, and reaches the kernel."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")])
+    client = NotebookClient(notebook, timeout=120)
+    with client.setup_kernel():
+
+        def run(code: str, name: str = "cell") -> str:
+            cell = nbformat.v4.new_code_cell(code, id=name)
+            client.nb.cells = [cell]
+            client.execute_cell(cell, 0)
+            return "\n".join(str(one.get("text") or one.data.get("text/plain")) for one in cell.outputs)
+
+        run.interrupt = run_sync(client.km.interrupt_kernel)  # type: ignore[attr-defined]
+        for cell in cells:
+            run(cell)
+        yield run
+
+
+def until(run: Callable[..., str], expression: str, wanted: str) -> None:
+    deadline = time.monotonic() + 60
+    while (found := run(expression)) != wanted:
+        assert time.monotonic() < deadline, f"{expression} is {found}"
+        time.sleep(0.1)
+
+
+def test_a_tail_and_a_board_follow_in_the_kernels_loop_until_rerun_closed_or_interrupted(
+    lab: Lab, topic: str, produce: Callable[..., None]
+) -> None:
+    before = set(lab.groups()["group"])
+    with kernel("import labkit\nfrom labkit import widgets\nlab = labkit.connect()") as run:
+        tail = f"t = widgets.tail(lab, {topic!r}, last=4)\nt"
+        run(tail, "a")
+        until(run, "len(t.frame)", "4")
+        produce(topic, [b'{"nick": "new"}'], partition=0)
+        until(run, "t.frame['nick'].iloc[-1]", "'new'")
+        run("t.filter.value = 'NEW'")
+        assert run("len(t.frame), t.running") == "(1, True)"
+        run("t.pause.value = True")
+        produce(topic, [b'{"nick": "newer"}'], partition=0)
+        until(run, "t.state.value.startswith('paused')", "True")
+        run("t.pause.value = False")
+        until(run, "len(t.frame)", "2")
+
+        run("first = t")
+        run(tail, "a")  # the same cell again
+        until(run, "first.running, t.running", "(False, True)")
+        assert "run again" in run("first.state.value")
+
+        run("b = widgets.lag_board(lab, every='200ms')\nb", "b")
+        until(run, "len(b._looks) > 2, b.running", "(True, True)")
+        run.interrupt()  # type: ignore[attr-defined]  no cell runs now
+        until(run, "t.running, b.running", "(False, False)")
+        assert "interrupted" in run("t.state.value + b.state.value")
+
+        run("b.view.value", "c")
+        run(tail, "a")
+        run("t.box.close()")
+        until(run, "t.running", "False")
+    assert set(lab.groups()["group"]) == before
