@@ -157,7 +157,7 @@ _TOLD = (
     ("UNEXPECTED_EOF", "that port hung up on TLS", "is it a TLS port, and of Elasticsearch?"),
     ("Name or service not known", "its name does not resolve", "check the name and the DNS of this machine"),
     ("Connection refused", "nobody listens there", "is it running? `labkit status` (local stack); else check the port"),
-    ("Connection aborted", "it hung up", "does that port speak TLS? then write https:// in hosts"),
+    ("Connection aborted", "it hung up", "is it stopping? If that port speaks TLS, write https:// in hosts"),
     ("No such file", "a file of its TLS settings is not there", "check ca_certs, client_cert and client_key"),
     ("timed out", "it does not answer", "is a firewall in between? `labkit doctor` looks closer"),
 )

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +86,31 @@ def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch, me: str) -> Iterat
         lab.target().client.indices.delete(index=row)
 
 
-def while_loading(load: Callable[[], Load], fault: Callable[[], None], lab: Lab, index: str) -> Load:
-    """Load, and have `fault` happen once some documents are there."""
+def while_loading(load: Callable[[], Load], fault: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load, and have `fault` happen once some batches are read."""
+    begun, struck = threading.Event(), threading.Event()
+    batches: list[int] = []
+
+    def advance(records: int, _size: int) -> None:
+        batches.append(records)
+        if len(batches) == 5:
+            begun.set()
+
+    @contextmanager
+    def bar(*_: Any) -> Iterator[Callable[[int, int], None]]:
+        yield advance
 
     def strike() -> None:
-        client = lab.target().client.options(ignore_status=404)
-        until(lambda: dict(client.count(index=index)).get("count", -1) >= 0, "the index")
+        begun.wait(240)
         fault()
+        struck.set()
 
+    monkeypatch.setattr("labkit.progress.bar", bar)
     other = threading.Thread(target=strike)
     other.start()
     found = load()
     other.join(240)
+    assert struck.is_set()
     return found
 
 
@@ -118,20 +132,15 @@ def test_a_server_killed_during_a_scratch_load_is_waited_for(
         kill_9(mortal, service)
         labkit(mortal, "up")
 
-    with pytest.warns(UserWarning, match="waiting for Elasticsearch") if service == "elasticsearch" else nothing():
-        load = while_loading(
-            lambda: window.to_scratch("killed", patience="4m"), fault, mortal_lab, f"scratch-{me}-killed"
-        )
+    expected = (
+        pytest.warns(UserWarning, match="waiting for Elasticsearch") if service == "elasticsearch" else nullcontext()
+    )
+    with expected:
+        load = while_loading(lambda: window.to_scratch("killed", patience="4m"), fault, monkeypatch)
     assert load.complete, load
     counts = load.counts
     assert counts["indexed"] + counts["existing"] == counts["sent"] == RECORDS
     assert loaded_ids(load) == expected_ids(hospital.admin, wide)
-
-
-class nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_error: object) -> None: ...
 
 
 # an index that takes nothing -----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from elasticsearch.helpers import scan
 from labkit.elastic import Target
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
-from labkit.stack.state import State
+from labkit.stack.state import State, write_private
 
 RECORDS = 30_000
 
@@ -119,7 +119,7 @@ class Bench:
         lines += ["[profiles.fast.elasticsearch.default]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in found["elasticsearch"].items()]
         path = folder / "labkit.toml"
-        path.write_text("\n".join(lines))
+        write_private(path, "\n".join(lines))
         return path
 
     def start(self, topic: str, *options: str, profile: str = "fast") -> Indexing:
