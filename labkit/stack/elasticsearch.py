@@ -65,6 +65,7 @@ def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, 
         "ES_JAVA_HOME": str(java),
         "ES_PATH_CONF": str(folder / "config"),
         "ES_TMPDIR": str(folder / "tmp"),
+        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",  # else the starter leaves a folder in /tmp each time
         "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={run_id}",
     }
     main = [str(home / "bin" / "elasticsearch")]
