@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import uuid
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def test_it_runs_and_says_what_is_in_the_topic(registry_url: str, stack: State, 
         admin.ask(lambda client: client.delete_topics(made), what="delete them")
     cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type in ("error", "stream")]
+    assert not [output for output in outputs if output.output_type == "error"]
+    said = [output.text for output in outputs if output.output_type == "stream"]
+    assert [text for text in said if not re.fullmatch(rf"{topic}[a-z-]*: [\d,]+ records, .* MB in .* s\n", text)] == []
+    assert said  # one line for each read, in a run that nobody watches
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
     assert (summary["records"], summary["complete"], summary["undecodable"]) == (701, True, 1)
