@@ -16,7 +16,7 @@ from labkit.replay.receipt import _WHY, GAPS_NOTE, PartitionReceipt, Receipt
 from labkit.times import length_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
-REASONS = ["end", "open_transaction", "expired", "truncated", "disorder", "cap", "interrupt", "deadline"]
+REASONS = ["end", "open_transaction", "expired", "truncated", "disorder", "cap", "interrupt", "sink", "deadline"]
 
 
 def receipt(*partitions: PartitionReceipt, **changed: Any) -> Receipt:
