@@ -17,7 +17,7 @@ import polars as pl
 from labkit.decode.json_types import Schema, has, settled
 
 _QUOTE, _COLON, _SPACE, _BACKSLASH = b'": \\'
-_CHUNK = 65_536
+_CHUNK = 2_097_152  # measured: smaller ones fit the caches, but hand the interpreter over more often than that saves
 _LONGEST = 64  # run of spaces or backslashes that is followed
 
 
@@ -66,7 +66,7 @@ def has_no_field_unknown(joint: bytes, frame: pl.DataFrame) -> bool:
 def _keys(joint: bytes) -> int | None:
     """Return how many keys there are; None when they cannot be counted."""
     count, start, data = 0, 0, np.frombuffer(joint, np.uint8)
-    while start < len(joint):  # some lines at a time, so that what is between stays in the processor's cache
+    while start < len(joint):  # some lines at a time: what is between is large
         end = joint.rfind(b"\n", start, start + _CHUNK) + 1 or joint.find(b"\n", start) + 1
         found = _keys_of(data[start:end])
         if found is None:

@@ -219,7 +219,11 @@ WAYS = {
     "limit: consume(), dropped, tuned": consume_dropped_tuned,
     "limit: kcat -f ''": kcat,
 }
-IMPORTS = {"labkit": "labkit.lab, labkit.load.frame, pandas", "aiokafka": "aiokafka, pandas", "kafka": "kafka, pandas"}
+IMPORTS = {
+    "labkit": "labkit.lab, labkit.load.frame, labkit.decode.json, labkit.replay.sample, pandas",
+    "aiokafka": "aiokafka, pandas",
+    "kafka": "kafka, pandas",
+}
 
 
 if __name__ == "__main__":
