@@ -210,7 +210,7 @@ up --elasticsearch=
 """.strip().splitlines()
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(10, func_only=True)
 @pytest.mark.parametrize("line", GARBAGE)
 def test_garbage_is_one_line_and_a_hint(line: str, topic: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = line.replace("IRC", IRC).replace("TOPIC", topic).split(" ")
