@@ -37,8 +37,8 @@ check: env  ## format, lint, types
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-test: env  ## all tests, on servers of their own
-	$(BIN)/python -m pytest
+test: env  ## all tests, on servers of their own (ARGS: pytest's)
+	$(BIN)/python -m pytest $(ARGS)
 
 lock: env  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -209,14 +209,19 @@ class SecureStack:
                 out.write(f"{line}\n")
         found = self.elasticsearch(name, password)
         client = elasticsearch_client.Elasticsearch(**{**found, "basic_auth": (name, password)})
-        until(lambda: self._knows(client, name))
+        until(lambda: self._knows(client, name, role))
         return found
 
     @staticmethod
-    def _knows(client: elasticsearch_client.Elasticsearch, name: str) -> bool:
+    def _knows(client: elasticsearch_client.Elasticsearch, name: str, role: dict[str, Any]) -> bool:
+        """Each file is looked at on its own: a user may be known before what its role allows is."""
         try:
-            who = client.security.authenticate()
-            return name in who["roles"] and client.security.get_user_privileges()["indices"] is not None
+            if name not in client.security.authenticate()["roles"]:
+                return False
+            may = client.security.get_user_privileges()
+            return all(
+                bool(may[kind]) == bool(role.get(of)) for kind, of in (("indices", "indices"), ("cluster", "cluster"))
+            )
         except elasticsearch_client.ApiError:
             return False
 
