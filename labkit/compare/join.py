@@ -74,16 +74,17 @@ class Spill:
 
     def add(self, number: int, batch: pa.RecordBatch) -> None:
         """Write a batch of a side: 0 left, 1 right."""
-        key = self._key(batch.column("source").to_pylist()) if self._keys else batch.column("id")
+        key = self._key(batch.column("source")) if self._keys else batch.column("id")
         self.keyless[number] += key.null_count
         table = pa.RecordBatch.from_arrays([key, *batch.columns], schema=_SPILLED)
         self._rows, self._bytes = self._rows + len(batch), self._bytes + batch.nbytes
         with _disk():
             self._writers[number].write_batch(table)
 
-    def _key(self, sources: list[str]) -> pa.StringArray:
+    def _key(self, sources: pa.StringArray) -> pa.StringArray:
         """Return each document's key as JSON, written so that equal values are equal texts."""
-        return pa.array([_key_of(rules.loads(source), self._keys) for source in sources], pa.string())
+        documents = map(rules.loads, sources.to_pylist(), rules.long_numbers(sources).to_pylist())
+        return pa.array([_key_of(document, self._keys) for document in documents], pa.string())
 
     @contextmanager
     def joined(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:

@@ -19,6 +19,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from labkit.errors import UsageError
 from labkit.times import length_ms
@@ -174,12 +176,14 @@ def nothing(value: Any) -> bool:
 # JSON ----------------------------------------------------------------------------------------------------
 
 
-_LONG = re.compile(r"\d{19}")
+def long_numbers(texts: pa.Array) -> pa.BooleanArray:
+    """Tell which texts may hold integers beyond 64 bits."""
+    return pc.fill_null(pc.match_substring_regex(texts, r"[0-9]{19}"), False)
 
 
-def loads(text: str) -> Any:
-    """Parse JSON, with integers of any length exact and half surrogate pairs as they are."""
-    if _LONG.search(text):
+def loads(text: str, long: bool = False) -> Any:
+    """Parse JSON, half surrogate pairs as they are and, where `long` says so, integers of any length exact."""
+    if long:
         return json.loads(text)
     try:
         return orjson.loads(text)

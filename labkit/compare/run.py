@@ -121,8 +121,10 @@ class _Work:
         return int(self.outcomes.sum())
 
     def look(self, batch: pa.RecordBatch) -> None:
-        rows = batch.drop_columns(["stamp"]).to_pylist()
-        found = np.fromiter(map(self._outcome, rows), np.int8, len(batch))
+        rows = batch.drop_columns(["stamp"])
+        for name in ("left", "right"):
+            rows = rows.append_column(f"{name}_long", rules.long_numbers(batch.column(f"{name}_source")))
+        found = np.fromiter(map(self._outcome, rows.to_pylist()), np.int8, len(batch))
         self.outcomes += np.bincount(found, minlength=4)
         stamps, timed = batch.column("stamp").fill_null(0).to_numpy(), batch.column("stamp").is_valid().to_numpy(False)
         differing = found != EQUAL
@@ -138,7 +140,7 @@ class _Work:
             self._keep_alone(place, row[("left_id", "right_id")[place]], left or right or "")
             return ONLY_LEFT if right is None else ONLY_RIGHT
         try:
-            differences = self.differ.pair(_document(left), _document(right))
+            differences = self.differ.pair(_document(left, row["left_long"]), _document(right, row["right_long"]))
         except RecursionError:
             differences = [Difference(TOO_DEEP, CHANGED, None, None)]
         if not differences:
@@ -154,9 +156,9 @@ class _Work:
             self.alone[place].append((name, source))
 
 
-def _document(source: str) -> dict[str, Any]:
+def _document(source: str, long: bool = False) -> dict[str, Any]:
     try:
-        found = rules.loads(source)
+        found = rules.loads(source, long)
     except (ValueError, RecursionError):
         return {UNREADABLE: source}
     return found if isinstance(found, dict) else {UNREADABLE: source}
