@@ -32,6 +32,7 @@ _RESERVED_NETS = [
     for net in ("0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
                 "224.0.0.0/4", "240.0.0.0/4")
 ]  # fmt: skip
+_REMEMBERED = 200_000  # addresses; they come again and again
 _POINT = pa.struct([("lat", pa.float64()), ("lon", pa.float64())])
 
 
@@ -42,6 +43,7 @@ class GeoIP:
     field: str
     prefix: str
     database: Database = dataclasses.field(repr=False)
+    _known: dict[str | None, tuple[int, int]] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -53,9 +55,9 @@ class GeoIP:
     def add(self, table: pa.Table) -> pa.Table:
         """Return the columns for a column of addresses."""
         texts: list[str | None] = table.column(self.field).to_pylist()
-        rows, codes = self._look_up(texts)
+        rows, codes = self._find(texts)
         reason = pa.DictionaryArray.from_arrays(
-            pa.array(codes, pa.int8(), mask=pc.is_null(table.column(self.field)).to_numpy()), pa.array(REASONS)
+            pa.array(codes.astype(np.int8), mask=pc.is_null(table.column(self.field)).to_numpy()), pa.array(REASONS)
         ).cast(pa.string())
         places = list(zip(*self.database.places, strict=True)) or [()] * 5
         found = pa.array(rows, pa.int64(), mask=rows < 0)
@@ -68,8 +70,21 @@ class GeoIP:
         columns = {"reason": reason, "country": country, "country_name": name, "city": city, "location": point}
         return pa.table({f"{self.prefix}_{one}": column for one, column in columns.items()})
 
+    def _find(self, texts: list[str | None]) -> tuple[Any, Any]:
+        """Return each text's row of places (-1: none) and the code of the reason; those seen before are remembered."""
+        found = list(map(self._known.get, texts))
+        new = [number for number, one in enumerate(found) if one is None]
+        if new:
+            rows, codes = self._look_up([texts[number] for number in new])
+            for number, one in zip(new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True):
+                found[number] = one
+            if len(self._known) > _REMEMBERED:
+                self._known.clear()
+            self._known.update((texts[number], found[number]) for number in new)  # type: ignore[misc]
+        both = np.array(found, np.int64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
     def _look_up(self, texts: list[str | None]) -> tuple[Any, Any]:
-        """Return each text's row of places (-1: none) and the code of the reason."""
         rows, codes = np.full(len(texts), -1, np.int64), np.full(len(texts), _INVALID, np.int8)
         packed: dict[int, tuple[list[int], list[bytes]]] = {4: ([], []), 16: ([], [])}
         for row, text in enumerate(texts):
@@ -80,8 +95,7 @@ class GeoIP:
             if not owners:
                 continue
             addresses = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, width)
-            names = [socket.inet_ntop(socket.AF_INET if width == 4 else socket.AF_INET6, one) for one in parts]
-            found = self.database.find(addresses, names)
+            found = self.database.find(addresses)
             rows[owners] = found
             missed = np.flatnonzero(found < 0).tolist()
             codes[owners] = _HIT

@@ -8,6 +8,7 @@ Format: https://maxmind.github.io/MaxMind-DB/
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,15 +100,13 @@ class Database:
             found = found | (rows[picks, first + byte] << (8 * (count - 1 - byte)))
         return found.astype(np.int64)
 
-    def find(self, addresses: Any, texts: list[str]) -> Any:
+    def find(self, addresses: Any) -> Any:
         """Return the row of `places` for each address, -1 where the database has none.
 
         Parameters
         ----------
         addresses : numpy array of uint8, shape (n, 4) or (n, 16)
             IPv4 or IPv6, most significant byte first.
-        texts : list of str
-            The same ones as text.
         """
         count, width = addresses.shape
         if width == 16 and self.metadata.ip_version == 4:
@@ -123,18 +122,19 @@ class Database:
         rows = np.full(count, -1, np.int64)
         pointers, first, inverse = np.unique(nodes, return_index=True, return_inverse=True)
         known = [
-            self._row(pointer, texts[row]) if pointer > self.metadata.node_count else -1
+            self._row(pointer, addresses[row]) if pointer > self.metadata.node_count else -1
             for pointer, row in zip(pointers.tolist(), first.tolist(), strict=True)
         ]
         if count:
             rows = np.array(known, np.int64)[inverse]
         return rows
 
-    def _row(self, pointer: int, text: str) -> int:
+    def _row(self, pointer: int, address: Any) -> int:
         row = self._rows.get(pointer)
         if row is None:
             row = self._rows[pointer] = len(self.places)
-            self.places.append(_place(self.reader.get(text)))
+            family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+            self.places.append(_place(self.reader.get(socket.inet_ntop(family, address.tobytes()))))
         return row
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from labkit.errors import DeadlineError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster
-from labkit.replay.records import Portion, consume, message_batch, no_collection, portion
+from labkit.replay.records import Portion, consume, message_batch, no_collection, portion, runs, sorted_out
 
 BATCH_RECORDS = 10_000
 BATCH_BYTES = 4_000_000
@@ -108,10 +108,13 @@ class Member:
                 messages = consume(self.consumer, few, timeout_s)
                 if not messages:
                     break
-                records = [one for one in messages if not self._signal(one)]
+                records, others = sorted_out(messages)
+                for one in others:
+                    self._signal(one)
                 if records:
                     parts.append(portion(records))
-                    ahead |= {one.partition(): one.offset() + 1 for one in records}  # type: ignore[misc, operator]
+                    offsets = parts[-1].offsets
+                    ahead |= {p: int(offsets[end - 1]) + 1 for p, _, end in runs(parts[-1].partitions)}
                     self._record_bytes = max(1.0, parts[-1].bytes / len(records))
                     left -= parts[-1].bytes
                 wanted -= len(messages)
@@ -120,18 +123,16 @@ class Member:
             return None
         return message_batch(self.topic, parts), Stretch(ahead, {p: self._epochs.get(p, 0) for p in ahead})
 
-    def _signal(self, message: Message) -> bool:
-        """Book what is no record; return whether it was none."""
+    def _signal(self, message: Message) -> None:
+        """Book what is no record."""
         error = message.error()
-        if error is None:
-            return False
+        assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._ends_seen[partition] = offset
         elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
-        return True
 
     def reached(self, ends: dict[int, int]) -> bool:
         """Tell whether all there was to read of our partitions is committed, up to `ends`."""

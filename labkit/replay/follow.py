@@ -6,7 +6,7 @@ import pyarrow as pa
 from confluent_kafka import TopicPartition
 
 from labkit.kafka import Cluster, replay_group
-from labkit.replay.records import consume, message_batch, portion
+from labkit.replay.records import consume, message_batch, portion, sorted_out
 
 _STEP_RECORDS = 2_000
 _FAR = 50_000  # so far behind, it goes on at the end
@@ -45,9 +45,8 @@ class Follower:
     def take(self) -> pa.RecordBatch | None:
         """Return what has come, or None; at most 2,000 records."""
         messages = consume(self._consumer, _STEP_RECORDS, 0.0)
-        failed = [one.error().str() for one in messages if one.error()]
-        good = [one for one in messages if not one.error()]
-        self.trouble = failed[-1] if failed else "" if good else self.trouble
+        good, failed = sorted_out(messages)
+        self.trouble = failed[-1].error().str() if failed else "" if good else self.trouble
         if not good:
             return None
         batch = message_batch(self.topic, [portion(good)])

@@ -24,7 +24,7 @@ from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowErr
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs
+from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
 from labkit.times import iso
 
 BATCH_RECORDS = 20_000
@@ -203,13 +203,11 @@ class Reading:
                 messages = consume(consumer, min(PORTION_RECORDS, wanted), timeout_s)
                 if not messages:
                     break
-                errors = list(map(Message.error, messages))
-                if any(errors):
-                    signals += [message for message, error in zip(messages, errors, strict=True) if error is not None]
-                    messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-                if messages:
-                    parts.append(portion(messages))
-                wanted -= len(errors)
+                records, others = sorted_out(messages)
+                signals += others
+                if records:
+                    parts.append(portion(records))
+                wanted -= len(messages)
                 timeout_s = 0.01  # only what is there: the first records should not wait for the last
         return message_batch(self.plan.topic, parts) if parts else None, signals
 

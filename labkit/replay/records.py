@@ -56,6 +56,15 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     return messages
 
 
+def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """Return the records, and what else librdkafka tells by way of messages: errors and ends of partitions."""
+    errors = list(map(Message.error, messages))
+    if not any(errors):
+        return messages, []
+    pairs = list(zip(messages, errors, strict=True))
+    return [one for one, error in pairs if error is None], [one for one, error in pairs if error is not None]
+
+
 @dataclass(frozen=True)
 class Portion:
     """The fields of some messages, in the order they came, out of the messages: those hold librdkafka's memory.
