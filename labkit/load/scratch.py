@@ -38,6 +38,20 @@ class ScratchIndex(Index):
         with self.target.errors(f"refresh index {self.name!r}"):
             self.target.client.indices.refresh(index=self.name)
 
+    def extend(self, ttl: str = "2d") -> str:
+        """Let it expire `ttl` from now; return when that is, in UTC.
+
+        The expiry stands in the index's own ``_meta``; `Lab.gc` reads it.
+        """
+        names.scratch_index(self.name)
+        expires = iso(now_ms() + length_ms(ttl)) or ""
+        with self.target.errors(f"put off the expiry of {self.name!r}"):
+            client = self.target.client.indices
+            meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
+            known = {**meta.get("labkit", {}), "expires": expires}
+            client.put_mapping(index=self.name, meta={**meta, "labkit": known})
+        return expires
+
     def drop(self) -> None:
         """Delete it."""
         names.scratch_index(self.name)
