@@ -184,6 +184,7 @@ def _told(
     distinct: int,
 ) -> list[str]:
     _, _, median, high, most = (known.quantiles[place] for place in sorted(known.quantiles))
+    high = math.ceil(high) if known.whole else high
     width = "on a logarithmic scale" if log else f"bins of {number(edges[1] - edges[0])} {known.unit}".rstrip()
     about = "" if known.exact else "about "
     facts = [counted(known.numbers), width]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from labkit import interrupt, names
+from labkit import interrupt, looks, names
 from labkit.elastic import Target
 from labkit.enrich import Chain
 from labkit.errors import UsageError
@@ -134,10 +134,8 @@ class Load:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        colour = "#2e7d32" if self.complete else "#c62828"
         text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        box = f'<div style="border-left:4px solid {colour};padding:2px 12px">{text}</div>'
-        return box + self.receipt._repr_html_()
+        return looks.box(looks.GREEN if self.complete else looks.RED, text) + self.receipt._repr_html_()
 
 
 def _documents(rows: list[dict[str, Any]]) -> Documents:

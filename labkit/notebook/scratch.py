@@ -11,6 +11,7 @@ from typing import Any
 
 import ipywidgets as ipy
 
+from labkit import looks
 from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab
 from labkit.load.scratch import ScratchIndex
@@ -171,7 +172,7 @@ def _cell(html: str) -> ipy.HTML:
 
 def _row(row: dict[str, Any]) -> list[str]:
     expires = escape(str(row["expires"] or "never")[:16].replace("T", " "))
-    state = ' <b style="color:var(--jp-error-color1, #c62828)">expired</b>' if row["expired"] else ""
+    state = f' <b style="color:{looks.RED}">expired</b>' if row["expired"] else ""
     names = [escape(str(row[name] or "")) for name in ("index", "target", "topic")]
     return [*names, f"{row['documents']:,}", size(row["bytes"]), expires + state]
 
