@@ -50,6 +50,7 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
             shown.update(records)
 
         yield advance
+        shown.total = shown.n  # records outside the asked time do not come: a notebook's bar would stay, in red
 
 
 def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:
