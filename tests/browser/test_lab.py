@@ -103,7 +103,7 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(page: A
         page.wait_for_function("text => document.querySelector('.jupyter-widgets pre').innerText !== text", arg=before)
         picked = code.inner_text()
         assert 'start="2016-03-0' in picked
-        code.scroll_into_view_if_needed()
+        page.locator(".jupyter-widgets .noUi-handle").first.scroll_into_view_if_needed()  # the code is drawn anew
         page.screenshot(path=SHOTS / "picker.png")
 
         page.locator(".jp-CodeCell >> text=picker.window").first.click()
