@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check lab up down lock bench clean
+.PHONY: help env demo test check lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,12 @@ demo: env  ## everything at work once: real Kafka, real Elasticsearch, a charted
 lab: env  ## open JupyterLab with the tour
 	$(BIN)/labkit up
 	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/00-tour.ipynb $(shell test "$$(id -u)" = 0 && echo --allow-root)
+
+gallery: env  ## execute every notebook on the local stack; docs/gallery/index.html
+	$(BIN)/labkit up --elasticsearch 8.19.21 --elasticsearch 9.5.3
+	$(BIN)/labkit demo
+	$(BIN)/python docs/gallery.py
+	$(BIN)/python docs/picture.py
 
 up: env  ## start the local stack
 	$(BIN)/labkit up

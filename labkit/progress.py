@@ -27,7 +27,7 @@ def bar(label: str, total: int, show: bool | None = None) -> Iterator[Callable[[
         By default a bar in a terminal or a notebook, one line at the end of a notebook run without a watcher, and
         nothing elsewhere.
     """
-    watched = sys.stderr.isatty() or in_notebook()
+    watched = sys.stderr.isatty() or (in_notebook() and not _in_voila())
     if not total or show is False or not (show or watched):
         yield None
     elif in_notebook() and headless():
@@ -50,6 +50,7 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
             shown.update(records)
 
         yield advance
+        shown.total = shown.n  # records outside the asked time do not come: a notebook's bar would stay, in red
 
 
 def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:
@@ -68,6 +69,14 @@ def in_notebook() -> bool:
     """Tell whether this is a Jupyter kernel."""
     shell = sys.modules.get("IPython")
     return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+def _in_voila() -> bool:
+    """Tell whether this becomes a page of Voilà: it runs all cells first, and cannot show a bar that is gone by then.
+
+    It tells the kernel what the server is, as CGI does (voila/handler.py).
+    """
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
 
 
 def headless() -> bool:

@@ -4,6 +4,8 @@
 by DuckDB, indices by Elasticsearch; the same records give the same numbers either way; ``chart.data`` has them. Each
 chart says what it shows and what it leaves out. Times are UTC.
 
+`distribution` takes the same; of an index numbers only. `conversation` takes all but an index.
+
 `comparison` draws what `Lab.compare` found, `lag` a history of consumers' lag (`Lab.lag_history`), `board` what
 consumers do at a glance (`Lab.lag`).
 
@@ -13,8 +15,10 @@ In a notebook kernel the first chart enables labkit's renderer (see `labkit.char
 from __future__ import annotations
 
 from labkit.charts.comparison import comparison
+from labkit.charts.conversation import conversation
+from labkit.charts.distribution import distribution
 from labkit.charts.draw import heatmap, timeline, top
 from labkit.charts.lag import board, lag
 from labkit.charts.places import map
 
-__all__ = ["board", "comparison", "heatmap", "lag", "map", "timeline", "top"]
+__all__ = ["board", "comparison", "conversation", "distribution", "heatmap", "lag", "map", "timeline", "top"]

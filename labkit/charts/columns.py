@@ -138,25 +138,29 @@ class Columns:
     def span(self) -> Span:
         """How many records and when."""
         return Span(
-            *_ask(pa.table({"stamp": self._stamps}), "select count(*), count(stamp), min(stamp), max(stamp) from t")[0]
+            *ask(pa.table({"stamp": self._stamps}), "select count(*), count(stamp), min(stamp), max(stamp) from t")[0]
         )
 
     def histogram(self, grid: Grid) -> Counts:
         """Count the records of each bucket."""
         sql = f"select {_BUCKET} bucket, count(*) from t where stamp is not null group by 1"
-        return dict(_ask(pa.table({"stamp": self._stamps}), sql, offset=grid.offset_ms, every=grid.every_ms))
+        return dict(ask(pa.table({"stamp": self._stamps}), sql, offset=grid.offset_ms, every=grid.every_ms))
+
+    def column(self, field: str) -> Any:
+        """Return one column of plain values; `Table.column` tells what it refuses."""
+        return self._table.column(field)
 
     def _with(self, field: str) -> pa.Table:
-        return pa.table({"stamp": self._stamps, "raw": self._table.column(field)})
+        return pa.table({"stamp": self._stamps, "raw": self.column(field)})
 
     def terms(self, field: str, size: int, *, timed: bool) -> Terms:
         """Count the most frequent values."""
         table, where = self._with(field), "stamp is not null" if timed else "true"
         sql = f"select count(*), count(raw), count(distinct raw) from t where {where}"
-        ((records, valued, distinct),) = _ask(table, sql)
+        ((records, valued, distinct),) = ask(table, sql)
         sql = f"""select cast(raw as varchar), count(*) n from t where raw is not null and {where}
                   group by raw order by n desc, raw limit $size"""
-        top = [Term(label, n) for label, n in _ask(table, sql, size=size)]
+        top = [Term(label, n) for label, n in ask(table, sql, size=size)]
         return Terms(top, distinct, True, records, records - valued)
 
     def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
@@ -164,14 +168,14 @@ class Columns:
         sql = f"""select {_BUCKET} bucket, cast(raw as varchar) label, count(*) from t where stamp is not null
                   and (raw is null or list_contains($keys, cast(raw as varchar))) group by 1, 2"""
         keys = [term.label for term in terms]
-        rows = _ask(self._with(field), sql, keys=keys, offset=grid.offset_ms, every=grid.every_ms)
+        rows = ask(self._with(field), sql, keys=keys, offset=grid.offset_ms, every=grid.every_ms)
         found: dict[str | None, Counts] = {}
         for bucket, label, n in rows:
             found.setdefault(label, {})[bucket] = n
         return self.histogram(grid), [found.get(key, {}) for key in keys], found.get(None, {})
 
 
-def _ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
+def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
     import duckdb
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from labkit.charts.buckets import DAY, HOUR, Grid, fitting, grid
 from labkit.charts.columns import Columns, Table, find_time
 from labkit.charts.search import Index
-from labkit.charts.source import Counts, Source, Span, Term, Terms
+from labkit.charts.source import Counts, Source, Span, Terms
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.load.index import Index as Stored
@@ -51,9 +51,9 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     return Columns(table, find_time(table, time, needed=needed), name)
 
 
-def shown(term: Term) -> str:
+def shown(label: str) -> str:
     """Return how a value is called on a chart."""
-    return term.label if term.label.strip() else BLANK
+    return label if label.strip() else BLANK
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def over_time_by(source: Source, span: Span, field: str, every: str | timedelta 
     terms = source.terms(field, top, timed=True)
     buckets = fitting(span.first_ms, span.last_ms, every, len(terms.top) + 2)
     total, by_term, nulls = source.split(field, terms.top, buckets)
-    series = [(shown(term), counts) for term, counts in zip(terms.top, by_term, strict=True)]
+    series = [(shown(term.label), counts) for term, counts in zip(terms.top, by_term, strict=True)]
     rest = _minus(total, [*by_term, nulls])
     series += [(label, counts) for label, counts in ((OTHER, rest), (NONE, nulls)) if any(counts.values())]
     return Timeline(_long(buckets, series), buckets, terms, tuple(label for label, _ in series))
@@ -108,7 +108,7 @@ def ranked(terms: Terms) -> pd.DataFrame:
     """Return one row per value: value, records, share (of all records, 0 to 1); those without a value last."""
     import pandas as pd
 
-    rows = [(shown(term), term.records) for term in terms.top]
+    rows = [(shown(term.label), term.records) for term in terms.top]
     if terms.nulls:
         rows.append((NONE, terms.nulls))
     frame = pd.DataFrame(rows, columns=["value", "records"])

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT = 720, 260
-MOST_SERIES, MOST_BARS = 20, 200
+MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
 # Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
-BLUE, OTHER, NONE = "#4e8ac8", "#9c9c9c", "#6f6f6f"
+BLUE, ORANGE, OTHER, NONE = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
 COLOURS = (
     *("#4e8ac8", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3fb0ac", "#d9b300", "#ff82a9", "#9c755f", "#7b6fd0"),
     *("#86b8e6", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8", "#86d3cf", "#f1ce63", "#ffb7cf", "#c9a58e", "#b3abe8"),
@@ -32,8 +32,9 @@ def timeline(
     every: str | timedelta | None = None,
     field: str | None = None,
     top: int = 8,
+    table: bool = False,
     title: str | None = None,
-) -> alt.Chart:
+) -> alt.Chart | alt.VConcatChart:
     """Draw how many records there are over time.
 
     Parameters
@@ -50,12 +51,15 @@ def timeline(
         the only column of times. A column of ISO 8601 texts will do when named.
     top : int
         How many values of `by` get a colour of their own: 1 to 20.
+    table : bool
+        Below, count the values of `by` (without it: name the largest buckets) in the part of the time that is brushed
+        with the mouse; of all of it as long as none is. A click beside the brush takes it away.
     title : str, optional
         In place of labkit's.
 
     Returns
     -------
-    altair.Chart
+    altair.Chart, or altair.VConcatChart with `table`
         ``.data`` has one row per bucket and value: time (the bucket's start), records and, with `by`, value.
 
     Raises
@@ -67,17 +71,18 @@ def timeline(
         raise UsageError(f"top={top} values", hint=f"a chart has room for 1 to {MOST_SERIES} colours")
     source = counts.opened(data, field)
     span = source.span
-    title = title or _title(source, "records over time" + (f" by {by}" if by else ""))
+    title = title or titled(source, "records over time" + (f" by {by}" if by else ""))
     if not span.timed:
         if by is not None:
             source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
-        return _nothing(title, span)
+        return nothing(title, _no_records(span))
     if by is None:
         found = counts.over_time(source, span, every)
-        return _stacked(found, None, title, _told(span, every_ms=found.grid.every_ms))
-    found = counts.over_time_by(source, span, by, every, top)
-    lines = _told(span, every_ms=found.grid.every_ms, field=by, terms=found.terms)
-    return _stacked(found, by, title, lines)
+        lines = _told(span, every_ms=found.grid.every_ms)
+    else:
+        found = counts.over_time_by(source, span, by, every, top)
+        lines = _told(span, every_ms=found.grid.every_ms, field=by, terms=found.terms)
+    return dressed(_linked(found, by) if table else _zooming(found, by), title, lines)
 
 
 def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.Chart:
@@ -114,9 +119,9 @@ def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.
     source = counts.opened(data, None, needed=False)
     terms = source.terms(field, n, timed=False)
     if not terms.records:
-        return _nothing(title or _title(source, f"top {plural(field)}"), source.span)
+        return nothing(title or titled(source, f"top {plural(field)}"), _no_records(source.span))
     many = len(terms.top) < terms.distinct
-    title = title or _title(source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}")
+    title = title or titled(source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}")
     return _bars(counts.ranked(terms), field, title, _told(source.span, field=field, terms=terms, timed=False))
 
 
@@ -144,16 +149,17 @@ def heatmap(data: Any, *, field: str | None = None, title: str | None = None) ->
     """
     source = counts.opened(data, field)
     span = source.span
-    title = title or _title(source, "records by hour and weekday")
+    title = title or titled(source, "records by hour and weekday")
     if not span.timed:
-        return _nothing(title, span)
+        return nothing(title, _no_records(span))
     return _squares(counts.by_hour_and_weekday(source, span), title, _told(span))
 
 
 # words ---------------------------------------------------------------------------------------------------
 
 
-def _title(source: Source, what: str) -> str:
+def titled(source: Source, what: str) -> str:
+    """Return a chart's title: what the data is called, and what is shown of it."""
     return f"{source.name}: {what}" if source.name else what[0].upper() + what[1:]
 
 
@@ -179,12 +185,15 @@ def _told(
     return [", ".join(facts), *(["; ".join(left)] if left else [])]
 
 
-def _nothing(title: str, span: Span) -> Any:
-    """Return a chart that says there is nothing to draw."""
+def _no_records(span: Span) -> str:
+    return "no records" if not span.records else f"no records with a time ({span.records:,} without)"
+
+
+def nothing(title: str, text: str) -> Any:
+    """Return a chart that says there is nothing to draw, and why."""
     import altair as alt
     import pandas as pd
 
-    text = "no records" if not span.records else f"no records with a time ({span.records:,} without)"
     mark = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(size=18, color=INK).encode(text="text:N")
     return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
 
@@ -192,46 +201,102 @@ def _nothing(title: str, span: Span) -> Any:
 # pictures ------------------------------------------------------------------------------------------------
 
 
-def _stacked(found: counts.Timeline, by: str | None, title: str, lines: list[str]) -> Any:
-    """Return bars over time, stacked by value when there are values."""
+def _zooming(found: counts.Timeline, by: str | None) -> Any:
+    """Return bars over time that a wheel with shift, or dragging, moves."""
+    import altair as alt
+
+    zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
+    return _stacked(found, by).add_params(zoom)
+
+
+def _linked(found: counts.Timeline, by: str | None) -> Any:
+    """Return bars over time with a brush, and below them what is in the brush."""
+    import altair as alt
+
+    brush = alt.selection_interval(name="brush", encodings=["x"])
+    above = _stacked(found, by, brush).add_params(brush)
+    inside = alt.Chart(found.frame).transform_filter(brush)
+    if by is None:
+        what, field, order = f"the largest {MOST_NAMED} buckets", "from", alt.EncodingSortField("rank", op="min")
+        rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
+        largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
+        rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid.every_ms)
+        rows = rows.transform_window([rank], sort=largest).transform_filter(
+            (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
+        )
+    else:
+        what, field, order = f"records by {by}", "value", alt.EncodingSortField("records", op="max", order="descending")
+        rows = inside.transform_aggregate(records="sum(records)", groupby=["value"])
+        rows = rows.transform_joinaggregate(all="sum(records)")
+    label = "format(datum.records, ',d') + ' (' + format(datum.records / max(1, datum.all), '.1%') + ')'"
+    base = rows.transform_calculate(label=label).encode(
+        y=alt.Y(f"{field}:N", title=by or "from (UTC)", sort=order, axis=alt.Axis(labelLimit=280)),
+        x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
+    )
+    colour = alt.value(BLUE) if by is None else alt.Color("value:N", scale=_colours(found.order))
+    bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
+    text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
+    name = alt.TitleParams(
+        f"{what} in the time you brush above", fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8
+    )
+    below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
+    return alt.vconcat(above, below, spacing=24)
+
+
+def _stamped(chart: Any, every_ms: int) -> Any:
+    """Give each bucket its start as text and its end."""
+    fine = every_ms % 60_000, every_ms % 86_400_000
+    stamp = "%Y-%m-%d %H:%M:%S" if fine[0] else "%Y-%m-%d %H:%M" if fine[1] else "%Y-%m-%d"
+    found = {"until": f"+toDate(datum.time) + {every_ms}", "from": f"utcFormat(toDate(datum.time), '{stamp}')"}
+    return chart.transform_calculate(**found)
+
+
+def _stacked(found: counts.Timeline, by: str | None, brush: Any = None) -> Any:
+    """Return bars over time, stacked by value when there are values; those beside the brush are dim."""
     import altair as alt
 
     every = found.grid.every_ms
-    stamp = "%Y-%m-%d" if every % 86_400_000 == 0 else "%Y-%m-%d %H:%M" if every % 60_000 == 0 else "%Y-%m-%d %H:%M:%S"
     count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
-    tooltips = [alt.Tooltip("from:N", title="from (UTC)"), alt.Tooltip("records:Q", format=",d")]
-    zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
     chart = (
-        alt.Chart(found.frame)
-        .transform_calculate(
-            **{"until": f"+toDate(datum.time) + {every}", "from": f"utcFormat(toDate(datum.time), '{stamp}')"}
-        )
+        _stamped(alt.Chart(found.frame), every)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=alt.Axis(grid=False)),
             x2="until:T",
             y=count,
-            tooltip=tooltips,
+            tooltip=[alt.Tooltip("from:N", title="from (UTC)"), alt.Tooltip("records:Q", format=",d")],
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
     if by is not None:
-        chart = _coloured(chart, found.order, by)
-    return dressed(chart.add_params(zoom), title, lines)
+        return _coloured(chart, found.order, by, brush)
+    return chart if brush is None else chart.encode(opacity=_lit(brush))
 
 
-def _coloured(chart: Any, order: tuple[str, ...], by: str) -> Any:
-    """Colour stacked bars by value; a click in the legend dims the others."""
+def _lit(chosen: Any) -> Any:
+    import altair as alt
+
+    return alt.condition(chosen, alt.value(1), alt.value(0.15))
+
+
+def _colours(order: tuple[str, ...]) -> Any:
     import altair as alt
 
     greys = {counts.OTHER: OTHER, counts.NONE: NONE}
     colours = [greys.get(label, COLOURS[place % len(COLOURS)]) for place, label in enumerate(order)]
+    return alt.Scale(domain=list(order), range=colours)
+
+
+def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
+    """Colour stacked bars by value; a click in the legend dims the others."""
+    import altair as alt
+
     chosen = alt.selection_point(name="chosen", fields=["value"], bind="legend")
-    scale = alt.Scale(domain=list(order), range=colours)
+    legend = alt.Legend(symbolType="square", labelLimit=180)
     return (
         chart.encode(
-            color=alt.Color("value:N", title=by, scale=scale, legend=alt.Legend(symbolType="square", labelLimit=180)),
-            opacity=alt.condition(chosen, alt.value(1), alt.value(0.15)),
+            color=alt.Color("value:N", title=by, scale=_colours(order), legend=legend),
+            opacity=_lit(chosen if brush is None else chosen & brush),
             order=alt.Order("rank:Q"),
             tooltip=[alt.Tooltip("value:N", title=by), *chart.encoding.tooltip],
         )

@@ -187,14 +187,15 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
     seen = [name for name in DOING if name in set(tiles["doing"])]
     scale = alt.Scale(domain=seen, range=[DOING[name] for name in seen])
     base = alt.Chart(tiles).encode(
-        x=alt.X("place:O", title="partitions of the group", axis=alt.Axis(labels=False, ticks=False, domain=False)),
+        x=alt.X("place:O", title="partitions of the group", scale=alt.Scale(paddingInner=0.06),
+                axis=alt.Axis(labels=False, ticks=False, domain=False)),
         y=alt.Y(
-            "label:N", title=None, sort=list(dict.fromkeys(tiles["label"])),
+            "label:N", title=None, scale=alt.Scale(paddingInner=0.1), sort=list(dict.fromkeys(tiles["label"])),
             axis=alt.Axis(labelLimit=420, ticks=False, domain=False),
         ),
         tooltip=["group:N", "topic:N", "partition:Q", "verdict:N", "why:N", "lag:Q", "member:N"],
     )  # fmt: skip
-    squares = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
+    squares = base.mark_rect(cornerRadius=3).encode(
         color=alt.Color("doing:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolType="square"))
     )
     layers = [squares]

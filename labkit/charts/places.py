@@ -177,7 +177,7 @@ def _drawn(found: Places, title: str) -> Any:
             "records:Q",
             title="records",
             scale=alt.Scale(type="linear", domainMin=0, range=[4, 900]),
-            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, tickCount=4),
+            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, values=_marks(shown)),
         ),
         tooltip=[
             alt.Tooltip("place:N"), alt.Tooltip("records:Q", format=",d"),
@@ -192,6 +192,13 @@ def _drawn(found: Places, title: str) -> Any:
     chart = alt.layer(*layers).project(type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW)
     chart = chart.properties(width=draw.WIDTH, height=_VIEW[1][1])
     return draw.dressed(chart, title, _told(found, shown))
+
+
+def _marks(frame: pd.DataFrame) -> list[int]:
+    """Return the numbers of records a legend shows: 1, 2, 5 times a power of ten."""
+    most = int(frame["records"].max()) if len(frame) else 1
+    step = 10 ** (len(str(most)) - 1)
+    return [one for one in (step // 10, step // 2, step, 2 * step, 5 * step) if 0 < one <= most]
 
 
 def _apart(frame: pd.DataFrame) -> pd.DataFrame:

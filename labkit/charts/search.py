@@ -74,18 +74,33 @@ class Index:
             return name
         raise missing(name, self._names)
 
-    def _search(self, **body: Any) -> dict[str, Any]:
+    def kinds(self, name: str) -> set[str]:
+        """Return the types a field has; more than one where indices of a pattern disagree, none in an empty index.
+
+        Raises
+        ------
+        UsageError
+            When there are documents and no such field.
+        """
+        if name not in self._fields and self.span.records:
+            raise missing(name, self._names)
+        return set(self._fields.get(name, {}))
+
+    def having(self, field: str, term: Term) -> dict[str, Any]:
+        """Return the query for the documents whose `field` has this value."""
+        return {"term": {self._countable(field): {"value": term.label}}}
+
+    def ask(self, **body: Any) -> dict[str, Any]:
+        """Count: the keywords are those of ``Elasticsearch.search``, no document is fetched."""
         return self._index.search(size=0, track_total_hits=True, **body)
 
     @cached_property
     def span(self) -> Span:
         """How many records and when."""
         if not self._timed:
-            return Span(self._search()["hits"]["total"]["value"])
+            return Span(self.ask()["hits"]["total"]["value"])
         field = {"field": self._time}
-        found = self._search(
-            aggs={"first": {"min": field}, "last": {"max": field}, "timed": {"filter": {"exists": field}}}
-        )
+        found = self.ask(aggs={"first": {"min": field}, "last": {"max": field}, "timed": {"filter": {"exists": field}}})
         answers = found["aggregations"]
         first, last = answers["first"]["value"], answers["last"]["value"]
         return Span(
@@ -106,14 +121,14 @@ class Index:
         """Count the records of each bucket."""
         counts: Counts = {}
         for part in grid.parts(_MOST_BUCKETS):
-            found = self._search(query=self._when(part), aggs={"time": self._buckets(part)})
+            found = self.ask(query=self._when(part), aggs={"time": self._buckets(part)})
             counts |= _counts(found["aggregations"])
         return counts
 
     def terms(self, field: str, size: int, *, timed: bool) -> Terms:
         """Count the most frequent values."""
         countable = self._countable(field)
-        found = self._search(
+        found = self.ask(
             filter_path="hits.total,aggregations,-aggregations.values",
             query={"exists": {"field": self._time}} if timed else {"match_all": {}},
             aggs={
@@ -135,8 +150,8 @@ class Index:
     def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
         """Count the records of each bucket: all, by term, without a value; in one request, so that they agree."""
         countable, time = self._countable(field), self._buckets(grid)
-        groups = [{"term": {countable: {"value": term.label}}} for term in terms]
-        found = self._search(
+        groups = [self.having(field, term) for term in terms]
+        found = self.ask(
             query=self._when(grid),
             aggs={
                 "time": time,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit import looks
 from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 RULES = "null = absent, 1 = 1.0, the order of an object's members does not matter, that of a list's items does"
-_GREEN, _RED, _AMBER = "#2e7d32", "#c62828", "#b26a00"
 
 
 @dataclass(frozen=True)
@@ -223,12 +223,12 @@ class Comparison:
     __repr__ = summary
 
     def _repr_html_(self) -> str:
-        colour = _GREEN if self.identical else _AMBER if not self.complete else _RED
+        colour = looks.GREEN if self.identical else looks.AMBER if not self.complete else looks.RED
         paired = escape(", ".join(self.key)) or "origin"
         extra = [*(f"why incomplete: {reason}" for reason in self.reasons), *self.all_notes]
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)
         head = (
-            f'<span style="color:{colour};font-weight:600">{self.verdict}</span> · '
+            f"{looks.word(colour, self.verdict)} · "
             f"<code>{escape(self.left)}</code> (left) and <code>{escape(self.right)}</code> (right), paired by {paired}"
             f"<br>{escape(self._ledger('left'))}<br>{escape(self._ledger('right'))}"
             f'<br><span style="opacity:.7">{escape(RULES)}{escape("; " + str(self.rules) if str(self.rules) else "")}'
@@ -237,10 +237,7 @@ class Comparison:
         parts = [_html_table("fields that differ in pairs", self._different, ".fields")]
         parts.append(_html_table("mapped differently", self.mappings, ".mappings"))
         parts.append(_html_table("time to answer, medians", self.latency, ".latency"))
-        return (
-            f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">{head}'
-            f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}</div>{''.join(parts)}"
-        )
+        return looks.box(colour, head + (f"<ul style=margin:0>{notes}</ul>" if notes else "")) + "".join(parts)
 
 
 def _json(value: Any) -> str | None:

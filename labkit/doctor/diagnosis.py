@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from labkit import looks
+
 if TYPE_CHECKING:
     import pandas as pd
 
 OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
-_COLOURS = {OK: "#2e7d32", WARN: "#ef6c00", FAIL: "#c62828", SKIPPED: "#757575"}
+_COLOURS = {OK: looks.GREEN, WARN: looks.AMBER, FAIL: looks.RED, SKIPPED: looks.GREY}
 
 
 @dataclass(frozen=True)

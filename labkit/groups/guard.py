@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit import names
+from labkit import looks, names
 from labkit.errors import AccessError, LabkitError
 from labkit.groups.offsets import Group, group_names, list_groups
 from labkit.kafka import TIMEOUT_S, Cluster
@@ -232,9 +232,9 @@ class Guard:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        colour = "#2e7d32" if self.untouched or self.refused else "#ef6c00"
+        colour = looks.GREEN if self.untouched or self.refused else looks.AMBER
         body = escape(self.report()).replace("\n", "<br>")
-        return f'<div style="border-left:4px solid {colour};padding:2px 12px">{body}</div>'
+        return looks.box(colour, body)
 
 
 def _operations(answer: Any) -> frozenset[str] | None:

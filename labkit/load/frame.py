@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit import interrupt
+from labkit import interrupt, looks
 from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
@@ -120,7 +120,7 @@ class Replay:
         shown = min(len(self), 5)
         head = to_pandas(self.table.slice(0, shown).drop_columns(["_headers", "_value"]))
         note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
-        return self.receipt._repr_html_() + head.to_html(index=False, notebook=True, max_cols=12) + note
+        return self.receipt._repr_html_() + looks.one_line(head.to_html(index=False, notebook=True, max_cols=12)) + note
 
 
 def read(

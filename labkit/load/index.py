@@ -10,6 +10,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -46,6 +47,11 @@ class Index:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r} on {self.target.name})"
+
+    def _repr_html_(self) -> str:
+        kind = "scratch index" if type(self) is not Index else "index"
+        next_ = "<code>.to_pandas()</code> <code>.sample(10)</code> <code>.count(query)</code> <code>.agg(by)</code>"
+        return f"<b>{kind}</b> <code>{escape(self.name)}</code> on {escape(self.target.name)}<br>next: {next_}"
 
     def refresh(self) -> None:
         """Make what was written visible; only for an index of one's own, a reader leaves others as they are."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from labkit import interrupt, names
+from labkit import interrupt, looks, names
 from labkit.elastic import Target
 from labkit.enrich import Chain
 from labkit.errors import UsageError
@@ -37,6 +37,20 @@ class ScratchIndex(Index):
         """Make what was written visible."""
         with self.target.errors(f"refresh index {self.name!r}"):
             self.target.client.indices.refresh(index=self.name)
+
+    def extend(self, ttl: str = "2d") -> str:
+        """Let it expire `ttl` from now; return when that is, in UTC.
+
+        The expiry stands in the index's own ``_meta``; `Lab.gc` reads it.
+        """
+        names.scratch_index(self.name)
+        expires = iso(now_ms() + length_ms(ttl)) or ""
+        with self.target.errors(f"put off the expiry of {self.name!r}"):
+            client = self.target.client.indices
+            meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
+            known = {**meta.get("labkit", {}), "expires": expires}
+            client.put_mapping(index=self.name, meta={**meta, "labkit": known})
+        return expires
 
     def drop(self) -> None:
         """Delete it."""
@@ -120,10 +134,8 @@ class Load:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        colour = "#2e7d32" if self.complete else "#c62828"
         text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        box = f'<div style="border-left:4px solid {colour};padding:2px 12px">{text}</div>'
-        return box + self.receipt._repr_html_()
+        return looks.box(looks.GREEN if self.complete else looks.RED, text) + self.receipt._repr_html_()
 
 
 def _documents(rows: list[dict[str, Any]]) -> Documents:

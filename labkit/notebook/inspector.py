@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as ipy
 
+from labkit import looks
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.notebook.shown import Shown
@@ -53,7 +54,7 @@ class RecordInspector(Shown):
         parts = [
             f"<b>{escape(place(record))}</b>",
             f"<div>key <code>{escape(_brief(record['_key']))}</code></div>",
-            f"<div style='color:#c62828'>{escape(record['_error'])}</div>" if record["_error"] else "",
+            f"<div style='color:{looks.RED}'>{escape(record['_error'])}</div>" if record["_error"] else "",
             tree("value", value_of(record)),
             f"<details><summary>{len(record['_headers'] or [])} headers</summary><table>{headers}</table></details>",
             f"<details><summary>bytes</summary><pre>{escape(dump(raw))}</pre></details>",

@@ -8,6 +8,7 @@ from html import escape
 
 import ipywidgets as ipy
 
+from labkit import looks
 from labkit.groups.lag import Judged, Sample, judge_all, judge_groups
 from labkit.groups.sampling import WINDOW, Sampler, every_seconds
 from labkit.lab import Lab
@@ -15,7 +16,7 @@ from labkit.notebook.live import Live
 from labkit.notebook.shown import Shown
 from labkit.times import iso, length_ms
 
-_COLOURS = {"ok": "#2e7d32", "idle": "#607d8b", "slow": "#b26a00", "unknown": "#607d8b"}
+_COLOURS = {"ok": looks.GREEN, "idle": looks.GREY, "slow": looks.AMBER, "unknown": looks.GREY}
 
 
 class LagBoard(Shown):
@@ -82,14 +83,14 @@ def table(judged: list[Judged]) -> str:
     for one in judge_groups(judged):
         mine = [part for part in judged if part.group == one.group]
         read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
-        colour = _COLOURS.get(one.verdict, "#c62828")
+        colour = _COLOURS.get(one.verdict, looks.RED)
         lag = "-" if one.lag is None else f"{one.lag:,}"
         rows += (
             f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
             f"<td>{lag}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
         )
     names = ("group", "verdict", "lag", "read/s", "written/s", "why")
-    head = "".join(f"<th>{name}</th>" for name in names)
+    head = "".join(f'<th style="text-align:left;padding-right:1em">{name}</th>' for name in names)
     return (
         f'<table class="dataframe" style="line-height:1.4"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         if rows

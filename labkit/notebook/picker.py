@@ -71,7 +71,9 @@ class WindowPicker(Shown):
         self.newest = ipy.BoundedIntText(
             value=10_000, min=0, max=2**31 - 1, step=1000, description="newest", style=label
         )
-        self.range = ipy.SelectionRangeSlider(options=["-", "-"], readout=False, layout=ipy.Layout(width="auto"))
+        self.range = ipy.SelectionRangeSlider(
+            options=["-", "-"], readout=False, layout=ipy.Layout(width="auto", margin="0 10px")
+        )
         self.chart = ipy.HTML(layout=ipy.Layout(width="auto", margin="0 10px"))
         self.said = ipy.HTML(layout=wide)
         refresh = ipy.Button(description="refresh", icon="refresh", tooltip="look at the topic again")

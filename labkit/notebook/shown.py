@@ -23,3 +23,12 @@ class Shown:
         if headless() or not in_notebook():
             return {"text/plain": self.text()}
         return self.box._repr_mimebundle_()
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipy
 import pyarrow as pa
 
+from labkit import looks
 from labkit.decode import Spec
 from labkit.lab import Lab
 from labkit.load.frame import from_batches, to_pandas
@@ -111,7 +112,7 @@ class Tail(Shown):
             frame = frame.drop(columns="_value")
         if "_error" in frame and not frame["_error"].notna().any():
             frame = frame.drop(columns="_error")
-        table = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
+        table = looks.one_line(frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0))
         self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record.
+"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record, keep scratch indices in order.
 
 They are plain ipywidgets over the public API, and text in a headless run and outside a notebook. In a notebook:
 ``labkit.widgets``.
@@ -14,6 +14,7 @@ from labkit.load.frame import Replay
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.lag_board import LagBoard
 from labkit.notebook.picker import WindowPicker
+from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
 
 
@@ -63,3 +64,8 @@ def lag_board(
 def inspect(replay: Replay, row: int = 0) -> RecordInspector:
     """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is which one."""
     return RecordInspector(replay, row)
+
+
+def scratch(lab: Lab | None = None) -> ScratchManager:
+    """Return your scratch indices to be looked at, kept for longer, or deleted; it does nothing by itself."""
+    return ScratchManager(lab or connect())

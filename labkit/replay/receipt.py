@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from typing import Any
 
+from labkit import looks
 from labkit.times import iso
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
@@ -205,7 +206,7 @@ class Receipt:
         return notes
 
     def _repr_html_(self) -> str:
-        counts, colour = self.counts, "#2e7d32" if self.complete else "#c62828"
+        counts, colour = self.counts, looks.GREEN if self.complete else looks.RED
         word = "complete" if self.complete else "incomplete"
         summary = " + ".join(
             f"<b>{counts[key]:,}</b> {label}"
@@ -223,17 +224,15 @@ class Receipt:
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)
         first, last = self.span_ms
         span = f"{iso(first)} … {iso(last)} (UTC)" if first is not None else "no records"
-        return (
-            f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">'
-            f'<span style="color:{colour};font-weight:600">{word}</span> · '
-            f"topic <code>{escape(self.topic)}</code> · {span}"
+        body = (
+            f"{looks.word(colour, word)} · topic <code>{escape(self.topic)}</code> · {span}"
             f"<br><b>{counts['planned']:,}</b> planned = {summary}"
             f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s'
             f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed</span>"
             f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
             f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
-            "</div>"
         )
+        return looks.box(colour, body)
 
 
 def _slack(ms: int) -> str:

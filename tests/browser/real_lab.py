@@ -16,16 +16,6 @@ from pathlib import Path
 from socket import socket
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-# What Chromium and JupyterLab say without anything being wrong; each is named so that all else is a failure.
-HARMLESS = (
-    "favicon",
-    "Failed to load resource: the server responded with a status of 404",  # settings and workspaces not yet there
-    "willReadFrequently",
-    "[Intervention]",
-    "preloaded using link preload",
-    "has been deprecated",
-    "GPU stall due to ReadPixels",
-)
 
 
 def browser_path() -> str | None:

@@ -195,3 +195,21 @@ def test_a_text_without_a_keyword_is_refused(make_index):
 def test_an_index_that_is_not_there(target):
     with pytest.raises((NotFoundError, AccessError), match="scratch-test-nowhere"):
         charts.timeline(ScratchIndex("scratch-test-nowhere", target))
+
+
+def test_numbers_have_the_same_distribution_from_both_and_texts_none_from_an_index(make_index):
+    values = [f'{{"n":{n % 37},"x":{n / 10},"k":"{"ab"[n % 3 == 0]}","text":"{"x" * n}"}}'.encode() for n in range(200)]
+    batch = raw([*values, b'{"k":"a"}', b'{"n":null,"k":"c"}'])
+    frame, index = table(batch), make_index(batch)
+    for options in ({"field": "n"}, {"field": "x"}, {"field": "x", "log": True}, {"field": "n", "by": "k"}):
+        left, right = (charts.distribution(data, trim=False, **options) for data in (frame, index))
+        columns = ["value", "start", "end", "records", "share"]
+        pd.testing.assert_frame_equal(left.data[columns], right.data[columns])
+        assert left.title.subtitle[1:] == right.title.subtitle[1:]
+    with pytest.raises(UsageError, match=r"cannot measure 'text'.*\nHint: .*to_pandas\(fields=\['text'\]\)"):
+        charts.distribution(index, "text")
+    with pytest.raises(UsageError, match="no field 'z'"):
+        charts.distribution(index, "z")
+    with pytest.raises(UsageError, match=r"cannot tell who is addressed.*\nHint: .*to_pandas"):
+        charts.conversation(index)
+    assert charts.distribution(make_index(), "n").data["text"].tolist() == ["no records"]

@@ -72,7 +72,7 @@ def test_the_production_group_is_where_it_was(demo: dict[str, Any]) -> None:
 def test_the_executed_notebook_holds_its_pictures_and_no_error(demo: dict[str, Any]) -> None:
     cells = nbformat.read(ROOT / demo["notebook"], as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
     assert not [output for output in outputs if output.output_type == "error"]
     assert "untouched: members and committed offsets" in str(outputs)
     assert (ROOT / demo["page"]).stat().st_size > 100_000

@@ -119,21 +119,69 @@ def test_the_inspector_shows_value_headers_and_bytes_and_escapes_them(
         widgets.inspect(replay, 99)
 
 
+def test_scratch_indices_are_listed_kept_for_longer_and_deleted_once_asked(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None], me: str
+) -> None:
+    topic = make_topic(1)
+    produce(topic, [b'{"n": 1}'] * 10)
+    window = lab.window(topic)
+    for name, ttl in (("old", "1ms"), ("new", "2d"), ("other", "3d")):
+        load = window.to_scratch(name, ttl=ttl)
+        assert load.counts["indexed"] == 10
+    names = [f"scratch-{me}-{name}" for name in ("old", "new", "other")]
+    board = widgets.scratch(lab)
+    shown = " ".join(cell.value for cell in board.table.children if isinstance(cell.value, str))
+    assert [name for name in names if name in shown] == names
+    assert shown.count("expired") == 1
+    assert "3 scratch indices" in board.said.value
+    assert board.delete_button.disabled
+
+    board._ticks[1].value = True  # they are in the order of their expiry
+    assert [index.name for index in board.chosen] == [names[1]]
+    board.ttl.value = "5d"
+    board.extend_button.click()
+    assert "will expire at" in board.said.value
+    assert lab.scratch().set_index("index")["expires"].idxmax() == names[1]
+    board._ticks[1].value = True
+    board.ttl.value = "soon"
+    board.extend_button.click()
+    assert "not a length of time" in board.said.value
+
+    board.delete_button.click()
+    assert f"Delete <b>{names[2]}</b> with 10 documents?" in board.question.value
+    board.no_button.click()
+    assert len(lab.scratch()) == 3
+    board.delete_button.click()
+    board.yes_button.click()
+    assert sorted(lab.scratch()["index"]) == sorted(names[:2])
+    board.collect_button.click()
+    assert names[0] in board.said.value
+    assert list(lab.scratch()["index"]) == [names[1]]
+    board.every.value = True
+    board.delete_button.click()
+    lab.scratch_index("new").drop()  # somebody else was faster
+    board.yes_button.click()
+    assert board.said.value == "nothing deleted"
+    assert repr(board) == "no scratch index: w.to_scratch(name) makes one"
+
+
 def test_in_a_headless_run_and_in_plain_python_widgets_are_text(
     lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "the newest 4 records" in repr(widgets.tail(lab, topic, last=4))
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
-    _, picker, tail, inspector, running = outputs(
+    _, picker, tail, inspector, scratch, running = outputs(
         "import labkit\nfrom labkit import widgets\nlab = labkit.connect()",
         f"widgets.pick_window(lab, {topic!r})",
         f"t = widgets.tail(lab, {topic!r}, last=4)\nt",
         f"widgets.inspect(lab.window({topic!r}, last=1).read(progress=False))",
+        "widgets.scratch(lab)",
         "t.running",
     )
     assert picker.startswith(f"window picker on {topic}")
     assert "the newest 4 records" in tail
     assert '"deep"' in inspector
+    assert "scratch ind" in scratch or "expires" in scratch
     assert running == "False"
 
 

@@ -149,6 +149,23 @@ def test_wrong_arguments(wrong):
         charts.timeline(table([0, 1]), **wrong)
 
 
+def test_a_brush_links_a_table_that_counts_the_same_rows():
+    data = table([0, 0, 1, 5], nick=["a", "b", "a", None])
+    chart = charts.timeline(data, "nick", every="1h", table=True)
+    assert counted(chart) == {(0, "a"): 1, (0, "b"): 1, (1, "a"): 1, (5, "(none)"): 1}
+    spec = chart.to_dict()
+    above, below = spec["vconcat"]
+    brush = next(one["name"] for one in spec["params"] if one["select"].get("encodings") == ["x"])
+    assert [one["views"] for one in spec["params"] if one["name"] == brush] == [[above["name"]]]
+    assert below["layer"][0]["transform"][0] == {"filter": {"param": brush}}
+    assert above["encoding"]["opacity"]["condition"]["test"]["and"] == [{"param": "chosen"}, {"param": brush}]
+    assert png(chart).startswith(MAGIC)
+    plain = charts.timeline(data, every="1h", table=True)
+    assert "the largest 10 buckets" in str(plain.to_dict()["vconcat"][1])
+    assert png(plain).startswith(MAGIC)
+    assert png(charts.timeline(table([]), table=True)).startswith(MAGIC)
+
+
 # top -----------------------------------------------------------------------------------------------------
 
 
@@ -427,6 +444,9 @@ def test_periods(first, last, text):
 
 
 def test_the_exports_are_documented():
-    assert charts.__all__ == ["board", "comparison", "heatmap", "lag", "map", "timeline", "top"]
+    assert charts.__all__ == [
+        *("board", "comparison", "conversation", "distribution"),
+        *("heatmap", "lag", "map", "timeline", "top"),
+    ]
     for name in charts.__all__:
         assert getattr(charts, name).__doc__

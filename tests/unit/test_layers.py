@@ -30,7 +30,7 @@ ROOMS = [
     ["kafka", "elastic", "registry"],
     ["kafka_errors"],
     ["progress"],
-    ["acl", "config", "folders", "interrupt", "names", "options", "times"],
+    ["acl", "config", "folders", "interrupt", "looks", "names", "options", "times"],
     ["secret"],
     ["errors"],
 ]

@@ -1,0 +1,327 @@
+"""Who answers whom: messages that begin with somebody's name, as people on IRC address one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.charts import counts, draw
+from labkit.charts.buckets import period, plural, share
+from labkit.charts.columns import Columns, ask
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+    from labkit.charts.source import Span
+
+GRAPH, MATRIX = "graph", "matrix"
+MOST_IN_A_GRAPH, MOST, MOST_ARROWS = 12, 40, 40
+_POINTS = 24  # of a curve
+# "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section 2.3.1); its case
+# does not matter. Only names that themselves write count, so that "well, text" addresses nobody.
+_SAID = r"'^\s*@?([^\s:,]+)[:,](?:\s|$)'"
+_MESSAGES = f"""
+with said as (select "from", lower("from") a, lower(regexp_extract("text", {_SAID}, 1)) b from t
+              where "from" is not null and "text" is not null),
+     known as (select lower("from") a, mode("from") as name from t where "from" is not null group by 1)
+"""
+_PAIRS = f"""{_MESSAGES}
+select x.name, y.name, count(*) n from said join known x using (a) join known y on y.a = said.b
+where said.a <> said.b group by all order by n desc, x.name, y.name
+"""
+_FACTS = f"{_MESSAGES} select (select count(*) from said), (select count(*) from known)"
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Who addressed whom: `pairs` has sender, addressee and messages, the most frequent first; of how many messages."""
+
+    pairs: pd.DataFrame
+    messages: int
+    names: int
+
+    @property
+    def addressed(self) -> int:
+        """Messages to somebody known."""
+        return int(self.pairs["messages"].sum())
+
+
+def conversation(
+    data: Any,
+    *,
+    sender: str = "nick",
+    text: str = "message",
+    top: int = MOST_IN_A_GRAPH,
+    form: str | None = None,
+    title: str | None = None,
+) -> alt.LayerChart:
+    """Draw who answers whom: a message ``nick: …`` or ``nick, …`` is one from its sender to that nick.
+
+    Parameters
+    ----------
+    data : Replay, pandas.DataFrame or pyarrow.Table
+        A frame from another library with an Arrow form, such as polars, will do too. Not an index: Elasticsearch cannot
+        tell the first word of a text, ``index.to_pandas(fields=["nick", "message"])`` can.
+    sender, text : str
+        The fields that hold who writes, and what.
+    top : int
+        How many names, those that take part in the most such messages first: 2 to 40.
+    form : {"graph", "matrix"}, optional
+        Left out: a graph of arrows for up to 12 names, a matrix for more.
+    title : str, optional
+        In place of labkit's.
+
+    Returns
+    -------
+    altair.LayerChart
+        ``.data`` has one row per pair that is shown: sender, addressee, messages. In the graph an arrow has its
+        sender's colour and is as wide as its messages are many; of more than 40 arrows the lightest are left out, and
+        the subtitle says so. In the matrix a row is a sender.
+
+    Raises
+    ------
+    UsageError
+        When there is no such field, or `data` is an index.
+
+    Notes
+    -----
+    A nick is known when it writes in `data`; case does not matter. Messages to oneself do not count.
+    """
+    if not 2 <= top <= MOST:
+        raise UsageError(f"top={top} names", hint=f"a chart has room for 2 to {MOST}")
+    if form not in (None, GRAPH, MATRIX):
+        raise UsageError(f"form={form!r}", hint=f"it is {GRAPH!r}, {MATRIX!r}, or left out: what reads best")
+    source = counts.opened(data, None, needed=False)
+    if not isinstance(source, Columns):
+        raise UsageError(
+            f"Elasticsearch cannot tell who is addressed in {source.name}",
+            hint=f"take the documents: charts.conversation(index.to_pandas(fields={[sender, text]!r}))",
+        )
+    title = title or draw.titled(source, "who answers whom")
+    found = _talk(source, sender, text)
+    if found.pairs.empty:
+        why = f"none of {found.messages:,} messages begins with one of {found.names:,} {plural(sender)}"
+        return draw.nothing(title, why if source.span.records else "no records")
+    names = _leading(found.pairs, top)
+    pairs = found.pairs[found.pairs["sender"].isin(names) & found.pairs["addressee"].isin(names)]
+    as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
+    drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
+    people = f"{len(names)} of {found.names:,} {plural(sender)}"
+    when = _when(source.span)
+    lines = [", ".join([_addressed(found, sender), people, *when]), *_left_out(found, pairs, drawn)]
+    picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
+    return draw.dressed(picture, title, lines)
+
+
+def _talk(source: Columns, sender: str, text: str) -> Talk:
+    import pandas as pd
+
+    texts = {"from": _texts(source, sender), "text": _texts(source, text)}
+    table = pa.table(texts)
+    ((messages, names),) = ask(table, _FACTS)
+    pairs = pd.DataFrame(ask(table, _PAIRS), columns=["sender", "addressee", "messages"])
+    return Talk(pairs, messages, names)
+
+
+def _texts(source: Columns, field: str) -> Any:
+    column = source.column(field)
+    kind = column.type
+    if pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise UsageError(f"{field!r} holds {kind}, not texts", hint="sender= and text= name the fields")
+    return column
+
+
+def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
+    """Return the names with the most messages from and to them."""
+    both = pairs.groupby("sender")["messages"].sum().add(pairs.groupby("addressee")["messages"].sum(), fill_value=0)
+    order = both.rename_axis("name").reset_index().sort_values(["messages", "name"], ascending=[False, True])
+    return [str(one) for one in order["name"].head(top)]
+
+
+def _addressed(found: Talk, sender: str) -> str:
+    part = f"{found.addressed:,} of {found.messages:,} messages ({share(found.addressed, found.messages)})"
+    return f"{part} begin with a {sender}"
+
+
+def _when(span: Span) -> list[str]:
+    return [] if span.first_ms is None or span.last_ms is None else [period(span.first_ms, span.last_ms), "UTC"]
+
+
+def _left_out(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
+    left = []
+    shown = int(pairs["messages"].sum())
+    if shown < found.addressed:
+        left.append(f"{found.addressed - shown:,} messages from or to others")
+    if len(drawn) < len(pairs):
+        thin = shown - int(drawn["messages"].sum())
+        left.append(f"the {len(pairs) - len(drawn)} thinnest arrows ({thin:,} messages)")
+    return [f"left out: {'; '.join(left)}"] if left else []
+
+
+# pictures ------------------------------------------------------------------------------------------------
+
+
+def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
+    """Order names around a circle so that those who talk much stand near one another.
+
+    By the angle of the second and third eigenvectors of the graph's Laplacian; see Koren, "Drawing graphs by
+    eigenvectors", https://doi.org/10.1016/j.camwa.2004.08.015
+    """
+    if len(names) < 4:
+        return names
+    place = {name: at for at, name in enumerate(names)}
+    weights = np.zeros((len(names), len(names)))
+    at = (pairs["sender"].map(place).to_numpy(), pairs["addressee"].map(place).to_numpy())
+    np.add.at(weights, at, pairs["messages"].to_numpy(float))
+    weights += weights.T
+    _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=0)) - weights)
+    return [names[one] for one in np.argsort(np.arctan2(vectors[:, 2], vectors[:, 1]), kind="stable")]
+
+
+def curves(pairs: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
+    """Return each pair's arrow as points: x, y, step, and the angle of its head in degrees clockwise from upwards.
+
+    A quadratic Bézier curve from near one spot to near the other; both ways of a pair bend apart.
+    """
+    import pandas as pd
+
+    at = spots.set_index("name")[["x", "y"]]
+    start, end = at.loc[pairs["sender"]].to_numpy(), at.loc[pairs["addressee"]].to_numpy()
+    way = end - start
+    control = (start + end) / 2 * 0.62 + 0.16 * np.stack([way[:, 1], -way[:, 0]], axis=1)
+    near = 1 / np.hypot(*way.T)  # arrows begin and end beside the dots, not on them
+    t = np.linspace(0.04 * near, 1 - 0.075 * near, _POINTS).T[:, :, None]
+    points = (1 - t) ** 2 * start[:, None] + 2 * t * (1 - t) * control[:, None] + t**2 * end[:, None]
+    last = points[:, -1] - points[:, -2]
+    turn = np.degrees(np.arctan2(last[:, 0], last[:, 1]))
+    rows = pairs.loc[pairs.index.repeat(_POINTS)].reset_index(drop=True)
+    step = np.tile(np.arange(_POINTS), len(pairs))
+    flat = pd.DataFrame(points.reshape(-1, 2), columns=["x", "y"])
+    return rows.assign(x=flat["x"].round(4), y=flat["y"].round(4), step=step, angle=np.repeat(turn.round(1), _POINTS))
+
+
+def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
+    """Return names on a circle and arrows between them; a pointer on a name dims the arrows of the others."""
+    import altair as alt
+
+    spots = _spots(pairs, names)
+    chosen = alt.selection_point(name="chosen", fields=["sender"], on="pointerover", clear="pointerout")
+    place = {
+        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1.6, 1.6])),
+        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.2, 1.2])),
+        "color": _colour(names),
+    }
+    told = ["name:N", alt.Tooltip("sent:Q", format=",d"), alt.Tooltip("received:Q", format=",d")]
+    dots = alt.Chart(spots).mark_circle(opacity=1).encode(**place, size=alt.value(150), tooltip=told)
+    base = alt.Chart(curves(pairs, spots)).encode(
+        **place, opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)), tooltip=_tooltips()
+    )
+    layers = [*_arrows(base, pairs), dots.add_params(chosen), *_labels(spots)]
+    return alt.layer(*layers, data=pairs).resolve_scale(size="independent").properties(width=600, height=450)
+
+
+def _spots(pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return where each name stands, from the top clockwise, and its messages: name, sender, x, y, sent, received."""
+    import pandas as pd
+
+    order = around(pairs, names)
+    turn = np.pi / 2 - 2 * np.pi * np.arange(len(order)) / len(order)
+    spots = pd.DataFrame({"name": order, "sender": order, "x": np.cos(turn).round(4), "y": np.sin(turn).round(4)})
+    for column, side in (("sent", "sender"), ("received", "addressee")):
+        spots[column] = spots["name"].map(pairs.groupby(side)["messages"].sum()).fillna(0).astype(int)
+    return spots
+
+
+def _colour(names: list[str]) -> Any:
+    import altair as alt
+
+    if len(names) > len(draw.COLOURS):
+        return alt.value(draw.BLUE)
+    return alt.Color("sender:N", legend=None, scale=alt.Scale(domain=names, range=list(draw.COLOURS[: len(names)])))
+
+
+def _arrows(base: Any, pairs: pd.DataFrame) -> list[Any]:
+    """Return lines and their heads."""
+    import altair as alt
+
+    legend = alt.Legend(
+        title="messages", format=",d", symbolType="stroke", values=_marks(pairs), symbolStrokeColor=draw.INK
+    )
+    wide = alt.StrokeWidth("messages:Q", scale=alt.Scale(domainMin=0, range=[0.6, 7]), legend=legend)
+    large = alt.Size("messages:Q", legend=None, scale=alt.Scale(domainMin=0, range=[50, 330]))
+    heads = base.transform_filter(alt.datum.step == _POINTS - 1).mark_point(shape="triangle", filled=True)
+    return [
+        base.mark_line(strokeCap="round").encode(detail="addressee:N", order="step:O", strokeWidth=wide),
+        heads.encode(angle=alt.Angle("angle:Q", scale=None), size=large),
+    ]
+
+
+def _tooltips() -> list[Any]:
+    import altair as alt
+
+    return [
+        alt.Tooltip("sender:N", title="from"),
+        alt.Tooltip("addressee:N", title="to"),
+        alt.Tooltip("messages:Q", format=",d"),
+    ]
+
+
+def _marks(pairs: pd.DataFrame) -> list[int]:
+    """Return the numbers of messages a legend shows."""
+    most = int(pairs["messages"].max())
+    return sorted({max(1, most // 8), max(1, most // 2), most})
+
+
+def _labels(spots: pd.DataFrame) -> list[Any]:
+    """Return the names, outside of the circle: to the left of it, to the right of it, above and below."""
+    import altair as alt
+
+    far = spots.assign(lx=spots["x"] * 1.1, ly=spots["y"] * 1.1)
+    side = np.where(far["x"].abs() < 0.15, "center", np.where(far["x"] > 0, "left", "right"))
+    return [
+        alt.Chart(far[side == align])
+        .mark_text(align=align, color=draw.INK, fontSize=12, fontWeight="bold")
+        .encode(x="lx:Q", y="ly:Q", text="name:N")
+        for align in ("left", "center", "right")
+        if (side == align).any()
+    ]
+
+
+def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
+    import altair as alt
+
+    most = int(pairs["messages"].max())
+    step = 28 if len(names) <= 24 else 17
+    order = around(pairs, names)
+    base = alt.Chart(pairs).encode(
+        x=alt.X(
+            "addressee:N",
+            title="to",
+            sort=order,
+            scale=alt.Scale(domain=order),
+            axis=alt.Axis(orient="top", labelAngle=-45),
+        ),
+        y=alt.Y("sender:N", title="from", sort=order, scale=alt.Scale(domain=order)),
+        tooltip=_tooltips(),
+    )
+    colour = alt.Scale(type="sqrt", scheme="viridis", domain=[0, most])  # a few pairs talk most
+    squares = base.mark_rect().encode(
+        color=alt.Color(
+            "messages:Q",
+            title="messages",
+            scale=colour,
+            legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
+        )
+    )
+    layers = [squares]
+    if step > 20 and most < 10_000:
+        ink = alt.condition(alt.datum.messages > 0.4 * most, alt.value("#222"), alt.value("#fff"))
+        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("messages:Q", format=",d"), color=ink))
+    return alt.layer(*layers, data=pairs).properties(width=alt.Step(step), height=alt.Step(step))
