@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check lab gallery up down lock bench clean
+.PHONY: help env demo test check audit lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -43,6 +43,9 @@ check: env  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+audit: env  ## ask the advisory database about the locked dependencies (needs a network)
+	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict
 
 test: env  ## all tests, on servers of their own (ARGS: pytest's)
 	$(BIN)/python -m pytest $(ARGS)

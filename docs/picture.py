@@ -15,8 +15,9 @@ import nbformat
 from labkit.charts.show import packed
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "browser"))
-from real_lab import Server, browser_path, jupyter_lab  # noqa: E402  (the tests' own JupyterLab)
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
+from chrome import chromium, find  # noqa: E402  (the tests' own browser and JupyterLab)
+from real_lab import Server, jupyter_lab  # noqa: E402
 
 PICTURE = ROOT / "docs" / "tour.png"
 SIZE = {"width": 1130, "height": 1150}
@@ -64,25 +65,19 @@ def drag(page: Any, handle: int, way: int) -> None:
 
 def main() -> None:
     """Start everything, take it, and end everything."""
-    from playwright.sync_api import sync_playwright
-
-    path = browser_path()
-    if path is None:
+    if find() is None:
         print("no Chromium: the README's picture stays as it is")
         return
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with TemporaryDirectory() as folder, chromium() as browser:
         notebooks = Path(folder) / "notebooks"
         notebooks.mkdir()
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
         nbformat.write(notebook, notebooks / "window.ipynb")
         with jupyter_lab(notebooks, Path(folder)) as server:
-            arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-            browser = playwright.chromium.launch(executable_path=path, args=arguments)
             page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
             page.set_default_timeout(90_000)
             take(page, server)
-            browser.close()
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 

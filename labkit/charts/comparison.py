@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labkit.charts import counts
 from labkit.charts.buckets import Grid, fitting, length, period, share
 from labkit.charts.draw import HEIGHT, INK, WIDTH, dressed
 from labkit.compare import Comparison
@@ -163,7 +164,8 @@ def _by_field(c: Comparison, most: int) -> Any:
     frame = by_field(c, most)
     if not len(frame):
         return None
-    order = list(dict.fromkeys(c.fields["field"]))[:most]
+    frame = frame.assign(field=frame["field"].map(counts.shown))
+    order = list(dict.fromkeys(map(counts.shown, c.fields["field"])))[:most]
     different = int((c.fields[["changed", "only_left", "only_right"]].sum(axis=1) > 0).sum())
     shown = frame["field"].nunique()
     left_out = f"the {shown} most different of {different:,}" if shown < different else f"all {shown} that differ"

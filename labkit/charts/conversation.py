@@ -124,7 +124,8 @@ def _talk(source: Columns, sender: str, text: str) -> Talk:
     texts = {"from": _texts(source, sender), "text": _texts(source, text)}
     table = pa.table(texts)
     ((messages, names),) = ask(table, _FACTS)
-    pairs = pd.DataFrame(ask(table, _PAIRS), columns=["sender", "addressee", "messages"])
+    rows = [(counts.shown(one), counts.shown(other), n) for one, other, n in ask(table, _PAIRS)]
+    pairs = pd.DataFrame(rows, columns=["sender", "addressee", "messages"])
     return Talk(pairs, messages, names)
 
 

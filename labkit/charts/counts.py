@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 OTHER, NONE, BLANK = "other", "(none)", "(empty)"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
@@ -52,8 +54,11 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
 
 
 def shown(label: str) -> str:
-    """Return how a value is called on a chart."""
-    return label if label.strip() else BLANK
+    """Return how a value is called on a chart; what cannot be seen, or turns the text around, is U+FFFD.
+
+    Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
+    """
+    return _UNSEEN.sub("\ufffd", label) if label.strip() else BLANK
 
 
 @dataclass(frozen=True)

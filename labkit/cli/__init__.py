@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from labkit.cli import compare, doctor, groups, lists, notebooks, pipelines, stack, windows
+from labkit.cli import compare, completion, doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
 from labkit.errors import LabkitError, UsageError
 from labkit.options import Parser
 
-FAMILIES = (stack, pipelines, lists, groups, windows, compare, notebooks, doctor)
+FAMILIES = (stack, pipelines, lists, groups, windows, compare, notebooks, doctor, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def text(lines: pa.BinaryArray) -> bytes:
 
 
 def suspicious(lines: pa.BinaryArray, joint: bytes) -> list[int]:
-    """Return the rows that may be too much for a parser: nested deeply, or with half a surrogate pair."""
+    """Return the rows that may be too much for a parser: nested deeply, half a surrogate pair, a NUL in a name."""
     rows: set[int] = set()
     data = np.frombuffer(joint, np.uint8)
     # "[" and "{" differ in one bit; where there are so few, no line can have many
@@ -45,8 +45,10 @@ def suspicious(lines: pa.BinaryArray, joint: bytes) -> list[int]:
         ends = np.cumsum(np.diff(edges(lines)) + 1)  # each line's end in the text
         before = np.searchsorted(np.flatnonzero(data & 0xDF == ord("[")), ends)
         rows.update(np.flatnonzero(np.diff(before, prepend=0) > DEPTH).tolist())
-    if b"\\" in joint and (b"\\ud" in joint or b"\\uD" in joint):
-        rows.update(rows_of(pc.or_(pc.match_substring(lines, b"\\ud"), pc.match_substring(lines, b"\\uD"))))
+    if b"\\" in joint:
+        for escape in (b"\\ud", b"\\uD", b"\\u0000"):
+            if escape in joint:
+                rows.update(rows_of(pc.match_substring(lines, escape)))
     return sorted(rows)
 
 
@@ -109,18 +111,28 @@ def fault(line: bytes) -> str | None:
         return f"not JSON: {error}"
     if not isinstance(value, dict):
         return f"JSON, but not an object: {type(value).__name__}"
-    return f"JSON nested deeper than {DEPTH} levels" if _depth(value) > DEPTH else None
+    if too_deep(value):
+        return f"JSON nested deeper than {DEPTH} levels"
+    if any("\0" in name for level in _levels(value) for one in level if isinstance(one, dict) for name in one):
+        return "JSON with a NUL character in a field's name: no column can have it"
+    return None
 
 
-def _depth(value: Any) -> int:
-    """Return how deeply lists and objects are nested, without recursion."""
-    depth, level = 0, [value]
-    while level and depth <= DEPTH:
-        depth += 1
+def too_deep(value: Any) -> bool:
+    """Tell whether a value is nested deeper than what is worked with."""
+    return sum(1 for _ in _levels(value)) > DEPTH
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Yield the lists and objects of each level of nesting, without recursion, one level more than is allowed."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEPTH + 1):
+        if not level:
+            return
+        yield level
         level = [
             inner
             for one in level
             for inner in (one.values() if isinstance(one, dict) else one)
             if isinstance(inner, dict | list)
         ]
-    return depth

@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as ipy
 
 from labkit import looks
+from labkit.decode.json_lines import too_deep
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.notebook.shown import Shown
@@ -81,7 +82,10 @@ def value_of(record: dict[str, Any]) -> Any:
     if record["_value"] is None:
         return None
     try:
-        return json.loads(record["_value"])
+        value = json.loads(record["_value"])
+        return _brief(record["_value"]) if too_deep(value) else value
+    except RecursionError:
+        return _brief(record["_value"])
     except ValueError:
         fields = {name: value for name, value in record.items() if not name.startswith("_") and value is not None}
         return fields or _brief(record["_value"])

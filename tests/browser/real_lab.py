@@ -1,10 +1,9 @@
-"""A real JupyterLab on a free port, and Debian's Chromium to look at it with."""
+"""A real JupyterLab on a free port."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -14,13 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
-
-def browser_path() -> str | None:
-    """Return the path of a Chromium of this machine."""
-    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import missing
-from real_lab import Server, browser_path, jupyter_lab
+from chrome import chromium
+from real_lab import Server, jupyter_lab
 
 from labkit.extract.lines import lines, opened
 from labkit.lab import Lab
@@ -55,18 +55,8 @@ def server(topic: str, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """Chromium without a screen."""
-    from playwright.sync_api import sync_playwright
-
-    path = browser_path()
-    if path is None:
-        missing("chromium", "no chromium on the PATH")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

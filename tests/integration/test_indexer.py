@@ -212,8 +212,8 @@ def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: B
         run.kill()
         behind = sum(bench.committed().values())
         assert behind <= bench.count()  # never committed what is not there
-    bench.once(topic)
-    assert bench.count() == RECORDS
+    last = bench.once(topic)
+    assert bench.count() == RECORDS, (last.said, last.ledger, bench.committed())
     assert bench.ids() == expected_ids(bench.admin, topic)
     assert sum(bench.committed().values()) == RECORDS
 

@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
-    "gc", "window", "replay", "compare", "acl", "run", "demo",
+    "gc", "window", "replay", "compare", "acl", "run", "demo", "completion",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 
@@ -257,3 +257,23 @@ def test_interrupted_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
     monkeypatch.setattr(cli.stack, "_status", interrupt)
     assert run(["status"], capsys) == (130, "", "labkit: interrupted\n")
+
+
+def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
+    """The script that is printed, in a real bash: what it offers after some words."""
+    command = [sys.executable, "-m", "labkit", "completion", "bash"]
+    script = subprocess.run(command, capture_output=True, text=True, check=True)
+    (tmp_path / "labkit.sh").write_text(script.stdout)
+    (tmp_path / "some.ipynb").touch()
+
+    def offered(*words: str) -> list[str]:
+        typed = " ".join(f"'{word}'" for word in words)
+        asked = f"""source labkit.sh
+            COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}
+            _shtab_labkit labkit '{words[-1]}' '{words[-2]}'; echo "${{COMPREPLY[@]}}" """
+        found = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return found.stdout.split()
+
+    assert offered("labkit", "re") == ["retention", "replay"]
+    assert "--deadline" in offered("labkit", "replay", "--de")
+    assert offered("labkit", "run", "so") == ["some.ipynb"]
