@@ -108,10 +108,9 @@ class Tail(Shown):
 
     def _draw(self) -> None:
         frame = self.frame.drop(columns=_HIDDEN, errors="ignore")
-        if len(frame.columns) > 4 and "_value" in frame:
+        frame = frame.dropna(axis="columns", how="all") if len(frame) else frame  # among them _error, most often
+        if len(frame.columns) > 3 and "_value" in frame:
             frame = frame.drop(columns="_value")
-        if "_error" in frame and not frame["_error"].notna().any():
-            frame = frame.drop(columns="_error")
         table = looks.one_line(frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0))
         self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
 
