@@ -247,8 +247,11 @@ class Bulk:
             return _Answer(
                 docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
             )
+        items = [next(iter(item.values())) for item in found.get("items", [])]
+        if len(items) != len(docs):  # whoever lost the rest: what was not acknowledged is not there
+            return _Answer(docs, error=f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents")
         self._went_well()
-        return _Answer(docs, items=[next(iter(item.values())) for item in found.get("items", [])])
+        return _Answer(docs, items=items)
 
     def _make(self, docs: Documents) -> None:
         """Make the indices that are named for the first time."""

@@ -1,0 +1,87 @@
+"""What stands before Elasticsearch and cuts its answers short: what was not acknowledged is sent again."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from labkit import Lab
+
+RECORDS = 500
+
+
+@contextmanager
+def cutting(address: str, cuts: list[Callable[[dict[str, Any]], Any]]) -> Iterator[str]:
+    """A proxy before the real Elasticsearch; each of `cuts` is done to one answer to a bulk request."""
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "accept-encoding"}
+            asked = urllib.request.Request(address + self.path, body, headers, method=self.command)
+            try:
+                with urllib.request.urlopen(asked) as answer:
+                    status, kind, found = answer.status, answer.headers, answer.read()
+            except urllib.error.HTTPError as error:
+                status, kind, found = error.code, error.headers, error.read()
+            if "_bulk" in self.path and cuts:
+                found = json.dumps(cuts.pop(0)(json.loads(found))).encode()
+            self.send_response(status)
+            for name in ("Content-Type", "X-Elastic-Product"):
+                if kind[name]:
+                    self.send_header(name, kind[name])
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
+
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _pass
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda answer: {},
+        lambda answer: {"items": answer["items"][: len(answer["items"]) // 3]},
+        lambda answer: {"items": []},
+    ],
+    ids=["an empty answer", "a third of the items", "no items"],
+)
+def test_the_ledger_adds_up_and_all_is_there(
+    lab: Lab, make_topic: Any, produce: Any, me: str, cut: Callable[[dict[str, Any]], Any]
+) -> None:
+    topic = make_topic()
+    produce(topic, [json.dumps({"n": n}).encode() for n in range(RECORDS)])
+    settings = lab.profile.elasticsearch["default"]
+    cuts = [cut, cut]
+    with cutting(settings["hosts"][0], cuts) as url:
+        behind = Lab(replace(lab.profile, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        load = behind.window(topic).to_scratch("cut")
+    assert not cuts
+    counts = load.counts
+    assert counts["indexed"] + counts["existing"] == counts["sent"] == RECORDS
+    assert counts["existing"]
+    assert lab.window(topic).to_scratch("cut").index.count() == RECORDS
