@@ -39,6 +39,8 @@ def _extract_commands(commands: Commands) -> None:
     irc.add_argument("--nick", required=True)
     irc.add_argument("--channel", action="append", required=True, metavar="'#NAME'", help="may be given again")
     _where_to(irc)
+    irc.add_argument("--spool", type=Path, metavar="FILE", help="where records wait while Kafka is away")
+    irc.add_argument("--spool-max", type=int, default=1000, metavar="MB", help="how large it may grow (default: 1000)")
     irc.add_argument("--max-records", type=int, help="stop after so many records")
     irc.add_argument("--max-seconds", type=float, help="stop after so many seconds")
     files = profile_options(command(kinds, "files", _extract_files, "send the lines of files"), "extractor")
@@ -73,14 +75,26 @@ def _extract_irc(options: argparse.Namespace) -> None:
     from labkit.extract import IrcExtractor
 
     sink = partial(_index_sink, options) if options.to_index else None
+    cluster = open_cluster(options)
     extractor = IrcExtractor(
-        open_cluster(options), options.topic or options.to_index, sink=sink,
+        cluster, options.topic or options.to_index, sink=sink,
+        spool=options.spool or _spool(cluster, options), spool_bytes=options.spool_max * 1_000_000,
         server=options.server, port=options.port, tls=options.tls, tls_ca=options.tls_ca,
         nick=options.nick, channels=options.channel, say=say,
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
     )  # fmt: skip
     report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)
     print(report)
+
+
+def _spool(cluster: Any, options: argparse.Namespace) -> Path:
+    """Return the file in the state folder for this server, cluster and topic."""
+    import hashlib
+
+    from labkit.folders import state_dir
+
+    known = "\0".join(map(str, (options.server, options.port, options.nick, cluster.address, options.topic)))
+    return state_dir() / "spool" / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.sqlite"
 
 
 def _sasl(nick: str) -> tuple[str, str] | None:

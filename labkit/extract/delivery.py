@@ -52,18 +52,16 @@ class Counts:
 
 
 class Sink(Protocol):
-    """What records are sent to: a topic (`TopicSink`), or an index."""
+    """What records are sent to: a topic (`TopicSink`), the same through a spool, or an index."""
 
-    rejections: list[str]
+    @property
+    def rejections(self) -> list[str]: ...
 
     @property
     def counts(self) -> Counts: ...
 
     @property
     def error(self) -> Exception | None: ...
-
-    @property
-    def acknowledged(self) -> int: ...
 
     def __enter__(self) -> Sink: ...
 
@@ -75,13 +73,22 @@ class Sink(Protocol):
         self, key: bytes | None, value: bytes | None, headers: Headers | None = None, timestamp_ms: int | None = None
     ) -> None: ...
 
-    def mark(self, label: int) -> None: ...
-
     def serve(self) -> None: ...
 
     def flush(self, timeout_s: float | None = None) -> None: ...
 
     def close(self) -> None: ...
+
+
+class MarkedSink(Sink, Protocol):
+    """A sink that tells how far all before is settled."""
+
+    def __enter__(self) -> MarkedSink: ...
+
+    @property
+    def acknowledged(self) -> int: ...
+
+    def mark(self, label: int) -> None: ...
 
 
 class Block:

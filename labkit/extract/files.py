@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from labkit.errors import LabkitError, UsageError
-from labkit.extract.delivery import Sink, kafka_ms
+from labkit.extract.delivery import MarkedSink, kafka_ms
 from labkit.extract.journal import Journal
 from labkit.extract.lines import STDIN, lines, opened
 from labkit.extract.sink import TopicSink
@@ -99,7 +99,7 @@ class _Tally:
     first_ms: int | None = None
     last_ms: int | None = None
 
-    def report(self, sink: Sink) -> FilesReport:
+    def report(self, sink: MarkedSink) -> FilesReport:
         counts = sink.counts
         found = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
         untimed = self.without_timestamp + counts.retimed
@@ -116,7 +116,7 @@ def extract_files(
     journal: Path | None = None,
     again: bool = False,
     progress: Callable[[Progress], None] | None = None,
-    sink: Sink | None = None,
+    sink: MarkedSink | None = None,
     place: str | None = None,
 ) -> FilesReport:
     r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid JSON or not.
@@ -140,7 +140,7 @@ def extract_files(
         Send every line, whatever the journal says.
     progress : callable, optional
         Called with a `Progress` about twice a second.
-    sink, place : Sink and str, optional
+    sink, place : MarkedSink and str, optional
         Another place for the records than the topic, and what the journal is to call it.
 
     Returns
@@ -192,7 +192,7 @@ def _listed(paths: Iterable[str | Path]) -> list[str | Path]:
 class _Run:
     """One call of `extract_files`."""
 
-    sink: Sink
+    sink: MarkedSink
     tally: _Tally
     journal: Journal
     again: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
@@ -13,10 +14,13 @@ from labkit.extract.delivery import Sink
 from labkit.extract.login import check_nick
 from labkit.extract.session import IrcReport, Server, Session
 from labkit.extract.sink import TopicSink
+from labkit.extract.spool import Spool
+from labkit.extract.spooled import SpooledSink
 from labkit.extract.wire import Dialer
 from labkit.kafka import Cluster
 
 _log = logging.getLogger(__name__)
+SPOOL_BYTES = 1_000_000_000
 
 
 class IrcExtractor:
@@ -45,6 +49,10 @@ class IrcExtractor:
         User and password for SASL PLAIN.
     say : callable, optional
         Takes one line of text for each thing a person would want to know; logged otherwise.
+    spool : Path, optional
+        A file in which records wait while Kafka is away; without one they wait in memory. See `labkit.extract.spooled`.
+    spool_bytes : int
+        How large it may grow; what comes then is dropped, and counted.
     sink : callable, optional
         Makes another place for the records than the topic, given what tells it to give up.
 
@@ -68,12 +76,15 @@ class IrcExtractor:
         password: str | None = None,
         sasl: tuple[str, str] | None = None,
         say: Callable[[str], None] = _log.info,
+        spool: Path | None = None,
+        spool_bytes: int = SPOOL_BYTES,
         sink: Callable[[Callable[[], bool]], Sink] | None = None,
     ) -> None:
         self.cluster = cluster
         self.topic = topic
         self.say = say
         self._sink = sink or self._topic_sink
+        self._spool = None if spool is None else (spool, spool_bytes)
         port = (6697 if tls else 6667) if port is None else port
         for secret in (password, *(sasl or ())):
             if secret is not None and (not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")):
@@ -87,7 +98,8 @@ class IrcExtractor:
             say("the password goes over the network unencrypted; --tls would protect it")
 
     def _topic_sink(self, give_up: Callable[[], bool]) -> Sink:
-        return TopicSink(self.cluster, self.topic, patience_s=0, give_up=give_up)
+        make = partial(TopicSink, self.cluster, self.topic, patience_s=0, give_up=give_up)
+        return make() if self._spool is None else SpooledSink(Spool(*self._spool), make, self.say)
 
     def __repr__(self) -> str:
         return f"IrcExtractor({self.server}, channels={list(self.server.channels)}, topic={self.topic!r})"

@@ -210,12 +210,12 @@ class Session:
         self.channels.join(self.connection)
 
     def _turn(self) -> None:
-        """Do what is due, about once a second."""
+        """Do what is due: the sink's work each time, the rest about once a second."""
+        self.sink.serve()
         now = time.monotonic()
         if now - self.turned_at < 1:
             return
         self.turned_at = now
-        self.sink.serve()
         self.kafka.look()
         if not self.connection.connected:
             return
@@ -264,7 +264,7 @@ class _KafkaWatch:
             self._delivered, self._since, self._slow = counts.delivered, now, False
         elif now - self._since > _KAFKA_SLOW_S and not self._slow:
             self._slow = True
-            self._say(f"Kafka has taken nothing for {_KAFKA_SLOW_S:.0f} s; {counts.waiting:,} records wait in memory")
+            self._say(f"Kafka has taken nothing for {_KAFKA_SLOW_S:.0f} s; {counts.waiting:,} records wait")
 
 
 def _hopeless(cause: OSError, where: str) -> None:
