@@ -1,0 +1,111 @@
+"""`labkit run` keeps parameters, windows, receipts, versions and output together, whatever becomes of the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit.errors import ServerError
+from labkit.lab import Lab
+from labkit.notebook import rerun, runs
+from labkit.replay import ledger
+from labkit.window import Window
+
+Notebook = Callable[..., Path]
+READ = "import labkit\nw = labkit.Window.from_json(window)\nr = w.read(decode='raw')\nprint(len(r), 'records')"
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Notebook:
+    def write(name: str, *sources: str) -> Path:
+        first = nbformat.v4.new_code_cell("window, n = None, 1", metadata={"tags": ["parameters"]})
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        cells = [first, *map(nbformat.v4.new_code_cell, sources)]
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def window(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> Window:
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b'{"n":%d}' % number for number in range(150)], partition=partition)
+    return lab.window(topic, last=200)
+
+
+def saved(run: runs.Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.folder / "run.json").read_text())
+    return found
+
+
+def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
+    notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path = notebook("both", READ, "w.to_parquet('out.parquet')\nnext(w.batches())\nr.receipt")
+    given = {"window": window.to_json(), "n": "3"}
+    first = rerun.run(path, given, folder=tmp_path / "runs")
+    assert sorted(one.name for one in first.folder.iterdir()) == ["notebook.ipynb", "page.html", "run.json"]
+    assert "200 records" in first.notebook.read_text()
+    assert "200 records" in first.html.read_text()
+    record = saved(first)
+    assert (record["outcome"], record["error"], record["notebook"]) == ("ok", None, "both.ipynb")
+    assert record["parameters"] == {"window": window.to_json(), "n": 3}
+    assert record["elapsed_s"] > 0
+    assert {"python", "labkit", "pyarrow", "confluent-kafka", "pandas"} <= set(record["versions"])
+    assert [one["how"] for one in record["reads"]] == ["read", "to_parquet", "batches"]
+    assert all(one["window"] == json.loads(window.to_json()) for one in record["reads"])
+    whole = [one["receipt"]["hash"] for one in record["reads"][:2]]
+    assert set(whole) == {window.read().receipt.hash}
+    assert record["reads"][2]["receipt"]["complete"] is False  # the notebook took one batch only
+    second = rerun.run(path, given, folder=tmp_path / "runs")
+    assert second.folder != first.folder
+    assert [one["receipt"]["hash"] for one in saved(second)["reads"][:2]] == whole
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ("raise ValueError('no such nick\\nsecond line')", "ValueError: no such nick"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "the kernel died; was there enough memory?"),
+    ],
+    ids=["raises", "is killed"],
+)
+def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
+    last: str, error: str, notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path = notebook("fails", READ, last, "print('never')")
+    with pytest.raises(ServerError) as raised:
+        rerun.run(path, {"window": window.to_json()}, folder=tmp_path / "runs")
+    run = raised.value.run
+    assert error in str(raised.value)
+    assert str(run.notebook) in str(raised.value)
+    for page in (run.notebook, run.html):
+        assert "200 records" in page.read_text()
+    record = saved(run)
+    assert (record["outcome"], record["error"]) == ("failed", error)
+    assert [one["receipt"]["read"] for one in record["reads"]] == [200]
+    assert not run.receipts.exists()
+
+
+def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
+    notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path, out, reads = notebook("plain", READ), tmp_path / "out.ipynb", tmp_path / "reads.jsonl"
+    given = ["-p", "window", window.to_json()]
+    command = [sys.executable, "-m", "papermill", str(path), str(out), *given]
+    subprocess.run(
+        command, check=True, capture_output=True, timeout=120, env={**os.environ, "LABKIT_RECEIPTS": str(reads)}
+    )
+    assert "200 records" in out.read_text()
+    assert [one["receipt"]["window"] for one in ledger.entries(reads)] == [window.plan.hash]
