@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from labkit.cli import main
 from labkit.errors import ServerError
 from labkit.lab import Lab
 from labkit.notebook import rerun, runs
@@ -109,3 +110,26 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
     )
     assert "200 records" in out.read_text()
     assert [one["receipt"]["window"] for one in ledger.entries(reads)] == [window.plan.hash]
+
+
+def test_a_sweep_runs_all_and_one_that_fails_stops_none(
+    notebook: Notebook, window: Window, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, values, folder = notebook("swept", READ + "\n1 / n"), tmp_path / "n.txt", str(tmp_path / "runs")
+    values.write_text("# n\n1\n0\n2\n")
+    given = ["-p", "n", f"@{values}", "-p", "window", window.to_json()]
+    assert main(["run", str(path), *given, "--output", folder]) == 1
+    out, err = capsys.readouterr()
+    assert "3 runs of swept.ipynb: 3 n of" in err
+    assert "2 ok, 1 failed, 0 not run" in err
+    assert [line.split(":")[0] for line in out.splitlines()] == ["[1/3] n=1", "[2/3] n=0", "[3/3] n=2"]
+    assert "ZeroDivisionError" in out.splitlines()[1]
+    assert main(["runs", "--output", folder, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["outcome"] for row in rows] == ["ok", "failed", "ok"]
+    assert [row["records"] for row in rows] == [200, 200, 200]
+    assert main(["runs", rows[0]["run"], rows[2]["run"], "--output", folder, "--json"]) == 3
+    facts = {row["what"]: row["same"] for row in json.loads(capsys.readouterr().out)}
+    assert [what for what, same in facts.items() if not same] == ["parameter n"]
+    assert main(["run", str(path), *given, "-p", "api_key", "x", "--output", folder]) == 2
+    assert len(list(Path(folder).iterdir())) == 3
