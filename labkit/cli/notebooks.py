@@ -1,4 +1,4 @@
-"""Commands that run notebooks: run, runs, demo."""
+"""Commands that run notebooks: run, runs, new, demo."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def register(commands: Commands) -> None:
     runs = json_option(command(commands, "runs", _runs, "list the runs, or compare two"))
     runs.add_argument("pair", nargs="*", metavar="RUN", help="two of them, by name or its beginning")
     runs.add_argument("--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    new = command(commands, "new", _new, "copy the template, or all the notebooks, to work on")
+    new.add_argument("name", nargs="?", type=Path, metavar="NAME.ipynb", help="the new notebook")
+    new.add_argument("--course", type=Path, metavar="FOLDER", help="copy all the notebooks into a folder")
     json_option(command(commands, "demo", _demo, "show everything at work, from the extractor to a charted replay"))
 
 
@@ -93,6 +96,16 @@ def _cut(frame: Any, *names: str) -> Any:
         return value if not isinstance(value, str) or len(value) <= 60 else value[:59] + "…"
 
     return frame.assign(**{name: frame[name].map(cut) for name in names})
+
+
+def _new(options: argparse.Namespace) -> None:
+    from labkit.errors import UsageError
+    from labkit.notebook import course
+
+    if (options.name is None) == (options.course is None):
+        raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
+    made = [course.new(options.name)] if options.name else course.copy(options.course)
+    print(*made, sep="\n")
 
 
 def _demo(options: argparse.Namespace) -> int:

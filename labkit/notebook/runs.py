@@ -64,7 +64,7 @@ class Run:
             if found["labkit_run"] != FORMAT:
                 raise ValueError("another format")
             reads = found["reads"] or ledger.entries(self.receipts)
-            return {"run": self.folder.name, **found, "reads": reads}
+            return {**found, "reads": reads}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path} cannot be read: {type(error).__name__}", hint="`labkit runs` lists them"
@@ -126,7 +126,13 @@ def _row(run: Run) -> dict[str, Any]:
         record = run.record
         records = sum(one["receipt"]["read"] for one in record["reads"])
         given = ", ".join(f"{name}={_short(value)}" for name, value in record["parameters"].items())
-        return {**record, "reads": len(record["reads"]), "records": records, "parameters": given}
+        return {
+            **record,
+            "run": run.folder.name,
+            "reads": len(record["reads"]),
+            "records": records,
+            "parameters": given,
+        }
     except (UsageError, KeyError, TypeError, AttributeError) as error:
         return {"run": run.folder.name, "started": None, "outcome": "unreadable", "error": str(error).split("\n")[0]}
 

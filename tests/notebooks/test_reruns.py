@@ -16,7 +16,7 @@ import pytest
 from labkit.cli import main
 from labkit.errors import ServerError
 from labkit.lab import Lab
-from labkit.notebook import rerun, runs
+from labkit.notebook import course, rerun, runs
 from labkit.replay import ledger
 from labkit.window import Window
 
@@ -133,3 +133,14 @@ def test_a_sweep_runs_all_and_one_that_fails_stops_none(
     assert [what for what, same in facts.items() if not same] == ["parameter n"]
     assert main(["run", str(path), *given, "-p", "api_key", "x", "--output", folder]) == 2
     assert len(list(Path(folder).iterdir())) == 3
+
+
+def test_the_template_runs_as_it_is_copied_also_on_a_topic_without_a_record(
+    window: Window, make_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    mine = course.new(tmp_path / "mine.ipynb")
+    done = rerun.run(mine, {"window": window.to_json(), "by": "n"}, folder=tmp_path / "runs")
+    assert "image/png" in done.notebook.read_text()
+    assert [one["receipt"]["hash"] for one in done.record["reads"]] == [window.read().receipt.hash]
+    empty = rerun.run(mine, {"topic": make_topic()}, folder=tmp_path / "runs")
+    assert "no record, nothing to draw" in empty.notebook.read_text()

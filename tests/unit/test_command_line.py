@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
-    "gc", "window", "replay", "compare", "acl", "run", "runs", "demo",
+    "gc", "window", "replay", "compare", "acl", "run", "runs", "new", "demo",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 
@@ -142,6 +142,10 @@ USAGE = [
     "run a.ipynb -p nick @no-such-list",
     "run a.ipynb -p nick @",
     "runs one",
+    "new",
+    "new a.ipynb --course b",
+    "new a.txt",
+    "new no/such/folder/a.ipynb",
     "runs a b c",
     "runs a b",
     "demo extra",
