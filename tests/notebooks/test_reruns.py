@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,25 @@ def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
     assert (record["outcome"], record["error"]) == ("failed", error)
     assert [one["receipt"]["read"] for one in record["reads"]] == [200]
     assert not run.receipts.exists()
+
+
+def test_an_interrupted_run_says_so_and_keeps_its_receipts(notebook: Notebook, window: Window, tmp_path: Path) -> None:
+    path, folder = notebook("slow", READ, "import time\ntime.sleep(120)"), tmp_path / "runs"
+    command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]
+    running = subprocess.Popen([*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while [row["records"] for row in runs.listed(folder).to_dict("records")] != [200]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (row,) = runs.listed(folder).to_dict("records")
+        assert row["outcome"] == "unfinished"  # while it runs, or once it was killed
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    finally:
+        running.kill()
+    (row,) = runs.listed(folder).to_dict("records")
+    assert (row["outcome"], row["records"]) == ("interrupted", 200)
 
 
 def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
