@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.groups.guard import Guarded
+from labkit.replay import ledger
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -151,10 +152,12 @@ class Window:
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
             )  # fmt: skip
-            return frame.read(
+            replay = frame.read(
                 reading, decode=decode, key_decode=key_decode, where=where, enrich=chain, cached=cache,
                 registry=self.lab.registry,
             )  # fmt: skip
+        ledger.record(self.plan, replay.receipt, "read")
+        return replay
 
     def batches(
         self,
@@ -174,8 +177,12 @@ class Window:
         from labkit.errors import IncompleteError
 
         reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
-        yield from reading.batches()
-        receipt = reading.receipt()
+        try:
+            yield from reading.batches()
+        finally:
+            receipt = reading.receipt()
+            if receipt.partitions:  # it began
+                ledger.record(self.plan, receipt, "batches")
         if not receipt.complete:
             raise IncompleteError(
                 f"the window was not read to its end: {', '.join(receipt.reasons)}",
@@ -218,9 +225,11 @@ class Window:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            return parquet.to_parquet(
+            receipt = parquet.to_parquet(
                 reading, path, decode=decode, key_decode=key_decode, enrich=chain, registry=self.lab.registry
             )
+        ledger.record(self.plan, receipt, "to_parquet")
+        return receipt
 
     def to_scratch(
         self,
@@ -277,7 +286,9 @@ class Window:
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             cluster = self.lab.target(target)
-            return scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
+            load = scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
+        ledger.record(self.plan, load.receipt, "to_scratch")
+        return load
 
     # showing -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Commands that run notebooks: run, demo."""
+"""Commands that run notebooks: run, runs, new, demo."""
 
 from __future__ import annotations
 
@@ -7,24 +7,105 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, say
+from labkit.cli.common import ERROR, INCOMPLETE, OK, Commands, command, json_option, print_table, say
 
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    run = command(commands, "run", _run, "run a notebook through papermill")
+    run = command(commands, "run", _run, "run a notebook through papermill, once or for each value of a list")
     run.add_argument("notebook", type=Path, metavar="NOTEBOOK")
-    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="@FILE: one run for each line of a file; several: every combination; a text that begins with @: @@text",
+    )  # fmt: skip
     run.add_argument("--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    runs = json_option(command(commands, "runs", _runs, "list the runs, or compare two"))
+    runs.add_argument("pair", nargs="*", metavar="RUN", help="two of them, by name or its beginning")
+    runs.add_argument("--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    new = command(commands, "new", _new, "copy the template, or all the notebooks, to work on")
+    new.add_argument("name", nargs="?", type=Path, metavar="NAME.ipynb", help="the new notebook")
+    new.add_argument("--course", type=Path, metavar="FOLDER", help="copy all the notebooks into a folder")
     json_option(command(commands, "demo", _demo, "show everything at work, from the extractor to a charted replay"))
 
 
-def _run(options: argparse.Namespace) -> None:
-    from labkit.notebook import rerun
+def _run(options: argparse.Namespace) -> int:
+    from labkit.notebook import rerun, sweep
 
-    done = rerun.run(options.notebook, dict(options.parameter), folder=options.output, progress=sys.stderr.isatty())
+    asked = sweep.expand(options.parameter)
+    if sweep.swept(options.parameter):
+        return _sweep(options, asked)
+    done = rerun.run(options.notebook, asked[0], folder=options.output, progress=sys.stderr.isatty())
     print(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
+    return OK
+
+
+def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
+    """Run them one after the other; one that fails does not stop the others."""
+    from labkit.errors import LabkitError, UsageError
+    from labkit.notebook import rerun, sweep
+
+    lists = sweep.swept(options.parameter)
+    rerun.check(options.notebook, asked[0])
+    sizes = " × ".join(f"{len(sweep.values(file))} {name} of {file}" for name, file in lists.items())
+    say(f"{len(asked)} runs of {options.notebook.name}: {sizes}")
+    failed = done = 0
+    try:
+        for number, given in enumerate(asked, 1):
+            label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={given[name]}" for name in lists)
+            try:
+                run = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
+                print(f"{label}: ok, {run.folder}", flush=True)
+            except UsageError:  # would be the same for all of them
+                raise
+            except LabkitError as error:
+                failed += 1
+                kept = getattr(error, "run", None)
+                print(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}", flush=True)
+            done = number
+    finally:
+        say(f"{done - failed} ok, {failed} failed, {len(asked) - done} not run; `labkit runs` lists them")
+    return ERROR if failed else OK
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from labkit.errors import UsageError
+    from labkit.notebook import runs
+
+    if not options.pair:
+        found = runs.listed(options.output)
+        print_table(found if options.json else _cut(found, "parameters", "error"), options)
+        return OK
+    if len(options.pair) != 2:
+        raise UsageError(f"{len(options.pair)} runs are given", hint="two to compare them, none to list them")
+    found = runs.compare(*(runs.find(options.output, name) for name in options.pair))
+    same = bool(found["same"].all())
+    print_table(found if options.json else _in_words(found), options)
+    return OK if same else INCOMPLETE
+
+
+def _in_words(found: Any) -> Any:
+    return _cut(found.assign(same=found["same"].map({True: "same", False: "different"})), "a", "b")
+
+
+def _cut(frame: Any, *names: str) -> Any:
+    """Return the frame with long texts cut, which shows; --json has them whole."""
+
+    def cut(value: Any) -> Any:
+        return value if not isinstance(value, str) or len(value) <= 60 else value[:59] + "…"
+
+    return frame.assign(**{name: frame[name].map(cut) for name in names})
+
+
+def _new(options: argparse.Namespace) -> None:
+    from labkit.errors import UsageError
+    from labkit.notebook import course
+
+    if (options.name is None) == (options.course is None):
+        raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
+    made = [course.new(options.name)] if options.name else course.copy(options.course)
+    print(*made, sep="\n")
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from labkit.load.frame import RESERVED, Replay
 from labkit.load.index import Index
 from labkit.load.pages import origins
 from labkit.load.scratch import Load, ScratchIndex
+from labkit.replay import ledger
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 
@@ -147,7 +148,9 @@ def _of_window(window: Window) -> Side:
         reading.interrupted = stop
         for batch in reading.batches():
             yield _of_records(batch)
-        found.reasons += _unread(reading.receipt())
+        receipt = reading.receipt()
+        ledger.record(window.plan, receipt, "compare")
+        found.reasons += _unread(receipt)
 
     found = Side(f"window of {window.topic}", batches, lambda: len(window))
     return found

@@ -23,7 +23,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
 
-FORMAT = 2
+FORMAT = 3
 
 
 def folder() -> Path:

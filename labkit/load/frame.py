@@ -16,6 +16,7 @@ from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.where import Where
+from labkit.replay.content import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA, runs
@@ -105,8 +106,7 @@ class Replay:
         decode, key_decode : str, callable or Decoder
             As `Window.read` takes them.
         """
-        batches = self.table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
-        raw = [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
+        raw = _raw(self.table)
         module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
         table = _assembled(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(note for note in self.receipt.notes if not note.startswith(NOTES))
@@ -196,7 +196,7 @@ def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
     receipt = reading.receipt()
     if condition is not None:
         condition.check()
-        receipt = _noted(receipt, condition)
+        receipt = _noted(replace(receipt, hash=Content.of(raw).hash), condition)
     return Replay(table, receipt)
 
 
@@ -213,7 +213,14 @@ def _filtered(replay: Replay, condition: Where | None) -> Replay:
         replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
-    return Replay(chosen, _noted(replace(replay.receipt, partitions=partitions), condition), replay.registry)
+    receipt = replace(replay.receipt, partitions=partitions, hash=Content.of(_raw(chosen)).hash)
+    return Replay(chosen, _noted(receipt, condition), replay.registry)
+
+
+def _raw(table: pa.Table) -> list[pa.RecordBatch]:
+    """Return a decoded table's records as batches of `RAW_SCHEMA`."""
+    batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
+    return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
 
 
 def _recounted(receipt: Receipt, table: pa.Table) -> Receipt:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, ServerError, UsageError
+from labkit.notebook.runs import Run
+from labkit.replay import ledger
 
 _SECRET = re.compile(r"password|secret|token|api_?key", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One executed notebook: the notebook with its output, and the same as a page."""
-
-    notebook: Path
-    html: Path
 
 
 def run(
@@ -32,7 +25,7 @@ def run(
     folder: str | os.PathLike[str] = "runs",
     progress: bool = False,
 ) -> Run:
-    """Execute `notebook` and write its output, and a page of it, to `folder`.
+    """Execute `notebook`; keep its output, a page of it and the record of the run in a new folder in `folder`.
 
     Parameters
     ----------
@@ -47,26 +40,16 @@ def run(
     UsageError
         For a notebook that is not there, or a parameter that looks like a secret: parameters are saved in the output.
     ServerError
-        When a cell fails; the output up to it is kept and named.
+        When a cell fails; the output up to it is kept and named, and so are the receipts of what was read.
     """
-    source, target = Path(notebook), Path(folder)
-    if not source.is_file() or source.suffix != ".ipynb":
-        raise UsageError(f"{source} is not a notebook", hint="give the path of an .ipynb file")
-    _check(source)
-    given = {name: _typed(value) for name, value in (parameters or {}).items()}
-    for name in given:
-        if _SECRET.search(name):
-            raise UsageError(
-                f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
-            )
+    source, target, given = Path(notebook), Path(folder), parameters or {}
+    check(source, given)
+    given = {name: _typed(value) for name, value in given.items()}
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        done = Run.begin(target, source, given)
     except OSError as error:
         raise UsageError(f"{target} cannot be made: {error.strerror}", hint="choose another --output") from error
-    output = target / f"{source.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3]
-    done = Run(output.with_name(output.name + ".ipynb"), output.with_name(output.name + ".html"))
-    failure = _execute(source, done.notebook, given, progress)
-    _page(done)
+    failure = _recorded(done, source, given, progress)
     if failure is not None:
         raise ServerError(
             f"{source.name} failed: {failure}", hint=f"its output up to there is in {done.notebook}", run=done
@@ -74,34 +57,61 @@ def run(
     return done
 
 
-def _execute(source: Path, output: Path, given: Mapping[str, Any], progress: bool) -> str | None:
-    import papermill
-    from papermill.exceptions import PapermillException, PapermillExecutionError
-
-    with _headless():
-        try:
-            papermill.execute_notebook(
-                str(source), str(output), dict(given), kernel_name="python3", cwd=str(source.parent),
-                progress_bar=progress, log_output=False, config=_transport(),
-            )  # fmt: skip
-        except PapermillExecutionError as error:
-            return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
-        except PapermillException as error:
-            raise LabkitError(
-                f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
-            ) from error
-    return None
-
-
-def _check(source: Path) -> None:
+def check(source: Path, parameters: Iterable[str]) -> None:
+    """Refuse what is no notebook, and parameters that look like secrets."""
     import nbformat
 
+    if not source.is_file() or source.suffix != ".ipynb":
+        raise UsageError(f"{source} is not a notebook", hint="give the path of an .ipynb file")
     try:
         nbformat.validate(nbformat.read(source, as_version=4))
     except Exception as error:  # nbformat passes on whatever the content makes it stumble over
         raise UsageError(
             f"{source} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
         ) from error
+    for name in parameters:
+        if _SECRET.search(name):
+            raise UsageError(
+                f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
+            )
+
+
+def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool) -> str | None:
+    """Execute, and write down how it ended, however that is; return what failed."""
+    began, outcome, failure = time.monotonic(), "interrupted", None
+    try:
+        failure = _execute(source, done, given, progress)
+        outcome = "ok" if failure is None else "failed"
+    except LabkitError as error:
+        outcome, failure = "failed", error.message
+        raise
+    finally:
+        done.end(outcome, failure, time.monotonic() - began)
+    _page(done)
+    return failure
+
+
+def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) -> str | None:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    # the kernel is told that nobody watches, which papermill does not say, and where to list what is read
+    with _variables(LABKIT_HEADLESS="1", **{ledger.VARIABLE: str(done.receipts.absolute())}):
+        try:
+            papermill.execute_notebook(
+                str(source), str(done.notebook), dict(given), kernel_name="python3", cwd=str(source.parent),
+                progress_bar=progress, log_output=False, config=_transport(),
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
+        except DeadKernelError:  # papermill has saved what was there after the last cell
+            return "the kernel died; was there enough memory?"
+        except PapermillException as error:
+            raise LabkitError(
+                f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
+            ) from error
+    return None
 
 
 def _transport() -> Any:
@@ -114,17 +124,18 @@ def _transport() -> Any:
 
 
 @contextmanager
-def _headless() -> Iterator[None]:
-    """Mark the kernel as one nobody watches: papermill itself sets no mark."""
-    before = os.environ.get("LABKIT_HEADLESS")
-    os.environ["LABKIT_HEADLESS"] = "1"
+def _variables(**given: str) -> Iterator[None]:
+    """Set environment variables, which the kernel inherits."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["LABKIT_HEADLESS"]
-        else:
-            os.environ["LABKIT_HEADLESS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _page(done: Run) -> None:

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
+from labkit.replay.content import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
@@ -114,6 +115,7 @@ class Reading:
     group: str = field(default_factory=replay_group, init=False)
     bytes: int = field(default=0, init=False)
     undecodable: dict[int, int] = field(default_factory=dict, init=False)
+    _content: Content = field(default_factory=Content, init=False, repr=False)
     _accounts: dict[int, _Account] = field(default_factory=dict, init=False)
     _unclear: list[_Account] = field(default_factory=list, init=False)
     _notes: list[str] = field(default_factory=list, init=False)
@@ -131,6 +133,7 @@ class Reading:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as batches of `RAW_SCHEMA`, each ordered by partition, then offset."""
         self._began = self._ended = time.monotonic()
+        self._content = Content()
         self._accounts = {one.partition: _Account(one, one.start) for one in self.plan.ranges}
         self._check_log()
         waiting = [account for account in self._accounts.values() if account.stop_reason is None]
@@ -169,6 +172,7 @@ class Reading:
                 moved = now
             if batch is not None and batch.num_rows:
                 self._ended = now
+                self._content.add(batch)
                 if self.advance:
                     self.advance(batch.num_rows, batch.nbytes)
                 yield batch
@@ -391,6 +395,7 @@ class Reading:
             group=self.group,
             versions=_versions(),
             notes=tuple(self._notes),
+            hash=self._content.hash,
         )
 
 

@@ -102,6 +102,10 @@ class Receipt:
         Of labkit and the client libraries.
     notes : tuple of str
         What else the reader should know.
+    hash : str
+        Of the records delivered (`labkit.replay.content.Content`): the same window read again, in whatever batches and
+        through whatever sink, has the same hash; a `where` that leaves records out has another. Empty in receipts
+        written before there was one.
     guard : dict
         What was seen of the groups that are not the lab's, before and after (`labkit.groups.guard.Guard.summary`);
         empty when nobody looked.
@@ -117,6 +121,7 @@ class Receipt:
     group: str
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    hash: str = ""
     guard: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getattr__(self, name: str) -> int:
@@ -176,6 +181,8 @@ class Receipt:
         if first is not None:
             lines.append(f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s")
         lines.append(f"  {self.isolation}, window {self.window}, group {self.group}: nothing committed")
+        if self.hash:
+            lines.append(f"  content {self.hash}")
         if self.guard:
             lines.append(f"  {self.guard['text']}")
         lines += [f"  note: {note}" for note in self.all_notes]
@@ -228,7 +235,8 @@ class Receipt:
             f"{looks.word(colour, word)} · topic <code>{escape(self.topic)}</code> · {span}"
             f"<br><b>{counts['planned']:,}</b> planned = {summary}"
             f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s'
-            f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed</span>"
+            f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed"
+            f"{f' · content <code>{self.hash[:12]}…</code>' if self.hash else ''}</span>"
             f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
             f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
         )

@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
-    "gc", "window", "replay", "compare", "acl", "run", "demo", "completion",
+    "gc", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 
@@ -139,6 +139,15 @@ USAGE = [
     "acl --principal User:a'b",
     "run",
     "run a.ipynb -p one",
+    "run a.ipynb -p nick @no-such-list",
+    "run a.ipynb -p nick @",
+    "runs one",
+    "new",
+    "new a.ipynb --course b",
+    "new a.txt",
+    "new no/such/folder/a.ipynb",
+    "runs a b c",
+    "runs a b",
     "demo extra",
 ]
 

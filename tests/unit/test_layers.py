@@ -53,6 +53,7 @@ OWNERS = {
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
+    "xxhash": {"replay"},
     "ipywidgets": {"notebook"},
     "irc": {"extract", "demo"},
     "jgo": {"stack"},

@@ -1,0 +1,201 @@
+"""The runs of notebooks: a folder for each, with its output and ``run.json``, listed and compared."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import LabkitError, UsageError
+from labkit.replay import ledger
+from labkit.replay.plan import Plan
+from labkit.times import iso, now_ms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+_LIBRARIES = (
+    "labkit", "confluent-kafka", "elasticsearch", "pyarrow", "pandas", "polars", "duckdb", "altair", "papermill",
+)  # fmt: skip
+_COLUMNS = ("run", "notebook", "started", "outcome", "elapsed_s", "reads", "records", "parameters", "error")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One executed notebook.
+
+    Attributes
+    ----------
+    folder : Path
+        ``notebook.ipynb``, the notebook with its output; ``page.html``, the same as a page; ``run.json``, the record:
+        notebook, parameters, started, elapsed_s, outcome (ok | failed | interrupted | unfinished), error (its first
+        line), versions, and reads: the frozen window and the receipt of each.
+    """
+
+    folder: Path
+
+    @property
+    def notebook(self) -> Path:
+        """The notebook with its output."""
+        return self.folder / "notebook.ipynb"
+
+    @property
+    def html(self) -> Path:
+        """The same as a page."""
+        return self.folder / "page.html"
+
+    @property
+    def receipts(self) -> Path:
+        """The reads as they happen; part of the record once the run has ended."""
+        return self.folder / "receipts.jsonl"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says; of a run that was killed also the reads so far."""
+        path = self.folder / "run.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["labkit_run"] != FORMAT:
+                raise ValueError("another format")
+            reads = found["reads"] or ledger.entries(self.receipts)
+            return {**found, "reads": reads}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} cannot be read: {type(error).__name__}", hint="`labkit runs` lists them"
+            ) from error
+
+    @classmethod
+    def begin(cls, folder: Path, source: Path, parameters: Mapping[str, Any]) -> Run:
+        """Make a run's folder and its record, which says unfinished until `end`."""
+        while True:
+            run = cls(folder / f"{source.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3])
+            try:
+                run.folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not run.folder.is_dir():
+                    raise
+        run._write({
+            "labkit_run": FORMAT, "notebook": source.name, "source": str(source), "parameters": dict(parameters),
+            "started": iso(now_ms()), "elapsed_s": None, "outcome": "unfinished", "error": None,
+            "versions": _versions(), "reads": [],
+        })  # fmt: skip
+        return run
+
+    def end(self, outcome: str, error: str | None, elapsed_s: float) -> None:
+        """Write down how it ended, and what was read."""
+        self._write({**self.record, "outcome": outcome, "error": error, "elapsed_s": round(elapsed_s, 1)})
+        self.receipts.unlink(missing_ok=True)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        part = self.folder / ".run.json.part"
+        part.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+        part.replace(self.folder / "run.json")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def listed(folder: Path) -> pd.DataFrame:
+    """Return one row per run, the newest last: run, notebook, started, outcome, elapsed_s, reads, records, parameters,
+    error. A record that cannot be read has the outcome ``unreadable``.
+    """
+    import pandas as pd
+
+    rows = [_row(Run(path.parent)) for path in folder.glob("*/run.json")]
+    rows.sort(key=lambda row: (row["started"] or "", row["run"]))
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return frame.astype({"reads": "Int64", "records": "Int64", "elapsed_s": "Float64"})
+
+
+def _row(run: Run) -> dict[str, Any]:
+    try:
+        record = run.record
+        records = sum(one["receipt"]["read"] for one in record["reads"])
+        given = ", ".join(f"{name}={_short(value)}" for name, value in record["parameters"].items())
+        return {
+            **record,
+            "run": run.folder.name,
+            "reads": len(record["reads"]),
+            "records": records,
+            "parameters": given,
+        }
+    except (UsageError, KeyError, TypeError, AttributeError) as error:
+        return {"run": run.folder.name, "started": None, "outcome": "unreadable", "error": str(error).split("\n")[0]}
+
+
+def find(folder: Path, name: str) -> Run:
+    """Return the run whose folder is `name`, or the only one in `folder` whose name begins so.
+
+    Raises
+    ------
+    UsageError
+        When there is none, or more than one.
+    """
+    for path in (folder / name, Path(name)):
+        if name and (path / "run.json").is_file():
+            return Run(path)
+    near = sorted(path.parent for path in folder.glob("*/run.json") if path.parent.name.startswith(name))
+    if len(near) == 1:
+        return Run(near[0])
+    if near:
+        some = ", ".join(path.name for path in near[:4]) + (", …" if len(near) > 4 else "")
+        raise UsageError(f"{len(near)} runs in {folder} begin with {name!r}", hint=f"give one's full name: {some}")
+    raise UsageError(f"{folder} has no run {name!r}", hint="`labkit runs` lists them")
+
+
+def compare(first: Run, second: Run) -> pd.DataFrame:
+    """Hold two runs against each other.
+
+    Returns
+    -------
+    DataFrame
+        One row per fact: what, a, b, same. The nth read of a topic is held against the other's nth; equal hashes are
+        equal records.
+    """
+    import pandas as pd
+
+    facts = [_facts(run.record) for run in (first, second)]
+    names = [*facts[0], *(name for name in facts[1] if name not in facts[0])]
+    rows = [{"what": name, **{side: fact.get(name) for side, fact in zip("ab", facts, strict=True)}} for name in names]
+    frame = pd.DataFrame(rows, columns=["what", "a", "b"], dtype=object)
+    frame["same"] = [row["a"] == row["b"] for row in rows]
+    order = ["notebook", "outcome", "error", "parameter", "read", "version"]
+    rank = frame["what"].map(lambda what: order.index(what.split(" ")[0]))
+    return frame.iloc[rank.argsort(kind="stable")].reset_index(drop=True)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: record.get(name) for name in ("notebook", "outcome", "error")}
+    facts |= {f"parameter {name}": _short(value) for name, value in record["parameters"].items()}
+    counts: dict[str, int] = {}
+    for one in record["reads"]:
+        receipt = one["receipt"]
+        topic = receipt["topic"]
+        counts[topic] = counts.get(topic, 0) + 1
+        for name, key in (("window", "window"), ("records", "read"), ("complete", "complete"), ("hash", "hash")):
+            facts[f"read {topic} {counts[topic]}: {name}"] = receipt.get(key)
+    return facts | {f"version {name}": found for name, found in record["versions"].items()}
+
+
+def _short(value: Any) -> str:
+    """Return a parameter as text; a frozen window by its topic and hash, the same for the same records."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    try:
+        plan = Plan.from_json(text)
+    except LabkitError:
+        return text
+    return f"<window {plan.topic} {plan.hash}>"

@@ -1,0 +1,167 @@
+"""`labkit run` keeps parameters, windows, receipts, versions and output together, whatever becomes of the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit.cli import main
+from labkit.errors import ServerError
+from labkit.lab import Lab
+from labkit.notebook import course, rerun, runs
+from labkit.replay import ledger
+from labkit.window import Window
+
+Notebook = Callable[..., Path]
+READ = "import labkit\nw = labkit.Window.from_json(window)\nr = w.read(decode='raw')\nprint(len(r), 'records')"
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Notebook:
+    def write(name: str, *sources: str) -> Path:
+        first = nbformat.v4.new_code_cell("window, n = None, 1", metadata={"tags": ["parameters"]})
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        cells = [first, *map(nbformat.v4.new_code_cell, sources)]
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def window(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> Window:
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b'{"n":%d}' % number for number in range(150)], partition=partition)
+    return lab.window(topic, last=200)
+
+
+def saved(run: runs.Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.folder / "run.json").read_text())
+    return found
+
+
+def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
+    notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path = notebook("both", READ, "w.to_parquet('out.parquet')\nnext(w.batches())\nr.receipt")
+    given = {"window": window.to_json(), "n": "3"}
+    first = rerun.run(path, given, folder=tmp_path / "runs")
+    assert sorted(one.name for one in first.folder.iterdir()) == ["notebook.ipynb", "page.html", "run.json"]
+    assert "200 records" in first.notebook.read_text()
+    assert "200 records" in first.html.read_text()
+    record = saved(first)
+    assert (record["outcome"], record["error"], record["notebook"]) == ("ok", None, "both.ipynb")
+    assert record["parameters"] == {"window": window.to_json(), "n": 3}
+    assert record["elapsed_s"] > 0
+    assert {"python", "labkit", "pyarrow", "confluent-kafka", "pandas"} <= set(record["versions"])
+    assert [one["how"] for one in record["reads"]] == ["read", "to_parquet", "batches"]
+    assert all(one["window"] == json.loads(window.to_json()) for one in record["reads"])
+    whole = [one["receipt"]["hash"] for one in record["reads"][:2]]
+    assert set(whole) == {window.read().receipt.hash}
+    assert record["reads"][2]["receipt"]["complete"] is False  # the notebook took one batch only
+    second = rerun.run(path, given, folder=tmp_path / "runs")
+    assert second.folder != first.folder
+    assert [one["receipt"]["hash"] for one in saved(second)["reads"][:2]] == whole
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ("raise ValueError('no such nick\\nsecond line')", "ValueError: no such nick"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "the kernel died; was there enough memory?"),
+    ],
+    ids=["raises", "is killed"],
+)
+def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
+    last: str, error: str, notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path = notebook("fails", READ, last, "print('never')")
+    with pytest.raises(ServerError) as raised:
+        rerun.run(path, {"window": window.to_json()}, folder=tmp_path / "runs")
+    run = raised.value.run
+    assert error in str(raised.value)
+    assert str(run.notebook) in str(raised.value)
+    for page in (run.notebook, run.html):
+        assert "200 records" in page.read_text()
+    record = saved(run)
+    assert (record["outcome"], record["error"]) == ("failed", error)
+    assert [one["receipt"]["read"] for one in record["reads"]] == [200]
+    assert not run.receipts.exists()
+
+
+def test_an_interrupted_run_says_so_and_keeps_its_receipts(notebook: Notebook, window: Window, tmp_path: Path) -> None:
+    path, folder = notebook("slow", READ, "import time\ntime.sleep(120)"), tmp_path / "runs"
+    command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]
+    running = subprocess.Popen([*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while [row["records"] for row in runs.listed(folder).to_dict("records")] != [200]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (row,) = runs.listed(folder).to_dict("records")
+        assert row["outcome"] == "unfinished"  # while it runs, or once it was killed
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    finally:
+        running.kill()
+    (row,) = runs.listed(folder).to_dict("records")
+    assert (row["outcome"], row["records"]) == ("interrupted", 200)
+
+
+def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
+    notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
+    path, out, reads = notebook("plain", READ), tmp_path / "out.ipynb", tmp_path / "reads.jsonl"
+    given = ["-p", "window", window.to_json()]
+    command = [sys.executable, "-m", "papermill", str(path), str(out), *given]
+    subprocess.run(
+        command, check=True, capture_output=True, timeout=120, env={**os.environ, "LABKIT_RECEIPTS": str(reads)}
+    )
+    assert "200 records" in out.read_text()
+    assert [one["receipt"]["window"] for one in ledger.entries(reads)] == [window.plan.hash]
+
+
+def test_a_sweep_runs_all_and_one_that_fails_stops_none(
+    notebook: Notebook, window: Window, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, values, folder = notebook("swept", READ + "\n1 / n"), tmp_path / "n.txt", str(tmp_path / "runs")
+    values.write_text("# n\n1\n0\n2\n")
+    given = ["-p", "n", f"@{values}", "-p", "window", window.to_json()]
+    assert main(["run", str(path), *given, "--output", folder]) == 1
+    out, err = capsys.readouterr()
+    assert "3 runs of swept.ipynb: 3 n of" in err
+    assert "2 ok, 1 failed, 0 not run" in err
+    assert [line.split(":")[0] for line in out.splitlines()] == ["[1/3] n=1", "[2/3] n=0", "[3/3] n=2"]
+    assert "ZeroDivisionError" in out.splitlines()[1]
+    assert main(["runs", "--output", folder, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["outcome"] for row in rows] == ["ok", "failed", "ok"]
+    assert [row["records"] for row in rows] == [200, 200, 200]
+    assert main(["runs", rows[0]["run"], rows[2]["run"], "--output", folder, "--json"]) == 3
+    facts = {row["what"]: row["same"] for row in json.loads(capsys.readouterr().out)}
+    assert [what for what, same in facts.items() if not same] == ["parameter n"]
+    assert main(["run", str(path), *given, "-p", "api_key", "x", "--output", folder]) == 2
+    assert len(list(Path(folder).iterdir())) == 3
+
+
+def test_the_template_runs_as_it_is_copied_also_on_a_topic_without_a_record(
+    window: Window, make_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    mine = course.new(tmp_path / "mine.ipynb")
+    done = rerun.run(mine, {"window": window.to_json(), "by": "n"}, folder=tmp_path / "runs")
+    assert "image/png" in done.notebook.read_text()
+    assert [one["receipt"]["hash"] for one in done.record["reads"]] == [window.read().receipt.hash]
+    empty = rerun.run(mine, {"topic": make_topic()}, folder=tmp_path / "runs")
+    assert "no record, nothing to draw" in empty.notebook.read_text()

@@ -1,0 +1,59 @@
+"""The list of what a run read: a line for each, from several processes; what is torn or closed hinders nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.replay import ledger
+from labkit.replay.plan import Plan, Range
+from labkit.replay.receipt import PartitionReceipt, Receipt
+
+PLAN = Plan("irc", "c", "t", (Range(0, 0, 5, 5),), None, None, "CreateTime", "all", 0)
+RECEIPT = Receipt(
+    "irc", "c", PLAN.hash, "read_committed", (PartitionReceipt(0, 0, 5, read=5),), 10, 0.1, "g", hash="ab"
+)
+
+
+def test_without_a_list_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(ledger.VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    ledger.record(PLAN, RECEIPT, "read")
+    assert list(tmp_path.iterdir()) == []
+    assert ledger.entries(tmp_path / "none") == []
+
+
+def test_a_read_comes_back_whole_and_a_torn_line_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "reads"
+    monkeypatch.setenv(ledger.VARIABLE, str(path))
+    ledger.record(PLAN, RECEIPT, "read")
+    with path.open("a") as file:
+        file.write('{"how": "rea\n7\n')
+    ledger.record(PLAN, RECEIPT, "to_parquet")
+    found = ledger.entries(path)
+    assert [one["how"] for one in found] == ["read", "to_parquet"]
+    assert Receipt.from_dict(found[0]["receipt"]) == RECEIPT
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_list_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "gone" / "reads"))
+    with pytest.warns(UserWarning, match=r"this read is missing in .*No such file"):
+        ledger.record(PLAN, RECEIPT, "read")
+
+
+def test_processes_do_not_write_into_each_others_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "reads"
+    monkeypatch.setenv(ledger.VARIABLE, str(path))
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom test_ledger import *\n"
+        "from dataclasses import replace\nlong = replace(RECEIPT, notes=('x' * 9000,))\n"
+        "for _ in range(200): ledger.record(PLAN, long, 'read')"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    for process in [subprocess.Popen(command) for _ in range(3)]:
+        assert process.wait(60) == 0
+    assert len(ledger.entries(path)) == len(path.read_text().splitlines()) == 600
