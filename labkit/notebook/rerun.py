@@ -100,7 +100,8 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
     with _variables(LABKIT_HEADLESS="1", **{ledger.VARIABLE: str(done.receipts.absolute())}):
         try:
             papermill.execute_notebook(
-                str(source), str(done.notebook), dict(given), kernel_name="python3", cwd=str(source.parent),
+                str(source), str(done.notebook), dict(given), kernel_name="python3", language=_language(source),
+                cwd=str(source.parent),
                 progress_bar=progress, log_output=False, config=_transport(),
             )  # fmt: skip
         except PapermillExecutionError as error:
@@ -112,6 +113,15 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
                 f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
             ) from error
     return None
+
+
+def _language(source: Path) -> str | None:
+    """Return the language of a notebook that does not say its own, as those do that a program wrote."""
+    import nbformat
+
+    metadata = nbformat.read(source, as_version=4).metadata
+    known = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    return None if known else "python"
 
 
 def _transport() -> Any:

@@ -129,7 +129,6 @@ def test_a_page_of_a_run_draws_them_and_runs_none_of_it(topic: str, tmp_path: Pa
         f"print({MARKUP!r})",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     nbformat.write(notebook, tmp_path / "hostile.ipynb")
     done = rerun.run(tmp_path / "hostile.ipynb", {"title": MARKUP}, folder=tmp_path / "runs")
     with chromium() as browser:
