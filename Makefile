@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check audit lab gallery up down lock bench clean
+.PHONY: help env demo test check audit chaos lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -49,6 +49,11 @@ audit: env  ## ask the advisory database about the locked dependencies (needs a 
 
 test: env  ## all tests, on servers of their own (ARGS: pytest's)
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: env  ## servers and processes killed again and again, disks full, caches shared: about 20 minutes
+	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 tests/integration/test_faults.py \
+		tests/integration/test_indexer.py tests/integration/test_replay_away.py tests/integration/test_cache.py \
+		tests/integration/test_extract_spooled.py tests/integration/test_extract_irc.py tests/unit/test_spool.py
 
 lock: env  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
