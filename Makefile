@@ -1,12 +1,12 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check audit chaos lab gallery up down lock bench clean
+.PHONY: help env demo test test-spark check audit chaos lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 help:  ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 env: .venv/.ready  ## make the environment in .venv
 
@@ -55,12 +55,21 @@ chaos: env  ## servers and processes killed again and again, disks full, caches 
 		tests/integration/test_indexer.py tests/integration/test_replay_away.py tests/integration/test_cache.py \
 		tests/integration/test_extract_spooled.py tests/integration/test_extract_irc.py tests/unit/test_spool.py
 
+test-spark: .venv-spark/.ready  ## the tests of to_spark, in an environment of their own (400 MB, and jars from Maven)
+	.venv-spark/bin/python -m pytest tests/spark $(ARGS)
+
+.venv-spark/.ready: .venv/.ready
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
+	$(BIN)/uv pip sync --quiet --python .venv-spark/bin/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python .venv-spark/bin/python --editable '.[spark]' pyspark==4.2.0
+	touch $@
+
 lock: env  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--group dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment and the runs
-	rm -rf .venv runs
+	rm -rf .venv .venv-spark runs
 
 bench: env  ## measure, side by side with other ways
 	$(BIN)/python tests/bench/read.py

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.groups.guard import Guarded
+from labkit.groups.guard import Guarded, watched
 from labkit.replay import ledger
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
@@ -20,10 +20,14 @@ from labkit.times import iso, length_ms
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+    from distributed import Client
+    from pyspark.sql import DataFrame, SparkSession
 
     from labkit.decode import Spec
     from labkit.enrich import Enricher
     from labkit.lab import Lab
+    from labkit.load.cluster import Access
+    from labkit.load.cluster_frame import Frame
     from labkit.load.frame import Replay
     from labkit.load.scratch import Load
     from labkit.replay.estimate import Estimate
@@ -247,6 +251,9 @@ class Window:
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
+        client: Client | None = None,
+        slice_records: int | None = None,
+        send_profile: bool = False,
     ) -> Load:
         """Load the window into the scratch index ``scratch-<user>-<name>``.
 
@@ -270,6 +277,11 @@ class Window:
             Index settings, ``{"number_of_shards": 2}``; only for an index that is new.
         patience : str
             How long to go on when Elasticsearch is away, busy or read-only; then what is left counts as unsent.
+        client : distributed.Client, optional
+            Have the workers of this Dask cluster load it, slice by slice. A slice whose worker is lost is loaded again
+            and doubles nothing: what was there already counts as existing.
+        slice_records, send_profile : optional
+            With `client`, as in `to_dask`.
 
         Returns
         -------
@@ -281,6 +293,19 @@ class Window:
         from labkit.progress import bar
 
         chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
+        if client is not None:
+            from labkit.load.cluster import engine
+
+            engine(client)
+            from labkit.load import cluster_scratch
+
+            with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
+                load = cluster_scratch.load(
+                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, chain=chain, shape=shape,
+                    patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
+                    deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
+                )  # fmt: skip
+            return replace(load, receipt=replace(load.receipt, guard=seen()))
         with bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
@@ -289,6 +314,106 @@ class Window:
             load = scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
         ledger.record(self.plan, load.receipt, "to_scratch")
         return load
+
+    # engines -----------------------------------------------------------------------------------------
+
+    def to_dask(
+        self,
+        client: Client | None = None,
+        *,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        schema: str = "sample",
+        slice_records: int | None = None,
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        send_profile: bool = False,
+    ) -> Frame:
+        """Return the window as a lazy ``dask.dataframe``, one task for each slice of the frozen offsets.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Of the cluster that computes it; left out: the client in force, else the threads of this process.
+        decode, key_decode : str, callable or Decoder
+            As in `read`. A function travels to the workers; what it uses must be there.
+        schema : {"sample", "all"}
+            Columns and types must be known before anything is computed. "sample" takes those of a few records of each
+            of the largest partitions: a value of another type is null then and its record has ``_error``, a field the
+            sample lacks is no column and the receipt names it, and ``_value`` has every record's bytes
+            (`labkit.decode.conform` has the whole rule). "all" has the workers read the window once for its schema:
+            the frame then equals `read()`.
+        slice_records : int, optional
+            Offsets in a slice, at most; by default about 64 MB of keys and values, judged by a sample. Partitions with
+            more are cut, small ones share a slice.
+        isolation, on_expired : str
+            As in `read`.
+        send_profile : bool
+            Send this profile's settings, passwords too, with the tasks. By default only its name travels, and each
+            worker looks it up, in its own ``labkit.toml`` and environment.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            Columns and order are those of `Replay.to_pandas`. Its ``.receipt()`` adds up what the workers told of the
+            slices computed so far. Each computation reads Kafka again; ``.persist()`` keeps the records in the cluster.
+
+        Raises
+        ------
+        IncompleteError
+            When it is computed and a slice cannot be read to its end.
+        WindowExpiredError, ConfigError, UsageError
+        """
+        from labkit.load.cluster import engine
+
+        engine(client)  # says so when Dask is not installed
+        from labkit.load import cluster_frame
+
+        return cluster_frame.to_dask(
+            self._access(send_profile), self.plan, client, decode=decode, key_decode=key_decode, schema=schema,
+            slice_records=slice_records, isolation=isolation, on_expired=on_expired,
+        )  # fmt: skip
+
+    def to_spark(
+        self, spark: SparkSession, *, isolation: str = "read_committed", slice_records: int | None = None
+    ) -> DataFrame:
+        """Return the window as a lazy Spark DataFrame, read by Spark's own Kafka source.
+
+        Parameters
+        ----------
+        spark : pyspark.sql.SparkSession
+            With the package ``org.apache.spark:spark-sql-kafka-0-10_2.13`` of its version in ``spark.jars.packages``.
+        isolation : {"read_committed", "read_uncommitted"}
+            As in `read`.
+        slice_records : int, optional
+            Offsets in a Spark partition, at most; by default one for each Kafka partition.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            Columns as `batches` has them; the same records. There is no receipt: Spark fails by itself
+            (``failOnDataLoss``) when records are gone. What travels to the executors, and what is hidden of it, stands
+            in `labkit.load.spark`.
+
+        Raises
+        ------
+        ConfigError
+            When Spark lacks that package, or a setting of the profile has no counterpart in Kafka's Java client.
+        IncompleteError
+            When an open transaction hides a part of the window.
+        WindowExpiredError
+        """
+        from labkit.load.spark import to_spark
+
+        return to_spark(self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records)
+
+    def _access(self, send_profile: bool) -> Access:
+        """Return how workers come to this lab's servers."""
+        from labkit.load.cluster import Access, Connection
+
+        profile = self.lab.profile
+        here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
+        return Access(profile.name, profile.role, sent=profile if send_profile else None, here=here)
 
     # showing -----------------------------------------------------------------------------------------
 
@@ -305,7 +430,7 @@ class Window:
 
     def __repr__(self) -> str:
         body = "\n".join(f"  {name:<8}{value}" for name, value in self._facts())
-        return f"Window\n{body}\n  next    .read()  .batches()  .to_parquet(path)  .to_scratch(name)"
+        return f"Window\n{body}\n  next    .read()  .batches()  .to_parquet(path)  .to_scratch(name)  .to_dask()"
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts())
@@ -316,5 +441,5 @@ class Window:
         return (
             f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>"
             "next: <code>.read()</code> <code>.batches()</code> "
-            "<code>.to_parquet(path)</code> <code>.to_scratch(name)</code>"
+            "<code>.to_parquet(path)</code> <code>.to_scratch(name)</code> <code>.to_dask()</code>"
         )

@@ -112,10 +112,27 @@ def both(
     sample : callable
         Returns raw batches to choose by; called only when something is "auto".
     """
+    specs, notes, lasting = chosen(decode, key_decode, registry=registry, sample=sample)
+    value = decoder(specs[0], registry=registry)
+    if isinstance(specs[1], str) and specs[1] == "raw":
+        return value, notes, lasting
+    from labkit.decode.keys import Both
+
+    return Both(value, decoder(specs[1], registry=registry)), notes, lasting
+
+
+def chosen(
+    decode: Spec,
+    key_decode: Spec,
+    *,
+    registry: Registry | None = None,
+    sample: Callable[[], Iterable[pa.RecordBatch]],
+) -> tuple[list[Spec], list[str], bool]:
+    """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of "auto"."""
     notes: list[str] = []
     lasting = True
     batches = list(sample()) if "auto" in (decode, key_decode) else []
-    chosen: list[Spec] = []
+    found: list[Spec] = []
     for spec, column in ((decode, "value"), (key_decode, "key")):
         one = spec
         if isinstance(spec, str) and spec == "auto":
@@ -125,13 +142,8 @@ def both(
             choice = choose(looked_at, registry, of=f"{column}s")
             notes.append(choice.why)
             one, lasting = choice.name, lasting and choice.lasting
-        chosen.append(one)
-    value = decoder(chosen[0], registry=registry)
-    if isinstance(chosen[1], str) and chosen[1] == "raw":
-        return value, notes, lasting
-    from labkit.decode.keys import Both
-
-    return Both(value, decoder(chosen[1], registry=registry)), notes, lasting
+        found.append(one)
+    return found, notes, lasting
 
 
 def parse(decoder: Any, batch: pa.RecordBatch) -> Any:

@@ -159,6 +159,11 @@ class Chain:
             named = ", ".join(sorted(map(repr, self._missing)))
             raise UsageError(f"enrich: no record has a value in {named}", hint=f"there is: {there}")
 
+    def learn(self, other: Chain) -> None:
+        """Take over what the same chain has seen elsewhere, so that `check` judges by all of it."""
+        self._missing &= other._missing
+        self._sample = self._sample if other._sample is None else other._sample
+
     @property
     def missing(self) -> set[str]:
         """The fields no record had so far."""

@@ -55,6 +55,9 @@ class Database:
             ) from error
         self.metadata = self.reader.metadata()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Database, (self.path, self.bundled)  # elsewhere the file is opened anew
+
     @property
     def age_days(self) -> int:
         """How many days ago it was built."""

@@ -8,7 +8,8 @@ principal: it tells, for each group, which operations it allows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
 from types import TracebackType
@@ -295,20 +296,30 @@ class Guarded(Reading):
     The first look is taken when the reading begins, so that a window from the local cache asks no server.
     """
 
-    _guard: Guard | None = None
+    _seen: Callable[[], dict[str, Any]] | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as batches, between two looks at the groups."""
-        self._guard = Guard(self.cluster, most=MOST_GROUPS).start()
-        try:
+        with watched(self.cluster) as self._seen:
             yield from super().batches()
-        finally:
-            try:
-                self._guard.stop()
-            except LabkitError as error:  # the broker went away: the reading tells of that
-                self._guard.note, self._guard._finished = error.message, True
 
     def receipt(self) -> Receipt:
         """Return the account of the read, with the guard's."""
         found = super().receipt()
-        return replace(found, guard=self._guard.summary()) if self._guard is not None else found
+        return replace(found, guard=self._seen()) if self._seen is not None else found
+
+
+@contextmanager
+def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Look at the groups before and after a block; yield what returns a receipt's summary, empty without a look."""
+    if not look:
+        yield dict
+        return
+    guard = Guard(cluster, most=MOST_GROUPS).start()
+    try:
+        yield guard.summary
+    finally:
+        try:
+            guard.stop()
+        except LabkitError as error:  # the broker went away: the reading tells of that
+            guard.note, guard._finished = error.message, True

@@ -111,7 +111,7 @@ class Replay:
         table = _assembled(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(note for note in self.receipt.notes if not note.startswith(NOTES))
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
-        return Replay(table, _recounted(receipt, table), self.registry)
+        return Replay(table, recounted(receipt, table), self.registry)
 
     def __repr__(self) -> str:
         return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
@@ -223,7 +223,7 @@ def _raw(table: pa.Table) -> list[pa.RecordBatch]:
     return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
 
 
-def _recounted(receipt: Receipt, table: pa.Table) -> Receipt:
+def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt with the undecodable records of another decoding."""
     size = 1 + max((one.partition for one in receipt.partitions), default=0)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
@@ -303,7 +303,7 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema
     if schema is None:
         schema = module.unify([one.schema for one in parsed] or [_nothing(module)[1].schema])
     if not any(batch.num_rows for batch in raw):
-        return decoded(*_nothing(module), module, schema)
+        return empty(module, schema)
     tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
     pieces = sorted(
         (partition, number, first, last)
@@ -313,6 +313,11 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema
     ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
     many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
     return ordered.combine_chunks() if many else ordered
+
+
+def empty(module: Any, schema: Any) -> pa.Table:
+    """Return the table of no record under a decoder's schema."""
+    return decoded(*_nothing(module), module, schema)
 
 
 def _nothing(module: Any) -> tuple[pa.RecordBatch, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
 from labkit.load.documents import Documents, Reject, documents
 from labkit.load.index import Index
+from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, length_ms, now_ms
@@ -201,27 +202,43 @@ def load(
     load early, and so does a cluster that is away or too busy for longer than `patience`; the counts and the receipt
     say how far it got.
     """
-    index, chain, outcome = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), Outcome()
-    shape = shape or Shape()
-    ensure(index, ttl, reading, indices.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+    index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
+    prepare(index, ttl, reading.plan, chain, shape)
     with interrupt.asked() as asked:
-        give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
-        patience_s = length_ms(patience) / 1000
-        bulk = Bulk(target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
-        try:
-            for batch in reading.batches():
-                bulk.put(documents(batch, chain))
-                _book(bulk, outcome, leave=1)
-            _book(bulk, outcome)
-        finally:
-            bulk.close()
-        if outcome.indexed and not outcome.unsent:
-            with target.errors(f"refresh index {index.name!r}"):
-                target.client.indices.refresh(index=index.name)
-        in_vain = bool(outcome.unsent) and not asked()
+        outcome, receipt = pour(reading, index, chain, patience=patience, asked=asked)
+        refresh(index, outcome)
     chain.check()
-    receipt = _receipt(reading.receipt(), in_vain=in_vain)
-    return Load(index, replace(receipt, notes=(*receipt.notes, *chain.notes())), outcome)
+    return Load(index, receipt, outcome)
+
+
+def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> None:
+    """Make the index for a plan's records as its enrichers and the user want it."""
+    ensure(index, ttl, plan, indices.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+
+
+def pour(
+    reading: Reading, index: ScratchIndex, chain: Chain, *, patience: str, asked: Callable[[], bool]
+) -> tuple[Outcome, Receipt]:
+    """Send all that is read; end early when `asked`, or when the cluster takes nothing for longer than `patience`."""
+    outcome, patience_s = Outcome(), length_ms(patience) / 1000
+    give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
+    bulk = Bulk(index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
+    try:
+        for batch in reading.batches():
+            bulk.put(documents(batch, chain))
+            _book(bulk, outcome, leave=1)
+        _book(bulk, outcome)
+    finally:
+        bulk.close()
+    receipt = reading.receipt()
+    receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
+    return outcome, replace(receipt, notes=(*receipt.notes, *chain.notes()))
+
+
+def refresh(index: ScratchIndex, outcome: Outcome) -> None:
+    """Make what was written visible, where there is something and the cluster answers."""
+    if outcome.indexed and not outcome.unsent:
+        index.refresh()
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
@@ -229,12 +246,10 @@ def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
         outcome.add(one)
 
 
-def _receipt(receipt: Receipt, *, in_vain: bool) -> Receipt:
-    """Name the true reason where the reading ended because nothing could be written."""
-    if not in_vain:
-        return receipt
+def because(receipt: Receipt, reason: str) -> Receipt:
+    """Name the true reason where a reading was made to end."""
     partitions = tuple(
-        replace(one, stop_reason="sink") if one.stop_reason == "interrupt" else one for one in receipt.partitions
+        replace(one, stop_reason=reason) if one.stop_reason == "interrupt" else one for one in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
 
@@ -255,13 +270,13 @@ class _Waiting:
 def ensure(
     index: ScratchIndex,
     ttl: str,
-    reading: Reading,
+    plan: Plan,
     mappings: Mapping[str, Any],
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Make the index, or put off the expiry of the one that is there."""
     expires = now_ms() + length_ms(ttl)
-    meta = {"made_by": names.user(), "topic": reading.plan.topic, "window": reading.plan.hash, "expires": iso(expires)}
+    meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires)}
     with index.target.errors(f"make index {index.name!r}"):
         indices.ensure(index.target, index.name, {**mappings, "_meta": {"labkit": meta}}, settings)
         index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})

@@ -134,8 +134,7 @@ class Reading:
         """Yield the records as batches of `RAW_SCHEMA`, each ordered by partition, then offset."""
         self._began = self._ended = time.monotonic()
         self._content = Content()
-        self._accounts = {one.partition: _Account(one, one.start) for one in self.plan.ranges}
-        self._check_log()
+        self.check()
         waiting = [account for account in self._accounts.values() if account.stop_reason is None]
         if not waiting:
             return
@@ -309,8 +308,21 @@ class Reading:
     def _bounds(self, at: str) -> dict[int, int]:
         return self.cluster.bounds(self.plan.topic, [one.partition for one in self.plan.ranges], at)
 
+    def check(self) -> None:
+        """Hold the frozen offsets against what the log has now, before anything is read.
+
+        Raises
+        ------
+        WindowError
+            When the topic is not the one the window was made of.
+        WindowExpiredError
+            When records are gone and `on_expired` is "error".
+        """
+        self._accounts = {one.partition: _Account(one, one.start) for one in self.plan.ranges}
+        self._check_log()
+
     def _check_log(self) -> None:
-        """Hold the frozen offsets against what the log has now; empty ranges are done at once."""
+        """Compare offsets and ids; empty ranges are done at once."""
         if self.plan.cluster_id != self.cluster.cluster_id:
             raise WindowError(
                 f"this window was made on cluster {self.plan.cluster_id}, this is {self.cluster.cluster_id}",

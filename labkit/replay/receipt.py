@@ -23,6 +23,7 @@ _WHY = {
     "interrupt": "it was interrupted",
     "sink": "what it was written to was away or too busy for too long",
     "deadline": "the deadline passed, or the broker was away too long",
+    "pending": "these slices were not computed yet: compute the frame, then look again",
 }
 _LABELS = {"read": "read", "filtered": "filtered out", "gaps": "gaps", "unread": "not reached"}
 GAPS_NOTE = (
@@ -51,7 +52,7 @@ class PartitionReceipt:
     beyond : int
         Records of the asked time seen just after the frozen end; they are not in the window.
     stop_reason : str
-        end | open_transaction | expired | truncated | disorder | cap | interrupt | sink | deadline
+        end | open_transaction | expired | truncated | disorder | cap | interrupt | sink | deadline | pending
     stop_offset : int
         The first offset not looked at.
     """

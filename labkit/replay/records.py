@@ -25,7 +25,7 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 _HEADERS = RAW_SCHEMA.field("headers").type
-_TIMESTAMP_TYPES = ["NotAvailable", "CreateTime", "LogAppendTime"]
+TIMESTAMP_TYPES = ["NotAvailable", "CreateTime", "LogAppendTime"]
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
             pa.array(numbers("partitions")),
             pa.array(numbers("offsets")),
             pa.array(times, RAW_SCHEMA.field("timestamp").type, mask=(kinds == 0) | (times < 0)),
-            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), pa.array(_TIMESTAMP_TYPES)),
+            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), pa.array(TIMESTAMP_TYPES)),
             arrays("keys", pa.binary()),
             arrays("values", pa.binary()),
             arrays("headers", _HEADERS),

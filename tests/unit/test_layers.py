@@ -59,6 +59,9 @@ OWNERS = {
     "jgo": {"stack"},
     "polars": {"compare", "decode", "enrich", "load", "charts"},
     "duckdb": {"compare", "load", "charts"},
+    "dask": {"load"},
+    "distributed": {"load"},
+    "pyspark": {"load"},
     "keyring": {"secret"},
     "maxminddb": {"enrich"},
 }

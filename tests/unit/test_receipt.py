@@ -17,6 +17,7 @@ from labkit.times import length_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 REASONS = ["end", "open_transaction", "expired", "truncated", "disorder", "cap", "interrupt", "sink", "deadline"]
+REASONS += ["pending"]
 
 
 def receipt(*partitions: PartitionReceipt, **changed: Any) -> Receipt:

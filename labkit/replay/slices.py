@@ -1,0 +1,103 @@
+"""A plan cut into slices that engines read apart, and their receipts added up again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from labkit.replay.plan import Plan, Range
+from labkit.replay.receipt import PartitionReceipt, Receipt
+
+_COUNTS = ("read", "filtered", "gaps", "unread", "undecodable", "out_of_order", "beyond")
+_MOST_NOTES = 20
+
+
+def cut(plan: Plan, records: int) -> list[Plan]:
+    """Return the plan as slices of at most `records` offsets, in its order; together they are the plan.
+
+    A partition with more is cut evenly, small ones share a slice. A cut inside a partition is no end of the asked time,
+    so nothing is looked for behind it.
+    """
+    slices: list[list[Range]] = [[]]
+    for one in (piece for whole in plan.ranges for piece in _pieces(whole, records)):
+        if slices[-1] and sum(other.size for other in slices[-1]) + one.size > records:
+            slices.append([])
+        slices[-1].append(one)
+    return [replace(plan, ranges=tuple(ranges)) for ranges in slices]
+
+
+def _pieces(whole: Range, records: int) -> Iterator[Range]:
+    count = max(1, -(-whole.size // records))
+    edges = [whole.start + whole.size * number // count for number in range(count + 1)]
+    for start, end in pairwise(edges):
+        yield replace(whole, start=start, end=end, log_end=whole.log_end if end == whole.end else end)
+
+
+def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], *, isolation: str) -> Receipt:
+    """Return the receipt of `plan` from those of its slices; a slice without one counts as unread, ``pending``.
+
+    Parameters
+    ----------
+    receipts : mapping
+        Number of the slice to receipt.
+
+    Returns
+    -------
+    Receipt
+        ``elapsed_s`` is the sum over the slices. Records out of time order are counted within slices.
+    """
+    found = [receipts[number] for number in sorted(receipts)]
+    by_partition: dict[int, list[PartitionReceipt]] = {one.partition: [] for one in plan.ranges}
+    for number, part in enumerate(slices):
+        told = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
+        for one in told:
+            by_partition[one.partition].append(one)
+    groups = {one.group for one in found}
+    return Receipt(
+        topic=plan.topic,
+        cluster_id=plan.cluster_id,
+        window=plan.hash,
+        isolation=isolation,
+        partitions=tuple(_added(one, by_partition[one.partition]) for one in plan.ranges),
+        bytes=sum(one.bytes for one in found),
+        elapsed_s=round(sum(one.elapsed_s for one in found), 3),
+        group=f"{len(groups)} readers' own" if len(groups) > 1 else next(iter(groups), "none"),
+        versions=found[0].versions if found else {},
+        notes=_some(note for one in found for note in one.notes),
+    )
+
+
+def _pending(one: Range) -> PartitionReceipt:
+    reason = "pending" if one.size else "end"
+    return PartitionReceipt(
+        one.partition, one.start, one.end, unread=one.size, stop_reason=reason, stop_offset=one.start
+    )
+
+
+def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
+    """Add up one partition; it ended early where its first slice did that was not read to its end."""
+    early = next((one for one in parts if one.stop_reason != "end"), None)
+    firsts = [one.first_offset for one in parts if one.first_offset is not None]
+    lasts = [one.last_offset for one in parts if one.last_offset is not None]
+    first_ms = [one.first_timestamp_ms for one in parts if one.first_timestamp_ms is not None]
+    last_ms = [one.last_timestamp_ms for one in parts if one.last_timestamp_ms is not None]
+    return PartitionReceipt(
+        partition=whole.partition,
+        start=whole.start,
+        end=whole.end,
+        **{name: sum(getattr(one, name) for one in parts) for name in _COUNTS},
+        first_offset=min(firsts, default=None),
+        last_offset=max(lasts, default=None),
+        first_timestamp_ms=min(first_ms, default=None),
+        last_timestamp_ms=max(last_ms, default=None),
+        max_inversion_ms=max((one.max_inversion_ms for one in parts), default=0),
+        stop_reason=early.stop_reason if early else "end",
+        stop_offset=early.stop_offset if early else whole.end,
+    )
+
+
+def _some(notes: Iterable[str]) -> tuple[str, ...]:
+    distinct = list(dict.fromkeys(notes))
+    left = len(distinct) - _MOST_NOTES
+    return tuple(distinct[:_MOST_NOTES]) + ((f"and {left} more such notes",) if left > 0 else ())

@@ -1,0 +1,121 @@
+"""What a record costs: time and CPU seconds of client, Kafka and Elasticsearch, at growing numbers of records.
+
+Each way runs in a process of its own, on topics of `read.py`. The machine may be shared: CPU seconds say more than wall
+time. Writes ``test-output/bench-sizing.json``; docs/sizing.md does the arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from labkit.kafka import Cluster
+from labkit.stack import local
+from labkit.stack.state import State
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from read import fill  # noqa: E402
+
+_WAY = """
+import json, resource, sys, time
+import labkit
+from pathlib import Path
+name, topic = sys.argv[1:]
+window = labkit.connect().window(topic)
+def dask(window):
+    from distributed import Client, LocalCluster
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        global began
+        window.lab.window(topic, last=1000).to_dask(client).count().compute()  # imports and connections
+        began = time.perf_counter()
+        return int(window.to_dask(client).channel.count().compute())
+def parquet(window):
+    path = Path("sizing.parquet")
+    found = window.to_parquet(path).read
+    path.unlink()
+    return found
+def scratch(window):
+    load = window.to_scratch("sizing")
+    load.index.drop()
+    assert load.complete, load
+    return load.counts["indexed"]
+ways = {
+    "batches": lambda window: sum(batch.num_rows for batch in window.batches()),
+    "read": lambda window: len(window.read(cache=False)),
+    "to_parquet": parquet, "to_scratch": scratch, "to_dask": dask,
+}
+began = time.perf_counter()
+records = ways[name](window)
+seconds = time.perf_counter() - began
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+cpu = sum(one.ru_utime + one.ru_stime for one in used)
+print(json.dumps({"records": records, "seconds": seconds, "client_cpu_s": cpu, "peak_mb": used[0].ru_maxrss / 1024}))
+"""
+WAYS = ("batches", "read", "to_parquet", "to_scratch", "to_dask")
+
+
+def server_cpu(state: State, service: str) -> float:
+    """Return the CPU seconds a server and its children have used."""
+    main = psutil.Process(state.services[service].pid)
+    return sum(sum(one.cpu_times()[:2]) for one in [main, *main.children(recursive=True)])
+
+
+def network() -> int:
+    """Return the bytes that went over the loopback so far: all of the machine's."""
+    return int(psutil.net_io_counters(pernic=True)["lo"].bytes_sent)
+
+
+def run(state: State, way: str, records: int) -> dict[str, Any]:
+    """Run one way once."""
+    before = {service: server_cpu(state, service) for service in ("kafka", "elasticsearch")}
+    sent = network()
+    env = {**os.environ, "LABKIT_STATE": str(state.root)}
+    command = [sys.executable, "-c", _WAY, way, f"irc-bench-{records}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd="/tmp")
+    if done.returncode:
+        return {"way": way, "error": done.stderr.strip().splitlines()[-1]}
+    found = {"way": way, **json.loads(done.stdout.splitlines()[-1]), "loopback_bytes": network() - sent}
+    for service, at in before.items():
+        found[f"{service}_cpu_s"] = server_cpu(state, service) - at
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
+    options = parser.parse_args()
+    local.up(say=print)
+    state = local.up(say=lambda _text: None)
+    folder = HERE.parents[1] / "test-output"
+    folder.mkdir(exist_ok=True)
+    runs: list[dict[str, Any]] = []
+    heads = ("us/record", "client us", "kafka us", "es us", "peak MB")
+    print(f"{'way':<12}{'records':>12}{'seconds':>9}" + "".join(f"{head:>11}" for head in heads))
+    for records in options.records:
+        fill(Cluster(state.credentials("admin")["kafka"]), f"irc-bench-{records}", records)
+        for way in options.ways:
+            one = run(state, way, records)
+            runs.append({"asked": records, **one})
+            if "error" in one:
+                print(f"{way:<12}{records:>12,}  failed: {one['error'][:90]}", flush=True)
+                continue
+            each = [one[f"{who}_cpu_s"] / one["records"] * 1e6 for who in ("client", "kafka", "elasticsearch")]
+            print(
+                f"{way:<12}{one['records']:>12,}{one['seconds']:>9.1f}{one['seconds'] / one['records'] * 1e6:>11.2f}"
+                f"{each[0]:>11.2f}{each[1]:>11.2f}{each[2]:>11.2f}{one['peak_mb']:>11,.0f}",
+                flush=True,
+            )
+            (folder / "bench-sizing.json").write_text(json.dumps(runs, indent=2))
+
+
+if __name__ == "__main__":
+    main()

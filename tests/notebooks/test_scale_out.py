@@ -1,0 +1,49 @@
+"""`notebooks/07-scale-out.ipynb` on two processes: all records counted and loaded, and no password in its output."""
+
+from __future__ import annotations
+
+import ast
+import uuid
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.extract.lines import lines, opened
+from labkit.notebook import rerun
+from labkit.stack.state import State
+
+ROOT = Path(__file__).parents[2]
+RECORDS = 6_000
+
+
+@pytest.mark.timeout(240)
+def test_it_counts_and_loads_every_record(
+    stack: State,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
+    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
+    with opened(path) as file:
+        values = list(islice(lines(file, path), RECORDS))
+    topic = make_topic(2)
+    produce(topic, values[:4_000], partition=0)
+    produce(topic, values[4_000:], partition=1)
+    run = rerun.run(
+        ROOT / "notebooks" / "07-scale-out.ipynb", {"topic": topic, "slice_records": 1_000}, folder=tmp_path / "runs"
+    )
+    cells = [cell for cell in nbformat.read(run.notebook, as_version=4).cells if cell.cell_type == "code"]
+    found = [output for cell in cells for output in cell.outputs]
+    summary = ast.literal_eval(found[-1]["data"]["text/plain"])
+    assert (summary["planned"], summary["read"], summary["complete"], summary["tasks"]) == (RECORDS, RECORDS, True, 6)
+    assert 0 < summary["counted"] <= RECORDS
+    assert summary["loaded"] == {"sent": RECORDS, "indexed": RECORDS, "existing": 0, "rejected": 0, "unsent": 0}
+    assert summary["documents"] == RECORDS
+    assert sum("image/png" in one.get("data", {}) for one in found) == 1
+    text = run.notebook.read_text() + run.html.read_text()
+    assert not [role for role, password in stack.passwords.items() if password in text]

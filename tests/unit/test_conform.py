@@ -1,0 +1,116 @@
+"""Batches under a schema fixed beforehand: values that fit, values that do not, fields that are new."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit import decode
+from labkit.decode.conform import Conformed, Fixed, conform
+from labkit.load.frame import empty, from_batches
+from labkit.replay.records import RAW_SCHEMA
+
+
+def batch(values: list[Any]) -> pa.RecordBatch:
+    rows = [
+        {"topic": "irc", "partition": 0, "offset": n, "timestamp": n, "timestamp_type": "CreateTime", "value": value}
+        for n, value in enumerate(values)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+
+
+def under(sample: list[Any], values: list[Any]) -> Conformed:
+    """Decode `values` under the schema of `sample`, both records or bytes."""
+    first, later = (
+        batch([one if isinstance(one, bytes | None) else json.dumps(one).encode() for one in some])
+        for some in (sample, values)
+    )
+    module = decode.plain("json")
+    known = module.unify([decode.parse(module, first).schema])
+    layout = empty(module, known).schema
+    found = conform(from_batches([later], Fixed(decode.plain("json"), known)), layout)
+    assert found.table.schema.equals(layout)
+    assert found.table["_value"].to_pylist() == later.column("value").to_pylist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("known", "value", "expected"),
+    [
+        (1, 2, 2),
+        (1, 2.0, 2),
+        (1, "3", 3),
+        (1, None, None),
+        (1.5, 2, 2.0),
+        (1.5, "2.5", 2.5),
+        ("a", 5, "5"),
+        ("a", {"b": 1}, '{"b": 1}'),
+        (True, False, False),
+        ({"a": 1}, {"a": "7"}, {"a": 7}),
+        ({"a": 1, "b": "x"}, {"b": "y"}, {"a": None, "b": "y"}),
+        ([1], [2, 3], [2, 3]),
+        ([{"a": 1}], [{"a": 2.0}], [{"a": 2}]),
+    ],
+)
+def test_a_value_that_fits_is_kept(known: Any, value: Any, expected: Any) -> None:
+    found = under([{"f": known}], [{"f": value}, {"f": known}])
+    assert found.table["f"].to_pylist() == [expected, known]
+    assert found.table["_error"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("known", "value"),
+    [(1, 2.5), (1, "x"), (1, True), (1, [1]), (1, 2**70), (1.5, "x"), (True, 1), (True, "true-ish"), ({"a": 1}, 5),
+     ({"a": 1}, {"a": "x"}), ([1], [2.5]), ([1], "x")],
+)  # fmt: skip
+def test_a_value_of_another_type_is_null_and_says_so_and_its_neighbours_stay(known: Any, value: Any) -> None:
+    found = under([{"f": known, "g": 1}], [{"f": known, "g": 1}, {"f": value, "g": 2}, {"f": known, "g": 3}])
+    first, odd, last = found.table["f"].to_pylist()
+    assert first == last == known
+    assert odd in (None, {"a": None}, [None])
+    assert found.table["g"].to_pylist() == [1, 2, 3]
+    errors = found.table["_error"].to_pylist()
+    assert errors[0] is errors[2] is None
+    assert "field 'f" in errors[1]
+
+
+def test_new_fields_are_named_and_counted_and_missing_ones_are_null() -> None:
+    found = under([{"a": 1, "b": {"c": 1}}], [{"new": 5}, {"a": 2, "b": {"c": 3, "d": 4}, "new": None}])
+    assert found.table["a"].to_pylist() == [None, 2]
+    assert found.unknown == {"new": 1, "b.d": 1}
+    assert found.table["_error"].null_count == 2
+
+
+def test_what_is_no_json_keeps_its_own_error() -> None:
+    found = under([{"a": 1}], [b"no", None, b""])
+    errors = found.table["_error"].to_pylist()
+    assert errors[0]
+    assert errors[1] is None
+    assert found.table["a"].to_pylist() == [None] * 3
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-5, 2**66) | st.floats(allow_nan=False, allow_infinity=False, width=32)
+)
+values = st.recursive(
+    scalars | st.text("ab1", max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=2),
+    max_leaves=4,
+)
+records = st.lists(st.dictionaries(st.sampled_from("fgh"), values, max_size=3), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(records, records, st.integers(0, 6))
+def test_it_is_the_same_however_batches_are_cut(sample: list[Any], later: list[Any], at: int) -> None:
+    whole = under(sample, later)
+    parts = [under(sample, some) for some in (later[:at], later[at:])]
+    for name in whole.table.column_names:
+        if name not in ("_offset", "_timestamp"):
+            joined = [value for part in parts for value in part.table[name].to_pylist()]
+            assert whole.table[name].to_pylist() == joined, name
