@@ -29,10 +29,12 @@ import json, resource, sys, time
 import labkit
 from pathlib import Path
 name, topic = sys.argv[1:]
+stored = []
 window = labkit.connect().window(topic)
 def dask(window):
     from distributed import Client, LocalCluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    local = dict(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with LocalCluster(**local) as cluster, Client(cluster) as client:
         global began
         window.lab.window(topic, last=1000).to_dask(client).count().compute()  # imports and connections
         began = time.perf_counter()
@@ -40,10 +42,13 @@ def dask(window):
 def parquet(window):
     path = Path("sizing.parquet")
     found = window.to_parquet(path).read
+    stored.append(path.stat().st_size)
     path.unlink()
     return found
 def scratch(window):
     load = window.to_scratch("sizing")
+    shards = load.index.target.client.indices.stats(index=load.index.name, metric="store")["_all"]["primaries"]
+    stored.append(shards["store"]["size_in_bytes"])
     load.index.drop()
     assert load.complete, load
     return load.counts["indexed"]
@@ -57,7 +62,8 @@ records = ways[name](window)
 seconds = time.perf_counter() - began
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 cpu = sum(one.ru_utime + one.ru_stime for one in used)
-print(json.dumps({"records": records, "seconds": seconds, "client_cpu_s": cpu, "peak_mb": used[0].ru_maxrss / 1024}))
+print(json.dumps({"records": records, "seconds": seconds, "client_cpu_s": cpu, "peak_mb": used[0].ru_maxrss / 1024,
+                  "stored_bytes": sum(stored)}))
 """
 WAYS = ("batches", "read", "to_parquet", "to_scratch", "to_dask")
 

@@ -40,13 +40,28 @@ pytestmark = pytest.mark.timeout(240)
 SIZES = (5_000, 0, 300, 700)
 
 
-@pytest.fixture(scope="module")
-def client(stack: State) -> Iterator[Client]:
-    """Two worker processes behind TLS, as the docs advise; their profile is the local stack's, by LABKIT_STATE."""
+@contextmanager
+def running(workers: int = 2) -> Iterator[Client]:
+    """Worker processes behind TLS, as the docs advise; their profile is the local stack's, by LABKIT_STATE."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True
+        ) as cluster,
         Client(cluster) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(stack: State) -> Iterator[Client]:
+    with running() as client:
+        yield client
+
+
+@pytest.fixture
+def mortal_client(stack: State) -> Iterator[Client]:
+    """Workers of the test's own, which it may kill: one is left even if its nanny starts no other."""
+    with running() as client:
         yield client
 
 
@@ -276,7 +291,7 @@ def test_workers_load_one_index_and_counts_add_up(lab: Lab, client: Client, topi
 def large(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     name = make_topic(2)
     for partition in range(2):
-        produce(name, [line(n) for n in range(30_000)], partition=partition)
+        produce(name, [line(n) for n in range(15_000)], partition=partition)
     return name
 
 
@@ -296,46 +311,50 @@ def kill_a_worker_when(ready: Callable[[], bool], client: Client) -> threading.T
     return thread
 
 
-def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, client: Client, large: str) -> None:
+def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Client, large: str) -> None:
     window = lab.window(large)
     expected = window.read().to_pandas()
-    frame = window.to_dask(client, slice_records=3_000)
+    frame = window.to_dask(mortal_client, slice_records=1_500)
     begun = frame._labkit_slices.begun
-    thread = kill_a_worker_when(lambda: sum(begun.values()) >= 4, client)
+    thread = kill_a_worker_when(lambda: sum(begun.values()) >= 4, mortal_client)
     found = frame.compute()
     thread.join(60)
     same(found, expected)
     receipt = frame.receipt()
     assert sum(begun.values()) > 20  # some were computed again
     assert receipt.complete
-    assert receipt.counts["read"] == 60_000
+    assert receipt.counts["read"] == 30_000
     assert "computed more than once" in str(receipt)
 
 
-def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, client: Client, large: str, me: str) -> None:
+def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, mortal_client: Client, large: str, me: str) -> None:
     window = lab.window(large)
     target = lab.target()
     index = f"scratch-{me}-killed"
 
     def some_written() -> bool:
-        return bool(target.client.indices.exists(index=index)) and target.count(index) > 4_000
+        return bool(target.client.indices.exists(index=index)) and target.count(index) > 2_000
 
-    thread = kill_a_worker_when(some_written, client)
-    load = window.to_scratch("killed", client=client, slice_records=3_000)
+    thread = kill_a_worker_when(some_written, mortal_client)
+    load = window.to_scratch("killed", client=mortal_client, slice_records=1_500)
     thread.join(60)
     assert load.complete, load
     counts = load.counts
-    assert counts["sent"] == counts["indexed"] + counts["existing"] == 60_000
+    assert counts["sent"] == counts["indexed"] + counts["existing"] == 30_000
     assert "computed more than once" in str(load.receipt)
-    assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(30_000))
+    assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(15_000))
 
 
-def test_a_slice_that_kills_each_worker_is_given_up(lab: Lab, client: Client, topic: str, me: str) -> None:
+def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: str) -> None:
     deadly = labkit.enrich.apply(lambda frame: os._exit(1), frame="arrow")
-    with pytest.raises(UnavailableError, match="the workers that had it were lost") as raised:
-        lab.window(topic, offsets={2: (0, 300)}).to_scratch("deadly", client=client, enrich=deadly)
+    window = lab.window(topic, offsets={2: (0, 300)})
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        running(1) as one,
+        pytest.raises(UnavailableError, match="the workers that had it were lost") as raised,
+    ):
+        window.to_scratch("deadly", client=one, enrich=deadly)
     assert "out of memory" in (raised.value.hint or "")
-    client.wait_for_workers(2, timeout=60)
 
 
 def test_an_interrupt_ends_the_load_and_what_was_done_counts(
@@ -358,7 +377,7 @@ def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     thread.join(60)
     assert not load.complete
     assert "interrupt" in load.receipt.reasons
-    assert 0 < load.receipt.read < 60_000
-    assert load.receipt.read + load.receipt.unread == 60_000
+    assert 0 < load.receipt.read < 30_000
+    assert load.receipt.read + load.receipt.unread == 30_000
     assert load.counts["sent"] == load.receipt.read
     assert len(ids(load)) == load.counts["indexed"]
