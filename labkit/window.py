@@ -305,13 +305,14 @@ class Window:
                     patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
                     deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
                 )  # fmt: skip
-            return replace(load, receipt=replace(load.receipt, guard=seen()))
-        with bar(self.topic, len(self), progress) as advance:
-            reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
-            )
-            cluster = self.lab.target(target)
-            load = scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
+            load = replace(load, receipt=replace(load.receipt, guard=seen()))
+        else:
+            with bar(self.topic, len(self), progress) as advance:
+                reading = self.reading(
+                    deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+                )
+                cluster = self.lab.target(target)
+                load = scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
         ledger.record(self.plan, load.receipt, "to_scratch")
         return load
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -34,6 +35,7 @@ from labkit.errors import (
 )
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from labkit.replay import ledger
 from labkit.stack.state import State
 
 pytestmark = pytest.mark.timeout(240)
@@ -270,7 +272,10 @@ def ids(load: Any) -> list[str]:
     return sorted(hit["_id"] for hit in scan(client, index=load.index.name, _source=False, size=5_000))
 
 
-def test_workers_load_one_index_and_counts_add_up(lab: Lab, client: Client, topic: str, me: str) -> None:
+def test_workers_load_one_index_and_counts_add_up(
+    lab: Lab, client: Client, topic: str, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "reads.jsonl"))
     window = lab.window(topic)
     with pytest.warns(UserWarning, match="GeoIP"):
         chain = [labkit.enrich.geoip("ip")]
@@ -280,6 +285,8 @@ def test_workers_load_one_index_and_counts_add_up(lab: Lab, client: Client, topi
     assert load.receipt.counts["read"] == 6_000
     assert "foreign group" in load.receipt.guard["text"]
     assert load.index.count({"term": {"geoip_country": "US"}}) == 6_000 - sum(size // 50 for size in SIZES)
+    told = ledger.entries(tmp_path / "reads.jsonl")
+    assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 6_000)]
     again = window.to_scratch("dask", client=client, enrich=chain)
     assert again.counts == {"sent": 6_000, "indexed": 0, "existing": 6_000, "rejected": 0, "unsent": 0}
     assert len(ids(load)) == 6_000
