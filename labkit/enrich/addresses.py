@@ -43,7 +43,6 @@ class GeoIP:
     field: str
     prefix: str
     database: Database = dataclasses.field(repr=False)
-    _known: dict[str | None, tuple[int, int]] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -72,15 +71,16 @@ class GeoIP:
 
     def _find(self, texts: list[str | None]) -> tuple[Any, Any]:
         """Return each text's row of places (-1: none) and the code of the reason; those seen before are remembered."""
-        found = list(map(self._known.get, texts))
+        known = self.database.known
+        found = list(map(known.get, texts))
         new = [number for number, one in enumerate(found) if one is None]
         if new:
             rows, codes = self._look_up([texts[number] for number in new])
             for number, one in zip(new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True):
                 found[number] = one
-            if len(self._known) > _REMEMBERED:
-                self._known.clear()
-            self._known.update((texts[number], found[number]) for number in new)  # type: ignore[misc]
+            if len(known) > _REMEMBERED:
+                known.clear()
+            known.update((texts[number], found[number]) for number in new)  # type: ignore[misc]
         both = np.array(found, np.int64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 

@@ -35,6 +35,13 @@ class Database:
     bundled : bool
         Whether it is the one that comes with labkit.
 
+    Attributes
+    ----------
+    places : list of Place
+        Those found so far.
+    known : dict
+        Text of an address to its row of `places` and the code of the reason: rows mean nothing without the places.
+
     Raises
     ------
     ConfigError
@@ -44,6 +51,7 @@ class Database:
     path: Path
     bundled: bool = False
     places: list[Place] = field(default_factory=list, init=False, repr=False)
+    known: dict[str | None, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[int, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

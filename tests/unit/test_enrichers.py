@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from typing import Any
 
@@ -111,6 +112,13 @@ def test_all_at_once_finds_what_maxminddb_finds_one_by_one(texts: list[str]) -> 
         assert (row["geoip_reason"] == "hit") == (known is not None)
         if known is not None:
             assert row["geoip_city"] == _place(known)[2]
+
+
+def test_one_that_has_been_at_work_finds_the_same_in_another_process(geoip: GeoIP) -> None:
+    texts = ["8.8.8.8", "10.0.0.1", "81.2.69.142", "2001:4860:4860::8888"]
+    here = geoip.add(pa.table({"ip": texts})).to_pylist()
+    there = pickle.loads(pickle.dumps(geoip))  # as it travels to a Dask worker
+    assert there.add(pa.table({"ip": texts[::-1]})).to_pylist() == here[::-1]
 
 
 def test_the_databases_date_age_and_licence_are_said(geoip: GeoIP) -> None:
