@@ -296,7 +296,7 @@ class Window:
         if client is not None:
             from labkit.load.cluster import engine
 
-            engine(client)
+            engine(client)  # says so when Dask is not installed
             from labkit.load import cluster_scratch
 
             with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
@@ -367,7 +367,7 @@ class Window:
         """
         from labkit.load.cluster import engine
 
-        engine(client)  # says so when Dask is not installed
+        client = engine(client)  # says so when Dask is not installed
         from labkit.load import cluster_frame
 
         return cluster_frame.to_dask(

@@ -14,10 +14,10 @@ import numpy as np
 import orjson
 import polars as pl
 
+from labkit.decode.json_lines import CHUNK
 from labkit.decode.json_types import Schema, has, settled
 
 _QUOTE, _COLON, _SPACE, _BACKSLASH = b'": \\'
-_CHUNK = 2_097_152  # measured: smaller ones fit the caches, but hand the interpreter over more often than that saves
 _LONGEST = 64  # run of spaces or backslashes that is followed
 
 
@@ -67,7 +67,7 @@ def _keys(joint: bytes) -> int | None:
     """Return how many keys there are; None when they cannot be counted."""
     count, start, data = 0, 0, np.frombuffer(joint, np.uint8)
     while start < len(joint):  # some lines at a time: what is between is large
-        end = joint.rfind(b"\n", start, start + _CHUNK) + 1 or joint.find(b"\n", start) + 1
+        end = joint.rfind(b"\n", start, start + CHUNK) + 1 or joint.find(b"\n", start) + 1
         found = _keys_of(data[start:end])
         if found is None:
             return None

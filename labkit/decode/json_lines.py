@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from labkit.replay.records import edges, joined
 
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
-_CHUNK = 2_097_152  # measured: smaller ones fit the caches, but hand the interpreter over more often than that saves
+CHUNK = 2_097_152  # measured: smaller ones fit the caches, but hand the interpreter over more often than that saves
 _EMPTY = pa.scalar(b"{}", pa.binary())
 
 
@@ -40,7 +40,7 @@ def suspicious(lines: pa.BinaryArray, joint: bytes) -> list[int]:
     rows: set[int] = set()
     data = np.frombuffer(joint, np.uint8)
     # "[" and "{" differ in one bit; where there are so few, no line can have many
-    count = sum(np.count_nonzero(data[at : at + _CHUNK] & 0xDF == ord("[")) for at in range(0, len(data), _CHUNK))
+    count = sum(np.count_nonzero(data[at : at + CHUNK] & 0xDF == ord("[")) for at in range(0, len(data), CHUNK))
     if count > len(lines) + DEPTH - 1:
         ends = np.cumsum(np.diff(edges(lines)) + 1)  # each line's end in the text
         before = np.searchsorted(np.flatnonzero(data & 0xDF == ord("[")), ends)

@@ -15,7 +15,7 @@ from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.load.frame import from_batches, to_pandas
-from labkit.replay.records import consume, message_batch, no_collection, portion
+from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,9 @@ class AdHocGroup:
 
     def _poll(self, count: int) -> list[Message]:
         with no_collection():
-            messages = [one for one in consume(self._open, count, _POLL_S) if not self._signal(one)]
+            messages, others = sorted_out(consume(self._open, count, _POLL_S))
+        for one in others:
+            self._signal(one)
         for one in messages:
             partition, offset = one.partition(), one.offset()
             if partition is not None and offset is not None:
@@ -117,15 +119,13 @@ class AdHocGroup:
                 self._ended.discard(partition)
         return messages
 
-    def _signal(self, message: Message) -> bool:
+    def _signal(self, message: Message) -> None:
         error = message.error()
-        if error is None:
-            return False
+        assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
         elif not error.retriable():
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
-        return True
 
     def _rewind(self) -> None:
         """After an interrupt: messages that were fetched and lost are delivered again."""
@@ -157,8 +157,11 @@ class AdHocGroup:
                 )
 
     def _give_back(self, messages: list[Message]) -> None:
-        for one in messages:  # came in the very call that brought the partitions
-            if not self._signal(one) and one.partition() is not None:
+        records, others = sorted_out(messages)
+        for one in others:
+            self._signal(one)
+        for one in records:  # came in the very call that brought the partitions
+            if one.partition() is not None:
                 self._open.seek(TopicPartition(self.topic, one.partition() or 0, one.offset() or 0))
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -14,7 +14,7 @@ from labkit.decode import Spec
 from labkit.decode.conform import Fixed, conform
 from labkit.errors import IncompleteError, UsageError
 from labkit.load import frame
-from labkit.load.cluster import Access, Slices, engine, listen, movable, slice_size, tell
+from labkit.load.cluster import Access, Slices, listen, movable, slice_size, tell
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -114,7 +114,6 @@ def to_dask(
     """Return a window's records as a lazy Dask DataFrame; see `Window.to_dask`."""
     if schema not in ("sample", "all"):
         raise UsageError(f"schema={schema!r}", hint="sample or all")
-    client = engine(client)
     there = access.connection()
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     seen = sample(there.cluster, plan)

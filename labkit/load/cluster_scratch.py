@@ -19,7 +19,7 @@ from labkit.enrich import Chain
 from labkit.errors import LabkitError, UnavailableError
 from labkit.load import scratch
 from labkit.load.bulk import Outcome
-from labkit.load.cluster import Access, Slices, engine, listen, movable, slice_size, tell
+from labkit.load.cluster import Access, Slices, listen, movable, slice_size, tell
 from labkit.load.scratch import Load, ScratchIndex, Shape
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -80,7 +80,6 @@ def load(
     advance: Callable[[int, int], None] | None,
 ) -> Load:
     """Load a window into the scratch index `name` of this user by the client's workers; see `Window.to_scratch`."""
-    engine(client)
     there = access.connection()
     index = ScratchIndex(names.scratch_name(name), there.target(target))
     movable(enrich=chain)
