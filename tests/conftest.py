@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 from secure_stack import SecureStack, running
 
 from labkit.errors import StackError
+from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.load.scratch import listed
@@ -29,6 +33,28 @@ def missing(service: str, why: object) -> Any:
     """End the test for want of a service: a failure in CI, a named skip elsewhere."""
     text = f"{service} is missing: {why}"
     return pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
+def sample(count: int) -> list[bytes]:
+    """Return the first lines of the sample log."""
+    with gzip.open(Path(__file__).parents[1] / "data" / "irc-sample.jsonl.gz") as lines:
+        return [line.rstrip(b"\n") for line in islice(lines, count)]
+
+
+@contextmanager
+def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
+    """Hold that a block leaves no consumer group, and no topic whose name begins so."""
+
+    def made() -> set[str]:
+        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
+        return groups | {name for name in admin.topics() if name.startswith(topics)}
+
+    before = made()
+    yield
+    deadline = time.monotonic() + 60
+    while made() - before:
+        assert time.monotonic() < deadline, made() - before
+        time.sleep(0.3)
 
 
 def new_state_dir() -> Path:

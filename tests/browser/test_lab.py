@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from chrome import chromium
+from conftest import sample
 from real_lab import Server, jupyter_lab
 
-from labkit.extract.lines import lines, opened
 from labkit.lab import Lab
 from labkit.stack.state import State
 
@@ -29,9 +28,7 @@ def topic(
     stack: State, make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest
 ) -> str:
     """Some of the sample log, a minute between two messages."""
-    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
-    with opened(path) as file:
-        values = list(islice(lines(file, path), RECORDS))
+    values = sample(RECORDS)
     request.node.name = "tour"  # the topic is named after the test, and stands in the pictures
     name = make_topic(2)
     for partition in (0, 1):

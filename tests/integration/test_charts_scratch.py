@@ -1,14 +1,13 @@
 """The same records give the same numbers from Arrow columns and from Elasticsearch."""
 
 import contextlib
-import gzip
 import uuid
-from pathlib import Path
 
 import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import sample
 
 from labkit import charts
 from labkit.decode import decoder
@@ -19,8 +18,6 @@ from labkit.load.frame import decoded
 from labkit.load.scratch import ScratchIndex
 from labkit.replay.records import RAW_SCHEMA
 from labkit.times import to_ms
-
-SAMPLE = Path(__file__).parents[2] / "data" / "irc-sample.jsonl.gz"
 
 
 def raw(values):
@@ -84,7 +81,7 @@ def make_index(target):
 @pytest.fixture(scope="module")
 def both(make_index):
     """The sample's first 30,000 lines, bad ones included, as a table and as an index."""
-    batch = raw(gzip.decompress(SAMPLE.read_bytes()).splitlines()[:30_000])
+    batch = raw(sample(30_000))
     return table(batch), make_index(batch)
 
 

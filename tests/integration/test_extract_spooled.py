@@ -32,11 +32,11 @@ from labkit.stack.state import State, write_private
 class Extractor:
     """One running ``labkit extract irc``."""
 
-    def __init__(self, folder: Path, topic: str, port: int, *options: str) -> None:
+    def __init__(self, folder: Path, topic: str, port: int) -> None:
         command = [
             sys.executable, "-m", "labkit", "extract", "irc", "--profile", "feed", "--topic", topic,
             "--server", "127.0.0.1", "--port", str(port), "--nick", "labkit", "--channel", "#lab",
-            "--spool", str(folder / "spool.sqlite"), *options,
+            "--spool", str(folder / "spool.sqlite"),
         ]  # fmt: skip
         environment = {**os.environ, "LABKIT_CONFIG": str(folder / "labkit.toml")}
         self.process = subprocess.Popen(
@@ -66,9 +66,10 @@ class Extractor:
 
 
 class Feed:
-    """A topic on a stack that may be killed, and the folder of an extractor's files."""
+    """A topic on a stack that may be killed, an extractor that follows a channel, and somebody who talks in it."""
 
-    def __init__(self, mortal: Path, folder: Path) -> None:
+    def __init__(self, mortal: Path, folder: Path, port: int) -> None:
+        self.port = port
         self.state, self.folder, self.topic = mortal, folder, f"irc-spooled-{uuid.uuid4().hex[:8]}"
         labkit(mortal, "up")
         admin = Cluster(State.load(mortal).credentials("admin")["kafka"])
@@ -77,9 +78,12 @@ class Feed:
         kafka = State.load(mortal).credentials("extractor")["kafka"]
         lines = ["[profiles.feed.kafka]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items())]
         write_private(folder / "labkit.toml", "\n".join(lines))
+        self.first = self.extractor()
+        self.talker = Talker(port, b"talker")
 
-    def extractor(self, port: int, *options: str) -> Extractor:
-        found = Extractor(self.folder, self.topic, port, *options)
+    def extractor(self) -> Extractor:
+        """Start another one."""
+        found = Extractor(self.folder, self.topic, self.port)
         found.hears("connected to")
         return found
 
@@ -97,8 +101,8 @@ class Feed:
 
 
 @pytest.fixture
-def feed(mortal: Path, tmp_path: Path) -> Iterator[Feed]:
-    yield Feed(mortal, tmp_path)
+def feed(mortal: Path, tmp_path: Path, ngircd: Callable[..., Ngircd]) -> Iterator[Feed]:  # noqa: F811
+    yield Feed(mortal, tmp_path, ngircd().port)
     labkit(mortal, "up")
 
 
@@ -135,11 +139,8 @@ def hold_together(records: list[dict[str, Any]], said: range) -> None:
 
 def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_marked(
     feed: Feed,
-    ngircd: Callable[..., Ngircd],  # noqa: F811
 ) -> None:
-    server = ngircd()
-    one = feed.extractor(server.port)
-    talker = Talker(server.port, b"talker")
+    one, talker = feed.first, feed.talker
     say(talker, range(300))
     kill_9(feed.state, "kafka")
     say(talker, range(300, 600))
@@ -147,7 +148,7 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
     one.process.kill()
     one.process.wait()
 
-    two = feed.extractor(server.port)  # Kafka is still away
+    two = feed.extractor()  # Kafka is still away
     two.hears("of a former run are in")
     two.hears("records wait in")
     talker.send(b"NAMES #lab")
@@ -164,11 +165,8 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
 
 def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
     feed: Feed,
-    ngircd: Callable[..., Ngircd],  # noqa: F811
 ) -> None:
-    server = ngircd()
-    one = feed.extractor(server.port)
-    talker = Talker(server.port, b"talker")
+    one, talker = feed.first, feed.talker
     kill_9(feed.state, "kafka")
     say(talker, range(50))
     spooled(feed, 50)
@@ -176,7 +174,7 @@ def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
     one.hears("the next run sends them")
     one.process.wait(60)
     labkit(feed.state, "up")
-    two = feed.extractor(server.port)
+    two = feed.extractor()
     until(lambda: len(feed.records()) >= 50, "all in the topic", 60)
     two.stop()
     hold_together(feed.records(), range(50))
@@ -184,12 +182,9 @@ def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
 
 def test_a_flood_is_taken_as_it_comes(
     feed: Feed,
-    ngircd: Callable[..., Ngircd],  # noqa: F811
 ) -> None:
     """20,000 messages as fast as ngircd hands them on; the rate is written beside the other tests' output."""
-    server, count = ngircd(), 20_000
-    one = feed.extractor(server.port)
-    talker = Talker(server.port, b"talker")
+    one, talker, count = feed.first, feed.talker, 20_000
     began = time.monotonic()
     for first in range(0, count, 500):
         say(talker, range(first, first + 500))

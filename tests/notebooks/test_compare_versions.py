@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gzip
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from conftest import sample
 
 from labkit import cli
 from labkit.kafka import Cluster
@@ -35,8 +35,7 @@ def production(
     """A topic and an index of the same name: the topic's records, by `labkit index`."""
     user, topic = f"test_{uuid.uuid4().hex[:8]}", make_topic(2)
     monkeypatch.setenv("LABKIT_USER", user)
-    with gzip.open(ROOT / "data" / "irc-sample.jsonl.gz") as lines:
-        values = [next(lines).rstrip(b"\n") for _ in range(RECORDS)]
+    values = sample(RECORDS)
     for partition in (0, 1):
         mine = values[partition::2]
         produce(topic, mine, partition=partition, timestamps=[T0 + 12_000 * n for n in range(len(mine))])

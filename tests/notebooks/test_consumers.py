@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from conftest import nothing_left
 
 from labkit.errors import ServerError
-from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
@@ -21,16 +20,8 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-consumers.ipynb"
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
-    def made() -> set[str]:
-        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
-        return groups | {name for name in admin.topics() if name.startswith("irc-consumers-")}
-
-    before = made()
-    yield
-    deadline = time.monotonic() + 60
-    while made() - before:
-        assert time.monotonic() < deadline, made() - before
-        time.sleep(0.5)
+    with nothing_left(admin, "irc-consumers-"):
+        yield
 
 
 def outputs(path: Path) -> list[Any]:

@@ -9,14 +9,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from conftest import sample
 
-from labkit.extract.lines import lines, opened
 from labkit.lab import connect
 from labkit.notebook import rerun
 from labkit.stack.state import State
@@ -34,9 +33,7 @@ def test_a_second_load_with_geoip_beside_production(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
-    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
-    with opened(path) as file:
-        values = list(islice(lines(file, path), RECORDS))
+    values = sample(RECORDS)
     topic, index = make_topic(2), f"irc-test-{uuid.uuid4().hex[:8]}"
     produce(topic, values[::2], partition=0)
     produce(topic, values[1::2], partition=1)

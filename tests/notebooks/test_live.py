@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from conftest import nothing_left
 
 from labkit.errors import ServerError
-from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
@@ -23,16 +22,8 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05-live.ipynb"
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
-    def made() -> set[str]:
-        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
-        return groups | {name for name in admin.topics() if name.startswith("irc-live-")}
-
-    before = made()
-    yield
-    deadline = time.monotonic() + 60
-    while made() - before:
-        assert time.monotonic() < deadline, made() - before
-        time.sleep(0.3)
+    with nothing_left(admin, "irc-live-"):
+        yield
 
 
 def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(stack: State, tmp_path: Path) -> None:

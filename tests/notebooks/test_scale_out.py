@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import uuid
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import sample
 
-from labkit.extract.lines import lines, opened
 from labkit.notebook import rerun
 from labkit.stack.state import State
 
@@ -28,9 +27,7 @@ def test_it_counts_and_loads_every_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
-    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
-    with opened(path) as file:
-        values = list(islice(lines(file, path), RECORDS))
+    values = sample(RECORDS)
     topic = make_topic(2)
     produce(topic, values[:4_000], partition=0)
     produce(topic, values[4_000:], partition=1)

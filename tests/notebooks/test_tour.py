@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import sample
 
-from labkit.extract.lines import lines, opened
 from labkit.lab import connect
 from labkit.notebook import rerun
 from labkit.stack.state import State
@@ -23,9 +22,7 @@ RECORDS = 2_000
 def test_the_tour_runs_headless_and_again_on_a_frozen_window(
     stack: State, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path
 ) -> None:
-    path = str(ROOT / "data" / "irc-sample.jsonl.gz")
-    with opened(path) as file:
-        values = list(islice(lines(file, path), RECORDS))
+    values = sample(RECORDS)
     topic = make_topic(2)
     produce(topic, values[::2], partition=0)
     produce(topic, values[1::2], partition=1)
