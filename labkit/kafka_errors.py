@@ -138,7 +138,8 @@ def mapped(
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
         why, hint = _away(text, code, settings)
-        return kind(f"no answer from Kafka at {address} to {what}{why}", hint=hint, address=address)
+        message = f"no answer from Kafka at {address} to {what}{why}"
+        return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
         return NotFoundError(f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is")
     return ServerError(f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code)
@@ -171,6 +172,12 @@ def _login(text: str, address: str, principal: str, settings: Mapping[str, Any])
     )
 
 
+def _unresolved(text: str) -> str | None:
+    """Return the address whose name librdkafka could not resolve."""
+    found = re.search(r"resolve '([^']+)'", text)
+    return found[1] if found else None
+
+
 def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     """Return why nobody answers, to be put behind the sentence, and what to do."""
     protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
@@ -178,8 +185,7 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
         return ": is there a token?", f"set sasl.oauthbearer.method = oidc and its client and token endpoint; {_LOOK}"
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
-            name = re.search(r"resolve '([^']+)'", text)
-            return ": " + why.format(address=name[1] if name else "the address"), hint
+            return ": " + why.format(address=_unresolved(text) or "the address"), hint
     if code == KafkaError._ALL_BROKERS_DOWN:
         return (
             "",

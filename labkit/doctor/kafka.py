@@ -91,7 +91,7 @@ class KafkaLooks:
 
     def login(self) -> Finding:
         try:
-            count = len(self.metadata.brokers)
+            count = len(self.advertised)
             return ok(f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}")
         except UnavailableError:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
@@ -103,9 +103,25 @@ class KafkaLooks:
     def metadata(self) -> Any:
         return self.cluster.metadata(LOGIN_S)
 
+    @cached_property
+    def advertised(self) -> list[network.Address]:
+        """Where the brokers say they are.
+
+        librdkafka takes their names from its first answer and may leave the bootstrap server for them at once: a name
+        it cannot resolve, and was not given, is one that was told after the login.
+        """
+        try:
+            return [(one.host, one.port) for one in self.metadata.brokers.values()]
+        except UnavailableError as error:
+            told = error.facts.get("unresolved")
+            address = network.address_of(told, _PORT) if told else None
+            if address is None or address in self.addresses:
+                raise
+            return [address]
+
     def listeners(self) -> Finding:
         """Reach every broker at the address it advertises: the bootstrap server only hands those out."""
-        wanted = [(one.host, one.port) for one in self.metadata.brokers.values()]
+        wanted = self.advertised
         looks: list[Callable[[list[network.Address]], Finding]] = [network.resolve, network.connect]
         if self.tls:
             looks.append(lambda some: network.certificates(some, network.tls_of_librdkafka(self.config)))
