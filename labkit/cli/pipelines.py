@@ -147,7 +147,7 @@ def _index_command(commands: Commands) -> None:
         "--dead-letter", metavar="FILE|index:NAME",
         help="where refused records are put aside: a file of JSON lines, or an index",
     )  # fmt: skip
-    index.add_argument("--once", action="store_true", help="stop at the end the topic has now")
+    index.add_argument("--once", action="store_true", help="stop once the group has read to the end the topic has now")
     index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
 
 

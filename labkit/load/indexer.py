@@ -78,6 +78,7 @@ class Indexer:
     _rejected: int = field(default=0, init=False)
     _waiting: bool = field(default=False, init=False)
     _leaving: bool = field(default=False, init=False)
+    _others_said: bool = field(default=False, init=False)
     _settling: bool = field(default=False, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
@@ -137,12 +138,14 @@ class Indexer:
 
     def _loop(self, ends: dict[int, int] | None) -> None:
         told, warned = time.monotonic(), False
-        while not self._stop.is_set() and not (ends is not None and self.member.reached(ends)):
+        while not self._stop.is_set() and not (ends is not None and self._finished(ends)):
             found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
             if found is not None:
                 batch, stretch = found
                 self.bulk.put(documents(batch, self.enrich, self.name), stretch)
             self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
+            if found is None and not self.bulk.busy:
+                self.member.commit_ends()
             if not warned and self.outcome.sent > WARN_AFTER:
                 warned = True
                 self._say_missing()
@@ -151,6 +154,17 @@ class Indexer:
                 self._tell()
         self._settle(0)
         self._tell()
+
+    def _finished(self, ends: dict[int, int]) -> bool:
+        """Tell whether the group has read all up to `ends`, whichever member did."""
+        if not self.member.reached(ends):
+            return False
+        theirs = self.member.elsewhere(ends)
+        if theirs and not self._others_said:
+            numbers = ", ".join(map(str, sorted(theirs)))
+            self.say(f"waiting until partitions {numbers} are read: other members of the group hold them")
+        self._others_said = bool(theirs)
+        return not theirs
 
     def _settle(self, leave: int) -> None:
         """Book, commit and forget the batches that are settled, in the order they were read."""

@@ -136,9 +136,19 @@ class Member:
 
     def reached(self, ends: dict[int, int]) -> bool:
         """Tell whether all there was to read of our partitions is committed, up to `ends`."""
-        if not self.joined:
-            return False
-        return all(max(at, self._ends_seen.get(p, 0)) >= ends.get(p, 0) for p, at in self.positions.items())
+        return self.joined and all(at >= ends.get(p, 0) for p, at in self.positions.items())
+
+    def elsewhere(self, ends: dict[int, int]) -> list[int]:
+        """Return the partitions of other members whose committed offsets lie before `ends`.
+
+        A member killed while it joined holds partitions, unread, until the broker misses it.
+        """
+        others = [TopicPartition(self.topic, p) for p in ends if p not in self.positions]
+        if not others:
+            return []
+        committed = self.patiently(lambda: self.consumer.committed(others, timeout=10))
+        first = self.patiently(partial(self.cluster.bounds, self.topic, [one.partition for one in others], "earliest"))
+        return [one.partition for one in committed if max(one.offset, first[one.partition]) < ends[one.partition]]
 
     @property
     def lag_records(self) -> int | None:
@@ -158,6 +168,12 @@ class Member:
         ours = {p: offset for p, offset in stretch.ahead.items() if self._epochs.get(p, 0) == stretch.epochs[p]}
         self._commit({p: offset for p, offset in ours.items() if p in self.positions})
         self.positions |= {p: offset for p, offset in ours.items() if p in self.positions}
+
+    def commit_ends(self) -> None:
+        """Commit the ends that were met, once all before them is: nothing but transaction markers may lie between."""
+        ahead = {p: self._ends_seen[p] for p, at in self.positions.items() if self._ends_seen.get(p, 0) > at}
+        self._commit(ahead)
+        self.positions |= {p: end for p, end in ahead.items() if p in self.positions}
 
     def _commit(self, ahead: dict[int, int]) -> None:
         offsets = [TopicPartition(self.topic, p, offset) for p, offset in ahead.items()]

@@ -305,9 +305,24 @@ def test_once_ends_where_the_last_offset_is_a_transaction_marker(bench: Bench, m
         producer.begin_transaction()
         for value in messages(5):
             producer.produce(topic, value)
+        producer.flush(30)  # abort would drop what is not sent yet
         finish(30)
     assert bench.once(topic).ledger["indexed"] == 5
     assert bench.ids() == {f"{topic}-0-{offset}" for offset in range(5)}
+    assert bench.committed() == {0: 12}  # past both markers: no lag is left
+
+
+def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(bench: Bench, filled: Any) -> None:
+    topic = filled(300, 3)
+    for members in (1, 2):  # the second waits for the broker to miss the first; nobody tells the broker it died too
+        run = bench.start(topic)
+        until(lambda count=members: len(bench.owners()) == count, f"{members} members")
+        if members == 1:
+            run.until_said("assigned partitions")
+        run.kill()
+    bench.once(topic)
+    assert bench.count() == 300
+    assert bench.committed() == {0: 100, 1: 100, 2: 100}
 
 
 def test_once_ends_though_another_instance_holds_partitions(bench: Bench, filled: Any) -> None:
