@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _LOOK_S = 0.1
+_UNDONE = ("lost", "pending")  # what it had returned was lost with its worker: the scheduler has it computed again
 _halted: set[str] = set()  # on a worker: tokens whose slices are to end
 
 
@@ -124,7 +125,10 @@ class _Run:
         waiting = as_completed(futures)
         while not waiting.is_empty():
             for future in waiting.next_batch(block=False):
-                self._book(future)
+                if future.status in _UNDONE:
+                    waiting.add(future)
+                else:
+                    self._book(future)
             if asked():
                 self._end("interrupt")
             elif self.until is not None and time.monotonic() > self.until:

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster, as_completed
 from distributed.utils import get_mp_context
 from elasticsearch.helpers import scan
 
@@ -71,8 +71,8 @@ def client(stack: State) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def mortal_client(stack: State) -> Iterator[Client]:
-    """Workers that two tests may kill: one is left even if no nanny starts another."""
-    with running(3) as client:
+    """Workers that three tests may kill: one is left even if no nanny starts another."""
+    with running(4) as client:
         yield client
 
 
@@ -359,6 +359,31 @@ def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, mortal_client: Cl
     assert counts["sent"] == counts["indexed"] + counts["existing"] == 30_000
     assert "computed more than once" in str(load.receipt)
     assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(15_000))
+
+
+def test_a_slice_lost_after_it_was_done_is_loaded_again(
+    lab: Lab, mortal_client: Client, topic: str, me: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+
+    class Late(as_completed):
+        def next_batch(self, block: bool = True) -> list[Future]:
+            batch: list[Future] = super().next_batch(block)
+            if batch and not killed:
+                killed.extend(*mortal_client.who_has(batch[:1]).values())
+                os.kill(mortal_client.run(os.getpid, workers=killed)[killed[0]], signal.SIGKILL)
+                deadline = time.monotonic() + 30
+                while batch[0].status == "finished" and time.monotonic() < deadline:
+                    time.sleep(0.001)
+            return batch
+
+    monkeypatch.setattr("labkit.load.cluster_scratch.as_completed", Late)
+    load = lab.window(topic, offsets={2: (0, 300)}).to_scratch("lost", client=mortal_client, slice_records=100)
+    assert len(killed) == 1
+    assert load.complete
+    assert load.counts["sent"] == 300
+    assert 0 < load.counts["existing"] <= 300
+    assert len(ids(load)) == 300
 
 
 def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: str) -> None:
