@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,8 +130,11 @@ def _transport() -> Any:
     from jupyter_core.paths import jupyter_runtime_dir
     from traitlets.config import Config
 
-    fits = os.name == "posix" and len(jupyter_runtime_dir()) < 55  # a socket's path has 107 bytes at most
-    return Config({"KernelManager": {"transport": "ipc"}} if fits else {})
+    folder = jupyter_runtime_dir()
+    if os.name != "posix" or len(folder) > 55:  # a socket's path has 107 bytes at most
+        return Config()
+    # without a place of their own they would be `kernel-ipc-1` and so on, beside the notebook
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/labkit-{uuid.uuid4().hex[:12]}"}})
 
 
 @contextmanager

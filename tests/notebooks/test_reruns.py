@@ -76,6 +76,18 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     assert [one["receipt"]["hash"] for one in saved(second)["reads"][:2]] == whole
 
 
+def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(notebook: Notebook, tmp_path: Path) -> None:
+    look = "import os\nfrom ipykernel.kernelapp import IPKernelApp\nprint(os.listdir(), IPKernelApp.instance().ip)"
+    run = rerun.run(notebook("sockets", look), folder=tmp_path / "runs")
+    said = nbformat.read(run.notebook, as_version=4).cells[-1].outputs[0].text
+    assert "['" in said
+    assert "kernel-ipc" not in said
+    prefix = Path(said.split()[-1])
+    assert prefix.name.startswith("labkit-")
+    assert prefix.parent.stat().st_mode & 0o077 == 0
+    assert not list(prefix.parent.glob(f"{prefix.name}-*"))  # gone with the kernel
+
+
 @pytest.mark.parametrize(
     ("last", "error"),
     [
