@@ -162,8 +162,19 @@ class Soak:
             self.kill_extractor()
         time.sleep(away / 2)
         self.most_waiting = max(self.most_waiting, self.waiting())
-        labkit(self.state, "up")
+        self.up()
         self.faults.append((kind, time.monotonic() - began))
+
+    def up(self) -> None:
+        """Start what is not there; a busy machine may take longer than `labkit up` waits."""
+        for left in reversed(range(3)):
+            try:
+                labkit(self.state, "up")
+                return
+            except AssertionError as error:
+                print(f"labkit up: {error}", flush=True)
+                if not left:
+                    raise
 
     def kill_extractor(self) -> None:
         before = self.speech.said - int(self.speech.rate * BEFORE_KILL_S)
