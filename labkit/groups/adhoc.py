@@ -49,6 +49,7 @@ class AdHocGroup:
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
     _positions: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _left: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     _began: set[int] = field(default_factory=set, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
@@ -177,7 +178,8 @@ class AdHocGroup:
         earliest = self.cluster.bounds(self.topic, [one.partition for one in partitions], "earliest")
         committed = consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []
         for one in committed:
-            known = one.offset if one.offset >= earliest[one.partition] else earliest[one.partition]
+            # a partition that comes back goes on where it was left, or where another member committed since
+            known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
             one.offset = starts.get(one.partition, known)
             self._positions[one.partition] = one.offset
             self._began.add(one.partition)
@@ -193,7 +195,8 @@ class AdHocGroup:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
-            self._positions.pop(one.partition, None)
+            if one.partition in self._positions:
+                self._left[one.partition] = self._positions.pop(one.partition)
             self._ended.discard(one.partition)
         consumer.incremental_unassign(partitions)
 
