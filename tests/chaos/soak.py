@@ -121,7 +121,6 @@ class Soak:
         self.state, self.rng = state, rng
         self.feed = Feed(state, folder, port)
         self.extractors = [self.feed.first]
-        self.watcher = Talker(port, b"watcher", b"#watch")
         self.in_channel()
         indexing = folder / "indexing"
         indexing.mkdir()
@@ -137,14 +136,16 @@ class Soak:
 
     def in_channel(self) -> None:
         """Wait until the extractor listens."""
+        watcher = Talker(self.feed.port, b"watch%d" % len(self.extractors), b"#watch")
 
         def met() -> bool:
-            self.watcher.send(b"NAMES #lab")
-            found = b"labkit" in self.watcher.wait(b" 353 ")
-            self.watcher.wait(b" 366 ")
+            watcher.send(b"NAMES #lab")
+            found = b"labkit" in watcher.wait(b" 353 ")
+            watcher.wait(b" 366 ")
             return found
 
         until(met, "the extractor in the channel", 120)
+        watcher.socket.close()
 
     def fault(self, kind: str) -> None:
         began = time.monotonic()
