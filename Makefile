@@ -51,9 +51,7 @@ test: env  ## all tests, on servers of their own (ARGS: pytest's)
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: env  ## servers and processes killed again and again, disks full, caches shared
-	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 tests/integration/test_faults.py \
-		tests/integration/test_indexer.py tests/integration/test_replay_away.py tests/integration/test_cache.py \
-		tests/integration/test_extract_spooled.py tests/integration/test_extract_irc.py tests/unit/test_spool.py
+	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest -m chaos --timeout=1200 $(ARGS)
 
 soak: env  ## extractor and indexer at work for 30 minutes while all they need is killed (ARGS: --minutes, --rate, --seed)
 	$(BIN)/python tests/chaos/soak.py $(ARGS)

@@ -17,6 +17,9 @@ from labkit.window import Window
 Produce = Callable[..., None]
 
 
+pytestmark = pytest.mark.chaos
+
+
 @pytest.fixture
 def window(lab: Lab, make_topic: Callable[..., str], produce: Produce) -> Window:
     topic = make_topic(2)
