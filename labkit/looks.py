@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-GREEN = "var(--jp-success-color1, #2e7d32)"
-AMBER = "var(--jp-warn-color0, #b26a00)"
-RED = "var(--jp-error-color1, #c62828)"
-GREY = "var(--jp-ui-font-color2, #757575)"
+
+def _readable(colour: str) -> str:
+    """Mix a colour with that of the text around it: the themes' own alone go down to a contrast of 3.5."""
+    return f"color-mix(in srgb, {colour} 75%, currentcolor)"
+
+
+GREEN = _readable("var(--jp-success-color1, #2e7d32)")
+AMBER = _readable("var(--jp-warn-color0, #b26a00)")
+RED = _readable("var(--jp-error-color1, #c62828)")
+GREY = _readable("var(--jp-ui-font-color2, #757575)")
 
 
 def box(colour: str, html: str) -> str:
@@ -18,8 +24,11 @@ def word(colour: str, text: str) -> str:
     return f'<span style="color:{colour};font-weight:600">{text}</span>'
 
 
-def one_line(table: str) -> str:
-    """Return a DataFrame's HTML with its cells on one line: a long one to the right would make every row tall."""
-    return table.replace("<td>", '<td style="white-space:nowrap;text-align:left">').replace(
-        "<th>", '<th style="text-align:left">'
-    )
+def spaced(table: str, *, one_line: bool = False) -> str:
+    """Return a table's HTML with room between its columns: in a widget there is none.
+
+    With `one_line` no cell is broken: a long one to the right would make every row tall.
+    """
+    style = "text-align:left;padding-right:1em"
+    cell = f"{style};white-space:nowrap" if one_line else style
+    return table.replace("<td>", f'<td style="{cell}">').replace("<th>", f'<th style="{style}">')

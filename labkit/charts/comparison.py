@@ -9,7 +9,7 @@ import numpy as np
 
 from labkit.charts import counts
 from labkit.charts.buckets import Grid, fitting, length, period, share
-from labkit.charts.draw import HEIGHT, INK, WIDTH, dressed
+from labkit.charts.draw import CLOCK, HEIGHT, INK, WIDTH, dressed
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
@@ -138,7 +138,7 @@ def _over_time(c: Comparison) -> Any:
                 "time:T",
                 title="time (UTC)",
                 scale=alt.Scale(type="utc", nice=False),
-                axis=alt.Axis(grid=False, labelSeparation=12),
+                axis=alt.Axis(grid=False, format=CLOCK, labelSeparation=12),
             ),
             x2="until:T",
             y=alt.Y("documents:Q", title="documents", axis=alt.Axis(format=",d", tickMinStep=1)),

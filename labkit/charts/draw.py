@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT = 720, 260
+CLOCK = {"hours": "%H:%M"}  # on an axis of time; Vega would write "11 AM" between 10:59 and 11:01
 MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
 # Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
@@ -257,11 +258,12 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None) -> Any:
 
     every = found.grid.every_ms
     count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
+    axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
         _stamped(alt.Chart(found.frame), every)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
-            x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=alt.Axis(grid=False)),
+            x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=axis),
             x2="until:T",
             y=count,
             tooltip=[alt.Tooltip("from:N", title="from (UTC)"), alt.Tooltip("records:Q", format=",d")],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.charts.buckets import period
-from labkit.charts.draw import COLOURS, INK, WIDTH, dressed
+from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
@@ -61,7 +61,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
     colour = alt.Color("line:N", title=line, scale=alt.Scale(domain=sorted(keep), range=list(COLOURS[: len(keep)])))
     start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
-    stamp = "%H:%M:%S" if end - start < 1_800_000 else alt.Undefined
+    stamp = "%H:%M:%S" if end - start < 1_800_000 else CLOCK
     axis = alt.Axis(grid=False, format=stamp, tickCount=8, title=None)
     base = alt.Chart(rows).encode(
         x=alt.X("at:T", scale=alt.Scale(type="utc", nice=False), axis=axis),

@@ -15,7 +15,6 @@ from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, last
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
-from labkit.load.where import Where
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from labkit.load.where import Where
     from labkit.registry import Registry
 
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
@@ -120,7 +120,8 @@ class Replay:
         shown = min(len(self), 5)
         head = to_pandas(self.table.slice(0, shown).drop_columns(["_headers", "_value"]))
         note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
-        return self.receipt._repr_html_() + looks.one_line(head.to_html(index=False, notebook=True, max_cols=12)) + note
+        table = head.to_html(index=False, notebook=True, max_cols=12, na_rep="")
+        return self.receipt._repr_html_() + looks.spaced(table, one_line=True) + note
 
 
 def read(
@@ -148,7 +149,11 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
 def _kept_or_read(
     reading: Reading, decode: Spec, key_decode: Spec, where: str | None, *, cached: bool, registry: Registry | None
 ) -> Replay:
-    condition = None if where is None else Where(where)
+    condition = None
+    if where is not None:
+        from labkit.load.where import Where  # DuckDB: a reader without a condition starts without it
+
+        condition = Where(where)
     name = cache_name(decode, key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)

@@ -89,10 +89,8 @@ def table(judged: list[Judged]) -> str:
             f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
             f"<td>{lag}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
         )
-    names = ("group", "verdict", "lag", "read/s", "written/s", "why")
-    head = "".join(f'<th style="text-align:left;padding-right:1em">{name}</th>' for name in names)
-    return (
-        f'<table class="dataframe" style="line-height:1.4"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        if rows
-        else "no group"
-    )
+    if not rows:
+        return "no group"
+    head = "".join(f"<th>{name}</th>" for name in ("group", "verdict", "lag", "read/s", "written/s", "why"))
+    parts = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return looks.spaced(f'<table class="dataframe" style="line-height:1.4">{parts}</table>')

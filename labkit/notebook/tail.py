@@ -111,7 +111,8 @@ class Tail(Shown):
         frame = frame.dropna(axis="columns", how="all") if len(frame) else frame  # among them _error, most often
         if len(frame.columns) > 3 and "_value" in frame:
             frame = frame.drop(columns="_value")
-        table = looks.one_line(frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0))
+        html = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
+        table = looks.spaced(html, one_line=True)
         self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
 
     def text(self) -> str:

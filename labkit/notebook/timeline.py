@@ -12,7 +12,8 @@ from labkit.charts.buckets import Grid, fitting, length
 from labkit.kafka import Cluster
 from labkit.times import iso
 
-_CHOSEN, _OTHER = "var(--jp-brand-color1, #1976d2)", "var(--jp-border-color1, #bdbdbd)"
+_CHOSEN = 'fill="var(--jp-brand-color1, #1976d2)"'
+_OTHER = 'fill="currentcolor" fill-opacity="0.3"'  # the text's: a theme's border may be brighter than its brand
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def picture(shown: Timeline, partitions: Collection[int], first: int, last: int)
     top = max(1, int(counts.max()))
     bars = "".join(
         f'<rect x="{at}" y="{100 - height:.1f}" width="0.9" height="{height:.1f}" '
-        f'fill="{_CHOSEN if first <= at < last else _OTHER}"/>'
+        f"{_CHOSEN if first <= at < last else _OTHER}/>"
         for at, height in enumerate((100 * counts / top).tolist())
         if height
     )

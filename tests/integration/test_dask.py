@@ -21,6 +21,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from elasticsearch.helpers import scan
 
 import labkit
@@ -42,6 +43,14 @@ pytestmark = pytest.mark.timeout(240)
 SIZES = (5_000, 0, 300, 700)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imported_once() -> Iterator[None]:
+    """Fork the workers from one process that has imported labkit: alone each takes seconds of CPU to do so."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["labkit.load.cluster_frame", "labkit.load.cluster_scratch"])
+        yield
+
+
 @contextmanager
 def running(workers: int = 2) -> Iterator[Client]:
     """Worker processes behind TLS, as the docs advise; their profile is the local stack's, by LABKIT_STATE."""
@@ -60,10 +69,10 @@ def client(stack: State) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mortal_client(stack: State) -> Iterator[Client]:
-    """Workers of the test's own, which it may kill: one is left even if its nanny starts no other."""
-    with running() as client:
+    """Workers that two tests may kill: one is left even if no nanny starts another."""
+    with running(3) as client:
         yield client
 
 
@@ -188,7 +197,7 @@ def test_a_function_travels_and_one_that_cannot_says_so(lab: Lab, client: Client
 # errors and secrets --------------------------------------------------------------------------------------
 
 
-def test_a_worker_s_error_is_labkit_s(lab: Lab, client: Client, topic: str) -> None:
+def test_a_worker_s_error_is_labkit_s(lab: Lab, client: Client, topic: str, me: str) -> None:
     elsewhere = Lab(lab.profile)  # the window is made with the right settings, the workers have others
     window = elsewhere.window(topic)
     elsewhere.profile = other(lab, **{"sasl.password": "wrong"})
@@ -308,7 +317,7 @@ def kill_a_worker_when(ready: Callable[[], bool], client: Client) -> threading.T
     def strike() -> None:
         deadline = time.monotonic() + 60
         while not ready() and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(0.02)
         busy = next(iter(name for name, tasks in client.processing().items() if tasks))
         pid = client.run(os.getpid, workers=[busy])[busy]
         os.kill(pid, signal.SIGKILL)

@@ -62,6 +62,13 @@ def test_empty_buckets_are_zero():
     assert lines(chart) == ["3 records, 2016-02-29 00:30 to 03:06, per hour, UTC"]
 
 
+def test_full_hours_read_as_the_minutes_beside_them_do():
+    out = io.StringIO()
+    charts.timeline(table([10.9, 11.1]), every="1m").save(out, format="svg")
+    assert ">11:00</text>" in out.getvalue()
+    assert "AM<" not in out.getvalue()
+
+
 def test_a_bucket_is_half_open():
     assert charts.timeline(table([0, 1]), every="1h").data["records"].tolist() == [1, 1]
 

@@ -1,0 +1,65 @@
+"""States can be read: a contrast of 4.5 at least (WCAG 2, 1.4.3) in JupyterLab's own themes, light and dark."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit import looks
+
+SHARED = Path(sys.prefix) / "share" / "jupyter"
+PALETTE = SHARED / "nbconvert" / "templates" / "lab" / "static" / "index.css"
+STATES = {"green": looks.GREEN, "amber": looks.AMBER, "red": looks.RED, "grey": looks.GREY}
+BACKGROUNDS = ("--jp-layout-color0", "--jp-layout-color1", "--jp-rendermime-table-row-background")
+
+
+def parsed(text: str, known: dict[str, str]) -> tuple[float, ...]:
+    """Return a colour as red, green, blue and alpha, from 0 to 1."""
+    if found := re.fullmatch(r"var\((--[\w-]+)(?:, ?(.+))?\)", text):
+        return parsed(known.get(found[1]) or found[2], known)
+    if found := re.fullmatch(r"rgba\((.+)\)", text):
+        *colour, alpha = map(float, found[1].split(","))
+        return (*(one / 255 for one in colour), alpha)
+    digits = {"white": "ffffff"}.get(text, text.lstrip("#"))
+    digits = "".join(2 * one for one in digits) if len(digits) == 3 else digits
+    return (*(int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)), 1.0)
+
+
+def mixed(text: str, known: dict[str, str]) -> tuple[float, ...]:
+    """Return the colour of a state, as a browser mixes it (CSS Color 5: premultiplied)."""
+    found = re.fullmatch(r"color-mix\(in srgb, (.+) (\d+)%, currentcolor\)", text)
+    if found is None:
+        return parsed(text, known)
+    share = int(found[2]) / 100
+    one, text_colour = parsed(found[1], known), parsed("var(--jp-content-font-color1)", known)
+    alpha = share * one[3] + (1 - share) * text_colour[3]
+    pairs = zip(one[:3], text_colour[:3], strict=True)
+    return (*((a * one[3] * share + b * text_colour[3] * (1 - share)) / alpha for a, b in pairs), alpha)
+
+
+def light(colour: tuple[float, ...]) -> float:
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
+    seen = tuple(a * colour[3] + b * (1 - colour[3]) for a, b in zip(colour[:3], ground[:3], strict=True))
+    low, high = sorted((light(seen), light(ground)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "dark-high-contrast"])
+def test_states_can_be_read_in_every_theme(theme: str) -> None:
+    folder = SHARED / "lab" / "themes" / "@jupyterlab" / f"theme-{theme}-extension"
+    text = "".join(path.read_text(encoding="utf-8") for path in [PALETTE, *folder.glob("*.css")])
+    known = {name: value.strip() for name, value in re.findall(r"(--(?:jp|md)-[\w-]+):([^;}]+)", text)}
+    assert known["--jp-layout-color0"]
+    found = {
+        (state, ground): contrast(mixed(colour, known), parsed(f"var({ground})", known))
+        for state, colour in STATES.items()
+        for ground in BACKGROUNDS
+    }
+    assert min(found.values()) >= 4.5, found
