@@ -21,7 +21,7 @@ from labkit.lab import Lab, connect
 from labkit.replay.follow import Follower
 from labkit.stack.state import State
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.hard, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
