@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT = 720, 260
-CLOCK = {"hours": "%H:%M"}  # on an axis of time; Vega would write "11 AM" between 10:59 and 11:01
+CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}  # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
 MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
 # Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
