@@ -41,3 +41,10 @@ def test_the_readmes_pictures_are_there_and_small():
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in shown)
     assert (ROOT / "docs" / "tour.png").stat().st_size < 300_000
     assert sum(path.stat().st_size for path in (ROOT / "docs" / "gallery").glob("*.*")) < 1_500_000
+
+
+def test_every_notebook_is_in_the_gallery_with_its_picture():
+    page = (ROOT / "docs" / "gallery" / "index.html").read_text(encoding="utf-8")
+    names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(re.findall(r'<img src="([^"]+)\.png"', page)) == names
+    assert {path.stem for path in (ROOT / "docs" / "gallery").glob("*.png")} == names
