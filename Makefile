@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-spark check audit chaos lab gallery up down lock bench clean
+.PHONY: help env demo test test-spark check audit chaos soak lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,9 +51,10 @@ test: env  ## all tests, on servers of their own (ARGS: pytest's)
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: env  ## servers and processes killed again and again, disks full, caches shared
-	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 tests/integration/test_faults.py \
-		tests/integration/test_indexer.py tests/integration/test_replay_away.py tests/integration/test_cache.py \
-		tests/integration/test_extract_spooled.py tests/integration/test_extract_irc.py tests/unit/test_spool.py
+	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest -m chaos --timeout=1200 $(ARGS)
+
+soak: env  ## extractor and indexer at work for 30 minutes while all they need is killed (ARGS: --minutes, --rate, --seed)
+	$(BIN)/python tests/chaos/soak.py $(ARGS)
 
 test-spark: .venv-spark/.ready  ## the tests of to_spark, in an environment of their own (400 MB, and jars from Maven)
 	.venv-spark/bin/python -m pytest tests/spark $(ARGS)

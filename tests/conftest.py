@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,12 @@ def kill_9(state: Path, service: str) -> None:
     for process in family:
         process.kill()
     psutil.wait_procs(family, timeout=20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts() -> None:
+    """Heed SIGINT, here and in what is started: a script's background jobs ignore it from birth."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

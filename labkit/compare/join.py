@@ -1,4 +1,7 @@
-"""Both sides spilled to disk as they come, then joined by DuckDB within a memory limit: their size does not matter."""
+"""Both sides spilled to disk as they come, in parts by their keys, which DuckDB joins one after the other.
+
+Equal keys are in the same part, so a part of each side is all that is in memory: their size does not matter.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ from types import TracebackType
 from typing import Any
 
 import duckdb
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from labkit.compare import rules
 from labkit.compare.sides import SCHEMA, Side
 from labkit.errors import LabkitError, ServerError, UsageError
 
+PARTS = 64
+JOIN_BYTES = 32_000_000  # parts are joined together up to this size; one that alone is larger, DuckDB puts on disk
+HELD_BYTES = 16_000_000  # split among the parts at once: smaller batches cost more, to write and to join
 MEMORY_MB = 256
 BATCH_BYTES = 8_000_000
 _SPILLED = pa.schema([("key", pa.string()), *SCHEMA])
@@ -25,22 +32,84 @@ _SPILLED = pa.schema([("key", pa.string()), *SCHEMA])
 _STAMP = """coalesce(stamp, epoch_ms(try_cast(try(json_extract_string(source, $time)) as timestamptz)),
                      try_cast(try(json_extract_string(source, $time)) as bigint))"""
 _JOIN = f"""
-    with l as (select * replace ({_STAMP} as stamp) from read_parquet($left) where key is not null),
-         r as (select * replace ({_STAMP} as stamp) from read_parquet($right) where key is not null)
+    with l as (select * replace ({_STAMP} as stamp) from left_side),
+         r as (select * replace ({_STAMP} as stamp) from right_side)
     select coalesce(l.key, r.key) key, l.id left_id, r.id right_id, l.source left_source,
            case when l.source = r.source then null else r.source end right_source,
            coalesce(l.source = r.source, false) same, coalesce(l.stamp, r.stamp) stamp
     from l full outer join r on l.key = r.key
 """
 _TWICE = """
-    create table twice as select key, sum(l)::bigint "left", sum(r)::bigint "right"
-    from (select key, 1 l, 0 r from read_parquet($left) union all select key, 0, 1 from read_parquet($right))
-    where key is not null group by key having sum(l) > 1 or sum(r) > 1
+    insert into twice select key, sum(l)::bigint, sum(r)::bigint
+    from (select key, 1 l, 0 r from left_side union all select key, 0, 1 from right_side)
+    group by key having sum(l) > 1 or sum(r) > 1
 """
 
 
+class _Parts:
+    """One side's file: Arrow batches, each of rows of one part.
+
+    Attributes
+    ----------
+    rows, bytes : int
+        What was added, before compression.
+    sizes : ndarray
+        Bytes by part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: list[list[int]] = [[] for _ in range(PARTS)]
+        self._writer = pa.ipc.new_file(path, _SPILLED, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._batches = 0
+        self._held: list[pa.RecordBatch] = []
+        self.rows, self.bytes, self.sizes = 0, 0, np.zeros(PARTS, np.int64)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows, none without a key."""
+        self._held.append(batch)
+        self.rows, self.bytes = self.rows + len(batch), self.bytes + batch.nbytes
+        if sum(one.nbytes for one in self._held) >= HELD_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is held, each row to its part."""
+        if not self._held:
+            return
+        batch = pa.concat_batches(self._held)
+        self._held = []
+        part = (pl.from_arrow(batch.column("key")).hash() % PARTS).to_numpy()  # type: ignore[union-attr]
+        order = np.argsort(part, kind="stable")
+        ends = np.searchsorted(part[order], np.arange(PARTS + 1))
+        batch = batch.take(pa.array(order))
+        for number in np.flatnonzero(np.diff(ends)):
+            rows = batch.slice(ends[number], ends[number + 1] - ends[number])
+            self._writer.write_batch(rows)
+            self._places[number].append(self._batches)
+            self._batches += 1
+            self.sizes[number] += rows.nbytes
+
+    def close(self) -> None:
+        """End the file."""
+        self._write()
+        self._writer.close()
+
+    def read(self, parts: Sequence[int], columns: Sequence[str] = _SPILLED.names) -> pa.RecordBatchReader:
+        """Return the rows of some parts, in batches."""
+        options = pa.ipc.IpcReadOptions(included_fields=[_SPILLED.get_field_index(name) for name in columns])
+        schema = pa.schema([_SPILLED.field(name) for name in columns])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with pa.OSFile(str(self._path)) as file:
+                reader = pa.ipc.open_file(file, options=options)
+                for part in parts:
+                    yield from map(reader.get_batch, self._places[part])
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+
 class Spill:
-    """A folder with both sides as Parquet files; gone when the block ends.
+    """A folder with a file for each side; gone when the block ends.
 
     Parameters
     ----------
@@ -55,9 +124,7 @@ class Spill:
         self._time = "$" + "".join(f'."{part}"' for part in ([time] if time.startswith("@") else time.split(".")))
         with _disk():
             self._folder = tempfile.TemporaryDirectory(prefix="labkit-compare-", ignore_cleanup_errors=True)
-            self._paths = [Path(self._folder.name) / name for name in ("left.parquet", "right.parquet")]
-            self._writers = [pq.ParquetWriter(path, _SPILLED, compression="zstd") for path in self._paths]
-        self._rows, self._bytes = 0, 0
+            self._sides = [_Parts(Path(self._folder.name) / name) for name in ("left.arrow", "right.arrow")]
         self.keyless = [0, 0]
 
     def __enter__(self) -> Spill:
@@ -69,17 +136,16 @@ class Spill:
 
     def close(self) -> None:
         """End the files."""
-        for writer in self._writers:
-            writer.close()
+        for side in self._sides:
+            side.close()
 
     def add(self, number: int, batch: pa.RecordBatch) -> None:
         """Write a batch of a side: 0 left, 1 right."""
         key = self._key(batch.column("source")) if self._keys else batch.column("id")
         self.keyless[number] += key.null_count
         table = pa.RecordBatch.from_arrays([key, *batch.columns], schema=_SPILLED)
-        self._rows, self._bytes = self._rows + len(batch), self._bytes + batch.nbytes
         with _disk():
-            self._writers[number].write_batch(table)
+            self._sides[number].add(table.filter(pc.is_valid(key)) if key.null_count else table)
 
     def _key(self, sources: pa.StringArray) -> pa.StringArray:
         """Return each document's key as JSON, written so that equal values are equal texts."""
@@ -94,16 +160,37 @@ class Spill:
             connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false; set threads = 2")
             connection.execute("set enable_progress_bar = false")  # it writes to standard output
             connection.execute(f"set memory_limit = '{MEMORY_MB}MB'")
-            files = {"left": str(self._paths[0]), "right": str(self._paths[1])}
-            connection.execute(_TWICE, files)
-            yield connection, lambda: self._pairs(connection, {**files, "time": self._time})
+            connection.execute('create table twice (key text, "left" bigint, "right" bigint)')
+            for parts in self._groups():
+                self._show(connection, parts, ["key"])
+                connection.execute(_TWICE)
+            yield connection, lambda: self._pairs(connection)
 
-    def _pairs(self, connection: duckdb.DuckDBPyConnection, parameters: dict[str, Any]) -> Iterator[pa.RecordBatch]:
-        rows = max(1, min(8192, BATCH_BYTES * self._rows // max(1, self._bytes)))
+    def _pairs(self, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+        total, size = sum(side.rows for side in self._sides), sum(side.bytes for side in self._sides)
+        rows = max(1, min(8192, BATCH_BYTES * total // max(1, size)))
         some = connection.sql("select count(*) from twice").fetchall()[0][0]
         where = "where coalesce(l.key, r.key) not in (select key from twice)" if some else ""
         with _disk():
-            yield from connection.sql(_JOIN + where, params=parameters).to_arrow_reader(rows)
+            for parts in self._groups():
+                self._show(connection, parts, _SPILLED.names)
+                yield from connection.sql(_JOIN + where, params={"time": self._time}).to_arrow_reader(rows)
+
+    def _show(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[int], columns: Sequence[str]) -> None:
+        for name, side in zip(("left_side", "right_side"), self._sides, strict=True):
+            connection.register(name, side.read(parts, columns))
+
+    def _groups(self) -> list[list[int]]:
+        """Return the parts that are joined together: small comparisons need one join."""
+        groups: list[list[int]] = [[]]
+        room = JOIN_BYTES
+        for part, size in enumerate(self._sides[0].sizes + self._sides[1].sizes):
+            if size > room and groups[-1]:
+                groups.append([])
+                room = JOIN_BYTES
+            groups[-1].append(part)
+            room -= size
+        return groups
 
 
 def _key_of(document: Any, paths: Sequence[tuple[str, ...]]) -> str | None:

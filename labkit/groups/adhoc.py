@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit import names, times
+from labkit import interrupt, names, times
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
@@ -49,6 +49,7 @@ class AdHocGroup:
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
     _positions: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _left: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     _began: set[int] = field(default_factory=set, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
@@ -88,23 +89,32 @@ class AdHocGroup:
         """
         if count < 1:
             raise UsageError(f"count={count}", hint="how many records? 1 or more")
-        return self._frame(self._collect(count, times.length_ms(timeout) / 1000, at_end=True), decode, key_decode)
+        return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, at_end=True)
 
     def tail(self, seconds: float = 10, *, decode: Spec = "json", key_decode: Spec = "raw") -> pd.DataFrame:
         """Return what comes within `seconds`; an interrupt ends it early and keeps what came."""
-        return self._frame(self._collect(None, seconds, at_end=False), decode, key_decode)
+        return self._frame(None, seconds, decode, key_decode, at_end=False)
 
-    def _collect(self, count: int | None, timeout_s: float, *, at_end: bool) -> list[Message]:
+    def _frame(
+        self, count: int | None, timeout_s: float, decode: Spec, key_decode: Spec, *, at_end: bool
+    ) -> pd.DataFrame:
         self._join()
-        found: list[Message] = []
-        deadline = time.monotonic() + timeout_s
+        before = dict(self._positions)
         try:
-            while (count is None or len(found) < count) and time.monotonic() < deadline:
-                found += self._poll(10_000 if count is None else min(10_000, count - len(found)))
-                if at_end and self._positions and self._ended >= set(self._positions):
-                    break
-        except KeyboardInterrupt:
-            self._rewind()
+            with interrupt.asked() as asked:
+                messages = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
+                raw = [message_batch(self.topic, [portion(messages)])] if messages else []
+                return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
+        except BaseException:  # a second interrupt, a decoder's error: what is not returned comes again
+            self._rewind(before)
+            raise
+
+    def _collect(self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool) -> list[Message]:
+        found: list[Message] = []
+        while (count is None or len(found) < count) and time.monotonic() < deadline and not asked():
+            found += self._poll(10_000 if count is None else min(10_000, count - len(found)))
+            if at_end and self._positions and self._ended >= set(self._positions):
+                break
         return found
 
     def _poll(self, count: int) -> list[Message]:
@@ -127,15 +137,13 @@ class AdHocGroup:
         elif not error.retriable():
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
-    def _rewind(self) -> None:
-        """After an interrupt: messages that were fetched and lost are delivered again."""
-        for one in self._open.assignment():
-            if one.partition in self._positions:
-                self._open.seek(TopicPartition(self.topic, one.partition, self._positions[one.partition]))
-
-    def _frame(self, messages: list[Message], decode: Spec, key_decode: Spec) -> pd.DataFrame:
-        raw = [message_batch(self.topic, [portion(messages)])] if messages else []
-        return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
+    def _rewind(self, before: dict[int, int]) -> None:
+        """Go back, in the partitions that are still ours, to where a call began."""
+        for partition, at in before.items():
+            if partition in self._positions:
+                self._positions[partition] = at
+                self._ended.discard(partition)
+                self._open.seek(TopicPartition(self.topic, partition, at))
 
     # the group ---------------------------------------------------------------------------------------
 
@@ -170,7 +178,8 @@ class AdHocGroup:
         earliest = self.cluster.bounds(self.topic, [one.partition for one in partitions], "earliest")
         committed = consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []
         for one in committed:
-            known = one.offset if one.offset >= earliest[one.partition] else earliest[one.partition]
+            # a partition that comes back goes on where it was left, or where another member committed since
+            known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
             one.offset = starts.get(one.partition, known)
             self._positions[one.partition] = one.offset
             self._began.add(one.partition)
@@ -186,7 +195,8 @@ class AdHocGroup:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
-            self._positions.pop(one.partition, None)
+            if one.partition in self._positions:
+                self._left[one.partition] = self._positions.pop(one.partition)
             self._ended.discard(one.partition)
         consumer.incremental_unassign(partitions)
 

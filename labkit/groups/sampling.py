@@ -37,6 +37,7 @@ class Sampler:
         self.cluster = cluster
         self.groups = None if groups is None else sorted(set(groups))
         self._prober = Prober(cluster)
+        self._began_ms = now_ms() - int(time.monotonic() * 1000)
 
     def check(self) -> None:
         """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
@@ -54,8 +55,11 @@ class Sampler:
                 )
 
     def look(self) -> list[Sample]:
-        """Look once. The commits are asked before the log's ends, so that a lag is never below 0."""
-        at_ms = now_ms()
+        """Look once. The commits are asked before the log's ends, so that a lag is never below 0.
+
+        Looks are as far apart as they were, whatever is done to the clock meanwhile.
+        """
+        at_ms = self._began_ms + int(time.monotonic() * 1000)
         groups = list_groups(self.cluster, self.groups)
         rows = lags(self.cluster, groups)
         seen = self._prober.look(rows)

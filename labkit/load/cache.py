@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
 
 FORMAT = 3
+_TORN_AFTER_S = 3600  # longer than any file takes to write
 
 
 def folder() -> Path:
@@ -87,6 +90,10 @@ def _with_kept(schema: pa.Schema, kept: str) -> pa.Schema:
 
 
 def _evict(bound: int) -> None:
+    for part in folder().glob("*.part"):  # of a notebook that was killed
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _TORN_AFTER_S:
+                part.unlink()
     size = 0
     for row in sorted(entries(), key=lambda row: row["used"], reverse=True):
         size += row["bytes"]

@@ -83,8 +83,10 @@ class FileLetters:
             ) from error
 
     def put(self, rejects: list[Reject]) -> None:
-        """Append them, down to the disk."""
-        with self.path.open("ab") as file:
+        """Append them, down to the disk; a line torn by a kill or a full disk ends first: its record comes again."""
+        with self.path.open("ab+") as file:
+            if file.tell() and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
+                file.write(b"\n")
             file.writelines(orjson.dumps(asdict(one)) + b"\n" for one in rejects)
             file.flush()
             os.fsync(file.fileno())

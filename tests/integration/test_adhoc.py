@@ -113,6 +113,21 @@ def test_two_members_share_the_partitions_and_one_takes_over(lab: Lab, topic: st
     until(lambda: len(first.read(1000, timeout="300ms")) >= 0 and len(first._positions) == 2)
 
 
+def test_a_partition_that_comes_back_goes_on_where_it_was_left(
+    topic: str, name: str, attach: Any, produce: Produce
+) -> None:
+    """Nothing was committed, so the group knows of no place: it must not begin with the oldest record."""
+    first = attach(topic, name=name, start="latest")
+    assert len(first.tail(0.5)) == 0
+    second = attach(topic, name=name, start="latest")
+    until(lambda: len(first.tail(0.3)) + len(second.tail(0.3)) == 0 and len(first.lag()) == len(second.lag()) == 1)
+    second.close()
+    until(lambda: len(first.tail(0.3)) == 0 and len(first.lag()) == 2)
+    for partition in (0, 1):
+        produce(topic, [b'{"n":50}'], partition=partition)
+    assert first.tail(3)["n"].tolist() == [50, 50]
+
+
 def test_gc_removes_groups_without_a_member_and_no_others(lab: Lab, topic: str, name: str, attach: Any) -> None:
     group = attach(topic, name=name, start="earliest")
     group.read(5)

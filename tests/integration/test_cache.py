@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +19,9 @@ from labkit.load import cache
 from labkit.window import Window
 
 Produce = Callable[..., None]
+
+
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
@@ -76,6 +83,57 @@ def test_the_oldest_goes_once_the_bound_is_reached(
     window.read()
     assert cache.entries() == [left]
     assert cache.clear() == 1
+
+
+@pytest.mark.chaos
+def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
+    window: Window, lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read is whole and right, from the cache or not, while files come, go and are emptied; its bound holds."""
+    window.read()
+    (size,) = (one["bytes"] for one in cache.entries())
+    monkeypatch.setenv("LABKIT_CACHE_GB", str(size * 2.5 / 1e9))  # two of the four windows fit
+    windows = [lab.window(window.topic, offsets={0: (0, 501 - n), 1: (0, 500)}) for n in range(4)]
+    texts = [one.to_json() for one in windows]
+    killed, *others = (
+        subprocess.Popen([sys.executable, "-c", SHARING, *texts], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    )
+    assert killed.stdout
+    assert killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    torn = kept / "torn.part"
+    torn.write_bytes(b"half")
+    os.utime(torn, (0, 0))
+    cached = 0
+    for one in others:
+        lines = one.communicate(timeout=120)[0].splitlines()
+        assert one.returncode == 0
+        assert len(lines) == 40
+        for line in lines:
+            number, complete, count, distinct, from_cache = json.loads(line)
+            assert (complete, count, distinct) == (True, 1001 - number, 1001 - number)
+            cached += from_cache
+    assert 0 < cached < 80
+    window.read()
+    assert not torn.exists()
+    assert sum(one["bytes"] for one in cache.entries()) <= cache.bound_bytes()
+
+
+SHARING = """
+import json, random, sys
+from labkit import Window, connect
+from labkit.load import cache
+lab, rng = connect(), random.Random(0)
+for turn in range(40):
+    number = rng.randrange(4)
+    replay = Window.from_json(sys.argv[1 + number], lab).read()
+    rows = set(zip(replay.table["_partition"].to_pylist(), replay.table["_offset"].to_pylist()))
+    from_cache = any("cache" in note for note in replay.receipt.notes)
+    print(json.dumps([number, replay.receipt.complete, len(replay), len(rows), from_cache]), flush=True)
+    if turn == 20:
+        cache.clear()
+"""
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -27,6 +27,7 @@ from labkit.kafka import Cluster, replay_group
 from labkit.stack.state import State
 
 _number = itertools.count()
+pytestmark = pytest.mark.chaos
 CONFIG = """
 [Global]
 Name = irc.labkit.test

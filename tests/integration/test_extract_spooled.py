@@ -28,6 +28,8 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State, write_private
 
+pytestmark = pytest.mark.chaos
+
 
 class Extractor:
     """One running ``labkit extract irc``."""

@@ -28,6 +28,7 @@ from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.stack.state import State, write_private
 
+pytestmark = pytest.mark.chaos
 RECORDS = 30_000
 
 

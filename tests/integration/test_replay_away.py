@@ -20,6 +20,9 @@ from labkit.window import Window
 TOPIC, RECORDS, PARTITIONS = "irc-away", 60_000, 3
 
 
+pytestmark = pytest.mark.chaos
+
+
 @pytest.fixture(scope="module")
 def window(mortal: Path) -> Window:
     """A window of `RECORDS` numbered records."""

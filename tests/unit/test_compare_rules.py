@@ -330,6 +330,20 @@ def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
     assert not compared(replay(left[:4]), replay(left[:4]), key="k.id").identical, "a key twice proves nothing"
 
 
+def test_in_many_parts_it_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [{"id": n, "v": n % 7} for n in range(500)] + [{"id": n} for n in range(0, 500, 9)]
+    right = [{"id": n, "v": n % 11} for n in range(20, 530)]
+    whole = compared(replay(left), replay(right), key="id")
+    for name in ("HELD_BYTES", "JOIN_BYTES"):
+        monkeypatch.setattr(join, name, 1)
+    monkeypatch.setattr("labkit.compare.sides.ROWS", 50)
+    parts = compared(replay(left), replay(right), key="id")
+    assert parts.counts == whole.counts
+    assert whole.counts["changed"] > whole.counts["same"] > 0
+    assert whole.counts["duplicates"] == 56
+    assert set(parts.changed["id"]) == set(whole.changed["id"])
+
+
 def test_the_frames_are_cut_the_counts_are_not() -> None:
     left = [{"n": n} for n in range(50)]
     found = compared(replay(left + left), replay([{"n": -1 - n} for n in range(50)]), keep=7)

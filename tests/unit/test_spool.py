@@ -12,6 +12,7 @@ import pytest
 from labkit.errors import ConfigError, UsageError
 from labkit.extract.spool import Row, Spool
 
+pytestmark = pytest.mark.chaos
 HEADERS = [("irc.line", b"\xff\x00caf\xc3\xa9"), ("twice", b"1"), ("twice", None), ("", b"")]
 
 

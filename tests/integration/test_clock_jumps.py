@@ -1,0 +1,112 @@
+"""A clock that jumps while labkit works, as when somebody sets it.
+
+What is shifted is what labkit takes for the time (`labkit.times.now_ms`); the servers' clocks and the kernel's stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from test_extract_irc import Ngircd, Running, Talker, ngircd, read, topic, until  # noqa: F401  (fixtures)
+
+from labkit.groups.sampling import Sampler, sampled
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.stack.state import State
+
+pytestmark = pytest.mark.chaos
+HOUR_S = 3600
+
+
+class Clock:
+    """What `labkit.times.now_ms` tells, with the shift it has."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *users: str) -> None:
+        from labkit.times import now_ms
+
+        self.shift_s = 0
+        for module in users:
+            monkeypatch.setattr(f"{module}.now_ms", lambda: now_ms() + self.shift_s * 1000)
+
+
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+def test_the_verdict_on_a_group_does_not_mind(
+    lab: Lab,
+    admin: Cluster,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    jump_s: int,
+) -> None:
+    """A consumer that keeps pace is neither rewound (the clock went back) nor stalled (it leapt); the looks end."""
+    topic = make_topic()  # noqa: F811
+    group = f"indexer.clock-{topic[-8:]}"
+    consumer = admin.consumer(group=group, auto_offset_reset="earliest")
+    clock = Clock(monkeypatch, "labkit.groups.sampling")
+    sampler, done = Sampler(lab.cluster, [group]), []
+
+    def next_look(_look: Any) -> None:
+        """Between two looks more is written, and read but for the last record; after the second the clock jumps."""
+        done.append(1)
+        produce(topic, [b"{}"] * 10)
+        if len(done) == 2:
+            clock.shift_s = jump_s
+        consumer.commit(offsets=[position(topic, 10 * len(done) + 9)], asynchronous=False)
+
+    produce(topic, [b"{}"] * 10)
+    consumer.commit(offsets=[position(topic, 9)], asynchronous=False)
+    from labkit.groups.lag import judge_all
+
+    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(done) > 8, next_look))
+    consumer.close()
+    assert len(done) == 4
+    assert (verdict.verdict, verdict.lag) == ("ok", 1), verdict.why
+    assert 0 < verdict.seconds < 60
+    admin.ask(lambda client: client.delete_consumer_groups([group]), what="delete it")
+
+
+def position(topic: str, offset: int) -> Any:  # noqa: F811
+    from confluent_kafka import TopicPartition
+
+    return TopicPartition(topic, 0, offset)
+
+
+def test_the_extractor_loses_nothing_and_keeps_the_order(
+    stack: State,
+    topic: str,  # noqa: F811
+    ngircd: Callable[..., Ngircd],  # noqa: F811
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each message is there once, in the order said; a receipt tells that the times are not in order."""
+    clock = Clock(monkeypatch, "labkit.extract.session")
+    server = ngircd()
+    extractor = Running(stack, topic, server.port)
+    extractor.hears("connected to")
+    talker = Talker(server.port, b"talker")
+    talker.send(b"NAMES #lab")
+    until(lambda: b"labkit" in talker.wait(b" 353 "), "the extractor in the channel")
+    for number, shift_s in enumerate((0, -HOUR_S, 0, HOUR_S // 2, 0)):
+        clock.shift_s = shift_s
+        talker.send(*(b"PRIVMSG #lab :number %d" % one for one in range(number * 20, number * 20 + 20)))
+        talker.settle()
+        until(
+            lambda so_far=number: messages(stack, topic) == list(range(so_far * 20 + 20)), "all in the topic, in order"
+        )
+    report = extractor.end()
+    assert report.counts.failed == 0
+    replay = lab.window(topic).read()
+    assert replay.receipt.complete
+    assert replay.receipt.read == report.records
+    partition = max(replay.receipt.partitions, key=lambda one: one.read)
+    assert partition.out_of_order > 0
+    assert HOUR_S * 900 < partition.max_inversion_ms < HOUR_S * 1100
+
+
+def messages(stack: State, topic: str) -> list[int]:  # noqa: F811
+    """Return the numbers said, in the order of the extractor's own sequence."""
+    values = [orjson.loads(message.value()) for message in read(stack, topic)]
+    return [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]
