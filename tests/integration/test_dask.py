@@ -40,7 +40,7 @@ from labkit.replay import ledger
 from labkit.stack.state import State
 
 pytestmark = pytest.mark.timeout(240)
-SIZES = (5_000, 0, 300, 700)
+SIZES = (1_000, 0, 60, 140)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,11 +101,11 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 def test_it_equals_read_one_partition_in_several_slices(lab: Lab, client: Client, topic: str, decode: str) -> None:
     window = lab.window(topic)
     expected = window.read(decode=decode, key_decode="text")
-    frame = window.to_dask(client, decode=decode, key_decode="text", slice_records=1_000)
+    frame = window.to_dask(client, decode=decode, key_decode="text", slice_records=200)
     assert frame.npartitions == 6  # five of partition 0, one of all the others
     assert dict(frame.dtypes) == dict(expected.to_pandas().dtypes)
     before = frame.receipt()
-    assert (before.planned, before.unread, before.complete) == (6_000, 6_000, False)
+    assert (before.planned, before.unread, before.complete) == (1_200, 1_200, False)
     assert before.reasons == {"pending": [0, 2, 3]}
     same(frame.compute(), expected.to_pandas())
     receipt = frame.receipt()
@@ -123,9 +123,9 @@ def test_it_equals_read_one_partition_in_several_slices(lab: Lab, client: Client
 
 
 def test_without_a_cluster_threads_read_it(lab: Lab, topic: str) -> None:
-    frame = lab.window(topic).to_dask(slice_records=2_000)
+    frame = lab.window(topic).to_dask(slice_records=400)
     with dask.config.set(scheduler="threads"):
-        assert len(frame) == 6_000
+        assert len(frame) == 1_200
     assert frame.receipt().complete
 
 
@@ -237,7 +237,7 @@ def test_the_settings_travel_only_when_told_to_and_are_never_shown(lab: Lab, cli
     password = lab.profile.kafka["sasl.password"]
     window = Lab(other(lab)).window(topic)
     sent = window.to_dask(client, send_profile=True)
-    assert len(sent) == 6_000
+    assert len(sent) == 1_200
     named = lab.window(topic).to_dask(client)
     assert password.encode() in cloudpickle.dumps(sent.expr)
     assert password.encode() not in cloudpickle.dumps(named.expr)
@@ -288,17 +288,17 @@ def test_workers_load_one_index_and_counts_add_up(
     window = lab.window(topic)
     with pytest.warns(UserWarning, match="GeoIP"):
         chain = [labkit.enrich.geoip("ip")]
-    load = window.to_scratch("dask", client=client, slice_records=1_000, enrich=chain)
+    load = window.to_scratch("dask", client=client, slice_records=200, enrich=chain)
     assert load.complete
-    assert load.counts == {"sent": 6_000, "indexed": 6_000, "existing": 0, "rejected": 0, "unsent": 0}
-    assert load.receipt.counts["read"] == 6_000
+    assert load.counts == {"sent": 1_200, "indexed": 1_200, "existing": 0, "rejected": 0, "unsent": 0}
+    assert load.receipt.counts["read"] == 1_200
     assert "foreign group" in load.receipt.guard["text"]
-    assert load.index.count({"term": {"geoip_country": "US"}}) == 6_000 - sum(size // 50 for size in SIZES)
+    assert load.index.count({"term": {"geoip_country": "US"}}) == 1_200 - sum(size // 50 for size in SIZES)
     told = ledger.entries(tmp_path / "reads.jsonl")
-    assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 6_000)]
+    assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 1_200)]
     again = window.to_scratch("dask", client=client, enrich=chain)
-    assert again.counts == {"sent": 6_000, "indexed": 0, "existing": 6_000, "rejected": 0, "unsent": 0}
-    assert len(ids(load)) == 6_000
+    assert again.counts == {"sent": 1_200, "indexed": 0, "existing": 1_200, "rejected": 0, "unsent": 0}
+    assert len(ids(load)) == 1_200
     with pytest.raises(UsageError, match="no record has a value in 'address'"):
         window.to_scratch("dask", client=client, enrich=[labkit.enrich.parse("address", r"(?P<a>.)")])
 
@@ -307,58 +307,61 @@ def test_workers_load_one_index_and_counts_add_up(
 def large(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     name = make_topic(2)
     for partition in range(2):
-        produce(name, [line(n) for n in range(15_000)], partition=partition)
+        produce(name, [line(n) for n in range(6_000)], partition=partition)
     return name
 
 
-def kill_a_worker_when(ready: Callable[[], bool], client: Client) -> threading.Thread:
-    """Kill a worker process as the system does when memory is short, once `ready`; its nanny starts another."""
+def kill_a_worker(client: Client) -> None:
+    """Kill a busy worker process as the system does when memory is short; its nanny starts another."""
+    busy = next(iter(name for name, tasks in client.processing().items() if tasks))
+    os.kill(client.run(os.getpid, workers=[busy])[busy], signal.SIGKILL)
 
-    def strike() -> None:
-        deadline = time.monotonic() + 60
-        while not ready() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        busy = next(iter(name for name, tasks in client.processing().items() if tasks))
-        pid = client.run(os.getpid, workers=[busy])[busy]
-        os.kill(pid, signal.SIGKILL)
 
-    thread = threading.Thread(target=strike)
-    thread.start()
-    return thread
+def at_the_first_slice(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]) -> None:
+    """Have `strike` called once, in the midst of a load."""
+    left = [strike]
+
+    @contextmanager
+    def bar(*_: Any) -> Iterator[Callable[[int, int], None]]:
+        yield lambda *_: left.pop()() if left else None
+
+    monkeypatch.setattr("labkit.progress.bar", bar)
 
 
 def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Client, large: str) -> None:
     window = lab.window(large)
     expected = window.read().to_pandas()
-    frame = window.to_dask(mortal_client, slice_records=1_500)
+    frame = window.to_dask(mortal_client, slice_records=600)
     begun = frame._labkit_slices.begun
-    thread = kill_a_worker_when(lambda: sum(begun.values()) >= 4, mortal_client)
+
+    def strike() -> None:
+        deadline = time.monotonic() + 60
+        while sum(begun.values()) < 4 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        kill_a_worker(mortal_client)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
     found = frame.compute()
     thread.join(60)
     same(found, expected)
     receipt = frame.receipt()
     assert sum(begun.values()) > 20  # some were computed again
     assert receipt.complete
-    assert receipt.counts["read"] == 30_000
+    assert receipt.counts["read"] == 12_000
     assert "computed more than once" in str(receipt)
 
 
-def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, mortal_client: Client, large: str, me: str) -> None:
-    window = lab.window(large)
-    target = lab.target()
-    index = f"scratch-{me}-killed"
-
-    def some_written() -> bool:
-        return bool(target.client.indices.exists(index=index)) and target.count(index) > 2_000
-
-    thread = kill_a_worker_when(some_written, mortal_client)
-    load = window.to_scratch("killed", client=mortal_client, slice_records=1_500)
-    thread.join(60)
+def test_a_worker_killed_in_mid_load_doubles_nothing(
+    lab: Lab, mortal_client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_first_slice(monkeypatch, lambda: kill_a_worker(mortal_client))
+    load = lab.window(large).to_scratch("killed", client=mortal_client, slice_records=300)
     assert load.complete, load
     counts = load.counts
-    assert counts["sent"] == counts["indexed"] + counts["existing"] == 30_000
+    assert counts["sent"] == counts["indexed"] + counts["existing"] == 12_000
     assert "computed more than once" in str(load.receipt)
-    assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(15_000))
+    assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(6_000))
 
 
 def test_a_slice_lost_after_it_was_done_is_loaded_again(
@@ -378,17 +381,17 @@ def test_a_slice_lost_after_it_was_done_is_loaded_again(
             return batch
 
     monkeypatch.setattr("labkit.load.cluster_scratch.as_completed", Late)
-    load = lab.window(topic, offsets={2: (0, 300)}).to_scratch("lost", client=mortal_client, slice_records=100)
+    load = lab.window(topic, offsets={2: (0, 60)}).to_scratch("lost", client=mortal_client, slice_records=20)
     assert len(killed) == 1
     assert load.complete
-    assert load.counts["sent"] == 300
-    assert 0 < load.counts["existing"] <= 300
-    assert len(ids(load)) == 300
+    assert load.counts["sent"] == 60
+    assert 0 < load.counts["existing"] <= 60
+    assert len(ids(load)) == 60
 
 
 def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: str) -> None:
     deadly = labkit.enrich.apply(lambda frame: os._exit(1), frame="arrow")
-    window = lab.window(topic, offsets={2: (0, 300)})
+    window = lab.window(topic, offsets={2: (0, 60)})
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         running(1) as one,
@@ -401,24 +404,11 @@ def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: st
 def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     lab: Lab, client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = threading.Event()
-
-    def strike() -> None:
-        told.wait(60)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    @contextmanager
-    def bar(*_: Any) -> Iterator[Callable[[int, int], None]]:
-        yield lambda *_: told.set()
-
-    monkeypatch.setattr("labkit.progress.bar", bar)
-    thread = threading.Thread(target=strike)
-    thread.start()
-    load = lab.window(large).to_scratch("stopped", client=client, slice_records=1_000)
-    thread.join(60)
+    at_the_first_slice(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
+    load = lab.window(large).to_scratch("stopped", client=client, slice_records=400)
     assert not load.complete
     assert "interrupt" in load.receipt.reasons
-    assert 0 < load.receipt.read < 30_000
-    assert load.receipt.read + load.receipt.unread == 30_000
+    assert 0 < load.receipt.read < 12_000
+    assert load.receipt.read + load.receipt.unread == 12_000
     assert load.counts["sent"] == load.receipt.read
     assert len(ids(load)) == load.counts["indexed"]
