@@ -318,6 +318,7 @@ def kill_a_worker_when(ready: Callable[[], bool], client: Client) -> threading.T
     return thread
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Client, large: str) -> None:
     window = lab.window(large)
     expected = window.read().to_pandas()
@@ -334,6 +335,7 @@ def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Cl
     assert "computed more than once" in str(receipt)
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, mortal_client: Client, large: str, me: str) -> None:
     window = lab.window(large)
     target = lab.target()
@@ -352,6 +354,7 @@ def test_a_worker_killed_in_mid_load_doubles_nothing(lab: Lab, mortal_client: Cl
     assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(15_000))
 
 
+@pytest.mark.chaos
 def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: str) -> None:
     deadly = labkit.enrich.apply(lambda frame: os._exit(1), frame="arrow")
     window = lab.window(topic, offsets={2: (0, 300)})
@@ -364,6 +367,7 @@ def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: st
     assert "out of memory" in (raised.value.hint or "")
 
 
+@pytest.mark.chaos
 def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     lab: Lab, client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

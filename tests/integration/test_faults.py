@@ -36,7 +36,7 @@ from labkit.lab import Lab, connect
 from labkit.load.scratch import Load
 from labkit.stack.state import State
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 KILLS = int(os.environ.get("LABKIT_TEST_KILLS", "6"))
 RECORDS = 30_000
 

@@ -136,6 +136,7 @@ def test_a_live_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab: La
     follower.close()
 
 
+@pytest.mark.hard
 def test_elasticsearch_killed_in_a_comparison_is_an_error_and_no_verdict(
     mortal: Path, mortal_lab: Lab, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

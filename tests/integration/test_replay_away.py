@@ -17,6 +17,8 @@ from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.window import Window
 
+pytestmark = pytest.mark.chaos
+
 TOPIC, RECORDS, PARTITIONS = "irc-away", 60_000, 3
 
 

@@ -85,6 +85,7 @@ print(taken)
 """
 
 
+@pytest.mark.chaos
 def test_a_full_disk_is_no_loss_of_what_was_taken(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
     taken = int(done.stdout)
