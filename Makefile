@@ -50,8 +50,8 @@ audit: env  ## ask the advisory database about the locked dependencies (needs a 
 test: env  ## all tests, on servers of their own (ARGS: pytest's)
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: env  ## servers and processes killed again and again, disks full, caches shared
-	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest -m chaos --timeout=1200 $(ARGS)
+chaos: env  ## servers and processes killed, disks full, caches shared, clocks set, interrupts: all, and harder
+	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -m chaos $(ARGS)
 
 soak: env  ## extractor and indexer at work for 30 minutes while all they need is killed (ARGS: --minutes, --rate, --seed)
 	$(BIN)/python tests/chaos/soak.py $(ARGS)

@@ -72,7 +72,7 @@ class IrcReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.counts.delivered:,} of {self.records:,} records delivered ({self.unparsed:,} unparsed, "
+            f"{self.counts.delivered:,} of {self.counts.sent:,} records delivered ({self.unparsed:,} unparsed, "
             f"{self.counts.rejected:,} rejected), {self.connections} connections, {self.losses} lost"
         )
 

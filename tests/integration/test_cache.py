@@ -21,9 +21,6 @@ from labkit.window import Window
 Produce = Callable[..., None]
 
 
-pytestmark = pytest.mark.chaos
-
-
 @pytest.fixture
 def window(lab: Lab, make_topic: Callable[..., str], produce: Produce) -> Window:
     topic = make_topic(2)
@@ -59,6 +56,7 @@ def test_a_kept_window_is_read_though_the_topic_has_lost_it(window: Window, admi
         window.read(cache=False)
 
 
+@pytest.mark.chaos
 def test_a_torn_file_is_read_anew_and_an_incomplete_read_is_not_kept(window: Window, kept: Path) -> None:
     window.read(max_bytes=1)
     assert list(kept.iterdir()) == []

@@ -458,6 +458,7 @@ def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> 
     assert done.returncode == 0
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("command", ["topics", "replay TOPIC --last 10"])
 def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str) -> None:
@@ -483,6 +484,7 @@ def run_until(command: list[str], number: int) -> tuple[int, str]:
     return one.wait(10), one.stderr.read()
 
 
+@pytest.mark.chaos
 def test_ctrl_c_in_a_replay_is_no_traceback(topic: str) -> None:
     code, err = run_until(["replay", topic], signal.SIGINT)
     assert code in (0, 3, 130)  # 0: all had been read

@@ -74,6 +74,7 @@ def position(topic: str, offset: int) -> Any:  # noqa: F811
     return TopicPartition(topic, 0, offset)
 
 
+@pytest.mark.hard
 def test_the_extractor_loses_nothing_and_keeps_the_order(
     stack: State,
     topic: str,  # noqa: F811

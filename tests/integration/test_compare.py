@@ -244,6 +244,7 @@ def test_what_a_replay_lacks_is_said(both: Lab, topic: str, admin: Cluster) -> N
     assert "the window was not read to its end: expired" in str(found)
 
 
+@pytest.mark.chaos
 def test_an_interrupt_compares_what_was_read_and_closes(
     both: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +268,7 @@ def test_an_interrupt_compares_what_was_read_and_closes(
     assert contexts(load.index) == 0
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("what", ["an interrupt", "a refusal"])
 def test_what_stands_in_the_way_at_the_end_leaves_the_comparison(
     both: Lab, topic: str, monkeypatch: pytest.MonkeyPatch, what: str

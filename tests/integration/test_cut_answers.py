@@ -16,6 +16,8 @@ import pytest
 
 from labkit import Lab
 
+pytestmark = pytest.mark.chaos
+
 RECORDS = 500
 
 

@@ -328,6 +328,7 @@ def at_the_first_slice(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], Non
     monkeypatch.setattr("labkit.progress.bar", bar)
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Client, large: str) -> None:
     window = lab.window(large)
     expected = window.read().to_pandas()
@@ -352,6 +353,7 @@ def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Cl
     assert "computed more than once" in str(receipt)
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_in_mid_load_doubles_nothing(
     lab: Lab, mortal_client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +366,7 @@ def test_a_worker_killed_in_mid_load_doubles_nothing(
     assert ids(load) == sorted(f"{large}-{p}-{n}" for p in range(2) for n in range(6_000))
 
 
+@pytest.mark.chaos
 def test_a_slice_lost_after_it_was_done_is_loaded_again(
     lab: Lab, mortal_client: Client, topic: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +392,7 @@ def test_a_slice_lost_after_it_was_done_is_loaded_again(
     assert len(ids(load)) == 60
 
 
+@pytest.mark.chaos
 def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: str) -> None:
     deadly = labkit.enrich.apply(lambda frame: os._exit(1), frame="arrow")
     window = lab.window(topic, offsets={2: (0, 60)})
@@ -401,6 +405,7 @@ def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: st
     assert "out of memory" in (raised.value.hint or "")
 
 
+@pytest.mark.chaos
 def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     lab: Lab, client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_function_that_ends_the_process_ends_it(lab: Lab, make_topic: MakeTopi
         lab.window(topic).read(decode=stop)
 
 
+@pytest.mark.chaos
 def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic, calls = make_topic(), []
     produce(topic, [b"a|%d" % number for number in range(5000)])

@@ -27,10 +27,9 @@ from labkit.kafka import Cluster, replay_group
 from labkit.stack.state import State
 
 _number = itertools.count()
-pytestmark = pytest.mark.chaos
 CONFIG = """
 [Global]
-Name = irc.labkit.test
+Name = {name}
 Listen = 127.0.0.1
 {ports}
 MotdPhrase = welcome
@@ -43,7 +42,9 @@ MaxNickLength = 12
 PAM = no
 Ident = no
 DNS = no
+ConnectRetry = 5
 {ssl}
+{link}
 """
 
 
@@ -68,14 +69,17 @@ def listens(port: int) -> bool:
 class Ngircd:
     """A real IRC server that can be killed and started again on its port."""
 
-    def __init__(self, folder: Path, *, password: str = "", tls: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, password: str = "", tls: bool = False, name: str = "irc.labkit.test", link: str = ""
+    ) -> None:
         self.port = free_port()
         self.folder = folder
         ports, ssl = f"Ports = {self.port}", ""
         if tls:
             self.certificate()
             ports, ssl = "", f"[SSL]\nPorts = {self.port}\nCertFile = {folder}/cert.pem\nKeyFile = {folder}/key.pem"
-        text = CONFIG.format(ports=ports, password=f"Password = {password}" if password else "", ssl=ssl)
+        words = f"Password = {password}" if password else ""
+        text = CONFIG.format(name=name, ports=ports, password=words, ssl=ssl, link=link)
         (folder / "ngircd.conf").write_text(text)
         self.start()
 
@@ -271,6 +275,7 @@ def test_everything_that_happens_in_a_channel(stack: State, topic: str, ngircd: 
     ]
 
 
+@pytest.mark.chaos
 def test_kill_9_of_the_server_and_back(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd()
     running = Running(stack, topic, server.port)
@@ -294,6 +299,7 @@ def test_kill_9_of_the_server_and_back(stack: State, topic: str, ngircd: Any) ->
     assert report.counts.delivered == len(messages)
 
 
+@pytest.mark.chaos
 def test_thrown_out_and_back(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd()
     ann = Talker(server.port, b"ann")
@@ -433,6 +439,7 @@ def test_malformed_lines_neither_end_it_nor_are_lost(stack: State, topic: str, s
     assert orjson.loads(tagged.value())["@timestamp"] == "2020-01-02T03:04:05.678Z"
 
 
+@pytest.mark.chaos
 def test_a_dead_connection_is_noticed(
     stack: State, topic: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_reader_that_stops_early_leaves_nothing_open(many: ScratchIndex) -> No
     assert open_contexts(many) == 0
 
 
+@pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_read_says_so_and_closes(
     many: ScratchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:

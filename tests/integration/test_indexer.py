@@ -28,7 +28,6 @@ from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.stack.state import State, write_private
 
-pytestmark = pytest.mark.chaos
 RECORDS = 30_000
 
 
@@ -203,6 +202,7 @@ def filled(make_topic: Any, produce: Any) -> Callable[..., str]:
 # killed and stopped --------------------------------------------------------------------------------------
 
 
+@pytest.mark.chaos
 def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: Bench, filled: Any) -> None:
     topic = filled(RECORDS, 3)
     bench.start(topic).until_said("assigned partitions")
@@ -219,6 +219,7 @@ def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: B
     assert sum(bench.committed().values()) == RECORDS
 
 
+@pytest.mark.chaos
 def test_sigterm_ends_well_with_all_that_was_acknowledged_committed(bench: Bench, filled: Any) -> None:
     topic = filled(60_000)
     run = bench.start(topic)
@@ -229,6 +230,7 @@ def test_sigterm_ends_well_with_all_that_was_acknowledged_committed(bench: Bench
     assert bench.count() == bench.committed()[0] == run.ledger["indexed"]
 
 
+@pytest.mark.chaos
 def test_sigterm_while_idle_ends_at_once(bench: Bench, make_topic: Any) -> None:
     run = bench.start(make_topic())
     run.until_said("assigned partitions")
@@ -313,6 +315,7 @@ def test_once_ends_where_the_last_offset_is_a_transaction_marker(bench: Bench, m
     assert bench.committed() == {0: 12}  # past both markers: no lag is left
 
 
+@pytest.mark.chaos
 def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(bench: Bench, filled: Any) -> None:
     topic = filled(300, 3)
     for members in (1, 2):  # the second waits for the broker to miss the first; nobody tells the broker it died too
@@ -336,6 +339,7 @@ def test_once_ends_though_another_instance_holds_partitions(bench: Bench, filled
 # two at once ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.chaos
 def test_two_instances_share_the_partitions_and_nothing_is_lost_with_one(
     bench: Bench, filled: Any, produce: Any
 ) -> None:
@@ -538,6 +542,7 @@ def goes_on(bench: Bench, run: Indexing, topic: str, total: int) -> None:
     assert run.ledger["unsent"] == run.ledger["rejected"] == 0
 
 
+@pytest.mark.chaos
 def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
     hospital: Bench, second_opinion: Bench, mortal: Path, wide: str
 ) -> None:
@@ -557,6 +562,7 @@ def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
     assert second_opinion.ids() == expected_ids(hospital.admin, wide)
 
 
+@pytest.mark.chaos
 def test_kafka_killed_while_indexing_is_waited_for(hospital: Bench, mortal: Path, wide: str) -> None:
     run = hospital.start(wide)
     until(run.sent, "the first batch")

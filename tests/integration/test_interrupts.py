@@ -200,7 +200,9 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin
                 except KeyboardInterrupt:  # the second in one call
                     continue
                 found += zip(frame["_partition"].tolist(), frame["n"].tolist()) if len(frame) else []
-            print(json.dumps([calls, found, group.commit()]))
+            end = group.commit()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a signal cuts a print that is longer than a pipe
+        print(json.dumps([calls, found, end]))
     """
     child = Child(program, topic)
     over = threading.Event()
@@ -234,6 +236,33 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin
     assert len(found) == sum(ends.values())
     assert {int(p): at for p, at in committed.items()} == ends
     eventually(lambda: without_members(admin, group))
+
+
+def test_an_interrupt_while_duckdb_is_imported_does_not_abort_the_process() -> None:
+    """It comes as the exception it is, once DuckDB is there; without that a notebook's kernel would die of it."""
+    program = """
+        import os, threading
+        import labkit.replay.reader
+
+        def press():
+            while "duckdb" not in sys.modules:
+                time.sleep(0.0005)
+            for _ in range(30):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=press)
+        thread.start()
+        try:
+            import labkit.load.where
+            came = False
+        except KeyboardInterrupt:
+            came = True
+        signal.signal(signal.SIGINT, lambda *_: None)
+        thread.join()
+        print(json.dumps([came, "duckdb" in sys.modules]))
+    """
+    assert Child(program).end() == [True, True]
 
 
 # the command -----------------------------------------------------------------------------------------------

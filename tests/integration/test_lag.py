@@ -278,6 +278,7 @@ def _watching(stack: State, folder: Path, *arguments: str) -> subprocess.Popen[s
     return subprocess.Popen([*command, *arguments], env=env, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.chaos
 def test_a_history_killed_at_any_moment_is_whole(estate: Estate, stack: State, lab: Lab, tmp_path: Path) -> None:
     rows = 0
     for _ in range(3):
@@ -295,6 +296,7 @@ def test_a_history_killed_at_any_moment_is_whole(estate: Estate, stack: State, l
     assert len(table.group_by(["at", "group", "topic", "partition"]).aggregate([])) == rows
 
 
+@pytest.mark.chaos
 def test_watch_ends_well_when_it_is_asked_to(estate: Estate, stack: State, tmp_path: Path) -> None:
     process = _watching(stack, tmp_path, name("rested"), "--json")
     assert process.stdout is not None
@@ -330,6 +332,7 @@ def test_lag_prints_a_table_and_the_groups_verdict(estate: Estate, capsys: pytes
     assert out[-1].startswith(f"{name('stopped')}: stopped, lag 16")
 
 
+@pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_seen(estate: Estate, stack: State) -> None:
     command = [sys.executable, "-m", "labkit", "lag", name("rested"), "--samples", "100000", "--every", "100ms"]
     process = subprocess.Popen(

@@ -17,10 +17,9 @@ from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.window import Window
 
-TOPIC, RECORDS, PARTITIONS = "irc-away", 60_000, 3
-
-
 pytestmark = pytest.mark.chaos
+
+TOPIC, RECORDS, PARTITIONS = "irc-away", 60_000, 3
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ def after_each_batch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) ->
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1000)
 
 
+@pytest.mark.chaos
 def test_an_interrupt_returns_what_was_read(many: Window, monkeypatch: pytest.MonkeyPatch):
     read: list[int] = []
     event = threading.Event()
@@ -92,6 +93,7 @@ def test_an_interrupt_returns_what_was_read(many: Window, monkeypatch: pytest.Mo
         assert found == list(range(len(found)))
 
 
+@pytest.mark.chaos
 def test_an_interrupt_between_booking_and_handing_over_loses_no_record(many: Window, monkeypatch: pytest.MonkeyPatch):
     read: list[int] = []
 
@@ -106,6 +108,7 @@ def test_an_interrupt_between_booking_and_handing_over_loses_no_record(many: Win
     assert len(replay) == balanced(replay.receipt).read
 
 
+@pytest.mark.chaos
 def test_an_interrupt_is_seen_while_nothing_comes(many: Window, stalled: threading.Event):
     with interrupted(stalled) as pressed:
         replay = many.read()

@@ -97,6 +97,7 @@ def test_an_empty_window_makes_an_empty_index(lab: Lab, make_topic: MakeTopic):
     assert load.complete
 
 
+@pytest.mark.chaos
 def test_an_interrupted_load_still_counts_up(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ):

@@ -154,6 +154,7 @@ def fill(own: Own) -> str:
     return name
 
 
+@pytest.mark.chaos
 def test_after_kill_9_of_both_up_recovers_with_the_data(own: Own) -> None:
     """Killed by the pid that `status` shows: Elasticsearch's launcher, whose child ends a moment later."""
     name, ports, passwords, pids = fill(own), own.ports, own.state.passwords, own.pids
@@ -237,6 +238,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.chaos
 def test_a_damaged_state_file_is_one_line_and_purge_helps(folder: Path) -> None:
     (folder / "stack.json").write_text('{"services": {"kafka": 5}}')
     for command in (["up"], ["status"], ["down"], ["topics"], ["credentials", "lab"]):
@@ -278,6 +280,7 @@ def test_without_java_up_says_how_to_install_it(here: Path, tmp_path: Path, monk
     assert State.load(here).services == {}
 
 
+@pytest.mark.chaos
 def test_without_space_up_says_how_much_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
     monkeypatch.setattr(kafka, "start", never)
@@ -286,6 +289,7 @@ def test_without_space_up_says_how_much_is_missing(here: Path, monkeypatch: pyte
     assert "LABKIT_STATE" in caught.value.hint
 
 
+@pytest.mark.chaos
 def test_a_full_disk_while_starting_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: Any) -> Service:
         raise OSError(28, "No space left on device")
@@ -326,6 +330,7 @@ def test_a_folder_the_servers_user_cannot_reach_is_named(tmp_path: Path) -> None
     assert "LABKIT_STATE" in hint
 
 
+@pytest.mark.chaos
 def test_a_server_that_dies_while_starting_shows_the_end_of_its_log(here: Path) -> None:
     (here / "kafka" / "data").mkdir(parents=True)
     (here / "kafka" / "data" / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
@@ -407,6 +412,7 @@ def test_without_a_network_the_error_is_one_line(small: artefacts.Artefact, monk
     assert "network" in caught.value.hint
 
 
+@pytest.mark.chaos
 def test_without_space_for_the_files_nothing_is_fetched(
     small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
     assert not run.receipts.exists()
 
 
+@pytest.mark.chaos
 def test_an_interrupted_run_says_so_and_keeps_its_receipts(notebook: Notebook, window: Window, tmp_path: Path) -> None:
     path, folder = notebook("slow", READ, "import time\ntime.sleep(120)"), tmp_path / "runs"
     command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]

@@ -211,6 +211,7 @@ def until(run: Callable[..., str], expression: str, wanted: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.chaos
 def test_a_tail_and_a_board_follow_in_the_kernels_loop_until_rerun_closed_or_interrupted(
     lab: Lab, topic: str, produce: Callable[..., None]
 ) -> None:

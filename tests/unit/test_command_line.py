@@ -260,6 +260,7 @@ def test_a_file_that_is_no_notebook_inside_is_one_line(
     assert is_one_line_and_a_hint(err)
 
 
+@pytest.mark.chaos
 def test_interrupted_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(_options: argparse.Namespace) -> None:
         raise KeyboardInterrupt

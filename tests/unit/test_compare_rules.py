@@ -441,6 +441,7 @@ def test_what_is_incomplete_says_so() -> None:
     assert "incomplete" in found._repr_html_()
 
 
+@pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_read_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.compare.sides.ROWS", 10)
     real = join.Spill.add

@@ -66,6 +66,7 @@ def make(folder: Path, source: str = "a.ipynb", outcome: str = "ok", plan: Plan 
     return run
 
 
+@pytest.mark.chaos
 def test_runs_are_listed_also_those_that_were_killed_or_are_damaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

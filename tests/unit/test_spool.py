@@ -12,7 +12,6 @@ import pytest
 from labkit.errors import ConfigError, UsageError
 from labkit.extract.spool import Row, Spool
 
-pytestmark = pytest.mark.chaos
 HEADERS = [("irc.line", b"\xff\x00caf\xc3\xa9"), ("twice", b"1"), ("twice", None), ("", b"")]
 
 
@@ -86,6 +85,7 @@ print(taken)
 """
 
 
+@pytest.mark.chaos
 def test_a_full_disk_is_no_loss_of_what_was_taken(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
     taken = int(done.stdout)

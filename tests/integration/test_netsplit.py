@@ -1,0 +1,87 @@
+"""A netsplit: two real IRC servers that are linked, and the link's far end dies and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+from test_extract_irc import Ngircd, Running, Talker, ngircd, read, topic, until  # noqa: F401  (fixtures)
+
+from labkit.stack.state import State
+
+pytestmark = pytest.mark.chaos
+LINK = """
+[Server]
+Name = {name}
+Host = 127.0.0.1
+{port}
+MyPassword = link
+PeerPassword = link
+{passive}
+"""
+
+
+def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
+    stack: State,
+    topic: str,  # noqa: F811
+    ngircd: Callable[..., Ngircd],  # noqa: F811
+) -> None:
+    """The extractor's own connection holds. Each message said on its side is there once and in order, before, during
+    and after the split, those of the other side before and after; each user there quits once, and joins again once.
+    """
+    near = ngircd(name="near.labkit.test", link=LINK.format(name="far.labkit.test", port="", passive="Passive = yes"))
+    link = LINK.format(name="near.labkit.test", port=f"Port = {near.port}", passive="")
+    far = ngircd(name="far.labkit.test", link=link)
+    extractor = Running(stack, topic, near.port)
+    extractor.hears("connected to")
+    here = Talker(near.port, b"here")
+    users = [b"there1", b"there2"]
+    there = [Talker(far.port, user) for user in users]
+    together(here, b"labkit", *users)
+    say(here, range(20))
+    say(there[0], range(100, 120))
+    here.wait(b":number 119")
+    far.kill()
+    for _ in users:
+        here.wait(b" QUIT ")
+    say(here, range(20, 40))
+    far.start()
+    there = [Talker(far.port, user) for user in users]
+    together(here, b"labkit", *users)
+    say(here, range(40, 60))
+    say(there[1], range(120, 140))
+    here.wait(b":number 139")
+    expected = [*range(60)], [*range(100, 140)]
+    until(lambda: numbers(stack, topic) == expected, "all in the topic, in order")
+    report = extractor.end()
+    assert (report.connections, report.losses) == (1, 0)
+
+    lines = [orjson.loads(message.value()) for message in read(stack, topic)]
+    happened = [(one["command"], one["nick"]) for one in lines if one.get("nick", "").startswith("there")]
+    for user in ("there1", "there2"):
+        assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == ["JOIN", "QUIT", "JOIN"]
+
+
+def together(here: Talker, *nicks: bytes) -> None:
+    """Wait until these are in the channel as seen from here, and all that was said is handled."""
+
+    def met() -> bool:
+        here.send(b"NAMES #lab")
+        found = here.wait(b" 353 ")
+        here.wait(b" 366 ")
+        return all(nick in found for nick in nicks)
+
+    until(met, f"{nicks} in the channel", 60)
+
+
+def say(talker: Talker, numbers: range) -> None:
+    talker.send(*(b"PRIVMSG #lab :number %d" % number for number in numbers))
+    talker.settle()
+
+
+def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:  # noqa: F811
+    """Return what was said on this side, and on the other, in the extractor's order."""
+    values = [orjson.loads(message.value()) for message in read(stack, topic)]
+    found = [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]
+    return [one for one in found if one < 100], [one for one in found if one >= 100]
