@@ -10,8 +10,8 @@ from types import FrameType
 
 
 @contextmanager
-def asked() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether an interrupt has come; a second interrupt raises KeyboardInterrupt.
+def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether an interrupt has come; a second raises KeyboardInterrupt, unless `patient`.
 
     In a thread other than the main one no interrupt comes, so the answer is always False.
     """
@@ -22,7 +22,7 @@ def asked() -> Iterator[Callable[[], bool]]:
     before = signal.getsignal(signal.SIGINT)
 
     def note(_number: int, _frame: FrameType | None) -> None:
-        if seen.is_set():
+        if seen.is_set() and not patient:
             raise KeyboardInterrupt
         seen.set()
 
@@ -36,14 +36,7 @@ def asked() -> Iterator[Callable[[], bool]]:
 @contextmanager
 def held() -> Iterator[None]:
     """Hold an interrupt back until the block is over: where it would end the process."""
-    if threading.current_thread() is not threading.main_thread():
+    with asked(patient=True) as seen:
         yield
-        return
-    seen = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: seen.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if seen.is_set():
+    if seen():
         raise KeyboardInterrupt

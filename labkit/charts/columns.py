@@ -177,7 +177,7 @@ class Columns:
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
-    import duckdb
+    from labkit.duck import duckdb
 
     with duckdb.connect() as connection:
         connection.register("t", table)
@@ -203,7 +203,7 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 def _parsed(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; what is none becomes null."""
-    import duckdb
+    from labkit.duck import duckdb
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")

@@ -126,7 +126,7 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
 
 
 def _parsed(column: Any) -> Any:
-    import duckdb
+    from labkit.duck import duckdb
 
     with duckdb.connect() as connection:
         connection.register("t", pa.table({"raw": column}))

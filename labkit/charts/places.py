@@ -87,7 +87,7 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
 
 
 def _of_table(data: Any, field: str | None) -> Places:
-    import duckdb
+    from labkit.duck import duckdb
 
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):

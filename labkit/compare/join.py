@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.compare import rules
 from labkit.compare.sides import SCHEMA, Side
+from labkit.duck import duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
 
 PARTS = 64
@@ -51,10 +51,10 @@ class _Parts:
 
     Attributes
     ----------
-    rows, bytes : int
-        What was added, before compression.
+    rows : int
+        How many were added.
     sizes : ndarray
-        Bytes by part.
+        Bytes by part, before compression; whole once the file is ended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,13 +63,15 @@ class _Parts:
         self._writer = pa.ipc.new_file(path, _SPILLED, options=pa.ipc.IpcWriteOptions(compression="zstd"))
         self._batches = 0
         self._held: list[pa.RecordBatch] = []
-        self.rows, self.bytes, self.sizes = 0, 0, np.zeros(PARTS, np.int64)
+        self._held_bytes = 0
+        self.rows, self.sizes = 0, np.zeros(PARTS, np.int64)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows, none without a key."""
         self._held.append(batch)
-        self.rows, self.bytes = self.rows + len(batch), self.bytes + batch.nbytes
-        if sum(one.nbytes for one in self._held) >= HELD_BYTES:
+        self._held_bytes += batch.nbytes
+        self.rows += len(batch)
+        if self._held_bytes >= HELD_BYTES:
             self._write()
 
     def _write(self) -> None:
@@ -77,7 +79,7 @@ class _Parts:
         if not self._held:
             return
         batch = pa.concat_batches(self._held)
-        self._held = []
+        self._held, self._held_bytes = [], 0
         part = (pl.from_arrow(batch.column("key")).hash() % PARTS).to_numpy()  # type: ignore[union-attr]
         order = np.argsort(part, kind="stable")
         ends = np.searchsorted(part[order], np.arange(PARTS + 1))
@@ -89,8 +91,8 @@ class _Parts:
             self._batches += 1
             self.sizes[number] += rows.nbytes
 
-    def close(self) -> None:
-        """End the file."""
+    def end(self) -> None:
+        """Write what is left; then the file can be read."""
         self._write()
         self._writer.close()
 
@@ -131,13 +133,7 @@ class Spill:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
         self._folder.cleanup()
-
-    def close(self) -> None:
-        """End the files."""
-        for side in self._sides:
-            side.close()
 
     def add(self, number: int, batch: pa.RecordBatch) -> None:
         """Write a batch of a side: 0 left, 1 right."""
@@ -155,7 +151,9 @@ class Spill:
     @contextmanager
     def joined(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:
         """Yield a connection that knows the table ``twice``, and a function that returns the pairs in batches."""
-        self.close()
+        with _disk():
+            for side in self._sides:
+                side.end()
         with _disk(), duckdb.connect(config={"temp_directory": str(Path(self._folder.name) / "duckdb")}) as connection:
             connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false; set threads = 2")
             connection.execute("set enable_progress_bar = false")  # it writes to standard output
@@ -167,7 +165,7 @@ class Spill:
             yield connection, lambda: self._pairs(connection)
 
     def _pairs(self, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-        total, size = sum(side.rows for side in self._sides), sum(side.bytes for side in self._sides)
+        total, size = sum(side.rows for side in self._sides), int(sum(side.sizes.sum() for side in self._sides))
         rows = max(1, min(8192, BATCH_BYTES * total // max(1, size)))
         some = connection.sql("select count(*) from twice").fetchall()[0][0]
         where = "where coalesce(l.key, r.key) not in (select key from twice)" if some else ""

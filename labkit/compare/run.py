@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from labkit.compare.result import Comparison, Kept
 from labkit.compare.rules import Rules
 from labkit.compare.sides import Side, only_within, side
 from labkit.compare.times import Times
+from labkit.duck import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import bar

@@ -81,7 +81,7 @@ class Replay:
         --------
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         """
-        import duckdb
+        from labkit.duck import duckdb
 
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")

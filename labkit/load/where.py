@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit import interrupt
+from labkit.duck import duckdb
 from labkit.errors import UsageError
-
-with interrupt.held():  # interrupted, DuckDB's import aborts the process, and a notebook's kernel with it
-    import duckdb
 
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -474,6 +477,35 @@ def test_a_folder_that_is_full_or_closed_is_one_clear_error(monkeypatch: pytest.
     with pytest.raises(UsageError, match="cannot be kept in /proc/nothing") as caught:
         compared(replay([{}]), replay([{}]))
     assert "TMPDIR" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("held", [join.HELD_BYTES, 1])  # found as the files are ended, and with the first batch
+def test_a_full_disk_is_one_clear_error(held: int, tmp_path: Path) -> None:
+    """A limit on file sizes stands for it; nothing is left of what was written."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(held)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    message, hint = done.stdout.splitlines()
+    assert message.startswith(f"the sides cannot be kept in {tmp_path}: ")
+    assert "TMPDIR" in hint
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import random, resource, sys, tempfile
+import pyarrow as pa
+from labkit.compare import compare, join
+from labkit.errors import UsageError
+tempfile.tempdir, join.HELD_BYTES = sys.argv[1], int(sys.argv[2])
+ids = [f"irc-0-{n}" for n in range(2000)]
+table = pa.table({"_id": ids, "text": [random.randbytes(50).hex() for _ in ids]})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    compare(table, table, targets=None, latency=False, progress=False)
+except UsageError as error:
+    print(error.message)
+    print(error.hint)
+"""
 
 
 # times and pictures ----------------------------------------------------------------------------------------
