@@ -165,15 +165,12 @@ class Member:
 
     def commit(self, stretch: Stretch) -> None:
         """Commit what was acknowledged, for the partitions still ours."""
-        ours = {p: offset for p, offset in stretch.ahead.items() if self._epochs.get(p, 0) == stretch.epochs[p]}
-        self._commit({p: offset for p, offset in ours.items() if p in self.positions})
-        self.positions |= {p: offset for p, offset in ours.items() if p in self.positions}
+        ours = {p for p in self.positions if self._epochs.get(p, 0) == stretch.epochs.get(p)}
+        self._commit({p: offset for p, offset in stretch.ahead.items() if p in ours})
 
     def commit_ends(self) -> None:
         """Commit the ends that were met, once all before them is: nothing but transaction markers may lie between."""
-        ahead = {p: self._ends_seen[p] for p, at in self.positions.items() if self._ends_seen.get(p, 0) > at}
-        self._commit(ahead)
-        self.positions |= {p: end for p, end in ahead.items() if p in self.positions}
+        self._commit({p: end for p, end in self._ends_seen.items() if end > self.positions.get(p, end)})
 
     def _commit(self, ahead: dict[int, int]) -> None:
         offsets = [TopicPartition(self.topic, p, offset) for p, offset in ahead.items()]
@@ -185,6 +182,7 @@ class Member:
             if error.args[0].code() not in _REJOIN:
                 raise self.cluster.error(error.args[0], f"commit for group {self.group!r}") from error
             self.say("the group was rebalanced before the commit; its next owner reads these records again")
+        self.positions |= {p: offset for p, offset in ahead.items() if p in self.positions}
 
     def patiently(self, call: Callable[[], Any]) -> Any:
         """Return what `call` returns, as soon as Kafka answers."""
