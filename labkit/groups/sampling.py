@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
 _STEP_S = 0.1  # an interrupt is seen between two steps
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux: goes on while the machine sleeps
 
 
 class Sampler:
@@ -37,7 +38,7 @@ class Sampler:
         self.cluster = cluster
         self.groups = None if groups is None else sorted(set(groups))
         self._prober = Prober(cluster)
-        self._began_ms = now_ms() - int(time.monotonic() * 1000)
+        self._began_ms = now_ms() - _elapsed_ms()
 
     def check(self) -> None:
         """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
@@ -59,7 +60,7 @@ class Sampler:
 
         Looks are as far apart as they were, whatever is done to the clock meanwhile.
         """
-        at_ms = self._began_ms + int(time.monotonic() * 1000)
+        at_ms = self._began_ms + _elapsed_ms()
         groups = list_groups(self.cluster, self.groups)
         rows = lags(self.cluster, groups)
         seen = self._prober.look(rows)
@@ -148,6 +149,10 @@ def watch(
             yield judge_all(one for past in kept for one in past if one.group in names)
         due = max(due + every_s, time.monotonic())
         wait(due, stop)
+
+
+def _elapsed_ms() -> int:
+    return time.clock_gettime_ns(_BOOT) // 1_000_000
 
 
 def wait(until: float, stop: Callable[[], bool]) -> None:
