@@ -37,7 +37,7 @@ import psutil
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "integration")]
 from conftest import kill_9, labkit, new_state_dir  # noqa: E402
-from test_extract_irc import Ngircd, Talker, until  # noqa: E402
+from test_extract_irc import Ngircd, Talker, say, together, until  # noqa: E402
 from test_extract_spooled import Feed  # noqa: E402
 from test_indexer import Bench, expected_ids  # noqa: E402
 
@@ -72,8 +72,7 @@ class Speech:
         try:
             while not self.over.wait(TURN_S):
                 self.begun = due = int((time.monotonic() - began) * self.rate)
-                self.talker.send(*(b"PRIVMSG #lab :number %d" % number for number in range(self.said, due)))
-                self.talker.settle()
+                say(self.talker, range(self.said, due))
                 self.said = due
         except (OSError, AssertionError) as error:
             self.error = error
@@ -137,14 +136,7 @@ class Soak:
     def in_channel(self) -> None:
         """Wait until the extractor listens."""
         watcher = Talker(self.feed.port, b"watch%d" % len(self.extractors), b"#watch")
-
-        def met() -> bool:
-            watcher.send(b"NAMES #lab")
-            found = b"labkit" in watcher.wait(b" 353 ")
-            watcher.wait(b" 366 ")
-            return found
-
-        until(met, "the extractor in the channel", 120)
+        together(watcher, b"labkit", timeout_s=120)
         watcher.socket.close()
 
     def fault(self, kind: str) -> None:

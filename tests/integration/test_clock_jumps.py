@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import pytest
-from test_extract_irc import Ngircd, Running, Talker, ngircd, read, topic, until  # noqa: F401  (fixtures)
+from test_extract_irc import (  # noqa: F401  (fixtures)
+    Ngircd,
+    Running,
+    Talker,
+    ngircd,
+    numbers_in,
+    say,
+    together,
+    topic,
+    until,
+)
 
 from labkit.groups.sampling import Sampler, sampled
 from labkit.kafka import Cluster
@@ -88,14 +97,13 @@ def test_the_extractor_loses_nothing_and_keeps_the_order(
     extractor = Running(stack, topic, server.port)
     extractor.hears("connected to")
     talker = Talker(server.port, b"talker")
-    talker.send(b"NAMES #lab")
-    until(lambda: b"labkit" in talker.wait(b" 353 "), "the extractor in the channel")
+    together(talker, b"labkit")
     for number, shift_s in enumerate((0, -HOUR_S, 0, HOUR_S // 2, 0)):
         clock.shift_s = shift_s
-        talker.send(*(b"PRIVMSG #lab :number %d" % one for one in range(number * 20, number * 20 + 20)))
-        talker.settle()
+        say(talker, range(number * 20, number * 20 + 20))
         until(
-            lambda so_far=number: messages(stack, topic) == list(range(so_far * 20 + 20)), "all in the topic, in order"
+            lambda so_far=number: numbers_in(stack, topic) == list(range(so_far * 20 + 20)),
+            "all in the topic, in order",
         )
     report = extractor.end()
     assert report.counts.failed == 0
@@ -105,9 +113,3 @@ def test_the_extractor_loses_nothing_and_keeps_the_order(
     partition = max(replay.receipt.partitions, key=lambda one: one.read)
     assert partition.out_of_order > 0
     assert HOUR_S * 900 < partition.max_inversion_ms < HOUR_S * 1100
-
-
-def messages(stack: State, topic: str) -> list[int]:  # noqa: F811
-    """Return the numbers said, in the order of the extractor's own sequence."""
-    values = [orjson.loads(message.value()) for message in read(stack, topic)]
-    return [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]

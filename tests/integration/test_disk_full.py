@@ -20,8 +20,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from conftest import kill_9, labkit
-from test_extract_irc import Ngircd, ngircd, until  # noqa: F401  (a fixture)
-from test_extract_spooled import Feed, feed, say, spooled  # noqa: F401  (a fixture)
+from test_extract_irc import Ngircd, ngircd, say, until  # noqa: F401  (a fixture)
+from test_extract_spooled import Feed, feed, spooled  # noqa: F401  (a fixture)
 from test_indexer import Bench, bench, expected_ids  # noqa: F401  (a fixture)
 
 from labkit.lab import Lab

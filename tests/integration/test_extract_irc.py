@@ -145,6 +145,24 @@ class Talker:
         self.wait(b"PONG")
 
 
+def say(talker: Talker, numbers: range) -> None:
+    """Say these numbers; return once the server has handled them."""
+    talker.send(*(b"PRIVMSG #lab :number %d" % number for number in numbers))
+    talker.settle()
+
+
+def together(talker: Talker, *nicks: bytes, timeout_s: float = 60) -> None:
+    """Wait until these are in #lab, as `talker` is told."""
+
+    def met() -> bool:
+        talker.send(b"NAMES #lab")
+        found = talker.wait(b" 353 ")
+        talker.wait(b" 366 ")
+        return all(nick in found for nick in nicks)
+
+    until(met, f"{nicks} in the channel", timeout_s)
+
+
 @pytest.fixture
 def topic(stack: State) -> Iterator[str]:
     admin = Cluster(stack.credentials("admin")["kafka"])
@@ -175,6 +193,12 @@ def read(stack: State, topic: str) -> list[Message]:
 
 def sequence(message: Message) -> int:
     return int(dict(message.headers())["labkit.sequence"])
+
+
+def numbers_in(stack: State, topic: str) -> list[int]:
+    """Return the numbers that were said, in the extractor's order."""
+    values = [orjson.loads(message.value()) for message in read(stack, topic)]
+    return [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]
 
 
 class Running:

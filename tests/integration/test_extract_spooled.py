@@ -21,7 +21,7 @@ import orjson
 import pytest
 from confluent_kafka.admin import NewTopic
 from conftest import kill_9, labkit
-from test_extract_irc import Ngircd, Talker, ngircd, until  # noqa: F401  (a fixture)
+from test_extract_irc import Ngircd, Talker, ngircd, say, together, until  # noqa: F401  (a fixture)
 
 from labkit.config import Profile
 from labkit.kafka import Cluster
@@ -108,12 +108,6 @@ def feed(mortal: Path, tmp_path: Path, ngircd: Callable[..., Ngircd]) -> Iterato
     labkit(mortal, "up")
 
 
-def say(talker: Talker, numbers: range) -> None:
-    for number in numbers:
-        talker.send(b"PRIVMSG #lab :number %d" % number)
-    talker.settle()
-
-
 def spooled(feed: Feed, at_least: int) -> None:
     """Wait until so many records were put into the spool, ever."""
 
@@ -153,8 +147,7 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
     two = feed.extractor()  # Kafka is still away
     two.hears("of a former run are in")
     two.hears("records wait in")
-    talker.send(b"NAMES #lab")
-    talker.wait(b"labkit")
+    together(talker, b"labkit")
     say(talker, range(600, 900))
     spooled(feed, 900)
     labkit(feed.state, "up")

@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from test_extract_irc import Ngircd, Running, Talker, ngircd, read, topic, until  # noqa: F401  (fixtures)
+from test_extract_irc import (  # noqa: F401  (fixtures)
+    Ngircd,
+    Running,
+    Talker,
+    ngircd,
+    numbers_in,
+    read,
+    say,
+    together,
+    topic,
+    until,
+)
 
 from labkit.stack.state import State
 
@@ -63,25 +74,7 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
         assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == ["JOIN", "QUIT", "JOIN"]
 
 
-def together(here: Talker, *nicks: bytes) -> None:
-    """Wait until these are in the channel as seen from here, and all that was said is handled."""
-
-    def met() -> bool:
-        here.send(b"NAMES #lab")
-        found = here.wait(b" 353 ")
-        here.wait(b" 366 ")
-        return all(nick in found for nick in nicks)
-
-    until(met, f"{nicks} in the channel", 60)
-
-
-def say(talker: Talker, numbers: range) -> None:
-    talker.send(*(b"PRIVMSG #lab :number %d" % number for number in numbers))
-    talker.settle()
-
-
 def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:  # noqa: F811
     """Return what was said on this side, and on the other, in the extractor's order."""
-    values = [orjson.loads(message.value()) for message in read(stack, topic)]
-    found = [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]
+    found = numbers_in(stack, topic)
     return [one for one in found if one < 100], [one for one in found if one >= 100]
