@@ -27,7 +27,7 @@ JOIN_BYTES = 32_000_000  # parts are joined together up to this size; one that a
 HELD_BYTES = 16_000_000  # split among the parts at once: smaller batches cost more, to write and to join
 MEMORY_MB = 256
 BATCH_BYTES = 8_000_000
-_SPILLED = pa.schema([("key", pa.string()), *SCHEMA])
+_SPILLED = pa.schema([("key", pa.string()), *SCHEMA, ("place", pa.int64())])  # its place among its side's rows
 # two ways to write the same time: as text, or as a number of milliseconds
 _STAMP = """coalesce(stamp, epoch_ms(try_cast(try(json_extract_string(source, $time)) as timestamptz)),
                      try_cast(try(json_extract_string(source, $time)) as bigint))"""
@@ -37,7 +37,8 @@ _JOIN = f"""
     select coalesce(l.key, r.key) key, l.id left_id, r.id right_id, l.source left_source,
            case when l.source = r.source then null else r.source end right_source,
            coalesce(l.source = r.source, false) same, coalesce(l.stamp, r.stamp) stamp
-    from l full outer join r on l.key = r.key
+    from l full outer join r on l.key = r.key {{where}}
+    order by coalesce(l.place, r.place), l.place is null
 """
 _TWICE = """
     insert into twice select key, sum(l)::bigint, sum(r)::bigint
@@ -68,7 +69,8 @@ class _Parts:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows, none without a key."""
-        self._held.append(batch)
+        place = np.arange(self.rows, self.rows + len(batch))
+        self._held.append(pa.RecordBatch.from_arrays([*batch.columns, pa.array(place)], schema=_SPILLED))
         self._held_bytes += batch.nbytes
         self.rows += len(batch)
         if self._held_bytes >= HELD_BYTES:
@@ -139,9 +141,9 @@ class Spill:
         """Write a batch of a side: 0 left, 1 right."""
         key = self._key(batch.column("source")) if self._keys else batch.column("id")
         self.keyless[number] += key.null_count
-        table = pa.RecordBatch.from_arrays([key, *batch.columns], schema=_SPILLED)
+        keyed = batch.add_column(0, "key", key)
         with _disk():
-            self._sides[number].add(table.filter(pc.is_valid(key)) if key.null_count else table)
+            self._sides[number].add(keyed.filter(pc.is_valid(key)) if key.null_count else keyed)
 
     def _key(self, sources: pa.StringArray) -> pa.StringArray:
         """Return each document's key as JSON, written so that equal values are equal texts."""
@@ -172,7 +174,7 @@ class Spill:
         with _disk():
             for parts in self._groups():
                 self._show(connection, parts, _SPILLED.names)
-                yield from connection.sql(_JOIN + where, params={"time": self._time}).to_arrow_reader(rows)
+                yield from connection.sql(_JOIN.format(where=where), params={"time": self._time}).to_arrow_reader(rows)
 
     def _show(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[int], columns: Sequence[str]) -> None:
         for name, side in zip(("left_side", "right_side"), self._sides, strict=True):
