@@ -7,9 +7,11 @@ ten of them changed on the right.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 from labkit.elastic import Target
 from labkit.lab import connect
@@ -17,15 +19,16 @@ from labkit.load.bulk import SETTINGS
 from labkit.load.scratch import ScratchIndex
 
 CHILD = """
-import json, resource, sys, time, labkit, psutil
+import json, sys, time, labkit, psutil
+from memory import peak_mb
 lab = labkit.connect()
 lab.compare(sys.argv[1], sys.argv[1], latency=False, progress=False)
 before, began = psutil.Process().memory_info().rss, time.monotonic()
 found = lab.compare(sys.argv[2], sys.argv[3], latency=False, progress=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"same": found.same, "changed": found.counts["changed"], "seconds": round(time.monotonic() - began, 1),
-                  "before_mb": before // 10**6, "peak_mb": peak // 10**6}))
+                  "before_mb": before // 10**6, "peak_mb": round(peak_mb())}))
 """
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
 
 
 def fill(target: Target, name: str, count: int, changed: int) -> ScratchIndex:
@@ -50,7 +53,9 @@ def main() -> None:
     for size in map(int, sys.argv[1:] or ["50000", "500000"]):
         left, right = (fill(target, f"{prefix}-{side}", size, every) for side, every in (("left", 0), ("right", 10)))
         names = [few.name, left.name, right.name]
-        done = subprocess.run([sys.executable, "-c", CHILD, *names], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, *names], env=ENV, capture_output=True, text=True, check=True
+        )
         print(f"{size:>9,} documents a side: {json.loads(done.stdout)}", flush=True)
         left.drop()
         right.drop()

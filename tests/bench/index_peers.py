@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from memory import peak_mb
 
 from labkit.elastic import Target
 from labkit.kafka import Cluster
@@ -199,11 +200,8 @@ def run(name: str, way: Way) -> dict[str, float]:
     before, began = own.cpu_times(), time.perf_counter()
     calls[name]()
     seconds, after = time.perf_counter() - began, own.cpu_times()
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cpu = after.user + after.system - before.user - before.system
-    return {"seconds": seconds, "cpu_s": cpu, "peak_mb": peak}
+    return {"seconds": seconds, "cpu_s": cpu, "peak_mb": peak_mb()}
 
 
 if __name__ == "__main__":

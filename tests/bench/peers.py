@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any
 
+from memory import peak_mb
+
 PARTITIONS = 4
 
 
@@ -235,6 +237,6 @@ if __name__ == "__main__":
     began = time.perf_counter()
     records = WAYS[name](topic, path)
     seconds = warm_s or time.perf_counter() - began
-    who = resource.RUSAGE_CHILDREN if name.startswith("limit: kcat") else resource.RUSAGE_SELF
-    peak_mb = resource.getrusage(who).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "records": records, "peak_mb": peak_mb}))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    peak = children if name.startswith("limit: kcat") else peak_mb()
+    print(json.dumps({"seconds": seconds, "records": records, "peak_mb": peak}))

@@ -15,12 +15,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import NewTopic
 
 from labkit.kafka import Cluster
+from labkit.lab import connect
 from labkit.stack import local
 from labkit.stack.state import State
 
@@ -109,11 +111,12 @@ def main() -> None:
     found = {options.records: race(state, options.records, ways, options.rounds)}
     for records in options.scale:
         found[records] = race(state, records, [name for name in SCALED if name in WAYS], 1)
-    folder = HERE.parents[1] / "test-output"
-    folder.mkdir(exist_ok=True)
-    (folder / "bench-read.json").write_text(json.dumps(found, indent=2))
     for records, runs in found.items():
         report(runs, records)
+    folder = HERE.parents[1] / "test-output"
+    folder.mkdir(exist_ok=True)
+    kept = {"runs_by_records": found, "window_s": freezing(state)}
+    (folder / "bench-read.json").write_text(json.dumps(kept, indent=2))
     print(f"\nall runs: {folder / 'bench-read.json'}")
 
 
@@ -133,6 +136,28 @@ def race(state: State, records: int, ways: list[str], rounds: int) -> dict[str, 
                 told = f"{found['seconds']:7.2f} s" if "seconds" in found else f"failed: {found['error'][:90]}"
                 print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<44}{told}", flush=True)
     return runs
+
+
+def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, list[float]]:
+    """Return how many seconds it takes to freeze a window of a topic with many partitions, in a notebook's kernel."""
+    topic, admin = f"irc-bench-{partitions}-partitions", Cluster(state.credentials("admin")["kafka"])
+    if topic not in admin.topics():
+        admin.ask(lambda client: client.create_topics([NewTopic(topic, partitions, 1)]), what="make the topic")
+        producer = admin.producer()
+        for number in range(20 * partitions):
+            producer.produce(topic, b'{"n":%d}' % number, partition=number % partitions)
+        producer.flush()
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        lab = connect()  # a notebook's first window connects
+        for name, asked in (("the first, all", {}), ("then last 1 h", {"last": "1h"}), ("last 1,000", {"last": 1000})):
+            began = time.perf_counter()
+            lab.window(topic, **asked)
+            found.setdefault(name, []).append(time.perf_counter() - began)
+    print(f"\nlab.window() on {partitions} partitions")
+    for name, seconds in found.items():
+        print(f"{name:<44}{statistics.median(seconds):>10.3f} s")
+    return found
 
 
 def report(runs: dict[str, list[dict[str, Any]]], records: int) -> None:

@@ -27,6 +27,7 @@ from read import fill  # noqa: E402
 _WAY = """
 import json, resource, sys, time
 import labkit
+from memory import peak_mb
 from pathlib import Path
 name, topic = sys.argv[1:]
 stored = []
@@ -62,7 +63,7 @@ records = ways[name](window)
 seconds = time.perf_counter() - began
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 cpu = sum(one.ru_utime + one.ru_stime for one in used)
-print(json.dumps({"records": records, "seconds": seconds, "client_cpu_s": cpu, "peak_mb": used[0].ru_maxrss / 1024,
+print(json.dumps({"records": records, "seconds": seconds, "client_cpu_s": cpu, "peak_mb": peak_mb(),
                   "stored_bytes": sum(stored)}))
 """
 WAYS = ("batches", "read", "to_parquet", "to_scratch", "to_dask")
@@ -83,7 +84,7 @@ def run(state: State, way: str, records: int) -> dict[str, Any]:
     """Run one way once."""
     before = {service: server_cpu(state, service) for service in ("kafka", "elasticsearch")}
     sent = network()
-    env = {**os.environ, "LABKIT_STATE": str(state.root)}
+    env = {**os.environ, "LABKIT_STATE": str(state.root), "PYTHONPATH": str(HERE)}
     command = [sys.executable, "-c", _WAY, way, f"irc-bench-{records}"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd="/tmp")
     if done.returncode:
