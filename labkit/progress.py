@@ -63,7 +63,7 @@ def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:
     yield advance
     seconds = time.monotonic() - began
     if records:  # none was read where the cache had all of them
-        print(f"{label}: {records:,} records, {size / 1e6:,.1f} MB in {seconds:.1f} s", file=sys.stderr)
+        print(f"{label}: {records:,} records, {size / 1e6:,.1f} MB in {seconds:.1f} s", flush=True)
 
 
 def in_notebook() -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, last
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
+from labkit.load.ahead import ahead
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -177,25 +178,21 @@ def _kept_or_read(
 
 
 def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
-    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any, Any]:
+    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any, Any, Counter[int]]:
         parsed = parse(module, batch)
         if condition is None:
-            return batch, parsed, parsed.schema
+            return batch, parsed, parsed.schema, Counter()
         rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
         chosen = batch.take(pa.array(rows))
-        reading.drop(batch.column("partition").to_numpy(), chosen.column("partition").to_numpy())
-        return chosen, parse(module, chosen), parsed.schema  # columns are those of all records
+        before, after = (_by_partition(one.column("partition").to_numpy()) for one in (batch, chosen))
+        return chosen, parse(module, chosen), parsed.schema, before - after  # columns are those of all records
 
-    with interrupt.asked() as reading.interrupted, ThreadPoolExecutor(1, "labkit-decode") as pool:
+    with interrupt.asked() as reading.interrupted:
         heed(module, reading.interrupted)
-        pending: list[Future[tuple[pa.RecordBatch, Any, Any]]] = []
-        for batch in reading.batches():
-            pending.append(pool.submit(work, batch))
-            if len(pending) > _PENDING:
-                pending[-_PENDING].result()
-        done = [future.result() for future in pending]
-        for batch, parsed, _ in done:
+        done = list(ahead(reading.batches(), work, most=_PENDING))
+        for batch, parsed, _, left_out in done:
             note_errors(reading, batch, parsed.errors)
+            reading.drop(left_out)
         raw, parts, schemas = ([one[n] for one in done] for n in range(3))
         table = _assembled(raw, parts, module, module.unify(schemas) if schemas else None)
     receipt = reading.receipt()
@@ -203,6 +200,12 @@ def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
         condition.check()
         receipt = _noted(replace(receipt, hash=Content.of(raw).hash), condition)
     return Replay(table, receipt)
+
+
+def _by_partition(partitions: np.ndarray) -> Counter[int]:
+    """Return how many records there are of each partition."""
+    numbers, counts = np.unique(partitions, return_counts=True)
+    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
 
 def _filtered(replay: Replay, condition: Where | None) -> Replay:
@@ -264,8 +267,7 @@ def from_batches(
 def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
     """Book the records that could not be decoded."""
     if errors:
-        partitions, counts = np.unique(batch.column("partition").to_numpy()[list(errors)], return_counts=True)
-        for partition, count in zip(partitions.tolist(), counts.tolist(), strict=True):
+        for partition, count in _by_partition(batch.column("partition").to_numpy()[list(errors)]).items():
             reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
 
 

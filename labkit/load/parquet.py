@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from labkit import interrupt
 from labkit.decode import Spec, both, heed, notes, parse
 from labkit.enrich import Chain
 from labkit.errors import UsageError
+from labkit.load.ahead import ahead
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -22,6 +24,8 @@ from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
+
+_PENDING = 2  # decoded batches in memory
 
 
 def to_parquet(
@@ -54,11 +58,10 @@ def to_parquet(
         schemas: list[dict[str, Any]] = []
         with (
             interrupt.asked() as reading.interrupted,
-            pq.ParquetWriter(raw_path, RAW_SCHEMA, compression="zstd") as writer,
+            pa.ipc.new_file(raw_path, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
         ):
             heed(module, reading.interrupted)
-            for batch in reading.batches():
-                parsed = parse(module, batch)
+            for batch, parsed in ahead(reading.batches(), lambda one: (one, parse(module, one)), most=_PENDING):
                 note_errors(reading, batch, parsed.errors)
                 if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
                     schemas.append(parsed.schema)
@@ -76,13 +79,17 @@ def to_parquet(
     return replace(receipt, notes=(*receipt.notes, *said, *notes(module), *chain.notes()))
 
 
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an Arrow file, one at a time in memory."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        yield from map(reader.get_batch, range(reader.num_record_batches))
+
+
 def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
-    source = pq.ParquetFile(raw_path)
     writer: pq.ParquetWriter | None = None
     try:
-        for number in range(source.num_row_groups):  # one for each batch read, whatever its records' size
-            batch = source.read_row_group(number).combine_chunks().to_batches()[0]
-            table = _table(batch.cast(RAW_SCHEMA), module, schema, chain)
+        for table in ahead(_batches(raw_path), lambda one: _table(one, module, schema, chain), most=_PENDING):
             if writer is None:
                 layout = _settled(table.schema)
                 writer = pq.ParquetWriter(part, layout, compression="zstd")

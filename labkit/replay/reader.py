@@ -11,7 +11,7 @@ at or after a time, so one record from a clock that runs ahead hides those of th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -375,13 +375,15 @@ class Reading:
         finally:
             consumer.close()
 
-    def drop(self, before: Any, after: Any) -> None:
-        """Book records left out by a later filter, given the partitions of a batch's records before and after it."""
-        for partition, count in zip(*np.unique(before, return_counts=True), strict=True):
-            account = self._accounts[int(partition)]
-            left_out = int(count) - int((after == partition).sum())
-            account.read -= left_out
-            account.filtered += left_out
+    def drop(self, left_out: Mapping[int, int]) -> None:
+        """Book records left out by a later filter, counted by partition.
+
+        Only the thread that iterates over `batches` may call it: two that count in one account lose counts.
+        """
+        for partition, count in left_out.items():
+            account = self._accounts[partition]
+            account.read -= count
+            account.filtered += count
 
     # the account -------------------------------------------------------------------------------------
 

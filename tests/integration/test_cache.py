@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from labkit.errors import UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.load import cache
+from labkit.replay.reader import Reading
 from labkit.window import Window
 
 Produce = Callable[..., None]
@@ -122,6 +124,7 @@ SHARING = """
 import json, random, sys
 from labkit import Window, connect
 from labkit.load import cache
+from labkit.replay.reader import Reading
 lab, rng = connect(), random.Random(0)
 for turn in range(40):
     number = rng.randrange(4)
@@ -143,6 +146,21 @@ def test_where_keeps_some_and_counts_the_others_as_filtered(window: Window, kept
     receipt = replay.receipt
     assert (receipt.planned, receipt.read, receipt.filtered, receipt.undecodable) == (1001, 10, 991, 0)
     assert receipt.complete
+
+
+def test_what_a_filter_left_out_is_booked_by_the_thread_that_reads(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that count in one account lose counts now and then."""
+    threads, booked = set(), Reading.drop
+
+    def drop(self: Reading, left_out: Mapping[int, int]) -> None:
+        threads.add(threading.get_ident())
+        booked(self, left_out)
+
+    monkeypatch.setattr(Reading, "drop", drop)
+    assert window.read(where="n < 10", cache=False).receipt.filtered > 900
+    assert threads == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("condition", ["nope = 1", "n =", "1; select 2", "count(*) > 1", "", "n < 'x'"])

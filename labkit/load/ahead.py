@@ -1,0 +1,26 @@
+"""Work done in a thread while the next batch is fetched and the last one is written."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Result], *, most: int) -> Iterator[Result]:
+    """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the caller.
+
+    One thread works, so `work` need not be safe for more; `items` is iterated over in the caller's thread.
+    """
+    with ThreadPoolExecutor(1, "labkit-work") as pool:
+        pending: deque[Future[Result]] = deque()
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > most:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
