@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,8 +84,8 @@ def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool)
     try:
         failure = _execute(source, done, given, progress)
         outcome = "ok" if failure is None else "failed"
-    except LabkitError as error:
-        outcome, failure = "failed", error.message
+    except Exception as error:
+        outcome, failure = "failed", error.message if isinstance(error, LabkitError) else repr(error)
         raise
     finally:
         done.end(outcome, failure, time.monotonic() - began)
@@ -109,6 +110,10 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
             return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
         except DeadKernelError:  # papermill has saved what was there after the last cell
             return "the kernel died; was there enough memory?"
+        except RuntimeError as error:  # how jupyter_client says that a kernel ended or is silent
+            raise LabkitError(
+                f"the kernel did not start: {error}", hint=f"`{sys.executable} -m ipykernel_launcher` should run"
+            ) from error
         except PapermillException as error:
             raise LabkitError(
                 f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
@@ -128,9 +133,11 @@ def _language(source: Path) -> str | None:
 def _transport() -> Any:
     """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on a JupyterHub."""
     from jupyter_core.paths import jupyter_runtime_dir
+    from jupyter_core.utils import ensure_dir_exists
     from traitlets.config import Config
 
     folder = jupyter_runtime_dir()
+    ensure_dir_exists(folder, mode=0o700)  # on a machine where no kernel has run yet, nobody else has made it
     if os.name != "posix" or len(folder) > 55:  # a socket's path has 107 bytes at most
         return Config()
     # without a place of their own they would be `kernel-ipc-1` and so on, beside the notebook

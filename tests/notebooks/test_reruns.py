@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,28 @@ def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(note
     assert prefix.name.startswith("labkit-")
     assert prefix.parent.stat().st_mode & 0o077 == 0
     assert not list(prefix.parent.glob(f"{prefix.name}-*"))  # gone with the kernel
+
+
+def test_the_first_kernel_of_a_machine_starts(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jupyter's runtime folder is not there before anything of Jupyter has run."""
+    with tempfile.TemporaryDirectory() as short:  # a long path has no room for sockets: they would be TCP
+        folder = Path(short, "share", "runtime")
+        monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
+        assert saved(rerun.run(notebook("first", "n + 1"), folder=tmp_path / "runs"))["outcome"] == "ok"
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_kernel_that_does_not_start_is_one_error_and_a_failed_run(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert main(["run", str(notebook("none", "n")), "--output", str(tmp_path / "runs")]) == 1
+    assert "the kernel did not start" in capsys.readouterr().err
+    (row,) = runs.listed(tmp_path / "runs").to_dict("records")
+    assert row["outcome"] == "failed"
 
 
 @pytest.mark.parametrize(
