@@ -58,12 +58,8 @@ class GeoIP:
         reason = pa.DictionaryArray.from_arrays(
             pa.array(codes.astype(np.int8), mask=pc.is_null(table.column(self.field)).to_numpy()), pa.array(REASONS)
         ).cast(pa.string())
-        places = list(zip(*self.database.places, strict=True)) or [()] * 5
         found = pa.array(rows, pa.int64(), mask=rows < 0)
-        country, name, city, lat, lon = (
-            pa.array(column, kind).take(found)
-            for column, kind in zip(places, [pa.string()] * 3 + [pa.float64()] * 2, strict=True)
-        )
+        country, name, city, lat, lon = (column.take(found) for column in self.database.columns)
         nowhere = pc.or_(pc.is_null(lat), pc.is_null(lon))
         point = pa.StructArray.from_arrays([lat, lon], fields=list(_POINT), mask=nowhere)
         columns = {"reason": reason, "country": country, "country_name": name, "city": city, "location": point}

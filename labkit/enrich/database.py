@@ -17,12 +17,14 @@ from typing import Any
 
 import maxminddb
 import numpy as np
+import pyarrow as pa
 
 from labkit.errors import ConfigError
 from labkit.times import iso
 
 OLD_DAYS = 60
 Place = tuple[str | None, str | None, str | None, float | None, float | None]
+_KINDS = (pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64())
 
 
 @dataclass
@@ -53,6 +55,9 @@ class Database:
     places: list[Place] = field(default_factory=list, init=False, repr=False)
     known: dict[str | None, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _columns: list[pa.Array] = field(
+        default_factory=lambda: [pa.array([], one) for one in _KINDS], init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         try:
@@ -65,6 +70,15 @@ class Database:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Database, (self.path, self.bundled)  # elsewhere the file is opened anew
+
+    @property
+    def columns(self) -> list[pa.Array]:
+        """The places as columns: country, its name, city, latitude, longitude."""
+        new = self.places[len(self._columns[0]) :]
+        if new:
+            fresh = map(pa.array, zip(*new, strict=True), _KINDS)
+            self._columns = [pa.concat_arrays(pair) for pair in zip(self._columns, fresh, strict=True)]
+        return self._columns
 
     @property
     def age_days(self) -> int:

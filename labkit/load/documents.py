@@ -128,7 +128,7 @@ def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName
     numbers = (batch.column(column).cast(pa.string()) for column in ("partition", "offset"))
     ids = pc.binary_join_element_wise(topic, *numbers, "-")
     values = batch.column("value")
-    if pc.any(pc.match_substring(values, b"\n")).as_py():  # one document, one line; only space in JSON
+    if b"\n" in bytes(joined(values)):  # one document, one line; only space in JSON
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
     rows = _unfit(values)
     if rows:
@@ -194,8 +194,10 @@ def _unfit(values: pa.BinaryArray) -> list[int]:
     Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and then puts them in
     the middle of its UTF-8 answers.
     """
-    unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
+    unfit, text = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0), bytes(joined(values))
     for mark in (b"\x00", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        if mark[:1] not in text:  # one byte is found ten times as fast as several in each value
+            continue
         unfit = pc.or_(unfit, pc.fill_null(pc.match_substring(values, mark), False))
     rows: list[int] = np.flatnonzero(unfit.to_numpy(zero_copy_only=False)).tolist()
     try:

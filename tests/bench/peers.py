@@ -151,6 +151,18 @@ def spark_local(topic: str, path: str) -> int:
 warm_s: float | None = None
 
 
+STALL_S = 30.0
+
+
+def _check_moves(rows: list[Any], total: int, seen: list[float]) -> None:
+    """Raise when nothing has come for a while: a client without a codec waits for ever."""
+    now = time.monotonic()
+    if not seen or len(rows) > seen[0]:
+        seen[:] = len(rows), now
+    elif now - seen[1] > STALL_S:
+        raise SystemExit(f"StallError: {len(rows):,} of {total:,} records, and no more in {STALL_S:.0f} s")
+
+
 def aiokafka(topic: str, path: str) -> int:
     import pandas as pd
     from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -169,9 +181,11 @@ def aiokafka(topic: str, path: str) -> int:
         total = sum((await consumer.end_offsets(parts)).values())
         await consumer.seek_to_beginning(*parts)
         rows: list[dict[str, Any]] = []
+        seen: list[float] = []
         while len(rows) < total:
             for messages in (await consumer.getmany(timeout_ms=1000)).values():
                 rows += [_row(m.value, m.partition, m.offset, m.timestamp) for m in messages]
+            _check_moves(rows, total, seen)
         await consumer.stop()
         return rows
 
@@ -193,9 +207,11 @@ def kafka_python(topic: str, path: str) -> int:
     total = sum(consumer.end_offsets(parts).values())
     consumer.seek_to_beginning(*parts)
     rows: list[dict[str, Any]] = []
+    seen: list[float] = []
     while len(rows) < total:
         for messages in consumer.poll(1000).values():
             rows += [_row(m.value, m.partition, m.offset, m.timestamp) for m in messages]
+        _check_moves(rows, total, seen)
     return len(pd.DataFrame(rows))
 
 

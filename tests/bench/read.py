@@ -32,8 +32,8 @@ from peers import PARTITIONS, WAYS  # noqa: E402
 
 OURS = "labkit: read() + to_pandas()"
 PEER_PACKAGES = [
-    "aiokafka>=0.12",
-    "kafka-python>=2.2",
+    "aiokafka[lz4]>=0.12",
+    "kafka-python[lz4]>=2.2",
     "pandas>=3",
     "confluent-kafka>=2.16,!=2.16.1",
     "pyarrow>=20",
