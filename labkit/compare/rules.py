@@ -118,6 +118,28 @@ class Rules:
             self._chosen[name] = found
         return found
 
+    def idle(self) -> tuple[list[str], list[str]]:
+        """Return the patterns that fitted none of the fields asked about: those of `only`, and the others."""
+
+        def none(patterns: Iterable[str]) -> list[str]:
+            return [one for one in patterns if self._chosen and not any(_fits(name, (one,)) for name in self._chosen)]
+
+        return none(self.only), none([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
+
+    def check(self) -> list[str]:
+        """Return what to say of fields that no pair of documents has.
+
+        Raises
+        ------
+        UsageError
+            When one of them is in `only`: all would be the same where nothing was compared.
+        """
+        missing, others = self.idle()
+        if missing:
+            there = ", ".join(sorted(self._chosen)[:20])
+            raise UsageError(f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}")
+        return [f"no document has a value in {name}: it was to be ignored, or near" for name in others]
+
     def near(self, name: str) -> Tolerance:
         """Return how far apart a field's values may be."""
         if not self.tolerance:

@@ -83,6 +83,7 @@ def compare(
             twice, duplicates = _duplicates(connection, keep)
     both = sides[0].index, sides[1].index
     notes = [f"{one.outside:,} documents of {one.name} are outside of the window" for one in sides if one.outside]
+    notes += [] if reasons else asked.check()
     return Comparison(
         left=sides[0].name,
         right=sides[1].name,

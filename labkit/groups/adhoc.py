@@ -209,6 +209,7 @@ class AdHocGroup:
             if foreign:
                 raise UsageError(f"partitions {sorted(foreign)} are not this member's", hint=f"it has {sorted(mine)}")
             targets = {partition: int(offset) for partition, offset in to.items()}
+            self._check(targets)
         else:
             before, self.start = self.start, to
             try:
@@ -220,6 +221,16 @@ class AdHocGroup:
                 self._open.seek(TopicPartition(self.topic, partition, offset))
                 self._positions[partition] = offset
                 self._ended.discard(partition)
+
+    def _check(self, targets: Mapping[int, int]) -> None:
+        """Refuse offsets the log lacks: librdkafka would go to its start without a word."""
+        first, end = (self.cluster.bounds(self.topic, targets, at) for at in ("earliest", "latest"))
+        for partition, offset in targets.items():
+            if not first[partition] <= offset <= end[partition]:
+                raise UsageError(
+                    f"partition {partition} of {self.topic!r} has no offset {offset}",
+                    hint=f"it has {first[partition]} to {end[partition]}, the end",
+                )
 
     def commit(self) -> dict[int, int]:
         """Commit what was returned so far; return the offsets by partition."""

@@ -223,6 +223,7 @@ class Bulk:
         return [piece for part in parts for piece in part.chunks(self._request_bytes)]
 
     def _went_well(self) -> None:
+        self._troubles.clear()  # the cluster answers: another request's trouble is old, or will be met again
         self._good += 1
         if self._good % _CALM == 0:
             self._request_bytes = min(REQUEST_BYTES, self._request_bytes * 2)

@@ -82,8 +82,9 @@ class Replay:
         --------
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         """
-        from labkit.duck import duckdb
+        from labkit.duck import check_case, duckdb
 
+        check_case(self.table.column_names, lambda name: name in query.lower())
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             connection.register("replay", self.table)

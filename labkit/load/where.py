@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.duck import duckdb
+from labkit.duck import check_case, duckdb
 from labkit.errors import UsageError
 
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
@@ -31,6 +31,7 @@ class Where:
         self._connection.execute("set timezone = 'UTC'")
         self.columns = self._columns()
         self.known: set[str] = set()
+        self._spellings: set[str] = set()
 
     def _columns(self) -> set[str]:
         query = f"select 1 from batch where ({self.condition}\n)"
@@ -44,6 +45,8 @@ class Where:
         """Return the numbers of the rows that fulfil the condition."""
         present = {name.lower() for name in table.column_names}
         self.known |= present
+        self._spellings |= set(table.column_names)
+        check_case(self._spellings, {name.lower() for name in self.columns}.__contains__)
         for name in sorted(self.columns):
             if name.lower() not in present:
                 table = table.append_column(name, pa.nulls(len(table), pa.string()))

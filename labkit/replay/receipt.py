@@ -216,15 +216,7 @@ class Receipt:
     def _repr_html_(self) -> str:
         counts, colour = self.counts, looks.GREEN if self.complete else looks.RED
         word = "complete" if self.complete else "incomplete"
-        summary = " + ".join(
-            f"<b>{counts[key]:,}</b> {label}"
-            for key, label in (
-                ("read", "read"),
-                ("filtered", "outside the asked time"),
-                ("gaps", "gaps"),
-                ("unread", "not reached"),
-            )
-        )
+        summary = " + ".join(f"<b>{counts[key]:,}</b> {label}" for key, label in _LABELS.items())
         extra = [*(f"why: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
         extra += [self.guard["text"]] if self.guard else []
         if counts["undecodable"]:

@@ -89,6 +89,9 @@ def test_it_seeks_to_offsets_times_and_ends(topic: str, name: str, attach: Any) 
     assert len(group.read(1000)) == 100
     with pytest.raises(UsageError, match="not this member's"):
         group.seek({7: 0})
+    with pytest.raises(UsageError, match="has no offset 1000000") as caught:
+        group.seek({1: 1_000_000})  # the consumer would begin at the log's start, without a word
+    assert "the end" in str(caught.value.hint)
 
 
 def test_tail_returns_what_comes_meanwhile(topic: str, name: str, attach: Any, produce: Produce) -> None:

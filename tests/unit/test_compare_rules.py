@@ -279,7 +279,10 @@ def test_fields_are_left_out_or_chosen() -> None:
     assert fields(ignore="geo.x") == ["a", "geo.y", "labkit", "labkitty"]
     assert fields(only=["geo"]) == ["geo.x", "geo.y"]
     assert fields(only=["geo"], ignore=["*.y"]) == ["geo.x"]
-    assert fields(only="nothing") == []
+    with pytest.raises(UsageError, match="only: no document has a value in nothing") as caught:
+        fields(only=["geo", "nothing"])  # a misspelt field: all would be the same where nothing is compared
+    assert "geo.x" in str(caught.value.hint)
+    assert "no document has a value in lbkit" in str(compared(replay([left]), replay([right]), ignore=["lbkit"]).notes)
 
 
 # frames ----------------------------------------------------------------------------------------------------
@@ -398,6 +401,18 @@ def test_a_frame_of_ones_own_needs_a_key() -> None:
     assert compared(frame, other, key="n").identical
     named = frame.assign(_id=["irc-0-0", "irc-0-1"])
     assert compared(named, other).identical
+
+
+def test_times_of_frames_are_compared_as_points_in_time() -> None:
+    def frame(text: str, zone: str) -> pd.DataFrame:
+        return pd.DataFrame({"k": [1], "t": pd.to_datetime([text], utc=True).tz_convert(zone)})
+
+    noon = frame("2016-03-01T12:00:00", "UTC")
+    assert compared(noon, frame("2016-03-01T12:00:00", "Europe/Berlin"), key="k").identical
+    assert not compared(noon, frame("2016-03-01T11:00:00", "Europe/Berlin"), key="k").identical
+    assert compared(
+        frame("2016-03-01T12:00:00", "Europe/Berlin"), replay([{"k": 1, "t": "2016-03-01T12:00:00.000Z"}]), key="k"
+    ).identical
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def test_every_receipt_can_be_shown_and_says_whether_it_is_complete(found: Recei
     text, html = str(found), found._repr_html_()
     assert text.startswith("complete: " if found.complete else "INCOMPLETE: ")
     assert (">complete<" in html) == found.complete
+    assert "filtered out" in html  # by time or by where=: never said to be one of them
     for reason in found.reasons:
         assert _WHY[reason] in text
         assert f"{found.planned:,}" in text
