@@ -118,14 +118,6 @@ class Rules:
             self._chosen[name] = found
         return found
 
-    def idle(self) -> tuple[list[str], list[str]]:
-        """Return the patterns that fitted none of the fields asked about: those of `only`, and the others."""
-
-        def none(patterns: Iterable[str]) -> list[str]:
-            return [one for one in patterns if self._chosen and not any(_fits(name, (one,)) for name in self._chosen)]
-
-        return none(self.only), none([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
-
     def check(self) -> list[str]:
         """Return what to say of fields that no pair of documents has.
 
@@ -134,11 +126,18 @@ class Rules:
         UsageError
             When one of them is in `only`: all would be the same where nothing was compared.
         """
-        missing, others = self.idle()
+        missing = self._idle(self.only)
         if missing:
             there = ", ".join(sorted(self._chosen)[:20])
             raise UsageError(f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}")
+        others = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
         return [f"no document has a value in {name}: it was to be ignored, or near" for name in others]
+
+    def _idle(self, patterns: Iterable[str]) -> list[str]:
+        """Return the patterns that fit none of the fields asked about; none where no field was."""
+        if not self._chosen:
+            return []
+        return [one for one in patterns if not any(_fits(name, (one,)) for name in self._chosen)]
 
     def near(self, name: str) -> Tolerance:
         """Return how far apart a field's values may be."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from polars import selectors
 
 from labkit import names
 from labkit.elastic import Target
@@ -210,9 +211,8 @@ def _json(frame: pl.DataFrame) -> Any:
     """Return each row as JSON: times as ISO 8601 in UTC, bytes as text."""
     if not frame.width:
         return pa.array(["{}"] * frame.height, pa.string())
-    zoned = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone]
     try:
-        frame = frame.with_columns(pl.col(zoned).dt.convert_time_zone("UTC")).with_columns(
+        frame = frame.with_columns(selectors.datetime(time_zone="*").dt.convert_time_zone("UTC")).with_columns(
             pl.col(pl.Binary).cast(pl.String),
             pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
             pl.col(pl.Categorical).cast(pl.String),

@@ -128,9 +128,10 @@ def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName
     numbers = (batch.column(column).cast(pa.string()) for column in ("partition", "offset"))
     ids = pc.binary_join_element_wise(topic, *numbers, "-")
     values = batch.column("value")
-    if b"\n" in bytes(joined(values)):  # one document, one line; only space in JSON
+    text = bytes(joined(values))
+    if b"\n" in text:  # one document, one line; only space in JSON
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
-    rows = _unfit(values)
+    rows = _unfit(values, text)
     if rows:
         texts: list[bytes | None] = [None] * len(values)
         for row in rows:
@@ -188,13 +189,13 @@ def concat(parts: list[Documents]) -> Documents:
     )
 
 
-def _unfit(values: pa.BinaryArray) -> list[int]:
-    """Return the rows that cannot pass as they are: null, empty, or not UTF-8.
+def _unfit(values: pa.BinaryArray, text: bytes) -> list[int]:
+    """Return the rows that cannot pass as they are: null, empty, or not UTF-8; `text` has all of their bytes.
 
     Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and then puts them in
     the middle of its UTF-8 answers.
     """
-    unfit, text = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0), bytes(joined(values))
+    unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
     for mark in (b"\x00", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
         if mark[:1] not in text:  # one byte is found ten times as fast as several in each value
             continue

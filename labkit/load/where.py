@@ -30,8 +30,7 @@ class Where:
         self._connection = duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
         self.columns = self._columns()
-        self.known: set[str] = set()
-        self._spellings: set[str] = set()
+        self._names: set[str] = set()  # of all batches seen
 
     def _columns(self) -> set[str]:
         query = f"select 1 from batch where ({self.condition}\n)"
@@ -44,9 +43,8 @@ class Where:
     def rows(self, table: pa.Table) -> Any:
         """Return the numbers of the rows that fulfil the condition."""
         present = {name.lower() for name in table.column_names}
-        self.known |= present
-        self._spellings |= set(table.column_names)
-        check_case(self._spellings, {name.lower() for name in self.columns}.__contains__)
+        self._names |= set(table.column_names)
+        check_case(self._names, {name.lower() for name in self.columns}.__contains__)
         for name in sorted(self.columns):
             if name.lower() not in present:
                 table = table.append_column(name, pa.nulls(len(table), pa.string()))
@@ -62,11 +60,12 @@ class Where:
 
     def check(self) -> None:
         """Raise when a column it names was in none of the records."""
-        missing = sorted(name for name in self.columns if self.known and name.lower() not in self.known)
+        known = {name.lower() for name in self._names}
+        missing = sorted(name for name in self.columns if known and name.lower() not in known)
         if missing:
             raise UsageError(
                 f"where={self.condition!r}: no record has {', '.join(missing)}",
-                hint=f"there is: {', '.join(sorted(self.known))}",
+                hint=f"there is: {', '.join(sorted(known))}",
             )
 
 

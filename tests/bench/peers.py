@@ -17,6 +17,7 @@ from typing import Any
 from memory import peak_mb
 
 PARTITIONS = 4
+STALL_S = 30.0
 
 
 def _settings(path: str) -> dict[str, Any]:
@@ -151,16 +152,17 @@ def spark_local(topic: str, path: str) -> int:
 warm_s: float | None = None
 
 
-STALL_S = 30.0
+class Stall:
+    """Ends a way to which nothing has come for a while: a client without a codec waits for ever."""
 
+    def __init__(self) -> None:
+        self.count, self.moved = 0, time.monotonic()
 
-def _check_moves(rows: list[Any], total: int, seen: list[float]) -> None:
-    """Raise when nothing has come for a while: a client without a codec waits for ever."""
-    now = time.monotonic()
-    if not seen or len(rows) > seen[0]:
-        seen[:] = len(rows), now
-    elif now - seen[1] > STALL_S:
-        raise SystemExit(f"StallError: {len(rows):,} of {total:,} records, and no more in {STALL_S:.0f} s")
+    def check(self, count: int) -> None:
+        if count > self.count:
+            self.count, self.moved = count, time.monotonic()
+        elif time.monotonic() - self.moved > STALL_S:
+            raise SystemExit(f"StallError: {count:,} records, and no more in {STALL_S:.0f} s")
 
 
 def aiokafka(topic: str, path: str) -> int:
@@ -181,11 +183,11 @@ def aiokafka(topic: str, path: str) -> int:
         total = sum((await consumer.end_offsets(parts)).values())
         await consumer.seek_to_beginning(*parts)
         rows: list[dict[str, Any]] = []
-        seen: list[float] = []
+        stall = Stall()
         while len(rows) < total:
             for messages in (await consumer.getmany(timeout_ms=1000)).values():
                 rows += [_row(m.value, m.partition, m.offset, m.timestamp) for m in messages]
-            _check_moves(rows, total, seen)
+            stall.check(len(rows))
         await consumer.stop()
         return rows
 
@@ -207,11 +209,11 @@ def kafka_python(topic: str, path: str) -> int:
     total = sum(consumer.end_offsets(parts).values())
     consumer.seek_to_beginning(*parts)
     rows: list[dict[str, Any]] = []
-    seen: list[float] = []
+    stall = Stall()
     while len(rows) < total:
         for messages in consumer.poll(1000).values():
             rows += [_row(m.value, m.partition, m.offset, m.timestamp) for m in messages]
-        _check_moves(rows, total, seen)
+        stall.check(len(rows))
     return len(pd.DataFrame(rows))
 
 

@@ -124,7 +124,6 @@ SHARING = """
 import json, random, sys
 from labkit import Window, connect
 from labkit.load import cache
-from labkit.replay.reader import Reading
 lab, rng = connect(), random.Random(0)
 for turn in range(40):
     number = rng.randrange(4)
