@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from labkit import interrupt
 from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, say
 from labkit.options import window_bounds, window_options
 
@@ -69,10 +70,11 @@ def _replay(options: argparse.Namespace) -> int:
 def _values(window: Window, *, quiet: bool, **common: Any) -> Any:
     """Write each value on a line of standard output."""
     reading = window.reading(**common)
-    for batch in reading.batches():
-        if not quiet:
-            sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
-    sys.stdout.flush()
+    with interrupt.asked() as reading.interrupted:
+        for batch in reading.batches():
+            if not quiet:
+                sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
+        sys.stdout.flush()
     return reading.receipt()
 
 
@@ -84,8 +86,9 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     written, receipt = lines(
         reading, decode=options.decode or "json", key_decode=options.key_decode, registry=window.lab.registry
     )
-    for line in written:
-        if not options.json:
-            sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    with interrupt.asked() as reading.interrupted:
+        for line in written:
+            if not options.json:
+                sys.stdout.write(line + "\n")
+        sys.stdout.flush()
     return receipt()
