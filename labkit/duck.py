@@ -1,6 +1,10 @@
 """DuckDB: interrupted while it is imported, it would abort the process, and a notebook's kernel with it."""
 
-from collections.abc import Callable, Iterable
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from labkit import interrupt
 from labkit.errors import UsageError
@@ -8,19 +12,55 @@ from labkit.errors import UsageError
 with interrupt.held():
     import duckdb
 
-__all__ = ["check_case", "duckdb"]
+__all__ = ["check_case", "columns", "duckdb", "nodes", "reason", "syntax"]
 
 
-def check_case(names: Iterable[str], asked: Callable[[str], bool]) -> None:
-    """Refuse fields that differ only in case, where `asked` says of their lower case that the SQL names them.
+def reason(error: duckdb.Error) -> str:
+    """Return what DuckDB says, without the list of all functions of the name."""
+    return str(error).partition("Candidate functions:")[0].strip()
+
+
+def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any], str]:
+    """Return the syntax trees of a query's statements, none and DuckDB's reason when it is not SELECT alone."""
+    rows = connection.execute("select json_serialize_sql($1)", [query]).fetchall()
+    tree: dict[str, Any] = json.loads(rows[0][0])
+    if tree["error"]:
+        return [], str(tree.get("error_message", "not understood"))
+    return [one["node"] for one in tree["statements"]], ""
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield each object in a syntax tree."""
+    if isinstance(tree, dict):
+        yield tree
+    for one in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(one)
+
+
+def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]]:
+    """Return the columns that a syntax tree names, as written: ``a.b`` is two parts. A lambda's parameters are none."""
+    if isinstance(tree, list):
+        return {path for one in tree for path in columns(one, own)}
+    if not isinstance(tree, dict):
+        return set()
+    if tree.get("class") == "LAMBDA":
+        own |= {path[0] for path in columns(tree["lhs"])}
+    path = tuple(tree["column_names"]) if tree.get("class") == "COLUMN_REF" else ()
+    found = {path} if path and path[0] not in own else set()
+    return found | {path for one in tree.values() for path in columns(one, own)}
+
+
+def check_case(names: Iterable[str], asked: set[str]) -> None:
+    """Refuse fields that differ only in case, where the SQL names them (`asked`).
 
     DuckDB takes whichever comes first, quoted or not, and nobody would know.
     """
+    lower = {name.lower() for name in asked}
     spellings: dict[str, set[str]] = {}
     for name in names:
         spellings.setdefault(name.lower(), set()).add(name)
-    for lower, same in spellings.items():
-        if len(same) > 1 and asked(lower):
+    for one, same in spellings.items():
+        if len(same) > 1 and one in lower:
             raise UsageError(
                 f"fields {' and '.join(sorted(same))} differ only in case, which SQL does not tell apart",
                 hint="choose with pandas or polars, or rename one in a copy of .table",

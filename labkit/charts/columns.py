@@ -69,6 +69,8 @@ class Table:
             When there is none, or when it holds lists or structs.
         """
         head, *path = [name] if name in self.schema.names else name.split(".")
+        if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:  # an empty window
+            return pa.chunked_array([], pa.null())
         if head not in self.schema.names:
             raise missing(name, self.schema.names)
         found = self.get(head)

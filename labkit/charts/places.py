@@ -21,7 +21,7 @@ from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, share
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
-from labkit.load.scratch import ScratchIndex
+from labkit.load.index import Index
 
 if TYPE_CHECKING:
     import altair as alt
@@ -63,7 +63,7 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
 
     Parameters
     ----------
-    data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
+    data : Replay, pandas.DataFrame, pyarrow.Table or Index
         Enriched with `labkit.enrich.geoip`.
     field : str, optional
         The field of points (lat and lon; a geo_point in Elasticsearch); by default the one that is there.
@@ -80,13 +80,15 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
     UsageError
         When there is no such field.
     """
-    found = _of_index(data, field) if isinstance(data, ScratchIndex) else _of_table(data, field)
-    name = data.name if isinstance(data, ScratchIndex) else data.receipt.topic if isinstance(data, Replay) else ""
+    found = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
+    name = data.name if isinstance(data, Index) else data.receipt.topic if isinstance(data, Replay) else ""
     what = "where records come from"
     return _drawn(found, title or (f"{name}: {what}" if name else what[0].upper() + what[1:]))
 
 
 def _of_table(data: Any, field: str | None) -> Places:
+    import pandas as pd
+
     from labkit.duck import duckdb
 
     table = data.table if isinstance(data, Replay) else data
@@ -95,6 +97,8 @@ def _of_table(data: Any, field: str | None) -> Places:
         table = pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
     points = [one.name for one in table.schema if _is_point(one.type)]
     chosen = field or (points[0] if points else None)
+    if not len(table) and chosen not in points:  # an empty window has no fields
+        return _places(pd.DataFrame(columns=["lat", "lon", "records", "city", "country"]), 0)
     if chosen not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
     prefix = str(chosen).removesuffix("location")
@@ -117,9 +121,9 @@ def _is_point(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and {one.name for one in kind} >= {"lat", "lon"}
 
 
-def _of_index(index: ScratchIndex, field: str | None) -> Places:
-    found = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("properties", {})
-    points = [name for name, rule in found.items() if rule.get("type") == "geo_point"]
+def _of_index(index: Index, field: str | None) -> Places:
+    found = index.fields()
+    points = [name for name, types in found.items() if "geo_point" in types]
     chosen = field or str(next(iter(points), ""))
     if chosen not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
@@ -127,7 +131,7 @@ def _of_index(index: ScratchIndex, field: str | None) -> Places:
     names = {
         short: {"terms": {"field": prefix + long, "size": 1}}
         for short, long in (("city", "city"), ("country", "country_name"))
-        if found.get(prefix + long, {}).get("type") == "keyword"
+        if "keyword" in found.get(prefix + long, {})
     }
     centre = {"centre": {"geo_centroid": {"field": chosen}}}
     tiles = {"geotile_grid": {"field": chosen, "precision": ZOOM, "size": 10_000}, "aggs": {**centre, **names}}

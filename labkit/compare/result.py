@@ -14,7 +14,7 @@ from labkit import looks
 from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
-from labkit.load.frame import to_pandas
+from labkit.dataframe import to_pandas
 from labkit.load.index import decoded
 from labkit.load.pages import BATCH_SCHEMA, origins
 

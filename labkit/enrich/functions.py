@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit.dataframe import numbers_dtypes
 from labkit.errors import UsageError
 
 
@@ -30,8 +31,9 @@ class Apply:
     def add(self, table: pa.Table) -> pa.Table:
         """Return the columns the function returns for a batch."""
         try:
-            given = table if self.arrow else _pandas(table)
-            found = _as_table(self.function(given))
+            given = table if self.arrow else table.to_pandas(types_mapper=numbers_dtypes().get)
+            before = given if self.arrow else given.copy(deep=False)  # the function may write into what it is given
+            found = _as_table(_new(self.function(given), before))
         except Exception as error:
             raise FunctionError(
                 f"enrich: {self.name}() failed: {type(error).__name__}: {error}",
@@ -63,7 +65,8 @@ def apply(
     function : callable
         Gets a batch's columns (those of a decoded frame: ``_topic _partition _offset _timestamp``, the fields,
         ``_value`` …) and returns new columns of the same length: a DataFrame, a named Series, a ``pyarrow.Table`` or
-        a dict of columns. How records are batched is not defined, so each row should depend on that row alone.
+        a dict of columns. Columns it was given and returns unchanged are left out. How records are batched is not
+        defined, so each row should depend on that row alone.
     frame : {"pandas", "arrow"}, optional
         What it is given; by default Arrow when its first parameter is annotated as a ``Table``, else pandas.
     mapping : dict, optional
@@ -114,12 +117,17 @@ def _wants_arrow(function: Callable[[Any], Any]) -> bool:
     return first is not None and "Table" in str(first.annotation)
 
 
-def _pandas(table: pa.Table) -> Any:
+def _new(found: Any, before: Any) -> Any:
+    """Return a table without the columns that a function returned as it was given them."""
     import pandas as pd
 
-    # pandas' own integers that may be missing: Arrow-backed ones cannot all that a function may ask, such as `%`
-    own = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
-    return table.to_pandas(types_mapper=own.get)
+    if not isinstance(found, (pa.Table, pd.DataFrame)) or type(found) is not type(before):
+        return found
+    names, there = (list(one.column_names if isinstance(one, pa.Table) else one.columns) for one in (found, before))
+    same = [name for name in there if names.count(name) == 1 and found[name].equals(before[name])]
+    if len(same) == len(names):
+        raise ValueError("it returned no new column")
+    return found.drop(same) if isinstance(found, pa.Table) else found.drop(columns=same)
 
 
 def _as_table(found: Any) -> pa.Table:

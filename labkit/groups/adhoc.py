@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit import interrupt, names, times
+from labkit.dataframe import to_pandas
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.load.frame import from_batches, to_pandas
+from labkit.load.frame import from_batches
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
 
 if TYPE_CHECKING:

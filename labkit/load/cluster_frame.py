@@ -10,6 +10,7 @@ import dask.dataframe as dd
 import pyarrow as pa
 
 from labkit import decode as decoding
+from labkit.dataframe import to_pandas
 from labkit.decode import Spec
 from labkit.decode.conform import Fixed, conform
 from labkit.errors import IncompleteError, UsageError
@@ -96,7 +97,7 @@ class _Read:
         receipt = frame.recounted(replay.receipt, found.table)
         tell(token, number, receipt, found.unknown)
         self.how.check(receipt)
-        return frame.to_pandas(found.table if len(found.table) else self.empty)
+        return to_pandas(found.table if len(found.table) else self.empty)
 
 
 def to_dask(
@@ -131,7 +132,7 @@ def to_dask(
     listen(client, access.token, slices)
     task = _Read(how, known, empty)
     with dask.config.set({"dataframe.convert-string": False}):  # texts have the type that `read()` gives them
-        made = dd.from_map(task, range(len(parts)), parts, meta=frame.to_pandas(empty), label=f"labkit-{plan.topic}")
+        made = dd.from_map(task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}")
     found = Frame(made.expr)
     found._labkit_slices = slices
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt, looks
+from labkit.dataframe import numbers, to_pandas
 from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
@@ -62,7 +64,8 @@ class Replay:
     def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with the table's columns.
 
-        Integers with nulls stay integers (Arrow-backed), times are ``datetime64[ms, UTC]``, texts are pandas strings.
+        Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
+        ``datetime64[ms, UTC]``, texts pandas strings, bytes and nested values Arrow-backed.
         """
         return to_pandas(self.table)
 
@@ -78,23 +81,29 @@ class Replay:
     def sql(self, query: str) -> pd.DataFrame:
         """Ask DuckDB; the records are the table ``replay``.
 
+        Sums of integers are integers, or fractions where 64 bits do not hold them.
+
         Examples
         --------
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         """
-        from labkit.duck import check_case, duckdb
+        from labkit.duck import check_case, columns, duckdb, reason, syntax
 
-        check_case(self.table.column_names, lambda name: name in query.lower())
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")
-            connection.register("replay", self.table)
+            trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
+            named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
+            check_case(self.table.column_names, named)
+            connection.register("replay", self.table if len(self) else _asked(self.table, trees))
             try:
                 answer = connection.sql(query)
                 found = pa.table({}) if answer is None else answer.to_arrow_table()
             except duckdb.Error as error:
-                columns = ", ".join(self.table.column_names)
-                raise UsageError(f"DuckDB refused this: {error}", hint=f"the table is `replay`: {columns}") from error
-        return to_pandas(found)
+                there = ", ".join(self.table.column_names)
+                raise UsageError(
+                    f"DuckDB refused this: {reason(error)}", hint=f"the table is `replay`: {there}"
+                ) from error
+        return to_pandas(numbers(found))
 
     def enrich(self, *enrichers: Enricher) -> Replay:
         """Return this replay with the columns that `enrichers` add, without reading again."""
@@ -124,6 +133,20 @@ class Replay:
         note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
         table = head.to_html(index=False, notebook=True, max_cols=12, na_rep="")
         return self.receipt._repr_html_() + looks.spaced(table, one_line=True) + note
+
+
+def _asked(table: pa.Table, query: Any) -> pa.Table:
+    """Return the table of an empty window with the fields a query asks for: no record told which there are."""
+    from labkit.duck import columns, nodes
+
+    def asked(tree: Any) -> set[str]:
+        return {path[0] for path in columns(tree)}
+
+    named = [one for one in nodes(query) if one.get("alias")]
+    own = {one["alias"] for one in named if one["alias"] not in asked(one)}  # but `lower(nick) as nick` asks for nick
+    for name in sorted(asked(query) - own - set(table.column_names)):
+        table = table.append_column(name, pa.nulls(0))
+    return table
 
 
 def read(
@@ -332,18 +355,3 @@ def _nothing(module: Any) -> tuple[pa.RecordBatch, Any]:
     """Return a batch without a record, and as its decoder parses it."""
     empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
     return empty, parse(module, empty)
-
-
-def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Return an Arrow table as a DataFrame that keeps null integers integers and times in UTC."""
-    import pandas as pd
-
-    text = pd.StringDtype("pyarrow", na_value=np.nan)
-
-    def dtype(kind: pa.DataType) -> Any:
-        if pa.types.is_timestamp(kind) or pa.types.is_dictionary(kind):
-            return None
-        return text if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pd.ArrowDtype(kind)
-
-    frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
-    return frame

@@ -257,7 +257,7 @@ def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
 
 
 def _framed(table: pa.Table) -> pd.DataFrame:
-    from labkit.load.frame import to_pandas
+    from labkit.dataframe import to_pandas
 
     complete = (table.schema.metadata or {}).get(b"complete") == b"true"
     frame = to_pandas(table.replace_schema_metadata(None))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from labkit.duck import check_case, duckdb
+from labkit.duck import check_case, columns, duckdb, nodes, reason, syntax
 from labkit.errors import UsageError
 
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
@@ -18,6 +17,13 @@ class Where:
     """One condition, in DuckDB's SQL, over the columns of a decoded batch.
 
     A field that a batch lacks is null in it.
+
+    Attributes
+    ----------
+    columns : set of str
+        The columns it asks, of which some record must have each.
+    inner : set of str
+        What its subqueries name: columns of the records or of their own.
 
     Raises
     ------
@@ -29,34 +35,47 @@ class Where:
         self.condition = condition
         self._connection = duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
-        self.columns = self._columns()
+        tree = self._syntax()
+        subqueries = [one.pop("subquery") for one in nodes(tree) if one.get("class") == "SUBQUERY"]
+        if any(one.get("table_name") == "batch" for one in nodes(subqueries)):
+            raise UsageError(
+                f"where={condition!r}: it is asked of each batch, so it cannot ask of all records",
+                hint="read the window, then ask .sql() of all of it",
+            )
+        self.columns = {path[0] for path in columns(tree)}
+        self.inner = {path[0] for path in columns(subqueries)} - self.columns
         self._names: set[str] = set()  # of all batches seen
 
-    def _columns(self) -> set[str]:
-        query = f"select 1 from batch where ({self.condition}\n)"
-        rows = self._connection.execute("select json_serialize_sql($1)", [query]).fetchall()
-        tree: dict[str, Any] = json.loads(rows[0][0])
-        if tree.get("error") or len(tree["statements"]) != 1:
-            raise UsageError(f"where={self.condition!r}: {tree.get('error_message', 'not one condition')}", hint=_HINT)
-        return set(_references(tree["statements"][0]["node"]["where_clause"]))
+    def _syntax(self) -> Any:
+        statements, why = syntax(self._connection, f"select 1 from batch where ({self.condition}\n)")
+        if len(statements) != 1:
+            raise UsageError(f"where={self.condition!r}: {why or 'not one condition'}", hint=_HINT)
+        return statements[0]["where_clause"]
 
     def rows(self, table: pa.Table) -> Any:
         """Return the numbers of the rows that fulfil the condition."""
-        present = {name.lower() for name in table.column_names}
         self._names |= set(table.column_names)
-        check_case(self._names, {name.lower() for name in self.columns}.__contains__)
-        for name in sorted(self.columns):
-            if name.lower() not in present:
-                table = table.append_column(name, pa.nulls(len(table), pa.string()))
-        numbered = table.append_column("__row", pa.array(np.arange(len(table))))
+        check_case(self._names, self.columns | self.inner)
+        numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
         self._connection.register("batch", numbered)
         try:
             found = self._connection.execute(f"select __row from batch where ({self.condition}\n)").fetchnumpy()
         except duckdb.Error as error:
-            raise UsageError(f"where={self.condition!r}: {error}", hint=_HINT) from error
+            raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
         finally:
             self._connection.unregister("batch")
         return np.sort(np.asarray(found["__row"], np.int64))
+
+    def _nulls(self, table: pa.Table) -> pa.Table:
+        """Make what it names and no record here has a null that compares with anything: it may be a number elsewhere."""
+        places = {name.lower(): place for place, name in enumerate(table.column_names)}
+        for name in sorted(self.columns | self.inner):
+            place = places.get(name.lower())
+            if place is None:
+                table = table.append_column(name, pa.nulls(len(table)))
+            elif table.column(place).null_count == len(table):
+                table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
+        return table
 
     def check(self) -> None:
         """Raise when a column it names was in none of the records."""
@@ -67,13 +86,3 @@ class Where:
                 f"where={self.condition!r}: no record has {', '.join(missing)}",
                 hint=f"there is: {', '.join(sorted(known))}",
             )
-
-
-def _references(node: Any) -> list[str]:
-    """Return the columns named in a part of DuckDB's syntax tree."""
-    if isinstance(node, list):
-        return [name for one in node for name in _references(one)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["column_names"][0]] if node.get("class") == "COLUMN_REF" else []
-    return own + [name for one in node.values() for name in _references(one)]

@@ -14,6 +14,7 @@ from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.notebook.shown import Shown
 
+_NONE = "no record in this replay"
 _BYTES, _ITEMS = 4_096, 200  # shown at most; what is left out is said
 
 
@@ -21,13 +22,12 @@ class RecordInspector(Shown):
     """A record of a Replay; ``.row`` is which one."""
 
     def __init__(self, replay: Replay, row: int = 0) -> None:
-        if not len(replay):
-            raise UsageError("this replay has no record", hint="take a longer window")
-        if not 0 <= row < len(replay):
+        last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
+        if not 0 <= row <= last:
             raise UsageError(f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0")
         self.replay = replay
-        self.place = ipy.BoundedIntText(value=row, min=0, max=len(replay) - 1, description="row")
-        self.slider = ipy.IntSlider(min=0, max=len(replay) - 1, readout=False)
+        self.place = ipy.BoundedIntText(value=row, min=0, max=last, description="row")
+        self.slider = ipy.IntSlider(min=0, max=last, readout=False)
         ipy.link((self.place, "value"), (self.slider, "value"))
         self.view = ipy.HTML()
         self.box = ipy.VBox([ipy.HBox([self.place, self.slider]), self.view])
@@ -46,6 +46,9 @@ class RecordInspector(Shown):
         return found
 
     def _draw(self) -> None:
+        if not len(self.replay):
+            self.view.value = _NONE
+            return
         record = self.record
         raw = record["_value"]
         headers = "".join(
@@ -64,6 +67,8 @@ class RecordInspector(Shown):
 
     def text(self) -> str:
         """Return the record as text."""
+        if not len(self.replay):
+            return _NONE
         record = self.record
         headers = [f"{one['key']}: {_brief(one['value'])}" for one in record["_headers"] or []]
         value = json.dumps(value_of(record), indent=2, ensure_ascii=False, default=str)

@@ -9,9 +9,10 @@ import ipywidgets as ipy
 import pyarrow as pa
 
 from labkit import looks
+from labkit.dataframe import to_pandas
 from labkit.decode import Spec
 from labkit.lab import Lab
-from labkit.load.frame import from_batches, to_pandas
+from labkit.load.frame import from_batches
 from labkit.notebook.live import Live
 from labkit.notebook.shown import Shown
 from labkit.replay.follow import Follower

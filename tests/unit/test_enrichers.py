@@ -369,3 +369,34 @@ def test_a_mapping_goes_on_top_of_labkits() -> None:
     assert found["properties"]["price"] == {"type": "double"}
     assert found["properties"]["tags"] == MAPPING["properties"]["tags"]
     assert found["dynamic"] == "strict"
+
+
+# whole frames ----------------------------------------------------------------------------------------------
+
+
+def test_a_function_may_write_into_the_frame_and_return_it() -> None:
+    """What it was given comes back once; a field that it changed is added beside the record's own."""
+    table = pa.table({"n": [1, 2, None], "nick": ["A", "B", None], "tags": [["x"], [], None]})
+
+    def whole(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["odd"] = frame["n"] % 2
+        frame["nick"] = frame["nick"].str.lower()
+        return frame
+
+    found = Chain(enrich.apply(whole)).table(table)
+    assert found.column_names == ["n", "nick", "tags", "nick_", "odd"]
+    assert found.select(["nick", "nick_", "odd"]).to_pydict() == {
+        "nick": ["A", "B", None], "nick_": ["a", "b", None], "odd": [1, 0, None],
+    }  # fmt: skip
+
+
+def test_so_may_one_of_arrow_tables() -> None:
+    def whole(table: pa.Table) -> pa.Table:
+        return table.append_column("m", table["n"])
+
+    assert Chain(enrich.apply(whole)).table(pa.table({"n": [1]})).column_names == ["n", "m"]
+
+
+def test_a_function_that_adds_nothing_is_an_error() -> None:
+    with pytest.raises(FunctionError, match="no new column"):
+        Chain(enrich.apply(lambda frame: frame)).table(pa.table({"n": [1]}))

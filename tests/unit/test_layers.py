@@ -30,7 +30,7 @@ ROOMS = [
     ["kafka", "elastic", "registry"],
     ["kafka_errors"],
     ["duck", "progress"],
-    ["acl", "config", "folders", "interrupt", "looks", "names", "options", "times"],
+    ["acl", "config", "dataframe", "folders", "interrupt", "looks", "names", "options", "times"],
     ["secret"],
     ["errors"],
 ]

@@ -29,8 +29,57 @@ def test_a_condition_on_other_fields_is_answered() -> None:
     assert Where("m = 'y'").rows(TABLE).tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["price > 1.5", "price + 1 > 0", "price between 1 and 3", "price > timestamp '2020-01-01'", "price.amount = 1",
+     "list_contains(price, 'a')", "price like 'a%'", "not price"],
+)  # fmt: skip
+def test_a_field_that_a_batch_lacks_is_null_whatever_it_is_elsewhere(condition: str) -> None:
+    assert Where(condition).rows(TABLE).tolist() == []
+    assert Where(condition).rows(TABLE.append_column("Price", pa.nulls(2, pa.string()))).tolist() == []
+
+
+TAGS = pa.table({"n": [1, 2], "tags": [["a"], ["b"]]})
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["len([x for x in tags if x = 'a']) > 0", "len(list_filter(tags, lambda x, i: x = 'a' and n > 0)) = 1",
+     "exists (select 1 from unnest(tags) t(x) where x = 'a')", "n = (select min(x) from (values (1), (2)) t(x))"],
+)  # fmt: skip
+def test_names_of_the_condition_s_own_are_no_fields(condition: str) -> None:
+    where = Where(condition)
+    assert where.rows(TAGS).tolist() == [0]
+    where.check()
+
+
+def test_a_subquery_over_all_records_is_refused() -> None:
+    """It would see one batch, and the answer would depend on how records are batched."""
+    with pytest.raises(UsageError, match="cannot ask of all records"):
+        Where("n = (select max(n) from batch)")
+
+
+def test_a_field_in_a_lambda_must_be_there() -> None:
+    where = Where("len([x for x in tags if x = typo]) > 0")
+    where.rows(TAGS)
+    with pytest.raises(UsageError, match="no record has typo"):
+        where.check()
+
+
 def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
     replay = Replay(TABLE, None)  # type: ignore[arg-type]  # a query does not look at the receipt
     with pytest.raises(UsageError, match="differ only in case"):
         replay.sql("select UserId from replay")
     assert replay.sql("select m from replay")["m"].tolist() == ["x", "y"]
+    assert replay.sql("select count(*) userid_s, 'userid' s from replay where m = 'x'").iloc[0].tolist() == [
+        1,
+        "userid",
+    ]
+
+
+def test_sums_are_numbers_that_pandas_calculates_with() -> None:
+    """DuckDB's sum of integers has 128 bits."""
+    table = pa.table({"n": [1, 2, None], "big": [2**62] * 3})
+    found = Replay(table, None).sql("select sum(n) n, sum(big) big, 1.25 price from replay")  # type: ignore[arg-type]
+    assert [str(one) for one in found.dtypes] == ["Int64", "float64", "float64"]
+    assert (found / 2).iloc[0].tolist() == [1.5, 2.0**61 * 3, 0.625]

@@ -1,0 +1,60 @@
+"""Arrow tables as pandas DataFrames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a DataFrame that keeps null integers integers and times in UTC.
+
+    Numbers are pandas' own and not Arrow-backed, which know no ``%``.
+    """
+    import pandas as pd
+
+    text = pd.StringDtype("pyarrow", na_value=np.nan)
+    own = numbers_dtypes()
+
+    def dtype(kind: pa.DataType) -> Any:
+        if pa.types.is_timestamp(kind) or pa.types.is_dictionary(kind) or pa.types.is_floating(kind):
+            return None
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return text
+        return own.get(kind) or pd.ArrowDtype(kind)
+
+    frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
+    return frame
+
+
+def numbers_dtypes() -> dict[pa.DataType, Any]:
+    """Return pandas' own types of integers and booleans that may be missing."""
+    import pandas as pd
+
+    names = [f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)]
+    integers = {pa.type_for_alias(name.lower()): getattr(pd, f"{name}Dtype")() for name in names}
+    return {**integers, pa.bool_(): pd.BooleanDtype()}
+
+
+def numbers(table: pa.Table) -> pa.Table:
+    """Return a table without decimals, which pandas can hardly calculate with: DuckDB's sums of integers are some."""
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if pa.types.is_decimal(column.type):
+            table = table.set_column(place, name, _plain(column))
+    return table
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return decimals as integers where all fit, else as fractions."""
+    if column.type.scale == 0:
+        try:
+            return pc.cast(column, pa.int64())
+        except pa.ArrowInvalid:  # more than 64 bits
+            pass
+    return pc.cast(column, pa.float64())
