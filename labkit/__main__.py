@@ -1,5 +1,17 @@
 """``python -m labkit`` is the ``labkit`` command."""
 
+import signal
+
 from labkit.cli import main
 
-raise SystemExit(main())
+
+def run() -> int:
+    """Run the command as a process of its own: once it has done, an interrupt would only break Python's own end."""
+    try:
+        return main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
-from labkit.replay import plan
+from labkit.replay import asked, plan
 from labkit.window import Window
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ class Lab:
         *,
         start: Any = None,
         end: Any = None,
-        last: str | int | None = None,
+        last: str | timedelta | int | None = None,
         offsets: Mapping[int, tuple[int, int]] | None = None,
-        partitions: Iterable[int] | None = None,
+        partitions: Iterable[int] | int | None = None,
         slack: str = "1m",
     ) -> Window:
         """Freeze a part of `topic` as offsets; costs a few requests and reads no record.
@@ -127,11 +128,11 @@ class Lab:
         topic : str
         start, end : str, datetime or "earliest" / "latest", optional
             Half-open [start, end), UTC when no zone is given. Left out: the log's start, the log's end now.
-        last : str or int, optional
+        last : str, timedelta or int, optional
             ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
         offsets : dict, optional
             ``{partition: (start, end)}``, half-open.
-        partitions : iterable of int, optional
+        partitions : iterable of int, or int, optional
             Only these, with bounds of the other kinds.
         slack : str
             Producers set a record's CreateTime, so records may lie out of time order: the offsets are widened by this
@@ -159,14 +160,15 @@ class Lab:
             return self.cluster.bounds(topic, partitions, at)
 
         if offsets is not None:
-            found, asked = plan.by_offsets(bounds, offsets), f"offsets of {len(offsets)} partitions"
-        elif isinstance(last, int) and not isinstance(last, bool):
-            found, asked = plan.by_last_records(bounds, last, now), f"the newest {last:,} records"
+            spans = asked.spans(offsets)
+            found, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
+        elif last is not None and (count := asked.newest(last)) is not None:
+            found, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
         elif last is not None:
-            found, asked = plan.by_last_time(bounds, times.length_ms(str(last)), now, slack_ms), f"the last {last}"
+            found, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
         else:
             found = plan.by_time(bounds, start, end, slack_ms)
-            asked = f"from {start or 'earliest'} to {end or 'latest'}"
+            words = f"from {start or 'earliest'} to {end or 'latest'}"
         frozen = plan.Plan(
             topic=topic,
             cluster_id=self.cluster.cluster_id,
@@ -175,22 +177,20 @@ class Lab:
             start_ms=found.start_ms,
             end_ms=found.end_ms,
             timestamp_type=kind,
-            asked=asked,
+            asked=words,
             frozen_ms=now,
         )
         return Window(frozen, self)
 
-    def _partitions(self, topic: str, wanted: Iterable[int] | None) -> list[int]:
+    def _partitions(self, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
         there = self.cluster.partitions(topic)
         if wanted is None:
             return there
-        chosen = sorted(set(wanted))
+        chosen = asked.partitions(wanted)
         if unknown := set(chosen) - set(there):
             raise WindowError(
                 f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"
             )
-        if not chosen:
-            raise UsageError("partitions is empty", hint="name some, or leave it out for all")
         return chosen
 
     # lists -------------------------------------------------------------------------------------------

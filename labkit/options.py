@@ -11,6 +11,15 @@ from labkit.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with a hint, instead of a page of usage."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse all of a line; what is left over is an error of the command it is left over of."""
+        found: argparse.Namespace
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            prog = " ".join([self.prog, *([found.command] if "command" in found else [])])
+            raise UsageError(f"unrecognized arguments: {' '.join(rest)}", hint=f"`{prog} --help` shows what it takes")
+        return found
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
 
@@ -22,14 +31,17 @@ def window_options(parser: Any) -> Any:
     parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
     parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
     parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
+    parser.add_argument("--partitions", metavar="P,…", help="only these, such as 0,2")
+    parser.add_argument("--slack", metavar="TIME", default="1m", help="how far out of time order (default: 1m)")
     return parser
 
 
 def window_bounds(options: argparse.Namespace) -> dict[str, Any]:
     """Return the parsed bounds as `Lab.window` takes them."""
-    last = int(options.last) if options.last and options.last.isdecimal() else options.last
     offsets = None if options.offsets is None else _offsets(options.offsets)
-    return {"start": options.start, "end": options.end, "last": last, "offsets": offsets}
+    partitions = None if options.partitions is None else options.partitions.split(",")
+    bounds = {"start": options.start, "end": options.end, "last": options.last, "offsets": offsets}
+    return {**bounds, "partitions": partitions, "slack": options.slack}
 
 
 def _offsets(text: str) -> dict[int, tuple[int, int]]:

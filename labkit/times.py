@@ -35,18 +35,24 @@ def to_ms(value: Any) -> int:
         For a bare number (its unit would be a guess), NaT, or text that is not ISO 8601.
     """
     if isinstance(value, bool | int | float):
-        raise UsageError(
-            f"{value!r} is a number without a unit",
-            hint="say which: pandas.Timestamp(value, unit='s'), unit='ms', unit='us' or unit='ns'",
-        )
+        raise _unitless(value)
     ms = _datetime_ms(value) if isinstance(value, datetime | date | str) else _numpy_ms(value)
     if not _FIRST_MS <= ms < _END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
 
 
+def _unitless(value: Any) -> UsageError:
+    return UsageError(
+        f"{value!r} is a number without a unit",
+        hint="say which: pandas.Timestamp(value, unit='s'), unit='ms', unit='us' or unit='ns'",
+    )
+
+
 def _datetime_ms(value: datetime | date | str) -> int:
     if isinstance(value, str):
+        if re.fullmatch(r"\s*[-+]?\d{9,}\s*", value):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
+            raise _unitless(value)
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError as error:
@@ -71,7 +77,7 @@ def _numpy_ms(value: Any) -> int:
     return int(floor.astype(np.int64)) + bool(floor < value)
 
 
-def length_ms(value: str | timedelta) -> int:
+def length_ms(value: Any) -> int:
     """Return a length of time in milliseconds: ``"90d"``, ``"6h"``, ``"1h 30m"`` or a timedelta."""
     if isinstance(value, timedelta):
         return _limited(math.ceil(value.total_seconds() * 1000), value)

@@ -48,6 +48,33 @@ def profile_options(parser: Any, role: str | None = None) -> Any:
     return parser
 
 
+def enrich_options(parser: Any) -> None:
+    """Let the command take ``--enrich`` and ``--transform``."""
+    parser.add_argument(
+        "--enrich", action="append", default=[], metavar="geoip:FIELD[=PREFIX]|parse:FIELD:REGEX",
+        help="add fields; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transform", action="append", default=[], metavar="MODULE:FUNCTION",
+        help="add the columns that a function of yours returns for a batch; may be given again",
+    )  # fmt: skip
+
+
+def enrich_chain(options: argparse.Namespace) -> Any:
+    """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
+    import warnings
+
+    from labkit.enrich import Chain, apply, named
+    from labkit.enrich.functions import load_function
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        enrichers = [named(text) for text in options.enrich]
+    for one in caught:
+        say(f"warning: {one.message}")
+    return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
+
+
 def say(text: str) -> None:
     """Tell the person at the terminal; standard output is for data."""
     print(text, file=sys.stderr, flush=True)

@@ -13,6 +13,8 @@ from labkit.cli.common import (
     OK,
     Commands,
     command,
+    enrich_chain,
+    enrich_options,
     open_cluster,
     open_profile,
     profile_options,
@@ -149,33 +151,6 @@ def _index_command(commands: Commands) -> None:
     )  # fmt: skip
     index.add_argument("--once", action="store_true", help="stop once the group has read to the end the topic has now")
     index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
-
-
-def enrich_options(parser: Any) -> None:
-    """Let the command take ``--enrich`` and ``--transform``."""
-    parser.add_argument(
-        "--enrich", action="append", default=[], metavar="geoip:FIELD[=PREFIX]|parse:FIELD:REGEX",
-        help="add fields; may be given again",
-    )  # fmt: skip
-    parser.add_argument(
-        "--transform", action="append", default=[], metavar="MODULE:FUNCTION",
-        help="add the columns that a function of yours returns for a batch; may be given again",
-    )  # fmt: skip
-
-
-def enrich_chain(options: argparse.Namespace) -> Any:
-    """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
-    import warnings
-
-    from labkit.enrich import Chain, apply, named
-    from labkit.enrich.functions import load_function
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        enrichers = [named(text) for text in options.enrich]
-    for one in caught:
-        say(f"warning: {one.message}")
-    return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
 
 
 def _index(options: argparse.Namespace) -> int:

@@ -8,7 +8,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
-from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, say
+from labkit.cli.common import (
+    INCOMPLETE,
+    OK,
+    Commands,
+    command,
+    enrich_chain,
+    enrich_options,
+    json_option,
+    open_lab,
+    profile_options,
+    say,
+)
+from labkit.errors import UsageError
 from labkit.options import window_bounds, window_options
 
 if TYPE_CHECKING:
@@ -22,15 +34,18 @@ def register(commands: Commands) -> None:
         commands, "replay", _replay, "read a window: values or decoded fields to standard output, or a file"
     )
     for parser in (window, replay):
-        json_option(profile_options(parser, "lab"))
-        window_options(parser)
-    replay.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file")
-    replay.add_argument("--scratch", metavar="NAME", help="load a scratch index")
-    replay.add_argument("--ttl", default="2d", help="when the scratch index expires (default: 2d)")
-    replay.add_argument("--target", default="default", help="the Elasticsearch cluster")
+        window_options(profile_options(parser, "lab"))
+    json_option(window)
+    replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
+    where = replay.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file")
+    where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
+    replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
+    replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
     decoders = "json, text, raw, avro, protobuf, jsonschema or auto"
     replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (Parquet: json; else the values as they are)")
-    replay.add_argument("--key-decode", metavar="NAME", default="raw", help="the same for keys (default: raw)")
+    replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+    enrich_options(replay)
     replay.add_argument("--isolation", default="read_committed", choices=("read_committed", "read_uncommitted"))
     replay.add_argument("--on-expired", default="error", choices=("error", "clamp"))
     replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
@@ -46,17 +61,23 @@ def _window(options: argparse.Namespace) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    window = _asked_window(options)
-    common = {"isolation": options.isolation, "on_expired": options.on_expired, "deadline": options.deadline}
+    _check(options)
+    window, chain = _asked_window(options), enrich_chain(options)
+    common: dict[str, Any] = {
+        "isolation": options.isolation,
+        "on_expired": options.on_expired,
+        "deadline": options.deadline,
+    }
     if options.scratch:
-        load = window.to_scratch(options.scratch, ttl=options.ttl, target=options.target, **common)
+        ttl, target = options.ttl or "2d", options.target or "default"
+        load = window.to_scratch(options.scratch, ttl=ttl, target=target, enrich=chain.enrichers, **common)
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
         print(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
-        decode = options.decode or "json"
-        receipt = window.to_parquet(options.output, decode=decode, key_decode=options.key_decode, **common)
-    elif options.decode or options.key_decode != "raw":
+        common |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
+        receipt = window.to_parquet(options.output, enrich=chain.enrichers, **common)
+    elif options.decode or options.key_decode:
         receipt = _decoded(window, options, **common)
     else:
         receipt = _values(window, quiet=options.json, **common)
@@ -65,6 +86,23 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         say(str(receipt))
     return OK if receipt.complete else INCOMPLETE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse an option that would change nothing."""
+    idle = {
+        "--ttl": options.ttl and not options.scratch,
+        "--target": options.target and not options.scratch,
+        "--decode": options.decode and options.scratch,
+        "--key-decode": options.key_decode and options.scratch,
+        "--enrich": options.enrich and not (options.scratch or options.output),
+        "--transform": options.transform and not (options.scratch or options.output),
+    }
+    if named := [name for name, wrong in idle.items() if wrong]:
+        raise UsageError(
+            f"{named[0]} changes nothing here",
+            hint="--ttl and --target go with --scratch, --decode goes without it, --enrich goes with it or with -o",
+        )
 
 
 def _values(window: Window, *, quiet: bool, **common: Any) -> Any:
@@ -84,7 +122,7 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
     reading = window.reading(**common)
     written, receipt = lines(
-        reading, decode=options.decode or "json", key_decode=options.key_decode, registry=window.lab.registry
+        reading, decode=options.decode or "json", key_decode=options.key_decode or "raw", registry=window.lab.registry
     )
     with interrupt.asked() as reading.interrupted:
         for line in written:

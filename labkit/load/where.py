@@ -67,7 +67,7 @@ class Where:
         return np.sort(np.asarray(found["__row"], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
-        """Make what it names and no record here has a null that compares with anything: it may be a number elsewhere."""
+        """Make what no record here has a null that compares with anything: elsewhere it may be a number."""
         places = {name.lower(): place for place, name in enumerate(table.column_names)}
         for name in sorted(self.columns | self.inner):
             place = places.get(name.lower())

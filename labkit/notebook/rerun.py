@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -40,7 +41,8 @@ def run(
     Raises
     ------
     UsageError
-        For a notebook that is not there, or a parameter that looks like a secret: parameters are saved in the output.
+        For a notebook that is not there, a parameter that it does not have, or one that looks like a secret: parameters
+        are saved in the output.
     ServerError
         When a cell fails; the output up to it is kept and named, and so are the receipts of what was read.
     """
@@ -60,22 +62,39 @@ def run(
 
 
 def check(source: Path, parameters: Iterable[str]) -> None:
-    """Refuse what is no notebook, and parameters that look like secrets."""
+    """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
     import nbformat
 
     if not source.is_file() or source.suffix != ".ipynb":
         raise UsageError(f"{source} is not a notebook", hint="give the path of an .ipynb file")
     try:
-        nbformat.validate(nbformat.read(source, as_version=4))
+        content = nbformat.read(source, as_version=4)
+        nbformat.validate(content)
     except Exception as error:  # nbformat passes on whatever the content makes it stumble over
         raise UsageError(
             f"{source} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
         ) from error
+    known = _parameters(content)
     for name in parameters:
         if _SECRET.search(name):
             raise UsageError(
                 f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
             )
+        if known and name not in known:
+            raise UsageError(
+                f"{source.name} has no parameter {name!r}", hint=f"its cell of parameters sets {', '.join(known)}"
+            )
+
+
+def _parameters(content: Any) -> list[str]:
+    """Return the names that a notebook's cell of parameters sets; none where that cannot be told."""
+    tagged = (one.source for one in content.cells if "parameters" in one.metadata.get("tags", []))
+    try:
+        tree = ast.parse(next(tagged, ""))
+    except SyntaxError:  # a magic, or another language
+        return []
+    stored = [one for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    return [one.id for one in sorted(stored, key=lambda one: (one.lineno, one.col_offset))]
 
 
 def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool) -> str | None:

@@ -155,15 +155,11 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
     """
     latest = bounds("latest")
     ranges = []
-    for partition, pair in sorted(offsets.items()):
+    for partition, (start, end) in sorted(offsets.items()):
         if partition not in latest:
             raise WindowError(
                 f"there is no partition {partition}; the topic has {len(latest)}", hint="partitions count from 0"
             )
-        try:
-            start, end = (int(bound) for bound in pair)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"offsets of partition {partition}: {pair!r}", hint="write {0: (100, 200)}") from error
         if not 0 <= start <= end:
             raise UsageError(f"offsets of partition {partition}: [{start}, {end})", hint="write 0 <= start <= end")
         if end > latest[partition]:

@@ -138,6 +138,18 @@ replay TOPIC --offsets 0:5-1
 replay TOPIC --last 5 --deadline soon
 replay TOPIC --last 5 --deadline 5
 replay TOPIC --last 5 -o a.parquet --decode nope
+replay TOPIC --last 5 -o a.parquet --scratch a
+replay TOPIC --last 5 --ttl 2d
+replay TOPIC --last 5 --target default -o a.parquet
+replay TOPIC --last 5 --scratch a --decode json
+replay TOPIC --last 5 --enrich geoip:ip
+replay TOPIC --last 5 -o a.parquet --enrich geoip
+replay TOPIC --last 5 --partitions 9
+replay TOPIC --last 5 --partitions 0,,1
+replay TOPIC --offsets 0:0-1 --partitions 0
+replay TOPIC --last 5 --slack soon
+replay TOPIC --last 5 --nope
+window TOPIC --start 1711121012345
 replay TOPIC --last 5 -o nowhere/a.parquet
 replay TOPIC --last 5 -o folder
 replay TOPIC --last 5 -o /proc/a.parquet

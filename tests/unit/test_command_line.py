@@ -287,3 +287,11 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
     assert offered("labkit", "re") == ["retention", "replay"]
     assert "--deadline" in offered("labkit", "replay", "--de")
     assert offered("labkit", "run", "so") == ["some.ipynb"]
+
+
+def test_what_is_left_over_is_told_with_the_command_it_is_left_over_of(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["replay", "irc", "--nope"], capsys)
+    assert (code, err) == (
+        2,
+        "labkit: unrecognized arguments: --nope\nHint: `labkit replay --help` shows what it takes\n",
+    )

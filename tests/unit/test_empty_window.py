@@ -21,7 +21,8 @@ def empty() -> Replay:
 @pytest.mark.parametrize(
     "draw",
     [charts.timeline, lambda r: charts.timeline(r, by="nick"), lambda r: charts.top(r, "nick"), charts.heatmap,
-     lambda r: charts.distribution(r, "message", by="nick"), lambda r: charts.distribution(r, "n"), charts.conversation],
+     lambda r: charts.distribution(r, "message", by="nick"), lambda r: charts.distribution(r, "n"),
+     charts.conversation],
 )  # fmt: skip
 def test_a_chart_of_it_says_so(draw: Any, empty: Replay) -> None:
     for data in (empty, empty.to_pandas(), empty.table):

@@ -220,10 +220,6 @@ def test_offsets_within_the_log_are_taken_as_they_are(log: Log, data: st.DataObj
         ({0: (5, 4)}, UsageError),
         ({0: (-1, 4)}, UsageError),
         ({0: (-2, -1)}, UsageError),
-        ({0: (1,)}, UsageError),
-        ({0: 5}, UsageError),
-        ({0: ("a", "b")}, UsageError),
-        ({0: (None, 5)}, UsageError),
     ],
 )
 def test_offsets_that_cannot_be_are_refused(offsets: Any, error: type[Exception]):

@@ -138,3 +138,25 @@ def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
         f"read irc 1: {name}" for name in ("window", "records", "complete", "hash")
     }
     assert ledger.entries(first.receipts) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "refused"),
+    [("topic = 'irc'\nlast, n = None, 1\nwindow: str | None = None", True), ("", False), ("%matplotlib inline", False)],
+)
+def test_a_parameter_the_notebook_does_not_have_is_refused(cell: str, refused: bool, tmp_path: Path) -> None:
+    """papermill would run it with the defaults; where the parameters cannot be told, it may."""
+    import nbformat
+
+    from labkit.notebook import rerun
+
+    path = tmp_path / "a.ipynb"
+    first = nbformat.v4.new_code_cell(cell, metadata={"tags": ["parameters"] if cell else []})
+    nbformat.write(nbformat.v4.new_notebook(cells=[first]), path)
+    rerun.check(path, ["topic", "last", "n", "window"])
+    if refused:
+        with pytest.raises(UsageError, match="no parameter 'topci'") as caught:
+            rerun.check(path, ["topci"])
+        assert "topic, last, n, window" in (caught.value.hint or "")
+    else:
+        rerun.check(path, ["topci"])
