@@ -42,6 +42,11 @@ from labkit.errors import ConfigError
 from labkit.secret import fill, literal, masked, sealed
 
 LOCAL = "local"
+# of the Elasticsearch client's settings; a password of digits stays a text
+_NUMBERS = frozenset(
+    {"connections_per_node", "dead_node_backoff_factor", "max_dead_node_backoff", "max_retries",
+     "min_delay_between_sniffing", "request_timeout", "retry_on_status", "sniff_timeout"}
+)  # fmt: skip
 _TABLES = ("kafka", "elasticsearch", "registry")
 
 
@@ -127,7 +132,24 @@ def list_profiles() -> list[dict[str, str]]:
                 )
             except ConfigError as error:
                 rows.setdefault(name, _row(name, {}, f"{path}: {error.message}"))
+    known = {_upper(name) for name in rows}
+    for variable in sorted(os.environ):
+        found = re.fullmatch(r"LABKIT_(\w+)_KAFKA_BOOTSTRAP_SERVERS", variable)
+        if found and found[1] not in {*known, _upper(LOCAL)}:
+            name = found[1].lower()
+            rows[name] = _row(name, _from_environment(name), "the environment")
     return list(rows.values())
+
+
+def check_local() -> None:
+    """Raise ConfigError when a file in reach has a profile of the local stack's name, which would never be used."""
+    for path in _config_files():
+        try:
+            tables = _tables(path)
+        except ConfigError:  # told to those who want one of its profiles
+            continue
+        if LOCAL in tables:
+            _check(LOCAL, tables[LOCAL], str(path))
 
 
 def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
@@ -183,6 +205,11 @@ def _typed(key: str, value: str) -> Any:
         return value.split(",")
     if key == "basic_auth":
         return value.split(":", 1)
+    if key in _NUMBERS:
+        try:
+            return float(value) if "." in value else int(value)
+        except ValueError as error:
+            raise ConfigError(f"{key} is {value!r}, which is no number", hint="such as 30") from error
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
@@ -220,6 +247,8 @@ def _tables(path: Path) -> dict[str, Any]:
 
 def _check(name: str, table: Any, where: str) -> None:
     """Raise ConfigError when the table of profile `name` has not the form of one."""
+    if name == LOCAL:
+        raise ConfigError(f"profile {name!r} in {where}: so is the local stack called", hint="give it another name")
     if not isinstance(table, dict):
         raise ConfigError(f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]")
     for unknown in sorted(set(table) - set(_TABLES)):

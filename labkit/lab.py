@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from labkit import names, times
-from labkit.config import LOCAL, Profile, default_profile, load_profile
+from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError, WindowError
 from labkit.groups.guard import Guard
@@ -63,6 +63,7 @@ def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
         return load_profile(name)
     from labkit.stack.state import local_profile
 
+    check_local()
     return local_profile(role)
 
 

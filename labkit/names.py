@@ -7,6 +7,7 @@ through their own access control (``labkit acl``), so a bug here still touches n
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import re
 
@@ -23,10 +24,12 @@ _INDEX_FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:\x00-\x1f]')
 def user() -> str:
     """Return who is at work, as a name safe for groups and indices.
 
-    ``LABKIT_USER`` wins, then JupyterHub's user, then the login name.
+    ``LABKIT_USER`` wins, then JupyterHub's user, then the login name. Where letters had to be replaced, a few of the
+    name's hash follow: a.b and a-b are two people, and so are two whose names are not Latin.
     """
-    raw = os.environ.get("LABKIT_USER") or os.environ.get("JUPYTERHUB_USER") or _login()
-    return re.sub(r"[^a-z0-9_]+", "_", raw.lower()).strip("_") or "someone"
+    raw = (os.environ.get("LABKIT_USER") or os.environ.get("JUPYTERHUB_USER") or _login()).lower()
+    safe = re.sub(r"[^a-z0-9_]+", "_", raw).strip("_")[:40] or "someone"
+    return safe if safe == raw else f"{safe}_{hashlib.sha256(raw.encode(errors='replace')).hexdigest()[:6]}"
 
 
 def _login() -> str:

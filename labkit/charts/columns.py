@@ -182,6 +182,7 @@ def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     from labkit.duck import duckdb
 
     with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")  # times that are shown as text
         connection.register("t", table)
         return list(connection.execute(sql, parameters).fetchall())
 

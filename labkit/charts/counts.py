@@ -58,6 +58,8 @@ def shown(label: str) -> str:
 
     Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
     """
+    if label in (OTHER, NONE, BLANK):  # a value that is called as labkit calls what is none
+        return f'"{label}"'
     return _UNSEEN.sub("\ufffd", label) if label.strip() else BLANK
 
 

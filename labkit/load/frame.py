@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +105,9 @@ class Replay:
                 ) from error
         return to_pandas(numbers(found))
 
-    def enrich(self, *enrichers: Enricher) -> Replay:
-        """Return this replay with the columns that `enrichers` add, without reading again."""
-        return _enriched(self, Chain(enrichers))
+    def enrich(self, *enrichers: Enricher | Iterable[Enricher]) -> Replay:
+        """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
+        return _enriched(self, Chain(list(_flat(enrichers))))
 
     def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
         """Decode the same bytes another way, without reading Kafka again.
@@ -147,6 +147,11 @@ def _asked(table: pa.Table, query: Any) -> pa.Table:
     for name in sorted(asked(query) - own - set(table.column_names)):
         table = table.append_column(name, pa.nulls(0))
     return table
+
+
+def _flat(enrichers: Iterable[Any]) -> Iterator[Enricher]:
+    for one in enrichers:
+        yield from _flat(one) if isinstance(one, list | tuple) else [one]
 
 
 def read(

@@ -26,6 +26,7 @@ class LagBoard(Shown):
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
         self._groups = groups
         self._sampler = Sampler(lab.cluster, groups)
+        self._sampler.check()
         self._looks: deque[list[Sample]] = deque(maxlen=WINDOW)
         self._live: Live | None = None
         self.state, self.view = ipy.HTML(), ipy.HTML()

@@ -456,3 +456,24 @@ def test_the_exports_are_documented():
     ]
     for name in charts.__all__:
         assert getattr(charts, name).__doc__
+
+
+def test_values_named_as_the_rest_is_stay_apart_from_it() -> None:
+    values = ["other"] * 5 + ["(none)"] * 4 + ["(empty)"] * 3 + ["a", "b", None, ""]
+    times = pd.date_range("2026-01-01", periods=len(values), freq="h", tz="UTC")
+    table = pa.table({"_timestamp": pa.array(times), "word": values})
+    found = charts.timeline(table, by="word", top=3).data.groupby("value")["records"].sum().to_dict()
+    assert found == {'"other"': 5, '"(none)"': 4, '"(empty)"': 3, "other": 3, "(none)": 1}
+    ranked = charts.top(table, "word").data.set_index("value")["records"].to_dict()
+    assert (ranked['"(none)"'], ranked["(none)"], ranked['"(empty)"'], ranked["(empty)"]) == (4, 1, 3, 1)
+
+
+def test_times_as_values_are_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        table = pa.table({"at": pa.array([0], pa.timestamp("ms", "UTC"))})
+        assert charts.top(table, "at").data["value"].tolist() == ["1970-01-01 00:00:00+00"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -23,8 +23,9 @@ from labkit.enrich.functions import FunctionError, load_function
 from labkit.enrich.splice import splice
 from labkit.errors import ConfigError, UsageError
 from labkit.load.documents import documents
-from labkit.load.frame import from_batches
+from labkit.load.frame import Replay, from_batches
 from labkit.load.indices import MAPPING, IndexName, mapping
+from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 
 
@@ -395,6 +396,13 @@ def test_so_may_one_of_arrow_tables() -> None:
         return table.append_column("m", table["n"])
 
     assert Chain(enrich.apply(whole)).table(pa.table({"n": [1]})).column_names == ["n", "m"]
+
+
+def test_a_replay_takes_enrichers_or_a_list_of_them() -> None:
+    replay = Replay(pa.table({"n": [1]}), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g"))
+    one, two = enrich.apply(lambda frame: {"a": frame["n"]}), enrich.apply(lambda frame: {"b": frame["n"]})
+    for found in (replay.enrich(one, two), replay.enrich([one, two])):
+        assert found.table.column_names == ["n", "a", "b"]
 
 
 def test_a_function_that_adds_nothing_is_an_error() -> None:

@@ -132,7 +132,11 @@ def test_a_user_is_always_safe_in_groups_and_indices(raw: str) -> None:
 
 @pytest.mark.parametrize(
     ("labkit", "hub", "expected"),
-    [("alice", "bob", "alice"), (None, "Bob.Builder@example.org", "bob_builder_example_org"), ("", "bob", "bob")],
+    [
+        ("alice", "bob", "alice"),
+        (None, "Bob.Builder@example.org", "bob_builder_example_org_4cfaa8"),
+        ("", "bob", "bob"),
+    ],
 )
 def test_labkit_user_wins_then_jupyterhubs(
     labkit: str | None, hub: str, expected: str, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +146,18 @@ def test_labkit_user_wins_then_jupyterhubs(
     if labkit is not None:
         monkeypatch.setenv("LABKIT_USER", labkit)
     assert names.user() == expected
+
+
+def test_users_whose_names_had_to_be_changed_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would share ad hoc groups and scratch indices, and collect each other's."""
+    raw = ["a.b", "a-b", "a_b", "_a_b", "李明", "王芳", "someone", "x" * 60 + "1", "x" * 60 + "2"]
+    users = []
+    for one in raw:
+        monkeypatch.setenv("LABKIT_USER", one)
+        users.append(names.user())
+    assert len(set(users)) == len(raw)
+    assert users[2] == "a_b"
+    assert users[4].startswith("someone_")
 
 
 def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -176,6 +177,52 @@ def test_the_list_of_profiles_reads_no_secret_and_shows_none(config: Any, capsys
     out = capsys.readouterr().out
     assert "https://alice:***@es-1:9200" in out
     assert "hunter2" not in out
+
+
+def test_profiles_made_of_variables_are_listed(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config("x")
+    monkeypatch.setenv("LABKIT_STAGE_KAFKA_BOOTSTRAP_SERVERS", "stage-1:9092")
+    monkeypatch.setenv("LABKIT_STAGE_KAFKA_SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("LABKIT_PROD_KAFKA_BOOTSTRAP_SERVERS", "kafka-9:9092")  # of the file's
+    rows = {row["profile"]: row for row in list_profiles()}
+    assert (rows["stage"]["kafka"], rows["stage"]["source"]) == ("stage-1:9092", "the environment")
+    assert rows["prod"]["kafka"] == "kafka-9:9092"
+    assert "hunter2" not in str(rows)
+
+
+def test_numbers_come_as_numbers_from_variables_and_passwords_of_digits_as_texts(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config("x")
+    for name, value in {"REQUEST_TIMEOUT": "30", "MAX_RETRIES": "5", "BEARER_AUTH": "12345"}.items():
+        monkeypatch.setenv(f"LABKIT_PROD_ELASTICSEARCH_DEFAULT_{name}", value)
+    found = load_profile("prod").elasticsearch["default"]
+    assert (found["request_timeout"], found["max_retries"], str(found["bearer_auth"])) == (30, 5, "12345")
+    monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_DEFAULT_REQUEST_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match="request_timeout is 'soon'"):
+        load_profile("prod")
+
+
+def test_the_numbers_are_those_of_the_client() -> None:
+    import inspect
+
+    from elasticsearch import Elasticsearch
+
+    from labkit.config import _NUMBERS
+
+    old = {"timeout", "maxsize", "sniffer_timeout"}  # deprecated there
+    signature = inspect.signature(Elasticsearch.__init__).parameters
+    numbers = {
+        name for name, one in signature.items() if {"int", "float"} & set(re.findall(r"\w+", str(one.annotation)))
+    }
+    assert numbers - old - {"hosts", "ssl_version", "ssl_context", "host_info_callback"} == _NUMBERS
+
+
+def test_a_profile_called_local_is_refused_not_ignored(config: Any) -> None:
+    config("x", "[profiles.local.kafka]\n'bootstrap.servers' = 'mine:9092'\n")
+    with pytest.raises(ConfigError, match="so is the local stack called"):
+        labkit.connect("local")
+    assert "so is the local stack called" in {row["profile"]: row for row in list_profiles()}["local"]["source"]
 
 
 @pytest.mark.parametrize(("mode", "password", "warned"), [
