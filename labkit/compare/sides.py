@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from polars import selectors
 
 from labkit import names
 from labkit.elastic import Target
@@ -212,14 +211,25 @@ def _json(frame: pl.DataFrame) -> Any:
     if not frame.width:
         return pa.array(["{}"] * frame.height, pa.string())
     try:
-        frame = frame.with_columns(selectors.datetime(time_zone="*").dt.convert_time_zone("UTC")).with_columns(
-            pl.col(pl.Binary).cast(pl.String),
-            pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
-            pl.col(pl.Categorical).cast(pl.String),
-        )
+        frame = frame.select(_plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items())
         return _texts(frame.select(pl.struct(pl.all()).struct.json_encode()))
     except pl.exceptions.PolarsError as error:
         raise UsageError(f"a column has no JSON form: {error}", hint="make a column of plain values first") from error
+
+
+def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
+    """Return a column, and what nests in it, with the one text that each point in time has, whatever its unit."""
+    if isinstance(kind, pl.Datetime):
+        column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
+        whole = column.dt.nanosecond() % 1_000_000 == 0
+        short, long = (column.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.{digits}fZ") for digits in (3, 9))
+        return pl.when(whole).then(short).otherwise(long)
+    if isinstance(kind, pl.Array | pl.List):
+        column = column.arr.to_list() if isinstance(kind, pl.Array) else column
+        return column.list.eval(_plain(pl.element(), kind.inner))
+    if isinstance(kind, pl.Struct):
+        return pl.struct(_plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields)
+    return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
 
 
 def _texts(frame: pl.DataFrame) -> Any:

@@ -582,3 +582,24 @@ def test_rules_say_what_they_are() -> None:
     said = str(Rules.of(["geo"], ["a"], {"lat": 0.5, "n": "1%", "t": "5s"}))
     assert said == "only a; without geo; lat within 0.5; n within 1 %; t within 5 s"
     assert rules.__doc__
+
+
+@pytest.mark.parametrize(("left", "right", "same"), [
+    (("ms", 1_000), ("ns", 1_000_000_000), True),
+    (("us", 1), ("us", 2), False),
+    (("us", 1), ("ns", 1_000), True),
+    (("ns", 1), ("ms", 0), False),
+])  # fmt: skip
+def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
+    left: tuple[str, int], right: tuple[str, int], same: bool
+) -> None:
+    def table(unit: str, count: int) -> pa.Table:
+        stamps = pa.array([count, None], pa.timestamp(unit, "UTC"))
+        inner = pa.StructArray.from_arrays([stamps], ["at"])
+        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), inner)
+        return pa.table({"k": [1, 2], "at": stamps, "deep": lists})
+
+    found = compared(table(*left), table(*right), key="k")
+    assert found.identical is same
+    if not same:
+        assert set(found.fields.loc[found.fields["changed"] > 0, "field"]) == {"at", "deep"}
