@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -176,16 +177,27 @@ class AdHocGroup:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         fresh = [one.partition for one in partitions if one.partition not in self._began]
         starts = self._starts(fresh) if self.start is not None else {}
-        earliest = self.cluster.bounds(self.topic, [one.partition for one in partitions], "earliest")
+        held = [one.partition for one in partitions]
+        earliest, ends = (self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest"))
         committed = consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []
         for one in committed:
             # a partition that comes back goes on where it was left, or where another member committed since
             known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
+            if known > ends[one.partition]:
+                self._warn(one.partition, known, ends[one.partition])
+                known = earliest[one.partition]
             one.offset = starts.get(one.partition, known)
             self._positions[one.partition] = one.offset
             self._began.add(one.partition)
         self._joined = True
         consumer.incremental_assign(committed)
+
+    def _warn(self, partition: int, offset: int, end: int) -> None:
+        warnings.warn(
+            f"{self.group} was at offset {offset} of partition {partition}, but {self.topic!r} ends at {end}: "
+            "was it made again? The group begins at the log's start",
+            stacklevel=2,
+        )
 
     def _starts(self, partitions: list[int]) -> dict[int, int]:
         if self.start in ("earliest", "latest"):

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from labkit.errors import RefusedError, UsageError
 from labkit.groups.adhoc import delete_group
+from labkit.groups.offsets import list_groups
+from labkit.kafka import Cluster
 from labkit.lab import Lab
 
 Produce = Callable[..., None]
@@ -147,3 +150,21 @@ def test_a_foreign_group_is_refused_before_any_connection(lab: Lab) -> None:
         delete_group(lab.cluster, "indexer.logstash-es")
     with pytest.raises(UsageError):
         lab.attach("irc", name="../x")
+
+
+def test_a_commit_beyond_the_log_s_end_is_told_and_read_from_the_start(
+    topic: str, name: str, attach: Any, admin: Cluster
+) -> None:
+    """librdkafka goes to the start without a word, and a commit would put the old offset back."""
+    group = attach(topic, name=name, start="earliest")
+    group.read(10)
+    group.commit()
+    group.close()
+    until(lambda: not list_groups(admin, [group.group])[0].members)
+    beyond = ConsumerGroupTopicPartitions(group.group, [TopicPartition(topic, 0, 5_000)])
+    admin.ask(lambda client: client.alter_consumer_group_offsets([beyond]), what="commit beyond the end")
+    again = attach(topic, name=name)
+    with pytest.warns(UserWarning, match="was at offset 5000 of partition 0"):
+        frame = again.read(1_000)
+    assert frame.loc[frame["_partition"] == 0, "_offset"].tolist() == list(range(50))
+    assert again.commit()[0] == 50
