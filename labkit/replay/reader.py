@@ -143,7 +143,7 @@ class Reading:
             isolation_level=self.isolation,
             enable_partition_eof=True,
             fetch_wait_max_ms=100,
-            queued_max_messages_kbytes=16_384,  # fetched ahead; it holds three times as much memory or more, measured
+            queued_max_messages_kbytes=8_192,  # fetched ahead; it holds three times as much memory or more, measured
         )
         try:
             positions = [TopicPartition(self.plan.topic, one.range.partition, one.position) for one in waiting]

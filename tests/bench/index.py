@@ -26,7 +26,7 @@ from labkit.stack.state import State
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from index_peers import LIMIT, WAYS  # noqa: E402
+from index_peers import LIMIT, LIMIT_GEO, WAYS  # noqa: E402
 from read import PARTITIONS, WORDS  # noqa: E402
 
 # what labkit's indexer aims at, against the others
@@ -117,6 +117,12 @@ def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], record
         ratio = f"{row['seconds'] / ours['seconds']:.2f} x" if ours else ""
         line = f"{name:<52}{records / row['seconds']:>11,.0f}{row['cpu_s']:>14.2f}{row['peak_mb']:>9,.0f}{ratio:>11}"
         print(f"{line}  {GOALS.get(name, '')}")
+    if {WAYS[1], LIMIT, LIMIT_GEO} <= set(medians) and ours:
+        seconds = {name: medians[name]["seconds"] for name in medians}
+        print(
+            f"GeoIP costs {seconds[WAYS[1]] / ours['seconds'] - 1:.0%}; Elasticsearch alone, documents located before: "
+            f"{seconds[LIMIT_GEO] / seconds[LIMIT] - 1:.0%}"
+        )
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
     found = {"records": records, "medians": medians, "runs": runs, "errors": errors}

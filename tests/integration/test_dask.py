@@ -158,7 +158,7 @@ def test_a_field_of_a_later_slice_is_not_lost(
     window = lab.window(name)
     frame = window.to_dask(client, slice_records=100)
     found = frame.compute()
-    assert str(found.dtypes["n"]) == "int64[pyarrow]"
+    assert str(found.dtypes["n"]) == "Int64"
     assert "late" not in found.columns
     odd, whole, broken = (found.iloc[row] for row in (150, 151, 152))
     assert pd.isna(odd["n"])
