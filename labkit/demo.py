@@ -26,7 +26,7 @@ from labkit.lab import Lab
 from labkit.notebook import rerun
 from labkit.stack import local, process
 from labkit.stack.access import TOPIC
-from labkit.stack.state import HOST, Service, State, local_profile
+from labkit.stack.state import HOST, Service, State, local_profile, locked
 
 GROUP = "indexer.logstash-es"
 INDEX = "irc"
@@ -152,6 +152,12 @@ def run(say: Callable[[str], None]) -> Summary:
 
 
 def _start_indexer(state: State, say: Callable[[str], None]) -> None:
+    with locked(state.root):
+        state.services = State.load(state.root).services  # another command may have started some since
+        _start_once(state, say)
+
+
+def _start_once(state: State, say: Callable[[str], None]) -> None:
     service = state.services.setdefault("indexer", Service("indexer"))
     if process.running(service):
         say("the production indexer is running")

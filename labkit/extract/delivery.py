@@ -88,6 +88,9 @@ class MarkedSink(Sink, Protocol):
     @property
     def acknowledged(self) -> int: ...
 
+    def begin(self, source: str) -> None:
+        """Tell where the records that follow are from: a file's path, or a name that comes once."""
+
     def mark(self, label: int) -> None: ...
 
 

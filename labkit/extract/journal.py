@@ -9,6 +9,8 @@ import os
 import time
 from pathlib import Path
 
+import filelock
+
 from labkit.errors import ConfigError
 
 EVERY_S = 3.0
@@ -46,15 +48,16 @@ class Journal:
         if self._path is None or (not now and time.monotonic() - self._written_at < EVERY_S):
             return
         self._written_at = time.monotonic()
-        # read again each time: another extractor may share the journal
-        entries = self._read() | {key: lines}
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        part = self._path.with_name(f"{self._path.name}.part")
         try:
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(entries, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._path)
+            # another extractor may share the journal: nobody writes between the reading and the writing
+            with filelock.FileLock(f"{self._path}.lock", mode=0o600):
+                entries = self._read() | {key: lines}
+                with part.open("w", encoding="utf-8") as file:
+                    json.dump(entries, file, indent=1)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)

@@ -162,6 +162,9 @@ class TopicSink:
         if self._sent % 256 == 0:
             self._poll(0)
 
+    def begin(self, source: str) -> None:
+        """Take note of nothing: a topic numbers its records itself."""
+
     def mark(self, label: int) -> None:
         """End a block of records: once all up to here are settled, ``acknowledged`` is `label`."""
         self._block.label = label

@@ -24,6 +24,7 @@ _TABLES = """
     create table if not exists records(
         seq integer primary key autoincrement, ms integer not null, key blob, value blob, headers blob not null);
     create table if not exists spool(id text not null);
+    create table if not exists dropped(upto integer not null, untold integer not null);
 """
 
 
@@ -53,6 +54,10 @@ class Spool:
         Of this file: with a record's number it names the record for ever.
     last : int
         The number of the last record ever put in.
+    next : int
+        The number of the next one; those between were dropped for want of room.
+    untold : int
+        How many were dropped by a former run of which no record tells yet.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -85,7 +90,10 @@ class Spool:
             self._disk.execute("insert into spool select ? where not exists (select * from spool)", [uuid.uuid4().hex])
         self.id: str = self._disk.execute("select id from spool").fetchone()[0]
         found = self._disk.execute("select seq from sqlite_sequence where name = 'records'").fetchone()
+        lost = self._disk.execute("select coalesce(max(upto), 0), coalesce(sum(untold), 0) from dropped").fetchone()
         self.last: int = found[0] if found else 0
+        self.next: int = max(self.last, lost[0]) + 1
+        self.untold: int = lost[1]
 
     def __len__(self) -> int:
         return int(self._disk.execute("select count(*) from records").fetchone()[0])
@@ -116,6 +124,12 @@ class Spool:
     def forget(self, upto: int) -> bool:
         """Delete the records up to a number: Kafka has them. Tell whether they are gone: not on a full disk."""
         return self._written("delete from records where seq <= ?", [[upto]])
+
+    def dropped(self, upto: int, untold: int) -> bool:
+        """Write down up to which number records came, and how many of them are lost; tell whether it is on the disk."""
+        return self._written("delete from dropped where upto <= ?", [[upto]]) and self._written(
+            "insert into dropped values (?, ?)", [[upto, untold]]
+        )
 
     def close(self) -> None:
         """End it; an empty one stays a small file, for its numbers go on."""

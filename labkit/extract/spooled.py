@@ -49,12 +49,13 @@ class SpooledSink:
         self._making: Future[TopicSink] | None = None
         self._pool = ThreadPoolExecutor(1, "labkit-spool")
         self._pending: list[Row] = []
-        self._next = spool.last + 1
+        self._next = spool.next
         self._old = spool.last  # records up to here are a former run's
         self._backlog = len(spool)
         self._fed = 0
         self._forgotten = 0 if self._backlog else spool.last
-        self._sent = self._dropped = self._untold = 0
+        self._sent = self._dropped = 0
+        self._untold = spool.untold
         self._served_at = self._retry_at = 0.0
 
     # life --------------------------------------------------------------------------------------------
@@ -79,6 +80,8 @@ class SpooledSink:
                 self._commit()
             if left := len(self.spool):
                 self._say(f"{left:,} records wait in {self.spool.path}; the next run sends them")
+            if self._untold and not self.spool.dropped(self._next - 1, self._untold):
+                self._say(f"the next run will not know that {self._untold:,} records were dropped: the disk is full")
         finally:
             self._end()
 
@@ -151,6 +154,7 @@ class SpooledSink:
         if self.spool.put(rows):
             if self._untold:
                 self._say(f"the spool has room again; {self._untold:,} records were dropped")
+                self.spool.dropped(rows[-1].seq, 0)
             self._untold = 0
             return
         if not self._untold:

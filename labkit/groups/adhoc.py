@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -69,7 +70,9 @@ class AdHocGroup:
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=20_000,
         )
-        self._consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
+        # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves the group
+        self._consumer.subscribe([self.topic], on_assign=_weak(self._assigned), on_revoke=_weak(self._revoked))
+        self._leave = weakref.finalize(self, self._consumer.close)
 
     def __enter__(self) -> AdHocGroup:
         return self
@@ -105,6 +108,8 @@ class AdHocGroup:
         try:
             with interrupt.asked() as asked:
                 messages = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
+                if not self._positions:
+                    self._warn_of_none()
                 raw = [message_batch(self.topic, [portion(messages)])] if messages else []
                 return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
         except BaseException:  # a second interrupt, a decoder's error: what is not returned comes again
@@ -136,7 +141,7 @@ class AdHocGroup:
         assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
-        elif not error.retriable():
+        elif error.code() != KafkaError._MAX_POLL_EXCEEDED and not error.retriable():  # it joins again by itself
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
     def _rewind(self, before: dict[int, int]) -> None:
@@ -175,6 +180,8 @@ class AdHocGroup:
                 self._open.seek(TopicPartition(self.topic, one.partition() or 0, one.offset() or 0))
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._consumer is None:  # a late answer while it closes: nothing can be asked any more
+            return
         fresh = [one.partition for one in partitions if one.partition not in self._began]
         starts = self._starts(fresh) if self.start is not None else {}
         held = [one.partition for one in partitions]
@@ -191,6 +198,12 @@ class AdHocGroup:
             self._began.add(one.partition)
         self._joined = True
         consumer.incremental_assign(committed)
+
+    def _warn_of_none(self) -> None:
+        warnings.warn(
+            f"this member of {self.group} has no partition of {self.topic!r}: other members hold them all",
+            stacklevel=4,
+        )
 
     def _warn(self, partition: int, offset: int, end: int) -> None:
         warnings.warn(
@@ -211,6 +224,7 @@ class AdHocGroup:
             if one.partition in self._positions:
                 self._left[one.partition] = self._positions.pop(one.partition)
             self._ended.discard(one.partition)
+        self._joined = bool(self._positions)
         consumer.incremental_unassign(partitions)
 
     def seek(self, to: str | Any | Mapping[int, int]) -> None:
@@ -282,8 +296,8 @@ class AdHocGroup:
     def close(self, *, delete: bool = False) -> None:
         """Leave the group; with `delete` remove it with its commits, when no other member is left."""
         if self._consumer is not None:
-            self._consumer.close()
             self._consumer = None
+            self._leave()
         if delete:
             delete_group(self.cluster, self.group)
 
@@ -293,6 +307,17 @@ class AdHocGroup:
         return f"ad hoc group {self.group} on {self.topic!r}, {state}; {verbs}"
 
     __repr__ = __str__
+
+
+def _weak(method: Callable[[Consumer, list[TopicPartition]], None]) -> Callable[[Consumer, list[TopicPartition]], None]:
+    """Return a callback that calls a method of an object as long as it is there, and does not keep it."""
+    reference = weakref.WeakMethod(method)
+
+    def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if (found := reference()) is not None:
+            found(consumer, partitions)
+
+    return call
 
 
 def delete_group(cluster: Cluster, group: str) -> None:

@@ -6,10 +6,15 @@ killed extractor held is lost, and no second reader can come along. `TopicSink` 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
+from pathlib import PurePath
 from types import TracebackType
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -22,7 +27,6 @@ from labkit.load import indices
 from labkit.load.bulk import IN_FLIGHT, Bulk
 from labkit.load.documents import Documents, documents
 from labkit.replay.records import RAW_SCHEMA
-from labkit.times import now_ms
 
 BATCH_RECORDS = 5_000
 LINGER_S = 1.0
@@ -30,11 +34,23 @@ MOST_WAITING = 100_000
 _KEPT_REJECTIONS = 20
 
 
+class _Row(NamedTuple):
+    name: str
+    source: str
+    number: int
+    value: bytes | None
+    stamp: int | None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
 class IndexSink:
     """Writes records to one index, as `TopicSink` does to a topic. A context manager.
 
-    A record's ``_id`` is its file and line where it came from a file, so sending it again changes nothing; else the
-    run's start and a number.
+    A record's ``_id`` is its file (name and a hash of its path), its line and a hash of what stands there, so sending a
+    file again adds what is new in it and nothing else; from standard input or IRC it is the run and a number.
 
     Parameters
     ----------
@@ -61,11 +77,12 @@ class IndexSink:
         self.rejections: list[str] = []  # the first few, in words
         self.error: LabkitError | None = None
         self._say, self._give_up, self._close_timeout_s = say, give_up, close_timeout_s
-        self._rows: list[tuple[str, int, bytes | None, int | None]] = []
+        self._source, self._file = f"run-{uuid.uuid4().hex[:12]}", False
+        self._rows: list[_Row] = []
         self._marks: deque[tuple[int, int]] = deque()  # how many records were sent before it, label
         self._sent = self._settled = self._delivered = self._rejected = self._acknowledged = 0
         self._deadline: float | None = None
-        self._began_ms, self._put_at, self._waiting = now_ms(), time.monotonic(), False
+        self._put_at, self._waiting = time.monotonic(), False
         with target.errors(f"make index {self.name.undated!r}"):
             if self.name.dated:
                 target.client.indices.exists(index=self.name.undated)  # a wrong password shows now
@@ -108,18 +125,23 @@ class IndexSink:
         """Take one record; wait when too many are in memory."""
         self._raise_error()
         self._sent += 1
-        source, number = self._origin(headers or [])
-        self._rows.append((source, number, value, timestamp_ms if timestamp_ms and timestamp_ms > 0 else None))
+        self._rows.append(self._row(value, headers or [], timestamp_ms if timestamp_ms and timestamp_ms > 0 else None))
         if len(self._rows) >= BATCH_RECORDS:
             self._put()
             self._settle(IN_FLIGHT if self.counts.waiting < MOST_WAITING else 0)
 
-    def _origin(self, headers: Headers) -> tuple[str, int]:
-        known = dict(headers)
-        file, line = known.get("labkit.file"), known.get("labkit.line")
-        if file and line:
-            return file.decode("utf-8", "replace"), int(line)
-        return f"run-{self._began_ms}", self._sent
+    def _row(self, value: bytes | None, headers: Headers, stamp: int | None) -> _Row:
+        line = dict(headers).get("labkit.line") if self._file else None
+        number = int(line) if line else self._sent
+        content = f"-{_digest(value or b'')}" if line else ""
+        return _Row(f"{self._source}-{number}{content}", self._source, number, value, stamp)
+
+    def begin(self, source: str) -> None:
+        """Tell where the records that follow are from: a file's path, or a name that comes once."""
+        path = PurePath(source)
+        self._file = path.is_absolute()
+        known = f"{path.name}-{_digest(os.fsencode(source))}" if self._file else source
+        self._source = known.encode(errors="replace").decode()
 
     def mark(self, label: int) -> None:
         """End a block of records: once all up to here are settled, ``acknowledged`` is `label`."""
@@ -162,13 +184,13 @@ class IndexSink:
             rows, self._rows = self._rows, []
             self._bulk.put(self._documents(rows))
 
-    def _documents(self, rows: list[tuple[str, int, bytes | None, int | None]]) -> Documents:
+    def _documents(self, rows: list[_Row]) -> Documents:
         raw = [
-            {"topic": source, "partition": 0, "offset": number, "timestamp": stamp, "value": value}
-            for source, number, value, stamp in rows
+            {"topic": one.source, "partition": 0, "offset": one.number, "timestamp": one.stamp, "value": one.value}
+            for one in rows
         ]
         docs = documents(pa.RecordBatch.from_pylist(raw, schema=RAW_SCHEMA), name=self.name)
-        ids = [orjson.dumps(f"{source}-{number}").decode()[1:-1] for source, number, _, _ in rows]
+        ids = [orjson.dumps(one.name).decode()[1:-1] for one in rows]
         return Documents(pa.array(ids), docs.sources, docs.origin, docs.indices)
 
     def _settle(self, leave: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 from labkit import interrupt
 from labkit.decode import Spec, both, heed, notes, parse
 from labkit.enrich import Chain
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.load.ahead import ahead
 from labkit.load.frame import decoded, note_errors
 from labkit.replay.reader import Reading
@@ -39,8 +41,8 @@ def to_parquet(
 ) -> Receipt:
     """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
-    The records land raw in a file beside it first, while the fields' types are found out; the second pass, over that
-    file, decodes under the one schema that holds for all. `path` appears when it is whole.
+    The records land raw in a nameless file on the same disk first, while the fields' types are found out; the second
+    pass, over that file, decodes under the one schema that holds for all. `path` appears when it is whole.
 
     Returns
     -------
@@ -53,43 +55,50 @@ def to_parquet(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     chain = enrich or Chain([])
-    raw_path, part = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("raw", "part"))
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        schemas: list[dict[str, Any]] = []
-        with (
-            interrupt.asked() as reading.interrupted,
-            pa.ipc.new_file(raw_path, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
-        ):
-            heed(module, reading.interrupted)
-            for batch, parsed in ahead(reading.batches(), lambda one: (one, parse(module, one)), most=_PENDING):
-                note_errors(reading, batch, parsed.errors)
-                if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
-                    schemas.append(parsed.schema)
-                writer.write_batch(batch)
-        _decode_file(raw_path, part, module, module.unify(schemas), chain)
+        with tempfile.TemporaryFile(dir=target.parent) as raw:
+            schema = _read(reading, module, raw)
+            _decode_file(raw, part, module, schema, chain)
         part.replace(target)
+    except LabkitError:  # Kafka's are OSErrors too
+        raise
     except OSError as error:
         raise UsageError(
-            f"{target} cannot be written: {error.strerror}", hint="check the space and the rights"
+            f"{target} cannot be written: {error.strerror or error}", hint="check the space and the rights"
         ) from error
     finally:
-        raw_path.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     receipt = reading.receipt()
     return replace(receipt, notes=(*receipt.notes, *said, *notes(module), *chain.notes()))
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _read(reading: Reading, module: Any, raw: IO[bytes]) -> Any:
+    """Write the window's raw records as an Arrow file; return the fields' types."""
+    schemas: list[dict[str, Any]] = []
+    with (
+        interrupt.asked() as reading.interrupted,
+        pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
+    ):
+        heed(module, reading.interrupted)
+        for batch, parsed in ahead(reading.batches(), lambda one: (one, parse(module, one)), most=_PENDING):
+            note_errors(reading, batch, parsed.errors)
+            if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
+                schemas.append(parsed.schema)
+            writer.write_batch(batch)
+    return module.unify(schemas)
+
+
+def _batches(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file, one at a time in memory."""
-    with pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        yield from map(reader.get_batch, range(reader.num_record_batches))
+    reader = pa.ipc.open_file(raw)
+    yield from map(reader.get_batch, range(reader.num_record_batches))
 
 
-def _decode_file(raw_path: Path, part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
+def _decode_file(raw: IO[bytes], part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
     writer: pq.ParquetWriter | None = None
     try:
-        for table in ahead(_batches(raw_path), lambda one: _table(one, module, schema, chain), most=_PENDING):
+        for table in ahead(_batches(raw), lambda one: _table(one, module, schema, chain), most=_PENDING):
             if writer is None:
                 layout = _settled(table.schema)
                 writer = pq.ParquetWriter(part, layout, compression="zstd")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 from labkit import interrupt, looks, names
 from labkit.elastic import Target
 from labkit.enrich import Chain
-from labkit.errors import UsageError
+from labkit.errors import NotFoundError, UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
 from labkit.load.documents import Documents, Reject, documents
@@ -98,6 +99,8 @@ class Load:
     def resend(self, rejects: pd.DataFrame) -> dict[str, int]:
         """Send mended rejects again, under the same ``_id``; return the ledger of this sending.
 
+        What is no longer among the rejects was sent before and is left alone; what the cluster does not take stays.
+
         Parameters
         ----------
         rejects : DataFrame
@@ -106,18 +109,22 @@ class Load:
         missing = {"topic", "partition", "offset", "source"} - set(rejects.columns)
         if missing:
             raise UsageError(f"columns are missing: {', '.join(sorted(missing))}", hint="mend rows of load.rejects")
-        rows: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
+        waiting = {(one.topic, one.partition, one.offset): one for one in self.outcome.rejects}
+        given: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
+        by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in given}
+        rows = [row for origin, row in by_origin.items() if origin in waiting]
         bulk = Bulk(self.index.target, self.index.name)
         try:
             outcome = bulk.send(_documents(rows)) if rows else Outcome()
         finally:
             bulk.close()
-        sent = {(row["topic"], row["partition"], row["offset"]) for row in rows}
-        kept = [one for one in self.outcome.rejects if (one.topic, one.partition, one.offset) not in sent]
-        self.outcome.rejects = kept + outcome.rejects
-        self.outcome.indexed += outcome.indexed
-        self.outcome.existing += outcome.existing
-        self.outcome.unsent += outcome.unsent
+        if not outcome.unsent:  # else which of them is there is not known: they may be sent again
+            again = {(one.topic, one.partition, one.offset) for one in outcome.rejects}
+            settled = {origin for origin in by_origin if origin not in again}
+            kept = [one for origin, one in waiting.items() if origin not in settled and origin not in again]
+            self.outcome.rejects = kept + outcome.rejects
+            self.outcome.indexed += outcome.indexed
+            self.outcome.existing += outcome.existing
         return outcome.counts
 
     def __str__(self) -> str:
@@ -204,11 +211,35 @@ def load(
     """
     index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
     prepare(index, ttl, reading.plan, chain, shape)
+    made = _uuid(index)
     with interrupt.asked() as asked:
         outcome, receipt = pour(reading, index, chain, patience=patience, asked=asked)
         refresh(index, outcome)
+    if not outcome.unsent:
+        _require(index, made)
     chain.check()
     return Load(index, receipt, outcome)
+
+
+def _uuid(index: ScratchIndex) -> str:
+    with index.target.errors(f"look at index {index.name!r}"):
+        found = index.target.client.indices.get_settings(index=index.name, name="index.uuid", flat_settings=True)
+    return str(found[index.name]["settings"]["index.uuid"])
+
+
+def _require(index: ScratchIndex, made: str) -> None:
+    """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees fit, for the rest."""
+    with suppress(NotFoundError):
+        if _uuid(index) == made:
+            return
+        meta = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
+        if "labkit" not in meta:  # nobody's but this load's
+            index.drop()
+    raise NotFoundError(
+        f"index {index.name!r} was deleted while it was loaded",
+        hint="load again; did another notebook drop it, or `labkit gc` after it expired?",
+        index=index.name,
+    )
 
 
 def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> None:
@@ -313,6 +344,7 @@ def collect(targets: Iterable[Target]) -> list[str]:
     gone = []
     for row in listed(known.values()):
         if row["expired"]:
-            ScratchIndex(row["index"], known[row["target"]]).drop()
-            gone.append(row["index"])
+            with suppress(NotFoundError):  # somebody else's gc was faster
+                ScratchIndex(row["index"], known[row["target"]]).drop()
+                gone.append(row["index"])
     return gone

@@ -73,6 +73,8 @@ class Live:
             why = "stopped"
         except LabkitError as error:
             why = str(error)
+        except Exception as error:  # nobody awaits this task: what is not shown here is seen nowhere
+            why = f"{type(error).__name__}: {error}"
         finally:
             _running.discard(self)
             _unwatch_the_kernel()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -163,19 +164,23 @@ def _transport() -> Any:
     return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/labkit-{uuid.uuid4().hex[:12]}"}})
 
 
+_one_at_a_time = threading.Lock()
+
+
 @contextmanager
 def _variables(**given: str) -> Iterator[None]:
-    """Set environment variables, which the kernel inherits."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    """Set environment variables, which the kernel inherits: they are the process's, so one run at a time."""
+    with _one_at_a_time:
+        before = {name: os.environ.get(name) for name in given}
+        os.environ.update(given)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _page(done: Run) -> None:

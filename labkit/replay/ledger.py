@@ -31,7 +31,7 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
     if not path:
         return
     read = {"how": how, "at": iso(now_ms()), "window": json.loads(plan.to_json()), "receipt": receipt.to_dict()}
-    line = json.dumps(read).encode() + b"\n"
+    line = b"\n" + json.dumps(read).encode() + b"\n"  # a torn line before it stays alone
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

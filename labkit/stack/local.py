@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import StackError
+from labkit.errors import LabkitError, StackError
 from labkit.folders import state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process, registry
@@ -46,6 +46,8 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print, *, with
                 elasticsearch.start(state, version, say)
             if with_registry or registry.NAME in state.services:
                 registry.start(state, say)
+        except LabkitError:  # some are OSErrors too
+            raise
         except OSError as error:
             raise StackError(
                 f"the stack could not be started: {error.strerror or error}",
@@ -63,6 +65,10 @@ def _require_space(root: Path) -> None:
             f"{free / 1e6:.0f} MB are free in {root}, {_MINIMUM_FREE_BYTES / 1e6:.0f} MB are needed",
             hint="free some space, or set LABKIT_STATE to another disk",
         )
+
+
+# not the stack's alone: an extractor to any cluster keeps here what it has received and how far it got
+_KEPT = {"lock", "spool", "extracted.json", "extracted.json.lock"}
 
 
 def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
@@ -87,9 +93,10 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
             state.save()
             return
         for item in root.iterdir():
-            if item.name != "lock":
+            if item.name not in _KEPT:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
-        say(f"removed what was in {root}")
+        kept = [name for name in ("spool", "extracted.json") if (root / name).exists()]
+        say(f"removed what was in {root}" + (f", but not an extractor's {' and '.join(kept)}" if kept else ""))
 
 
 def status() -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def start(
             extra_groups=[] if user else None,
         )
     service.pid = process.pid
-    service.started = psutil.Process(process.pid).create_time()
+    service.started = born(psutil.Process(process.pid))
 
 
 def _group(user: str | None) -> int | None:
@@ -97,13 +97,18 @@ def _group(user: str | None) -> int | None:
     return pwd.getpwnam(user).pw_gid
 
 
+def born(process: psutil.Process) -> float:
+    """Return how long after the machine's start a process began, which no setting of the clock changes."""
+    return float(process.create_time() - psutil.boot_time())
+
+
 def running(service: Service) -> psutil.Process | None:
     """Return the service's process if it lives. The creation time tells it from a later one with its pid."""
     if not service.pid:
         return None
     try:
         process = psutil.Process(service.pid)
-        alive = abs(process.create_time() - service.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        alive = abs(born(process) - service.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
     return process if alive else None

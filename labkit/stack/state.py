@@ -34,7 +34,7 @@ class Service:
     version, port
         As chosen at first start and kept. ``port`` is 0 for a service that serves nobody.
     pid, started : int, float
-        The process and its creation time: together they name one process, for a pid is used again.
+        The process, and when it began, in seconds after the machine: together they name one, for a pid is used again.
     """
 
     name: str

@@ -152,6 +152,48 @@ def test_a_foreign_group_is_refused_before_any_connection(lab: Lab) -> None:
         lab.attach("irc", name="../x")
 
 
+def test_a_cell_run_again_takes_over_from_the_member_it_forgets(
+    lab: Lab, topic: str, name: str, admin: Cluster
+) -> None:
+    """``g = lab.attach(…)`` again: the old member leaves, else the new one would wait for partitions nobody reads."""
+    group = lab.attach(topic, name=name, start="earliest")
+    assert len(group.read(10)) == 10
+    began = time.monotonic()
+    group = lab.attach(topic, name=name, start="earliest")
+    assert len(group.read(100)) == 100
+    assert time.monotonic() - began < 15
+    until(lambda: len(list_groups(admin, [group.group])[0].members) == 1)
+    group.close(delete=True)
+
+
+def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any) -> None:
+    members = [attach(topic, name=name, start="earliest") for _ in range(2)]
+    until(lambda: bool(len(members[0].read(1)) + len(members[1].read(1))))
+    until(lambda: [len(one.read(1, timeout="1s")) and len(one._positions) for one in members] == [1, 1])
+    third = attach(topic, name=name, start="earliest")
+    with pytest.warns(UserWarning, match="has no partition"):
+        assert len(third.read(1, timeout="2s")) == 0
+
+
+def test_a_long_pause_between_two_calls_is_no_error(
+    topic: str, name: str, attach: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka takes the partitions away from a member that is silent for its max.poll.interval; it joins again."""
+    consumer = Cluster.consumer
+
+    def hasty(self: Cluster, **settings: Any) -> Any:
+        settings |= {"session_timeout_ms": 6_000, "max_poll_interval_ms": 6_000}
+        return consumer(self, **settings)
+
+    monkeypatch.setattr(Cluster, "consumer", hasty)
+    group = attach(topic, name=name, start="earliest")
+    first = group.read(30)
+    time.sleep(9)
+    rest = group.read(100, timeout="20s")
+    assert sorted([*first["n"].tolist(), *rest["n"].tolist()]) == sorted([*range(50), *range(50)])
+    assert group.commit() == {0: 50, 1: 50}
+
+
 def test_a_commit_beyond_the_log_s_end_is_told_and_read_from_the_start(
     topic: str, name: str, attach: Any, admin: Cluster
 ) -> None:

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from labkit import Window
-from labkit.errors import UsageError
+from labkit.errors import UnavailableError, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -234,3 +235,17 @@ def test_an_empty_window_is_a_parquet_file_too(lab: Lab, make_topic: MakeTopic, 
 def test_a_path_that_cannot_be_is_refused_before_reading(mixed: Window, tmp_path: Path):
     with pytest.raises(UsageError, match="cannot be written"):
         mixed.to_parquet(tmp_path / "nowhere" / "x.parquet")
+
+
+def test_kafka_s_error_is_not_told_as_the_disk_s(
+    mixed: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of labkit's errors are OSErrors, so that ``except OSError`` sees a network that is away."""
+
+    def away(_reading: Reading) -> None:
+        raise UnavailableError("Kafka is away", hint="wait")
+
+    monkeypatch.setattr(Reading, "check", away)
+    with pytest.raises(UnavailableError, match="Kafka is away"):
+        mixed.to_parquet(tmp_path / "x.parquet")
+    assert list(tmp_path.iterdir()) == []

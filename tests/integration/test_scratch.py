@@ -14,9 +14,18 @@ import pytest
 
 from labkit import names
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, LabkitError, RefusedError, UnavailableError, UsageError
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    LabkitError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UsageError,
+)
 from labkit.lab import Lab, connect
 from labkit.load import bulk as bulk_module
+from labkit.load import scratch as scratch_module
 from labkit.load.bulk import Bulk
 from labkit.load.scratch import Load, ScratchIndex, collect
 from labkit.replay.records import RAW_SCHEMA
@@ -212,6 +221,43 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
     assert len(load.rejects) == 0
 
 
+def test_a_cell_of_mending_run_twice_changes_no_count(lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+    """What was sent is no reject any more; an index that is away keeps what it did not take."""
+    topic = make_topic()
+    produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":"c"}'])
+    load = lab.window(topic).to_scratch("twice")
+    mended = load.rejects.assign(source=[{"user": {"nick": "b"}}, '{"user":"still wrong"}'])
+    load.resend(mended)
+    assert load.resend(mended) == {"sent": 1, "indexed": 0, "existing": 0, "rejected": 1, "unsent": 0}
+    assert balanced(load) == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
+    load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
+    load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
+    assert balanced(load) == {"sent": 3, "indexed": 3, "existing": 0, "rejected": 0, "unsent": 0}
+
+
+def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_expiry(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elasticsearch makes it anew for the rest of the documents, as it sees fit, and every count looks right."""
+    topic = make_topic()
+    produce(topic, numbered(3_000))
+    window, index = lab.window(topic), lab.scratch_index("dropped")
+    monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1_000)
+    put, calls = Bulk.put, []
+
+    def drop_then_put(self: Bulk, *arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            index.drop()
+        put(self, *arguments)
+
+    monkeypatch.setattr(Bulk, "put", drop_then_put)
+    with pytest.raises(NotFoundError, match="was deleted while it was loaded"):
+        window.to_scratch("dropped")
+    assert lab.scratch().empty
+    monkeypatch.undo()
+
+
 def test_too_many_fields_are_a_reject_not_the_end(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic()
     wide = json.dumps({f"field{number}": number for number in range(1500)}).encode()
@@ -259,6 +305,16 @@ def test_gc_deletes_ones_own_expired_indices_only(
         assert not root.client.indices.exists(index=f"scratch-{me}-old")
     finally:
         root.client.indices.delete(index=kept[1:])
+
+
+def test_two_gcs_at_once_disturb_nobody(lab: Lab, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = lab.window(make_topic())
+    for name in ("one", "two"):
+        window.to_scratch(name, ttl="1ms")
+    rows = scratch_module.listed(lab.targets.values())
+    monkeypatch.setattr(scratch_module, "listed", lambda *_: rows)  # what the other saw before
+    lab.scratch_index("one").drop()
+    assert [name.rpartition("-")[2] for name in collect(lab.targets.values())] == ["two"]
 
 
 def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):

@@ -344,9 +344,9 @@ def test_a_server_that_dies_while_starting_shows_the_end_of_its_log(here: Path) 
 
 def test_a_pid_used_again_by_another_process_is_not_ours() -> None:
     mine = psutil.Process()
-    assert process.running(Service("x", pid=mine.pid, started=mine.create_time())) == mine
-    assert process.running(Service("x", pid=mine.pid, started=mine.create_time() - 1000)) is None
-    assert not process.stop(Service("x", pid=mine.pid, started=mine.create_time() - 1000))
+    assert process.running(Service("x", pid=mine.pid, started=process.born(mine))) == mine
+    assert process.running(Service("x", pid=mine.pid, started=process.born(mine) - 1000)) is None
+    assert not process.stop(Service("x", pid=mine.pid, started=process.born(mine) - 1000))
 
 
 # the servers' files --------------------------------------------------------------------------------------

@@ -51,6 +51,22 @@ def test_numbers_go_on_after_it_was_emptied_and_opened_again(path: Path) -> None
     again.close()
 
 
+def test_what_a_run_dropped_is_known_to_the_next(path: Path) -> None:
+    """Else the next run would use the lost records' numbers again, and nothing would tell of them."""
+    first = Spool(path, 2_000_000)
+    first.put(rows(1, 7))
+    assert first.dropped(12, 5)
+    first.close()
+    again = Spool(path, 2_000_000)
+    assert (again.last, again.next, again.untold) == (7, 13, 5)
+    assert again.put(rows(13, 14))
+    assert again.dropped(13, 0)
+    again.close()
+    third = Spool(path, 2_000_000)
+    assert (third.last, third.next, third.untold) == (14, 15, 0)
+    third.close()
+
+
 def test_only_its_owner_reads_it_and_one_process_writes(path: Path, spool: Spool) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UsageError, match="in use") as caught:
