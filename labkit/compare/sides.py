@@ -227,7 +227,10 @@ def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
     if isinstance(kind, pl.Array | pl.List):
         column = column.arr.to_list() if isinstance(kind, pl.Array) else column
         return column.list.eval(_plain(pl.element(), kind.inner))
-    if isinstance(kind, pl.Struct):
+    if isinstance(kind, pl.Map):  # polars writes no JSON of one
+        entries = pl.List(pl.Struct({"key": kind.key, "value": kind.value}))
+        return _plain(column.cast(entries), entries)
+    if isinstance(kind, pl.Struct) and kind.fields:
         return pl.struct(_plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields)
     return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
 

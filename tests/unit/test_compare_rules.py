@@ -603,3 +603,13 @@ def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
     assert found.identical is same
     if not same:
         assert set(found.fields.loc[found.fields["changed"] > 0, "field"]) == {"at", "deep"}
+
+
+@pytest.mark.parametrize(("left", "right"), [
+    (pa.array([{}, None], pa.struct([])), pa.array([{}, None], pa.struct([]))),
+    (pa.array([[("k", b"v")], None], pa.map_(pa.string(), pa.binary())),
+     pa.array([[("k", b"w")], None], pa.map_(pa.string(), pa.binary()))),
+])  # fmt: skip
+def test_frames_with_empty_objects_and_maps_can_be_compared(left: pa.Array, right: pa.Array) -> None:
+    found = compared(pa.table({"k": [1, 2], "m": left}), pa.table({"k": [1, 2], "m": right}), key="k")
+    assert found.identical is left.equals(right)
