@@ -87,6 +87,7 @@ def load(
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
     scratch.prepare(index, ttl, plan, chain, shape)
+    made = scratch.identity(index)
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
     task, began = _Pour(access, index.name, target, chain, patience, isolation, on_expired), time.monotonic()
@@ -94,6 +95,8 @@ def load(
     with interrupt.asked() as asked:
         run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)
         scratch.refresh(index, run.outcome)
+    if not run.outcome.unsent:
+        scratch.require_same(index, made)
     chain.check()
     receipt = slices.receipt(time.monotonic() - began)
     if run.reason:
@@ -122,6 +125,15 @@ class _Run:
 
     def all(self, futures: list[Future], asked: Callable[[], bool]) -> None:
         """Wait for all; once one fails, or it is `asked`, the others are told to end, and what they did counts."""
+        try:
+            self._wait(futures, asked)
+        except KeyboardInterrupt:  # the second: the workers would go on writing
+            self._end("interrupt")
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _wait(self, futures: list[Future], asked: Callable[[], bool]) -> None:
         waiting = as_completed(futures)
         while not waiting.is_empty():
             for future in waiting.next_batch(block=False):
@@ -135,8 +147,6 @@ class _Run:
                 self._end("deadline")
             if not waiting.has_ready():
                 time.sleep(_LOOK_S)
-        if self._error is not None:
-            raise self._error
 
     def _book(self, future: Future) -> None:
         if future.status != "finished":

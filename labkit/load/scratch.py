@@ -211,26 +211,27 @@ def load(
     """
     index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
     prepare(index, ttl, reading.plan, chain, shape)
-    made = _uuid(index)
+    made = identity(index)
     with interrupt.asked() as asked:
         outcome, receipt = pour(reading, index, chain, patience=patience, asked=asked)
         refresh(index, outcome)
     if not outcome.unsent:
-        _require(index, made)
+        require_same(index, made)
     chain.check()
     return Load(index, receipt, outcome)
 
 
-def _uuid(index: ScratchIndex) -> str:
+def identity(index: ScratchIndex) -> str:
+    """Return what tells an index from a later one of its name."""
     with index.target.errors(f"look at index {index.name!r}"):
         found = index.target.client.indices.get_settings(index=index.name, name="index.uuid", flat_settings=True)
     return str(found[index.name]["settings"]["index.uuid"])
 
 
-def _require(index: ScratchIndex, made: str) -> None:
+def require_same(index: ScratchIndex, made: str) -> None:
     """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees fit, for the rest."""
     with suppress(NotFoundError):
-        if _uuid(index) == made:
+        if identity(index) == made:
             return
         meta = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
         if "labkit" not in meta:  # nobody's but this load's
