@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ class Cluster:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
         self._last_error: KafkaError | None = None
+        self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
 
     def __repr__(self) -> str:
         return f"Cluster({self.address!r}, principal={self.principal!r})"
@@ -111,10 +113,13 @@ class Cluster:
         except KafkaException as error:
             raise setting_error(error.args[0]) from error
 
-    @cached_property
+    @property
     def admin(self) -> AdminClient:
-        """The admin client of this cluster; one for the life of the object."""
-        return self._make(AdminClient)  # type: ignore[no-any-return]
+        """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
+        process = os.getpid()
+        if process not in self._admins:
+            self._admins[process] = self._make(AdminClient)
+        return self._admins[process]
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
         """Return a new consumer that commits nothing unless told to."""

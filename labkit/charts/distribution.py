@@ -88,6 +88,8 @@ def distribution(
         return draw.nothing(title, _why_nothing(known, field))
     edges = powers(known, bins, trim) if log else steps(known, bins, trim)
     groups = [one for one in found.count(edges, by, terms) if one.numbers]
+    if not groups:
+        return draw.nothing(title, f"no record has both {field} and {by}")
     lines = _told(known, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0)
     axis = f"{name} ({known.unit})" if known.unit else field
     if by is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
 import uuid
@@ -297,3 +298,20 @@ def test_a_replay_leaves_no_group(lab: Lab, admin: Cluster, make_topic: MakeTopi
     assert {name for name in after - before if ".replay-" in name} == set()
     assert not {receipt.group for receipt in receipts} & after
     assert all(receipt.group.startswith("labkit.") for receipt in receipts)
+
+
+def test_a_forked_process_may_ask_too(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> None:
+    """``multiprocessing`` forks on Linux (up to Python 3.13), and librdkafka's threads stay in the parent."""
+    topic = make_topic()
+    produce(topic, [b'{"n":1}'])
+    lab.window(topic)  # the parent has its client
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    child = fork.Process(target=lambda: there.send(sum(batch.num_rows for batch in lab.window(topic).batches())))
+    child.start()
+    try:
+        assert here.poll(60)
+        assert here.recv() == 1
+    finally:
+        child.kill()
+    assert lab.topics()["topic"].eq(topic).any()

@@ -168,3 +168,8 @@ def test_columns_of_decimals_and_huge_whole_numbers():
     data = pa.table({"fee": [Decimal("1.10"), Decimal("2.20")], "big": [2**62, 2**62 + 1]})
     assert charts.distribution(data, "fee").data["records"].sum() == 2
     assert charts.distribution(data, "big").data["records"].sum() == 2
+
+
+def test_by_a_field_that_nobody_has_says_so() -> None:
+    table = pa.table({"n": [1, 2, 3], "x": pa.nulls(3)})
+    assert charts.distribution(table, "n", by="x").data["text"].tolist() == ["no record has both n and x"]
