@@ -68,6 +68,8 @@ class Table:
         UsageError
             When there is none, or when it holds lists or structs.
         """
+        if not isinstance(name, str):
+            raise UsageError(f"{name!r} names no field", hint="name one by its text, such as 'nick'")
         head, *path = [name] if name in self.schema.names else name.split(".")
         if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:  # an empty window
             return pa.chunked_array([], pa.null())
