@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import looks, names
-from labkit.errors import AccessError, LabkitError
+from labkit.errors import AccessError, DeadlineError, LabkitError
 from labkit.groups.offsets import Group, group_names, list_groups
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.replay.reader import Reading
@@ -315,7 +315,11 @@ def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[s
     if not look:
         yield dict
         return
-    guard = Guard(cluster, most=MOST_GROUPS).start()
+    guard = Guard(cluster, most=MOST_GROUPS)
+    try:
+        guard.start()
+    except DeadlineError as error:  # a coordinator that is still loading, after a restart, hinders no read
+        guard.note = error.message
     try:
         yield guard.summary
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from labkit.errors import DeadlineError
 from labkit.groups.guard import Guard
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
@@ -145,6 +146,22 @@ def test_who_sees_no_group_reads_all_the_same(
         commit(group, topic, 4)
     assert group not in proof.watched
     assert group not in {one.group for one in proof.changes}
+
+
+def test_groups_that_do_not_answer_yet_hinder_no_read(
+    lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group's coordinator is still loading for a while after the broker was started; the records are there."""
+    topic = make_topic()
+    produce(topic, [b'{"n":1}'])
+
+    def silent(*_: Any) -> Any:
+        raise DeadlineError("no answer from Kafka to list the groups' offsets", hint="wait")
+
+    monkeypatch.setattr("labkit.groups.guard.list_groups", silent)
+    receipt = lab.window(topic).read(cache=False).receipt
+    assert receipt.complete
+    assert receipt.guard["text"] == "guard: not looked at: no answer from Kafka to list the groups' offsets"
 
 
 def test_a_window_from_the_cache_asks_nobody(
