@@ -209,7 +209,17 @@ class SecureStack:
                 out.write(f"{line}\n")
         found = self.elasticsearch(name, password)
         client = elasticsearch_client.Elasticsearch(**{**found, "basic_auth": (name, password)})
-        until(lambda: self._knows(client, name, role))
+        looked = time.monotonic()
+
+        def known() -> bool:
+            nonlocal looked
+            if time.monotonic() - looked > 10:  # a file that was read while it was written is not always read again
+                looked = time.monotonic()
+                for file in lines:
+                    (self.root / "elasticsearch" / "config" / file).touch()
+            return self._knows(client, name, role)
+
+        until(known)
         return found
 
     @staticmethod
