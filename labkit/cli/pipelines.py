@@ -157,9 +157,10 @@ def _index(options: argparse.Namespace) -> int:
     from labkit.elastic import Target
     from labkit.kafka import Cluster
     from labkit.lab import Lab
-    from labkit.load.indexer import Indexer
+    from labkit.load.indexer import Indexer, begin_at
     from labkit.times import length_ms
 
+    begin_at(options.start)  # what is misspelt is told first, be there a cluster or not
     profile = open_profile(options)
     target: Target = Lab(profile).target(options.target)
     indexer = Indexer(

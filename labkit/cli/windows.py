@@ -52,7 +52,8 @@ def register(commands: Commands) -> None:
 
 
 def _asked_window(options: argparse.Namespace) -> Window:
-    return open_lab(options).window(options.topic, **window_bounds(options))
+    bounds = window_bounds(options)  # what is misspelt is told first, be there a cluster or not
+    return open_lab(options).window(options.topic, **bounds)
 
 
 def _window(options: argparse.Namespace) -> None:

@@ -35,6 +35,17 @@ class _TroubleError(Exception):
     """Elasticsearch went away while partitions are given up: no time to wait for it."""
 
 
+def begin_at(start: Any) -> Any:
+    """Return where to begin: a word of `STARTS`, or a point in time in milliseconds since the epoch."""
+    if start in STARTS:
+        return start
+    try:
+        return to_ms(start)
+    except UsageError as error:
+        hint = f"one of {', '.join(STARTS)}, or a point in time, such as 2016-03-01"
+        raise UsageError(f"start {start!r}", hint=hint) from error
+
+
 @dataclass
 class Indexer:
     """Copies a topic into an index until told to stop.
@@ -87,12 +98,7 @@ class Indexer:
     def __post_init__(self) -> None:
         names.topic(self.topic)
         self.name = indices.IndexName(self.index)
-        if self.start not in STARTS:
-            try:
-                self.start = to_ms(self.start)
-            except UsageError as error:
-                hint = f"one of {', '.join(STARTS)}, or a point in time, such as 2016-03-01"
-                raise UsageError(f"start {self.start!r}", hint=hint) from error
+        self.start = begin_at(self.start)
         names.group(self.group)
         if self.group.startswith(names.GROUP_PREFIX):
             raise UsageError(

@@ -77,7 +77,8 @@ class LabkitMagics(Magics):
         if options is None:
             return None
         _name(options.output)
-        found = self._lab().window(options.topic, **window_bounds(options))
+        bounds = window_bounds(options)
+        found = self._lab().window(options.topic, **bounds)
         if options.output:
             self.shell.user_ns[options.output] = found
         return found
