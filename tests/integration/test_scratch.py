@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -246,9 +247,12 @@ def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_
     put, calls = Bulk.put, []
 
     def drop_then_put(self: Bulk, *arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 2:
+            deadline = time.monotonic() + 30
+            while index.count() < sum(calls):  # a request on its way would be refused, and tell otherwise
+                assert time.monotonic() < deadline
             index.drop()
+        calls.append(len(arguments[0].ids))
         put(self, *arguments)
 
     monkeypatch.setattr(Bulk, "put", drop_then_put)
