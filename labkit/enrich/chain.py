@@ -5,7 +5,7 @@ An enricher that reads one field sees each distinct value once; what it adds is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,8 +68,16 @@ class Added:
         return None
 
 
+def _flat(some: Any) -> Iterator[Any]:
+    if not isinstance(some, Iterable):
+        yield some
+        return
+    for one in some:
+        yield from _flat(one) if isinstance(one, list | tuple) else [one]
+
+
 class Chain:
-    """A list of enrichers.
+    """A list of enrichers; lists in it are taken apart.
 
     Raises
     ------
@@ -77,8 +85,8 @@ class Chain:
         When one is none.
     """
 
-    def __init__(self, enrichers: Iterable[Enricher] | Enricher) -> None:
-        listed = list(enrichers) if isinstance(enrichers, Iterable) else [enrichers]
+    def __init__(self, enrichers: Iterable[Enricher | Iterable[Enricher]] | Enricher) -> None:
+        listed = list(_flat(enrichers))
         for one in listed:
             if not (hasattr(one, "add") and hasattr(one, "field")):
                 raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -88,8 +89,8 @@ class MarkedSink(Sink, Protocol):
     @property
     def acknowledged(self) -> int: ...
 
-    def begin(self, source: str) -> None:
-        """Tell where the records that follow are from: a file's path, or a name that comes once."""
+    def begin(self, file: Path | None) -> None:
+        """Tell which file the records that follow are from; None: this run alone has them."""
 
     def mark(self, label: int) -> None: ...
 

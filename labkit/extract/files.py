@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,7 +206,7 @@ class _Run:
         key = None if path == STDIN else self.journal.key(Path(path))
         done = 0 if key is None or self.again else self.journal.lines(key)
         # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
-        self.sink.begin(f"stdin-{uuid.uuid4().hex}" if path == STDIN else str(Path(path).resolve()))
+        self.sink.begin(None if path == STDIN else Path(path).resolve())
         self.sink.mark(0)
         self.last_stamp = None
         patience_s: float | None = 10  # after an error; else as long as the sink has

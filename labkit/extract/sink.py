@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from confluent_kafka import KafkaError, KafkaException
@@ -162,7 +163,7 @@ class TopicSink:
         if self._sent % 256 == 0:
             self._poll(0)
 
-    def begin(self, source: str) -> None:
+    def begin(self, file: Path | None) -> None:
         """Take note of nothing: a topic numbers its records itself."""
 
     def mark(self, label: int) -> None:

@@ -24,7 +24,7 @@ _TABLES = """
     create table if not exists records(
         seq integer primary key autoincrement, ms integer not null, key blob, value blob, headers blob not null);
     create table if not exists spool(id text not null);
-    create table if not exists dropped(upto integer not null, untold integer not null);
+    create table if not exists dropped(row integer primary key, upto integer not null, untold integer not null);
 """
 
 
@@ -90,7 +90,7 @@ class Spool:
             self._disk.execute("insert into spool select ? where not exists (select * from spool)", [uuid.uuid4().hex])
         self.id: str = self._disk.execute("select id from spool").fetchone()[0]
         found = self._disk.execute("select seq from sqlite_sequence where name = 'records'").fetchone()
-        lost = self._disk.execute("select coalesce(max(upto), 0), coalesce(sum(untold), 0) from dropped").fetchone()
+        lost = self._disk.execute("select upto, untold from dropped").fetchone() or (0, 0)
         self.last: int = found[0] if found else 0
         self.next: int = max(self.last, lost[0]) + 1
         self.untold: int = lost[1]
@@ -127,9 +127,7 @@ class Spool:
 
     def dropped(self, upto: int, untold: int) -> bool:
         """Write down up to which number records came, and how many of them are lost; tell whether it is on the disk."""
-        return self._written("delete from dropped where upto <= ?", [[upto]]) and self._written(
-            "insert into dropped values (?, ?)", [[upto, untold]]
-        )
+        return self._written("insert or replace into dropped values (1, ?, ?)", [[upto, untold]])
 
     def close(self) -> None:
         """End it; an empty one stays a small file, for its numbers go on."""

@@ -86,17 +86,14 @@ def load(
     movable(enrich=chain)
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
-    scratch.prepare(index, ttl, plan, chain, shape)
-    made = scratch.identity(index)
+    made = scratch.prepare(index, ttl, plan, chain, shape)
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
     task, began = _Pour(access, index.name, target, chain, patience, isolation, on_expired), time.monotonic()
     run = _Run(client, access.token, slices, chain, advance=advance, deadline_s=deadline_s)
     with interrupt.asked() as asked:
         run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)
-        scratch.refresh(index, run.outcome)
-    if not run.outcome.unsent:
-        scratch.require_same(index, made)
+        scratch.finish(index, run.outcome, made)
     chain.check()
     receipt = slices.receipt(time.monotonic() - began)
     if run.reason:

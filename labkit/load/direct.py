@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -77,7 +77,7 @@ class IndexSink:
         self.rejections: list[str] = []  # the first few, in words
         self.error: LabkitError | None = None
         self._say, self._give_up, self._close_timeout_s = say, give_up, close_timeout_s
-        self._source, self._file = f"run-{uuid.uuid4().hex[:12]}", False
+        self._run, self._file = f"run-{uuid.uuid4().hex[:12]}", ""
         self._rows: list[_Row] = []
         self._marks: deque[tuple[int, int]] = deque()  # how many records were sent before it, label
         self._sent = self._settled = self._delivered = self._rejected = self._acknowledged = 0
@@ -131,17 +131,16 @@ class IndexSink:
             self._settle(IN_FLIGHT if self.counts.waiting < MOST_WAITING else 0)
 
     def _row(self, value: bytes | None, headers: Headers, stamp: int | None) -> _Row:
-        line = dict(headers).get("labkit.line") if self._file else None
-        number = int(line) if line else self._sent
-        content = f"-{_digest(value or b'')}" if line else ""
-        return _Row(f"{self._source}-{number}{content}", self._source, number, value, stamp)
+        line = dict(headers).get("labkit.line")
+        if not (self._file and line):
+            return _Row(f"{self._run}-{self._sent}", self._run, self._sent, value, stamp)
+        number = int(line)
+        return _Row(f"{self._file}-{number}-{_digest(value or b'')}", self._file, number, value, stamp)
 
-    def begin(self, source: str) -> None:
-        """Tell where the records that follow are from: a file's path, or a name that comes once."""
-        path = PurePath(source)
-        self._file = path.is_absolute()
-        known = f"{path.name}-{_digest(os.fsencode(source))}" if self._file else source
-        self._source = known.encode(errors="replace").decode()
+    def begin(self, file: Path | None) -> None:
+        """Tell which file the records that follow are from; None: this run alone has them."""
+        known = f"{file.name}-{_digest(os.fsencode(file))}" if file else ""
+        self._file = known.encode(errors="replace").decode()
 
     def mark(self, label: int) -> None:
         """End a block of records: once all up to here are settled, ``acknowledged`` is `label`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ class Replay:
 
     def enrich(self, *enrichers: Enricher | Iterable[Enricher]) -> Replay:
         """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
-        return _enriched(self, Chain(list(_flat(enrichers))))
+        return _enriched(self, Chain(enrichers))
 
     def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
         """Decode the same bytes another way, without reading Kafka again.
@@ -147,11 +147,6 @@ def _asked(table: pa.Table, query: Any) -> pa.Table:
     for name in sorted(asked(query) - own - set(table.column_names)):
         table = table.append_column(name, pa.nulls(0))
     return table
-
-
-def _flat(enrichers: Iterable[Any]) -> Iterator[Enricher]:
-    for one in enrichers:
-        yield from _flat(one) if isinstance(one, list | tuple) else [one]
 
 
 def read(

@@ -119,9 +119,7 @@ class Load:
         finally:
             bulk.close()
         if not outcome.unsent:  # else which of them is there is not known: they may be sent again
-            again = {(one.topic, one.partition, one.offset) for one in outcome.rejects}
-            settled = {origin for origin in by_origin if origin not in again}
-            kept = [one for origin, one in waiting.items() if origin not in settled and origin not in again]
+            kept = [one for origin, one in waiting.items() if origin not in by_origin]
             self.outcome.rejects = kept + outcome.rejects
             self.outcome.indexed += outcome.indexed
             self.outcome.existing += outcome.existing
@@ -210,28 +208,25 @@ def load(
     say how far it got.
     """
     index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
-    prepare(index, ttl, reading.plan, chain, shape)
-    made = identity(index)
+    made = prepare(index, ttl, reading.plan, chain, shape)
     with interrupt.asked() as asked:
         outcome, receipt = pour(reading, index, chain, patience=patience, asked=asked)
-        refresh(index, outcome)
-    if not outcome.unsent:
-        require_same(index, made)
+        finish(index, outcome, made)
     chain.check()
     return Load(index, receipt, outcome)
 
 
-def identity(index: ScratchIndex) -> str:
+def _identity(index: ScratchIndex) -> str:
     """Return what tells an index from a later one of its name."""
     with index.target.errors(f"look at index {index.name!r}"):
         found = index.target.client.indices.get_settings(index=index.name, name="index.uuid", flat_settings=True)
     return str(found[index.name]["settings"]["index.uuid"])
 
 
-def require_same(index: ScratchIndex, made: str) -> None:
+def _require_same(index: ScratchIndex, made: str) -> None:
     """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees fit, for the rest."""
     with suppress(NotFoundError):
-        if identity(index) == made:
+        if _identity(index) == made:
             return
         meta = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
         if "labkit" not in meta:  # nobody's but this load's
@@ -243,9 +238,10 @@ def require_same(index: ScratchIndex, made: str) -> None:
     )
 
 
-def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> None:
-    """Make the index for a plan's records as its enrichers and the user want it."""
+def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> str:
+    """Make the index for a plan's records as its enrichers and the user want it; return what `finish` knows it by."""
     ensure(index, ttl, plan, indices.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+    return _identity(index)
 
 
 def pour(
@@ -267,10 +263,13 @@ def pour(
     return outcome, replace(receipt, notes=(*receipt.notes, *chain.notes()))
 
 
-def refresh(index: ScratchIndex, outcome: Outcome) -> None:
-    """Make what was written visible, where there is something and the cluster answers."""
-    if outcome.indexed and not outcome.unsent:
+def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:
+    """Make what was written visible, where the cluster answers; raise when the index was deleted meanwhile."""
+    if outcome.unsent:
+        return
+    if outcome.indexed:
         index.refresh()
+    _require_same(index, made)
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
