@@ -166,6 +166,7 @@ class Window:
     def batches(
         self,
         *,
+        where: str | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -173,20 +174,33 @@ class Window:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the records as raw Arrow record batches, in constant memory.
 
+        Parameters
+        ----------
+        where : str, optional
+            A condition on the fields of JSON values, as in `read`.
+        isolation, on_expired, deadline, guard
+            As in `read`.
+
         Raises
         ------
         IncompleteError
             At the end, when the window was not read to its frozen end.
         """
+        from labkit.decode import plain
         from labkit.errors import IncompleteError
+        from labkit.load.decoding import Decoding, condition
 
+        asked = condition(where)
         reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
+        chosen = Decoding(reading, plain("json"), asked)
         try:
-            yield from reading.batches()
+            yield from chosen.raw()
         finally:
-            receipt = reading.receipt()
+            receipt = chosen.receipt()
             if receipt.partitions:  # it began
                 ledger.record(self.plan, receipt, "batches")
+        if asked is not None:
+            asked.check(receipt)
         if not receipt.complete:
             raise IncompleteError(
                 f"the window was not read to its end: {', '.join(receipt.reasons)}",
@@ -212,6 +226,7 @@ class Window:
         *,
         decode: Spec = "json",
         key_decode: Spec = "raw",
+        where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
         on_expired: str = "error",
@@ -219,7 +234,10 @@ class Window:
         guard: bool = True,
         progress: bool | None = None,
     ) -> Receipt:
-        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory."""
+        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
+
+        The parameters are those of `read`.
+        """
         from labkit.enrich import Chain
         from labkit.load import parquet
         from labkit.progress import bar
@@ -230,8 +248,9 @@ class Window:
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             receipt = parquet.to_parquet(
-                reading, path, decode=decode, key_decode=key_decode, enrich=chain, registry=self.lab.registry
-            )
+                reading, path, decode=decode, key_decode=key_decode, where=where, enrich=chain,
+                registry=self.lab.registry,
+            )  # fmt: skip
         ledger.record(self.plan, receipt, "to_parquet")
         return receipt
 
@@ -241,6 +260,7 @@ class Window:
         *,
         ttl: str = "2d",
         target: str = "default",
+        where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
         mapping: Mapping[str, Any] | None = None,
         template: Mapping[str, Any] | None = None,
@@ -264,6 +284,8 @@ class Window:
             After this long `Lab.gc` removes it.
         target : str
             The Elasticsearch cluster, as the profile names it.
+        where : str, optional
+            Load only the records whose JSON fulfils this condition, as in `read`; the others count as filtered.
         enrich : enrichers, optional
             Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A document that is there
             already stays as it is: enrich into a new index.
@@ -301,8 +323,8 @@ class Window:
 
             with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
                 load = cluster_scratch.load(
-                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, chain=chain, shape=shape,
-                    patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
+                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, chain=chain,
+                    shape=shape, patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
                     deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
                 )  # fmt: skip
             load = replace(load, receipt=replace(load.receipt, guard=seen()))
@@ -312,7 +334,9 @@ class Window:
                     deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
                 )
                 cluster = self.lab.target(target)
-                load = scratch.load(reading, name, cluster, ttl=ttl, enrich=chain, shape=shape, patience=patience)
+                load = scratch.load(
+                    reading, name, cluster, ttl=ttl, where=where, enrich=chain, shape=shape, patience=patience
+                )
         ledger.record(self.plan, load.receipt, "to_scratch")
         return load
 

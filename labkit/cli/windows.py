@@ -45,6 +45,7 @@ def register(commands: Commands) -> None:
     decoders = "json, text, raw, avro, protobuf, jsonschema or auto"
     replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (Parquet: json; else the values as they are)")
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+    replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
     enrich_options(replay)
     replay.add_argument("--isolation", default="read_committed", choices=("read_committed", "read_uncommitted"))
     replay.add_argument("--on-expired", default="error", choices=("error", "clamp"))
@@ -71,17 +72,19 @@ def _replay(options: argparse.Namespace) -> int:
     }
     if options.scratch:
         ttl, target = options.ttl or "2d", options.target or "default"
-        load = window.to_scratch(options.scratch, ttl=ttl, target=target, enrich=chain.enrichers, **common)
+        load = window.to_scratch(
+            options.scratch, ttl=ttl, target=target, where=options.where, enrich=chain.enrichers, **common
+        )
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
         print(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
         common |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
-        receipt = window.to_parquet(options.output, enrich=chain.enrichers, **common)
+        receipt = window.to_parquet(options.output, where=options.where, enrich=chain.enrichers, **common)
     elif options.decode or options.key_decode:
         receipt = _decoded(window, options, **common)
     else:
-        receipt = _values(window, quiet=options.json, **common)
+        receipt = _values(window, options, **common)
     if options.json:
         print(receipt.to_json())
     else:
@@ -106,15 +109,19 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _values(window: Window, *, quiet: bool, **common: Any) -> Any:
+def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
+    from labkit.decode import plain
+    from labkit.load.decoding import Decoding, condition
+
     reading = window.reading(**common)
+    chosen = Decoding(reading, plain("json"), condition(options.where))
     with interrupt.asked() as reading.interrupted:
-        for batch in reading.batches():
-            if not quiet:
+        for batch in chosen.raw():
+            if not options.json:
                 sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
         sys.stdout.flush()
-    return reading.receipt()
+    return chosen.whole()
 
 
 def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
@@ -123,8 +130,9 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
     reading = window.reading(**common)
     written, receipt = lines(
-        reading, decode=options.decode or "json", key_decode=options.key_decode or "raw", registry=window.lab.registry
-    )
+        reading, decode=options.decode or "json", key_decode=options.key_decode or "raw", where=options.where,
+        registry=window.lab.registry,
+    )  # fmt: skip
     with interrupt.asked() as reading.interrupted:
         for line in written:
             if not options.json:

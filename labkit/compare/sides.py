@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from labkit import names
 from labkit.elastic import Target
 from labkit.errors import UsageError
+from labkit.load.decoding import RESERVED
 from labkit.load.documents import as_stored
-from labkit.load.frame import RESERVED, Replay
+from labkit.load.frame import Replay
 from labkit.load.index import Index
 from labkit.load.pages import origins
 from labkit.load.scratch import Load, ScratchIndex

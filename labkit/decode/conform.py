@@ -87,7 +87,7 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     Parameters
     ----------
     table : pyarrow.Table
-        As `labkit.load.frame.decoded` returns it.
+        As `labkit.load.decoding.decoded` returns it.
     layout : pyarrow.Schema
         With the same metadata columns.
     """

@@ -20,7 +20,9 @@ from labkit.errors import LabkitError, UnavailableError
 from labkit.load import scratch
 from labkit.load.bulk import Outcome
 from labkit.load.cluster import Access, Slices, listen, movable, slice_size, tell
+from labkit.load.decoding import condition
 from labkit.load.scratch import Load, ScratchIndex, Shape
+from labkit.load.where import Where
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -41,12 +43,13 @@ class _Pour:
     access: Access
     index: str
     target: str
+    where: str | None
     chain: Chain
     patience: str
     isolation: str
     on_expired: str
 
-    def __call__(self, number: int, plan: Plan) -> tuple[int, Outcome, Receipt, Chain]:
+    def __call__(self, number: int, plan: Plan) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
         token, there = self.access.token, self.access.connection()
         tell(token, number)
         reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
@@ -55,8 +58,9 @@ class _Pour:
         def asked() -> bool:
             return token in _halted
 
-        outcome, receipt = scratch.pour(reading, index, chain, patience=self.patience, asked=asked)
-        return number, outcome, receipt, chain
+        where = condition(self.where)  # one for each slice: threads may share a task
+        outcome, receipt = scratch.pour(reading, index, chain, where=where, patience=self.patience, asked=asked)
+        return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
 
 def _halt(token: str) -> None:
@@ -71,6 +75,7 @@ def load(
     target: str,
     *,
     ttl: str,
+    where: str | None,
     chain: Chain,
     shape: Shape,
     patience: str,
@@ -84,18 +89,22 @@ def load(
     there = access.connection()
     index = ScratchIndex(names.scratch_name(name), there.target(target))
     movable(enrich=chain)
+    chosen = condition(where)
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
     made = scratch.prepare(index, ttl, plan, chain, shape)
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
-    task, began = _Pour(access, index.name, target, chain, patience, isolation, on_expired), time.monotonic()
-    run = _Run(client, access.token, slices, chain, advance=advance, deadline_s=deadline_s)
+    began = time.monotonic()
+    task = _Pour(access, index.name, target, where, chain, patience, isolation, on_expired)
+    run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
     with interrupt.asked() as asked:
         run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)
         scratch.finish(index, run.outcome, made)
-    chain.check()
     receipt = slices.receipt(time.monotonic() - began)
+    if chosen is not None:
+        chosen.check(receipt)
+    chain.check()
     if run.reason:
         receipt = scratch.because(receipt, run.reason)
     return Load(index, receipt, run.outcome)
@@ -110,11 +119,13 @@ class _Run:
         token: str,
         slices: Slices,
         chain: Chain,
+        where: Where | None,
         *,
         advance: Callable[[int, int], None] | None,
         deadline_s: float | None,
     ) -> None:
-        self.client, self.token, self.slices, self.chain, self.advance = client, token, slices, chain, advance
+        self.client, self.token, self.slices, self.advance = client, token, slices, advance
+        self.chain, self.where = chain, where
         self.until = None if deadline_s is None else time.monotonic() + deadline_s
         self.outcome = Outcome()
         self.reason = ""
@@ -150,9 +161,11 @@ class _Run:
             self._error = self._error or _cause(future)
             self._end("interrupt")
             return
-        number, outcome, receipt, chain = future.result()
+        number, outcome, receipt, chain, seen = future.result()
         self.outcome.add(outcome)
         self.chain.learn(chain)
+        if self.where is not None:
+            self.where.learn(seen)
         self.slices.receipts[number] = receipt
         if self.advance is not None:
             self.advance(outcome.sent, receipt.bytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,11 @@ import pyarrow as pa
 
 from labkit import interrupt, looks
 from labkit.dataframe import numbers, to_pandas
-from labkit.decode import NOTES, Spec, both, cache_name, heed, key_columns, lasting, notes, parse
+from labkit.decode import NOTES, Spec, both, cache_name, heed, lasting, notes, parse
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
-from labkit.load.ahead import ahead
+from labkit.load.decoding import Decoding, condition, decoded
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from labkit.load.where import Where
     from labkit.registry import Registry
 
-FIRST = ("_topic", "_partition", "_offset", "_timestamp")
-LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
-RESERVED = frozenset(FIRST + LAST)
 SAMPLE_RECORDS = 400
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 
@@ -174,25 +170,21 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
 def _kept_or_read(
     reading: Reading, decode: Spec, key_decode: Spec, where: str | None, *, cached: bool, registry: Registry | None
 ) -> Replay:
-    condition = None
-    if where is not None:
-        from labkit.load.where import Where  # DuckDB: a reader without a condition starts without it
-
-        condition = Where(where)
+    asked = condition(where)
     name = cache_name(decode, key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
         if kept is not None:
             replay = Replay(*kept, registry)
             replay = replay if known == name else replay.decode(decode, key_decode=key_decode)
-            return _filtered(replay, condition)
+            return _filtered(replay, asked)
     module, said, sure = both(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
-    replay = _read(reading, module, condition)
+    replay = _read(reading, module, asked)
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
     replay = Replay(replay.table, receipt, registry)
-    if cached and condition is None:
+    if cached and asked is None:
         if name is None or not (sure and lasting(module)):
             name, kept_as = "raw", replay.decode("raw")
         else:
@@ -201,43 +193,22 @@ def _kept_or_read(
     return replay
 
 
-def _read(reading: Reading, module: Any, condition: Where | None) -> Replay:
-    def work(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Any, Any, Counter[int]]:
-        parsed = parse(module, batch)
-        if condition is None:
-            return batch, parsed, parsed.schema, Counter()
-        rows = condition.rows(decoded(batch, parsed, module, module.unify([parsed.schema])))
-        chosen = batch.take(pa.array(rows))
-        before, after = (_by_partition(one.column("partition").to_numpy()) for one in (batch, chosen))
-        return chosen, parse(module, chosen), parsed.schema, before - after  # columns are those of all records
-
+def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
     with interrupt.asked() as reading.interrupted:
         heed(module, reading.interrupted)
-        done = list(ahead(reading.batches(), work, most=_PENDING))
-        for batch, parsed, _, left_out in done:
-            note_errors(reading, batch, parsed.errors)
-            reading.drop(left_out)
-        raw, parts, schemas = ([one[n] for one in done] for n in range(3))
-        table = _assembled(raw, parts, module, module.unify(schemas) if schemas else None)
-    receipt = reading.receipt()
-    if condition is not None:
-        condition.check()
-        receipt = _noted(replace(receipt, hash=Content.of(raw).hash), condition)
-    return Replay(table, receipt)
+        decoding = Decoding(reading, module, where, most=_PENDING)
+        done = list(decoding)
+        schema = module.unify([one.schema for one in done]) if done else None
+        table = _assembled([one.raw for one in done], [one.parsed for one in done], module, schema)
+    return Replay(table, decoding.whole())
 
 
-def _by_partition(partitions: np.ndarray) -> Counter[int]:
-    """Return how many records there are of each partition."""
-    numbers, counts = np.unique(partitions, return_counts=True)
-    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-
-
-def _filtered(replay: Replay, condition: Where | None) -> Replay:
+def _filtered(replay: Replay, where: Where | None) -> Replay:
     """Apply a condition to a replay that is there as a whole."""
-    if condition is None:
+    if where is None:
         return replay
-    chosen = replay.table.take(pa.array(condition.rows(replay.table)))
-    condition.check()
+    chosen = replay.table.take(pa.array(where.rows(replay.table)))
+    where.check(replay.receipt)
     size = 1 + max(one.partition for one in replay.receipt.partitions)
     owners, bad = chosen["_partition"].to_numpy(), chosen["_error"].is_valid().to_numpy()
     left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
@@ -245,8 +216,8 @@ def _filtered(replay: Replay, condition: Where | None) -> Replay:
         replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
-    receipt = replace(replay.receipt, partitions=partitions, hash=Content.of(_raw(chosen)).hash)
-    return Replay(chosen, _noted(receipt, condition), replay.registry)
+    receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(_raw(chosen)))
+    return Replay(chosen, receipt, replay.registry)
 
 
 def _raw(table: pa.Table) -> list[pa.RecordBatch]:
@@ -275,58 +246,12 @@ def _spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return found
 
 
-def _noted(receipt: Receipt, condition: Where) -> Receipt:
-    note = f"only records where {condition.condition}; the others count as filtered"
-    return replace(receipt, notes=(*receipt.notes, note))
-
-
 def from_batches(
     raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
     module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
     return _assembled(raw, [parse(module, batch) for batch in raw], module)
-
-
-def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
-    """Book the records that could not be decoded."""
-    if errors:
-        for partition, count in _by_partition(batch.column("partition").to_numpy()[list(errors)]).items():
-            reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
-
-
-def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]) -> pa.Table:
-    """Return one batch's metadata and fields as a table."""
-    fields = module.columns(parsed, schema)
-    errors = pa.nulls(batch.num_rows, pa.string())
-    if parsed.errors:
-        texts: list[str | None] = [None] * batch.num_rows
-        for row, reason in parsed.errors.items():
-            texts[row] = reason
-        errors = pa.array(texts, pa.string())
-    metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
-    keys = key_columns(module, parsed, schema)
-    arrays = {name: metadata[name] for name in FIRST}
-    arrays |= dict(zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True))
-    for name in LAST:
-        arrays[name] = metadata[name]
-        if name == "_key":
-            arrays |= dict(zip(keys.column_names, keys.columns, strict=True))
-    return pa.table(arrays)
-
-
-def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
-    """Return the records' field names, clear of the metadata's and the decoded keys'."""
-    reserved = RESERVED | set(keys)
-    taken = {*reserved, *(name for name in fields if name not in reserved)}
-    found = []
-    for name in fields:
-        own = name
-        while own in taken and (own != name or name in reserved):
-            own += "_"
-        taken.add(own)
-        found.append(own)
-    return found
 
 
 def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:

@@ -238,7 +238,7 @@ def asked(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
 
 def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return batches of documents as one table: where each is from, its fields, ``_error``."""
-    from labkit.load.frame import own_names
+    from labkit.load.decoding import own_names
 
     module = decoder("json")
     parsed = [module.parse(batch.column("_source")) for batch in batches]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.decode import Spec, both, notes, parse
+from labkit.decode import Spec, both, notes
 from labkit.decode.merge import text, unmapped
-from labkit.load.frame import FIRST, LAST, decoded, note_errors
+from labkit.load.decoding import FIRST, LAST, Decoding, condition, decoded
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
@@ -22,24 +22,30 @@ _META = {*FIRST, *LAST} - {"_error"}
 
 
 def lines(
-    reading: Reading, *, decode: Spec, key_decode: Spec = "raw", registry: Registry | None = None
+    reading: Reading,
+    *,
+    decode: Spec,
+    key_decode: Spec = "raw",
+    where: str | None = None,
+    registry: Registry | None = None,
 ) -> tuple[Iterator[str], Callable[[], Receipt]]:
     """Return the lines, and what gives the receipt after the last of them.
 
     Each line is an object of the record's fields that are not null, decoded keys as ``_key_<field>`` among them, and
     ``_error`` where it could not be decoded. A field has the type it has in its batch.
     """
+    asked = condition(where)
     module, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
 
+    decoding = Decoding(reading, module, asked)
+
     def write() -> Iterator[str]:
-        for batch in reading.batches():
-            parsed = parse(module, batch)
-            note_errors(reading, batch, parsed.errors)
-            table = decoded(batch, parsed, module, module.unify([parsed.schema]))
+        for batch in decoding:
+            table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
             yield from _json(table.drop_columns([name for name in table.column_names if name in _META]))
 
     def receipt() -> Receipt:
-        found = reading.receipt()
+        found = decoding.whole()
         return replace(found, notes=(*found.notes, *said, *notes(module)))
 
     return write(), receipt

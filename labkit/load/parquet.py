@@ -18,7 +18,7 @@ from labkit.decode import Spec, both, heed, notes, parse
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.load.ahead import ahead
-from labkit.load.frame import decoded, note_errors
+from labkit.load.decoding import Decoding, condition, decoded
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -36,6 +36,7 @@ def to_parquet(
     *,
     decode: Spec = "json",
     key_decode: Spec = "raw",
+    where: str | None = None,
     enrich: Chain | None = None,
     registry: Registry | None = None,
 ) -> Receipt:
@@ -51,14 +52,16 @@ def to_parquet(
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
+    asked = condition(where)
     module, said, _ = both(
         decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
-    chain = enrich or Chain([])
+    chain, decoding = enrich or Chain([]), Decoding(reading, module, asked, most=_PENDING)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         with tempfile.TemporaryFile(dir=target.parent) as raw:
-            schema = _read(reading, module, raw)
+            schema = _read(decoding, raw)
+            receipt = decoding.whole()
             _decode_file(raw, part, module, schema, chain)
         part.replace(target)
     except LabkitError:  # Kafka's are OSErrors too
@@ -69,24 +72,22 @@ def to_parquet(
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    receipt = reading.receipt()
     return replace(receipt, notes=(*receipt.notes, *said, *notes(module), *chain.notes()))
 
 
-def _read(reading: Reading, module: Any, raw: IO[bytes]) -> Any:
+def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
     """Write the window's raw records as an Arrow file; return the fields' types."""
     schemas: list[dict[str, Any]] = []
     with (
-        interrupt.asked() as reading.interrupted,
+        interrupt.asked() as decoding.reading.interrupted,
         pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
     ):
-        heed(module, reading.interrupted)
-        for batch, parsed in ahead(reading.batches(), lambda one: (one, parse(module, one)), most=_PENDING):
-            note_errors(reading, batch, parsed.errors)
-            if parsed.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
-                schemas.append(parsed.schema)
-            writer.write_batch(batch)
-    return module.unify(schemas)
+        heed(decoding.module, decoding.reading.interrupted)
+        for batch in decoding:
+            if batch.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
+                schemas.append(batch.schema)
+            writer.write_batch(batch.raw)
+    return decoding.module.unify(schemas)
 
 
 def _batches(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:

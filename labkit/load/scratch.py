@@ -13,11 +13,13 @@ import orjson
 import pyarrow as pa
 
 from labkit import interrupt, looks, names
+from labkit.decode import decoder
 from labkit.elastic import Target
 from labkit.enrich import Chain
 from labkit.errors import NotFoundError, UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
+from labkit.load.decoding import Decoding, condition
 from labkit.load.documents import Documents, Reject, documents
 from labkit.load.index import Index
 from labkit.replay.plan import Plan
@@ -27,6 +29,8 @@ from labkit.times import iso, length_ms, now_ms
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.load.where import Where
 
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
 
@@ -197,6 +201,7 @@ def load(
     target: Target,
     *,
     ttl: str = "2d",
+    where: str | None = None,
     enrich: Chain | None = None,
     shape: Shape | None = None,
     patience: str = "2m",
@@ -208,10 +213,13 @@ def load(
     say how far it got.
     """
     index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
+    chosen = condition(where)
     made = prepare(index, ttl, reading.plan, chain, shape)
     with interrupt.asked() as asked:
-        outcome, receipt = pour(reading, index, chain, patience=patience, asked=asked)
+        outcome, receipt = pour(reading, index, chain, where=chosen, patience=patience, asked=asked)
         finish(index, outcome, made)
+    if chosen is not None:
+        chosen.check(receipt)
     chain.check()
     return Load(index, receipt, outcome)
 
@@ -245,20 +253,30 @@ def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shap
 
 
 def pour(
-    reading: Reading, index: ScratchIndex, chain: Chain, *, patience: str, asked: Callable[[], bool]
+    reading: Reading,
+    index: ScratchIndex,
+    chain: Chain,
+    *,
+    where: Where | None = None,
+    patience: str,
+    asked: Callable[[], bool],
 ) -> tuple[Outcome, Receipt]:
-    """Send all that is read; end early when `asked`, or when the cluster takes nothing for longer than `patience`."""
+    """Send all that is read and fulfils the condition.
+
+    It ends early when `asked`, or when the cluster takes nothing for longer than `patience`.
+    """
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
     bulk = Bulk(index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
+    chosen = Decoding(reading, decoder("json"), where)
     try:
-        for batch in reading.batches():
+        for batch in chosen.raw():
             bulk.put(documents(batch, chain))
             _book(bulk, outcome, leave=1)
         _book(bulk, outcome)
     finally:
         bulk.close()
-    receipt = reading.receipt()
+    receipt = chosen.receipt()
     receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
     return outcome, replace(receipt, notes=(*receipt.notes, *chain.notes()))
 

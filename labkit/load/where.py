@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pyarrow as pa
 
 from labkit.duck import check_case, columns, duckdb, nodes, reason, syntax
 from labkit.errors import UsageError
+from labkit.replay.content import Content
+from labkit.replay.receipt import Receipt
 
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
 
@@ -77,8 +81,24 @@ class Where:
                 table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
         return table
 
-    def check(self) -> None:
-        """Raise when a column it names was in none of the records."""
+    @property
+    def seen(self) -> frozenset[str]:
+        """The columns of the records so far."""
+        return frozenset(self._names)
+
+    def learn(self, seen: Iterable[str]) -> None:
+        """Take over what another one of this condition has `seen`."""
+        self._names |= set(seen)
+
+    def noted(self, receipt: Receipt, content: Content) -> Receipt:
+        """Return the receipt of a reading with its condition and the hash of what fulfilled it."""
+        note = f"only records where {self.condition}; the others count as filtered"
+        return replace(receipt, hash=content.hash, notes=(*receipt.notes, note))
+
+    def check(self, receipt: Receipt) -> None:
+        """Raise when a column it names was in none of the records of a reading that came to its end."""
+        if not receipt.complete:
+            return
         known = {name.lower() for name in self._names}
         missing = sorted(name for name in self.columns if known and name.lower() not in known)
         if missing:

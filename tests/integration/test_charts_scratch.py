@@ -14,7 +14,7 @@ from labkit.decode import decoder
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
 from labkit.load.bulk import MAPPING, SETTINGS, Bulk
-from labkit.load.frame import decoded
+from labkit.load.decoding import decoded
 from labkit.load.scratch import ScratchIndex
 from labkit.replay.records import RAW_SCHEMA
 from labkit.times import to_ms

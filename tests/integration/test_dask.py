@@ -303,6 +303,23 @@ def test_workers_load_one_index_and_counts_add_up(
         window.to_scratch("dask", client=client, enrich=[labkit.enrich.parse("address", r"(?P<a>.)")])
 
 
+def test_workers_load_what_fulfils_a_condition(lab: Lab, client: Client, topic: str, me: str) -> None:
+    window, where = lab.window(topic), "n > 120 and nick = 'nick3'"  # two of four slices have such records
+    expected = window.read(where=where)
+    load = window.to_scratch("some", client=client, slice_records=300, where=where)
+    assert load.complete
+    assert (load.counts["indexed"], load.receipt.read, load.receipt.filtered) == (
+        len(expected),
+        expected.receipt.read,
+        expected.receipt.filtered,
+    )
+    numbers = expected.table.select(["_partition", "_offset"]).to_pylist()
+    assert ids(load) == sorted(f"{topic}-{one['_partition']}-{one['_offset']}" for one in numbers)
+    assert sum(where in note for note in load.receipt.notes) == 1
+    with pytest.raises(UsageError, match="no record has nikc"):
+        window.to_scratch("typo", client=client, where="nikc = 'a'")
+
+
 @pytest.fixture
 def large(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     name = make_topic(2)

@@ -8,7 +8,9 @@ import pytest
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.load.where import Where
+from labkit.replay.receipt import Receipt
 
+WHOLE = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 TABLE = pa.table({"m": ["x", "y"], "userId": [1, None], "userid": [None, 2]})
 
 
@@ -50,7 +52,7 @@ TAGS = pa.table({"n": [1, 2], "tags": [["a"], ["b"]]})
 def test_names_of_the_condition_s_own_are_no_fields(condition: str) -> None:
     where = Where(condition)
     assert where.rows(TAGS).tolist() == [0]
-    where.check()
+    where.check(WHOLE)
 
 
 def test_a_subquery_over_all_records_is_refused() -> None:
@@ -63,7 +65,7 @@ def test_a_field_in_a_lambda_must_be_there() -> None:
     where = Where("len([x for x in tags if x = typo]) > 0")
     where.rows(TAGS)
     with pytest.raises(UsageError, match="no record has typo"):
-        where.check()
+        where.check(WHOLE)
 
 
 def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
