@@ -20,6 +20,7 @@ from typing import Any
 from labkit.elastic import Target
 from labkit.errors import DeadlineError, NotFoundError, StackError
 from labkit.extract import IrcExtractor, extract_files
+from labkit.folders import JOURNAL
 from labkit.groups.offsets import lags, list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
@@ -118,7 +119,7 @@ def run(say: Callable[[str], None]) -> Summary:
         [_recent_sample(state.root)],
         TOPIC,
         timestamp_field="@timestamp",
-        journal=state.root / "extracted.json",
+        journal=state.root / JOURNAL,
     )
     say(f"  {sample}")
     live = _live_channel(state, extractor, say)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import platformdirs
 
+# in the state folder, but of extractors to any cluster, not of the local stack
+SPOOL = "spool"  # what was received and not yet sent
+JOURNAL = "extracted.json"  # how far which file was sent
+
 
 def is_root() -> bool:
     """Tell whether this process may start others as another user."""

@@ -12,6 +12,7 @@ from labkit.charts import counts, draw
 from labkit.charts.buckets import period, plural, share
 from labkit.charts.columns import Columns, ask
 from labkit.errors import UsageError
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -92,8 +93,7 @@ def conversation(
     -----
     A nick is known when it writes in `data`; case does not matter. Messages to oneself do not count.
     """
-    if not 2 <= top <= MOST:
-        raise UsageError(f"top={top} names", hint=f"a chart has room for 2 to {MOST}")
+    top = whole(top, "top", f"a chart has room for 2 to {MOST} names", low=2, high=MOST)
     if form not in (None, GRAPH, MATRIX):
         raise UsageError(f"form={form!r}", hint=f"it is {GRAPH!r}, {MATRIX!r}, or left out: what reads best")
     source = counts.opened(data, None, needed=False)

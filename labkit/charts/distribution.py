@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, period, plural, share
 from labkit.charts.numbers import Group, Numbers, numbers
-from labkit.errors import UsageError
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -70,10 +70,8 @@ def distribution(
     UsageError
         When there is no such field, or it has nothing to measure.
     """
-    if not 2 <= bins <= MOST_BINS:
-        raise UsageError(f"bins={bins}", hint=f"a chart has room for 2 to {MOST_BINS}")
-    if not 1 <= top <= draw.MOST_SERIES:
-        raise UsageError(f"top={top} values", hint=f"a chart has room for 1 to {draw.MOST_SERIES}")
+    bins = whole(bins, "bins", f"a chart has room for 2 to {MOST_BINS}", low=2, high=MOST_BINS)
+    top = whole(top, "top", f"a chart has room for 1 to {draw.MOST_SERIES} values", low=1, high=draw.MOST_SERIES)
     source = counts.opened(data, None, needed=False)
     found = numbers(source, field, of)
     known = found.known

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.charts import counts, show
 from labkit.charts.buckets import counted, length, period, plural, share
 from labkit.charts.source import Source, Span, Terms
-from labkit.errors import UsageError
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -68,8 +68,7 @@ def timeline(
     UsageError
         When there is no such field, no time, or `every` makes more than 5,000 rows.
     """
-    if not 1 <= top <= MOST_SERIES:
-        raise UsageError(f"top={top} values", hint=f"a chart has room for 1 to {MOST_SERIES} colours")
+    top = whole(top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES)
     source = counts.opened(data, field)
     span = source.span
     title = title or titled(source, "records over time" + (f" by {by}" if by else ""))
@@ -115,8 +114,7 @@ def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.
     -----
     A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no longer ones.
     """
-    if not 1 <= n <= MOST_BARS:
-        raise UsageError(f"n={n} values", hint=f"a chart has room for 1 to {MOST_BARS} bars")
+    n = whole(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
     source = counts.opened(data, None, needed=False)
     terms = source.terms(field, n, timed=False)
     if not terms.records:

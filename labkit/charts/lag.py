@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_LINES, MOST_POINTS = 12, 600
 MOST_ROWS, MOST_TILES, WINDOW = 40, 48, 10
+_HISTORY = "lab.lag_history(PATH) reads one"
+_LOOK = "lab.lag(GROUP) takes one, lab.lag_history(PATH) reads some"
 DOING = {
     "reading": "#59a14f",
     "slow": "#f28e2b",
@@ -105,11 +108,7 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return one row per line and look; a line is a group, or a partition of the only group."""
     import pandas as pd
 
-    missing = {*KEY, "lag", "behind_ms", "committed", "log_end"} - set(history.columns)
-    if missing:
-        raise UsageError(
-            f"this is no history of lag: it lacks {', '.join(sorted(missing))}", hint="lab.lag_history(PATH) reads one"
-        )
+    _require_frame(history, {*KEY, "lag", "behind_ms", "committed", "log_end"}, "history of lag", _HISTORY)
     rows = history.sort_values(KEY)
     one = rows["group"].nunique() == 1
     topics = rows["topic"].nunique()
@@ -127,6 +126,15 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     found["at"] = pd.to_datetime(found["at"], utc=True)
     found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
     return found, "partition" if one else "group"
+
+
+def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> None:
+    import pandas as pd
+
+    if not isinstance(data, pd.DataFrame):
+        raise UsageError(f"{type(data).__name__} is no {what}", hint=hint)
+    if missing := sorted(set(columns) - set(data.columns)):
+        raise UsageError(f"this is no {what}: it lacks {', '.join(missing)}", hint=hint)
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
@@ -209,7 +217,9 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     import pandas as pd
 
     names = ["group", "topic", "partition", "verdict", "doing", "why", "lag", "member", "seconds"]
+    _require_frame(data, [], "look at consumers", _LOOK)
     if "doing" in data.columns:
+        _require_frame(data, names, "look at consumers", _LOOK)
         rows = data[names].copy()
     else:
         judged = judge_all(samples_of(data, WINDOW))

@@ -93,10 +93,10 @@ def _spool(cluster: Any, options: argparse.Namespace) -> Path:
     """Return the file in the state folder for this server, cluster and topic."""
     import hashlib
 
-    from labkit.folders import state_dir
+    from labkit.folders import SPOOL, state_dir
 
     known = "\0".join(map(str, (options.server, options.port, options.nick, cluster.address, options.topic)))
-    return state_dir() / "spool" / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.sqlite"
+    return state_dir() / SPOOL / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.sqlite"
 
 
 def _sasl(nick: str) -> tuple[str, str] | None:
@@ -106,13 +106,13 @@ def _sasl(nick: str) -> tuple[str, str] | None:
 
 def _extract_files(options: argparse.Namespace) -> int:
     from labkit.extract import extract_files
-    from labkit.folders import state_dir
+    from labkit.folders import JOURNAL, state_dir
 
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None
     report = extract_files(
         cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
-        key_field=options.key_field, journal=state_dir() / "extracted.json", again=options.again,
+        key_field=options.key_field, journal=state_dir() / JOURNAL, again=options.again,
         sink=sink, place=sink and sink.place,
     )  # fmt: skip
     print(report)

@@ -19,6 +19,7 @@ from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.load.frame import from_batches
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,7 @@ class AdHocGroup:
         The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first call waits for the
         group's partitions.
         """
-        if count < 1:
-            raise UsageError(f"count={count}", hint="how many records? 1 or more")
+        count = whole(count, "count", "how many records? 1 or more", low=1)
         return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, at_end=True)
 
     def tail(self, seconds: float = 10, *, decode: Spec = "json", key_decode: Spec = "raw") -> pd.DataFrame:

@@ -16,6 +16,7 @@ from labkit.groups.offsets import REFUSED, Group, PartitionLag, lags, list_group
 from labkit.groups.probe import Prober
 from labkit.kafka import Cluster
 from labkit.times import length_ms, now_ms
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,8 +173,7 @@ def lag_frame(
     """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
     import pandas as pd
 
-    if samples < 1:
-        raise UsageError(f"samples={samples}", hint="how many looks? 3 or more for a verdict")
+    samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     if isinstance(groups, pd.DataFrame):
         return frame(judge_all(samples_of(groups, samples)))
     every_s = every_seconds(every)

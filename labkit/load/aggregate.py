@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import UsageError
 from labkit.times import length_ms
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,8 @@ class Asking:
         limit: int | None,
     ) -> Asking:
         """Check what is asked for against the index's fields."""
+        if limit is not None:
+            limit = whole(limit, "limit", "how many buckets at most; None for all", low=1)
         names = [by] if isinstance(by, str) else list(by or ())
         if every is not None and not any(_is_date(fields, name) for name in names):
             names.insert(0, TIME)

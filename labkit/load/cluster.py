@@ -28,6 +28,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.replay.slices import merged
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -224,9 +225,7 @@ def movable(**parts: Any) -> None:
 def slice_size(records: int | None, cluster: Cluster, plan: Plan, seen: list[pa.RecordBatch] | None = None) -> int:
     """Return how many offsets a slice has: as asked, else by the sample so that it holds about `SLICE_BYTES`."""
     if records is not None:
-        if isinstance(records, bool) or not isinstance(records, int) or records < 1:
-            raise UsageError(f"slice_records={records!r}", hint="how many records? 1 or more")
-        return records
+        return whole(records, "slice_records", "how many records? 1 or more", low=1)
     batches = sample(cluster, plan) if seen is None else seen
     count = sum(batch.num_rows for batch in batches)
     if not count:

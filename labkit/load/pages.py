@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
 from labkit.replay.records import no_collection
+from labkit.whole import whole
 
 KEEP_ALIVE = "5m"  # between two pages
 PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
@@ -54,8 +55,8 @@ def pages(
     stop: Callable[[], bool],
 ) -> Iterator[pa.RecordBatch]:
     """Yield what `body`, a sorted query, finds in batches of `BATCH_SCHEMA`; the next page is fetched meanwhile."""
-    if limit is not None and limit < 0:
-        raise UsageError(f"limit={limit}", hint="how many documents at most; None for all")
+    if limit is not None:
+        limit = whole(limit, "limit", "how many documents at most; None for all", low=0)
     source = True if fields is None else {"includes": [fields] if isinstance(fields, str) else list(fields)}
     body |= {"source": source, "track_total_hits": False}
     read = 0

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import names
-from labkit.errors import ConfigError, IncompleteError, UsageError
+from labkit.errors import ConfigError, IncompleteError
 from labkit.kafka import Cluster
 from labkit.kafka_errors import mechanism_of
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -64,9 +65,8 @@ def to_spark(
         "kafka.isolation.level": isolation,
     }
     if slice_records is not None:
-        if isinstance(slice_records, bool) or not isinstance(slice_records, int) or slice_records < 1:
-            raise UsageError(f"slice_records={slice_records!r}", hint="how many records? 1 or more")
-        options["maxRecordsPerPartition"] = str(slice_records)
+        most = whole(slice_records, "slice_records", "how many records? 1 or more", low=1)
+        options["maxRecordsPerPartition"] = str(most)
     return _raw(_loaded(spark, options), plan)
 
 

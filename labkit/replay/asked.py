@@ -1,39 +1,18 @@
-"""A window's numbers as users write them: Python's, NumPy's, and the texts of a command line or of JSON's keys."""
+"""A window's numbers as users write them."""
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from labkit.errors import UsageError
-
-_DIGITS = re.compile(r"\d+(_\d+)*")
-
-
-def whole(value: Any, what: str, hint: str) -> int:
-    """Return a whole number: an integer of any kind, or a text of digits such as ``"10_000"``.
-
-    Raises
-    ------
-    UsageError
-        For anything else, True among it.
-    """
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        return int(value)
-    try:
-        if isinstance(value, bool):
-            raise TypeError("a truth value")
-        return operator.index(value)
-    except TypeError:
-        raise UsageError(f"{what}: {value!r} is no whole number", hint=hint) from None
+from labkit.whole import DIGITS, whole
 
 
 def newest(last: Any) -> int | None:
     """Return how many of the newest records are asked for; None when `last` is a length of time."""
-    if isinstance(last, timedelta) or (isinstance(last, str) and not _DIGITS.fullmatch(last.strip())):
+    if isinstance(last, timedelta) or (isinstance(last, str) and not DIGITS.fullmatch(last.strip())):
         return None
     return whole(last, "last", 'write last="6h", or last=10_000 for the newest 10,000 records')
 

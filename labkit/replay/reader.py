@@ -27,6 +27,7 @@ from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
 from labkit.times import iso
+from labkit.whole import whole
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000
@@ -127,6 +128,8 @@ class Reading:
             raise UsageError(f"isolation={self.isolation!r}", hint="read_committed or read_uncommitted")
         if self.on_expired not in ("error", "clamp"):
             raise UsageError(f"on_expired={self.on_expired!r}", hint="error or clamp")
+        if self.max_bytes is not None:
+            self.max_bytes = whole(self.max_bytes, "max_bytes", "how many bytes at most? such as 100_000_000", low=1)
 
     # reading -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, StackError
-from labkit.folders import state_dir
+from labkit.folders import JOURNAL, SPOOL, state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process, registry
 from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS, check_version
@@ -67,8 +67,7 @@ def _require_space(root: Path) -> None:
         )
 
 
-# not the stack's alone: an extractor to any cluster keeps here what it has received and how far it got
-_KEPT = {"lock", "spool", "extracted.json", "extracted.json.lock"}
+_KEPT = {"lock", SPOOL, JOURNAL, f"{JOURNAL}.lock"}
 
 
 def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
@@ -95,7 +94,7 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
         for item in root.iterdir():
             if item.name not in _KEPT:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
-        kept = [name for name in ("spool", "extracted.json") if (root / name).exists()]
+        kept = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
         say(f"removed what was in {root}" + (f", but not an extractor's {' and '.join(kept)}" if kept else ""))
 
 

@@ -31,7 +31,7 @@ ROOMS = [
     ["kafka_errors"],
     ["duck", "progress"],
     ["acl", "config", "dataframe", "folders", "interrupt", "looks", "names", "options", "times"],
-    ["secret"],
+    ["secret", "whole"],
     ["errors"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
