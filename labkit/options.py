@@ -24,15 +24,15 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
 
 
-def window_options(parser: Any) -> Any:
+def window_options(parser: Any, topic: str | None = None) -> Any:
     """Let a parser take a topic and a window's bounds."""
-    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("topic", metavar="TOPIC", help=topic)
     parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
     parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
     parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
     parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
     parser.add_argument("--partitions", metavar="P,…", help="only these, such as 0,2")
-    parser.add_argument("--slack", metavar="TIME", default="1m", help="how far out of time order (default: 1m)")
+    parser.add_argument("--slack", metavar="TIME", help="how far out of time order (default: 1m)")
     return parser
 
 
@@ -41,7 +41,8 @@ def window_bounds(options: argparse.Namespace) -> dict[str, Any]:
     offsets = None if options.offsets is None else _offsets(options.offsets)
     partitions = None if options.partitions is None else options.partitions.split(",")
     bounds = {"start": options.start, "end": options.end, "last": options.last, "offsets": offsets}
-    return {**bounds, "partitions": partitions, "slack": options.slack}
+    bounds |= {"partitions": partitions, "slack": options.slack}
+    return {name: value for name, value in bounds.items() if value is not None}
 
 
 def _offsets(text: str) -> dict[int, tuple[int, int]]:

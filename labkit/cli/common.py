@@ -7,13 +7,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.lab import Lab
+    from labkit.window import Window
 
+WINDOW = "window:"  # before the name of a file; a topic has no colon
 OK, ERROR, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 Commands = Any  # argparse's own type of it is private
 
@@ -73,6 +76,20 @@ def enrich_chain(options: argparse.Namespace) -> Any:
     for one in caught:
         say(f"warning: {one.message}")
     return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
+
+
+def window_of(lab: Lab, file: str) -> Window:
+    """Return the window in a file that ``labkit window --json`` printed."""
+    from labkit.errors import UsageError
+    from labkit.window import Window
+
+    try:
+        found = Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{file!r} cannot be read: {error}", hint="write it with `labkit window TOPIC --json > FILE`"
+        ) from error
+    return Window.from_json(found, lab)
 
 
 def say(text: str) -> None:

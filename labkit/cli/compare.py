@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options
-from labkit.errors import UsageError
+from labkit.cli.common import (
+    INCOMPLETE,
+    OK,
+    WINDOW,
+    Commands,
+    command,
+    json_option,
+    open_lab,
+    profile_options,
+    window_of,
+)
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
-    from labkit.window import Window
 
-_WINDOW = "window:"
 _EPILOG = "Exit codes: 0 the same, 3 different or incomplete, 1 error, 2 usage."
 
 
@@ -48,7 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
         only=options.only,
         tolerance=tolerance,
         target=options.target,
-        within=_window(lab, options.within) if options.within else None,
+        within=window_of(lab, options.within) if options.within else None,
         keep=options.keep,
         latency=not options.no_latency,
     )
@@ -57,20 +63,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _side(lab: Lab, text: str) -> Any:
-    return _window(lab, text.removeprefix(_WINDOW)) if text.startswith(_WINDOW) else text
-
-
-def _window(lab: Lab, file: str) -> Window:
-    from labkit.window import Window
-
-    path = Path(file)
-    try:
-        found = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}", hint="write it with `labkit window TOPIC --json > FILE`"
-        ) from error
-    return Window.from_json(found, lab)
+    return window_of(lab, text.removeprefix(WINDOW)) if text.startswith(WINDOW) else text
 
 
 def _tolerance(texts: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from labkit import interrupt
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
+    WINDOW,
     Commands,
     command,
     enrich_chain,
@@ -19,6 +20,7 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     say,
+    window_of,
 )
 from labkit.errors import UsageError
 from labkit.options import window_bounds, window_options
@@ -34,7 +36,7 @@ def register(commands: Commands) -> None:
         commands, "replay", _replay, "read a window: values or decoded fields to standard output, or a file"
     )
     for parser in (window, replay):
-        window_options(profile_options(parser, "lab"))
+        window_options(profile_options(parser, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
     json_option(window)
     replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
     where = replay.add_mutually_exclusive_group()
@@ -54,7 +56,11 @@ def register(commands: Commands) -> None:
 
 def _asked_window(options: argparse.Namespace) -> Window:
     bounds = window_bounds(options)  # what is misspelt is told first, be there a cluster or not
-    return open_lab(options).window(options.topic, **bounds)
+    if not options.topic.startswith(WINDOW):
+        return open_lab(options).window(options.topic, **bounds)
+    if bounds:
+        raise UsageError(f"--{next(iter(bounds))} changes nothing: {options.topic} is frozen", hint="leave it out")
+    return window_of(open_lab(options), options.topic.removeprefix(WINDOW))
 
 
 def _window(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,10 @@ compare irc-nope@nope irc-nope
 compare A irc-nope
 compare irc-nope@ irc-nope
 compare @ @
+window window:nowhere.json
+replay window:a.jsonl
+replay window:
+replay window:nowhere.json --last 5
 compare window:nowhere.json irc-nope
 compare window:a.jsonl irc-nope
 compare window: irc-nope
@@ -380,6 +384,29 @@ def test_a_window_as_json_is_frozen_offsets(topic: str, capfd: pytest.CaptureFix
     found = json.loads(capfd.readouterr().out)
     assert found["topic"] == topic
     assert [one[:3] for one in found["ranges"]] == [[0, 10, 20], [1, 0, 5]]
+
+
+def test_a_window_in_a_file_is_replayed_as_it_was_frozen(
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    topic = make_topic(2)
+    produce(topic, [b"%d" % number for number in range(20)])
+    assert cli.main(["window", topic, "--last", "7", "--json"]) == 0
+    file = tmp_path / "w.json"
+    file.write_text(capfd.readouterr().out)
+    assert cli.main(["replay", f"window:{file}"]) == 0
+    first = capfd.readouterr().out
+    assert len(first.splitlines()) == 7
+    produce(topic, [b"later"])
+    assert cli.main(["replay", f"window:{file}"]) == 0
+    assert capfd.readouterr().out == first
+    assert cli.main(["window", f"window:{file}", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == json.loads(file.read_text())
+    assert cli.main(["replay", f"window:{file}", "--last", "5"]) == 2
+    assert "--last changes nothing" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["admin", "extractor", "indexer", "lab"])
