@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigError
-from labkit.secret import fill, literal, masked, sealed
+from labkit.secret import fill, literal, masked, quoted, sealed
 
 LOCAL = "local"
 # of the Elasticsearch client's settings; a password of digits stays a text
@@ -180,7 +180,7 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     registry: dict[str, Any] = {}
     for variable, value in os.environ.items():
-        means_itself = value.replace("${", "$${")
+        means_itself = quoted(value)
         if variable.startswith(f"{prefix}_KAFKA_"):
             key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".")
             kafka[key] = means_itself
@@ -189,7 +189,8 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
             registry[key] = _typed(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
-            word = next((one for one in known if rest.startswith(f"{one}_")), rest.partition("_")[0])
+            longest = sorted(known, key=len, reverse=True)  # of `es` and `es-9`, ES_9_HOSTS is the latter's
+            word = next((one for one in longest if rest.startswith(f"{one}_")), rest.partition("_")[0])
             key = rest.removeprefix(f"{word}_").lower()
             found.setdefault(known.get(word, word.lower()), {})[key] = _typed(key, means_itself)
     return {"kafka": kafka, "elasticsearch": found, "registry": registry} if kafka or found or registry else {}

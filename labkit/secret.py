@@ -44,7 +44,7 @@ def without_password(value: Any) -> Any:
     """Return `value` with the password of each address ``scheme://user:password@host`` hidden."""
     if isinstance(value, list | tuple):
         return [without_password(one) for one in value]
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", value) if isinstance(value, str) else value
+    return re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", value) if isinstance(value, str) else value
 
 
 def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +69,11 @@ def _has_literal(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(_has_literal, value.values()))
     return bool(value) and not (isinstance(value, str) and _REFERENCE.search(value))
+
+
+def quoted(text: str) -> str:
+    """Return a text that `fill` makes `text` again, references in it and all."""
+    return _REFERENCE.sub(lambda match: f"${match[0]}", text)
 
 
 def fill(value: Any, *, where: str, folder: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,11 @@ def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination
     return look
 
 
+def _unchecked(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a profile takes any certificate."""
+    return str(settings.get("enable.ssl.certificate.verification", "true")).lower() == "false"
+
+
 class KafkaLooks:
     """The single looks; each returns a finding or raises."""
 
@@ -72,7 +77,7 @@ class KafkaLooks:
             return fail("bootstrap.servers is not set", 'write "bootstrap.servers" = "HOST:PORT" in the profile')
         self.cluster.admin.poll(0)  # librdkafka has looked at every setting when it has made the client
         told = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
-        if self.tls and str(self.config.get("enable.ssl.certificate.verification", "true")).lower() == "false":
+        if self.tls and _unchecked(self.config):
             return warn(f"{told}; certificates are not checked", "remove enable.ssl.certificate.verification")
         if self.tls and not network.tls_of_librdkafka(self.config).check_host:
             return warn(f"{told}; host names are not checked", "remove ssl.endpoint.identification.algorithm")
@@ -87,6 +92,10 @@ class KafkaLooks:
         return network.connect(self.addresses)
 
     def certificates(self) -> Finding:
+        if _unchecked(self.config):
+            return ok("not looked at: the profile trusts any")
+        if self.config.get("ssl.certificate.pem"):
+            return ok("not looked at: the client certificate stands in the profile itself, the login tries it")
         return network.certificates(self.addresses, network.tls_of_librdkafka(self.config))
 
     def login(self) -> Finding:

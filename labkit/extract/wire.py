@@ -7,6 +7,7 @@ Each override answers a way in which irc 20.5's own loop ends or hangs, read in 
   error ends the loop and loses the lines behind it: here it is caught, after the line was handed on.
 - ``process_data`` reads a TLS socket until there is data; a TLS 1.3 session ticket makes it readable without any,
   and the loop hangs: here a read that would block returns.
+- ``pass_`` sends a password with a space in two pieces; the library logs what it sends, passwords too.
 - ``Factory`` knows IPv4 only and waits for minutes; ``set_keepalive`` raises out of the loop once disconnected;
   ``sasl_login`` takes the server's password for itself and never answers a failure it does not know: not used.
 """
@@ -30,7 +31,17 @@ CONNECT_TIMEOUT_S = 15.0
 SEND_TIMEOUT_S = 10.0
 _LONGEST_LINE = 1 << 20  # IRC allows 512 bytes and 8191 of tags
 
+_SECRET = ("PASS ", "AUTHENTICATE ")
+
 _log = logging.getLogger(__name__)
+
+
+def _shows_no_secret(record: logging.LogRecord) -> bool:
+    """Keep the lines that log somebody in out of the library's log."""
+    return not any(str(one).startswith(_SECRET) for one in record.args or ())
+
+
+logging.getLogger(irc.client.__name__).addFilter(_shows_no_secret)
 
 
 class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the library is not typed
@@ -79,6 +90,10 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
             raise
         except Exception as error:  # whatever the library does not expect; the line itself is recorded
             _log.debug("the irc library cannot read %r: %r", line, error)
+
+    def pass_(self, password: str) -> None:
+        """Send the server's password, whatever is in it: only behind a colon may there be a space."""
+        self.send_raw(f"PASS :{password}")
 
     def send_raw(self, string: str) -> None:
         """Send a line; on a connection lost meanwhile nothing, for the lines received behind it still count."""

@@ -118,7 +118,7 @@ class Indexer:
         try:
             partitions = self.cluster.partitions(self.topic)
             self._letters.check()
-            ends = self.cluster.bounds(self.topic, partitions, "latest") if self.once else None
+            ends = self.cluster.bounds(self.topic, partitions, "stable") if self.once else None  # what is committed now
             with self.target.errors(f"make index {self.name.undated!r}"):
                 self._make_first()
             member.join()

@@ -47,7 +47,8 @@ class Member:
     cluster : Cluster
     topic, group : str
     start : {"resume", "earliest", "latest"} or int
-        Where to begin; a number is a time in milliseconds.
+        Where to begin; a number is a time in milliseconds. What another member of the group has still to read is not
+        skipped, nor is a partition that is made later.
     say : callable
     stop : threading.Event
     leaving : callable
@@ -68,6 +69,8 @@ class Member:
     _epochs: dict[int, int] = field(default_factory=dict, init=False)
     _ends_seen: dict[int, int] = field(default_factory=dict, init=False)
     _began: set[int] = field(default_factory=set, init=False)
+    _there: set[int] = field(default_factory=set, init=False)  # the partitions when it joined
+    _shared: bool = field(default=False, init=False)  # the group had other members then
     _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)  # few at first, for they may be large
     _consumer: Consumer | None = field(default=None, init=False)
 
@@ -79,9 +82,12 @@ class Member:
 
     def join(self) -> None:
         """Join the group."""
+        if self.start != "resume":
+            self._there = set(self.cluster.partitions(self.topic))
+            self._shared = self._has_members()
         self._consumer = self.cluster.consumer(
             group=self.group,
-            auto_offset_reset="earliest",
+            auto_offset_reset="error",  # what is no longer there is told, see `_mislaid`
             enable_partition_eof=True,
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
@@ -89,6 +95,15 @@ class Member:
             session_timeout_ms=10_000,  # how long a killed instance keeps its partitions from the next
         )
         self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def _has_members(self) -> bool:
+        try:
+            found = self.cluster.ask(
+                lambda admin: admin.describe_consumer_groups([self.group]), what=f"describe group {self.group!r}"
+            )
+        except NotFoundError:
+            return False
+        return bool(found[self.group].members)
 
     def close(self) -> None:
         """Leave the group."""
@@ -131,8 +146,34 @@ class Member:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._ends_seen[partition] = offset
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
+            self._mislaid(TopicPartition(self.topic, message.partition()))
         elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
+
+    def _mislaid(self, one: TopicPartition) -> None:
+        """Go on at the log's start where records were deleted before they were read."""
+        at = max(self.consumer.position([one])[0].offset, self.positions[one.partition])  # negative before the first
+        first, last = (
+            self.patiently(partial(self.cluster.bounds, self.topic, [one.partition], end))[one.partition]
+            for end in ("earliest", "latest")
+        )
+        self._require_there(one.partition, at, last)
+        self._say_deleted(one.partition, at, first)
+        self._ends_seen[one.partition] = first  # committed once what was read before is
+        one.offset = first
+        self.consumer.seek(one)
+
+    def _say_deleted(self, partition: int, at: int, first: int) -> None:
+        self.say(f"partition {partition}: {first - at:,} offsets were deleted before they were indexed")
+
+    def _require_there(self, partition: int, at: int, last: int) -> None:
+        if at > last:
+            raise NotFoundError(
+                f"partition {partition} of {self.topic!r} ends at {last:,}, and group {self.group!r} is at {at:,}",
+                hint="was the topic made again? its records have the _ids of others then: "
+                "use a new index and a new group, or delete both",
+            )
 
     def reached(self, ends: dict[int, int]) -> bool:
         """Tell whether all there was to read of our partitions is committed, up to `ends`."""
@@ -210,7 +251,7 @@ class Member:
         earliest, latest = (
             self.patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
         )
-        asked = self._asked(numbers, earliest, latest)
+        asked = self._asked({one.partition: one.offset for one in starts}, earliest, latest)
         for one in starts:
             first = earliest[one.partition]
             if one.partition in asked:
@@ -218,9 +259,9 @@ class Member:
             elif one.offset < 0:
                 one.offset = first
             elif one.offset < first:
-                lost = first - one.offset
-                self.say(f"partition {one.partition}: {lost:,} offsets were deleted before they were indexed")
+                self._say_deleted(one.partition, one.offset, first)
                 one.offset = first
+            self._require_there(one.partition, one.offset, latest[one.partition])
             self._began.add(one.partition)
             self._epochs[one.partition] = self._epochs.get(one.partition, 0) + 1
             self._ends_seen.pop(one.partition, None)
@@ -233,15 +274,27 @@ class Member:
         where = ", ".join(f"{one.partition}@{one.offset}" for one in starts) or "none"
         self.say(f"assigned partitions {where}")
 
-    def _asked(self, numbers: list[int], earliest: dict[int, int], latest: dict[int, int]) -> dict[int, int]:
+    def _asked(self, committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int]) -> dict[int, int]:
         """Return where to begin partitions that are ours for the first time; after a rebalance they go on."""
-        fresh = [number for number in numbers if number not in self._began]
+        fresh = [number for number in committed if number not in self._began]
         if self.start == "resume" or not fresh:
             return {}
         if isinstance(self.start, int):
             found = self.patiently(partial(self.cluster.bounds, self.topic, fresh, self.start))
-            return {p: found[p] if found[p] >= 0 else latest[p] for p in fresh}
-        return {p: (earliest if self.start == "earliest" else latest)[p] for p in fresh}
+            found = {p: at if at >= 0 else latest[p] for p, at in found.items()}
+        else:
+            found = earliest if self.start == "earliest" else {**latest, **self._new(earliest)}
+        handed_over = self._shared or bool(self._began)  # others read it until now: what they left is not skipped
+        left = {p: committed[p] for p in fresh if handed_over and 0 <= committed[p] < found[p]}
+        for partition, at in left.items():
+            self.say(
+                f"partition {partition} goes on from {at:,}, not {found[partition]:,}: the group has read up to there"
+            )
+        return {p: found[p] for p in fresh if p not in left}
+
+    def _new(self, earliest: dict[int, int]) -> dict[int, int]:
+        """Return the start of partitions that were made since we came: nobody has seen a record of them."""
+        return {p: at for p, at in earliest.items() if p not in self._there}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions:
@@ -260,7 +313,9 @@ class Member:
         self.paused = True
         self.consumer.pause(self.consumer.assignment())
         stray = self.consumer.poll(0)
-        if stray is not None and stray.error() is None and stray.partition() in self.positions:
+        if stray is not None and stray.error() is not None:
+            self._signal(stray)
+        elif stray is not None and stray.partition() in self.positions:
             self.consumer.seek(TopicPartition(self.topic, stray.partition(), stray.offset()))
 
     def resume(self) -> None:

@@ -132,6 +132,13 @@ def test_a_wrong_ca(secure: SecureStack, alice: Any) -> None:
     assert "set ssl.ca.location" in text
 
 
+def test_a_profile_that_trusts_any_certificate_is_warned_and_works(secure: SecureStack, alice: Any, topic: str) -> None:
+    settings = with_(secure.kafka(*alice), ssl_ca_location=secure.other_ca, enable_ssl_certificate_verification="false")
+    found = visit(settings, topic=topic)
+    assert (found["kafka TLS"].status, found["kafka login"].status) == ("ok", "ok")
+    assert "certificates are not checked" in found["kafka settings"].finding
+
+
 def test_a_certificate_for_another_host(secure: SecureStack, alice: Any) -> None:
     settings = secure.kafka(*alice)
     settings["bootstrap.servers"] = settings["bootstrap.servers"].replace("localhost", "127.0.0.1")

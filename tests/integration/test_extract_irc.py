@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -481,12 +482,13 @@ def test_a_dead_connection_is_noticed(
     assert running.end().losses == 1
 
 
-def test_sasl(stack: State, topic: str, script: Script) -> None:
+def test_sasl(stack: State, topic: str, script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     password = "pässword" * 40
-    running = Running(stack, topic, script.port, sasl=("ann", password), password="server")
+    running = Running(stack, topic, script.port, sasl=("ann", password), password=": of the server")
     script.meet(welcome=False)
     assert script.wait(b"") == b"CAP REQ sasl"
-    assert script.wait(b"") == b"PASS server"
+    assert script.wait(b"") == b"PASS :: of the server"
     script.wait(b"USER")
     script.say(b":irc.test CAP * ACK :sasl ")
     script.wait(b"AUTHENTICATE PLAIN")

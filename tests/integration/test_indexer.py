@@ -315,6 +315,19 @@ def test_once_ends_where_the_last_offset_is_a_transaction_marker(bench: Bench, m
     assert bench.committed() == {0: 12}  # past both markers: no lag is left
 
 
+def test_once_ends_before_an_open_transaction(bench: Bench, filled: Any) -> None:
+    topic = filled(10)
+    producer = bench.admin.producer(transactional_id=f"test-{uuid.uuid4().hex}")
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in messages(5):
+        producer.produce(topic, value)
+    producer.flush(30)
+    assert bench.once(topic).ledger["indexed"] == 10
+    producer.commit_transaction(30)
+    assert bench.once(topic).ledger["indexed"] == 5
+
+
 @pytest.mark.chaos
 def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(bench: Bench, filled: Any) -> None:
     topic = filled(300, 3)
