@@ -162,7 +162,8 @@ class Member:
         self._say_deleted(one.partition, at, first)
         self._ends_seen[one.partition] = first  # committed once what was read before is
         one.offset = first
-        self.consumer.seek(one)
+        self.consumer.incremental_unassign([one])  # librdkafka no longer fetches it, and does not let it be sought
+        self.consumer.incremental_assign([one])
 
     def _say_deleted(self, partition: int, at: int, first: int) -> None:
         self.say(f"partition {partition}: {first - at:,} offsets were deleted before they were indexed")
