@@ -13,7 +13,7 @@ import orjson
 
 from labkit.errors import LabkitError, UsageError
 from labkit.extract.delivery import MarkedSink, kafka_ms
-from labkit.extract.journal import Journal
+from labkit.extract.journal import Begun, Head, Journal
 from labkit.extract.lines import STDIN, lines, opened
 from labkit.extract.sink import TopicSink
 from labkit.kafka import Cluster
@@ -135,7 +135,8 @@ def extract_files(
         The field whose text is the record's key; where it is missing or no text, the key is null.
     journal : Path, optional
         Remembers per file how many lines Kafka has acknowledged, so that the same command run again goes on after
-        them. A changed file (size or time) is another file. Standard input is never remembered.
+        them, in a file that has grown too. One that begins otherwise now is another file. Standard input is never
+        remembered.
     again : bool
         Send every line, whatever the journal says.
     progress : callable, optional
@@ -200,33 +201,50 @@ class _Run:
     key_field: str | None
     progress: Callable[[Progress], None] | None
     last_stamp: int | None = None
+    marks: dict[int, Begun] = field(default_factory=dict)
 
     def file(self, path: str) -> None:
         """Send one file; whatever ends it, what was read is flushed and the journal knows."""
         key = None if path == STDIN else self.journal.key(Path(path))
-        done = 0 if key is None or self.again else self.journal.lines(key)
+        head = Head() if key is None or self.again else self._head(path, self.journal.begun(key))
         # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
         self.sink.begin(None if path == STDIN else Path(path).resolve())
-        self.sink.mark(0)
+        self.marks.clear()
+        self._mark(Head())
         self.last_stamp = None
         patience_s: float | None = 10  # after an error; else as long as the sink has
         try:
             with opened(path) as file:
-                self._lines(file, path, key, done)
+                self._lines(file, path, key, head)
             self.tally.files += 1
             patience_s = None
         finally:
             try:
                 self.sink.flush(patience_s)
             finally:
-                if key is not None and (acknowledged := self.sink.acknowledged):
-                    self.journal.note(key, acknowledged, now=True)
+                self._note(key, now=True)
 
-    def _lines(self, file: BinaryIO, path: str, key: str | None, done: int) -> None:
+    def _head(self, path: str, begun: Begun) -> Head:
+        with opened(path) as file:
+            return Head.of(begun, lines(file, path))
+
+    def _mark(self, head: Head) -> None:
+        self.sink.mark(head.lines)
+        self.marks[head.lines] = head.begun
+
+    def _note(self, key: str | None, *, now: bool = False) -> None:
+        acknowledged = self.sink.acknowledged
+        begun = self.marks.get(acknowledged)
+        if key is not None and begun is not None and begun.lines:
+            self.journal.note(key, begun, now=now)
+        for label in [one for one in self.marks if one < acknowledged]:
+            del self.marks[label]
+
+    def _lines(self, file: BinaryIO, path: str, key: str | None, head: Head) -> None:
         size = None if path == STDIN else os.fstat(file.fileno()).st_size
         name = Path(path).name if path != STDIN else "stdin"
         source = ("labkit.file", name.encode(errors="surrogateescape"))
-        said_at, tally, handled = 0.0, self.tally, 0
+        said_at, tally, handled, done = 0.0, self.tally, 0, head.lines
         try:
             for number, line in enumerate(lines(file, path), start=1):
                 if number <= done:
@@ -237,19 +255,20 @@ class _Run:
                     tally.blank += 1
                 else:
                     self._line(line, [source, ("labkit.line", b"%d" % number)])
+                if number > done:
+                    head.add(line)
                 handled = number
                 if number % _BLOCK:
                     continue
                 if number > done:
-                    self.sink.mark(number)
-                if key is not None and (acknowledged := self.sink.acknowledged):
-                    self.journal.note(key, acknowledged)
+                    self._mark(head)
+                self._note(key)
                 if self.progress and time.monotonic() - said_at > _PROGRESS_S:
                     said_at = time.monotonic()
                     self.progress(Progress(path, _position(file), size, number))
         finally:
             tally.lines += handled  # not the line an error or Ctrl-C came in the middle of
-            self.sink.mark(max(handled, done))
+            self._mark(head)
         if self.progress:
             self.progress(Progress(path, _position(file), size, handled))
 

@@ -1,4 +1,8 @@
-"""How far each file got, so that the same command run again goes on instead of doubling."""
+"""How far each file got, so that the same command run again goes on instead of doubling.
+
+A file is known by its absolute path, and by the hash of the lines that were acknowledged: one that has grown is gone on
+with, one that begins otherwise now is another file.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,64 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import filelock
+import xxhash
 
 from labkit.errors import ConfigError
 
 EVERY_S = 3.0
 
 
-class Journal:
-    """Lines acknowledged per file, cluster and topic, in a small JSON file; without a path nothing is remembered.
+@dataclass
+class Begun:
+    """How much of a file is acknowledged.
 
-    A file is known by its absolute path, size and time of change: a changed file is another file.
+    Attributes
+    ----------
+    lines : int
+    hash : str
+        Of these lines.
     """
+
+    lines: int = 0
+    hash: str = ""
+
+
+@dataclass
+class Head:
+    """The lines of a file up to here: how many, and their running hash."""
+
+    lines: int = 0
+    _hash: Any = field(default_factory=xxhash.xxh3_128, repr=False)
+
+    def add(self, line: bytes) -> None:
+        """Go on by a line."""
+        self._hash.update(line + b"\n")
+        self.lines += 1
+
+    @property
+    def begun(self) -> Begun:
+        """What the journal notes once all of it is acknowledged."""
+        return Begun(self.lines, self._hash.hexdigest())
+
+    @classmethod
+    def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
+        """Return the head of a file as far as it is acknowledged: nothing of it when it begins otherwise now."""
+        found = cls()
+        for line in lines if begun.lines else ():
+            found.add(line)
+            if found.lines == begun.lines:
+                return found if found.begun == begun else cls()
+        return cls()
+
+
+class Journal:
+    """What is acknowledged per file, cluster and topic, in a small JSON file; without a path nothing is remembered."""
 
     def __init__(self, path: Path | None, *, cluster_id: str, topic: str) -> None:
         self._path = path
@@ -34,17 +82,16 @@ class Journal:
             self._read()  # a damaged journal is better known before anything is sent
 
     def key(self, file: Path) -> str:
-        """Return what `file` as it is now, sent to this topic, is filed under."""
-        stat = file.stat()
-        known = f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{self._target}"
+        """Return what `file`, sent to this topic, is filed under."""
+        known = f"{file.resolve()}\0{self._target}"
         return hashlib.sha256(known.encode(errors="surrogateescape")).hexdigest()
 
-    def lines(self, key: str) -> int:
-        """Return how many lines Kafka has acknowledged."""
-        return self._read().get(key, 0)
+    def begun(self, key: str) -> Begun:
+        """Return what Kafka has acknowledged."""
+        return Begun(*self._read().get(key, ()))
 
-    def note(self, key: str, lines: int, *, now: bool = False) -> None:
-        """Write down that `lines` lines are acknowledged; at most every few seconds unless `now`."""
+    def note(self, key: str, begun: Begun, *, now: bool = False) -> None:
+        """Write down what is acknowledged; at most every few seconds unless `now`."""
         if self._path is None or (not now and time.monotonic() - self._written_at < EVERY_S):
             return
         self._written_at = time.monotonic()
@@ -52,7 +99,7 @@ class Journal:
         try:
             # another extractor may share the journal: nobody writes between the reading and the writing
             with filelock.FileLock(f"{self._path}.lock", mode=0o600):
-                entries = self._read() | {key: lines}
+                entries = self._read() | {key: (begun.lines, begun.hash)}
                 with part.open("w", encoding="utf-8") as file:
                     json.dump(entries, file, indent=1)
                     file.flush()
@@ -63,11 +110,13 @@ class Journal:
                 part.unlink(missing_ok=True)
             raise _unwritable(self._path, error) from error
 
-    def _read(self) -> dict[str, int]:
+    def _read(self) -> dict[str, tuple[int, str]]:
         if self._path is None:
             return {}
         try:
-            return {str(key): int(lines) for key, lines in json.loads(self._path.read_text(encoding="utf-8")).items()}
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int)}  # as once: of no use
+            return {str(key): (int(lines), str(known)) for key, (lines, known) in pairs.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -202,6 +202,25 @@ def test_the_journal_keeps_a_rerun_from_doubling(stack: State, writer: Cluster, 
     assert len(read(stack, topic)) == 600
 
 
+def test_a_file_that_has_grown_is_gone_on_with_and_one_that_begins_otherwise_goes_as_a_whole(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
+    path, journal = tmp_path / "a.jsonl", tmp_path / "journal.json"
+
+    def sent(numbers: range, end: bytes = b"\n") -> tuple[int, int]:
+        path.write_bytes(b"\n".join(line(n) for n in numbers) + end)
+        report = extract_files(writer, [path], topic, journal=journal)
+        return report.skipped, report.sent
+
+    assert sent(range(7_000)) == (0, 7_000)
+    assert sent(range(7_000)) == (7_000, 0)  # touched, and the same
+    assert sent(range(12_001), end=b"") == (7_000, 5_001)
+    assert sent(range(12_003)) == (12_001, 2)
+    assert len(read(stack, topic)) == 12_003
+    assert sent(range(1, 12_004)) == (0, 12_003)  # as many lines, and others
+    assert sent(range(1, 50)) == (0, 49)  # cut: these may be new
+
+
 def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path) -> None:
     path, journal = tmp_path / "a.jsonl", tmp_path / "journal.json"
     path.write_bytes(b"\n".join(line(n) for n in range(150_000)))
@@ -219,7 +238,7 @@ def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    (acknowledged,) = json.loads(journal.read_text()).values()
+    ((acknowledged, _hash),) = json.loads(journal.read_text()).values()
     assert 0 < acknowledged < 150_000
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     skipped, sent = map(int, second.stdout.split())

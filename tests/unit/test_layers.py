@@ -53,7 +53,7 @@ OWNERS = {
     "elasticsearch": {"elastic", "load"},
     "altair": {"charts"},
     "papermill": {"notebook"},
-    "xxhash": {"replay"},
+    "xxhash": {"replay", "extract"},
     "ipywidgets": {"notebook"},
     "irc": {"extract", "demo"},
     "jgo": {"stack"},
