@@ -158,6 +158,7 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
     hold_together(feed.records(), range(900))
 
 
+@pytest.mark.hard
 def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
     feed: Feed,
 ) -> None:

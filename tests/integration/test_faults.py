@@ -208,6 +208,7 @@ def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room
 # no room for a request -----------------------------------------------------------------------------------
 
 
+@pytest.mark.hard
 def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     hospital: Bench,  # noqa: F811
     mortal: Path,

@@ -64,6 +64,7 @@ def test_a_read_waits_for_a_broker_that_was_killed_and_goes_on_where_it_was(
     assert receipt.read == receipt.planned == RECORDS
 
 
+@pytest.mark.hard
 def test_a_read_ends_incomplete_at_its_deadline_when_the_broker_stays_away(
     window: Window, mortal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
