@@ -43,7 +43,10 @@ def numbers_dtypes() -> dict[pa.DataType, Any]:
 
 
 def numbers(table: pa.Table) -> pa.Table:
-    """Return a table without decimals, which pandas can hardly calculate with: DuckDB's sums of integers are some."""
+    """Return a table without decimals, which pandas can hardly calculate with: DuckDB's sums of integers are some.
+
+    One that a fraction of 64 bits cannot hold exactly stays what it is.
+    """
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if pa.types.is_decimal(column.type):
             table = table.set_column(place, name, _plain(column))
@@ -51,10 +54,17 @@ def numbers(table: pa.Table) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return decimals as integers where all fit, else as fractions."""
+    """Return decimals as integers where all fit, else as fractions; as they are where that would change them."""
     if column.type.scale == 0:
         try:
             return pc.cast(column, pa.int64())
         except pa.ArrowInvalid:  # more than 64 bits
             pass
-    return pc.cast(column, pa.float64())
+    fractions = pc.cast(column, pa.float64())
+    if column.type.scale == 0:
+        return fractions
+    try:
+        same = pc.all(pc.equal(pc.cast(fractions, column.type, safe=False), column)).as_py()
+    except pa.ArrowInvalid:  # rounded up, it has a digit more
+        same = False
+    return column if same is False else fractions

@@ -33,8 +33,13 @@ LABELS = 8
 _VIEW = [[0, 0], [720, 340]]  # without Antarctica
 _HINT = "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
 # https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames; its edge is at 85.05 degrees
+_POINTS = """
+create view t as
+with p as (select try_cast(point.lat as double) lat, try_cast(point.lon as double) lon, city, country from points)
+select * from p where isfinite(lat) and isfinite(lon)
+"""
 _TILES = f"""
-with p as (select *, greatest(least(lat, 85.05112878), -85.05112878) as clat from t where lat is not null)
+with p as (select *, greatest(least(lat, 85.05112878), -85.05112878) as clat from t)
 select avg(lat) as lat, avg(lon) as lon, count(*) as records, mode(city) as city, mode(country) as country
 from p group by floor((lon + 180) / 360 * {1 << ZOOM}),
   floor((1 - asinh(tan(radians(clat))) / pi()) / 2 * {1 << ZOOM})
@@ -112,7 +117,7 @@ def _of_table(data: Any, field: str | None) -> Places:
     with duckdb.connect() as connection:
         points_table = pa.table({"point": column, **texts})
         connection.register("points", points_table)
-        connection.execute("create view t as select point.lat as lat, point.lon as lon, city, country from points")
+        connection.execute(_POINTS)
         frame = connection.execute(_TILES).df()
     return _places(frame, len(table))
 

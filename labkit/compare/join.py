@@ -147,7 +147,7 @@ class Spill:
 
     def _key(self, sources: pa.StringArray) -> pa.StringArray:
         """Return each document's key as JSON, written so that equal values are equal texts."""
-        documents = map(rules.loads, sources.to_pylist(), rules.long_numbers(sources).to_pylist())
+        documents = map(_loaded, sources.to_pylist(), rules.long_numbers(sources).to_pylist())
         return pa.array([_key_of(document, self._keys) for document in documents], pa.string())
 
     @contextmanager
@@ -191,6 +191,14 @@ class Spill:
             groups[-1].append(part)
             room -= size
         return groups
+
+
+def _loaded(text: str, long: bool) -> Any:
+    """Return a document; None when it holds a number of more digits than Python reads: it has no key then."""
+    try:
+        return rules.loads(text, long)
+    except ValueError:
+        return None
 
 
 def _key_of(document: Any, paths: Sequence[tuple[str, ...]]) -> str | None:

@@ -108,7 +108,7 @@ class Comparison:
         frame = pd.DataFrame(rows, columns=columns).astype(object)
         if self.key:
             named = _by_key(frame.pop("key"), self.key)
-            return named.join(frame).sort_values(["left_id", "field"], ignore_index=True)
+            return _beside(named, frame).sort_values(["left_id", "field"], ignore_index=True)
         found = to_pandas(_origin(frame["key"].tolist()))
         found = found.join(frame.drop(columns=["key", "left_id", "right_id"]))
         return found.sort_values([*found.columns[1:4], "_id", "field"], kind="stable", ignore_index=True)
@@ -129,7 +129,7 @@ class Comparison:
         frame = to_pandas(self.kept.duplicates)
         keys = frame.pop("key")
         named = _by_key(keys, self.key) if self.key else to_pandas(_origin(keys.tolist()))
-        return named.join(frame)
+        return _beside(named, frame)
 
     @cached_property
     def fields(self) -> pd.DataFrame:
@@ -251,6 +251,12 @@ def _example(tally: Tally) -> tuple[str | None, str | None]:
 def _origin(ids: list[str]) -> pa.Table:
     column = pa.array(ids, pa.string())
     return pa.table({"_id": column, **origins(column)})
+
+
+def _beside(named: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return both's columns; one that names a document and is called as another's has ``_key`` appended."""
+    clash = {name: f"{name}_key" for name in named.columns if name in frame.columns}
+    return named.rename(columns=clash).join(frame)
 
 
 def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import names
+from labkit.compare import rules
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.load.decoding import RESERVED
@@ -31,6 +32,7 @@ ROWS = 5_000
 Stop = Callable[[], bool]
 # an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch, UTC
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
+_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 _WHAT = "a Replay, a Window, a Load, a ScratchIndex, the name of an index, a DataFrame or an Arrow table"
 
 
@@ -212,10 +214,24 @@ def _json(frame: pl.DataFrame) -> Any:
     if not frame.width:
         return pa.array(["{}"] * frame.height, pa.string())
     try:
-        frame = frame.select(_plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items())
-        return _texts(frame.select(pl.struct(pl.all()).struct.json_encode()))
+        plain = frame.select(_plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items())
+        return _with_odd_numbers(frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode())))
     except pl.exceptions.PolarsError as error:
         raise UsageError(f"a column has no JSON form: {error}", hint="make a column of plain values first") from error
+
+
+def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
+    """Write infinite fractions, and those that are no number, as texts: JSON has none, and polars writes nulls."""
+    fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
+    odd = frame.select(pl.any_horizontal(pl.col(fractions).is_finite().not_()).fill_null(False)) if fractions else None
+    if odd is None or not odd.to_series().any():
+        return texts
+    found = texts.to_pylist()
+    for row in odd.to_series().arg_true():
+        values = frame.row(row, named=True)
+        words = {name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS}
+        found[row] = rules.dumps({**rules.loads(found[row]), **words})
+    return pa.array(found, pa.string())
 
 
 def _plain(column: pl.Expr, kind: Any) -> pl.Expr:

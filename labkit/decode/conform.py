@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from typing import Any
 
 import pyarrow as pa
@@ -183,6 +184,9 @@ def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict
         for extra in (key for key, item in value.items() if key not in known and item is not None):
             unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + 1
         return {one.name: _fit(value.get(one.name), one.type, f"{name}.{one.name}", bad, unknown) for one in kind}
+    if pa.types.is_map(kind) and isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else value
+        return [(key, _fit(item, kind.item_type, name, bad, unknown)) for key, item in pairs]
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
         return [_fit(item, kind.value_type, name, bad, unknown) for item in value]
     try:
@@ -204,7 +208,24 @@ def _scalar(value: Any, kind: pa.DataType) -> Any:
         return float(value) if number else None
     if _is_text(kind):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return None if pa.types.is_nested(kind) else pa.scalar(value).cast(kind).as_py()
+    return None if pa.types.is_nested(kind) else _other(value, kind)
+
+
+def _other(value: Any, kind: pa.DataType) -> Any:
+    """Return a time, decimal or bytes; a text is not taken for bytes, and Arrow reads no time with a digit too many."""
+    if not isinstance(value, str):
+        return pa.scalar(value).cast(kind).as_py()
+    if _is_binary(kind):
+        return None
+    if pa.types.is_timestamp(kind):
+        return pa.scalar(datetime.fromisoformat(value), kind).as_py()
+    if pa.types.is_time(kind):
+        return pa.scalar(time.fromisoformat(value), kind).as_py()
+    return pa.scalar(value).cast(kind).as_py()
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _misfit(name: str, kind: pa.DataType) -> str:

@@ -19,7 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode.json_known import has_no_field_unknown, has_no_value_unknown, trial
-from labkit.decode.json_lines import blanked, fault, mended, one_line_each, rows_of, suspicious, text, without
+from labkit.decode.json_lines import (
+    blanked,
+    broken,
+    fault,
+    mended,
+    once_each,
+    one_line_each,
+    rows_of,
+    suspicious,
+    text,
+    without,
+)
 from labkit.decode.json_texts import escaped
 from labkit.decode.json_types import Schema, is_plain, kind, merged_fields, narrowed, settled
 
@@ -60,6 +71,9 @@ class Json:
         lines = one_line_each(values)
         empty = pc.equal(pc.binary_length(values), 0) if lines is not values else None
         errors = dict.fromkeys(rows_of(empty) if empty is not None else [], "an empty value is not JSON")
+        if lines is not values:
+            lines, found = broken(values, lines)
+            errors = found | errors
         joint = text(lines)
         if odd := suspicious(lines, joint):
             lines, found = without(lines, odd)
@@ -203,4 +217,10 @@ def _with_schema(lines: pa.BinaryArray, schema: Schema) -> pl.DataFrame:
     if not schema or not len(lines):
         return pl.DataFrame(schema=schema) if not len(lines) else pl.DataFrame(height=len(lines))
     joint = text(lines)
-    return escaped(lines, joint, pl.read_ndjson(joint, schema=schema))
+    try:
+        frame = pl.read_ndjson(joint, schema=schema)
+    except pl.exceptions.PolarsError:  # an object with a name twice: the type is that of the last value
+        lines = once_each(lines)
+        joint = text(lines)
+        frame = pl.read_ndjson(joint, schema=schema)
+    return escaped(lines, joint, frame)

@@ -30,6 +30,13 @@ def one_line_each(values: pa.BinaryArray) -> pa.BinaryArray:
     return values
 
 
+def broken(values: pa.BinaryArray, lines: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """Blank the lines of values that have a newline where it is no space: within a text; return the reasons too."""
+    rows = rows_of(pc.match_substring(values, b"\n"))
+    reasons = {row: reason for row in rows if (reason := fault(values[row].as_py()))}
+    return blanked(lines, reasons), reasons
+
+
 def text(lines: pa.BinaryArray) -> bytes:
     """Return the lines as one text, each with its newline."""
     return bytes(joined(pc.binary_join_element_wise(lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))))
@@ -78,6 +85,25 @@ def mended(lines: pa.BinaryArray, *, digits: int) -> pa.BinaryArray:
             continue
         changed, texts[row] = True, mended
     return pc.coalesce(pa.array(texts, pa.binary()), lines) if changed else lines
+
+
+def once_each(lines: pa.BinaryArray) -> pa.BinaryArray:
+    """Leave each name's last value where an object has it several times."""
+    texts: list[bytes | None] = [None] * len(lines)
+    for row, line in enumerate(lines.to_pylist()):
+        twice: list[bool] = []
+
+        def joined_pairs(pairs: list[tuple[str, Any]], twice: list[bool] = twice) -> dict[str, Any]:
+            found = dict(pairs)
+            twice.append(len(found) < len(pairs))
+            return found
+
+        try:
+            value = json.loads(line, object_pairs_hook=joined_pairs, parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError):
+            continue
+        texts[row] = json.dumps(value).encode() if any(twice) else None
+    return pc.coalesce(pa.array(texts, pa.binary()), lines)
 
 
 def _finite(word: str) -> float:

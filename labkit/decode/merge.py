@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
@@ -54,10 +55,10 @@ def _scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 
 
 def decimal(precision: int, scale: int) -> pa.DataType:
-    """Return the decimal type; text beyond Arrow's 76 digits."""
-    if not 0 < precision <= 76 or not 0 <= scale <= precision:
+    """Return the decimal type; text beyond 38 digits, which neither DuckDB nor polars can have."""
+    if not 0 < precision <= 38 or not 0 <= scale <= precision:
         return TEXT
-    return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+    return pa.decimal128(precision, scale)
 
 
 def fields_of(kind: pa.StructType) -> Fields:
@@ -118,14 +119,19 @@ def text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else text(key): _plain(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else text(key): _inner(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_inner(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)  # times; decimals, UUIDs
+
+
+def _inner(value: Any) -> Any:
+    """Return a value within JSON, which knows no infinity and no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else _plain(value)
 
 
 def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
     if hasattr(value, "isoformat"):
-        return value.isoformat()
+        return None if value != value else value.isoformat()  # noqa: PLR0124  pandas' NaT, which is no time
     if type(value).__module__ in ("decimal", "uuid", "ipaddress", "pathlib"):
         return str(value)
     raise TypeError(f"the decoder returned a {type(value).__name__}, which is nothing like JSON")

@@ -170,7 +170,8 @@ def _timestamp(value: Any) -> datetime:
 
 
 def _decimal(value: Any) -> str:
-    return str(Decimal(int.from_bytes(value.value, "big", signed=True)).scaleb(-value.scale))
+    sign, digits, _ = Decimal(int.from_bytes(value.value, "big", signed=True)).as_tuple()
+    return f"{Decimal((sign, digits, -value.scale)):f}"  # exact: arithmetic would round to 28 digits
 
 
 _KNOWN: dict[str, Convert] = {

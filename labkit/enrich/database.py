@@ -165,14 +165,21 @@ class Database:
 
 def _place(found: Any) -> Place:
     entry: dict[str, Any] = found if isinstance(found, dict) else {}
-    country, location = entry.get("country", {}), entry.get("location", {})
+    country, city, location = (_parts(entry.get(name)) for name in ("country", "city", "location"))
     return (
         country.get("iso_code"),
-        country.get("names", {}).get("en"),
-        entry.get("city", {}).get("names", {}).get("en"),
+        _parts(country.get("names")).get("en"),
+        _parts(city.get("names")).get("en"),
         location.get("latitude"),
         location.get("longitude"),
     )
+
+
+def _parts(found: Any) -> dict[str, Any]:
+    """Return a part of an entry in MaxMind's layout; of another's a text alone is taken for a country's code."""
+    if isinstance(found, str):
+        return {"iso_code": found, "names": {"en": found}}
+    return found if isinstance(found, dict) else {}
 
 
 def find_database(path: str | os.PathLike[str] | None = None) -> Database:

@@ -144,6 +144,7 @@ def _as_table(found: Any) -> pa.Table:
     if isinstance(found, dict):
         return pa.table({name: _array(column) for name, column in found.items()})
     if isinstance(found, pd.DataFrame):
+        found = _aligned(found)
         found.columns = [str(name) for name in found.columns]
         return pa.Table.from_pandas(found, preserve_index=False).replace_schema_metadata()
     raise TypeError(f"it returned {type(found).__name__}, not columns")
@@ -154,4 +155,11 @@ def _array(column: Any) -> Any:
 
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return column
-    return pa.Array.from_pandas(column) if isinstance(column, pd.Series) else pa.array(column)
+    return pa.Array.from_pandas(_aligned(column)) if isinstance(column, pd.Series) else pa.array(column)
+
+
+def _aligned(found: Any) -> Any:
+    """Return a frame or Series in the records' order: a function may have sorted it, and its index tells."""
+    rows = found.index
+    moved = rows.is_unique and not rows.is_monotonic_increasing and set(rows) == set(range(len(rows)))
+    return found.sort_index() if moved else found

@@ -107,18 +107,25 @@ def _fragments(table: pa.Table) -> pa.BinaryArray:
     return lines
 
 
+def _lacking(kind: pa.DataType) -> bool:
+    """Tell whether JSON lacks a type, or one within it."""
+    if pa.types.is_nested(kind):
+        return any(_lacking(kind.field(number).type) for number in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind))
+
+
 def _jsonable(table: pa.Table) -> pa.Table:
     """Return the table with types that JSON has."""
     for number, one in enumerate(table.schema):
         kind = one.type
         if pa.types.is_timestamp(kind):
-            zone = table.column(number).cast(pa.timestamp("ms", "UTC"))
+            zone = table.column(number).cast(pa.timestamp("ms", "UTC"), safe=False)  # a date of Elasticsearch's has ms
             table = table.set_column(number, one.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ"))
         elif pa.types.is_dictionary(kind):
             table = table.set_column(number, one.name, table.column(number).cast(kind.value_type))
         elif pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
             table = table.set_column(number, one.name, table.column(number).cast(pa.string()))
-        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind):
+        elif _lacking(kind):
             raise UsageError(
                 f"enrich: column {one.name!r} is {kind}, which JSON lacks", hint="make text or numbers of it"
             )

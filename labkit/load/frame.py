@@ -90,8 +90,8 @@ class Replay:
             trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
             named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
             check_case(self.table.column_names, named)
-            connection.register("replay", self.table if len(self) else _asked(self.table, trees))
             try:
+                connection.register("replay", self.table if len(self) else _asked(self.table, trees))
                 answer = connection.sql(query)
                 found = pa.table({}) if answer is None else answer.to_arrow_table()
             except duckdb.Error as error:

@@ -101,9 +101,10 @@ def _decode_file(raw: IO[bytes], part: Path, module: Any, schema: dict[str, Any]
     try:
         for table in ahead(_batches(raw), lambda one: _table(one, module, schema, chain), most=_PENDING):
             if writer is None:
+                untyped = [one.name for one in table.schema if pa.types.is_null(one.type)]
                 layout = _settled(table.schema)
                 writer = pq.ParquetWriter(part, layout, compression="zstd")
-            writer.write_table(_cast(table, layout))
+            writer.write_table(_cast(table, layout, untyped))
         if writer is None:
             empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, chain)
             writer = pq.ParquetWriter(part, empty.schema, compression="zstd")
@@ -121,8 +122,14 @@ def _settled(schema: pa.Schema) -> pa.Schema:
     return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
 
 
-def _cast(table: pa.Table, layout: pa.Schema) -> pa.Table:
+def _cast(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:
     """Bring a batch under the first one's types; only a function's own columns can differ."""
+    for name in set(untyped) & set(table.column_names):
+        if not (pa.types.is_null(kind := table.field(name).type) or pa.types.is_string(kind)):
+            raise UsageError(
+                f"enrich: column {name!r} had no value in the first batch, and is {kind} now",
+                hint="have your function give it a type, such as pd.Series(found, dtype='Float64')",
+            )
     try:
         return table.select(layout.names).cast(layout)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:

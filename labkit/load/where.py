@@ -61,8 +61,8 @@ class Where:
         self._names |= set(table.column_names)
         check_case(self._names, self.columns | self.inner)
         numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
-        self._connection.register("batch", numbered)
         try:
+            self._connection.register("batch", numbered)
             found = self._connection.execute(f"select __row from batch where ({self.condition}\n)").fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
@@ -71,13 +71,16 @@ class Where:
         return np.sort(np.asarray(found["__row"], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
-        """Make what no record here has a null that compares with anything: elsewhere it may be a number."""
+        """Make what no record here has a null that compares with anything: elsewhere it may be a number.
+
+        Of JSON such a column is text; of other formats its type is known, and functions go by it.
+        """
         places = {name.lower(): place for place, name in enumerate(table.column_names)}
         for name in sorted(self.columns | self.inner):
             place = places.get(name.lower())
             if place is None:
                 table = table.append_column(name, pa.nulls(len(table)))
-            elif table.column(place).null_count == len(table):
+            elif table.column(place).null_count == len(table) and pa.types.is_string(table.column(place).type):
                 table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
         return table
 

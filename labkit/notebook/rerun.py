@@ -191,12 +191,16 @@ def _page(done: Run) -> None:
     done.html.write_text(body, encoding="utf-8")
 
 
+def _none(word: str) -> None:
+    raise ValueError(f"{word} is no JSON: a nick, more likely")
+
+
 def _typed(value: Any) -> Any:
     """Return a command line's text as the number, boolean or null it reads as; objects stay text (a window's JSON)."""
     if not isinstance(value, str):
         return value
     try:
-        found = json.loads(value)
+        found = json.loads(value, parse_constant=_none)
     except ValueError:
         return value
     return value if isinstance(found, dict | list | str) else found

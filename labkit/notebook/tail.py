@@ -129,7 +129,11 @@ def _having(frame: pd.DataFrame, text: str) -> Any:
     import numpy as np
 
     found = np.full(len(frame), not text)
-    for name in frame.columns if text else ():
-        column = frame[name].astype("string").fillna("")
+    for name in frame.columns.difference(_HIDDEN) if text else ():
+        column = frame[name].map(_readable).astype("string").fillna("")
         found |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
     return found
+
+
+def _readable(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

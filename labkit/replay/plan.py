@@ -195,6 +195,8 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     step, low, high = 1_000, now_ms, now_ms
     while low > 0 and size(since(low)) < count:
         low, step = max(0, low - step), step * 2
+    if size(since(low)) < count:  # a compacted log: its first offsets have no record, and so no time
+        return _without_surplus(earliest, since(low), latest, count)
     step = 1_000
     while size(since(high)) >= max(1, count):  # a clock may be ahead
         high, step = high + step, step * 2
@@ -202,10 +204,16 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if size(since(middle)) >= count else (low, middle)
-    starts, later = since(low), since(low + 1)
-    surplus = size(starts) - count
+    return _without_surplus(since(low), since(low + 1), latest, count)
+
+
+def _without_surplus(
+    starts: Mapping[int, int], later: Mapping[int, int], latest: Mapping[int, int], count: int
+) -> Resolved:
+    """Resolve what begins at `starts`, with what is more than `count` left out before `later`."""
+    surplus, ranges = sum(latest[p] - starts[p] for p in latest) - count, []
     for partition in sorted(latest):
         drop = min(surplus, max(0, later[partition] - starts[partition]))
-        starts[partition] += drop
+        ranges.append(Range(partition, starts[partition] + drop, latest[partition], latest[partition]))
         surplus -= drop
-    return Resolved(tuple(Range(p, starts[p], latest[p], latest[p]) for p in sorted(latest)))
+    return Resolved(tuple(ranges))

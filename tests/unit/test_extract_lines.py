@@ -18,7 +18,7 @@ from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
 from labkit.extract.channels import check_channels
 from labkit.extract.files import timestamp_ms
 from labkit.extract.irc import IrcExtractor
-from labkit.extract.journal import Journal
+from labkit.extract.journal import Begun, Head, Journal
 from labkit.extract.lines import lines, opened
 from labkit.kafka import Cluster
 
@@ -130,15 +130,30 @@ def test_the_journal_knows_a_file_by_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.json"
     journal = Journal(path, cluster_id="c", topic="irc")
     key = journal.key(file)
-    assert journal.lines(key) == 0
-    journal.note(key, 5, now=True)
-    journal.note(key, 9)  # too soon after the last: not written
-    assert Journal(path, cluster_id="c", topic="irc").lines(key) == 5
+    assert journal.begun(key) == Begun()
+    journal.note(key, Begun(5, "ab"), now=True)
+    journal.note(key, Begun(9, "cd"))  # too soon after the last: not written
+    assert Journal(path, cluster_id="c", topic="irc").begun(key) == Begun(5, "ab")
     assert Journal(path, cluster_id="c", topic="other").key(file) != key
     assert Journal(path, cluster_id="d", topic="irc").key(file) != key
-    file.write_text("{}\n{}\n")
-    assert journal.key(file) != key
     assert {one.name for one in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
+
+
+def test_the_head_of_a_file_is_what_is_acknowledged_or_nothing() -> None:
+    head = Head()
+    for line in (b"a", b"b"):
+        head.add(line)
+    assert Head.of(head.begun, [b"a", b"b", b"c"]).begun == head.begun
+    for other in ([b"a"], [b"a", b"B", b"c"], [b"ab"], [b"a\nb"], []):
+        assert Head.of(head.begun, other).begun == Head().begun
+    assert Head.of(Begun(), [b"a"]).begun == Head().begun
+
+
+def test_entries_of_another_version_are_of_no_use_and_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    path.write_text('{"a": 5, "b": [7, "ab"]}')
+    journal = Journal(path, cluster_id="c", topic="irc")
+    assert (journal.begun("a"), journal.begun("b")) == (Begun(), Begun(7, "ab"))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": "x"}', '{"a": null}'])
@@ -154,8 +169,8 @@ def test_without_a_path_nothing_is_remembered(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.touch()
     journal = Journal(None, cluster_id="c", topic="irc")
-    journal.note(journal.key(file), 5, now=True)
-    assert journal.lines(journal.key(file)) == 0
+    journal.note(journal.key(file), Begun(5, "ab"), now=True)
+    assert journal.begun(journal.key(file)) == Begun()
     assert json.dumps([item.name for item in tmp_path.iterdir()]) == '["a"]'
 
 

@@ -1,0 +1,223 @@
+"""Values at the edges of what their types hold: exact, or an error in their row, and never the end of a read."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from labkit import charts
+from labkit.compare.result import _beside
+from labkit.compare.sides import side
+from labkit.dataframe import numbers, to_pandas
+from labkit.decode.conform import conform
+from labkit.decode.merge import TEXT, decimal, text
+from labkit.decode.protobuf import _decimal
+from labkit.enrich import Chain, apply
+from labkit.errors import UsageError
+from labkit.load.documents import documents
+from labkit.load.frame import Replay, from_batches
+from labkit.load.parquet import _cast, _settled
+from labkit.load.where import Where
+from labkit.notebook.rerun import _typed
+from labkit.notebook.tail import _having
+from labkit.replay.plan import by_last_records
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+
+RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
+
+
+def raw(values: list[bytes | None]) -> pa.RecordBatch:
+    rows = [{"topic": "irc", "partition": 0, "offset": n, "value": value} for n, value in enumerate(values)]
+    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+
+
+# JSON ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"id":1234567890123456789,"load":{"cpu":0.5},"a":"x","a":1}',
+        b'{"id":1234567890123456789,"o":{"a":"x","a":1},"load":0.5}',
+        b'{"a":[1,true],"a":1,"b":"x","b":{"c":1}}',
+    ],
+)
+def test_a_name_that_is_there_twice_in_an_object_does_not_end_a_read(odd: bytes) -> None:
+    table = from_batches([raw([b'{"a":1}', odd, b'{"a":3}'])], "json")
+    assert table["a"].to_pylist()[::2] in ([1, 3], ["1", "3"])
+    assert table["_value"].to_pylist()[1] == odd
+
+
+def test_a_newline_within_a_text_is_no_json_and_one_between_is_space() -> None:
+    table = from_batches([raw([b'{"a":"x\ny"}', b'{\n"a":\n"b"\n}', b"\n", b'{"a":"x\\ny"}'])], "json")
+    assert table["a"].to_pylist() == [None, "b", None, "x\ny"]
+    assert [error is not None for error in table["_error"].to_pylist()] == [True, False, True, False]
+
+
+# numbers ---------------------------------------------------------------------------------------------------
+
+
+def test_decimals_that_a_fraction_cannot_hold_stay_what_they_are() -> None:
+    exact, plain = Decimal("12345678901234567890.12"), Decimal("0.10")
+    table = pa.table(
+        {"exact": pa.array([exact], pa.decimal128(30, 2)), "plain": pa.array([plain], pa.decimal128(4, 2))}
+    )
+    frame = to_pandas(numbers(table))
+    assert (frame["exact"][0], frame["plain"][0]) == (exact, 0.1)
+    assert Replay(table, RECEIPT).sql("select exact, plain * 2 twice from replay").iloc[0].tolist() == [exact, 0.2]
+
+
+def test_decimals_of_more_digits_than_duckdb_and_polars_have_are_texts() -> None:
+    assert decimal(38, 2) == pa.decimal128(38, 2)
+    assert decimal(39, 2) == TEXT
+
+
+def test_what_duckdb_cannot_hold_is_an_error_with_a_hint() -> None:
+    table = pa.table({"d": pa.array([Decimal(10) ** 40], pa.decimal256(50, 0))})
+    for ask in (lambda: Replay(table, RECEIPT).sql("select 1 from replay"), lambda: Where("true").rows(table)):
+        with pytest.raises(UsageError):
+            ask()
+
+
+def test_a_decimal_of_protobuf_is_exact() -> None:
+    number = 10000000000000000000000000000012345678901
+
+    class Message:
+        value, scale = number.to_bytes(20, "big", signed=True), 2
+
+    assert _decimal(Message()) == "100000000000000000000000000000123456789.01"
+
+
+def test_json_within_texts_knows_no_infinity() -> None:
+    assert json.loads(text({"a": [float("inf"), 1.5], "b": float("nan")})) == {"a": [None, 1.5], "b": None}
+
+
+@pytest.mark.parametrize(("word", "value"), [("NaN", "NaN"), ("Infinity", "Infinity"), ("1.5", 1.5), ("null", None)])
+def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
+    assert _typed(word) == value
+
+
+def test_frames_with_infinite_numbers_differ() -> None:
+    def sources(*values: float | None) -> list[str]:
+        found: list[str] = []
+        for batch in side(pl.DataFrame({"v": values}), None, None).batches(lambda: False):  # type: ignore[arg-type]
+            found += batch.column("source").to_pylist()
+        return found
+
+    words = [json.loads(one)["v"] for one in sources(1.5, float("inf"), float("-inf"), float("nan"), None)]
+    assert words == [1.5, "Infinity", "-Infinity", "NaN", None]
+
+
+# functions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda frame: frame.sort_values("a", ascending=False).assign(b=lambda one: one["a"] * 10)[["b"]],
+        lambda frame: {"b": (frame["a"] * 10).sort_values(ascending=False)},
+        lambda frame: (frame["a"] * 10).rename("b").sort_values(ascending=False),
+        lambda frame: (frame.set_index("a", drop=False)["a"] * 10).rename("b"),
+    ],
+)
+def test_a_function_that_sorts_gives_each_record_its_own_value(function: Any) -> None:
+    sources = documents(raw([b'{"a":1}', b'{"a":2}', b'{"a":3}']), Chain(apply(function))).sources.to_pylist()
+    assert [json.loads(one)["b"] for one in sources] == [10, 20, 30]
+
+
+def test_times_that_a_function_adds_have_milliseconds_in_documents() -> None:
+    chain = Chain(apply(lambda frame: {"at": pd.to_datetime(["2024-01-01T00:00:00.123456"] * len(frame))}))
+    assert json.loads(documents(raw([b'{"a":1}']), chain).sources[0].as_py())["at"] == "2024-01-01T00:00:00.123Z"
+
+
+def test_bytes_within_what_a_function_adds_are_refused() -> None:
+    chain = Chain(apply(lambda frame: {"o": [{"b": b"x"}] * len(frame)}))
+    with pytest.raises(UsageError, match="which JSON lacks"):
+        documents(raw([b'{"a":1}']), chain)
+
+
+def test_a_column_without_a_value_in_the_first_batch_is_no_text_later() -> None:
+    first = pa.table({"n": pa.nulls(2)})
+    assert _cast(pa.table({"n": ["x"]}), _settled(first.schema), ["n"])["n"].to_pylist() == ["x"]
+    with pytest.raises(UsageError, match="'n' had no value in the first batch, and is double now"):
+        _cast(pa.table({"n": [1.5]}), _settled(first.schema), ["n"])
+
+
+def test_points_that_are_no_numbers_are_not_on_the_map() -> None:
+    points = [{"lat": "52.5", "lon": "13.4"}, {"lat": "x", "lon": "1"}, {"lat": "1", "lon": None}, None]
+    chart = charts.map(pa.table({"location": points}))
+    assert "3 records (75 %) without a place left out" in chart.to_dict()["title"]["subtitle"]
+
+
+def test_a_time_that_is_none_is_null_in_what_a_decoder_returns() -> None:
+    table = from_batches([raw([b"x"])], lambda _: {"at": pd.NaT, "n": 1})
+    assert (table["n"].to_pylist(), table["_error"].to_pylist()) == ([1], [None])
+    assert "at" not in table.column_names or table["at"].to_pylist() == [None]
+
+
+# the rest --------------------------------------------------------------------------------------------------
+
+
+def test_a_column_of_a_known_type_keeps_it_where_a_batch_has_only_nulls() -> None:
+    table = pa.table({"day": pa.nulls(2, pa.timestamp("ms", "UTC")), "k": [1, 2]})
+    assert Where("year(day) = 2024 or k = 2").rows(table).tolist() == [1]
+
+
+def test_a_filter_of_the_tail_reads_bytes_that_are_no_text() -> None:
+    frame = to_pandas(from_batches([raw([b"\xff\xfe", b'{"nick":"ann"}'])], "json"))
+    assert _having(frame, "ANN").tolist() == [False, True]
+    assert _having(frame, "irc").tolist() == [False, False]  # the topic is not shown, and not searched
+
+
+def test_differences_of_documents_whose_key_is_called_as_their_columns() -> None:
+    named, frame = pd.DataFrame({"kind": ["a"]}), pd.DataFrame({"kind": ["changed"], "left": [1]})
+    assert _beside(named, frame).columns.tolist() == ["kind_key", "kind", "left"]
+
+
+def test_the_newest_of_a_compacted_log_stay_within_it() -> None:
+    """Its first offsets have no record, so a search by time finds fewer than there are offsets."""
+    first = {0: 100, 1: 400}
+
+    def bounds(at: str | int) -> dict[int, int]:
+        if at == "latest":
+            return {0: 1_000, 1: 1_000}
+        return {0: 0, 1: 0} if at == "earliest" else {p: n if int(at) <= 5 else -1 for p, n in first.items()}
+
+    for count in (1_500, 1_501, 1_700, 1_999, 2_000):
+        ranges = by_last_records(bounds, count, 10_000).ranges
+        assert sum(one.size for one in ranges) == count
+        assert all(0 <= one.start <= first[one.partition] for one in ranges)
+
+
+def test_conform_reads_times_and_maps_and_takes_no_text_for_bytes() -> None:
+    table = pa.table(
+        {
+            "t": ["2024-01-01T00:00:00.123000", "x"],
+            "m": ['{"a": 1}', None],
+            "b": ["QUJD", None],
+            "_error": pa.nulls(2, pa.string()),
+        }
+    )
+    layout = pa.schema(
+        [
+            ("t", pa.timestamp("ms")),
+            ("m", pa.map_(pa.string(), pa.int64())),
+            ("b", pa.binary()),
+            ("_error", pa.string()),
+        ]
+    )
+    found = conform(table, layout).table
+    assert str(found["t"].to_pylist()[0]) == "2024-01-01 00:00:00.123000"
+    assert found["m"].to_pylist() == [[("a", 1)], None]
+    assert found["b"].to_pylist() == [None, None]
+    assert ["no timestamp" in str(one) or "no binary" in str(one) for one in found["_error"].to_pylist()] == [
+        True,
+        True,
+    ]
