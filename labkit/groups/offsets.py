@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
-from labkit.errors import LabkitError
+from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka_errors import PASSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
-REFUSED = "not allowed"
+REFUSED, MISSED, GONE = "not allowed", "no answer", "dead"
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,14 @@ class Group:
     Attributes
     ----------
     state : str
-        ``stable``, ``empty``, …; ``not allowed`` when this principal may not describe it.
+        ``stable``, ``empty``, …; ``not allowed`` when this principal may not describe it, ``no answer`` when its
+        coordinator gave none.
     protocol : str
         ``classic`` or ``consumer`` (KIP-848).
     committed : dict
         (topic, partition) to committed offset; partitions without a commit are absent.
+    error : LabkitError or None
+        Why it could not be looked at: then that it has no member and no commit says nothing.
     """
 
     name: str
@@ -48,6 +53,12 @@ class Group:
     protocol: str
     members: tuple[Member, ...]
     committed: dict[tuple[str, int], int]
+    error: LabkitError | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no such group, or not any more."""
+        return self.state == GONE and not self.committed
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,11 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
     """
     kinds: dict[str, str] = {}
     if names is None:
-        found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-        kinds = {one.group_id: _word(one.type) for one in found.valid}
+        listed = _listed(cluster)
+        kinds = {one.group_id: _word(one.type) for one in listed}
         wanted = sorted(kinds)
         # a group without a member has nothing to describe: with many at rest that is half of the work
-        busy = sorted(one.group_id for one in found.valid if one.state != ConsumerGroupState.EMPTY)
+        busy = sorted(one.group_id for one in listed if one.state != ConsumerGroupState.EMPTY)
     else:
         wanted = busy = sorted(set(names))
     described = cluster.ask_each(
@@ -100,13 +111,37 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
         busy, what="describe the groups",
     )  # fmt: skip
     committed = cluster.ask_each(_offsets, wanted, what="list the groups' offsets")
-    return [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
+    groups = [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
+    return [one for one in groups if not one.gone] if names is None else groups
+
+
+def must_be_seen(group: Group, principal: str) -> None:
+    """Raise why a group could not be looked at, if so."""
+    if group.state == REFUSED:
+        raise AccessError(
+            f"{principal} may not describe group {group.name!r}",
+            hint=f"the ACL is missing; `labkit acl --principal {principal}` prints what to grant",
+        ) from group.error
+    if group.error is not None:
+        raise group.error
 
 
 def group_names(cluster: Cluster) -> dict[str, bool]:
     """Return the groups' names, and whether each has members: one request for all."""
-    found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in found.valid}
+    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in _listed(cluster)}
+
+
+def _listed(cluster: Cluster) -> list[Any]:
+    """Return what the brokers list; one that is still loading its groups is asked again: else they seem to be gone."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
+        errors = [one for one in found.errors or [] if one.code() in PASSING]
+        if not errors:
+            return list(found.valid)
+        if time.monotonic() > deadline:
+            raise cluster.error(errors[0], "list the groups")
+        time.sleep(0.2)
 
 
 def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
@@ -122,8 +157,12 @@ def _word(kind: Any) -> str:
 
 
 def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
-    if isinstance(found, LabkitError) or isinstance(answer, LabkitError):
-        return Group(name, REFUSED, kind, (), {})
+    errors = [one for one in (found, answer) if isinstance(one, LabkitError)]
+    if any(isinstance(one, NotFoundError) for one in errors):
+        return Group(name, GONE, kind, (), {})
+    if errors:
+        refused = any(isinstance(one, AccessError) for one in errors)
+        return Group(name, REFUSED if refused else MISSED, kind, (), {}, errors[0])
     committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
     if found is None:
         return Group(name, "empty", kind, (), committed)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
-from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.groups.history import History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
-from labkit.groups.offsets import REFUSED, Group, PartitionLag, lags, list_groups
+from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen
 from labkit.groups.probe import Prober
 from labkit.kafka import Cluster
 from labkit.times import length_ms, now_ms
@@ -44,12 +44,8 @@ class Sampler:
     def check(self) -> None:
         """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
         for group in list_groups(self.cluster, self.groups or []):
-            if group.state == REFUSED:
-                raise AccessError(
-                    f"{self.cluster.principal} may not describe group {group.name!r}",
-                    hint=f"the ACL is missing; `labkit acl --principal {self.cluster.principal}` prints what to grant",
-                )
-            if group.state == "dead" and not group.committed:
+            must_be_seen(group, self.cluster.principal)
+            if group.gone:
                 raise NotFoundError(
                     f"there is no consumer group {group.name!r}",
                     hint="`labkit groups` lists those you may see; share groups have no offsets of this kind",
