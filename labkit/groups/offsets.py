@@ -132,13 +132,16 @@ def group_names(cluster: Cluster) -> dict[str, bool]:
 
 
 def _listed(cluster: Cluster) -> list[Any]:
-    """Return what the brokers list; one that is still loading its groups is asked again: else they seem to be gone."""
+    """Return what the brokers list; one that is still loading its groups is asked again: else they seem to be gone.
+
+    The group with the empty id (of consumers without group.id) is left out: the client cannot ask of it.
+    """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
         errors = [one for one in found.errors or [] if one.code() in PASSING]
         if not errors:
-            return list(found.valid)
+            return [one for one in found.valid if one.group_id]
         if time.monotonic() > deadline:
             raise cluster.error(errors[0], "list the groups")
         time.sleep(0.2)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pandas as pd
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
 from labkit.groups.offsets import Group, lags, list_groups, partition_lag
@@ -163,6 +165,30 @@ def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> 
     produce(topic, [b"{}"])
     known = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
     assert [(one.topic, one.lag) for one in lags(lab.cluster, [known])] == [(topic, 1)]
+
+
+@pytest.fixture
+def nameless(admin: Cluster, make_topic: Any) -> Iterator[None]:
+    """The group with the empty id: brokers take its commits; the client's own check must be passed by to make one."""
+    request = [ConsumerGroupTopicPartitions("", [TopicPartition(make_topic(), 0, 0)])]
+    answer: Future[Any] = Future()
+    super(AdminClient, admin.admin).alter_consumer_group_offsets(request, answer, request_timeout=15)
+    answer.result(20)
+    yield
+    admin.admin.delete_consumer_groups([""])[""].exception(15)
+
+
+def test_a_group_with_the_empty_id_hinders_nobody(
+    lab: Lab, me: str, admin: Cluster, nameless: None, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"])
+    assert "" in {one.group_id for one in admin.admin.list_consumer_groups().result(15).valid}
+    assert "" not in set(lab.groups()["group"]) | set(lab.offsets()["group"])
+    with lab.guard() as proof:
+        assert lab.window(topic).read(progress=False).receipt.guard["untouched"]
+    assert proof.untouched
+    assert lab.gc() == []
 
 
 def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster, make_topic: Any, produce: Any) -> None:
