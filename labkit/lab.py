@@ -238,7 +238,8 @@ class Lab:
         """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
 
         Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
-        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
+        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?); or why the log's
+        ends are missing: ``not allowed``, ``no leader``, ``no answer``.
         """
         return offsets_frame(self.cluster)
 

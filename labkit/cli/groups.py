@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from labkit.groups.lag import GroupVerdict, Judged
 
 _SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
+_CHECK = (
+    "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
+    "has a partition that cannot be looked at, or none at all"
+)
 _FEW = 10  # groups that each have a line at each look
 
 
@@ -94,7 +98,7 @@ def _lag_command(commands: Commands) -> None:
     lag.add_argument("--record", metavar="FOLDER", help="append the looks to a history of Parquet files")
     how = lag.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="go on until it is stopped")
-    how.add_argument("--check", action="store_true", help="exit with 3 when a group is slow, stalled, stopped, rewound")
+    how.add_argument("--check", action="store_true", help=_CHECK)
     lag.add_argument("--max-lag", type=int, metavar="N", help="with --check: also when a group's lag is above N")
 
 
@@ -110,7 +114,7 @@ def _look(options: argparse.Namespace) -> int:
     found = open_lab(options).lag(
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record
     )
-    verdicts = _verdicts(found)
+    verdicts = _verdicts(found, options.groups)
     if options.check:
         return _check(verdicts, options)
     if options.json:
@@ -125,23 +129,18 @@ def _look(options: argparse.Namespace) -> int:
     return OK
 
 
-def _verdicts(found: Any) -> list[GroupVerdict]:
+def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:
     from labkit.groups.lag import Judged, judge_groups
 
     names = [name for name in Judged.__slots__ if name in found]  # type: ignore[attr-defined]
     rows = found[names].astype(object).where(found[names].notna(), None)
-    return judge_groups(Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
+    judged = (Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
+    return judge_groups(judged, named)
 
 
 def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
-    """Print one line per group, the worst first; 3 when one is bad or beyond the limit."""
-    from labkit.groups.lag import BAD
-
-    limit, bad = options.max_lag, []
-    for one in verdicts:
-        over = limit is not None and one.verdict != "idle" and (one.lag is None or one.lag > limit)
-        if one.verdict in BAD or over:
-            bad.append(one)
+    """Print one line per group, the worst first; 3 when somebody should look at one."""
+    bad = [one for one in verdicts if _alarming(one, options)]
     if options.json:
         print(json.dumps([{**_plain(one), "alarm": one in bad} for one in verdicts], indent=2))
     else:
@@ -150,6 +149,15 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
         if not verdicts:
             print("none")
     return INCOMPLETE if bad else OK
+
+
+def _alarming(one: GroupVerdict, options: argparse.Namespace) -> bool:
+    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
+    from labkit.groups.lag import BAD
+
+    limit, blind = options.max_lag, one.unseen and one.group in options.groups
+    over = limit is not None and one.verdict != "idle" and (one.lag is None or one.lag > limit)
+    return one.verdict in BAD or one.remade or blind or over
 
 
 def _plain(one: GroupVerdict) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def _print_look(judged: list[Judged], before: dict[str, str], options: argparse.
     from labkit.groups.lag import judge_groups
     from labkit.times import iso, now_ms
 
-    verdicts, now = judge_groups(judged), (iso(now_ms()) or "")[:19] + "Z"
+    verdicts, now = judge_groups(judged, options.groups), (iso(now_ms()) or "")[:19] + "Z"
     after = {one.group: one.verdict for one in verdicts}
     if options.json:
         for one in verdicts:

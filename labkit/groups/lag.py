@@ -4,6 +4,7 @@ The rules are those of Burrow's evaluator (https://github.com/linkedin/Burrow/wi
 its false alarms mended. In this order, for each partition:
 
 ==========  ===========================================================================================================
+unknown     the log's ends could not be asked: the topic may not be seen, or the partition has no leader
 unknown     committed beyond the log's end, or the log's end went back: was the topic made again?
 ok          nothing is left to read: the lag is 0, whatever the age of the commit, or only transaction markers and
             aborted records follow
@@ -34,6 +35,12 @@ MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
 SLOW_SHARE = 0.05
 BAD = ("stopped", "stalled", "rewound", "slow")
+UNSEEN = {
+    "not allowed": "the topic may not be looked at",
+    "no leader": "the partition has no leader",
+    "no answer": "the log's ends were not told",
+}
+REMADE = ("beyond end", "end went back")
 _WORST_FIRST = (*BAD, "unknown", "ok", "idle")
 _REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
 
@@ -50,6 +57,8 @@ class Sample:
         Of the group.
     committed, lag : int or None
         None without a commit.
+    log_start, log_end : int or None
+        None when they could not be asked.
     flag : str
         That of `labkit.groups.offsets.PartitionLag`.
     member, host : str
@@ -68,8 +77,8 @@ class Sample:
     topic: str
     partition: int
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     lag: int | None
     flag: str
     member: str
@@ -94,6 +103,8 @@ class Judged:
         When the lag will be 0 at these rates; None when it will not.
     behind_s : float or None
         Age of the record at the committed offset.
+    flag : str
+        That of the last look, or ``end went back``: the log ends earlier than before.
     longer : bool
         Whether more looks would tell.
     """
@@ -110,8 +121,8 @@ class Judged:
     written_per_s: float | None
     eta_s: float | None
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     flag: str
     member: str
     host: str
@@ -122,7 +133,8 @@ class Judged:
 
 def judge(samples: Sequence[Sample]) -> Judged:
     """Judge one partition of one group by its looks, oldest first."""
-    look = _Looks(samples)
+    seen = [one for one in samples if one.flag not in UNSEEN]
+    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen)
     verdict, why, longer = _verdict(look)
     last = look.last
     return Judged(
@@ -130,8 +142,8 @@ def judge(samples: Sequence[Sample]) -> Judged:
         verdict=verdict, doing=_doing(look, verdict), why=why,
         lag=last.lag, behind_s=None if last.behind_ms is None else last.behind_ms / 1000,
         read_per_s=look.read_per_s, written_per_s=look.written_per_s, eta_s=look.eta_s,
-        committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=last.flag,
-        member=last.member, host=last.host, samples=len(samples), seconds=look.span_s, longer=longer,
+        committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=look.flag,
+        member=last.member, host=last.host, samples=len(look.samples), seconds=look.span_s, longer=longer,
     )  # fmt: skip
 
 
@@ -146,8 +158,14 @@ class _Looks:
         steps = [(a.committed or 0, b.committed or 0) for a, b in pairwise(self.commits)]
         self.moved = any(b > a for a, b in steps) or 0 < len(self.commits) < len(samples)
         self.went_back = max((a - b for a, b in steps), default=0)
-        self.recreated = any(b.log_end < a.log_end for a, b in pairwise(samples))
-        self.written = self.last.log_end - self.first.log_end
+        ends = [one.log_end or 0 for one in samples]
+        self.grown = [b - a for a, b in pairwise(ends)]
+        self.recreated = any(one < 0 for one in self.grown)
+        self.written = ends[-1] - ends[0]
+
+    @property
+    def flag(self) -> str:
+        return "end went back" if self.recreated and self.last.flag not in REMADE else self.last.flag
 
     @property
     def drained(self) -> bool:
@@ -196,8 +214,8 @@ class _Looks:
         lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
         grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples[1:])
         # a look may come just after a commit or just before the next: so much a lag says nothing about
-        unsure = max((b.log_end - a.log_end for a, b in pairwise(self.samples)), default=0)
-        return grows and lags[-1] - lags[0] > max(unsure, SLOW_SHARE * self.written)
+        unsure = max([*self.grown, SLOW_SHARE * self.written])
+        return grows and lags[-1] - lags[0] > unsure
 
 
 Finding = tuple[str, str, bool]
@@ -206,6 +224,11 @@ Finding = tuple[str, str, bool]
 
 def _verdict(look: _Looks) -> Finding:
     return next(found for rule in _RULES if (found := rule(look)) is not None)
+
+
+def _not_seen(look: _Looks) -> Finding | None:
+    why = UNSEEN.get(look.last.flag)
+    return ("unknown", why, False) if why else None
 
 
 def _made_again(look: _Looks) -> Finding | None:
@@ -280,7 +303,7 @@ def _in_time(look: _Looks) -> Finding:
 
 
 _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
-    *(_made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
+    *(_not_seen, _made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
 )
 
 
@@ -319,31 +342,48 @@ def worst(verdicts: Iterable[str]) -> str:
     return min(verdicts, key=_WORST_FIRST.index, default="unknown")
 
 
+_NOTHING = "no commit of it and no partition it holds can be seen"
+
+
 @dataclass(frozen=True, slots=True)
 class GroupVerdict:
-    """The verdict on a group, as one line says it."""
+    """The verdict on a group, as one line says it; of no partition when none of it can be seen."""
 
     group: str
     verdict: str
     why: str
     partitions: int
     lag: int | None
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a partition of it, or all of it, could not be looked at."""
+        return not self.partitions or not self.flags.isdisjoint(UNSEEN)
+
+    @property
+    def remade(self) -> bool:
+        """Whether a topic of it seems to have been made again: its commits mean nothing there."""
+        return not self.flags.isdisjoint(REMADE)
 
     def __str__(self) -> str:
         lag = "lag not known" if self.lag is None else f"lag {self.lag:,}"
         return f"{self.group}: {self.verdict}, {lag}, {self.why}"
 
 
-def judge_groups(judged: Iterable[Judged]) -> list[GroupVerdict]:
-    """Return each group's verdict: its worst partition's, with that one's reason."""
+def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
+    """Return each group's verdict: its worst partition's, with that one's reason; also of those named without any."""
     found = []
     for group, rows in groupby(judged, key=lambda one: one.group):
         mine = list(rows)
         verdict = worst(one.verdict for one in mine)
         so = [one for one in mine if one.verdict == verdict]
-        first = max(so, key=lambda one: one.lag or 0)
+        first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
         where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
         why = first.why if len(mine) == 1 else f"{where}: {first.why}"
         known = [one.lag for one in mine if one.lag is not None]
-        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None))
-    return found
+        flags = frozenset(one.flag for one in mine)
+        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None, flags))
+    nothing = set(named) - {one.group for one in found}
+    found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
+    return sorted(found, key=lambda one: one.group)

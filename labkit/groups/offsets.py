@@ -11,6 +11,7 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError, LabkitError, NotFoundError
+from labkit.groups.lag import UNSEEN
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import PASSING
 
@@ -69,18 +70,21 @@ class PartitionLag:
     ----------
     committed : int or None
         None when the group has committed nothing: that is not offset 0.
+    log_start, log_end : int or None
+        None when they could not be asked; `flag` says why.
     lag : int or None
         Records-to-come by offsets, from no earlier than the log's start; None without a commit.
     flag : str
-        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?).
+        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?), or
+        why it could not be looked at: ``not allowed``, ``no leader``, ``no answer``.
     """
 
     group: str
     topic: str
     partition: int
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     lag: int | None
     flag: str
     member: str
@@ -183,24 +187,34 @@ def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
 
 
 def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
-    """Return one row per group and partition it has committed to or is assigned."""
+    """Return one row per group and partition it has committed to or is assigned; those of topics that are gone not."""
     groups = list(groups)
     owned = {group.name: {where: member for member in group.members for where in member.assigned} for group in groups}
     wanted = {where for group in groups for where in group.committed}.union(*owned.values())
     bounds = cluster.log_bounds(wanted)  # a group may outlive its topic, or read one the lab may not see
+    gone = {where for where, found in bounds.items() if isinstance(found, NotFoundError)}
     return [
         _row(group, where, bounds[where], owned[group.name].get(where))
         for group in groups
-        for where in sorted(group.committed.keys() | owned[group.name].keys())
-        if where in bounds
+        for where in sorted((group.committed.keys() | owned[group.name].keys()) - gone)
     ]
 
 
-def _row(group: Group, where: tuple[str, int], bounds: tuple[int, int], member: Member | None) -> PartitionLag:
+def _row(
+    group: Group, where: tuple[str, int], bounds: tuple[int, int] | LabkitError, member: Member | None
+) -> PartitionLag:
     committed = group.committed.get(where)
-    lag, flag = partition_lag(committed, *bounds)
     client, host = (member.client_id, member.host) if member else ("", "")
+    if isinstance(bounds, LabkitError):
+        return PartitionLag(group.name, *where, committed, None, None, None, _unseen(bounds), client, host)
+    lag, flag = partition_lag(committed, *bounds)
     return PartitionLag(group.name, *where, committed, *bounds, lag, flag, client, host)
+
+
+def _unseen(error: LabkitError) -> str:
+    if isinstance(error, AccessError):
+        return REFUSED
+    return "no leader" if error.facts.get("leaderless") else MISSED
 
 
 def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[int | None, str]:
@@ -220,7 +234,7 @@ def offsets_frame(cluster: Cluster) -> pd.DataFrame:
 
     rows = [tuple(vars(row).values()) for row in lags(cluster, list_groups(cluster))]
     frame = pd.DataFrame(rows, columns=list(PartitionLag.__dataclass_fields__))
-    return frame.astype({"committed": "Int64", "lag": "Int64"})
+    return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
 
 def groups_frame(cluster: Cluster) -> pd.DataFrame:
@@ -246,7 +260,7 @@ def groups_frame(cluster: Cluster) -> pd.DataFrame:
 
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
     """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else ``unknown``."""
-    if lag is None or any(row.flag == "beyond end" for row in rows):
+    if lag is None or any(row.flag == "beyond end" or row.flag in UNSEEN for row in rows):
         return "unknown"
     if lag == 0:
         return "ok"

@@ -180,21 +180,19 @@ def lag_frame(
     with interrupt.asked() as stop:
         found = sampled(sampler, samples, every_s, stop, keep)
         facts["interrupted"] = stop()
-    if not found and sampler.groups is not None and len(sampler.groups) == 1:
-        facts |= {"verdict": "unknown", "why": "it has committed nothing and holds no partition"}
-    return frame(judge_all(found), **facts)
+    return frame(judge_all(found), sampler.groups or (), **facts)
 
 
-def frame(judged: list[Judged], **facts: Any) -> pd.DataFrame:
+def frame(judged: list[Judged], named: Iterable[str] = (), **facts: Any) -> pd.DataFrame:
     """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
     import pandas as pd
 
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
     found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
-    whole = dict.fromkeys(("lag", "committed"), "Int64")
+    whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
     found = found.astype(whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
-    groups = judge_groups(judged)
+    groups = judge_groups(judged, named)
     found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
     found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
     found.attrs.update(facts)

@@ -162,6 +162,30 @@ def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(rows: list[tuple[int | 
         assert len(samples) >= rules.MIN_SAMPLES
 
 
+def test_what_could_not_be_looked_at_is_unknown_and_says_why() -> None:
+    nothing = {"log_start": None, "log_end": None, "lag": None, "next": ""}
+    for flag, why in rules.UNSEEN.items():
+        found = judge([*looks([10] * 4, 10), *looks([10], 10, flag=flag, **nothing)])
+        assert (found.verdict, found.why, found.flag, found.log_end) == ("unknown", why, flag, None)
+    dark = looks([5] * 5, 10)
+    dark[2] = replace(dark[2], flag="no answer", **nothing)  # type: ignore[arg-type]
+    found = judge(dark)
+    assert (found.verdict, found.samples) == ("stalled", 4)  # one look that failed changes nothing
+
+
+def test_a_group_tells_what_is_odd_about_its_partitions() -> None:
+    dark = looks([5] * 5, 10, flag="no leader", log_start=None, log_end=None, lag=None)
+    again = looks([5] * 5, [9, 10, 3, 10, 10], group="h")
+    first, second, third = judge_groups(judge_all([*looks([10] * 5, 10, partition=1), *dark, *again]), ["g", "k"])
+    assert (first.verdict, first.unseen, first.remade) == ("unknown", True, False)
+    assert "t[0]: the partition has no leader" in first.why
+    assert (second.verdict, second.unseen, second.remade) == ("unknown", False, True)
+    assert (third.group, third.verdict, third.partitions, third.unseen) == ("k", "unknown", 0, True)
+    assert "no commit of it" in third.why
+    (beyond,) = judge_groups(judge_all(looks([20] * 5, 10)))
+    assert beyond.remade
+
+
 def test_a_group_is_as_its_worst_partition() -> None:
     parts = judge_all([*looks([10] * 5, 10), *looks([5] * 5, 10, partition=1), *looks([None] * 5, 0, partition=2)])
     (group,) = judge_groups(parts)
