@@ -300,14 +300,14 @@ def _assignments(before: Group, after: Group) -> tuple[str, str]:
     """Return how many partitions each member holds: the group has spread them anew."""
 
     def told(group: Group) -> str:
-        return ", ".join(f"{one.client_id} holds {len(one.assigned)}" for one in group.members)
+        return ", ".join(f"{one.name} holds {len(one.assigned)}" for one in group.members)
 
     old, new = told(before), told(after)
     return old, new if new != old else f"{new}, others"
 
 
 def _members(group: Group) -> str:
-    return ", ".join(one.client_id for one in group.members) or "none"
+    return ", ".join(one.name for one in group.members) or "none"
 
 
 class Guarded(Reading):

@@ -42,7 +42,7 @@ UNSEEN = {
 }
 REMADE = ("beyond end", "end went back")
 _WORST_FIRST = (*BAD, "unknown", "ok", "idle")
-_REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
+_REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from labkit.kafka_errors import PASSING
 if TYPE_CHECKING:
     import pandas as pd
 
-REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
 REFUSED, MISSED, GONE = "not allowed", "no answer", "dead"
 
 
@@ -31,6 +30,11 @@ class Member:
     assigned: frozenset[tuple[str, int]]
     member_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it calls itself; when that is nothing, the broker's name for it."""
+        return self.client_id or self.member_id
+
 
 @dataclass(frozen=True)
 class Group:
@@ -39,8 +43,8 @@ class Group:
     Attributes
     ----------
     state : str
-        ``stable``, ``empty``, …; ``not allowed`` when this principal may not describe it, ``no answer`` when its
-        coordinator gave none.
+        ``stable``, ``empty``, ``rebalancing`` (KIP-848), …; ``not allowed`` when this principal may not describe it,
+        ``no answer`` when its coordinator gave none.
     protocol : str
         ``classic`` or ``consumer`` (KIP-848).
     committed : dict
@@ -183,7 +187,13 @@ def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
         for one in found.members
     )
     ordered = tuple(sorted(members, key=lambda one: (one.client_id, one.member_id)))
-    return Group(name, _word(found.state), kind or _word(found.type), ordered, committed)
+    kind = kind or _word(found.type)
+    return Group(name, _state(_word(found.state), kind), kind, ordered, committed)
+
+
+def _state(state: str, kind: str) -> str:
+    """Return the state; librdkafka has no word for those KIP-848 adds, and both are of a rebalance."""
+    return "rebalancing" if (state, kind) == ("unknown", "consumer") else state
 
 
 def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
@@ -204,7 +214,7 @@ def _row(
     group: Group, where: tuple[str, int], bounds: tuple[int, int] | LabkitError, member: Member | None
 ) -> PartitionLag:
     committed = group.committed.get(where)
-    client, host = (member.client_id, member.host) if member else ("", "")
+    client, host = (member.name, member.host) if member else ("", "")
     if isinstance(bounds, LabkitError):
         return PartitionLag(group.name, *where, committed, None, None, None, _unseen(bounds), client, host)
     lag, flag = partition_lag(committed, *bounds)

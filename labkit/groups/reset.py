@@ -149,7 +149,7 @@ def _resting(cluster: Cluster, name: str) -> Group:
     (group,) = list_groups(cluster, [name])
     must_be_seen(group, cluster.principal)
     if group.members:
-        who = ", ".join(f"{one.client_id} on {one.host}" for one in group.members[:5])
+        who = ", ".join(f"{one.name} on {one.host}" for one in group.members[:5])
         raise ServerError(
             f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
             hint="stop its consumers first, then try again",

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartiti
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
-from labkit.groups.offsets import Group, lags, list_groups, partition_lag
+from labkit.groups.offsets import Group, Member, lags, list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 
@@ -63,6 +63,12 @@ def absent(admin: Cluster, group: str) -> Callable[..., None]:
         consumer.close()
 
     return leave
+
+
+def until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
 
 
 def row(frame: pd.DataFrame, group: str) -> pd.Series:
@@ -157,6 +163,34 @@ def test_a_group_nobody_reads_for_is_stopped_or_ok(
     absent(topic, p0=10)
     found = row(lab.groups(), group)
     assert (found["lag"], found["verdict"]) == (0, "ok")
+
+
+def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> None:
+    """Clients other than Java's and librdkafka may leave it empty."""
+    where = (make_topic(), 0)
+    nameless = Member("", "127.0.0.1", frozenset([where]), "m-1")
+    (found,) = lags(lab.cluster, [Group("other.x", "stable", "classic", (nameless,), {where: 0})])
+    assert found.member == "m-1"
+
+
+def test_a_rebalance_of_the_new_protocol_is_called_so(
+    lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any
+) -> None:
+    """One member has to give a partition up and does not poll: until it does, the broker calls that Reconciling."""
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b"{}"], partition=partition)
+    first, second = (admin.consumer(group=group, group_protocol="consumer") for _ in range(2))
+    try:
+        first.subscribe([topic])
+        until(lambda: len([first.poll(0.1), *first.assignment()]) == 3)
+        commit(first, topic, p0=0, p1=0)
+        second.subscribe([topic])
+        until(lambda: [second.poll(0.1), *list_groups(admin, [group])[0].members][2:])
+        assert row(lab.groups(), group)["state"] == "rebalancing"
+    finally:
+        first.close()
+        second.close()
 
 
 def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:

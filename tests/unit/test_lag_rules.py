@@ -55,6 +55,7 @@ NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
         (looks([20] * 5, 10), "unknown", "unknown"),
         (looks([5] * 5, [10, 10, 3, 10, 10]), "unknown", "unknown"),
         (looks([5] * 5, 10, **{**NOBODY, "state": "preparing_rebalancing", "members": 1}), "unknown", "unknown"),
+        (looks([5] * 5, 10, **{**NOBODY, "state": "rebalancing", "members": 2}), "unknown", "unknown"),
     ],
 )
 def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doing: str) -> None:
