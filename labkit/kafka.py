@@ -394,14 +394,24 @@ class Cluster:
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration."""
-        asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics]
-        if not asked:
-            return {}
-        found = self.ask(
-            lambda admin: admin.describe_configs(asked, request_timeout=TIMEOUT_S),
+        found: dict[str, dict[str, str]] = {}
+        for topic, settings in self.each_topic_settings(topics).items():
+            if isinstance(settings, LabkitError):
+                raise settings
+            found[topic] = settings
+        return found
+
+    def each_topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str] | LabkitError]:
+        """Return each topic's configuration, or the error when it is gone or may not be told."""
+        found = self.ask_each(
+            lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),
+            [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics],
             what="read the topics' configuration",
         )
-        return {res.name: {key: entry.value for key, entry in values.items()} for res, values in found.items()}
+        return {
+            topic.name: told if isinstance(told, LabkitError) else {key: one.value for key, one in told.items()}
+            for topic, told in found.items()
+        }
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's own id: a topic made again under the same name has another."""

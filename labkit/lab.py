@@ -20,6 +20,7 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
 from labkit.replay import asked, plan
+from labkit.topics import topics_frame
 from labkit.window import Window
 
 if TYPE_CHECKING:
@@ -200,31 +201,10 @@ class Lab:
         """Return one row per topic: topic, partitions, records (by offsets), earliest, latest, retention_ms, cleanup.
 
         ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
-        sums over the partitions of the log's first offset and its end.
+        sums over the partitions of the log's first offset and its end. What a topic does not tell is missing: where a
+        partition has no leader, where the right DescribeConfigs is, or where the topic was deleted meanwhile.
         """
-        import pandas as pd
-
-        found = self.cluster.topics()
-        settings = self.cluster.topic_settings(found)
-        rows = []
-        for name, partitions in found.items():
-            first = sum(self.cluster.bounds(name, partitions, "earliest").values())
-            end = sum(self.cluster.bounds(name, partitions, "latest").values())
-            config = settings.get(name, {})
-            rows.append(
-                {
-                    "topic": name,
-                    "partitions": len(partitions),
-                    "records": end - first,
-                    "earliest": first,
-                    "latest": end,
-                    "retention_ms": int(config.get("retention.ms", -1)),
-                    "cleanup": config.get("cleanup.policy", ""),
-                    "timestamp_type": config.get("message.timestamp.type", ""),
-                }
-            )
-        columns = ["topic", "partitions", "records", "earliest", "latest", "retention_ms", "cleanup", "timestamp_type"]
-        return pd.DataFrame(rows, columns=columns)
+        return topics_frame(self.cluster)
 
     def groups(self) -> pd.DataFrame:
         """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.

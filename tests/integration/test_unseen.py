@@ -1,4 +1,4 @@
-"""Partitions a look cannot see: hidden by access rules, without a leader, of a topic made again. None is left out."""
+"""What a look cannot see: hidden by access rules, without a leader, of a topic made again. None is left out."""
 
 from __future__ import annotations
 
@@ -54,17 +54,23 @@ def commit(cluster: Cluster, group: str, topic: str, *offsets: int) -> None:
 
 
 @contextmanager
-def hidden(admin: Cluster, lab: Lab, topic: str) -> Iterator[None]:
-    """Deny the lab the topic while a block runs."""
-    rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:lab", "*", AclOperation.ALL)
-    deny = AclPermissionType.DENY
-    admin.ask(lambda client: client.create_acls([AclBinding(*rule, deny)]), what="create ACLs")
+def denied(admin: Cluster, topic: str, operation: AclOperation) -> Iterator[None]:
+    """Deny the lab something on a topic while a block runs."""
+    rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:lab", "*", operation, AclPermissionType.DENY)
+    admin.ask(lambda client: client.create_acls([AclBinding(*rule)]), what="create ACLs")
     try:
-        until(lambda: topic not in lab.cluster.topics())
         yield
     finally:
-        admin.ask(lambda client: client.delete_acls([AclBindingFilter(*rule, deny)]), what="delete ACLs")
-        until(lambda: topic in lab.cluster.topics())
+        admin.ask(lambda client: client.delete_acls([AclBindingFilter(*rule)]), what="delete ACLs")
+
+
+@contextmanager
+def hidden(admin: Cluster, lab: Lab, topic: str) -> Iterator[None]:
+    """Hide a topic from the lab while a block runs."""
+    with denied(admin, topic, AclOperation.ALL):
+        until(lambda: topic not in lab.cluster.topics())
+        yield
+    until(lambda: topic in lab.cluster.topics())
 
 
 def test_partitions_of_a_hidden_topic_are_unknown_and_alarm(
@@ -113,6 +119,27 @@ def test_a_topic_made_again_alarms(
     commit(admin, group, topic, 5_000)
     assert cli.main(["lag", "--check", group, *OFTEN]) == 3
     assert "committed 5,000 is beyond the end 3: topic made again?" in capsys.readouterr().out
+
+
+# the list of topics --------------------------------------------------------------------------------------
+
+ENDS, KEPT = ["records", "earliest", "latest"], ["retention_ms", "cleanup", "timestamp_type"]
+
+
+def test_a_topic_that_is_gone_or_does_not_tell_hides_no_other(
+    lab: Lab, admin: Cluster, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine, closed = make_topic(), make_topic()
+    for topic in (fine, closed):
+        produce(topic, [b"{}"] * 3)
+    there = Cluster.topics
+    monkeypatch.setattr(Cluster, "topics", lambda self: {**there(self), "irc-test-gone": [0]})
+    with denied(admin, closed, AclOperation.DESCRIBE_CONFIGS):
+        until(lambda: lab.topics().set_index("topic").loc[closed, KEPT].isna().all())
+        found = lab.topics().set_index("topic")
+    assert found.loc[closed, ENDS].tolist() == [3, 0, 3]
+    assert found.loc[fine, ENDS + KEPT].tolist() == [3, 0, 3, -1, "delete", "CreateTime"]
+    assert found.loc["irc-test-gone", ENDS + KEPT].isna().all()
 
 
 # a partition without a leader ----------------------------------------------------------------------------
@@ -170,4 +197,7 @@ def test_a_partition_without_a_leader_is_unknown_and_hinders_nobody(
     assert found["flag"].tolist() == ["", "no leader"]
     assert cli.main(["lag", "--check", "other.leaderless", *OFTEN]) == 3
     assert f"{topic}[1]: the partition has no leader" in capsys.readouterr().out
+    topics = lab.topics().set_index("topic")
+    assert topics.loc[topic, ENDS].isna().all()
+    assert topics.loc["irc", ENDS].notna().all()
     assert time.monotonic() - began < 10
