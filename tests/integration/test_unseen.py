@@ -24,6 +24,7 @@ from confluent_kafka.admin import (
 )
 
 from labkit import cli
+from labkit.errors import AccessError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack import kafka, process
@@ -54,9 +55,10 @@ def commit(cluster: Cluster, group: str, topic: str, *offsets: int) -> None:
 
 
 @contextmanager
-def denied(admin: Cluster, topic: str, operation: AclOperation) -> Iterator[None]:
-    """Deny the lab something on a topic while a block runs."""
-    rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:lab", "*", operation, AclPermissionType.DENY)
+def denied(admin: Cluster, topic: str, operation: AclOperation, role: str = "lab") -> Iterator[None]:
+    """Deny a role something on a topic while a block runs."""
+    who, deny = f"User:{role}", AclPermissionType.DENY
+    rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, who, "*", operation, deny)
     admin.ask(lambda client: client.create_acls([AclBinding(*rule)]), what="create ACLs")
     try:
         yield
@@ -140,6 +142,19 @@ def test_a_topic_that_is_gone_or_does_not_tell_hides_no_other(
     assert found.loc[closed, ENDS].tolist() == [3, 0, 3]
     assert found.loc[fine, ENDS + KEPT].tolist() == [3, 0, 3, -1, "delete", "CreateTime"]
     assert found.loc["irc-test-gone", ENDS + KEPT].isna().all()
+
+
+def test_files_were_sent_though_nobody_knows_for_how_long_they_are_kept(
+    admin: Cluster, make_topic: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = make_topic()
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    with denied(admin, topic, AclOperation.DESCRIBE_CONFIGS, "extractor"):
+        writer = connect(role="extractor").cluster
+        until(lambda: isinstance(writer.each_topic_settings([topic])[topic], AccessError))
+        assert cli.main(["extract", "files", str(tmp_path / "a.jsonl"), "--topic", topic]) == 0
+    assert f"for how long {topic} keeps records is not known" in capsys.readouterr().err
+    assert admin.bounds(topic, [0], "latest") == {0: 1}
 
 
 # a partition without a leader ----------------------------------------------------------------------------
