@@ -230,6 +230,7 @@ class Lab:
         samples: int = 5,
         every: str = "2s",
         record: str | os.PathLike[str] | None = None,
+        patience: str = "5.5s",
     ) -> pd.DataFrame:
         """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
 
@@ -240,12 +241,14 @@ class Lab:
         group : str, several of them, or a DataFrame of `lag_history`; by default all groups
             A history is judged by its newest `samples` looks; no server is asked.
         samples : int
-            How many looks; a verdict needs 3. Where a member's commits stand still it takes as many more as 5.5 s need:
-            consumers usually commit every 5 s.
+            How many looks; a verdict needs 3. Where commits stand still it takes as many more as the patience needs.
         every : str
             The time between two looks.
         record : path, optional
             Also append the looks to this history.
+        patience : str
+            A standstill of commits is called one when it is no shorter. Consumers usually commit every 5 s; of one that
+            commits each minute, as sinks of Connect, Flink and Spark may, ``"65s"`` tells.
 
         Returns
         -------
@@ -259,7 +262,7 @@ class Lab:
         NotFoundError
             When there is no such group.
         """
-        return lag_frame(self.cluster, group, samples=samples, every=every, record=record)
+        return lag_frame(self.cluster, group, samples=samples, every=every, record=record, patience=patience)
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.

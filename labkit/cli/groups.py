@@ -31,6 +31,10 @@ _CHECK = (
     "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
     "has a partition that cannot be looked at, or none at all"
 )
+_PATIENCE = (
+    "how long commits may stand still: a little more than the consumers wait between two "
+    "(default: 5.5s; 65s for sinks that commit each minute)"
+)
 _FEW = 10  # groups that each have a line at each look
 
 
@@ -95,6 +99,7 @@ def _lag_command(commands: Commands) -> None:
     lag.add_argument("groups", nargs="*", metavar="GROUP", help="default: all")
     lag.add_argument("--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)")
     lag.add_argument("--every", metavar="TIME", help="time between two looks (default: 2s; with --watch: 10s)")
+    lag.add_argument("--patience", metavar="TIME", default="5.5s", help=_PATIENCE)
     lag.add_argument("--record", metavar="FOLDER", help="append the looks to a history of Parquet files")
     how = lag.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="go on until it is stopped")
@@ -112,8 +117,9 @@ def _lag(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> int:
     found = open_lab(options).lag(
-        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record
-    )
+        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
+        patience=options.patience,
+    )  # fmt: skip
     verdicts = _verdicts(found, options.groups)
     if options.check:
         return _check(verdicts, options)
@@ -167,13 +173,17 @@ def _plain(one: GroupVerdict) -> dict[str, Any]:
 def _watch(options: argparse.Namespace) -> int:
     from labkit.groups import sampling
     from labkit.groups.history import History
+    from labkit.times import length_ms
 
     lab, stop = open_lab(options), stop_event()
     sampler = sampling.Sampler(lab.cluster, options.groups or None)
     every_s = sampling.every_seconds(options.every or "10s")
     keep = History(options.record).append if options.record else lambda _: None
     sampler.check()
-    looks = sampling.watch(sampler, every_s, stop.is_set, keep=keep, away=lambda error: say(error.message))
+    looks = sampling.watch(
+        sampler, every_s, stop.is_set, keep=keep, away=lambda error: say(error.message),
+        patience_s=length_ms(options.patience) / 1000,
+    )  # fmt: skip
     before: dict[str, str] = {}
     for count, judged in enumerate(looks, 1):
         before = _print_look(judged, before, options)

@@ -13,7 +13,7 @@ idle        nothing was ever committed, and nobody writes
 unknown     nothing was ever committed, though somebody writes
 rewound     a commit went back (also from the end: Burrow calls that ok)
 stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
-stalled     a member holds it and commits did not move for three quarters of the time looked at, at least `PATIENCE_S`
+stalled     a member holds it and commits did not move for three quarters of the time looked at, at least the patience
 unknown     commits did not move, but not for as long as that, or the group was rebalancing
 slow        commits move, but more is written than read: the lag, counted right after each commit, grows, by more
             than a twentieth of what was written and more than what is written between two looks
@@ -21,8 +21,10 @@ ok          commits move and keep pace
 ==========  ===========================================================================================================
 
 Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is called one only when
-it is longer than the 5 s that consumers wait between commits by default, and lags are compared right after a commit:
-between two commits each consumer seems to fall behind.
+it is longer than the patience, by default a little more than the 5 s that consumers wait between commits, and lags are
+compared right after a commit: between two commits each consumer seems to fall behind. Sinks of Connect, Flink and Spark
+commit with each checkpoint or batch, every minute or so: they take more patience. With more, a group without members is
+not called stopped sooner either, for the latter two read by assign().
 """
 
 from __future__ import annotations
@@ -131,10 +133,16 @@ class Judged:
     longer: bool = False
 
 
-def judge(samples: Sequence[Sample]) -> Judged:
-    """Judge one partition of one group by its looks, oldest first."""
+def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
+    """Judge one partition of one group by its looks, oldest first.
+
+    Parameters
+    ----------
+    patience_s : float
+        A standstill of commits says nothing when it is shorter: a little more than consumers wait between two.
+    """
     seen = [one for one in samples if one.flag not in UNSEEN]
-    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen)
+    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen, patience_s)
     verdict, why, longer = _verdict(look)
     last = look.last
     return Judged(
@@ -150,8 +158,8 @@ def judge(samples: Sequence[Sample]) -> Judged:
 class _Looks:
     """What the rules ask of the looks at one partition."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
+    def __init__(self, samples: Sequence[Sample], patience_s: float) -> None:
+        self.samples, self.patience_s = samples, patience_s
         self.first, self.last = samples[0], samples[-1]
         self.span_s = (self.last.at_ms - self.first.at_ms) / 1000
         self.commits = [one for one in samples if one.committed is not None]
@@ -186,7 +194,7 @@ class _Looks:
 
     @property
     def stands_still(self) -> bool:
-        return self.standstill_s >= max(PATIENCE_S, 0.75 * self.span_s)
+        return self.standstill_s >= max(self.patience_s, 0.75 * self.span_s)
 
     @property
     def read_per_s(self) -> float | None:
@@ -273,6 +281,8 @@ def _not_held(look: _Looks) -> Finding | None:
     left = any(one.member for one in look.samples) and not last.members
     if look.moved and not left and not look.stands_still:
         return None  # read by assign(), without membership
+    if not left and look.standstill_s < look.patience_s > PATIENCE_S:
+        return "unknown", f"no member, {_awaited(look)}", True
     who = "its last member left" if left else "no member" if not last.members else "no member holds it"
     return "stopped", f"{who}, {last.lag:,} to read", False
 
@@ -286,7 +296,11 @@ def _stalled(look: _Looks) -> Finding | None:
         return None
     if still < look.span_s:
         return "ok", f"was at the end {still:.1f} s ago", False
-    return "unknown", f"no commit for {still:.1f} s; consumers commit every 5 s by default", True
+    return "unknown", _awaited(look), True
+
+
+def _awaited(look: _Looks) -> str:
+    return f"no commit for {look.standstill_s:.1f} s; with a patience of {look.patience_s:g} s that says nothing"
 
 
 def _slow(look: _Looks) -> Finding | None:
@@ -327,14 +341,14 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def judge_all(samples: Iterable[Sample]) -> list[Judged]:
+def judge_all(samples: Iterable[Sample], patience_s: float = PATIENCE_S) -> list[Judged]:
     """Judge each partition of each group; in the order of group, topic, partition."""
 
     def where(one: Sample) -> tuple[str, str, int]:
         return one.group, one.topic, one.partition
 
     ordered = sorted(samples, key=lambda one: (*where(one), one.at_ms))
-    return [judge(list(mine)) for _, mine in groupby(ordered, key=where)]
+    return [judge(list(mine), patience_s) for _, mine in groupby(ordered, key=where)]
 
 
 def worst(verdicts: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
-from labkit.errors import AccessError, LabkitError, NotFoundError
+from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.groups.lag import UNSEEN
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import PASSING
@@ -151,7 +151,8 @@ def _listed(cluster: Cluster) -> list[Any]:
         if not errors:
             return [one for one in found.valid if one.group_id]
         if time.monotonic() > deadline:
-            raise cluster.error(errors[0], "list the groups")
+            message = cluster.error(errors[0], "list the groups").message
+            raise DeadlineError(message, hint="a broker still loads its groups: try again in a moment")
         time.sleep(0.2)
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import NotFoundError, UsageError
+from labkit.errors import NotFoundError, UnavailableError, UsageError
 from labkit.groups import lag as rules
+from labkit.groups import sampling
 from labkit.groups.history import MANY, History, read_history, samples_of, to_frame
 from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
 
@@ -88,6 +89,53 @@ def test_a_consumer_between_two_commits_is_not_stalled() -> None:
     """Consumers commit every 5 s: a shorter standstill says nothing, and more looks would tell."""
     found = judge(looks([5] * 5, [10, 11, 12, 13, 14], every_s=1))
     assert (found.verdict, found.longer) == ("unknown", True)
+
+
+def test_who_commits_each_minute_takes_patience() -> None:
+    """Such as sinks of Connect, Flink and Spark; the latter two read by assign(), without membership."""
+    ends = list(range(100, 200, 10))
+    for who in ({}, NOBODY):
+        minute = looks([50] * 4 + [120] * 6, ends, every_s=10, **who)
+        assert judge(minute[4:], 65).verdict == "unknown"
+        assert judge(minute[4:], 65).longer
+        assert judge(minute, 65).verdict == "ok"
+    still = looks([50] * 8, 100, every_s=10)
+    assert (judge(still, 65).verdict, judge(still, 75).verdict) == ("stalled", "unknown")
+    gone = looks([50] * 8, 100, every_s=10, **NOBODY)
+    assert (judge(gone, 65).verdict, judge(gone, 75).verdict, judge(gone[:3]).verdict) == (
+        "stopped",
+        "unknown",
+        "stopped",
+    )
+
+
+def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker was away for ten minutes, and its consumers with it: their standstill is not theirs."""
+    now_ms = 0
+
+    def pass_by(*_: object) -> None:
+        nonlocal now_ms
+        now_ms += 10_000
+
+    class Away:
+        def look(self) -> list[Sample]:
+            if 30_000 < now_ms < 630_000:
+                raise UnavailableError("no answer")
+            return [replace(FIRST, at_ms=now_ms, committed=5, log_end=9, lag=4)]
+
+    monkeypatch.setattr(sampling, "_elapsed_ms", lambda: now_ms)
+    monkeypatch.setattr(sampling, "wait", pass_by)
+    found = [judged[0] for judged in sampling.watch(Away(), 10, lambda: now_ms > 650_000)]  # type: ignore[arg-type]
+    assert [one.verdict for one in found] == [
+        "unknown",
+        "unknown",
+        "stalled",
+        "stalled",
+        "unknown",
+        "unknown",
+        "stalled",
+    ]
+    assert [one.samples for one in found] == [1, 2, 3, 4, 1, 2, 3]
 
 
 def test_what_came_a_moment_ago_is_no_stall() -> None:
