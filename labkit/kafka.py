@@ -183,6 +183,7 @@ class Cluster:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
             with self.errors(what):
                 answers = call(self.admin, now)
+            again = []
             for item, future in answers.items():
                 try:
                     with self.errors(what):
@@ -190,9 +191,12 @@ class Cluster:
                 except (AccessError, NotFoundError, ServerError) as error:
                     passing = error.facts.get("number") in PASSING and time.monotonic() < deadline
                     if passing:
-                        waiting.append(item)
+                        again.append(item)
                     else:
                         found[item] = error
+            if again:
+                waiting += again
+                time.sleep(0.2)
         return found
 
     def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:

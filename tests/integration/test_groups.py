@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
@@ -191,6 +191,22 @@ def test_a_rebalance_of_the_new_protocol_is_called_so(
     finally:
         first.close()
         second.close()
+
+
+def test_a_coordinator_that_moves_is_asked_again_after_a_pause(lab: Lab) -> None:
+    asked: list[float] = []
+
+    def call(_client: Any, some: list[str]) -> dict[str, Future[str]]:
+        asked.append(time.monotonic())
+        answer: Future[str] = Future()
+        if len(asked) < 4:
+            answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)))
+        else:
+            answer.set_result("here")
+        return dict.fromkeys(some, answer)
+
+    assert lab.cluster.ask_each(call, ["x"], what="look") == {"x": "here"}
+    assert asked[-1] - asked[0] > 0.5
 
 
 def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:
