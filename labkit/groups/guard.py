@@ -180,6 +180,8 @@ class Guard:
         if self.note:
             return f"not guarded: {self.note}"
         groups, dark = _counted(len(self.watched)), f"; {self._unseen()}" if self.unseen else ""
+        if not (self.changes or self.watched or self.unseen):
+            return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
             listed = ", ".join(self.watched[:8]) + (" …" if len(self.watched) > 8 else "")
             said = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"

@@ -165,6 +165,9 @@ def test_who_sees_no_group_reads_all_the_same(
         commit(group, topic, 4)
     assert group not in proof.watched
     assert group not in {one.group for one in proof.changes}
+    with Guard(connect(role="extractor").cluster) as proof:
+        pass
+    assert proof.report() == "untouched: User:extractor sees no foreign group"
 
 
 @pytest.fixture
