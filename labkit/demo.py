@@ -294,7 +294,7 @@ def _caught_up(admin: Cluster, indexer: Service, root: Path, timeout_s: float = 
     deadline = time.monotonic() + timeout_s
     while True:
         rows = [row for row in lags(admin, list_groups(admin, [GROUP])) if row.topic == TOPIC]
-        if rows and all(row.lag == 0 or row.log_end == row.log_start for row in rows):
+        if rows and all(row.lag == 0 or row.log_end == row.log_start is not None for row in rows):
             return
         if process.running(indexer) is None:
             raise StackError("the production indexer ended", hint=f"the end of {log}:\n{process.tail(log)}")

@@ -33,6 +33,7 @@ from labkit import names
 from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
 from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, rank, setting_error
 
+Where = tuple[str, int]  # topic, partition
 TIMEOUT_S = 10.0
 AWAY_TIMEOUT_S = 3.0
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
@@ -182,6 +183,7 @@ class Cluster:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
             with self.errors(what):
                 answers = call(self.admin, now)
+            again = []
             for item, future in answers.items():
                 try:
                     with self.errors(what):
@@ -189,9 +191,12 @@ class Cluster:
                 except (AccessError, NotFoundError, ServerError) as error:
                     passing = error.facts.get("number") in PASSING and time.monotonic() < deadline
                     if passing:
-                        waiting.append(item)
+                        again.append(item)
                     else:
                         found[item] = error
+            if again:
+                waiting += again
+                time.sleep(0.2)
         return found
 
     def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
@@ -343,35 +348,74 @@ class Cluster:
             edges.append([info.timestamp for info in answers.values() if info.offset >= 0 and info.timestamp >= 0])
         return (min(edges[0]), max(edges[1])) if all(edges) else None
 
-    def log_bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    def log_bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int] | LabkitError]:
         """Return the log's start and its end (high watermark) of partitions of any topics, in a few requests for all.
 
-        Partitions that are gone, or that this principal may not see, are left out.
+        A partition that is gone, has no leader, or that this principal may not see, has the error in their place.
         """
-        wanted, sides = [TopicPartition(*one) for one in sorted(partitions)], []
+        wanted = sorted(set(partitions))
+        found: dict[Where, tuple[int, int] | LabkitError] = {**self._leaderless(wanted)}
+        asked, sides = [TopicPartition(*one) for one in wanted if one not in found], []
         for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
 
             def call(admin: AdminClient, some: list[TopicPartition], spec: OffsetSpec = spec) -> dict[Any, Any]:
-                asked = dict.fromkeys(some, spec)
                 level = IsolationLevel.READ_UNCOMMITTED
-                answers = admin.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_S)
+                answers = admin.list_offsets(
+                    dict.fromkeys(some, spec), isolation_level=level, request_timeout=TIMEOUT_S
+                )
                 return dict(answers)
 
-            found = self.ask_each(call, wanted, what="list the topics' offsets", in_flight=5_000)
-            sides.append({key: info.offset for key, info in found.items() if not isinstance(info, LabkitError)})
-        starts, ends = sides
-        return {(one.topic, one.partition): (starts[one], ends[one]) for one in wanted if one in starts and one in ends}
+            sides.append(self.ask_each(call, asked, what="list the topics' offsets", in_flight=5_000))
+        for one in asked:
+            both = [side[one] for side in sides]
+            error = next((info for info in both if isinstance(info, LabkitError)), None)
+            found[one.topic, one.partition] = error or (both[0].offset, both[1].offset)
+        return found
+
+    def _leaderless(self, partitions: Sequence[Where]) -> dict[Where, LabkitError]:
+        """Return which partitions nobody can be asked of, and why: librdkafka tells of all such that none is there."""
+        topics = self.ask_each(
+            lambda admin, some: admin.describe_topics(TopicCollection(some), request_timeout=TIMEOUT_S),
+            sorted({topic for topic, _ in partitions}),
+            what="describe the topics",
+        )
+        leaders = {
+            (topic, one.id): one.leader
+            for topic, answer in topics.items()
+            if not isinstance(answer, LabkitError)
+            for one in answer.partitions
+        }
+        found: dict[Where, LabkitError] = {}
+        for where in partitions:
+            if isinstance(topics[where[0]], LabkitError):
+                found[where] = topics[where[0]]
+            elif where not in leaders:
+                found[where] = NotFoundError(f"topic {where[0]!r} has no partition {where[1]}")
+            elif leaders[where] is None:
+                text = f"partition {where[1]} of topic {where[0]!r} has no leader"
+                found[where] = ServerError(text, hint="is one of its brokers down?", leaderless=True)
+        return found
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration."""
-        asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics]
-        if not asked:
-            return {}
-        found = self.ask(
-            lambda admin: admin.describe_configs(asked, request_timeout=TIMEOUT_S),
+        found: dict[str, dict[str, str]] = {}
+        for topic, settings in self.each_topic_settings(topics).items():
+            if isinstance(settings, LabkitError):
+                raise settings
+            found[topic] = settings
+        return found
+
+    def each_topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str] | LabkitError]:
+        """Return each topic's configuration, or the error when it is gone or may not be told."""
+        found = self.ask_each(
+            lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),
+            [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics],
             what="read the topics' configuration",
         )
-        return {res.name: {key: entry.value for key, entry in values.items()} for res, values in found.items()}
+        return {
+            topic.name: told if isinstance(told, LabkitError) else {key: one.value for key, one in told.items()}
+            for topic, told in found.items()
+        }
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's own id: a topic made again under the same name has another."""

@@ -20,6 +20,7 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.kafka import Cluster
 from labkit.replay import asked, plan
+from labkit.topics import topics_frame
 from labkit.window import Window
 
 if TYPE_CHECKING:
@@ -200,31 +201,10 @@ class Lab:
         """Return one row per topic: topic, partitions, records (by offsets), earliest, latest, retention_ms, cleanup.
 
         ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
-        sums over the partitions of the log's first offset and its end.
+        sums over the partitions of the log's first offset and its end. What a topic does not tell is missing: where a
+        partition has no leader, where the right DescribeConfigs is, or where the topic was deleted meanwhile.
         """
-        import pandas as pd
-
-        found = self.cluster.topics()
-        settings = self.cluster.topic_settings(found)
-        rows = []
-        for name, partitions in found.items():
-            first = sum(self.cluster.bounds(name, partitions, "earliest").values())
-            end = sum(self.cluster.bounds(name, partitions, "latest").values())
-            config = settings.get(name, {})
-            rows.append(
-                {
-                    "topic": name,
-                    "partitions": len(partitions),
-                    "records": end - first,
-                    "earliest": first,
-                    "latest": end,
-                    "retention_ms": int(config.get("retention.ms", -1)),
-                    "cleanup": config.get("cleanup.policy", ""),
-                    "timestamp_type": config.get("message.timestamp.type", ""),
-                }
-            )
-        columns = ["topic", "partitions", "records", "earliest", "latest", "retention_ms", "cleanup", "timestamp_type"]
-        return pd.DataFrame(rows, columns=columns)
+        return topics_frame(self.cluster)
 
     def groups(self) -> pd.DataFrame:
         """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
@@ -238,7 +218,8 @@ class Lab:
         """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
 
         Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
-        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?).
+        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?); or why the log's
+        ends are missing: ``not allowed``, ``no leader``, ``no answer``.
         """
         return offsets_frame(self.cluster)
 
@@ -249,6 +230,7 @@ class Lab:
         samples: int = 5,
         every: str = "2s",
         record: str | os.PathLike[str] | None = None,
+        patience: str = "5.5s",
     ) -> pd.DataFrame:
         """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
 
@@ -259,12 +241,14 @@ class Lab:
         group : str, several of them, or a DataFrame of `lag_history`; by default all groups
             A history is judged by its newest `samples` looks; no server is asked.
         samples : int
-            How many looks; a verdict needs 3. Where a member's commits stand still it takes as many more as 5.5 s need:
-            consumers usually commit every 5 s.
+            How many looks; a verdict needs 3. Where commits stand still it takes as many more as the patience needs.
         every : str
             The time between two looks.
         record : path, optional
             Also append the looks to this history.
+        patience : str
+            A standstill of commits is called one when it is no shorter. Consumers usually commit every 5 s; of one that
+            commits each minute, as sinks of Connect, Flink and Spark may, ``"65s"`` tells.
 
         Returns
         -------
@@ -278,7 +262,7 @@ class Lab:
         NotFoundError
             When there is no such group.
         """
-        return lag_frame(self.cluster, group, samples=samples, every=every, record=record)
+        return lag_frame(self.cluster, group, samples=samples, every=every, record=record, patience=patience)
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from labkit.groups.lag import GroupVerdict, Judged
 
 _SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
+_CHECK = (
+    "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
+    "has a partition that cannot be looked at, or none at all"
+)
+_PATIENCE = (
+    "how long commits may stand still: a little more than the consumers wait between two "
+    "(default: 5.5s; 65s for sinks that commit each minute)"
+)
 _FEW = 10  # groups that each have a line at each look
 
 
@@ -91,10 +99,11 @@ def _lag_command(commands: Commands) -> None:
     lag.add_argument("groups", nargs="*", metavar="GROUP", help="default: all")
     lag.add_argument("--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)")
     lag.add_argument("--every", metavar="TIME", help="time between two looks (default: 2s; with --watch: 10s)")
+    lag.add_argument("--patience", metavar="TIME", default="5.5s", help=_PATIENCE)
     lag.add_argument("--record", metavar="FOLDER", help="append the looks to a history of Parquet files")
     how = lag.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="go on until it is stopped")
-    how.add_argument("--check", action="store_true", help="exit with 3 when a group is slow, stalled, stopped, rewound")
+    how.add_argument("--check", action="store_true", help=_CHECK)
     lag.add_argument("--max-lag", type=int, metavar="N", help="with --check: also when a group's lag is above N")
 
 
@@ -108,9 +117,10 @@ def _lag(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> int:
     found = open_lab(options).lag(
-        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record
-    )
-    verdicts = _verdicts(found)
+        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
+        patience=options.patience,
+    )  # fmt: skip
+    verdicts = _verdicts(found, options.groups)
     if options.check:
         return _check(verdicts, options)
     if options.json:
@@ -125,23 +135,18 @@ def _look(options: argparse.Namespace) -> int:
     return OK
 
 
-def _verdicts(found: Any) -> list[GroupVerdict]:
+def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:
     from labkit.groups.lag import Judged, judge_groups
 
     names = [name for name in Judged.__slots__ if name in found]  # type: ignore[attr-defined]
     rows = found[names].astype(object).where(found[names].notna(), None)
-    return judge_groups(Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
+    judged = (Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
+    return judge_groups(judged, named)
 
 
 def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
-    """Print one line per group, the worst first; 3 when one is bad or beyond the limit."""
-    from labkit.groups.lag import BAD
-
-    limit, bad = options.max_lag, []
-    for one in verdicts:
-        over = limit is not None and one.verdict != "idle" and (one.lag is None or one.lag > limit)
-        if one.verdict in BAD or over:
-            bad.append(one)
+    """Print one line per group, the worst first; 3 when somebody should look at one."""
+    bad = [one for one in verdicts if _alarming(one, options)]
     if options.json:
         print(json.dumps([{**_plain(one), "alarm": one in bad} for one in verdicts], indent=2))
     else:
@@ -152,6 +157,15 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
     return INCOMPLETE if bad else OK
 
 
+def _alarming(one: GroupVerdict, options: argparse.Namespace) -> bool:
+    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
+    from labkit.groups.lag import BAD
+
+    limit, blind = options.max_lag, one.unseen and one.group in options.groups
+    over = limit is not None and one.verdict != "idle" and (one.lag is None or one.lag > limit)
+    return one.verdict in BAD or one.remade or blind or over
+
+
 def _plain(one: GroupVerdict) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("group", "verdict", "why", "partitions", "lag")}
 
@@ -159,13 +173,17 @@ def _plain(one: GroupVerdict) -> dict[str, Any]:
 def _watch(options: argparse.Namespace) -> int:
     from labkit.groups import sampling
     from labkit.groups.history import History
+    from labkit.times import length_ms
 
     lab, stop = open_lab(options), stop_event()
     sampler = sampling.Sampler(lab.cluster, options.groups or None)
     every_s = sampling.every_seconds(options.every or "10s")
     keep = History(options.record).append if options.record else lambda _: None
     sampler.check()
-    looks = sampling.watch(sampler, every_s, stop.is_set, keep=keep, away=lambda error: say(error.message))
+    looks = sampling.watch(
+        sampler, every_s, stop.is_set, keep=keep, away=lambda error: say(error.message),
+        patience_s=length_ms(options.patience) / 1000,
+    )  # fmt: skip
     before: dict[str, str] = {}
     for count, judged in enumerate(looks, 1):
         before = _print_look(judged, before, options)
@@ -179,7 +197,7 @@ def _print_look(judged: list[Judged], before: dict[str, str], options: argparse.
     from labkit.groups.lag import judge_groups
     from labkit.times import iso, now_ms
 
-    verdicts, now = judge_groups(judged), (iso(now_ms()) or "")[:19] + "Z"
+    verdicts, now = judge_groups(judged, options.groups), (iso(now_ms()) or "")[:19] + "Z"
     after = {one.group: one.verdict for one in verdicts}
     if options.json:
         for one in verdicts:

@@ -21,6 +21,7 @@ from labkit.cli.common import (
     say,
     stop_event,
 )
+from labkit.errors import LabkitError
 from labkit.options import Parser
 
 
@@ -124,10 +125,14 @@ def _extract_files(options: argparse.Namespace) -> int:
 
 
 def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
-    """Say so when Kafka will delete what was just sent."""
+    """Say so when Kafka will delete what was just sent, or when nobody knows: it was delivered, that is no error."""
     from labkit.times import iso, now_ms
 
-    keeps_ms = int(cluster.topic_settings([topic])[topic].get("retention.ms", -1))
+    try:
+        keeps_ms = int(cluster.topic_settings([topic])[topic].get("retention.ms", -1))
+    except LabkitError as error:
+        say(f"for how long {topic} keeps records is not known: {error.message}")
+        return
     if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
         days = f"{keeps_ms / 86_400_000:g} days"
         say(f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones")

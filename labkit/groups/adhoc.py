@@ -335,4 +335,5 @@ def delete_group(cluster: Cluster, group: str) -> None:
 def leftovers(cluster: Cluster) -> list[str]:
     """Return this user's ad hoc groups that have no member."""
     mine = names.adhoc_group("x").removesuffix("x")
-    return [one.name for one in list_groups(cluster) if one.name.startswith(mine) and not one.members]
+    mine_now = (one for one in list_groups(cluster) if one.name.startswith(mine))
+    return [one.name for one in mine_now if not one.members and one.error is None]

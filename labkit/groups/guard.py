@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import looks, names
-from labkit.errors import AccessError, DeadlineError, LabkitError
+from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError
 from labkit.groups.offsets import Group, group_names, list_groups
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.replay.reader import Reading
@@ -55,7 +55,10 @@ class Guard:
     ----------
     changes : list of Change
     watched : list of str
-        The groups seen before.
+        The groups seen before, and not hidden after.
+    unseen : dict
+        Foreign groups that could not be looked at, before or after, to why: ``not allowed`` or ``no answer``. Nothing
+        is told of them.
     allowed : dict
         Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``; None: not known.
     ours : list of str
@@ -71,6 +74,7 @@ class Guard:
     cluster: Cluster
     changes: list[Change] = field(default_factory=list)
     watched: list[str] = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
     allowed: dict[str, frozenset[str] | None] = field(default_factory=dict)
     ours: list[str] = field(default_factory=list)
     note: str = ""
@@ -85,6 +89,7 @@ class Guard:
 
     def start(self) -> Guard:
         """Take the first look; for work that spreads over several cells of a notebook."""
+        self.unseen = {}
         self._before = self._foreign()
         self.watched = sorted(self._before)
         self._finished = False
@@ -101,9 +106,10 @@ class Guard:
         if not self.note:
             self.changes = [
                 change
-                for name in sorted({*self._before, *after})
+                for name in sorted({*self._before, *after} - self.unseen.keys())
                 for change in compare(name, self._before.get(name), after.get(name))
             ]
+            self.watched = sorted(self._before.keys() - self.unseen.keys())
             seen = [*self._before.values(), *after.values()]
             self.ours = sorted({one.name for one in seen if any(m.client_id == self._client for m in one.members)})
             self.allowed = self._allowed(sorted({one.group for one in self.changes}))
@@ -111,7 +117,7 @@ class Guard:
         return self
 
     def _foreign(self) -> dict[str, Group]:
-        """Look at all groups but the lab's; a principal that may not makes a note, and no error."""
+        """Return all groups but the lab's that can be looked at; note those that cannot."""
         began = time.monotonic()
         try:
             found = list_groups(self.cluster, self._names())
@@ -121,7 +127,8 @@ class Guard:
         self.seconds += time.monotonic() - began
         foreign = {one.name: one for one in found if not one.name.startswith(names.GROUP_PREFIX)}
         self.there = max(self.there, len(foreign))
-        return {name: one for name, one in foreign.items() if one.state != "dead" or one.committed}
+        self.unseen |= {name: one.state for name, one in foreign.items() if one.error is not None}
+        return {name: one for name, one in foreign.items() if one.error is None and not one.gone}
 
     def _names(self) -> list[str] | None:
         """Return which groups to look at; None for all."""
@@ -153,8 +160,11 @@ class Guard:
 
     @property
     def untouched(self) -> bool:
-        """Whether every foreign group was the same before and after; False while the block still runs."""
-        return self._finished and not self.changes and not self.note
+        """Whether every foreign group was seen to be the same before and after; False while the block still runs.
+
+        Also False when one could not be looked at: nobody knows then.
+        """
+        return self._finished and not (self.changes or self.note or self.unseen)
 
     @property
     def refused(self) -> bool:
@@ -169,16 +179,26 @@ class Guard:
             return "the guarded block has not ended yet"
         if self.note:
             return f"not guarded: {self.note}"
-        groups = _counted(len(self.watched))
+        groups, dark = _counted(len(self.watched)), f"; {self._unseen()}" if self.unseen else ""
+        if not (self.changes or self.watched or self.unseen):
+            return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
             listed = ", ".join(self.watched[:8]) + (" …" if len(self.watched) > 8 else "")
-            return f"untouched: members and committed offsets of {groups} are the same as before ({listed or 'none'})"
+            said = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
+            return f"{'no proof for all' if dark else 'untouched'}: {said}{dark}"
         lines = [f"changed while the block ran, of {groups}:"]
         lines += [f"  {one}" for one in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
         lines.append("  offsets do not say who moved them; the lab joins and commits only to groups named labkit.*")
+        lines += [f"  {self._unseen()}"] if dark else []
         return "\n".join([*lines, *(f"  {one}" for one in self.known())])
+
+    def _unseen(self) -> str:
+        """Return how many groups could not be looked at, which and why."""
+        why = ", ".join(sorted(set(self.unseen.values())))
+        count = f"{len(self.unseen)} group{'' if len(self.unseen) == 1 else 's'}"
+        return f"{count} could not be looked at ({why}): {_some(sorted(self.unseen))}"
 
     def known(self) -> list[str]:
         """Return what is known of who it was, one fact a line."""
@@ -206,6 +226,7 @@ class Guard:
             "text": f"guard: {self._line()}",
             "groups": len(self.watched),
             "groups_there": self.there,
+            "unseen": len(self.unseen),
             "untouched": self.untouched,
             "refused": self.refused,
             "changed": len(self.changes),
@@ -220,12 +241,13 @@ class Guard:
         foreign = f"{len(self.watched)} foreign group{'' if len(self.watched) == 1 else 's'}"
         if self.most and self.there > self.most:
             foreign += f" (of {self.there:,}, those with members first; lab.guard() looks at all)"
+        dark = [self._unseen()] if self.unseen else []
         if not self.watched and not self.changes:
-            return f"{self.cluster.principal} sees no foreign group"
+            return "; ".join(dark or [f"{self.cluster.principal} sees no foreign group"])
         if not self.changes:
-            return f"{foreign} the same before and after"
+            return "; ".join([f"{foreign} the same before and after", *dark])
         moved = len({one.group for one in self.changes})
-        return f"{moved} of {foreign} changed meanwhile; {'; '.join(self.known())}"
+        return "; ".join([f"{moved} of {foreign} changed meanwhile", *dark, *self.known()])
 
     def __str__(self) -> str:
         return self.report()
@@ -280,14 +302,14 @@ def _assignments(before: Group, after: Group) -> tuple[str, str]:
     """Return how many partitions each member holds: the group has spread them anew."""
 
     def told(group: Group) -> str:
-        return ", ".join(f"{one.client_id} holds {len(one.assigned)}" for one in group.members)
+        return ", ".join(f"{one.name} holds {len(one.assigned)}" for one in group.members)
 
     old, new = told(before), told(after)
     return old, new if new != old else f"{new}, others"
 
 
 def _members(group: Group) -> str:
-    return ", ".join(one.client_id for one in group.members) or "none"
+    return ", ".join(one.name for one in group.members) or "none"
 
 
 class Guarded(Reading):
@@ -318,7 +340,7 @@ def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[s
     guard = Guard(cluster, most=MOST_GROUPS)
     try:
         guard.start()
-    except DeadlineError as error:  # a coordinator that is still loading, after a restart, hinders no read
+    except (DeadlineError, ServerError) as error:  # a coordinator still loading, after a restart, hinders no read
         guard.note = error.message
     try:
         yield guard.summary

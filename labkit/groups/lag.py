@@ -4,6 +4,7 @@ The rules are those of Burrow's evaluator (https://github.com/linkedin/Burrow/wi
 its false alarms mended. In this order, for each partition:
 
 ==========  ===========================================================================================================
+unknown     the log's ends could not be asked: the topic may not be seen, or the partition has no leader
 unknown     committed beyond the log's end, or the log's end went back: was the topic made again?
 ok          nothing is left to read: the lag is 0, whatever the age of the commit, or only transaction markers and
             aborted records follow
@@ -12,7 +13,7 @@ idle        nothing was ever committed, and nobody writes
 unknown     nothing was ever committed, though somebody writes
 rewound     a commit went back (also from the end: Burrow calls that ok)
 stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
-stalled     a member holds it and commits did not move for three quarters of the time looked at, at least `PATIENCE_S`
+stalled     a member holds it and commits did not move for three quarters of the time looked at, at least the patience
 unknown     commits did not move, but not for as long as that, or the group was rebalancing
 slow        commits move, but more is written than read: the lag, counted right after each commit, grows, by more
             than a twentieth of what was written and more than what is written between two looks
@@ -20,8 +21,10 @@ ok          commits move and keep pace
 ==========  ===========================================================================================================
 
 Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is called one only when
-it is longer than the 5 s that consumers wait between commits by default, and lags are compared right after a commit:
-between two commits each consumer seems to fall behind.
+it is longer than the patience, by default a little more than the 5 s that consumers wait between commits, and lags are
+compared right after a commit: between two commits each consumer seems to fall behind. Sinks of Connect, Flink and Spark
+commit with each checkpoint or batch, every minute or so: they take more patience. With more, a group without members is
+not called stopped sooner either, for the latter two read by assign().
 """
 
 from __future__ import annotations
@@ -34,8 +37,14 @@ MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
 SLOW_SHARE = 0.05
 BAD = ("stopped", "stalled", "rewound", "slow")
+UNSEEN = {
+    "not allowed": "the topic may not be looked at",
+    "no leader": "the partition has no leader",
+    "no answer": "the log's ends were not told",
+}
+REMADE = ("beyond end", "end went back")
 _WORST_FIRST = (*BAD, "unknown", "ok", "idle")
-_REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
+_REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class Sample:
         Of the group.
     committed, lag : int or None
         None without a commit.
+    log_start, log_end : int or None
+        None when they could not be asked.
     flag : str
         That of `labkit.groups.offsets.PartitionLag`.
     member, host : str
@@ -68,8 +79,8 @@ class Sample:
     topic: str
     partition: int
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     lag: int | None
     flag: str
     member: str
@@ -94,6 +105,8 @@ class Judged:
         When the lag will be 0 at these rates; None when it will not.
     behind_s : float or None
         Age of the record at the committed offset.
+    flag : str
+        That of the last look, or ``end went back``: the log ends earlier than before.
     longer : bool
         Whether more looks would tell.
     """
@@ -110,8 +123,8 @@ class Judged:
     written_per_s: float | None
     eta_s: float | None
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     flag: str
     member: str
     host: str
@@ -120,9 +133,16 @@ class Judged:
     longer: bool = False
 
 
-def judge(samples: Sequence[Sample]) -> Judged:
-    """Judge one partition of one group by its looks, oldest first."""
-    look = _Looks(samples)
+def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
+    """Judge one partition of one group by its looks, oldest first.
+
+    Parameters
+    ----------
+    patience_s : float
+        A standstill of commits says nothing when it is shorter: a little more than consumers wait between two.
+    """
+    seen = [one for one in samples if one.flag not in UNSEEN]
+    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen, patience_s)
     verdict, why, longer = _verdict(look)
     last = look.last
     return Judged(
@@ -130,24 +150,30 @@ def judge(samples: Sequence[Sample]) -> Judged:
         verdict=verdict, doing=_doing(look, verdict), why=why,
         lag=last.lag, behind_s=None if last.behind_ms is None else last.behind_ms / 1000,
         read_per_s=look.read_per_s, written_per_s=look.written_per_s, eta_s=look.eta_s,
-        committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=last.flag,
-        member=last.member, host=last.host, samples=len(samples), seconds=look.span_s, longer=longer,
+        committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=look.flag,
+        member=last.member, host=last.host, samples=len(look.samples), seconds=look.span_s, longer=longer,
     )  # fmt: skip
 
 
 class _Looks:
     """What the rules ask of the looks at one partition."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
+    def __init__(self, samples: Sequence[Sample], patience_s: float) -> None:
+        self.samples, self.patience_s = samples, patience_s
         self.first, self.last = samples[0], samples[-1]
         self.span_s = (self.last.at_ms - self.first.at_ms) / 1000
         self.commits = [one for one in samples if one.committed is not None]
         steps = [(a.committed or 0, b.committed or 0) for a, b in pairwise(self.commits)]
         self.moved = any(b > a for a, b in steps) or 0 < len(self.commits) < len(samples)
         self.went_back = max((a - b for a, b in steps), default=0)
-        self.recreated = any(b.log_end < a.log_end for a, b in pairwise(samples))
-        self.written = self.last.log_end - self.first.log_end
+        ends = [one.log_end or 0 for one in samples]
+        self.grown = [b - a for a, b in pairwise(ends)]
+        self.recreated = any(one < 0 for one in self.grown)
+        self.written = ends[-1] - ends[0]
+
+    @property
+    def flag(self) -> str:
+        return "end went back" if self.recreated and self.last.flag not in REMADE else self.last.flag
 
     @property
     def drained(self) -> bool:
@@ -168,7 +194,7 @@ class _Looks:
 
     @property
     def stands_still(self) -> bool:
-        return self.standstill_s >= max(PATIENCE_S, 0.75 * self.span_s)
+        return self.standstill_s >= max(self.patience_s, 0.75 * self.span_s)
 
     @property
     def read_per_s(self) -> float | None:
@@ -196,8 +222,8 @@ class _Looks:
         lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
         grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples[1:])
         # a look may come just after a commit or just before the next: so much a lag says nothing about
-        unsure = max((b.log_end - a.log_end for a, b in pairwise(self.samples)), default=0)
-        return grows and lags[-1] - lags[0] > max(unsure, SLOW_SHARE * self.written)
+        unsure = max([*self.grown, SLOW_SHARE * self.written])
+        return grows and lags[-1] - lags[0] > unsure
 
 
 Finding = tuple[str, str, bool]
@@ -206,6 +232,11 @@ Finding = tuple[str, str, bool]
 
 def _verdict(look: _Looks) -> Finding:
     return next(found for rule in _RULES if (found := rule(look)) is not None)
+
+
+def _not_seen(look: _Looks) -> Finding | None:
+    why = UNSEEN.get(look.last.flag)
+    return ("unknown", why, False) if why else None
 
 
 def _made_again(look: _Looks) -> Finding | None:
@@ -250,6 +281,8 @@ def _not_held(look: _Looks) -> Finding | None:
     left = any(one.member for one in look.samples) and not last.members
     if look.moved and not left and not look.stands_still:
         return None  # read by assign(), without membership
+    if not left and look.standstill_s < look.patience_s > PATIENCE_S:
+        return "unknown", f"no member, {_awaited(look)}", True
     who = "its last member left" if left else "no member" if not last.members else "no member holds it"
     return "stopped", f"{who}, {last.lag:,} to read", False
 
@@ -263,7 +296,11 @@ def _stalled(look: _Looks) -> Finding | None:
         return None
     if still < look.span_s:
         return "ok", f"was at the end {still:.1f} s ago", False
-    return "unknown", f"no commit for {still:.1f} s; consumers commit every 5 s by default", True
+    return "unknown", _awaited(look), True
+
+
+def _awaited(look: _Looks) -> str:
+    return f"no commit for {look.standstill_s:.1f} s; with a patience of {look.patience_s:g} s that says nothing"
 
 
 def _slow(look: _Looks) -> Finding | None:
@@ -280,7 +317,7 @@ def _in_time(look: _Looks) -> Finding:
 
 
 _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
-    *(_made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
+    *(_not_seen, _made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
 )
 
 
@@ -304,14 +341,14 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def judge_all(samples: Iterable[Sample]) -> list[Judged]:
+def judge_all(samples: Iterable[Sample], patience_s: float = PATIENCE_S) -> list[Judged]:
     """Judge each partition of each group; in the order of group, topic, partition."""
 
     def where(one: Sample) -> tuple[str, str, int]:
         return one.group, one.topic, one.partition
 
     ordered = sorted(samples, key=lambda one: (*where(one), one.at_ms))
-    return [judge(list(mine)) for _, mine in groupby(ordered, key=where)]
+    return [judge(list(mine), patience_s) for _, mine in groupby(ordered, key=where)]
 
 
 def worst(verdicts: Iterable[str]) -> str:
@@ -319,31 +356,48 @@ def worst(verdicts: Iterable[str]) -> str:
     return min(verdicts, key=_WORST_FIRST.index, default="unknown")
 
 
+_NOTHING = "no commit of it and no partition it holds can be seen"
+
+
 @dataclass(frozen=True, slots=True)
 class GroupVerdict:
-    """The verdict on a group, as one line says it."""
+    """The verdict on a group, as one line says it; of no partition when none of it can be seen."""
 
     group: str
     verdict: str
     why: str
     partitions: int
     lag: int | None
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a partition of it, or all of it, could not be looked at."""
+        return not self.partitions or not self.flags.isdisjoint(UNSEEN)
+
+    @property
+    def remade(self) -> bool:
+        """Whether a topic of it seems to have been made again: its commits mean nothing there."""
+        return not self.flags.isdisjoint(REMADE)
 
     def __str__(self) -> str:
         lag = "lag not known" if self.lag is None else f"lag {self.lag:,}"
         return f"{self.group}: {self.verdict}, {lag}, {self.why}"
 
 
-def judge_groups(judged: Iterable[Judged]) -> list[GroupVerdict]:
-    """Return each group's verdict: its worst partition's, with that one's reason."""
+def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
+    """Return each group's verdict: its worst partition's, with that one's reason; also of those named without any."""
     found = []
     for group, rows in groupby(judged, key=lambda one: one.group):
         mine = list(rows)
         verdict = worst(one.verdict for one in mine)
         so = [one for one in mine if one.verdict == verdict]
-        first = max(so, key=lambda one: one.lag or 0)
+        first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
         where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
         why = first.why if len(mine) == 1 else f"{where}: {first.why}"
         known = [one.lag for one in mine if one.lag is not None]
-        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None))
-    return found
+        flags = frozenset(one.flag for one in mine)
+        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None, flags))
+    nothing = set(named) - {one.group for one in found}
+    found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
+    return sorted(found, key=lambda one: one.group)

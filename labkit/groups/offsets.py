@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
-from labkit.errors import LabkitError
+from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
+from labkit.groups.lag import UNSEEN
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka_errors import PASSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "assigning", "reconciling")
-REFUSED = "not allowed"
+REFUSED, MISSED, GONE = "not allowed", "no answer", "dead"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Member:
     assigned: frozenset[tuple[str, int]]
     member_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it calls itself; when that is nothing, the broker's name for it."""
+        return self.client_id or self.member_id
+
 
 @dataclass(frozen=True)
 class Group:
@@ -36,11 +43,14 @@ class Group:
     Attributes
     ----------
     state : str
-        ``stable``, ``empty``, …; ``not allowed`` when this principal may not describe it.
+        ``stable``, ``empty``, ``rebalancing`` (KIP-848), …; ``not allowed`` when this principal may not describe it,
+        ``no answer`` when its coordinator gave none.
     protocol : str
         ``classic`` or ``consumer`` (KIP-848).
     committed : dict
         (topic, partition) to committed offset; partitions without a commit are absent.
+    error : LabkitError or None
+        Why it could not be looked at: then that it has no member and no commit says nothing.
     """
 
     name: str
@@ -48,6 +58,12 @@ class Group:
     protocol: str
     members: tuple[Member, ...]
     committed: dict[tuple[str, int], int]
+    error: LabkitError | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no such group, or not any more."""
+        return self.state == GONE and not self.committed
 
 
 @dataclass(frozen=True)
@@ -58,18 +74,21 @@ class PartitionLag:
     ----------
     committed : int or None
         None when the group has committed nothing: that is not offset 0.
+    log_start, log_end : int or None
+        None when they could not be asked; `flag` says why.
     lag : int or None
         Records-to-come by offsets, from no earlier than the log's start; None without a commit.
     flag : str
-        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?).
+        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?), or
+        why it could not be looked at: ``not allowed``, ``no leader``, ``no answer``.
     """
 
     group: str
     topic: str
     partition: int
     committed: int | None
-    log_start: int
-    log_end: int
+    log_start: int | None
+    log_end: int | None
     lag: int | None
     flag: str
     member: str
@@ -88,11 +107,11 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
     """
     kinds: dict[str, str] = {}
     if names is None:
-        found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-        kinds = {one.group_id: _word(one.type) for one in found.valid}
+        listed = _listed(cluster)
+        kinds = {one.group_id: _word(one.type) for one in listed}
         wanted = sorted(kinds)
         # a group without a member has nothing to describe: with many at rest that is half of the work
-        busy = sorted(one.group_id for one in found.valid if one.state != ConsumerGroupState.EMPTY)
+        busy = sorted(one.group_id for one in listed if one.state != ConsumerGroupState.EMPTY)
     else:
         wanted = busy = sorted(set(names))
     described = cluster.ask_each(
@@ -100,13 +119,41 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
         busy, what="describe the groups",
     )  # fmt: skip
     committed = cluster.ask_each(_offsets, wanted, what="list the groups' offsets")
-    return [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
+    groups = [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
+    return [one for one in groups if not one.gone] if names is None else groups
+
+
+def must_be_seen(group: Group, principal: str) -> None:
+    """Raise why a group could not be looked at, if so."""
+    if group.state == REFUSED:
+        raise AccessError(
+            f"{principal} may not describe group {group.name!r}",
+            hint=f"the ACL is missing; `labkit acl --principal {principal}` prints what to grant",
+        ) from group.error
+    if group.error is not None:
+        raise group.error
 
 
 def group_names(cluster: Cluster) -> dict[str, bool]:
     """Return the groups' names, and whether each has members: one request for all."""
-    found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in found.valid}
+    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in _listed(cluster)}
+
+
+def _listed(cluster: Cluster) -> list[Any]:
+    """Return what the brokers list; one that is still loading its groups is asked again: else they seem to be gone.
+
+    The group with the empty id (of consumers without group.id) is left out: the client cannot ask of it.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
+        errors = [one for one in found.errors or [] if one.code() in PASSING]
+        if not errors:
+            return [one for one in found.valid if one.group_id]
+        if time.monotonic() > deadline:
+            message = cluster.error(errors[0], "list the groups").message
+            raise DeadlineError(message, hint="a broker still loads its groups: try again in a moment")
+        time.sleep(0.2)
 
 
 def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
@@ -122,8 +169,12 @@ def _word(kind: Any) -> str:
 
 
 def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
-    if isinstance(found, LabkitError) or isinstance(answer, LabkitError):
-        return Group(name, REFUSED, kind, (), {})
+    errors = [one for one in (found, answer) if isinstance(one, LabkitError)]
+    if any(isinstance(one, NotFoundError) for one in errors):
+        return Group(name, GONE, kind, (), {})
+    if errors:
+        refused = any(isinstance(one, AccessError) for one in errors)
+        return Group(name, REFUSED if refused else MISSED, kind, (), {}, errors[0])
     committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
     if found is None:
         return Group(name, "empty", kind, (), committed)
@@ -137,28 +188,44 @@ def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
         for one in found.members
     )
     ordered = tuple(sorted(members, key=lambda one: (one.client_id, one.member_id)))
-    return Group(name, _word(found.state), kind or _word(found.type), ordered, committed)
+    kind = kind or _word(found.type)
+    return Group(name, _state(_word(found.state), kind), kind, ordered, committed)
+
+
+def _state(state: str, kind: str) -> str:
+    """Return the state; librdkafka has no word for those KIP-848 adds, and both are of a rebalance."""
+    return "rebalancing" if (state, kind) == ("unknown", "consumer") else state
 
 
 def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
-    """Return one row per group and partition it has committed to or is assigned."""
+    """Return one row per group and partition it has committed to or is assigned; those of topics that are gone not."""
     groups = list(groups)
     owned = {group.name: {where: member for member in group.members for where in member.assigned} for group in groups}
     wanted = {where for group in groups for where in group.committed}.union(*owned.values())
     bounds = cluster.log_bounds(wanted)  # a group may outlive its topic, or read one the lab may not see
+    gone = {where for where, found in bounds.items() if isinstance(found, NotFoundError)}
     return [
         _row(group, where, bounds[where], owned[group.name].get(where))
         for group in groups
-        for where in sorted(group.committed.keys() | owned[group.name].keys())
-        if where in bounds
+        for where in sorted((group.committed.keys() | owned[group.name].keys()) - gone)
     ]
 
 
-def _row(group: Group, where: tuple[str, int], bounds: tuple[int, int], member: Member | None) -> PartitionLag:
+def _row(
+    group: Group, where: tuple[str, int], bounds: tuple[int, int] | LabkitError, member: Member | None
+) -> PartitionLag:
     committed = group.committed.get(where)
+    client, host = (member.name, member.host) if member else ("", "")
+    if isinstance(bounds, LabkitError):
+        return PartitionLag(group.name, *where, committed, None, None, None, _unseen(bounds), client, host)
     lag, flag = partition_lag(committed, *bounds)
-    client, host = (member.client_id, member.host) if member else ("", "")
     return PartitionLag(group.name, *where, committed, *bounds, lag, flag, client, host)
+
+
+def _unseen(error: LabkitError) -> str:
+    if isinstance(error, AccessError):
+        return REFUSED
+    return "no leader" if error.facts.get("leaderless") else MISSED
 
 
 def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[int | None, str]:
@@ -178,7 +245,7 @@ def offsets_frame(cluster: Cluster) -> pd.DataFrame:
 
     rows = [tuple(vars(row).values()) for row in lags(cluster, list_groups(cluster))]
     frame = pd.DataFrame(rows, columns=list(PartitionLag.__dataclass_fields__))
-    return frame.astype({"committed": "Int64", "lag": "Int64"})
+    return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
 
 def groups_frame(cluster: Cluster) -> pd.DataFrame:
@@ -204,7 +271,7 @@ def groups_frame(cluster: Cluster) -> pd.DataFrame:
 
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
     """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else ``unknown``."""
-    if lag is None or any(row.flag == "beyond end" for row in rows):
+    if lag is None or any(row.flag == "beyond end" or row.flag in UNSEEN for row in rows):
         return "unknown"
     if lag == 0:
         return "ok"

@@ -38,13 +38,13 @@ class Prober:
         Partitions without lag are left out, and those whose answer did not come in `TIMEOUT_S`.
         """
         behind = sorted((row for row in rows if row.lag), key=lambda row: -(row.lag or 0))[:MOST]
-        wanted = {(row.topic, row.partition, _from(row)): row.log_end for row in behind}
+        wanted = {(row.topic, row.partition, _from(row)): row.log_end or 0 for row in behind}
         self._read({at: end for at, end in wanted.items() if not self._known(at, end)})
         found = {}
         for row in behind:
             at = (row.topic, row.partition, _from(row))
-            if self._known(at, row.log_end):
-                kind = self._ends.get((*at, row.log_end), "record")
+            if self._known(at, end := row.log_end or 0):
+                kind = self._ends.get((*at, end), "record")
                 found[row.group, row.topic, row.partition] = (kind, self._times.get(at))
         self._forget()
         return found
@@ -106,4 +106,4 @@ class Prober:
 
 
 def _from(row: PartitionLag) -> int:
-    return max(row.committed or 0, row.log_start)
+    return max(row.committed or 0, row.log_start or 0)

@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicParti
 
 from labkit import names, times
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
-from labkit.groups.offsets import REFUSED, Group, list_groups
+from labkit.groups.offsets import Group, list_groups, must_be_seen
 from labkit.kafka import TIMEOUT_S, Cluster
 
 if TYPE_CHECKING:
@@ -147,18 +147,14 @@ def plan_reset(
 def _resting(cluster: Cluster, name: str) -> Group:
     """Return the group, which is there and has no members."""
     (group,) = list_groups(cluster, [name])
-    if group.state == REFUSED:
-        raise AccessError(
-            f"{cluster.principal} may not describe group {name!r}",
-            hint=f"the ACL is missing; `labkit acl --principal {cluster.principal}` prints what to grant",
-        )
+    must_be_seen(group, cluster.principal)
     if group.members:
-        who = ", ".join(f"{one.client_id} on {one.host}" for one in group.members[:5])
+        who = ", ".join(f"{one.name} on {one.host}" for one in group.members[:5])
         raise ServerError(
             f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
             hint="stop its consumers first, then try again",
         )
-    if group.state == "dead" and not group.committed:
+    if group.gone:
         raise NotFoundError(f"there is no consumer group {name!r}", hint="`labkit groups` lists those you may see")
     return group
 

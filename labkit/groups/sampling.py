@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -9,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
-from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.groups.history import History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
-from labkit.groups.offsets import REFUSED, Group, PartitionLag, lags, list_groups
+from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen
 from labkit.groups.probe import Prober
 from labkit.kafka import Cluster
 from labkit.times import length_ms, now_ms
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
+GAP = 3  # looks left out, after which those before tell nothing
 _STEP_S = 0.1  # an interrupt is seen between two steps
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux: goes on while the machine sleeps
 
@@ -44,12 +46,8 @@ class Sampler:
     def check(self) -> None:
         """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
         for group in list_groups(self.cluster, self.groups or []):
-            if group.state == REFUSED:
-                raise AccessError(
-                    f"{self.cluster.principal} may not describe group {group.name!r}",
-                    hint=f"the ACL is missing; `labkit acl --principal {self.cluster.principal}` prints what to grant",
-                )
-            if group.state == "dead" and not group.committed:
+            must_be_seen(group, self.cluster.principal)
+            if group.gone:
                 raise NotFoundError(
                     f"there is no consumer group {group.name!r}",
                     hint="`labkit groups` lists those you may see; share groups have no offsets of this kind",
@@ -95,12 +93,14 @@ def sampled(
     samples: int,
     every_s: float,
     stop: Callable[[], bool],
+    *,
     keep: Callable[[list[Sample]], None] = lambda _: None,
+    patience_s: float = PATIENCE_S,
 ) -> list[Sample]:
     """Return the samples of so many looks.
 
-    Where a member's commits stood still all the time, looks go on until `PATIENCE_S` have passed: sooner, nobody can
-    tell a consumer that stands still from one that has not committed yet.
+    Where a member's commits stood still all the time, looks go on until the patience is over: sooner, nobody can tell
+    a consumer that stands still from one that has not committed yet.
     """
     found: list[Sample] = []
     for count, look in enumerate(sampler.looks(every_s, stop), 1):
@@ -108,8 +108,9 @@ def sampled(
         found += look
         if count < samples:
             continue
-        span_s = (found[-1].at_ms - found[0].at_ms) / 1000 if found else PATIENCE_S
-        if samples < MIN_SAMPLES or span_s > PATIENCE_S + every_s or not any(one.longer for one in judge_all(found)):
+        span_s = (found[-1].at_ms - found[0].at_ms) / 1000 if found else patience_s
+        enough = samples < MIN_SAMPLES or span_s > patience_s + every_s
+        if enough or not any(one.longer for one in judge_all(found, patience_s)):
             break
     return found
 
@@ -129,14 +130,17 @@ def watch(
     *,
     keep: Callable[[list[Sample]], None] = lambda _: None,
     away: Callable[[LabkitError], None] = lambda _: None,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[list[Judged]]:
-    """Yield the verdicts of the last `WINDOW` looks, after each look.
+    """Yield the verdicts of the last `WINDOW` looks, or of as many as the patience takes, after each look.
 
-    A broker that goes away is told to `away`, and looked for again; the first look's error is raised.
+    A broker that goes away is told to `away`, and looked for again; the first look's error is raised. After a gap of
+    `GAP` looks it begins anew: whether commits stood still meanwhile nobody saw.
     """
-    kept: deque[list[Sample]] = deque(maxlen=WINDOW)
-    due = time.monotonic()
+    kept: deque[list[Sample]] = deque(maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2))
+    due, ended_ms = time.monotonic(), _elapsed_ms()
     while not stop():
+        began_ms = _elapsed_ms()
         try:
             look = sampler.look()
         except (ConnectionError, TimeoutError) as error:
@@ -145,9 +149,12 @@ def watch(
             away(error)
         else:
             keep(look)
+            if began_ms - ended_ms > GAP * every_s * 1000:
+                kept.clear()
             kept.append(look)
             names = {one.group for one in look}  # a group that is gone has no verdict any more
-            yield judge_all(one for past in kept for one in past if one.group in names)
+            yield judge_all((one for past in kept for one in past if one.group in names), patience_s)
+            ended_ms = _elapsed_ms()
         due = max(due + every_s, time.monotonic())
         wait(due, stop)
 
@@ -169,36 +176,36 @@ def lag_frame(
     samples: int,
     every: str,
     record: str | os.PathLike[str] | None,
+    patience: str,
 ) -> pd.DataFrame:
     """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
     import pandas as pd
 
     samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
+    patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
-        return frame(judge_all(samples_of(groups, samples)))
+        return frame(judge_all(samples_of(groups, samples), patience_s))
     every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
     sampler.check()
     facts: dict[str, Any] = {}
     with interrupt.asked() as stop:
-        found = sampled(sampler, samples, every_s, stop, keep)
+        found = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
         facts["interrupted"] = stop()
-    if not found and sampler.groups is not None and len(sampler.groups) == 1:
-        facts |= {"verdict": "unknown", "why": "it has committed nothing and holds no partition"}
-    return frame(judge_all(found), **facts)
+    return frame(judge_all(found, patience_s), sampler.groups or (), **facts)
 
 
-def frame(judged: list[Judged], **facts: Any) -> pd.DataFrame:
+def frame(judged: list[Judged], named: Iterable[str] = (), **facts: Any) -> pd.DataFrame:
     """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
     import pandas as pd
 
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
     found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
-    whole = dict.fromkeys(("lag", "committed"), "Int64")
+    whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
     found = found.astype(whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
-    groups = judge_groups(judged)
+    groups = judge_groups(judged, named)
     found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
     found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
     found.attrs.update(facts)

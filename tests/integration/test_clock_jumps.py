@@ -69,7 +69,7 @@ def test_the_verdict_on_a_group_does_not_mind(
     consumer.commit(offsets=[position(topic, 9)], asynchronous=False)
     from labkit.groups.lag import judge_all
 
-    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(done) > 8, next_look))
+    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(done) > 8, keep=next_look))
     consumer.close()
     assert len(done) == 4
     assert (verdict.verdict, verdict.lag) == ("ok", 1), verdict.why

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
-from labkit.groups.offsets import Group, lags, list_groups, partition_lag
+from labkit.groups.offsets import Group, Member, lags, list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 
@@ -61,6 +63,12 @@ def absent(admin: Cluster, group: str) -> Callable[..., None]:
         consumer.close()
 
     return leave
+
+
+def until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
 
 
 def row(frame: pd.DataFrame, group: str) -> pd.Series:
@@ -157,12 +165,80 @@ def test_a_group_nobody_reads_for_is_stopped_or_ok(
     assert (found["lag"], found["verdict"]) == (0, "ok")
 
 
+def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> None:
+    """Clients other than Java's and librdkafka may leave it empty."""
+    where = (make_topic(), 0)
+    nameless = Member("", "127.0.0.1", frozenset([where]), "m-1")
+    (found,) = lags(lab.cluster, [Group("other.x", "stable", "classic", (nameless,), {where: 0})])
+    assert found.member == "m-1"
+
+
+def test_a_rebalance_of_the_new_protocol_is_called_so(
+    lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any
+) -> None:
+    """One member has to give a partition up and does not poll: until it does, the broker calls that Reconciling."""
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b"{}"], partition=partition)
+    first, second = (admin.consumer(group=group, group_protocol="consumer") for _ in range(2))
+    try:
+        first.subscribe([topic])
+        until(lambda: len([first.poll(0.1), *first.assignment()]) == 3)
+        commit(first, topic, p0=0, p1=0)
+        second.subscribe([topic])
+        until(lambda: [second.poll(0.1), *list_groups(admin, [group])[0].members][2:])
+        assert row(lab.groups(), group)["state"] == "rebalancing"
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_coordinator_that_moves_is_asked_again_after_a_pause(lab: Lab) -> None:
+    asked: list[float] = []
+
+    def call(_client: Any, some: list[str]) -> dict[str, Future[str]]:
+        asked.append(time.monotonic())
+        answer: Future[str] = Future()
+        if len(asked) < 4:
+            answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)))
+        else:
+            answer.set_result("here")
+        return dict.fromkeys(some, answer)
+
+    assert lab.cluster.ask_each(call, ["x"], what="look") == {"x": "here"}
+    assert asked[-1] - asked[0] > 0.5
+
+
 def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:
     """The broker forgets a deleted topic's commits a moment later; until then they must not hide all other groups."""
     topic, gone = make_topic(), f"irc-test-gone-{uuid.uuid4().hex[:8]}"
     produce(topic, [b"{}"])
     known = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
     assert [(one.topic, one.lag) for one in lags(lab.cluster, [known])] == [(topic, 1)]
+
+
+@pytest.fixture
+def nameless(admin: Cluster, make_topic: Any) -> Iterator[None]:
+    """The group with the empty id: brokers take its commits; the client's own check must be passed by to make one."""
+    request = [ConsumerGroupTopicPartitions("", [TopicPartition(make_topic(), 0, 0)])]
+    answer: Future[Any] = Future()
+    super(AdminClient, admin.admin).alter_consumer_group_offsets(request, answer, request_timeout=15)
+    answer.result(20)
+    yield
+    admin.admin.delete_consumer_groups([""])[""].exception(15)
+
+
+def test_a_group_with_the_empty_id_hinders_nobody(
+    lab: Lab, me: str, admin: Cluster, nameless: None, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"])
+    assert "" in {one.group_id for one in admin.admin.list_consumer_groups().result(15).valid}
+    assert "" not in set(lab.groups()["group"]) | set(lab.offsets()["group"])
+    with lab.guard() as proof:
+        assert lab.window(topic).read(progress=False).receipt.guard["untouched"]
+    assert proof.untouched
+    assert lab.gc() == []
 
 
 def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster, make_topic: Any, produce: Any) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ListConsumerGroupsResult,
+    ResourcePatternType,
+    ResourceType,
+)
 
-from labkit.errors import DeadlineError
+from labkit.errors import DeadlineError, NotFoundError, ServerError
 from labkit.groups.guard import Guard
+from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.replay.receipt import Receipt
@@ -35,6 +47,13 @@ def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:
 @pytest.fixture
 def group() -> str:
     return f"other.{uuid.uuid4().hex[:10]}"
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def moved_while_read(lab: Lab, topic: str, move: Callable[[], None]) -> Receipt:
@@ -146,6 +165,92 @@ def test_who_sees_no_group_reads_all_the_same(
         commit(group, topic, 4)
     assert group not in proof.watched
     assert group not in {one.group for one in proof.changes}
+    with Guard(connect(role="extractor").cluster) as proof:
+        pass
+    assert proof.report() == "untouched: User:extractor sees no foreign group"
+
+
+@pytest.fixture
+def lists_all(admin: Cluster) -> Iterator[Lab]:
+    """A lab that may list all groups (Describe on the cluster), and describe its own and those named indexer.* only."""
+    literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+    may = [
+        (ResourceType.BROKER, "kafka-cluster", literal, AclOperation.DESCRIBE),
+        (ResourceType.TOPIC, "*", literal, AclOperation.DESCRIBE_CONFIGS),
+        (ResourceType.GROUP, "labkit.", prefixed, AclOperation.DESCRIBE),
+    ]
+    rules = [(*what, "User:indexer", "*", operation, AclPermissionType.ALLOW) for *what, operation in may]
+    admin.ask(lambda client: client.create_acls([AclBinding(*one) for one in rules]), what="create ACLs")
+    try:
+        yield connect(role="indexer")
+    finally:
+        admin.ask(lambda client: client.delete_acls([AclBindingFilter(*one) for one in rules]), what="delete ACLs")
+
+
+def test_what_may_not_be_looked_at_is_named_and_not_certified(
+    lists_all: Lab, group: str, commit: Any, make_topic: Any, produce: Any
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 1)
+    until(lambda: group in {one.name for one in list_groups(lists_all.cluster)})
+    receipt = moved_while_read(lists_all, topic, lambda: commit(group, topic, 4))
+    assert receipt.complete
+    assert receipt.guard["untouched"] is False
+    assert receipt.guard["unseen"] >= 1
+    assert "could not be looked at (not allowed): " in str(receipt)
+    with lists_all.guard() as proof:
+        commit(group, topic, 5)
+    assert (proof.untouched, proof.unseen[group]) == (False, "not allowed")
+    assert group not in proof.watched
+    assert proof.report().startswith("no proof for all: ")
+    assert "could not be looked at (not allowed): " in proof.report()
+
+
+def test_a_group_deleted_between_the_list_and_the_look_is_gone(
+    lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(group, make_topic(), 0)
+    ask_each = Cluster.ask_each
+
+    def gone(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
+        found = ask_each(self, call, items, **options)
+        return found | ({group: NotFoundError("no group")} if "offsets" in options["what"] else {})
+
+    monkeypatch.setattr(Cluster, "ask_each", gone)
+    assert group not in {one.name for one in list_groups(lab.cluster)}
+    with lab.guard() as proof:
+        pass
+    assert group not in proof.watched
+    assert group not in proof.unseen
+
+
+def test_a_coordinator_that_gives_no_answer_at_one_look_is_no_change(
+    lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(group, make_topic(), 0)
+    ask_each = Cluster.ask_each
+
+    def busy(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
+        return ask_each(self, call, items, **options) | {group: ServerError("the coordinator is not available")}
+
+    with lab.guard() as proof:
+        monkeypatch.setattr(Cluster, "ask_each", busy)
+    assert not [one for one in proof.changes if one.group == group]
+    assert (proof.untouched, proof.unseen[group]) == (False, "no answer")
+    assert "could not be looked at (no answer): " in proof.report()
+    assert lab.groups().set_index("group").loc[group, "state"] == "no answer"
+
+
+def test_a_broker_still_loading_its_groups_is_asked_again(
+    lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(group, make_topic(), 0)
+    answers = [ListConsumerGroupsResult([], [KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)])]
+    ask = AdminClient.list_consumer_groups
+    monkeypatch.setattr(AdminClient, "list_consumer_groups", lambda *a, **k: answers.pop() if answers else ask(*a, **k))
+    assert group in {one.name for one in list_groups(lab.cluster)}
+    assert not answers
 
 
 def test_groups_that_do_not_answer_yet_hinder_no_read(

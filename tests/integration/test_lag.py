@@ -207,6 +207,17 @@ def test_a_standstill_is_looked_at_long_enough(judged: pd.DataFrame) -> None:
     assert judged.loc[name("stalled")]["seconds"] >= 5.5
 
 
+def test_patience_is_how_long_commits_may_stand_still(estate: Estate, lab: Lab) -> None:
+    often = {"samples": 3, "every": "400ms"}
+    assert lab.lag(name("stalled"), patience="1s", **often).attrs["verdict"] == "stalled"
+    found = lab.lag(name("stalled"), patience="8s", **often)
+    assert found.attrs["verdict"] == "stalled"
+    assert found["seconds"].min() >= 8
+    with pytest.raises(UsageError, match="not a length of time"):
+        lab.lag(name("stalled"), patience="soon")
+    assert cli.main(["lag", "--check", name("stalled"), "--samples", "3", "--every", "400ms", "--patience", "1s"]) == 3
+
+
 def test_markers_after_the_commit_are_lag_1_with_nothing_to_read(judged: pd.DataFrame) -> None:
     row = judged.loc[name("markers")]
     assert row["lag"] == 1

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import NotFoundError, UsageError
+from labkit.errors import NotFoundError, UnavailableError, UsageError
 from labkit.groups import lag as rules
+from labkit.groups import sampling
 from labkit.groups.history import MANY, History, read_history, samples_of, to_frame
 from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
 
@@ -55,6 +56,7 @@ NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
         (looks([20] * 5, 10), "unknown", "unknown"),
         (looks([5] * 5, [10, 10, 3, 10, 10]), "unknown", "unknown"),
         (looks([5] * 5, 10, **{**NOBODY, "state": "preparing_rebalancing", "members": 1}), "unknown", "unknown"),
+        (looks([5] * 5, 10, **{**NOBODY, "state": "rebalancing", "members": 2}), "unknown", "unknown"),
     ],
 )
 def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doing: str) -> None:
@@ -87,6 +89,53 @@ def test_a_consumer_between_two_commits_is_not_stalled() -> None:
     """Consumers commit every 5 s: a shorter standstill says nothing, and more looks would tell."""
     found = judge(looks([5] * 5, [10, 11, 12, 13, 14], every_s=1))
     assert (found.verdict, found.longer) == ("unknown", True)
+
+
+def test_who_commits_each_minute_takes_patience() -> None:
+    """Such as sinks of Connect, Flink and Spark; the latter two read by assign(), without membership."""
+    ends = list(range(100, 200, 10))
+    for who in ({}, NOBODY):
+        minute = looks([50] * 4 + [120] * 6, ends, every_s=10, **who)
+        assert judge(minute[4:], 65).verdict == "unknown"
+        assert judge(minute[4:], 65).longer
+        assert judge(minute, 65).verdict == "ok"
+    still = looks([50] * 8, 100, every_s=10)
+    assert (judge(still, 65).verdict, judge(still, 75).verdict) == ("stalled", "unknown")
+    gone = looks([50] * 8, 100, every_s=10, **NOBODY)
+    assert (judge(gone, 65).verdict, judge(gone, 75).verdict, judge(gone[:3]).verdict) == (
+        "stopped",
+        "unknown",
+        "stopped",
+    )
+
+
+def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker was away for ten minutes, and its consumers with it: their standstill is not theirs."""
+    now_ms = 0
+
+    def pass_by(*_: object) -> None:
+        nonlocal now_ms
+        now_ms += 10_000
+
+    class Away:
+        def look(self) -> list[Sample]:
+            if 30_000 < now_ms < 630_000:
+                raise UnavailableError("no answer")
+            return [replace(FIRST, at_ms=now_ms, committed=5, log_end=9, lag=4)]
+
+    monkeypatch.setattr(sampling, "_elapsed_ms", lambda: now_ms)
+    monkeypatch.setattr(sampling, "wait", pass_by)
+    found = [judged[0] for judged in sampling.watch(Away(), 10, lambda: now_ms > 650_000)]  # type: ignore[arg-type]
+    assert [one.verdict for one in found] == [
+        "unknown",
+        "unknown",
+        "stalled",
+        "stalled",
+        "unknown",
+        "unknown",
+        "stalled",
+    ]
+    assert [one.samples for one in found] == [1, 2, 3, 4, 1, 2, 3]
 
 
 def test_what_came_a_moment_ago_is_no_stall() -> None:
@@ -160,6 +209,30 @@ def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(rows: list[tuple[int | 
         assert found.verdict in {"ok", "unknown"}
     if found.verdict in rules.BAD:
         assert len(samples) >= rules.MIN_SAMPLES
+
+
+def test_what_could_not_be_looked_at_is_unknown_and_says_why() -> None:
+    nothing = {"log_start": None, "log_end": None, "lag": None, "next": ""}
+    for flag, why in rules.UNSEEN.items():
+        found = judge([*looks([10] * 4, 10), *looks([10], 10, flag=flag, **nothing)])
+        assert (found.verdict, found.why, found.flag, found.log_end) == ("unknown", why, flag, None)
+    dark = looks([5] * 5, 10)
+    dark[2] = replace(dark[2], flag="no answer", **nothing)  # type: ignore[arg-type]
+    found = judge(dark)
+    assert (found.verdict, found.samples) == ("stalled", 4)  # one look that failed changes nothing
+
+
+def test_a_group_tells_what_is_odd_about_its_partitions() -> None:
+    dark = looks([5] * 5, 10, flag="no leader", log_start=None, log_end=None, lag=None)
+    again = looks([5] * 5, [9, 10, 3, 10, 10], group="h")
+    first, second, third = judge_groups(judge_all([*looks([10] * 5, 10, partition=1), *dark, *again]), ["g", "k"])
+    assert (first.verdict, first.unseen, first.remade) == ("unknown", True, False)
+    assert "t[0]: the partition has no leader" in first.why
+    assert (second.verdict, second.unseen, second.remade) == ("unknown", False, True)
+    assert (third.group, third.verdict, third.partitions, third.unseen) == ("k", "unknown", 0, True)
+    assert "no commit of it" in third.why
+    (beyond,) = judge_groups(judge_all(looks([20] * 5, 10)))
+    assert beyond.remade
 
 
 def test_a_group_is_as_its_worst_partition() -> None:

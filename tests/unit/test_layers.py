@@ -19,7 +19,7 @@ ROOMS = [
     ["notebook"],
     ["charts"],
     ["lab", "window"],
-    ["compare", "doctor"],
+    ["compare", "doctor", "topics"],
     ["groups"],
     ["load"],
     ["enrich"],
