@@ -120,6 +120,12 @@ class Target:
                 f"{self.address} refused the login of {self.user}",
                 hint="check the profile's basic_auth or api_key",
             )
+        if blocked(error):
+            return UnavailableError(
+                f"cannot {what}: {reason}",
+                hint="it is read-only for now: its administrator must lift the block, or make room on its disks",
+                status=status,
+            )
         if status == 403:
             return AccessError(
                 f"{self.user} may not {what}: {reason}",
@@ -177,6 +183,14 @@ def _texts(error: object) -> Iterator[str]:
     yield f"{getattr(error, 'message', '')} {error!r}"
     for inner in getattr(error, "errors", None) or ():
         yield from _texts(inner)
+
+
+def blocked(error: elasticsearch.ApiError) -> str:
+    """Return why the cluster or an index is read-only now, when that is the error; it is told as a 403."""
+    body = error.body if isinstance(error.body, dict) else {}
+    cause = body.get("error")
+    kind = cause.get("type") if isinstance(cause, dict) else ""
+    return _reason(error) if error.status_code == 403 and kind == "cluster_block_exception" else ""
 
 
 def _reason(error: elasticsearch.ApiError) -> str:
