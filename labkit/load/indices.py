@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from labkit import names
 from labkit.elastic import Target
 from labkit.errors import UsageError
+from labkit.load import templates
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
     "number_of_shards": 1,
     "number_of_replicas": 0,
     "mapping.total_fields.limit": 1000,
@@ -115,11 +116,15 @@ class IndexName:
 
 
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
-    """Make `index`, or add to the one that is there the fields of `mappings` it lacks."""
+    """Make `index`, or add to the one that is there the fields of `mappings` it lacks.
+
+    With `settings` it is made just so; without, templates of the cluster's administrator have the first word.
+    """
     client = target.client
     if not client.indices.exists(index=index):
+        shape = dict(mappings) if settings is not None else beside(mappings, templates.mappings(client, index))
         try:
-            client.indices.create(index=index, mappings=dict(mappings), settings={**SETTINGS, **(settings or {})})
+            client.indices.create(index=index, mappings=shape, settings=settings)
             return
         except elasticsearch.BadRequestError as error:
             if "resource_already_exists" not in str(error):
@@ -131,3 +136,17 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
     wanted = {name: rule for name, rule in wanted.items() if found.get(name, {}).get("type") != rule.get("type")}
     if wanted:
         client.indices.put_mapping(index=index, properties=wanted)
+
+
+def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `mappings` without what is labkit's habit only, where `theirs` say otherwise.
+
+    Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch takes theirs first.
+    """
+    theirs = list(theirs)
+    said = {key for one in theirs for key in one} - {"properties", "dynamic_templates", "_meta"}
+    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & set(
+        MAPPING["properties"]
+    )
+    kept = {key: rule for key, rule in mappings.items() if key not in said}
+    return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
