@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elasticsearch
 
 TIMEOUT_S = 30.0
+_PARTIAL = "a part of an index is away, and an answer without it would be short: ask again when the cluster is whole"
 
 
 class Target:
@@ -133,7 +134,8 @@ class Target:
             )
         if status == 404:
             return NotFoundError(f"cannot {what}: {reason}", hint="`labkit scratch` lists the scratch indices")
-        return ServerError(f"cannot {what}: {status} {reason}", status=status)
+        hint = _PARTIAL if "missing shards" in reason else None
+        return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
 
     @cached_property
     def version(self) -> str:
@@ -149,7 +151,18 @@ class Target:
         with self.errors(f"count the documents of {index!r}"):
             with suppress(elasticsearch.AuthorizationException):
                 self.client.indices.refresh(index=index)
-            return int(self.client.count(index=index)["count"])
+            found = self.client.count(index=index)
+        return counted(found.body, f"count the documents of {index!r}")
+
+
+def counted(found: Mapping[str, Any], what: str) -> int:
+    """Return what a count came to; raise when a shard did not answer: Elasticsearch counts without it, unasked."""
+    shards = found["_shards"]
+    if shards["failed"]:
+        raise ServerError(
+            f"cannot {what}: {shards['failed']} of {shards['total']} shards did not answer", hint=_PARTIAL
+        )
+    return int(found["count"])
 
 
 # a text of the transport's, what it means, what to do
@@ -198,6 +211,6 @@ def _reason(error: elasticsearch.ApiError) -> str:
     cause = body.get("error")
     if isinstance(cause, dict):
         cause = next(iter(cause.get("root_cause") or ()), cause)  # the top says no more than "all shards failed"
-        return str(cause.get("reason") or cause.get("type"))
+        return str(cause.get("reason") or cause.get("caused_by", {}).get("reason") or cause.get("type"))
     text = str(cause or error.message)
     return "the server gave no reason" if text in ("", "None") else text  # an answer to HEAD has no body
