@@ -116,7 +116,7 @@ class IndexName:
 
 
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
-    """Make `index`, or add to the one that is there the fields of `mappings` it lacks.
+    """Make `index`, or add to the one that is there, or an alias's write index, the fields of `mappings` it lacks.
 
     With `settings` it is made just so; without, templates of the cluster's administrator have the first word.
     """
@@ -132,10 +132,31 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
     wanted = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
     if not wanted:
         return
-    found = client.indices.get_mapping(index=index)[index]["mappings"].get("properties", {})
-    wanted = {name: rule for name, rule in wanted.items() if found.get(name, {}).get("type") != rule.get("type")}
+    each = [one["mappings"].get("properties", {}) for one in client.indices.get_mapping(index=index).values()]
+    wanted = {
+        name: rule
+        for name, rule in wanted.items()
+        if any(fields.get(name, {}).get("type") != rule.get("type") for fields in each)
+    }
     if wanted:
-        client.indices.put_mapping(index=index, properties=wanted)
+        client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
+
+
+def doubling(target: Target, index: str) -> str:
+    """Return why a record that is sent again can be in `index` twice; empty where it cannot."""
+    return doubled(index, list(target.client.indices.get_mapping(index=index)))
+
+
+def doubled(index: str, behind: list[str]) -> str:
+    """Return the warning about `index` when these indices are behind it."""
+    streamed = any(name.startswith(".ds-") for name in behind)  # the next one comes by itself
+    if len(behind) == 1 and not streamed:
+        return ""
+    kind = "a data stream" if streamed else f"an alias of {len(behind)} indices"
+    return (
+        f"{index} is {kind}, and an _id is unique in one index only: "
+        "a record that is sent again after a rollover is there twice"
+    )
 
 
 def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
