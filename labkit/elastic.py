@@ -91,12 +91,20 @@ class Target:
                     hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
-            return elasticsearch.Elasticsearch(**{"request_timeout": TIMEOUT_S, "max_retries": 0, **settings})
+            return elasticsearch.Elasticsearch(**{**self._manners(), **settings})
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"Elasticsearch target {self.name!r}: {without_password(str(error))}",
                 hint="its keys are those of elasticsearch.Elasticsearch",
             ) from error
+
+    def _manners(self) -> dict[str, Any]:
+        """Return the client's settings where the profile has none.
+
+        A request that no node took goes to the next host at once: whatever labkit writes may be sent twice. An answer
+        is never asked for again here, not one of 429 or 503 either: who asks waits in a manner of their own.
+        """
+        return {"request_timeout": TIMEOUT_S, "max_retries": max(0, len(self.hosts) - 1), "retry_on_status": ()}
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
