@@ -23,7 +23,7 @@ from labkit.enrich.chain import Added, Chain
 from labkit.enrich.splice import splice
 from labkit.load.indices import IndexName
 from labkit.replay.records import joined
-from labkit.times import iso
+from labkit.times import dated, iso
 
 _MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8, a byte order mark where it is the first
 
@@ -224,7 +224,7 @@ def _stand_in(origin: pa.RecordBatch) -> bytes:
     record = origin.select(["topic", "partition", "offset", "value"]).to_pylist()[0]
     stamp = origin.column("timestamp").cast(pa.int64())[0].as_py()
     value = record.pop("value")
-    document: dict[str, Any] = {"@timestamp": iso(stamp)} if stamp is not None else {}
+    document: dict[str, Any] = {"@timestamp": iso(stamp)} if stamp is not None and dated(stamp) else {}
     if value is None:
         document |= {"tags": ["_tombstone"], "labkit": record}
     else:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import names
+from labkit.dataframe import only_dates
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.load import templates
@@ -83,7 +84,8 @@ class IndexName:
     ----------
     pattern : str
         ``irc``, or with ``%Y %m %d %H %j`` (as strftime), ``%G %V`` (ISO year and week): ``irc-%Y.%m``. A record
-        without a timestamp goes where the date's place says ``undated``: ``irc-undated``.
+        without a timestamp, or with one that no date can hold, goes where the date's place says ``undated``:
+        ``irc-undated``.
     """
 
     pattern: str
@@ -110,7 +112,7 @@ class IndexName:
     def of(self, timestamps: pa.Array) -> pa.StringArray:
         """Return the index of each record."""
         unit = "hour" if "%H" in self.pattern else "day"
-        distinct = pc.floor_temporal(timestamps, unit=unit).dictionary_encode()
+        distinct = pc.floor_temporal(only_dates(timestamps), unit=unit).dictionary_encode()
         found = pc.strftime(distinct.dictionary, format=self.pattern).take(distinct.indices)
         return pc.fill_null(found, self.undated)
 

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit.load.documents import documents
+from labkit.load.indices import IndexName
 from labkit.replay.records import RAW_SCHEMA
 
 
@@ -47,3 +48,22 @@ def test_any_other_encoding_gets_a_document_of_its_own(encoding: str) -> None:
         sources = documents(raw([other, text.encode(encoding), text.encode()])).sources.to_pylist()
         assert [stands_in(one) for one in sources] == [other == b"\xff", True, False]
         assert sources[2] == text.encode()
+
+
+# times that no date can hold -------------------------------------------------------------------------------
+
+FAR = [253_402_300_800_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000, 2**63 - 1]
+
+
+@pytest.mark.parametrize("stamp", FAR)
+def test_a_record_of_a_time_that_no_date_can_hold_is_undated(stamp: int) -> None:
+    """Microseconds, given as milliseconds: the record is as good as any."""
+    name = IndexName("irc-%Y.%m")
+    docs = documents(raw([None, b"\xff", b'{"a":1}'], stamp), name=name)
+    assert docs.indices is not None
+    assert docs.indices.to_pylist() == ["irc-undated"] * 3
+    assert [orjson.loads(one).get("@timestamp") for one in docs.sources.to_pylist()] == [None] * 3
+    last = documents(raw([None], FAR[0] - 1), name=name)
+    assert last.indices is not None
+    assert last.indices.to_pylist() == ["irc-9999.12"]
+    assert orjson.loads(last.sources[0].as_py())["@timestamp"] == "9999-12-31T23:59:59.999Z"
