@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.times import END_MS, FIRST_MS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Return a table as a DataFrame that keeps null integers integers and times in UTC.
 
-    Numbers are pandas' own and not Arrow-backed, which know no ``%``.
+    Numbers are pandas' own and not Arrow-backed, which know no ``%``. A time that no date can hold is missing: pandas
+    has room for it, and fails when it is to be shown.
     """
     import pandas as pd
 
@@ -29,8 +32,25 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return text
         return own.get(kind) or pd.ArrowDtype(kind)
 
+    for place, one in enumerate(table.schema):
+        if pa.types.is_timestamp(one.type):
+            table = table.set_column(place, one, only_dates(table.column(place)))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
+
+
+def only_dates(times: pa.Array | pa.ChunkedArray) -> Any:
+    """Return timestamps without those beyond the years 1 to 9999; nanoseconds do not reach so far."""
+    ticks = {"s": 0.001, "ms": 1, "us": 1000}.get(times.type.unit)
+    if ticks is None:
+        return times
+    first, end = int(FIRST_MS * ticks), int(END_MS * ticks)
+    numbers = times.cast(pa.int64())
+    found = pc.min_max(numbers)
+    if not found["min"].is_valid or (first <= found["min"].as_py() and found["max"].as_py() < end):
+        return times
+    inside = pc.and_(pc.greater_equal(numbers, first), pc.less(numbers, end))
+    return pc.if_else(inside, times, pa.scalar(None, times.type))
 
 
 def numbers_dtypes() -> dict[pa.DataType, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elasticsearch
 
 TIMEOUT_S = 30.0
+_PARTIAL = "a part of an index is away, and an answer without it would be short: ask again when the cluster is whole"
 
 
 class Target:
@@ -90,12 +91,20 @@ class Target:
                     hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
-            return elasticsearch.Elasticsearch(**{"request_timeout": TIMEOUT_S, "max_retries": 0, **settings})
+            return elasticsearch.Elasticsearch(**{**self._manners(), **settings})
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"Elasticsearch target {self.name!r}: {without_password(str(error))}",
                 hint="its keys are those of elasticsearch.Elasticsearch",
             ) from error
+
+    def _manners(self) -> dict[str, Any]:
+        """Return the client's settings where the profile has none.
+
+        A request that no node took goes to the next host at once: whatever labkit writes may be sent twice. An answer
+        is never asked for again here, not one of 429 or 503 either: who asks waits in a manner of their own.
+        """
+        return {"request_timeout": TIMEOUT_S, "max_retries": max(0, len(self.hosts) - 1), "retry_on_status": ()}
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
@@ -120,6 +129,12 @@ class Target:
                 f"{self.address} refused the login of {self.user}",
                 hint="check the profile's basic_auth or api_key",
             )
+        if blocked(error):
+            return UnavailableError(
+                f"cannot {what}: {reason}",
+                hint="it is read-only for now: its administrator must lift the block, or make room on its disks",
+                status=status,
+            )
         if status == 403:
             return AccessError(
                 f"{self.user} may not {what}: {reason}",
@@ -127,7 +142,8 @@ class Target:
             )
         if status == 404:
             return NotFoundError(f"cannot {what}: {reason}", hint="`labkit scratch` lists the scratch indices")
-        return ServerError(f"cannot {what}: {status} {reason}", status=status)
+        hint = _PARTIAL if "missing shards" in reason else None
+        return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
 
     @cached_property
     def version(self) -> str:
@@ -143,7 +159,18 @@ class Target:
         with self.errors(f"count the documents of {index!r}"):
             with suppress(elasticsearch.AuthorizationException):
                 self.client.indices.refresh(index=index)
-            return int(self.client.count(index=index)["count"])
+            found = self.client.count(index=index)
+        return counted(found.body, f"count the documents of {index!r}")
+
+
+def counted(found: Mapping[str, Any], what: str) -> int:
+    """Return what a count came to; raise when a shard did not answer: Elasticsearch counts without it, unasked."""
+    shards = found["_shards"]
+    if shards["failed"]:
+        raise ServerError(
+            f"cannot {what}: {shards['failed']} of {shards['total']} shards did not answer", hint=_PARTIAL
+        )
+    return int(found["count"])
 
 
 # a text of the transport's, what it means, what to do
@@ -179,11 +206,19 @@ def _texts(error: object) -> Iterator[str]:
         yield from _texts(inner)
 
 
+def blocked(error: elasticsearch.ApiError) -> str:
+    """Return why the cluster or an index is read-only now, when that is the error; it is told as a 403."""
+    body = error.body if isinstance(error.body, dict) else {}
+    cause = body.get("error")
+    kind = cause.get("type") if isinstance(cause, dict) else ""
+    return _reason(error) if error.status_code == 403 and kind == "cluster_block_exception" else ""
+
+
 def _reason(error: elasticsearch.ApiError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     cause = body.get("error")
     if isinstance(cause, dict):
         cause = next(iter(cause.get("root_cause") or ()), cause)  # the top says no more than "all shards failed"
-        return str(cause.get("reason") or cause.get("type"))
+        return str(cause.get("reason") or cause.get("caused_by", {}).get("reason") or cause.get("type"))
     text = str(cause or error.message)
     return "the server gave no reason" if text in ("", "None") else text  # an answer to HEAD has no body

@@ -15,7 +15,7 @@ from labkit.errors import UsageError
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000
+FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999, the end exclusive
 _LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime"
 
@@ -37,7 +37,7 @@ def to_ms(value: Any) -> int:
     if isinstance(value, bool | int | float):
         raise _unitless(value)
     ms = _datetime_ms(value) if isinstance(value, datetime | date | str) else _numpy_ms(value)
-    if not _FIRST_MS <= ms < _END_MS:
+    if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
 
@@ -94,10 +94,17 @@ def _limited(ms: float, value: Any) -> int:
 
 
 def iso(ms: int | None) -> str | None:
-    """Return milliseconds since the epoch as ISO 8601 in UTC, or None."""
+    """Return milliseconds since the epoch as ISO 8601 in UTC, or None; as such, where no date can hold them."""
     if ms is None:
         return None
+    if not dated(ms):
+        return f"{ms} ms"
     return (datetime(1970, 1, 1) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds") + "Z"
+
+
+def dated(ms: int) -> bool:
+    """Tell whether a date can hold these milliseconds since the epoch: Kafka takes any, such as microseconds."""
+    return FIRST_MS <= ms < END_MS
 
 
 def now_ms() -> int:

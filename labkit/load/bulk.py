@@ -16,8 +16,8 @@ import elasticsearch
 import numpy as np
 import pyarrow as pa
 
-from labkit.elastic import Target
-from labkit.errors import AccessError, NotFoundError
+from labkit.elastic import Target, blocked
+from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
 from labkit.load.documents import Documents, Reject, concat, documents, rejected, unparsable
 from labkit.load.indices import MAPPING, SETTINGS
 
@@ -27,6 +27,9 @@ MAX_PAUSE_S = 5.0
 _BUSY = {408, 429, 502, 503, 504}
 _SMALLEST_BYTES = 50_000  # a request that is refused for want of room again and again is made smaller, down to this
 _CALM = 20  # good requests, after which it may be larger again
+# 400s that the next document would get as well: the index takes nothing as it is
+_INDEX_TYPES = {"index_closed_exception", "routing_missing_exception", "validation_exception"}
+_INDEX_REASONS = ("no write index is defined", "pipeline with id")
 
 __all__ = ["MAPPING", "SETTINGS", "Bulk", "Documents", "Outcome", "Reject", "documents"]
 
@@ -242,6 +245,8 @@ class Bulk:
             if error.status_code in _BUSY:
                 why = f"Elasticsearch answered {error.status_code}"
                 return _Answer(docs, error=why, pressed=error.status_code == 429)
+            if reason := blocked(error):
+                return _Answer(docs, error=f"the cluster is blocked: {reason}")
             with self.target.errors(f"write index {self.index!r}"):
                 raise
         except elastic_transport.TransportError as error:
@@ -285,12 +290,13 @@ class Bulk:
         later, repaired, why = [], [], ""
         for row in odd:
             item = answer.items[row]
-            if item["status"] in _BUSY or _blocked(item):
+            if item["status"] in _BUSY or item["status"] >= 500 or _blocked(item):
                 later.append(row)
                 why = why or _why(item)
                 continue
-            self._refuse_forbidden(item)
             one = answer.docs.take([row])
+            if refusal := self._refusal(one, item):
+                raise refusal
             mended = unparsable(one)
             if mended is not None:
                 repaired.append(mended)
@@ -299,15 +305,29 @@ class Bulk:
         again = [answer.docs.take(later)] if later else []
         return again + ([concat(repaired)] if repaired else []), why
 
-    def _refuse_forbidden(self, item: dict[str, Any]) -> None:
-        """Raise when the cluster refuses the writer, not the document."""
-        if item["status"] in (401, 403, 404):
-            kind = NotFoundError if item["status"] == 404 else AccessError
-            raise kind(
-                f"{self.target.user} may not write index {self.index!r}: {item['error'].get('reason')}",
-                hint="is it missing, or closed? `labkit acl` prints the role that may write it",
-                index=self.index,
+    def _refusal(self, one: Documents, item: dict[str, Any]) -> LabkitError | None:
+        """Return the error when the cluster refuses the writer or the index, and not the document for what it is."""
+        index = self.index if one.indices is None else one.indices[0].as_py()
+        status, reason = item["status"], item["error"].get("reason")
+        if status in (401, 403, 404):
+            return (NotFoundError if status == 404 else AccessError)(
+                f"{self.target.user} may not write index {index!r}: {reason}",
+                hint="is it missing? `labkit acl` prints the role that may write it",
+                index=index,
             )
+        if _of_index(item["error"]):
+            return ServerError(
+                f"index {index!r} takes no documents: {reason}",
+                hint="is it closed, or an alias without a write index? mend that, then start again",
+                status=status,
+                index=index,
+            )
+        return None
+
+
+def _of_index(error: dict[str, Any]) -> bool:
+    """Tell whether an error is the index's, whatever the document: to put records aside for it would drain a topic."""
+    return error.get("type") in _INDEX_TYPES or str(error.get("reason")).startswith(_INDEX_REASONS)
 
 
 def _blocked(item: dict[str, Any]) -> bool:
@@ -318,4 +338,4 @@ def _blocked(item: dict[str, Any]) -> bool:
 def _why(item: dict[str, Any]) -> str:
     if _blocked(item):
         return f"the index is blocked: {item['error'].get('reason')}"
-    return f"documents were refused for now ({item['status']})"
+    return f"documents were refused for now ({item['status']}: {item['error'].get('reason')})"

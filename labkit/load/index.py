@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import decoder
-from labkit.elastic import Target
+from labkit.elastic import Target, counted
 from labkit.errors import UsageError
 from labkit.load import aggregate
 from labkit.load.pages import BATCH_SCHEMA, asking, pages
@@ -57,9 +57,12 @@ class Index:
         """Make what was written visible; only for an index of one's own, a reader leaves others as they are."""
 
     def search(self, **body: Any) -> dict[str, Any]:
-        """Ask Elasticsearch; the keywords are those of ``Elasticsearch.search``."""
+        """Ask Elasticsearch; the keywords are those of ``Elasticsearch.search``.
+
+        A shard that does not answer is an error: what the others say is no answer.
+        """
         with asking(self.target, f"search index {self.name!r}"):
-            return dict(self.target.client.search(index=self.name, **body))
+            return dict(self.target.client.search(index=self.name, allow_partial_search_results=False, **body))
 
     def count(self, query: str | Mapping[str, Any] | None = None) -> int:
         """Return how many documents there are, or fulfil `query`, asked of the server.
@@ -70,9 +73,10 @@ class Index:
             Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND command:PRIVMSG"``.
         """
         self.refresh()
-        with asking(self.target, f"count the documents of {self.name!r}"):
+        what = f"count the documents of {self.name!r}"
+        with asking(self.target, what):
             found = self.target.client.count(index=self.name, query=asked(query), allow_no_indices=False)
-        return int(found["count"])
+        return counted(found.body, what)
 
     def mapping(self) -> dict[str, Any]:
         """Return each index's mapping, by its name."""

@@ -240,6 +240,8 @@ class Indexer:
     def _make_first(self) -> None:
         if not self.name.dated:
             self._make(self.index)
+            if why := indices.doubling(self.target, self.index):
+                self.say(f"warning: {why}")
         else:
             self.target.client.indices.exists(index=self.name.undated)  # a wrong password shows now, not later
 

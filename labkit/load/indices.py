@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import names
+from labkit.dataframe import only_dates
 from labkit.elastic import Target
 from labkit.errors import UsageError
+from labkit.load import templates
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
     "number_of_shards": 1,
     "number_of_replicas": 0,
     "mapping.total_fields.limit": 1000,
@@ -82,7 +84,8 @@ class IndexName:
     ----------
     pattern : str
         ``irc``, or with ``%Y %m %d %H %j`` (as strftime), ``%G %V`` (ISO year and week): ``irc-%Y.%m``. A record
-        without a timestamp goes where the date's place says ``undated``: ``irc-undated``.
+        without a timestamp, or with one that no date can hold, goes where the date's place says ``undated``:
+        ``irc-undated``.
     """
 
     pattern: str
@@ -109,17 +112,21 @@ class IndexName:
     def of(self, timestamps: pa.Array) -> pa.StringArray:
         """Return the index of each record."""
         unit = "hour" if "%H" in self.pattern else "day"
-        distinct = pc.floor_temporal(timestamps, unit=unit).dictionary_encode()
+        distinct = pc.floor_temporal(only_dates(timestamps), unit=unit).dictionary_encode()
         found = pc.strftime(distinct.dictionary, format=self.pattern).take(distinct.indices)
         return pc.fill_null(found, self.undated)
 
 
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
-    """Make `index`, or add to the one that is there the fields of `mappings` it lacks."""
+    """Make `index`, or add to the one that is there, or an alias's write index, the fields of `mappings` it lacks.
+
+    With `settings` it is made just so; without, templates of the cluster's administrator have the first word.
+    """
     client = target.client
     if not client.indices.exists(index=index):
+        shape = dict(mappings) if settings is not None else beside(mappings, templates.mappings(client, index))
         try:
-            client.indices.create(index=index, mappings=dict(mappings), settings={**SETTINGS, **(settings or {})})
+            client.indices.create(index=index, mappings=shape, settings=settings)
             return
         except elasticsearch.BadRequestError as error:
             if "resource_already_exists" not in str(error):
@@ -127,7 +134,42 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
     wanted = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
     if not wanted:
         return
-    found = client.indices.get_mapping(index=index)[index]["mappings"].get("properties", {})
-    wanted = {name: rule for name, rule in wanted.items() if found.get(name, {}).get("type") != rule.get("type")}
+    each = [one["mappings"].get("properties", {}) for one in client.indices.get_mapping(index=index).values()]
+    wanted = {
+        name: rule
+        for name, rule in wanted.items()
+        if any(fields.get(name, {}).get("type") != rule.get("type") for fields in each)
+    }
     if wanted:
-        client.indices.put_mapping(index=index, properties=wanted)
+        client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
+
+
+def doubling(target: Target, index: str) -> str:
+    """Return why a record that is sent again can be in `index` twice; empty where it cannot."""
+    return doubled(index, list(target.client.indices.get_mapping(index=index)))
+
+
+def doubled(index: str, behind: list[str]) -> str:
+    """Return the warning about `index` when these indices are behind it."""
+    streamed = any(name.startswith(".ds-") for name in behind)  # the next one comes by itself
+    if len(behind) == 1 and not streamed:
+        return ""
+    kind = "a data stream" if streamed else f"an alias of {len(behind)} indices"
+    return (
+        f"{index} is {kind}, and an _id is unique in one index only: "
+        "a record that is sent again after a rollover is there twice"
+    )
+
+
+def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `mappings` without what is labkit's habit only, where `theirs` say otherwise.
+
+    Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch takes theirs first.
+    """
+    theirs = list(theirs)
+    said = {key for one in theirs for key in one} - {"properties", "dynamic_templates", "_meta"}
+    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & set(
+        MAPPING["properties"]
+    )
+    kept = {key: rule for key, rule in mappings.items() if key not in said}
+    return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from labkit.load.bulk import Bulk
 from labkit.load.documents import Documents, Reject
 
 PREFIX = "index:"
+_CUTS = (100_000, 1_000)  # characters that are kept of a source that there is no room for
 _MAPPING: dict[str, Any] = {
     "dynamic": False,
     "properties": {
@@ -112,29 +113,53 @@ class IndexLetters:
             indices.ensure(self.target, self.index, _MAPPING)
 
     def put(self, rejects: list[Reject]) -> None:
-        """Write them; return once they are acknowledged."""
-        rows = [asdict(one) for one in rejects]
-        sources = pa.array([orjson.dumps(row) for row in rows], pa.binary())
-        origin = pa.RecordBatch.from_pydict(
-            {
-                "topic": pa.array([row["topic"] for row in rows]),
-                "partition": pa.array([row["partition"] for row in rows], pa.int32()),
-                "offset": pa.array([row["offset"] for row in rows], pa.int64()),
-                "timestamp": pa.nulls(len(rows), pa.timestamp("ms", tz="UTC")),
-                "value": sources,
-            }
-        )
-        ids = pa.array([f"{row['topic']}-{row['partition']}-{row['offset']}" for row in rows])
-        outcome = self.bulk.send(Documents(ids, sources, origin))
-        if outcome.rejects:
+        """Write them; return once they are acknowledged.
+
+        A record that was too large is too large as a dead letter as well: what is refused goes again with its source
+        cut. Its origin says where the whole of it is.
+        """
+        left = self._refused(rejects)
+        for size in _CUTS:
+            left = self._refused([one for one, _ in left], size) if left else []
+        if left:
             raise ServerError(
-                f"dead-letter index {self.index!r} refused a record: {outcome.rejects[0].reason}",
+                f"dead-letter index {self.index!r} refused a record: {left[0][1]}",
                 hint="is it an index of another kind? name a new one, or a file",
             )
+
+    def _refused(self, rejects: list[Reject], size: int | None = None) -> list[tuple[Reject, str]]:
+        """Write them, with at most so much of their sources; return those that were refused, and why."""
+        outcome = self.bulk.send(_letters(rejects if size is None else [_cut(one, size) for one in rejects]))
+        known = {(one.topic, one.partition, one.offset): one for one in rejects}
+        return [(known[one.topic, one.partition, one.offset], one.reason) for one in outcome.rejects]
 
     def close(self) -> None:
         """End the worker threads."""
         self.bulk.close()
+
+
+def _letters(rejects: list[Reject]) -> Documents:
+    rows = [asdict(one) for one in rejects]
+    sources = pa.array([orjson.dumps(row) for row in rows], pa.binary())
+    origin = pa.RecordBatch.from_pydict(
+        {
+            "topic": pa.array([row["topic"] for row in rows]),
+            "partition": pa.array([row["partition"] for row in rows], pa.int32()),
+            "offset": pa.array([row["offset"] for row in rows], pa.int64()),
+            "timestamp": pa.nulls(len(rows), pa.timestamp("ms", tz="UTC")),
+            "value": sources,
+        }
+    )
+    ids = pa.array([f"{row['topic']}-{row['partition']}-{row['offset']}" for row in rows])
+    return Documents(ids, sources, origin)
+
+
+def _cut(one: Reject, size: int) -> Reject:
+    whole = len(one.source)
+    if whole <= size:
+        return one
+    note = f"source cut to its first {size:,} of {whole:,} characters"
+    return replace(one, source=one.source[:size], reason=f"{one.reason}; {note}")
 
 
 def find_letters(where: str | Path | None, target: Target, waiting: Callable[[str], None]) -> Letters:

@@ -327,7 +327,8 @@ def ensure(
     expires = now_ms() + length_ms(ttl)
     meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires)}
     with index.target.errors(f"make index {index.name!r}"):
-        indices.ensure(index.target, index.name, {**mappings, "_meta": {"labkit": meta}}, settings)
+        shape = {**mappings, "_meta": {"labkit": meta}}
+        indices.ensure(index.target, index.name, shape, {**indices.SETTINGS, **(settings or {})})
         index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
 
 

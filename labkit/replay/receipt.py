@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from labkit import looks
-from labkit.times import iso
+from labkit.times import dated, iso
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
 _WHY = {
@@ -29,6 +29,11 @@ _LABELS = {"read": "read", "filtered": "filtered out", "gaps": "gaps", "unread":
 GAPS_NOTE = (
     "gaps are offsets that delivered no record: transaction markers, aborted or compacted records; "
     "a client cannot tell which"
+)
+
+UNDATED_NOTE = (
+    "timestamps beyond the years 1 to 9999 (microseconds, given as milliseconds?): no date can hold them, so they are "
+    "missing in a DataFrame, and undated in an index"
 )
 
 
@@ -211,6 +216,8 @@ class Receipt:
             )
         if self.gaps:
             notes.append(GAPS_NOTE)
+        if any(one is not None and not dated(one) for one in self.span_ms):
+            notes.append(UNDATED_NOTE)
         return notes
 
     def _repr_html_(self) -> str:

@@ -87,3 +87,19 @@ def test_the_ledger_adds_up_and_all_is_there(
     assert counts["indexed"] + counts["existing"] == counts["sent"] == RECORDS
     assert counts["existing"]
     assert lab.window(topic).to_scratch("cut").index.count() == RECORDS
+
+
+def test_a_document_answered_with_a_500_is_sent_again(lab: Lab, make_topic: Any, produce: Any, me: str) -> None:
+    topic = make_topic()
+    produce(topic, [json.dumps({"n": n}).encode() for n in range(RECORDS)])
+
+    def failed(answer: dict[str, Any]) -> dict[str, Any]:
+        error = {"type": "exception", "reason": "a node died"}
+        answer["items"][7] = {"create": {"status": 500, "error": error}}
+        return answer
+
+    settings = lab.profile.elasticsearch["default"]
+    with cutting(settings["hosts"][0], [failed]) as url:
+        behind = Lab(replace(lab.profile, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        load = behind.window(topic).to_scratch("failed")
+    assert load.counts == {"sent": RECORDS, "indexed": RECORDS - 1, "existing": 1, "rejected": 0, "unsent": 0}

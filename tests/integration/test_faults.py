@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka.admin import NewTopic
 from conftest import kill_9, labkit
 from elasticsearch.helpers import scan
 from test_indexer import (  # noqa: F401
@@ -232,6 +233,40 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     finally:
         extra.unlink()
         restart(mortal)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [("300kb", 100_000), ("50kb", 1_000)])
+def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_source_cut(
+    limit: str,
+    kept: int,
+    hospital: Bench,  # noqa: F811
+    mortal: Path,
+) -> None:
+    """Its dead letter would be too large as well, and the run would end at that record each time."""
+    extra = mortal / "elasticsearch" / "extra.yml"
+    extra.write_text(f"http.max_content_length: {limit}\n")
+    restart(mortal)
+    topic, letters = f"irc-test-{uuid.uuid4().hex[:8]}", f"{hospital.index}-dead"
+    hospital.admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
+    large = orjson.dumps({"message": "x" * 500_000})
+    producer = hospital.admin.producer(linger_ms=5)
+    for value in (b'{"n":1}', large, b'{"n":3}'):
+        producer.produce(topic, value, partition=0)
+    assert producer.flush(30) == 0
+    try:
+        run = hospital.once(topic, "--dead-letter", f"index:{letters}", code=3)
+        assert run.ledger == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
+        assert hospital.committed() == {0: 3}
+        hospital.client.indices.refresh(index=letters)
+        found = hospital.client.get(index=letters, id=f"{topic}-0-1")["_source"]
+        assert (found["topic"], found["partition"], found["offset"], found["status"]) == (topic, 0, 1, 413)
+        assert found["source"] == large[:kept].decode()
+        assert found["reason"].endswith(f"source cut to its first {kept:,} of {len(large):,} characters")
+        assert hospital.once(topic).ledger["sent"] == 0
+    finally:
+        extra.unlink()
+        restart(mortal)
+        hospital.client.options(ignore_status=404).indices.delete(index=letters)
 
 
 def restart(state: Path) -> None:

@@ -14,8 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from labkit import charts
+from labkit.compare.indices import latency
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, NotFoundError, UsageError
+from labkit.errors import AccessError, ConfigError, NotFoundError, ServerError, UsageError
 from labkit.lab import Lab, connect
 from labkit.load import pages
 from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Documents
@@ -297,6 +299,37 @@ def test_a_production_index_is_read_only(lab: Lab, production: str) -> None:
     assert len(both.mapping()) == 2
     with pytest.raises(AccessError):
         ScratchIndex(index.name, lab.target()).refresh()
+
+
+@pytest.fixture
+def short(production: str, stack: State) -> Iterator[str]:
+    """A pattern of indices one of which has no node to be on."""
+    client, name = connect(role="admin").target().client, f"{production}-2016.05"
+    nowhere = {"index.routing.allocation.require.box": "none"}
+    client.indices.create(index=name, settings=nowhere, wait_for_active_shards=0)
+    yield f"{production}-*"
+    client.indices.delete(index=name)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda index: index.count(),
+        lambda index: index.agg("month"),
+        lambda index: index.agg(body={"by": {"terms": {"field": "month.keyword"}}}),
+        lambda index: index.to_pandas(),
+        lambda index: index.target.count(index.name),
+        lambda index: charts.top(index, "month"),
+        lambda index: charts.distribution(index, "n"),
+        lambda index: latency(index, index),
+    ],
+    ids=["count", "agg", "agg body", "read", "target's count", "top", "distribution", "latency"],
+)
+def test_no_answer_is_given_without_the_shards_that_are_away(lab: Lab, short: str, ask: Callable[[Index], Any]) -> None:
+    with pytest.raises(ServerError, match="shards") as caught:
+        ask(lab.index(short))
+    assert caught.value.hint is not None
+    assert "ask again when the cluster is whole" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["irc-test-none", "irc-test-none-*", "irc-test-none,irc-test-no"])

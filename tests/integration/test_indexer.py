@@ -397,6 +397,7 @@ UNUSUAL = [
     '{"d": "żółć 🎉"}'.encode(),
     b'{"create": {"_id": "x"}}',
     b' {"a": 1} \r',
+    '{"e": "within \ufeff and \uffff", "\ufeff": 1}'.encode(),
 ]
 
 

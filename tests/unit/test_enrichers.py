@@ -24,7 +24,7 @@ from labkit.enrich.splice import splice
 from labkit.errors import ConfigError, UsageError
 from labkit.load.documents import documents
 from labkit.load.frame import Replay, from_batches
-from labkit.load.indices import MAPPING, IndexName, mapping
+from labkit.load.indices import MAPPING, IndexName, doubled, mapping
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 
@@ -370,6 +370,20 @@ def test_a_mapping_goes_on_top_of_labkits() -> None:
     assert found["properties"]["price"] == {"type": "double"}
     assert found["properties"]["tags"] == MAPPING["properties"]["tags"]
     assert found["dynamic"] == "strict"
+
+
+@pytest.mark.parametrize(
+    ("behind", "kind"),
+    [
+        (["irc"], ""),
+        (["irc-000001"], ""),
+        (["irc-000001", "irc-000002"], "an alias of 2 indices"),
+        ([".ds-irc-2026.11.28-000001"], "a data stream"),
+    ],
+)
+def test_where_a_record_can_be_twice_is_said(behind: list[str], kind: str) -> None:
+    assert doubled("irc", behind).startswith(f"irc is {kind}," if kind else "")
+    assert bool(doubled("irc", behind)) == bool(kind)
 
 
 # whole frames ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.replay.receipt import _WHY, GAPS_NOTE, PartitionReceipt, Receipt
+from labkit.replay.receipt import _WHY, GAPS_NOTE, UNDATED_NOTE, PartitionReceipt, Receipt
 from labkit.times import length_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -166,3 +166,13 @@ def test_html_is_escaped():
 def test_an_attribute_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError):
         receipt().nothing  # noqa: B018
+
+
+def test_a_time_that_no_date_can_hold_is_shown_as_the_number_and_noted():
+    far = 1_700_000_000_000_000
+    found = receipt(PartitionReceipt(0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=far, stop_offset=2))
+    assert f"from 2016-03-01T00:00:00.000Z to {far} ms" in str(found)
+    assert f"2016-03-01T00:00:00.000Z … {far} ms (UTC)" in found._repr_html_()
+    assert UNDATED_NOTE in found.all_notes
+    near = receipt(PartitionReceipt(0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=T0, stop_offset=2))
+    assert UNDATED_NOTE not in near.all_notes

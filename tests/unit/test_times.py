@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
-from labkit.times import iso, length_ms, now_ms, to_ms
+from labkit.times import dated, iso, length_ms, now_ms, to_ms
 
 MARCH = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -151,6 +153,27 @@ def test_iso_is_utc_to_the_millisecond_and_reads_back(ms: int):
 
 def test_iso_of_nothing_is_nothing():
     assert iso(None) is None
+
+
+@pytest.mark.parametrize("ms", [253_402_300_800_000, 1_700_000_000_000_000, 2**63 - 1, -62_135_596_800_001])
+def test_iso_of_what_no_date_can_hold_is_the_number(ms: int):
+    assert iso(ms) == f"{ms} ms"
+    assert not dated(ms)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_frame_is_without_times_that_no_date_can_hold(unit: str, zone: str | None):
+    """Pandas has room for them, and fails when they are to be shown."""
+    ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    seconds = [0, None] + ([] if unit == "ns" else [253_402_300_799, 253_402_300_800, 1_700_000_000_000])
+    numbers = [None if one is None else one * ticks for one in seconds]
+    kind = pa.timestamp(unit, tz=zone)
+    times = pa.chunked_array([pa.array(numbers, pa.int64()).cast(kind), pa.array([], kind)])
+    frame = to_pandas(pa.table({"t": times, "n": range(len(numbers))}))
+    assert frame["t"].notna().tolist() == [True, False, True, False, False][: len(numbers)]
+    assert "1970-01-01" in repr(frame)
+    assert "1970-01-01" in frame.to_html()
 
 
 def test_now_is_between_before_and_after():
