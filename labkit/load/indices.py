@@ -168,8 +168,6 @@ def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> 
     """
     theirs = list(theirs)
     said = {key for one in theirs for key in one} - {"properties", "dynamic_templates", "_meta"}
-    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & set(
-        MAPPING["properties"]
-    )
+    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & {*MAPPING["properties"]}
     kept = {key: rule for key, rule in mappings.items() if key not in said}
     return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
