@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -170,9 +171,21 @@ def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any
     members = [attach(topic, name=name, start="earliest") for _ in range(2)]
     until(lambda: bool(len(members[0].read(1)) + len(members[1].read(1))))
     until(lambda: [len(one.read(1, timeout="1s")) and len(one._positions) for one in members] == [1, 1])
-    third = attach(topic, name=name, start="earliest")
-    with pytest.warns(UserWarning, match="has no partition"):
-        assert len(third.read(1, timeout="2s")) == 0
+    third, ended = attach(topic, name=name, start="earliest"), threading.Event()
+
+    def go_on() -> None:  # a member is given its share when it asks for records
+        while not ended.is_set():
+            for one in members:
+                one.tail(0.2)
+
+    others = threading.Thread(target=go_on)
+    others.start()
+    try:
+        with pytest.warns(UserWarning, match="has no partition"):
+            assert len(third.read(1, timeout="2s")) == 0
+    finally:
+        ended.set()
+        others.join()
 
 
 def test_a_long_pause_between_two_calls_is_no_error(
