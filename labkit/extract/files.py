@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -135,8 +135,8 @@ def extract_files(
         The field whose text is the record's key; where it is missing or no text, the key is null.
     journal : Path, optional
         Remembers per file how many lines Kafka has acknowledged, so that the same command run again goes on after
-        them, in a file that has grown too. One that begins otherwise now is another file. Standard input is never
-        remembered.
+        them, in a file that has grown too. One that begins otherwise now is another file. Standard input and
+        pipes are never remembered.
     again : bool
         Send every line, whatever the journal says.
     progress : callable, optional
@@ -164,7 +164,7 @@ def extract_files(
     """
     names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _listed(paths)]
     for name in names:
-        if name != STDIN:
+        if name != STDIN and not Path(name).is_fifo():  # who writes into a pipe is told when its reader goes
             with opened(name):
                 pass  # better now than after an hour of the files before it
     tally = _Tally()
@@ -205,17 +205,16 @@ class _Run:
 
     def file(self, path: str) -> None:
         """Send one file; whatever ends it, what was read is flushed and the journal knows."""
-        key = None if path == STDIN else self.journal.key(Path(path))
-        head = Head() if key is None or self.again else self._head(path, self.journal.begun(key))
+        remembered = path != STDIN and Path(path).is_file()  # in a pipe nobody can go on where he was
+        key = self.journal.key(Path(path)) if remembered else None
         # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
         self.sink.begin(None if path == STDIN else Path(path).resolve())
         self.marks.clear()
         self._mark(Head())
-        self.last_stamp = None
         patience_s: float | None = 10  # after an error; else as long as the sink has
         try:
             with opened(path) as file:
-                self._lines(file, path, key, head)
+                self._lines(file, path, key)
             self.tally.files += 1
             patience_s = None
         finally:
@@ -223,10 +222,6 @@ class _Run:
                 self.sink.flush(patience_s)
             finally:
                 self._note(key, now=True)
-
-    def _head(self, path: str, begun: Begun) -> Head:
-        with opened(path) as file:
-            return Head.of(begun, lines(file, path))
 
     def _mark(self, head: Head) -> None:
         self.sink.mark(head.lines)
@@ -240,37 +235,42 @@ class _Run:
         for label in [one for one in self.marks if one < acknowledged]:
             del self.marks[label]
 
-    def _lines(self, file: BinaryIO, path: str, key: str | None, head: Head) -> None:
-        size = None if path == STDIN else os.fstat(file.fileno()).st_size
+    def _lines(self, file: BinaryIO, path: str, key: str | None) -> None:
+        begun = Begun() if key is None or self.again else self.journal.begun(key)
+        left = self._read(file, path)
+        head = Head.of(begun, left)
+        if head.lines < begun.lines:  # it begins otherwise now
+            file.seek(0)
+            head, left = Head(), self._read(file, path)
         name = Path(path).name if path != STDIN else "stdin"
         source = ("labkit.file", name.encode(errors="surrogateescape"))
-        said_at, tally, handled, done = 0.0, self.tally, 0, head.lines
+        self.tally.skipped += head.lines
+        self.last_stamp = self._fields(head.last)[1]
         try:
-            for number, line in enumerate(lines(file, path), start=1):
-                if number <= done:
-                    tally.skipped += 1
-                    if number == done:
-                        self.last_stamp = self._fields(line)[1]
-                elif not line or line.isspace():
-                    tally.blank += 1
+            for line in left:
+                if not line or line.isspace():
+                    self.tally.blank += 1
                 else:
-                    self._line(line, [source, ("labkit.line", b"%d" % number)])
-                if number > done:
-                    head.add(line)
-                handled = number
-                if number % _BLOCK:
-                    continue
-                if number > done:
+                    self._line(line, [source, ("labkit.line", b"%d" % (head.lines + 1))])
+                head.add(line)
+                if head.lines % _BLOCK == 0:
                     self._mark(head)
-                self._note(key)
-                if self.progress and time.monotonic() - said_at > _PROGRESS_S:
-                    said_at = time.monotonic()
-                    self.progress(Progress(path, _position(file), size, number))
+                    self._note(key)
         finally:
-            tally.lines += handled  # not the line an error or Ctrl-C came in the middle of
+            self.tally.lines += head.lines  # not the line an error or Ctrl-C came in the middle of
             self._mark(head)
+
+    def _read(self, file: BinaryIO, path: str) -> Iterator[bytes]:
+        """Yield the file's lines, and tell how far it is."""
+        size = None if path == STDIN else os.fstat(file.fileno()).st_size
+        said_at, number = 0.0, 0
+        for number, line in enumerate(lines(file, path), start=1):
+            yield line
+            if number % _BLOCK == 0 and self.progress and time.monotonic() - said_at > _PROGRESS_S:
+                said_at = time.monotonic()
+                self.progress(Progress(path, _position(file), size, number))
         if self.progress:
-            self.progress(Progress(path, _position(file), size, handled))
+            self.progress(Progress(path, _position(file), size, number))
 
     def _line(self, line: bytes, headers: list[tuple[str, bytes]]) -> None:
         key, stamp, malformed = self._fields(line)

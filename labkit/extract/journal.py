@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,16 @@ class Begun:
 
 @dataclass
 class Head:
-    """The lines of a file up to here: how many, and their running hash."""
+    """The lines of a file up to here: how many, the last of them, and their running hash."""
 
     lines: int = 0
+    last: bytes = b""
     _hash: Any = field(default_factory=xxhash.xxh3_128, repr=False)
 
     def add(self, line: bytes) -> None:
         """Go on by a line."""
         self._hash.update(line + b"\n")
-        self.lines += 1
+        self.lines, self.last = self.lines + 1, line
 
     @property
     def begun(self) -> Begun:
@@ -58,13 +60,11 @@ class Head:
 
     @classmethod
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
-        """Return the head of a file as far as it is acknowledged: nothing of it when it begins otherwise now."""
+        """Take from `lines` those that are acknowledged and return them: none when the file begins otherwise now."""
         found = cls()
-        for line in lines if begun.lines else ():
+        for line in islice(lines, begun.lines):
             found.add(line)
-            if found.lines == begun.lines:
-                return found if found.begun == begun else cls()
-        return cls()
+        return found if found.begun == begun else cls()
 
 
 class Journal:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,6 +220,20 @@ def test_a_file_that_has_grown_is_gone_on_with_and_one_that_begins_otherwise_goe
     assert len(read(stack, topic)) == 12_003
     assert sent(range(1, 12_004)) == (0, 12_003)  # as many lines, and others
     assert sent(range(1, 50)) == (0, 49)  # cut: these may be new
+
+
+def test_a_pipe_is_read_once_from_its_first_line(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+    """Opened twice, it would lose what its writer had to say."""
+    pipe, journal = tmp_path / "pipe", tmp_path / "journal.json"
+    os.mkfifo(pipe)
+    for numbers in (range(7_000), range(9_000)):
+        text = b"\n".join(line(n) for n in numbers)
+        says = threading.Thread(target=pipe.write_bytes, args=(text,))
+        says.start()
+        report = extract_files(writer, [pipe], topic, journal=journal)
+        says.join()
+        assert (report.skipped, report.sent) == (0, len(numbers))
+    assert not journal.exists()
 
 
 def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path) -> None:
