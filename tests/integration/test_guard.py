@@ -207,17 +207,22 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
     assert "could not be looked at (not allowed): " in proof.report()
 
 
+def answered(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, to: str = "") -> None:
+    """Have the broker answer with an error for a group, to what is asked of `to`; to all by default."""
+    ask_each = Cluster.ask_each
+
+    def answer(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
+        found = ask_each(self, call, items, **options)
+        return found | ({group: error} if to in options["what"] else {})
+
+    monkeypatch.setattr(Cluster, "ask_each", answer)
+
+
 def test_a_group_deleted_between_the_list_and_the_look_is_gone(
     lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(group, make_topic(), 0)
-    ask_each = Cluster.ask_each
-
-    def gone(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
-        found = ask_each(self, call, items, **options)
-        return found | ({group: NotFoundError("no group")} if "offsets" in options["what"] else {})
-
-    monkeypatch.setattr(Cluster, "ask_each", gone)
+    answered(monkeypatch, group, NotFoundError("no group"), to="offsets")
     assert group not in {one.name for one in list_groups(lab.cluster)}
     with lab.guard() as proof:
         pass
@@ -229,13 +234,8 @@ def test_a_coordinator_that_gives_no_answer_at_one_look_is_no_change(
     lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(group, make_topic(), 0)
-    ask_each = Cluster.ask_each
-
-    def busy(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
-        return ask_each(self, call, items, **options) | {group: ServerError("the coordinator is not available")}
-
     with lab.guard() as proof:
-        monkeypatch.setattr(Cluster, "ask_each", busy)
+        answered(monkeypatch, group, ServerError("the coordinator is not available"))
     assert not [one for one in proof.changes if one.group == group]
     assert (proof.untouched, proof.unseen[group]) == (False, "no answer")
     assert "could not be looked at (no answer): " in proof.report()

@@ -31,6 +31,24 @@ def alias(bench: Bench) -> Iterator[Callable[[int], None]]:  # noqa: F811
         bench.client.options(ignore_status=404).indices.delete(index=made)
 
 
+@pytest.fixture
+def located(
+    bench: Bench,  # noqa: F811
+    filled: Any,  # noqa: F811
+    alias: Callable[[int], None],
+) -> Callable[[int], tuple[str, Any]]:
+    """Index 30 records with GeoIP into an alias of so many indices; return the topic and the run."""
+
+    def run(count: int) -> tuple[str, Any]:
+        alias(count)
+        topic = filled(30)
+        done = bench.once(topic, "--enrich", "geoip:nick")
+        assert done.ledger["indexed"] == 30
+        return topic, done
+
+    return run
+
+
 def fields(bench: Bench) -> dict[str, dict[str, Any]]:  # noqa: F811
     found = bench.client.indices.get_mapping(index=bench.index)
     return {name: one["mappings"].get("properties", {}) for name, one in found.items()}
@@ -38,13 +56,9 @@ def fields(bench: Bench) -> dict[str, dict[str, Any]]:  # noqa: F811
 
 def test_an_alias_of_one_index_is_written_as_an_index_is(
     bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
-    alias: Callable[[int], None],
+    located: Callable[[int], tuple[str, Any]],
 ) -> None:
-    alias(1)
-    topic = filled(30)
-    run = bench.once(topic, "--enrich", "geoip:nick")
-    assert run.ledger["indexed"] == 30
+    topic, run = located(1)
     (found,) = fields(bench).values()
     assert found["geoip_location"] == {"type": "geo_point"}
     assert not any(TWICE in line for line in run.said)
@@ -53,13 +67,9 @@ def test_an_alias_of_one_index_is_written_as_an_index_is(
 
 def test_after_a_rollover_the_write_index_gets_the_fields_and_it_is_said_that_a_record_can_be_there_twice(
     bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
-    alias: Callable[[int], None],
+    located: Callable[[int], tuple[str, Any]],
 ) -> None:
-    alias(2)
-    topic = filled(30)
-    run = bench.once(topic, "--enrich", "geoip:nick")
-    assert run.ledger["indexed"] == 30
+    _, run = located(2)
     old, new = (fields(bench)[f"{bench.index}-00000{number}"] for number in (1, 2))
     assert "geoip_location" not in old
     assert new["geoip_location"] == {"type": "geo_point"}
