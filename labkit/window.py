@@ -186,13 +186,12 @@ class Window:
         IncompleteError
             At the end, when the window was not read to its frozen end.
         """
-        from labkit.decode import plain
         from labkit.errors import IncompleteError
         from labkit.load.decoding import Decoding, condition
 
         asked = condition(where)
         reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
-        chosen = Decoding(reading, plain("json"), asked)
+        chosen = Decoding(reading, where=asked)
         try:
             yield from chosen.raw()
         finally:

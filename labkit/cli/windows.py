@@ -117,11 +117,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
-    from labkit.decode import plain
     from labkit.load.decoding import Decoding, condition
 
     reading = window.reading(**common)
-    chosen = Decoding(reading, plain("json"), condition(options.where))
+    chosen = Decoding(reading, where=condition(options.where))
     with interrupt.asked() as reading.interrupted:
         for batch in chosen.raw():
             if not options.json:

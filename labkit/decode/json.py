@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from labkit.decode.json_known import has_no_field_unknown, has_no_value_unknown, trial
 from labkit.decode.json_lines import (
     blanked,
-    broken,
     fault,
     mended,
     once_each,
@@ -72,7 +71,7 @@ class Json:
         empty = pc.equal(pc.binary_length(values), 0) if lines is not values else None
         errors = dict.fromkeys(rows_of(empty) if empty is not None else [], "an empty value is not JSON")
         if lines is not values:
-            lines, found = broken(values, lines)
+            lines, found = without(lines, rows_of(pc.match_substring(values, b"\n")), values)
             errors = found | errors
         joint = text(lines)
         if odd := suspicious(lines, joint):

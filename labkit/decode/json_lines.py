@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.replay.records import edges, joined
+from labkit.replay.records import edges, joined, replaced
 
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 CHUNK = 2_097_152  # measured: smaller ones fit the caches, but hand the interpreter over more often than that saves
@@ -28,13 +29,6 @@ def one_line_each(values: pa.BinaryArray) -> pa.BinaryArray:
     if (np.frombuffer(joined(values), np.uint8) == ord("\n")).any():
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
     return values
-
-
-def broken(values: pa.BinaryArray, lines: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
-    """Blank the lines of values that have a newline where it is no space: within a text; return the reasons too."""
-    rows = rows_of(pc.match_substring(values, b"\n"))
-    reasons = {row: reason for row in rows if (reason := fault(values[row].as_py()))}
-    return blanked(lines, reasons), reasons
 
 
 def text(lines: pa.BinaryArray) -> bytes:
@@ -59,9 +53,15 @@ def suspicious(lines: pa.BinaryArray, joint: bytes) -> list[int]:
     return sorted(rows)
 
 
-def without(lines: pa.BinaryArray, rows: Iterable[int]) -> tuple[pa.BinaryArray, dict[int, str]]:
-    """Blank those of `rows` that are no JSON objects, or none to work with; return the reasons too."""
-    reasons = {row: reason for row in rows if (reason := fault(lines[row].as_py()))}
+def without(
+    lines: pa.BinaryArray, rows: Iterable[int], values: pa.BinaryArray | None = None
+) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """Blank those of `rows` that are no JSON objects, or none to work with; return the reasons too.
+
+    `values` are judged, where the lines were made of them: a newline within a text is space in a line.
+    """
+    judged = lines if values is None else values
+    reasons = {row: reason for row in rows if (reason := fault(judged[row].as_py()))}
     return blanked(lines, reasons), reasons
 
 
@@ -74,36 +74,35 @@ def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
 
 def mended(lines: pa.BinaryArray, *, digits: int) -> pa.BinaryArray:
     """Write integers beyond 64 bits as texts, in the lines that have so many digits in a row."""
-    rows = rows_of(pc.match_substring_regex(lines, rf"\d{{{digits}}}"))
-    texts: list[bytes | None] = [None] * len(lines)
-    changed = False
-    for row in rows:
-        line = lines[row].as_py()
-        try:
-            mended = orjson.dumps(json.loads(line, parse_int=_integer, parse_float=_finite, parse_constant=_finite))
-        except (ValueError, RecursionError):
-            continue
-        changed, texts[row] = True, mended
-    return pc.coalesce(pa.array(texts, pa.binary()), lines) if changed else lines
+    new: dict[int, bytes | None] = {}
+    for row in rows_of(pc.match_substring_regex(lines, rf"\d{{{digits}}}")):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(lines[row].as_py(), parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+            new[row] = orjson.dumps(value)
+    return replaced(lines, new)
 
 
 def once_each(lines: pa.BinaryArray) -> pa.BinaryArray:
     """Leave each name's last value where an object has it several times."""
-    texts: list[bytes | None] = [None] * len(lines)
+    new: dict[int, bytes | None] = {}
     for row, line in enumerate(lines.to_pylist()):
-        twice: list[bool] = []
-
-        def joined_pairs(pairs: list[tuple[str, Any]], twice: list[bool] = twice) -> dict[str, Any]:
-            found = dict(pairs)
-            twice.append(len(found) < len(pairs))
-            return found
-
         try:
-            value = json.loads(line, object_pairs_hook=joined_pairs, parse_float=_finite, parse_constant=_finite)
+            json.loads(line, object_pairs_hook=_distinct)
+        except _TwiceError:
+            with suppress(ValueError, RecursionError):
+                new[row] = json.dumps(json.loads(line, parse_float=_finite, parse_constant=_finite)).encode()
         except (ValueError, RecursionError):
             continue
-        texts[row] = json.dumps(value).encode() if any(twice) else None
-    return pc.coalesce(pa.array(texts, pa.binary()), lines)
+    return replaced(lines, new)
+
+
+class _TwiceError(Exception):
+    """A name stands twice in an object."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise _TwiceError
 
 
 def _finite(word: str) -> float:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode.json_lines import text
+from labkit.replay.records import replaced
 
 _OPENED = r"^[\[{]"
 
@@ -21,15 +22,13 @@ def escaped(lines: pa.BinaryArray, joint: bytes, frame: pl.DataFrame) -> pl.Data
     if b"\\" not in joint:
         return frame
     rows = np.flatnonzero(_suspects(frame) & pc.match_substring(lines, b"\\").to_numpy(zero_copy_only=False))
-    texts: list[bytes | None] = [None] * len(lines)
+    new: dict[int, bytes | None] = {}
     for row in rows.tolist():
         value = json.loads(lines[row].as_py())
         told = {name: _told(item, frame.schema.get(name)) for name, item in value.items()}
         if told != value:
-            texts[row] = json.dumps(told, ensure_ascii=False).encode()
-    if not any(texts):
-        return frame
-    return pl.read_ndjson(text(pc.coalesce(pa.array(texts, pa.binary()), lines)), schema=frame.schema)
+            new[row] = json.dumps(told, ensure_ascii=False).encode()
+    return pl.read_ndjson(text(replaced(lines, new)), schema=frame.schema) if new else frame
 
 
 def _suspects(frame: pl.DataFrame) -> Any:

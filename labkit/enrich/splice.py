@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from labkit.enrich.chain import Added
 from labkit.errors import UsageError
-from labkit.replay.records import joined
+from labkit.replay.records import joined, replaced
 
 _SHORT = 16  # bytes; an empty object takes no comma
 
@@ -34,12 +34,7 @@ def splice(values: pa.BinaryArray, added: Added) -> pa.BinaryArray:
     spliced = pc.binary_join_element_wise(
         pc.binary_slice(values, 0, -1), *pieces, pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
     )
-    if not numbers:
-        return spliced
-    texts: list[bytes | None] = [None] * len(values)
-    for row in numbers:
-        texts[row] = _spliced(values[row].as_py(), parts, row)
-    return pc.coalesce(pa.array(texts, pa.binary()), spliced)
+    return replaced(spliced, {row: _spliced(values[row].as_py(), parts, row) for row in numbers})
 
 
 def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:

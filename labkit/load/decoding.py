@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import key_columns, parse
+from labkit.decode import key_columns, parse, plain
 from labkit.load.ahead import ahead
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
@@ -51,13 +51,14 @@ class Decoding:
     ----------
     reading : Reading
     module : Decoder
+        By default that of JSON, new for this reading.
     where : Where, optional
     most : int
         Batches waiting to be decoded while Kafka is read.
     """
 
     reading: Reading
-    module: Any
+    module: Any = field(default_factory=lambda: plain("json"))
     where: Where | None = None
     most: int = 1
     _content: Content = field(default_factory=Content, init=False)

@@ -8,7 +8,7 @@ the text in ``message`` and its origin in ``labkit``. What enrichers add is spli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -22,7 +22,7 @@ from labkit.decode import decoder
 from labkit.enrich.chain import Added, Chain
 from labkit.enrich.splice import splice
 from labkit.load.indices import IndexName
-from labkit.replay.records import joined
+from labkit.replay.records import joined, replaced
 from labkit.times import dated, iso
 
 _MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8, a byte order mark where it is the first
@@ -133,18 +133,28 @@ def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName
     text = bytes(joined(values))
     if b"\n" in text:  # one document, one line; only space in JSON
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
-    rows = _unfit(values, text)
-    if rows:
-        texts: list[bytes | None] = [None] * len(values)
-        for row in rows:
-            texts[row] = _stand_in(batch.slice(row, 1))
-        values = pc.coalesce(pa.array(texts, pa.binary()), values)
+    values = replaced(values, {row: _stand_in(batch.slice(row, 1)) for row in _unfit(values, text)})
     origin = batch.select(["topic", "partition", "offset", "timestamp", "value"])
     indices = name.of(batch.column("timestamp")) if name is not None and name.dated else None
     if not chain:
         return Documents(ids, values, origin, indices)
     added = chain.added(batch, _all_columns)
     return _without_failures(Documents(ids, splice(values, added), origin, indices), added)
+
+
+def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray) -> Documents:
+    """Return `sources` as the documents of records, of each of which topic, partition and offset are given."""
+    topics, partitions, offsets = zip(*origins, strict=True)
+    origin = pa.RecordBatch.from_pydict(
+        {
+            "topic": pa.array(topics, pa.string()),
+            "partition": pa.array(partitions, pa.int32()),
+            "offset": pa.array(offsets, pa.int64()),
+            "timestamp": pa.nulls(len(origins), pa.timestamp("ms", tz="UTC")),
+            "value": sources,
+        }
+    )
+    return Documents(pa.array(["-".join(map(str, one)) for one in origins]), sources, origin)
 
 
 def _all_columns(batch: pa.RecordBatch) -> pa.Table:
@@ -250,11 +260,6 @@ def unparsable(one: Documents) -> Documents | None:
 def as_stored(batch: pa.RecordBatch) -> Documents:
     """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
     docs = documents(batch)
-    rows = sorted(decoder("json").parse(docs.sources).errors)
-    if rows:
-        texts: list[bytes | None] = [None] * len(docs)
-        for row in rows:
-            repaired = unparsable(docs.slice(row, row + 1))
-            texts[row] = None if repaired is None else repaired.sources[0].as_py()
-        docs = replace(docs, sources=pc.coalesce(pa.array(texts, pa.binary()), docs.sources))
-    return docs
+    odd = {row: unparsable(docs.slice(row, row + 1)) for row in decoder("json").parse(docs.sources).errors}
+    new = {row: one.sources[0].as_py() for row, one in odd.items() if one is not None}
+    return replace(docs, sources=replaced(docs.sources, new))

@@ -16,7 +16,7 @@ from labkit.elastic import Target
 from labkit.errors import ServerError, UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk
-from labkit.load.documents import Documents, Reject
+from labkit.load.documents import Documents, Reject, of_records
 
 PREFIX = "index:"
 _CUTS = (100_000, 1_000)  # characters that are kept of a source that there is no room for
@@ -139,19 +139,8 @@ class IndexLetters:
 
 
 def _letters(rejects: list[Reject]) -> Documents:
-    rows = [asdict(one) for one in rejects]
-    sources = pa.array([orjson.dumps(row) for row in rows], pa.binary())
-    origin = pa.RecordBatch.from_pydict(
-        {
-            "topic": pa.array([row["topic"] for row in rows]),
-            "partition": pa.array([row["partition"] for row in rows], pa.int32()),
-            "offset": pa.array([row["offset"] for row in rows], pa.int64()),
-            "timestamp": pa.nulls(len(rows), pa.timestamp("ms", tz="UTC")),
-            "value": sources,
-        }
-    )
-    ids = pa.array([f"{row['topic']}-{row['partition']}-{row['offset']}" for row in rows])
-    return Documents(ids, sources, origin)
+    sources = pa.array([orjson.dumps(asdict(one)) for one in rejects], pa.binary())
+    return of_records([(one.topic, one.partition, one.offset) for one in rejects], sources)
 
 
 def _cut(one: Reject, size: int) -> Reject:

@@ -13,14 +13,13 @@ import orjson
 import pyarrow as pa
 
 from labkit import interrupt, looks, names
-from labkit.decode import decoder
 from labkit.elastic import Target
 from labkit.enrich import Chain
 from labkit.errors import NotFoundError, UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
 from labkit.load.decoding import Decoding, condition
-from labkit.load.documents import Documents, Reject, documents
+from labkit.load.documents import Documents, Reject, documents, of_records
 from labkit.load.index import Index
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -149,17 +148,8 @@ class Load:
 
 
 def _documents(rows: list[dict[str, Any]]) -> Documents:
-    origin = pa.RecordBatch.from_pydict(
-        {
-            "topic": pa.array([str(row["topic"]) for row in rows]),
-            "partition": pa.array([int(row["partition"]) for row in rows], pa.int32()),
-            "offset": pa.array([int(row["offset"]) for row in rows], pa.int64()),
-            "timestamp": pa.nulls(len(rows), pa.timestamp("ms", tz="UTC")),
-            "value": pa.array([_source(row["source"]) for row in rows], pa.binary()),
-        }
-    )
-    ids = pa.array([f"{row['topic']}-{int(row['partition'])}-{int(row['offset'])}" for row in rows])
-    return Documents(ids, origin.column("value"), origin)
+    origins = [(str(row["topic"]), int(row["partition"]), int(row["offset"])) for row in rows]
+    return of_records(origins, pa.array([_source(row["source"]) for row in rows], pa.binary()))
 
 
 def _source(source: Any) -> bytes:
@@ -268,7 +258,7 @@ def pour(
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
     bulk = Bulk(index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
-    chosen = Decoding(reading, decoder("json"), where)
+    chosen = Decoding(reading, where=where)
     try:
         for batch in chosen.raw():
             bulk.put(documents(batch, chain))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import Consumer, Message
 
 RAW_SCHEMA = pa.schema(
@@ -172,6 +173,14 @@ def joined(column: pa.BinaryArray) -> memoryview:
     """Return all of a binary column's bytes, one value behind the other, without copying them."""
     own, data = edges(column), column.buffers()[2]
     return memoryview(b"") if data is None else memoryview(data)[own[0] : own[-1]]
+
+
+def replaced(column: pa.BinaryArray, new: Mapping[int, bytes | None]) -> pa.BinaryArray:
+    """Return a binary column with the values of some rows replaced; None leaves one as it is."""
+    values: list[bytes | None] = [None] * len(column)
+    for row, value in new.items():
+        values[row] = value
+    return pc.coalesce(pa.array(values, pa.binary()), column) if new else column
 
 
 def edges(column: pa.BinaryArray) -> np.ndarray:
