@@ -53,6 +53,7 @@ class Replay:
     table: pa.Table
     receipt: Receipt
     registry: Registry | None = field(default=None, compare=False)
+    _said: tuple[str, ...] = field(default=(), compare=False)  # the enrichers' notes: they go with their columns
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -106,7 +107,7 @@ class Replay:
         return _enriched(self, Chain(enrichers))
 
     def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
-        """Decode the same bytes another way, without reading Kafka again.
+        """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew, where it was.
 
         Parameters
         ----------
@@ -116,7 +117,7 @@ class Replay:
         raw = _raw(self.table)
         module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
         table = _assembled(raw, [parse(module, batch) for batch in raw], module)
-        kept = tuple(note for note in self.receipt.notes if not note.startswith(NOTES))
+        kept = tuple(one for one in self.receipt.notes if not one.startswith(NOTES) and one not in self._said)
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
         return Replay(table, recounted(receipt, table), self.registry)
 
@@ -162,9 +163,9 @@ def read(
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
-    table = chain.table(replay.table)
-    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *chain.notes()))
-    return Replay(table, receipt, replay.registry)
+    table, said = chain.table(replay.table), chain.notes()
+    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said))
+    return Replay(table, receipt, replay.registry, (*replay._said, *said))
 
 
 def _kept_or_read(

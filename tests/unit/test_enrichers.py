@@ -419,6 +419,13 @@ def test_a_replay_takes_enrichers_or_a_list_of_them() -> None:
         assert found.table.column_names == ["n", "a", "b"]
 
 
+def test_the_notes_of_enrichers_go_with_their_columns() -> None:
+    receipt = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g", notes=("kept",))
+    replay = Replay(from_batches([], "raw"), receipt).enrich(enrich.apply(lambda frame: {"a": frame["n"]}))
+    assert len(replay.receipt.notes) == 2
+    assert replay.decode("text").receipt.notes == ("kept",)
+
+
 def test_a_function_that_adds_nothing_is_an_error() -> None:
     with pytest.raises(FunctionError, match="no new column"):
         Chain(enrich.apply(lambda frame: frame)).table(pa.table({"n": [1]}))
