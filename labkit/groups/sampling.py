@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
-from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
 from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen
@@ -123,6 +123,35 @@ def every_seconds(every: str) -> float:
     return seconds
 
 
+class Recent:
+    """The last `WINDOW` looks, or as many as the patience takes: what the verdicts of a watch rest on.
+
+    After a gap of `GAP` looks it begins anew: whether commits stood still meanwhile nobody saw.
+    """
+
+    def __init__(self, sampler: Sampler, every_s: float, patience_s: float) -> None:
+        self.sampler, self.patience_s = sampler, patience_s
+        self.looks: deque[list[Sample]] = deque(maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2))
+        self._gap_ms = GAP * every_s * 1000
+        self._ended_ms = _elapsed_ms()
+
+    def look(self) -> list[Sample]:
+        """Look once more."""
+        began_ms = _elapsed_ms()
+        look = self.sampler.look()
+        if began_ms - self._ended_ms > self._gap_ms:
+            self.looks.clear()
+        self.looks.append(look)
+        self._ended_ms = _elapsed_ms()
+        return look
+
+    @property
+    def judged(self) -> list[Judged]:
+        """The verdict on each partition; a group that is gone has none any more."""
+        there = {one.group for one in self.looks[-1]} if self.looks else set()
+        return judge_all((one for look in self.looks for one in look if one.group in there), self.patience_s)
+
+
 def watch(
     sampler: Sampler,
     every_s: float,
@@ -132,29 +161,22 @@ def watch(
     away: Callable[[LabkitError], None] = lambda _: None,
     patience_s: float = PATIENCE_S,
 ) -> Iterator[list[Judged]]:
-    """Yield the verdicts of the last `WINDOW` looks, or of as many as the patience takes, after each look.
+    """Yield the verdicts of the looks so far, see `Recent`, after each look.
 
-    A broker that goes away is told to `away`, and looked for again; the first look's error is raised. After a gap of
-    `GAP` looks it begins anew: whether commits stood still meanwhile nobody saw.
+    A broker that goes away is told to `away`, and looked for again; the first look's error is raised.
     """
-    kept: deque[list[Sample]] = deque(maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2))
-    due, ended_ms = time.monotonic(), _elapsed_ms()
+    recent = Recent(sampler, every_s, patience_s)
+    due = time.monotonic()
     while not stop():
-        began_ms = _elapsed_ms()
         try:
-            look = sampler.look()
-        except (ConnectionError, TimeoutError) as error:
-            if not kept or not isinstance(error, LabkitError):
+            look = recent.look()
+        except (UnavailableError, DeadlineError) as error:
+            if not recent.looks:
                 raise
             away(error)
         else:
             keep(look)
-            if began_ms - ended_ms > GAP * every_s * 1000:
-                kept.clear()
-            kept.append(look)
-            names = {one.group for one in look}  # a group that is gone has no verdict any more
-            yield judge_all((one for past in kept for one in past if one.group in names), patience_s)
-            ended_ms = _elapsed_ms()
+            yield recent.judged
         due = max(due + every_s, time.monotonic())
         wait(due, stop)
 

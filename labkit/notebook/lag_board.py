@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from html import escape
 
 import ipywidgets as ipy
 
 from labkit import looks
-from labkit.groups.lag import Judged, Sample, judge_all, judge_groups
-from labkit.groups.sampling import WINDOW, Sampler, every_seconds
+from labkit.errors import DeadlineError, UnavailableError
+from labkit.groups.lag import Judged, judge_groups
+from labkit.groups.sampling import Recent, Sampler, every_seconds
 from labkit.lab import Lab
 from labkit.notebook.live import Live
 from labkit.notebook.shown import Shown
@@ -22,12 +22,12 @@ _COLOURS = {"ok": looks.GREEN, "idle": looks.GREY, "slow": looks.AMBER, "unknown
 class LagBoard(Shown):
     """A board of groups with verdict, lag and rates. ``.stop()`` ends it; so does running its cell again."""
 
-    def __init__(self, lab: Lab, groups: list[str] | None, *, every: str, limit: str) -> None:
+    def __init__(self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str) -> None:
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
-        self._groups = groups
-        self._sampler = Sampler(lab.cluster, groups)
-        self._sampler.check()
-        self._looks: deque[list[Sample]] = deque(maxlen=WINDOW)
+        self._groups, self._patience = groups, patience
+        sampler = Sampler(lab.cluster, groups)
+        sampler.check()
+        self._recent = Recent(sampler, self._every_s, length_ms(patience) / 1000)
         self._live: Live | None = None
         self.state, self.view = ipy.HTML(), ipy.HTML()
         stop = ipy.Button(description="stop", icon="stop")
@@ -58,10 +58,14 @@ class LagBoard(Shown):
 
     async def _step(self) -> None:
         # the asking waits in a thread, the showing is done here
-        look = await asyncio.get_running_loop().run_in_executor(None, self._sampler.look)
-        self._looks.append(look)
+        try:
+            look = await asyncio.get_running_loop().run_in_executor(None, self._recent.look)
+        except (UnavailableError, DeadlineError) as error:
+            self.state.value = f"{escape(error.message)}; looking again …"
+            return
         self.view.value = table(self.judged)
-        self.state.value = f"look {len(self._looks)} of the last {WINDOW}, {iso(look[0].at_ms) if look else 'no group'}"
+        when = iso(look[0].at_ms) if look else "no group"
+        self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}"
@@ -69,12 +73,11 @@ class LagBoard(Shown):
     @property
     def judged(self) -> list[Judged]:
         """The verdict on each partition, by the last looks."""
-        there = {one.group for one in self._looks[-1]} if self._looks else set()
-        return judge_all(one for look in self._looks for one in look if one.group in there)
+        return self._recent.judged
 
     def text(self) -> str:
         """Look a few times and return a line for each group."""
-        frame = self.lab.lag(self._groups, samples=3, every="500ms")
+        frame = self.lab.lag(self._groups, samples=3, every="500ms", patience=self._patience)
         return str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
 
 

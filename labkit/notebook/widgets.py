@@ -51,14 +51,25 @@ def tail(
 
 
 def lag_board(
-    lab: Lab | None = None, groups: str | Iterable[str] | None = None, *, every: str = "2s", limit: str = "1h"
+    lab: Lab | None = None,
+    groups: str | Iterable[str] | None = None,
+    *,
+    every: str = "2s",
+    limit: str = "1h",
+    patience: str = "5.5s",
 ) -> LagBoard:
     """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all groups.
 
-    It ends when its cell is run again, the kernel is interrupted, or after `limit`.
+    It ends when its cell is run again, the kernel is interrupted, or after `limit`; while the broker is away it looks
+    for it again.
+
+    Parameters
+    ----------
+    patience : str
+        A standstill of commits is called one when it is no shorter, as in `Lab.lag`.
     """
     chosen = [groups] if isinstance(groups, str) else None if groups is None else list(groups)
-    return LagBoard(lab or connect(), chosen, every=every, limit=limit)
+    return LagBoard(lab or connect(), chosen, every=every, limit=limit, patience=patience)
 
 
 def inspect(replay: Replay, row: int = 0) -> RecordInspector:

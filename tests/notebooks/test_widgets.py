@@ -236,7 +236,7 @@ def test_a_tail_and_a_board_follow_in_the_kernels_loop_until_rerun_closed_or_int
         assert "run again" in run("first.state.value")
 
         run("b = widgets.lag_board(lab, every='200ms')\nb", "b")
-        until(run, "len(b._looks) > 2, b.running", "(True, True)")
+        until(run, "len(b._recent.looks) > 2, b.running", "(True, True)")
         run.interrupt()  # type: ignore[attr-defined]  no cell runs now
         until(run, "t.running, b.running", "(False, False)")
         assert "interrupted" in run("t.state.value + b.state.value")

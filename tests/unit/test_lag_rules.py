@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from labkit.groups import lag as rules
 from labkit.groups import sampling
 from labkit.groups.history import MANY, History, read_history, samples_of, to_frame
 from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
+from labkit.notebook import lag_board
 
 FIRST = Sample(1_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1")
 
@@ -136,6 +139,32 @@ def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> Non
         "stalled",
     ]
     assert [one.samples for one in found] == [1, 2, 3, 4, 1, 2, 3]
+
+
+def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        def __init__(self, *_: object) -> None:
+            self.answers = iter([None, "no answer", None])
+
+        def check(self) -> None: ...
+
+        def look(self) -> list[Sample]:
+            if why := next(self.answers):
+                raise UnavailableError(why)
+            return [FIRST]
+
+    monkeypatch.setattr(lag_board, "Sampler", Away)
+    board = lag_board.LagBoard(SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="65s")  # type: ignore[arg-type]
+    seen = []
+    for _ in range(3):
+        asyncio.run(board._step())
+        seen.append((board.state.value, len(board.judged)))
+    assert [("no answer; looking again" in state, count) for state, count in seen] == [
+        (False, 1),
+        (True, 1),
+        (False, 1),
+    ]
+    assert board._recent.looks.maxlen == 35
 
 
 def test_what_came_a_moment_ago_is_no_stall() -> None:
