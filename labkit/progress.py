@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import psutil
 
@@ -51,6 +52,28 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
         yield advance
         shown.total = shown.n  # records outside the asked time do not come: a notebook's bar would stay, in red
+
+
+@contextmanager
+def file_bar() -> Iterator[Callable[[Any], None] | None]:
+    """Yield a function that takes an extractor's `Progress` in a file, or None when nobody looks at a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, leave=False) as shown:
+
+        def tell(one: Any) -> None:
+            name = os.path.basename(one.path)
+            if shown.desc != f"{name}: ":
+                shown.reset()
+                shown.total = one.size_bytes
+                shown.set_description(name, refresh=False)
+            shown.n = one.read_bytes
+            shown.set_postfix_str(f"{one.lines:,} lines")
+
+        yield tell
 
 
 def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:

@@ -108,14 +108,16 @@ def _sasl(nick: str) -> tuple[str, str] | None:
 def _extract_files(options: argparse.Namespace) -> int:
     from labkit.extract import extract_files
     from labkit.folders import JOURNAL, state_dir
+    from labkit.progress import file_bar
 
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None
-    report = extract_files(
-        cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
-        key_field=options.key_field, journal=state_dir() / JOURNAL, again=options.again,
-        sink=sink, place=sink and sink.place,
-    )  # fmt: skip
+    with file_bar() as progress:
+        report = extract_files(
+            cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
+            key_field=options.key_field, journal=state_dir() / JOURNAL, again=options.again, progress=progress,
+            sink=sink, place=sink and sink.place,
+        )  # fmt: skip
     print(report)
     if options.topic:
         _warn_of_retention(cluster, options.topic, report.first_ms)

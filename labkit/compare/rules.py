@@ -105,11 +105,6 @@ class Rules:
         near = tuple((str(name), Tolerance.of(value)) for name, value in given.items())
         return cls(texts(ignore, "ignore"), texts(only, "only"), near)
 
-    @property
-    def choosy(self) -> bool:
-        """Whether some fields are left out."""
-        return bool(self.ignore or self.only)
-
     def chosen(self, name: str) -> bool:
         """Tell whether a field is compared."""
         found = self._chosen.get(name)
