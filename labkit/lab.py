@@ -239,7 +239,7 @@ class Lab:
         Parameters
         ----------
         group : str, several of them, or a DataFrame of `lag_history`; by default all groups
-            A history is judged by its newest `samples` looks; no server is asked.
+            A history is judged by its newest `samples` looks, but none before a gap; no server is asked.
         samples : int
             How many looks; a verdict needs 3. Where commits stand still it takes as many more as the patience needs.
         every : str

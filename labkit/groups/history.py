@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
     ]
 )
 KEY = ["at", "group", "topic", "partition"]
+GAP = 3  # looks left out, after which those before tell nothing
 MANY = 60  # files of one level: at a look every 10 s, those of ten minutes
 _ROWS = 4_000_000  # no file is joined beyond this
 _LEVELS = 3
@@ -178,7 +179,10 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> list[Sample]:
-    """Return a history's rows as samples; with `last`, only so many newest looks at each group."""
+    """Return a history's rows as samples; with `last`, only so many newest looks at each group, and none before a gap.
+
+    A gap is one of `GAP` looks: whether commits stood still meanwhile nobody saw.
+    """
     table = history if isinstance(history, pa.Table) else pa.Table.from_pandas(history, preserve_index=False)
     missing = set(SCHEMA.names) - set(table.column_names)
     if missing:
@@ -191,8 +195,16 @@ def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> lis
         newest: dict[str, list[int]] = {}
         for group, at in zip(looks["group"].to_pylist(), looks["at"].cast(pa.int64()).to_pylist(), strict=True):
             newest.setdefault(group, []).append(at)
-        since = {group: sorted(times)[-last:][0] for group, times in newest.items()}
+        since = {group: _since_gap(sorted(times)[-last:]) for group, times in newest.items()}
         floor = pa.array([since[group] for group in table["group"].to_pylist()], pa.int64())
         table = table.filter(pc.greater_equal(table["at"].cast(pa.int64()), floor))
     columns = [table["at"].cast(pa.int64()).to_pylist(), *(table[name].to_pylist() for name in SCHEMA.names[1:])]
     return [Sample(*row) for row in zip(*columns, strict=True)]
+
+
+def _since_gap(times: list[int]) -> int:
+    """Return the first of the times that no gap follows."""
+    steps = np.diff(times)
+    usual = sorted(steps)[len(steps) // 2] if len(steps) else 0
+    gaps = np.flatnonzero(steps > GAP * usual)
+    return times[int(gaps[-1]) + 1 if len(gaps) else 0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
-from labkit.groups.history import History, samples_of
+from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
 from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen
 from labkit.groups.probe import Prober
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
-GAP = 3  # looks left out, after which those before tell nothing
 _STEP_S = 0.1  # an interrupt is seen between two steps
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux: goes on while the machine sleeps
 

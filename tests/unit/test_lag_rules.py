@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from labkit.errors import NotFoundError, UnavailableError, UsageError
 from labkit.groups import lag as rules
 from labkit.groups import sampling
-from labkit.groups.history import MANY, History, read_history, samples_of, to_frame
+from labkit.groups.history import MANY, SCHEMA, History, read_history, samples_of, to_frame
 from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
 from labkit.notebook import lag_board
 
@@ -286,6 +287,24 @@ def test_a_history_gives_back_what_was_kept(tmp_path: Path) -> None:
     assert frame["committed"].isna().sum() == 1
     assert str(frame["at"].dtype) == "datetime64[ms, UTC]"
     assert [one.at_ms for one in samples_of(frame, last=2)] == [one.at_ms for one in samples[2:]]
+
+
+@pytest.mark.parametrize(
+    ("times", "left"),
+    [
+        ([0, 2, 4, 6, 8], 5),
+        ([0, 2, 4, 6, 600], 1),  # recording began again just now: one look tells nothing
+        ([0, 2, 600, 602, 604], 3),
+        ([0, 600, 602, 1200, 1202], 5),  # no rhythm
+        ([0.0, 0.1, 10.0, 10.1, 20.0], 5),  # two record in turn
+        ([7], 1),
+    ],
+)
+def test_a_history_is_judged_by_what_came_after_a_gap(times: list[float], left: int) -> None:
+    table = pa.Table.from_pylist(
+        [{"at": round(1000 * at), "group": "g", "topic": "t", "partition": 0} for at in times], schema=SCHEMA
+    )
+    assert [one.at_ms for one in samples_of(table, last=5)] == [round(1000 * at) for at in times[-left:]]
 
 
 def test_many_looks_become_few_files(tmp_path: Path) -> None:
