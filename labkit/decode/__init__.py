@@ -8,6 +8,7 @@ columns are the same whatever the batch size. A module may be one (``json``, ``t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -38,7 +39,10 @@ class Parsed(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Turns values into columns. It may also have ``notes`` (for the receipt) and ``lasting`` (see `lasting`)."""
+    """Turns values into columns.
+
+    It may also have ``notes`` (for the receipt), ``lasting`` (see `lasting`) and ``ready`` (see `ready`).
+    """
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Return one batch as `Parsed`; a null is a tombstone: null fields and no error."""
@@ -149,6 +153,14 @@ def chosen(
 def parse(decoder: Any, batch: pa.RecordBatch) -> Any:
     """Return one batch of raw records as its decoder parses it."""
     return decoder.parse_batch(batch) if hasattr(decoder, "parse_batch") else decoder.parse(batch.column("value"))
+
+
+def ready(decoder: Any) -> Callable[[pa.RecordBatch], Any]:
+    """Return `parse` for the next batch; a decoder that lets several work at a time is told in the batches' order."""
+    if not hasattr(decoder, "ready"):
+        return partial(parse, decoder)
+    parse_values = decoder.ready()
+    return lambda batch: parse_values(batch.column("value"))
 
 
 def key_columns(decoder: Any, parsed: Any, schema: Any) -> pa.Table:

@@ -9,9 +9,9 @@ null fields and no error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 
 import orjson
 import polars as pl
@@ -59,14 +59,25 @@ class Parsed:
 
 
 class Json:
-    """Decodes the batches of one window: the types found in one are tried on the next."""
+    """Decodes the batches of one window: the types found in one are tried on those that follow."""
 
     def __init__(self) -> None:
         self._known: Schema = {}
         self._misses = 0
 
+    def ready(self) -> Callable[[pa.BinaryArray], Parsed]:
+        """Return `parse` for the next batch, for several to be parsed at a time.
+
+        It tries what is known by now, of earlier batches: which of them are done changes no result, for a type that is
+        tried must hold for the whole batch. Fields of later ones would come in another order.
+        """
+        return partial(self._parse, known=self._known)
+
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
+        return self._parse(values, self._known)
+
+    def _parse(self, values: pa.BinaryArray, known: Schema) -> Parsed:
         lines = one_line_each(values)
         empty = pc.equal(pc.binary_length(values), 0) if lines is not values else None
         errors = dict.fromkeys(rows_of(empty) if empty is not None else [], "an empty value is not JSON")
@@ -78,13 +89,15 @@ class Json:
             lines, found = without(lines, odd)
             errors |= found
             joint = text(lines) if found else joint
-        parsed = self._tried(lines, joint, errors) or _inferred(lines, joint, errors)
-        self._known = merged_fields(self._known, parsed.schema)
+        parsed = self._tried(lines, joint, errors, known) or _inferred(lines, joint, errors)
+        merged = merged_fields(self._known, parsed.schema)
+        if merged != self._known:  # what another thread learned meanwhile may be lost, and is learned again
+            self._known = merged
         return parsed
 
-    def _tried(self, lines: pa.BinaryArray, joint: bytes, errors: dict[int, str]) -> Parsed | None:
-        """Parse with the types known so far; None when they do not hold for the whole batch."""
-        types = trial(self._known) if len(lines) and self._misses < _MISSES else None
+    def _tried(self, lines: pa.BinaryArray, joint: bytes, errors: dict[int, str], known: Schema) -> Parsed | None:
+        """Parse with the types known; None when they do not hold for the whole batch."""
+        types = trial(known) if len(lines) and self._misses < _MISSES else None
         if not types:
             return None
         try:
@@ -94,11 +107,12 @@ class Json:
         holds = (
             frame.height == len(lines)
             and not _may_hide_integers(frame)
-            and has_no_value_unknown(frame, self._known)
+            and has_no_value_unknown(frame, known)
             and has_no_field_unknown(joint, frame)
         )
-        self._misses = 0 if holds else self._misses + 1
-        return _parsed(lines, escaped(lines, joint, frame), errors, self._known) if holds else None
+        if holds or known is self._known:  # else it was tried before the types changed
+            self._misses = 0 if holds else self._misses + 1
+        return _parsed(lines, escaped(lines, joint, frame), errors, known) if holds else None
 
     @staticmethod
     def unify(schemas: Iterable[Schema]) -> Schema:
@@ -125,7 +139,11 @@ def _parsed(lines: pa.BinaryArray, frame: pl.DataFrame, errors: dict[int, str], 
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    """Return the frame's columns as Arrow's; handed over at once, for each by itself would wait for other threads."""
+    oldest = pl.CompatLevel.oldest()
+    if not frame.width:
+        return frame.to_arrow(compat_level=oldest)
+    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(frame.to_struct().to_arrow(compat_level=oldest))])
 
 
 def _inferred(lines: pa.BinaryArray, joint: bytes, errors: dict[int, str]) -> Parsed:

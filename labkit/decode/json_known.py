@@ -68,17 +68,17 @@ def _keys(joint: bytes) -> int | None:
     count, start, data = 0, 0, np.frombuffer(joint, np.uint8)
     while start < len(joint):  # some lines at a time: what is between is large
         end = joint.rfind(b"\n", start, start + CHUNK) + 1 or joint.find(b"\n", start) + 1
-        found = _keys_of(data[start:end])
+        found = _keys_of(data[start:end], escapes=joint.find(b"\\", start, end) >= 0)
         if found is None:
             return None
         count, start = count + found, end
     return count
 
 
-def _keys_of(data: np.ndarray) -> int | None:
+def _keys_of(data: np.ndarray, *, escapes: bool) -> int | None:
     quotes = np.flatnonzero(data == _QUOTE)
-    after_backslash = data[quotes - 1] == _BACKSLASH
-    if after_backslash.any():
+    if escapes:
+        after_backslash = data[quotes - 1] == _BACKSLASH
         escaped = _escaped(data, quotes[after_backslash])
         if escaped is None:
             return None

@@ -11,12 +11,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(items: Iterable[Item], work: Callable[[Item], Result], *, most: int) -> Iterator[Result]:
+def ahead(items: Iterable[Item], work: Callable[[Item], Result], *, most: int, threads: int = 1) -> Iterator[Result]:
     """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the caller.
 
-    One thread works, so `work` need not be safe for more; `items` is iterated over in the caller's thread.
+    `items` is iterated over in the caller's thread; with more threads than one `work` must be safe for them.
     """
-    with ThreadPoolExecutor(1, "labkit-work") as pool:
+    with ThreadPoolExecutor(threads, "labkit-work") as pool:
         pending: deque[Future[Result]] = deque()
         for item in items:
             pending.append(pool.submit(work, item))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import key_columns, parse, plain
+from labkit.decode import key_columns, parse, plain, ready
 from labkit.load.ahead import ahead
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
@@ -55,24 +55,30 @@ class Decoding:
     where : Where, optional
     most : int
         Batches waiting to be decoded while Kafka is read.
+    threads : int
+        How many may decode, with a decoder that is ready for it; a condition is asked by one alone.
     """
 
     reading: Reading
     module: Any = field(default_factory=lambda: plain("json"))
     where: Where | None = None
     most: int = 1
+    threads: int = 1
     _content: Content = field(default_factory=Content, init=False)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch, left_out in ahead(self.reading.batches(), self._work, most=self.most):
+        threads = self.threads if self.where is None and hasattr(self.module, "ready") else 1
+        batches = ((batch, ready(self.module)) for batch in self.reading.batches())
+        for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
             note_errors(self.reading, batch.raw, batch.parsed.errors)
             if self.where is not None:
                 self.reading.drop(left_out)
                 self._content.add(batch.raw)
             yield batch
 
-    def _work(self, raw: pa.RecordBatch) -> tuple[Batch, Counter[int]]:
-        parsed = parse(self.module, raw)
+    def _work(self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]) -> tuple[Batch, Counter[int]]:
+        raw, parse_raw = job
+        parsed = parse_raw(raw)
         if self.where is None:
             return Batch(raw, parsed, parsed.schema), Counter()
         rows = self.where.rows(decoded(raw, parsed, self.module, self.module.unify([parsed.schema])))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SAMPLE_RECORDS = 400
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
+_THREADS = 2  # that decode; measured
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,7 +198,7 @@ def _kept_or_read(
 def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
     with interrupt.asked() as reading.interrupted:
         heed(module, reading.interrupted)
-        decoding = Decoding(reading, module, where, most=_PENDING)
+        decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
         done = list(decoding)
         schema = module.unify([one.schema for one in done]) if done else None
         table = _assembled([one.raw for one in done], [one.parsed for one in done], module, schema)

@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -16,15 +17,18 @@ from hypothesis import strategies as st
 
 from labkit.decode.json import Json
 from labkit.decode.json_known import has_no_field_unknown
+from labkit.load.ahead import ahead
 
 Records = list[bytes | None]
 
 
 def decode(records: Records, cuts: Any = ()) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, str]]:
-    """Decode the records in batches cut at `cuts`; return schema, rows and errors."""
-    decoder = Json()  # what it learns of one batch it tries on the next
+    """Decode the records in batches cut at `cuts`, by two threads; return schema, rows and errors."""
+    decoder = Json()  # what it learns of one batch it tries on those that follow
     edges = [0, *sorted(cuts), len(records)]
-    parsed = [decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)]
+    batches = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
+    jobs = ((batch, decoder.ready()) for batch in batches)
+    parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=4, threads=2))
     schema = decoder.unify([one.schema for one in parsed])
     rows: list[dict[str, Any]] = []
     errors: dict[int, str] = {}
@@ -191,6 +195,16 @@ anything = st.recursive(
 def test_any_split_of_any_json_gives_the_same_types(records: Records, cuts: set[int]):
     whole, parts = ({name: plain(dtype) for name, dtype in decode(records, some)[0].items()} for some in ((), cuts))
     assert whole == parts == expected(records)[0]
+
+
+def test_the_order_of_the_fields_does_not_depend_on_which_thread_was_first() -> None:
+    """Each batch has fields that those before it lack, and takes its own time."""
+    batches = [
+        [b'{"f%d": 1, "all": %d}' % (number, row) for row in range(1 + 997 * number % 400)] for number in range(30)
+    ]
+    cuts = np.cumsum([len(batch) for batch in batches])[:-1].tolist()
+    schema, _, _ = decode([record for batch in batches for record in batch], cuts)
+    assert list(schema) == ["f0", "all", *(f"f{number}" for number in range(1, 30))]
 
 
 @pytest.mark.parametrize(
