@@ -1,4 +1,4 @@
-"""The first notebooks on a topic nobody has written to yet: what a new user of a real cluster may well start with."""
+"""Notebooks on a topic nobody has written to yet: what a new user of a real cluster may well start with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labkit.stack.state import State
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.parametrize("name", ["00-tour", "01-discover", "02-enrich"])
+@pytest.mark.parametrize("name", ["00-tour", "01-discover", "02-enrich", "07-scale-out"])
 def test_it_runs_and_shows_that_there_is_nothing(
     stack: State, make_topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
