@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _KEPT = 2_000  # records a filter looks through
+_KEPT_BYTES = 20_000_000  # they are decoded with each step: larger ones would hold up the kernel
 _STEP_S = 0.3
 _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
@@ -91,9 +92,7 @@ class Tail(Shown):
             return
         batch = self._follower.take()
         if batch is not None:
-            self._kept.append(batch)
-            while sum(one.num_rows for one in self._kept[1:]) >= _KEPT:
-                del self._kept[0]
+            self._kept = newest([*self._kept, batch])
             self._draw()
         self.state.value = self._said()
 
@@ -122,6 +121,17 @@ class Tail(Shown):
         table = replay.to_pandas().drop(columns=[*_HIDDEN, "_value", "_error"], errors="ignore")
         lines = table.sort_values("_timestamp").to_string(index=False)
         return f"the newest {len(table)} records of {self._topic}\n{lines}"
+
+
+def newest(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return the last batches, as many as have the records that are kept, or the bytes; the very last one always."""
+    records = size = count = 0
+    for batch in reversed(batches):
+        size += batch.nbytes
+        if count and (records >= _KEPT or size > _KEPT_BYTES):
+            break
+        records, count = records + batch.num_rows, count + 1
+    return batches[len(batches) - count :]
 
 
 def _having(frame: pd.DataFrame, text: str) -> Any:

@@ -25,7 +25,7 @@ from labkit.load.frame import Replay, from_batches
 from labkit.load.parquet import _cast, _settled
 from labkit.load.where import Where
 from labkit.notebook.rerun import _typed
-from labkit.notebook.tail import _having
+from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -174,6 +174,13 @@ def test_a_filter_of_the_tail_reads_bytes_that_are_no_text() -> None:
     frame = to_pandas(from_batches([raw([b"\xff\xfe", b'{"nick":"ann"}'])], "json"))
     assert _having(frame, "ANN").tolist() == [False, True]
     assert _having(frame, "irc").tolist() == [False, False]  # the topic is not shown, and not searched
+
+
+def test_a_tail_keeps_few_records_where_they_are_large() -> None:
+    small, large = raw([b"{}"] * 900), raw([b"x" * 1_000_000] * 9)
+    assert [one.num_rows for one in newest([small] * 5)] == [900] * 3
+    assert [one.num_rows for one in newest([small, large, large, large])] == [9, 9]
+    assert len(newest([raw([b"x" * 30_000_000])] * 2)) == 1
 
 
 def test_differences_of_documents_whose_key_is_called_as_their_columns() -> None:
