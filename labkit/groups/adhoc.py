@@ -7,9 +7,11 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit import interrupt, names, times
@@ -18,6 +20,7 @@ from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.load.frame import from_batches
+from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
 from labkit.whole import whole
 
@@ -96,9 +99,12 @@ class AdHocGroup:
         count = whole(count, "count", "how many records? 1 or more", low=1)
         return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, at_end=True)
 
-    def tail(self, seconds: float = 10, *, decode: Spec = "json", key_decode: Spec = "raw") -> pd.DataFrame:
-        """Return what comes within `seconds`; an interrupt ends it early and keeps what came."""
-        return self._frame(None, seconds, decode, key_decode, at_end=False)
+    def tail(
+        self, seconds: float | str | timedelta = 10, *, decode: Spec = "json", key_decode: Spec = "raw"
+    ) -> pd.DataFrame:
+        """Return what comes within `seconds` (``10``, or ``"1m"``); an interrupt ends it early and keeps what came."""
+        length_s = seconds if isinstance(seconds, int | float) else times.length_ms(seconds) / 1000
+        return self._frame(None, length_s, decode, key_decode, at_end=False)
 
     def _frame(
         self, count: int | None, timeout_s: float, decode: Spec, key_decode: Spec, *, at_end: bool
@@ -107,22 +113,30 @@ class AdHocGroup:
         before = dict(self._positions)
         try:
             with interrupt.asked() as asked:
-                messages = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
+                raw = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
-                raw = [message_batch(self.topic, [portion(messages)])] if messages else []
                 return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
         except BaseException:  # a second interrupt, a decoder's error: what is not returned comes again
             self._rewind(before)
             raise
 
-    def _collect(self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool) -> list[Message]:
-        found: list[Message] = []
-        while (count is None or len(found) < count) and time.monotonic() < deadline and not asked():
-            found += self._poll(10_000 if count is None else min(10_000, count - len(found)))
+    def _collect(
+        self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool
+    ) -> list[pa.RecordBatch]:
+        """Take what comes, in portions that are columns before the next is taken: messages hold more memory."""
+        batches, parts, left = [], [], count
+        while left != 0 and time.monotonic() < deadline and not asked():
+            messages = self._poll(PORTION_RECORDS if left is None else min(PORTION_RECORDS, left))
+            left = None if left is None else left - len(messages)
+            if messages:
+                parts.append(portion(messages))
+            if sum(one.bytes for one in parts) >= BATCH_BYTES:
+                batches.append(message_batch(self.topic, parts))
+                parts = []
             if at_end and self._positions and self._ended >= set(self._positions):
                 break
-        return found
+        return [*batches, message_batch(self.topic, parts)] if parts else batches
 
     def _poll(self, count: int) -> list[Message]:
         with no_collection():

@@ -103,6 +103,19 @@ def test_tail_returns_what_comes_meanwhile(topic: str, name: str, attach: Any, p
     group.read(1, timeout="1s")
     produce(topic, [b'{"fresh":true}'] * 3)
     assert group.tail(seconds=2)["fresh"].tolist() == [True] * 3
+    produce(topic, [b'{"fresh":false}'] * 2)
+    assert group.tail("2s")["fresh"].tolist() == [False] * 2
+    with pytest.raises(UsageError, match="not a length of time"):
+        group.tail("soon")
+
+
+def test_records_of_more_bytes_than_one_batch_has(topic: str, name: str, attach: Any, produce: Produce) -> None:
+    group = attach(topic, name=name, start="latest")
+    group.read(1, timeout="1s")
+    produce(topic, [b'{"n":%d,"text":"%s"}' % (n, b"x" * 600_000) for n in range(40)])
+    first, rest = group.read(25), group.read(100)
+    assert (len(first), len(rest)) == (25, 15)
+    assert sorted([*first["n"], *rest["n"]]) == list(range(40))
 
 
 def test_two_members_share_the_partitions_and_one_takes_over(lab: Lab, topic: str, name: str, attach: Any) -> None:
