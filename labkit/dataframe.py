@@ -18,7 +18,8 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Return a table as a DataFrame that keeps null integers integers and times in UTC.
 
     Numbers are pandas' own and not Arrow-backed, which know no ``%``. A time that no date can hold is missing: pandas
-    has room for it, and fails when it is to be shown.
+    has room for it, and fails when it is to be shown. Bytes are of the type that pandas can sort and choose from when
+    they are more than 2 GiB.
     """
     import pandas as pd
 
@@ -35,8 +36,21 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     for place, one in enumerate(table.schema):
         if pa.types.is_timestamp(one.type):
             table = table.set_column(place, one, only_dates(table.column(place)))
+        elif (wide := _wide(one.type)) != one.type:
+            table = table.set_column(place, one.name, table.column(place).cast(wide))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose bytes, within lists and objects too, may be more than 2 GiB together; they are not copied."""
+    if pa.types.is_binary(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_wide(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(_wide(one.type)) for one in kind])
+    return kind
 
 
 def only_dates(times: pa.Array | pa.ChunkedArray) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,14 +21,15 @@ from labkit.decode.merge import TEXT, decimal, text
 from labkit.decode.protobuf import _decimal
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
+from labkit.load.decoding import condition
 from labkit.load.documents import documents
-from labkit.load.frame import Replay, from_batches
+from labkit.load.frame import Replay, _filtered, _spread, from_batches
 from labkit.load.parquet import _cast, _settled
 from labkit.load.where import Where
 from labkit.notebook.rerun import _typed
 from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
@@ -59,6 +61,24 @@ def test_a_newline_within_a_text_is_no_json_and_one_between_is_space() -> None:
     table = from_batches([raw([b'{"a":"x\ny"}', b'{\n"a":\n"b"\n}', b"\n", b'{"a":"x\\ny"}'])], "json")
     assert table["a"].to_pylist() == [None, "b", None, "x\ny"]
     assert [error is not None for error in table["_error"].to_pylist()] == [True, False, True, False]
+
+
+# more than 2 GiB of bytes ----------------------------------------------------------------------------------
+
+
+def test_more_values_than_an_array_of_arrow_can_hold() -> None:
+    """A column of them has chunks; here it is the same one again and again, which takes no memory."""
+    batch = raw([b'{"n":%d,"text":"%s"}' % (n, b"x" * 1_000_000) for n in range(50)])
+    table = pa.concat_tables([from_batches([batch], "raw")] * 45)
+    assert table.nbytes > 2**31
+    part = PartitionReceipt(0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table))
+    replay = Replay(table, replace(RECEIPT, partitions=(part,)))
+    chosen = _filtered(replay, condition("_offset = 49"))
+    assert (len(chosen), chosen.receipt.filtered) == (45, 44 * 50 + 5)
+    assert len(_spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
+    frame = replay.to_pandas()
+    assert len(frame[frame["_offset"] == 49]) == 45
+    assert frame["_value"].iloc[-1] == batch.column("value")[49].as_py()
 
 
 # numbers ---------------------------------------------------------------------------------------------------
