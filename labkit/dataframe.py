@@ -27,7 +27,9 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     own = numbers_dtypes()
 
     def dtype(kind: pa.DataType) -> Any:
-        if pa.types.is_timestamp(kind) or pa.types.is_dictionary(kind) or pa.types.is_floating(kind):
+        if pa.types.is_temporal(kind) and not pa.types.is_date(kind) and not pa.types.is_time(kind):
+            return None
+        if pa.types.is_dictionary(kind) or pa.types.is_floating(kind):
             return None
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return text
@@ -77,14 +79,32 @@ def numbers_dtypes() -> dict[pa.DataType, Any]:
 
 
 def numbers(table: pa.Table) -> pa.Table:
-    """Return a table without decimals, which pandas can hardly calculate with: DuckDB's sums of integers are some.
+    """Return a table without decimals and intervals, with which pandas can hardly calculate, or not at all.
 
-    One that a fraction of 64 bits cannot hold exactly stays what it is.
+    DuckDB's sums of integers are decimals; one that a fraction of 64 bits cannot hold exactly stays what it is. Its
+    differences of times are intervals.
     """
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if pa.types.is_decimal(column.type):
             table = table.set_column(place, name, _plain(column))
+        elif column.type == pa.month_day_nano_interval():
+            table = table.set_column(place, name, _length(column))
     return table
+
+
+def _length(column: pa.ChunkedArray) -> pa.Array:
+    """Return intervals as lengths of time; as texts where one has months, which have no length of their own."""
+    found = column.to_pylist()
+    if any(one is not None and one.months for one in found):
+        return pa.array([None if one is None else _in_words(one) for one in found], pa.string())
+    micros = [None if one is None else one.days * 86_400_000_000 + one.nanoseconds // 1000 for one in found]
+    return pa.array(micros, pa.duration("us"))
+
+
+def _in_words(one: Any) -> str:
+    days = f"{one.days} days" if one.days else ""
+    seconds = f"{one.nanoseconds / 1e9:g} s" if one.nanoseconds else ""
+    return " ".join(part for part in (f"{one.months} months", days, seconds) if part)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -97,8 +97,8 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     if asked is not None:
         return asked
     times: list[str] = [field.name for field in table.schema if pa.types.is_temporal(field.type) and _dated(field.type)]
-    for name in TIMES:
-        if name in times:
+    for name in TIMES:  # texts of an index, too
+        if name in times or (name in table.schema.names and _is_text(table.schema.field(name).type)):
             return name
     if len(times) == 1:
         return times[0]
@@ -110,6 +110,10 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     raise UsageError(
         "there is no column of times", hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}"
     )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _dated(kind: pa.DataType) -> bool:
@@ -196,7 +200,7 @@ def _milliseconds(column: Any, name: str) -> Any:
         return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if _is_text(kind):
         return _parsed(column, name)
     if pa.types.is_null(kind):
         return column.cast(pa.int64())

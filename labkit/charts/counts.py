@@ -44,7 +44,7 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     elif isinstance(data, pd.DataFrame):
         table, name = Table.of_pandas(data), ""
     elif isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):
-        table, name = Table.of_arrow(data if isinstance(data, pa.Table) else pa.table(data)), ""
+        table, name = Table.of_arrow(arrow(data)), ""
     else:
         raise UsageError(
             f"a {type(data).__name__} cannot be charted",
@@ -53,14 +53,33 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     return Columns(table, find_time(table, time, needed=needed), name)
 
 
-def shown(label: str) -> str:
-    """Return how a value is called on a chart; what cannot be seen, or turns the text around, is U+FFFD.
+def arrow(data: Any) -> pa.Table:
+    """Return any table of Arrow's kind as one with the types that all of Arrow works with: polars has views."""
+    try:
+        if type(data).__module__.startswith("polars."):
+            import polars as pl
 
-    Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
+            return data.to_arrow(compat_level=pl.CompatLevel.oldest())
+        return data if isinstance(data, pa.Table) else pa.table(data)
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"this {type(data).__name__} has no Arrow form: {error}", hint="cast its odd columns"
+        ) from error
+
+
+def shown(label: str) -> str:
+    """Return how a value is called on a chart, each in its own way.
+
+    What cannot be seen is Unicode's picture of it, or its number; what turns the text around is its number too. Vega
+    compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
     """
-    if label in (OTHER, NONE, BLANK):  # a value that is called as labkit calls what is none
-        return f'"{label}"'
-    return _UNSEEN.sub("\ufffd", label) if label.strip() else BLANK
+    if label in (OTHER, NONE, BLANK) or (label and not label.strip()):
+        label = f'"{label}"'  # it is called as labkit calls what is none, or is only space
+    return _UNSEEN.sub(lambda found: _picture(ord(found[0])), label) or BLANK
+
+
+def _picture(code: int) -> str:
+    return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
 
 
 @dataclass(frozen=True)

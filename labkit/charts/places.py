@@ -99,7 +99,7 @@ def _of_table(data: Any, field: str | None) -> Places:
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):
         counts.opened(data, None, needed=False)  # says so when it is nothing that can be charted
-        table = pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
+        table = counts.arrow(data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data))
     points = [one.name for one in table.schema if _is_point(one.type)]
     chosen = field or (points[0] if points else None)
     if not len(table) and chosen not in points:  # an empty window has no fields
@@ -134,7 +134,7 @@ def _of_index(index: Index, field: str | None) -> Places:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
     prefix = chosen.removesuffix("location")
     names = {
-        short: {"terms": {"field": prefix + long, "size": 1}}
+        short: {"terms": {"field": prefix + long, "size": 1, "shard_size": 1_000}}
         for short, long in (("city", "city"), ("country", "country_name"))
         if "keyword" in found.get(prefix + long, {})
     }

@@ -132,7 +132,7 @@ class Index:
             filter_path="hits.total,aggregations,-aggregations.values",
             query={"exists": {"field": self._time}} if timed else {"match_all": {}},
             aggs={
-                "top": {"terms": {"field": countable, "size": size}},
+                "top": {"terms": {"field": countable, "size": size, "shard_size": _MOST_VALUES}},
                 "values": {"terms": {"field": countable, "size": _MOST_VALUES}},
                 "distinct": {"stats_bucket": {"buckets_path": "values._count"}},
                 "about": {"cardinality": {"field": countable, "precision_threshold": _PRECISION}},

@@ -22,6 +22,7 @@ from labkit.duck import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import bar
+from labkit.whole import whole
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -50,8 +51,7 @@ def compare(
     """Compare two sides; `Lab.compare` says how."""
     asked = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
-    if keep < 0:
-        raise UsageError(f"keep={keep}", hint="how many documents that differ are kept to be shown")
+    keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
     if not time or '"' in time:
         raise UsageError(f"time={time!r}", hint="name the field that says when, such as @timestamp")
     sides = side(a, targets, target), side(b, targets, target)
@@ -66,6 +66,7 @@ def compare(
         bar(f"{sides[0].name} and {sides[1].name}", sum(totals), progress) as advance,
     ):
         read_both(spill, sides, stop, advance)
+        _check_origins(sides)
         _check_keys(sides, keys, spill.keyless)
         work = _Work(asked, keep)
         with spill.joined() as (connection, pairs):
@@ -83,6 +84,7 @@ def compare(
             twice, duplicates = _duplicates(connection, keep)
     both = sides[0].index, sides[1].index
     notes = [f"{one.outside:,} documents of {one.name} are outside of the window" for one in sides if one.outside]
+    notes += [note for one in sides for note in one.notes]
     notes += [] if reasons else asked.check()
     return Comparison(
         left=sides[0].name,
@@ -163,6 +165,18 @@ def _document(source: str, long: bool = False) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {UNREADABLE: source}
     return found if isinstance(found, dict) else {UNREADABLE: source}
+
+
+def _check_origins(sides: tuple[Side, Side]) -> None:
+    """Refuse to judge by a window documents none of which tells which record it was; some are a reason."""
+    for one in sides:
+        if one.nameless and not one.documents + one.outside:
+            raise UsageError(
+                f"nothing in {one.name} tells which record it was, so within= cannot choose",
+                hint="an _id of topic-partition-offset does, or columns _topic, _partition and _offset",
+            )
+        if one.nameless:
+            one.reasons.append(f"{one.nameless:,} documents do not tell which record they were: left out by within=")
 
 
 def _check_keys(sides: tuple[Side, Side], keys: Sequence[str], keyless: list[int]) -> None:

@@ -46,14 +46,14 @@ class Side:
         What it is called.
     batches : callable
         Returns its documents, in batches of `SCHEMA`.
-    documents, outside : int
-        How many it read; how many more were left out.
+    documents, outside, nameless : int
+        How many it read; how many more were left out: of other offsets, or because they do not name theirs.
     total : callable
         How many there are to read, or None when that is not known.
     index : Index or None
         Where it can be asked again.
-    reasons : list of str
-        Why it is not all there is.
+    reasons, notes : list of str
+        Why it is not all there is; what else to tell.
     """
 
     name: str
@@ -61,8 +61,10 @@ class Side:
     total: Callable[[], int | None]
     index: Index | None = None
     reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     documents: int = 0
     outside: int = 0
+    nameless: int = 0
 
 
 def only_within(side: Side, window: Window) -> None:
@@ -80,7 +82,9 @@ def only_within(side: Side, window: Window) -> None:
             offset = found["_offset"].fill_null(-1).to_numpy(False)
             mine = pc.fill_null(pc.equal(found["_topic"], plan.topic), False).to_numpy(False)
             inside = mine & (bounds[0][partition] <= offset) & (offset < bounds[1][partition])
-            side.outside += len(inside) - int(inside.sum())
+            nameless = found["_offset"].null_count
+            side.nameless += nameless
+            side.outside += len(inside) - int(inside.sum()) - nameless
             yield batch.filter(pa.array(inside))
 
     side.batches = batches
@@ -140,9 +144,10 @@ def _of_replay(replay: Replay) -> Side:
                 return
             yield _of_records(batch)
 
-    return Side(
-        f"replay of {replay.receipt.topic}", batches, lambda: len(replay), reasons=_unread(replay.receipt)
-    )  # fmt: skip
+    name, notes = f"replay of {replay.receipt.topic}", []
+    if replay.enriched:
+        notes.append(f"the JSON of {name} is compared, without the columns of enrichers: .to_pandas() has these")
+    return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
 
 
 def _of_window(window: Window) -> Side:

@@ -133,7 +133,7 @@ class Chain:
                 continue
             else:
                 pieces = [one.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)]
-                found = pa.concat_tables(pieces, promote_options="permissive")
+                found = _together(pieces)
             table = _joined(table, found)
         return table
 
@@ -218,6 +218,16 @@ def _with(table: pa.Table, result: Added) -> pa.Table:
     return table
 
 
+def _together(pieces: list[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(pieces, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"enrich: a function returned other types for some records than for others: {error}",
+            hint="have it give each column one type, such as pd.Series(found, dtype='Float64')",
+        ) from error
+
+
 def _function(one: Enricher, table: pa.Table, failures: dict[int, str]) -> tuple[pa.Table, pa.Array]:
     """Call a function for a batch; where it fails, halve the batch down to the records at fault."""
     pieces: list[tuple[int, pa.Table]] = []
@@ -243,5 +253,5 @@ def _function(one: Enricher, table: pa.Table, failures: dict[int, str]) -> tuple
     for first, piece in pieces:
         rows[first : first + len(piece)] = np.arange(at, at + len(piece))
         at += len(piece)
-    found = pa.concat_tables([piece for _, piece in pieces], promote_options="permissive") if pieces else pa.table({})
+    found = _together([piece for _, piece in pieces]) if pieces else pa.table({})
     return found, pa.array(rows, mask=rows < 0)

@@ -49,12 +49,14 @@ class Replay:
         What was planned and what came of it.
     registry : Registry, optional
         The profile's schema registry, for `decode`.
+    enriched : tuple of str, optional
+        What enrichers told of the columns they added; None where there are none.
     """
 
     table: pa.Table
     receipt: Receipt
     registry: Registry | None = field(default=None, compare=False)
-    _said: tuple[str, ...] = field(default=(), compare=False)  # the enrichers' notes: they go with their columns
+    enriched: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -76,30 +78,40 @@ class Replay:
             raise TypeError("a table becomes a DataFrame")
         return frame
 
-    def sql(self, query: str) -> pd.DataFrame:
+    def sql(self, query: str, **tables: Any) -> pd.DataFrame:
         """Ask DuckDB; the records are the table ``replay``.
 
-        Sums of integers are integers, or fractions where 64 bits do not hold them.
+        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths.
+
+        Parameters
+        ----------
+        query : str
+        **tables : DataFrame or Arrow table
+            More tables, under these names.
 
         Examples
         --------
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
+        >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
         from labkit.duck import check_case, columns, duckdb, reason, syntax
 
         with duckdb.connect() as connection:
-            connection.execute("set timezone = 'UTC'")
+            connection.execute("set timezone = 'UTC'; set python_enable_replacements = false")
             trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
             named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
             check_case(self.table.column_names, named)
             try:
                 connection.register("replay", self.table if len(self) else _asked(self.table, trees))
+                for name, one in tables.items():
+                    connection.register(name, one)
                 answer = connection.sql(query)
                 found = pa.table({}) if answer is None else answer.to_arrow_table()
             except duckdb.Error as error:
                 there = ", ".join(self.table.column_names)
                 raise UsageError(
-                    f"DuckDB refused this: {reason(error)}", hint=f"the table is `replay`: {there}"
+                    f"DuckDB refused this: {reason(error)}",
+                    hint=f"the table is `replay`: {there}; others are given by name: sql(query, teams=frame)",
                 ) from error
         return to_pandas(numbers(found))
 
@@ -118,7 +130,9 @@ class Replay:
         raw = _raw(self.table)
         module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
         table = _assembled(raw, [parse(module, batch) for batch in raw], module)
-        kept = tuple(one for one in self.receipt.notes if not one.startswith(NOTES) and one not in self._said)
+        kept = tuple(
+            one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
+        )
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
         return Replay(table, recounted(receipt, table), self.registry)
 
@@ -166,7 +180,7 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
     table, said = chain.table(replay.table), chain.notes()
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said))
-    return Replay(table, receipt, replay.registry, (*replay._said, *said))
+    return Replay(table, receipt, replay.registry, (*(replay.enriched or ()), *said))
 
 
 def _kept_or_read(

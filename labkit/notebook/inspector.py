@@ -7,12 +7,15 @@ from html import escape
 from typing import Any
 
 import ipywidgets as ipy
+import pyarrow as pa
 
 from labkit import looks
+from labkit.dataframe import only_dates
 from labkit.decode.json_lines import too_deep
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
 from labkit.notebook.shown import Shown
+from labkit.whole import whole
 
 _NONE = "no record in this replay"
 _BYTES, _ITEMS = 4_096, 200  # shown at most; what is left out is said
@@ -22,6 +25,9 @@ class RecordInspector(Shown):
     """A record of a Replay; ``.row`` is which one."""
 
     def __init__(self, replay: Replay, row: int = 0) -> None:
+        if not isinstance(replay, Replay):
+            raise UsageError(f"a {type(replay).__name__} cannot be looked into", hint="give a Replay: window.read()")
+        row = whole(row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
             raise UsageError(f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0")
@@ -42,7 +48,11 @@ class RecordInspector(Shown):
     @property
     def record(self) -> dict[str, Any]:
         """The record's columns."""
-        found: dict[str, Any] = self.replay.table.slice(self.row, 1).to_pylist()[0]
+        table = self.replay.table.slice(self.row, 1)
+        for number, one in enumerate(table.schema):
+            if pa.types.is_timestamp(one.type):
+                table = table.set_column(number, one, only_dates(table.column(number)))
+        found: dict[str, Any] = table.to_pylist()[0]
         return found
 
     def _draw(self) -> None:
@@ -63,7 +73,8 @@ class RecordInspector(Shown):
             f"<details><summary>{len(record['_headers'] or [])} headers</summary><table>{headers}</table></details>",
             f"<details><summary>bytes</summary><pre>{escape(dump(raw))}</pre></details>",
         ]
-        self.view.value = f'<div style="line-height:1.5">{"".join(parts)}</div>'
+        html = f'<div style="line-height:1.5">{"".join(parts)}</div>'
+        self.view.value = html.encode("utf-8", "backslashreplace").decode()  # JSON may have half a surrogate pair
 
     def text(self) -> str:
         """Return the record as text."""

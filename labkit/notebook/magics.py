@@ -9,12 +9,14 @@ SQL. Each takes ``--help``, and ``?`` shows its text: ``%window?``.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from labkit.errors import LabkitError, UsageError
@@ -85,7 +87,7 @@ class LabkitMagics(Magics):
 
     @cell_magic
     def replay(self, line: str, cell: str) -> Any:
-        """Ask a window's records in SQL and return a DataFrame.
+        """Ask a window's records in SQL and return a DataFrame; the notebook's own frames are tables by their names.
 
         ::
 
@@ -97,13 +99,20 @@ class LabkitMagics(Magics):
             return None
         _name(options.output)
         replay = self._replayed(options)
-        frame = replay.sql(cell)
+        frame = replay.sql(cell, **self._frames(cell))
         if not replay.receipt.complete:
             print(f"note: the window was not read to its end\n{replay.receipt}")
         if options.output is None:
             return frame
         self.shell.user_ns[options.output] = frame
         return None
+
+    def _frames(self, query: str) -> dict[str, Any]:
+        """Return the notebook's frames that a query may mean."""
+        import pandas as pd
+
+        found = {name: self.shell.user_ns.get(name) for name in set(re.findall(r"\w+", query)) - {"replay"}}
+        return {name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)}
 
     def _replayed(self, options: Namespace) -> Replay:
         spaces = self.shell.user_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import sys
@@ -203,4 +204,5 @@ def _typed(value: Any) -> Any:
         found = json.loads(value, parse_constant=_none)
     except ValueError:
         return value
-    return value if isinstance(found, dict | list | str) else found
+    huge = isinstance(found, float) and not math.isfinite(found)  # "12e4567" may be a commit's name
+    return value if huge or isinstance(found, dict | list | str) else found

@@ -36,6 +36,7 @@ class Tail(Shown):
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic
         self._kept: list[pa.RecordBatch] = []
+        from_batches([], decode, registry=lab.registry)  # and when there is no such decoder
         self._follower: Follower | None = None
         self._live: Live | None = None
         self.pause = ipy.ToggleButton(description="pause", icon="pause")
@@ -74,10 +75,9 @@ class Tail(Shown):
             self._live.stop()
 
     def _ended(self, why: str) -> None:
+        self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
         if self._follower is not None:
             self._follower.close()
-        self._draw()
-        self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
 
     def _said(self) -> str:
         if self._follower is None:
