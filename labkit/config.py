@@ -32,7 +32,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +205,7 @@ def _upper(name: str) -> str:
 def _typed(key: str, value: str) -> Any:
     """Return a variable's text as the Elasticsearch client wants it."""
     if key == "hosts":
-        return value.split(",")
+        return [one.strip() for one in value.split(",")]
     if key == "basic_auth":
         return value.split(":", 1)
     if key in _NUMBERS:
@@ -231,8 +233,19 @@ def _config_files() -> Iterator[Path]:
     import platformdirs
 
     for folder in (here, *here.parents, Path(platformdirs.user_config_dir("labkit"))):
-        if (folder / "labkit.toml").is_file():
-            yield folder / "labkit.toml"
+        path = folder / "labkit.toml"
+        if path.is_file() and _trusted(path):
+            yield path
+
+
+def _trusted(path: Path) -> bool:
+    """Tell whether a file found on the way is one's own or root's: it says where one's passwords are sent."""
+    found = path.stat()
+    if found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH:
+        return True
+    why = "anybody may write to it" if found.st_mode & stat.S_IWOTH else "it belongs to another user"
+    warnings.warn(f"{path} is left out: {why}. LABKIT_CONFIG={path} takes it all the same", stacklevel=2)
+    return False
 
 
 def _tables(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.secret import without_password
+from labkit.secret import pair, without_password
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport
@@ -57,7 +57,8 @@ class Target:
     @property
     def address(self) -> str:
         """The hosts."""
-        return ", ".join(map(str, without_password(self.hosts)))
+        name, _, encoded = str(self._settings.get("cloud_id", "")).partition(":")
+        return ", ".join(map(str, without_password(self.hosts))) or f"Elastic Cloud {name} (…{encoded[-8:]})"
 
     @property
     def hosts(self) -> list[str]:
@@ -69,10 +70,10 @@ class Target:
     @property
     def user(self) -> str:
         """Who asks."""
-        auth = self._settings.get("basic_auth")
-        if isinstance(auth, list | tuple) and auth:
-            return str(auth[0])
-        return "the API key's owner" if "api_key" in self._settings else "anonymous"
+        if auth := self._settings.get("basic_auth"):
+            return str(pair(auth)[0])
+        known = {"api_key": "API key's", "bearer_auth": "token's", "client_cert": "client certificate's"}
+        return next((f"the {who} owner" for key, who in known.items() if key in self._settings), "anonymous")
 
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
@@ -80,7 +81,11 @@ class Target:
         import elasticsearch
 
         settings: dict[str, Any] = {
-            key: tuple(value) if key in ("basic_auth", "api_key") and isinstance(value, list) else value
+            key: tuple(value)
+            if key == "api_key" and isinstance(value, list)
+            else pair(value)
+            if key == "basic_auth"
+            else value
             for key, value in self._settings.items()
         }
         known = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters

@@ -35,7 +35,8 @@ from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, r
 
 Where = tuple[str, int]  # topic, partition
 TIMEOUT_S = 10.0
-AWAY_TIMEOUT_S = 3.0
+AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
+_CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 TIMES_IN_FLIGHT = 50
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
@@ -61,6 +62,7 @@ class Cluster:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
         self._last_error: KafkaError | None = None
+        self._all_away = False
         self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
 
     def __repr__(self) -> str:
@@ -104,6 +106,7 @@ class Cluster:
         }
 
     def _note_error(self, error: KafkaError) -> None:
+        self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
         if rank(error) >= rank(self._last_error):
             self._last_error = error
 
@@ -119,7 +122,7 @@ class Cluster:
         """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
         process = os.getpid()
         if process not in self._admins:
-            self._admins[process] = self._make(AdminClient)
+            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)  # by a misspelt name
         return self._admins[process]
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
@@ -127,6 +130,8 @@ class Cluster:
         # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
         defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
         names.group(group)
+        if self._settings.get("group.protocol") == "consumer":  # there the broker has these settings
+            settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
         return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
 
     def producer(self, **settings: Any) -> _Producer:
@@ -220,13 +225,13 @@ class Cluster:
 
     def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
         self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
-        noted = self._last_error
-        return waited_s > timeout_s or (noted is not None and (noted.code() in LOGIN or waited_s > AWAY_TIMEOUT_S))
+        refused = self._last_error is not None and self._last_error.code() in LOGIN
+        return waited_s > timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Turn confluent_kafka's errors into labkit's while `what` is done."""
-        self._last_error = None
+        self._last_error, self._all_away = None, False
         try:
             yield
         except KafkaException as error:

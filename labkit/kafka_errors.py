@@ -39,6 +39,13 @@ PASSING = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
 }
+# librdkafka tells of a fetch that failed so, and fetches again by itself
+FETCHED_AGAIN = {
+    *(PASSING | AWAY | TIMEOUT),
+    KafkaError.UNKNOWN,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.KAFKA_STORAGE_ERROR,
+}
 MISSING = {
     KafkaError._NOENT,
     KafkaError.UNKNOWN_TOPIC_OR_PART,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import names, times
 from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
 from labkit.elastic import Target
-from labkit.errors import ConfigError, UsageError, WindowError
+from labkit.errors import AccessError, ConfigError, UsageError, WindowError
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
@@ -153,8 +153,7 @@ class Lab:
         if sum(given) > 1:
             raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
         partitions = self._partitions(topic, partitions)
-        settings = self.cluster.topic_settings([topic])[topic]
-        kind = settings.get("message.timestamp.type", "CreateTime")
+        kind = self._timestamp_type(topic)
         slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
         now = times.now_ms()
 
@@ -183,6 +182,16 @@ class Lab:
             frozen_ms=now,
         )
         return Window(frozen, self)
+
+    def _timestamp_type(self, topic: str) -> str:
+        try:
+            return self.cluster.topic_settings([topic])[topic].get("message.timestamp.type", "CreateTime")
+        except AccessError:
+            warnings.warn(
+                f"whose clock the times of {topic!r} are may not be read (DescribeConfigs): taken for CreateTime",
+                stacklevel=3,
+            )
+            return "CreateTime"
 
     def _partitions(self, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
         there = self.cluster.partitions(topic)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.secret import without_password
+from labkit.secret import pair, without_password
 
 TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables
@@ -49,7 +49,7 @@ class Registry:
         """Who asks."""
         auth = self._settings.get("basic_auth")
         info = str(self._settings.get("basic.auth.user.info", ""))
-        return str(auth[0]) if auth else info.partition(":")[0] or "anonymous"
+        return str(pair(auth)[0]) if auth else info.partition(":")[0] or "anonymous"
 
     @cached_property
     def client(self) -> Any:
@@ -58,7 +58,7 @@ class Registry:
 
         settings = {_OURS.get(key, key): value for key, value in self._settings.items() if key != "basic_auth"}
         if auth := self._settings.get("basic_auth"):
-            settings["basic.auth.user.info"] = ":".join(map(str, auth))
+            settings["basic.auth.user.info"] = ":".join(map(str, pair(auth)))
         defaults = {"timeout": TIMEOUT_S, "max.retries": 1, "retries.wait.ms": 500, "retries.max.wait.ms": 1000}
         try:
             return SchemaRegistryClient({**defaults, **settings})

@@ -17,7 +17,7 @@ from labkit.errors import ConfigError
 _NAMES = re.compile(
     r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|user\.info|headers|bearer|token|jaas|oauthbearer\.config"
 )
-_NOT_SECRET = re.compile(r"\.location$|\.url$|token\.endpoint|oauthbearer\.method")
+_NOT_SECRET = re.compile(r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method")
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 
 
@@ -45,6 +45,11 @@ def without_password(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_password(one) for one in value]
     return re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", value) if isinstance(value, str) else value
+
+
+def pair(auth: Any) -> tuple[Any, ...]:
+    """Return user and password, given so or as one text ``user:password``."""
+    return tuple(auth.split(":", 1)) if isinstance(auth, str) else tuple(auth)
 
 
 def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -237,11 +237,12 @@ class _Run:
 
     def _lines(self, file: BinaryIO, path: str, key: str | None) -> None:
         begun = Begun() if key is None or self.again else self.journal.begun(key)
-        left = self._read(file, path)
-        head = Head.of(begun, left)
-        if head.lines < begun.lines:  # it begins otherwise now
-            file.seek(0)
-            head, left = Head(), self._read(file, path)
+        for known in (begun, begun.without_last, Begun()):
+            left = self._read(file, path)
+            head = Head.of(known, left)
+            if head.lines == known.lines:
+                break
+            file.seek(0)  # it begins otherwise now
         name = Path(path).name if path != STDIN else "stdin"
         source = ("labkit.file", name.encode(errors="surrogateescape"))
         self.tally.skipped += head.lines

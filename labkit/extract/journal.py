@@ -1,7 +1,7 @@
 """How far each file got, so that the same command run again goes on instead of doubling.
 
 A file is known by its absolute path, and by the hash of the lines that were acknowledged: one that has grown is gone on
-with, one that begins otherwise now is another file.
+with, one that begins otherwise now is another file. The last line may be another: it was half written then.
 """
 
 from __future__ import annotations
@@ -34,10 +34,18 @@ class Begun:
     lines : int
     hash : str
         Of these lines.
+    before : str
+        The hash without the last of them, which may have been half written then.
     """
 
     lines: int = 0
     hash: str = ""
+    before: str = ""
+
+    @property
+    def without_last(self) -> Begun:
+        """The same without the last line."""
+        return Begun(max(0, self.lines - 1), self.before)
 
 
 @dataclass
@@ -46,17 +54,21 @@ class Head:
 
     lines: int = 0
     last: bytes = b""
-    _hash: Any = field(default_factory=xxhash.xxh3_128, repr=False)
+    _before: Any = field(default_factory=xxhash.xxh3_128, repr=False)
 
     def add(self, line: bytes) -> None:
         """Go on by a line."""
-        self._hash.update(line + b"\n")
+        if self.lines:
+            self._before.update(self.last + b"\n")
         self.lines, self.last = self.lines + 1, line
 
     @property
     def begun(self) -> Begun:
         """What the journal notes once all of it is acknowledged."""
-        return Begun(self.lines, self._hash.hexdigest())
+        whole = self._before.copy()
+        if self.lines:
+            whole.update(self.last + b"\n")
+        return Begun(self.lines, whole.hexdigest(), self._before.hexdigest())
 
     @classmethod
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
@@ -64,7 +76,7 @@ class Head:
         found = cls()
         for line in islice(lines, begun.lines):
             found.add(line)
-        return found if found.begun == begun else cls()
+        return found if found.begun.hash == begun.hash else cls()
 
 
 class Journal:
@@ -99,7 +111,7 @@ class Journal:
         try:
             # another extractor may share the journal: nobody writes between the reading and the writing
             with filelock.FileLock(f"{self._path}.lock", mode=0o600):
-                entries = self._read() | {key: (begun.lines, begun.hash)}
+                entries = self._read() | {key: (begun.lines, begun.hash, begun.before)}
                 with part.open("w", encoding="utf-8") as file:
                     json.dump(entries, file, indent=1)
                     file.flush()
@@ -110,13 +122,13 @@ class Journal:
                 part.unlink(missing_ok=True)
             raise _unwritable(self._path, error) from error
 
-    def _read(self) -> dict[str, tuple[int, str]]:
+    def _read(self) -> dict[str, tuple[int, str, str]]:
         if self._path is None:
             return {}
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int)}  # as once: of no use
-            return {str(key): (int(lines), str(known)) for key, (lines, known) in pairs.items()}
+            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int) and len(entry) == 3}
+            return {str(key): (int(lines), str(known), str(before)) for key, (lines, known, before) in pairs.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -19,6 +19,7 @@ from labkit.dataframe import to_pandas
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.load.frame import from_batches
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
@@ -155,7 +156,7 @@ class AdHocGroup:
         assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
-        elif error.code() != KafkaError._MAX_POLL_EXCEEDED and not error.retriable():  # it joins again by itself
+        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:  # it goes on by itself
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
     def _rewind(self, before: dict[int, int]) -> None:

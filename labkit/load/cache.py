@@ -33,6 +33,9 @@ def folder() -> Path:
     """Return the cache's folder; only its owner may look into it."""
     path = cache_dir() / "windows"
     path.mkdir(parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid():  # the servers may be shared, what was read is one's own
+        path = path.with_name(f"windows-{os.getuid()}")
+        path.mkdir(exist_ok=True)
     path.chmod(0o700)
     return path
 

@@ -117,6 +117,15 @@ class IndexName:
         return pc.fill_null(found, self.undated)
 
 
+def uuids(target: Target, name: str) -> list[str]:
+    """Return the ids of the indices behind a name: one made again has another. None where they may not be seen."""
+    try:
+        found = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
+    except elasticsearch.ApiError:
+        return []
+    return sorted(one["settings"]["index"]["uuid"] for one in found.values())
+
+
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
     """Make `index`, or add to the one that is there, or an alias's write index, the fields of `mappings` it lacks.
 

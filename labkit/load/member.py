@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from labkit.errors import DeadlineError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster
+from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.records import Portion, consume, message_batch, no_collection, portion, runs, sorted_out
 
 BATCH_RECORDS = 10_000
@@ -148,7 +149,7 @@ class Member:
                 self._ends_seen[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
             self._mislaid(TopicPartition(self.topic, message.partition()))
-        elif not error.retriable() and error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY}:
+        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY, *FETCHED_AGAIN}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
     def _mislaid(self, one: TopicPartition) -> None:

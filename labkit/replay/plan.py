@@ -99,7 +99,11 @@ class Plan:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
             ) from error
-        if any(not 0 <= one.start <= one.end <= one.log_end for one in ranges):
+        twice = len({one.partition for one in ranges}) < len(ranges)
+        times = (plan.start_ms, plan.end_ms, plan.frozen_ms)
+        if any(one is not None and not isinstance(one, int) for one in times):
+            raise UsageError("this window's times are damaged", hint="pass what Window.to_json() returned")
+        if twice or any(not 0 <= one.start <= one.end <= one.log_end for one in ranges):
             raise UsageError("this window's offsets are damaged", hint="pass what Window.to_json() returned")
         return plan
 

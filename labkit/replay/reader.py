@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
+from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.content import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
@@ -281,8 +282,10 @@ class Reading:
             self._end_of_partition(consumer, account, message.offset())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             self._finish(consumer, account, "expired")
-        elif not error.retriable():
+        elif error.code() not in FETCHED_AGAIN:
             raise self.cluster.error(error, f"read topic {self.plan.topic!r}")
+        elif (note := f"partition {message.partition()}: the broker said {error.str()}") not in self._notes:
+            self._notes.append(note)  # it is asked again, as long as a stall may last
 
     def _end_of_partition(self, consumer: Consumer, account: _Account, offset: int) -> None:
         if offset >= account.range.end:
