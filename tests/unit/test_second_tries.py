@@ -1,0 +1,245 @@
+"""What a user tries next: frames of another library, another table in SQL, settings in another form, odd files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from labkit import charts, enrich
+from labkit.compare.run import compare
+from labkit.config import load_profile
+from labkit.elastic import Target
+from labkit.enrich.chain import Chain
+from labkit.errors import ConfigError, NotFoundError, UsageError
+from labkit.extract.journal import Begun, Head
+from labkit.kafka import Cluster
+from labkit.load.frame import Replay, from_batches
+from labkit.notebook.inspector import RecordInspector
+from labkit.notebook.rerun import _typed
+from labkit.notebook.tail import Tail
+from labkit.registry import Registry
+from labkit.replay.plan import Plan
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.secret import is_secret
+
+RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
+
+
+def replay(*values: bytes, times: list[int] | None = None) -> Replay:
+    rows = [
+        {"topic": "irc", "partition": 0, "offset": n, "timestamp": at, "timestamp_type": "CreateTime", "value": value}
+        for n, (value, at) in enumerate(zip(values, times or range(len(values)), strict=True))
+    ]
+    return Replay(from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT)
+
+
+# SQL -------------------------------------------------------------------------------------------------------
+
+
+def test_differences_of_times_are_lengths_of_time() -> None:
+    found = replay(b"{}", b"{}", times=[0, 90_061_000])
+    frame = found.sql("select max(_timestamp) - min(_timestamp) took, interval '1 month' far from replay")
+    assert frame["took"].dt.total_seconds().tolist() == [90_061]
+    assert frame["far"].tolist() == ["1 months"]
+    assert "1 days" in str(frame)
+
+
+def test_a_query_may_join_tables_that_are_given_and_sees_no_others() -> None:
+    found, teams = replay(b'{"nick":"ann"}', b'{"nick":"bob"}'), pd.DataFrame({"nick": ["ann"], "team": ["x"]})
+    joined = found.sql("select team, count(*) n from replay join teams using (nick) group by 1", teams=teams)
+    assert joined.to_dict("list") == {"team": ["x"], "n": [1]}
+    for hidden in ("teams", "connection", "self"):
+        with pytest.raises(UsageError, match="does not exist") as caught:
+            found.sql(f"select * from {hidden}")
+        assert "sql(query, teams=frame)" in str(caught.value.hint)
+
+
+# comparing -------------------------------------------------------------------------------------------------
+
+
+def window() -> Any:
+    return SimpleNamespace(plan=SimpleNamespace(topic="irc", ranges=[SimpleNamespace(partition=0, start=0, end=1)]))
+
+
+def test_within_a_window_documents_that_name_no_record_are_not_passed_over() -> None:
+    left, right = pd.DataFrame({"id": [1, 2], "a": [1, 2]}), pd.DataFrame({"id": [1, 2], "a": [3, 4]})
+    options: Any = {"targets": None, "latency": False, "key": "id", "within": window()}
+    with pytest.raises(UsageError, match="nothing in table tells which record"):
+        compare(left, right, **options)
+    named = pd.DataFrame({"_id": ["irc-0-0", "of-its-own"], "id": [1, 2], "a": [1, 2]})
+    found = compare(named, named, **options)
+    assert found.counts["same"] == 1
+    assert not found.complete
+    assert "1 documents do not tell which record they were" in str(found.reasons)
+
+
+def test_the_columns_of_enrichers_are_not_compared_and_it_says_so() -> None:
+    plain = replay(b'{"n":1}')
+    found = compare(plain.enrich(enrich.apply(lambda frame: {"m": frame["n"]})), plain, targets=None, latency=False)  # type: ignore[arg-type]
+    assert any("without the columns of enrichers" in note for note in found.notes)
+    assert not compare(plain, plain, targets=None, latency=False).notes  # type: ignore[arg-type]
+
+
+# charts ----------------------------------------------------------------------------------------------------
+
+
+def test_charts_of_a_polars_frame() -> None:
+    frame = replay(b'{"nick":"ann","n":1}', b'{"nick":"bob","n":2}').to_polars()
+    frame = frame.with_columns(pl.col("nick").cast(pl.Categorical).alias("kind"))
+    assert charts.top(frame, "kind").data["value"].tolist() == ["ann", "bob"]
+    assert charts.timeline(frame, by="_topic").data["records"].sum() == 2
+    assert charts.distribution(frame, "nick").to_dict()
+    assert charts.distribution(frame, "n", by="nick").to_dict()
+
+
+def test_values_that_look_alike_have_names_of_their_own() -> None:
+    words = ["", " ", "  ", "\x02hi", "\x1dhi", "\u202ehi"]
+    table = pa.table({"word": [word for n, word in enumerate(words) for _ in range(6 - n)]})
+    found = charts.top(table, "word").data["value"].tolist()
+    assert found == ["(empty)", '" "', '"  "', "\u2402hi", "\u241dhi", "<U+202E>hi"]
+
+
+def test_the_time_of_an_index_may_be_text() -> None:
+    frame = pd.DataFrame({"@timestamp": ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], "at": ["x", "y"]})
+    assert charts.timeline(frame).data["records"].sum() == 2
+
+
+# widgets, enrichers, parameters ----------------------------------------------------------------------------
+
+
+def test_a_record_of_a_far_time_and_half_a_pair_can_be_looked_into() -> None:
+    found = RecordInspector(replay(b'{"a":"\\ud800"}', times=[1_700_000_000_000_000]))
+    assert "irc[0]@0" in found.view.value
+    found.view.value.encode()
+    with pytest.raises(UsageError, match="a DataFrame cannot be looked into"):
+        RecordInspector(pd.DataFrame())  # type: ignore[arg-type]
+
+
+def test_a_tail_without_such_a_decoder_fails_at_once() -> None:
+    lab: Any = SimpleNamespace(cluster=SimpleNamespace(partitions=lambda _: [0]), registry=None)
+    for decode in ("jsn", "avro"):
+        with pytest.raises(ValueError, match=decode):
+            Tail(lab, "irc", last=1, rows=1, decode=decode, limit="1h")
+    for decode in ("json", "auto", "text"):
+        Tail(lab, "irc", last=1, rows=1, decode=decode, limit="1h")
+
+
+def test_a_function_that_changes_its_mind_about_a_type_is_told() -> None:
+    def moody(frame: pd.DataFrame) -> dict[str, Any]:
+        return {"x": ["text"] * len(frame) if frame["n"].iloc[0] else [1] * len(frame)}
+
+    table = pa.table({"n": list(range(0, 200_001))})
+    with pytest.raises(UsageError, match="other types for some records"):
+        Chain(enrich.apply(moody)).table(table)
+
+
+def test_a_parameter_that_would_be_infinite_is_text() -> None:
+    assert _typed("12e4567") == "12e4567"
+    assert _typed("12e4") == 120_000.0
+
+
+# clients ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def broker() -> Any:
+    """librdkafka's own mock of a broker: it makes topics by being asked for them, as Kafka does by default."""
+    client = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
+    (found,) = client.list_topics(timeout=5).brokers.values()
+    return client, f"{found.host}:{found.port}"
+
+
+def _cluster(**settings: Any) -> Cluster:
+    cluster = Cluster({name.replace("_", "."): value for name, value in settings.items()})
+    cluster.__dict__["cluster_id"] = "mock"  # it has none
+    return cluster
+
+
+def test_a_misspelt_topic_is_not_made_by_being_asked_for(broker: Any) -> None:
+    client, address = broker
+    with pytest.raises(NotFoundError):
+        _cluster(bootstrap_servers=address).partitions("irc-misspelt")
+    assert "irc-misspelt" not in client.list_topics(timeout=5).topics
+
+
+def test_one_broker_that_is_away_is_not_all_of_them(broker: Any) -> None:
+    _, address = broker
+    for servers, away in ((f"{address},127.0.0.1:1", False), ("127.0.0.1:1", True)):
+        cluster = _cluster(bootstrap_servers=servers)
+        for _ in range(20):
+            cluster.admin.poll(0.05)
+        assert cluster._hopeless(4, 60) is away
+
+
+def test_the_protocol_of_kip_848_takes_its_settings_from_the_broker() -> None:
+    cluster = _cluster(bootstrap_servers="127.0.0.1:1", group_protocol="consumer")
+    cluster.consumer(
+        group="labkit.x", session_timeout_ms=20_000, partition_assignment_strategy="cooperative-sticky"
+    ).close()
+
+
+def test_a_login_may_be_one_text() -> None:
+    es = {"hosts": ["http://127.0.0.1:1"], "basic_auth": "alice:se:cret"}
+    assert Target("default", es).user == "alice"
+    assert Target("default", es).client._headers["authorization"] == "Basic YWxpY2U6c2U6Y3JldA=="
+    registry = Registry({"url": "http://127.0.0.1:1", "basic_auth": "alice:se:cret"})
+    assert registry.user == "alice"
+    assert Target("default", {"hosts": [], "bearer_auth": "t"}).user == "the token's owner"
+    assert "lab" in Target("default", {"cloud_id": "lab:ZXhhbXBsZS5jb20kYSRi"}).address
+
+
+def test_the_path_of_a_key_is_no_secret() -> None:
+    assert not is_secret("sasl.oauthbearer.assertion.private.key.file")
+    assert is_secret("sasl.oauthbearer.assertion.private.key.passphrase")
+
+
+# files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_that_anybody_may_write_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "labkit.toml"
+    path.write_text('[profiles.mine.kafka]\n"bootstrap.servers" = "127.0.0.1:1"\n')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    monkeypatch.delenv("LABKIT_CONFIG", raising=False)
+    path.chmod(0o600)
+    assert load_profile("mine").kafka["bootstrap.servers"] == "127.0.0.1:1"
+    path.chmod(0o666)
+    with pytest.warns(UserWarning, match="anybody may write to it"), pytest.raises(ConfigError):
+        load_profile("mine")
+
+
+def test_a_last_line_that_was_half_written_is_the_only_one_sent_again() -> None:
+    head = Head()
+    for line in (b"one", b"two", b"thr"):
+        head.add(line)
+    begun, now = head.begun, [b"one", b"two", b"three", b"four"]
+    assert Head.of(begun, now).lines == 0
+    assert Head.of(begun.without_last, now).lines == 2
+    assert Head.of(begun, [b"one", b"two", b"thr", b"four"]).lines == 3
+    assert Head.of(Begun(), now).lines == 0
+
+
+def test_a_window_with_a_partition_twice_is_damaged() -> None:
+    plan = Plan.from_json(_plan([[0, 0, 10, 10], [1, 0, 10, 10]]))
+    assert plan.size == 20
+    with pytest.raises(UsageError, match="offsets are damaged"):
+        Plan.from_json(_plan([[0, 0, 10, 10], [0, 0, 10, 10]]))
+    with pytest.raises(UsageError, match="times are damaged"):
+        Plan.from_json(_plan([[0, 0, 10, 10]], start_ms='"2024"'))
+
+
+def _plan(ranges: list[list[int]], start_ms: str = "null") -> str:
+    return (
+        f'{{"labkit_window":1,"topic":"irc","cluster_id":"c","topic_id":"t","ranges":{ranges},"start_ms":{start_ms},'
+        f'"end_ms":null,"timestamp_type":"CreateTime","asked":"all","frozen_ms":{int(time.time())}}}'
+    )
