@@ -6,13 +6,13 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from labkit import names, times
 from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, UsageError, WindowError
+from labkit.errors import AccessError, ConfigError, LabkitError, UsageError, WindowError
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
@@ -434,13 +434,13 @@ class Lab:
     # what the lab made -------------------------------------------------------------------------------
 
     def scratch(self) -> pd.DataFrame:
-        """Return this user's scratch indices: index, target, documents, bytes, topic, expires, expired."""
-        import pandas as pd
+        """Return this user's scratch indices: index, target, documents, bytes, topic, expires, expired.
 
-        columns = ["index", "target", "documents", "bytes", "topic", "expires", "expired"]
-        from labkit.load.scratch import listed
+        Of several targets, one that is away is a warning.
+        """
+        from labkit.load.scratch import scratch_frame
 
-        return pd.DataFrame(listed(self.targets.values()), columns=columns)
+        return scratch_frame(self.targets.values())
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""
@@ -449,11 +449,24 @@ class Lab:
         return ScratchIndex(names.scratch_name(name), self.target(target))
 
     def gc(self) -> list[str]:
-        """Delete this user's expired scratch indices and ad hoc groups without a member; return their names."""
-        from labkit.groups.adhoc import delete_group, leftovers
+        """Delete this user's expired scratch indices and ad hoc groups without a member; return their names.
+
+        A server that is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the names.
+        """
+        from labkit.groups.adhoc import collect_groups
         from labkit.load.scratch import collect
 
-        groups = leftovers(self.cluster)
-        for group in groups:
-            delete_group(self.cluster, group)
-        return collect(self.targets.values()) + groups
+        gone: list[str] = []
+        errors: list[LabkitError] = []
+        for work in (
+            *(partial(collect, target) for target in self.targets.values()),
+            partial(collect_groups, self.cluster),
+        ):
+            try:
+                gone += work()
+            except LabkitError as error:
+                errors.append(error)
+        if errors:
+            errors[0].facts["deleted"] = gone
+            raise errors[0]
+        return gone

@@ -347,6 +347,14 @@ def delete_group(cluster: Cluster, group: str) -> None:
         return
 
 
+def collect_groups(cluster: Cluster) -> list[str]:
+    """Delete this user's ad hoc groups that have no member; return their names."""
+    groups = leftovers(cluster)
+    for group in groups:
+        delete_group(cluster, group)
+    return groups
+
+
 def leftovers(cluster: Cluster) -> list[str]:
     """Return this user's ad hoc groups that have no member."""
     mine = names.adhoc_group("x").removesuffix("x")

@@ -15,7 +15,7 @@ import pyarrow as pa
 from labkit import interrupt, looks, names
 from labkit.elastic import Target
 from labkit.enrich import Chain
-from labkit.errors import NotFoundError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.load import indices
 from labkit.load.bulk import Bulk, Outcome
 from labkit.load.decoding import Decoding, condition
@@ -322,38 +322,54 @@ def ensure(
         index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
 
 
-def listed(targets: Iterable[Target], *, everyone: bool = False) -> list[dict[str, Any]]:
+def listed(target: Target) -> list[dict[str, Any]]:
     """Return one row per scratch index: index, target, documents, bytes, topic, expires, expired."""
-    mine = names.SCRATCH_PREFIX + ("*" if everyone else f"{names.user()}-*")
+    mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
     rows = []
-    for target in targets:
-        with target.errors("list the scratch indices"):
-            found = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
-            stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
-        for name, entry in sorted(found.items()):
-            meta = entry["mappings"].get("_meta", {}).get("labkit", {})
-            primaries = stats.get(name, {}).get("primaries", {})
-            rows.append(
-                {
-                    "index": name,
-                    "target": target.name,
-                    "documents": primaries.get("docs", {}).get("count", 0),
-                    "bytes": primaries.get("store", {}).get("size_in_bytes", 0),
-                    "topic": meta.get("topic"),
-                    "expires": meta.get("expires"),
-                    "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
-                }
-            )
+    with target.errors("list the scratch indices"):
+        found = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
+        stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
+    for name, entry in sorted(found.items()):
+        meta = entry["mappings"].get("_meta", {}).get("labkit", {})
+        primaries = stats.get(name, {}).get("primaries", {})
+        rows.append(
+            {
+                "index": name,
+                "target": target.name,
+                "documents": primaries.get("docs", {}).get("count", 0),
+                "bytes": primaries.get("store", {}).get("size_in_bytes", 0),
+                "topic": meta.get("topic"),
+                "expires": meta.get("expires"),
+                "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
+            }
+        )
     return rows
 
 
-def collect(targets: Iterable[Target]) -> list[str]:
+def scratch_frame(targets: Iterable[Target]) -> pd.DataFrame:
+    """Return this user's scratch indices; see `labkit.lab.Lab.scratch`."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    errors: list[LabkitError] = []
+    known = list(targets)
+    for target in known:
+        try:
+            rows += listed(target)
+        except LabkitError as error:
+            errors.append(error)
+            if len(errors) == len(known):
+                raise
+            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
+    return pd.DataFrame(rows, columns=["index", "target", "documents", "bytes", "topic", "expires", "expired"])
+
+
+def collect(target: Target) -> list[str]:
     """Delete this user's expired scratch indices; return their names."""
-    known = {target.name: target for target in targets}
     gone = []
-    for row in listed(known.values()):
+    for row in listed(target):
         if row["expired"]:
             with suppress(NotFoundError):  # somebody else's gc was faster
-                ScratchIndex(row["index"], known[row["target"]]).drop()
+                ScratchIndex(row["index"], target).drop()
                 gone.append(row["index"])
     return gone

@@ -304,7 +304,7 @@ def test_gc_deletes_ones_own_expired_indices_only(
             f"scratch-{me}-old": True,
             f"scratch-{me}-plain": False,
         }
-        assert collect(lab.targets.values()) == [f"scratch-{me}-old"]
+        assert collect(lab.target()) == [f"scratch-{me}-old"]
         assert [bool(root.client.indices.exists(index=name)) for name in kept] == [True] * 3
         assert not root.client.indices.exists(index=f"scratch-{me}-old")
     finally:
@@ -315,10 +315,10 @@ def test_two_gcs_at_once_disturb_nobody(lab: Lab, make_topic: MakeTopic, monkeyp
     window = lab.window(make_topic())
     for name in ("one", "two"):
         window.to_scratch(name, ttl="1ms")
-    rows = scratch_module.listed(lab.targets.values())
+    rows = scratch_module.listed(lab.target())
     monkeypatch.setattr(scratch_module, "listed", lambda *_: rows)  # what the other saw before
     lab.scratch_index("one").drop()
-    assert [name.rpartition("-")[2] for name in collect(lab.targets.values())] == ["two"]
+    assert [name.rpartition("-")[2] for name in collect(lab.target())] == ["two"]
 
 
 def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):
@@ -326,7 +326,7 @@ def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):
     window.to_scratch("again", ttl="1ms")
     window.to_scratch("again", ttl="1h")
     assert lab.scratch()["expired"].tolist() == [False]
-    assert collect(lab.targets.values()) == []
+    assert collect(lab.target()) == []
 
 
 def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce: Produce):

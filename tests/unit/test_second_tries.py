@@ -15,12 +15,15 @@ from confluent_kafka.admin import AdminClient
 
 from labkit import charts, enrich
 from labkit.compare.run import compare
-from labkit.config import load_profile
+from labkit.config import Profile, load_profile
 from labkit.elastic import Target
 from labkit.enrich.chain import Chain
-from labkit.errors import ConfigError, NotFoundError, UsageError
+from labkit.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from labkit.extract.journal import Begun, Head
+from labkit.groups import adhoc
 from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.load import scratch
 from labkit.load.frame import Replay, from_batches
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.rerun import _typed
@@ -195,6 +198,26 @@ def test_a_login_may_be_one_text() -> None:
     assert registry.user == "alice"
     assert Target("default", {"hosts": [], "bearer_auth": "t"}).user == "the token's owner"
     assert "lab" in Target("default", {"cloud_id": "lab:ZXhhbXBsZS5jb20kYSRi"}).address
+
+
+def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"index": "scratch-me-x", "target": "there", "expired": True}
+
+    def listed(target: Target) -> list[dict[str, Any]]:
+        if target.name == "away":
+            raise UnavailableError("no answer")
+        return [there]
+
+    monkeypatch.setattr(scratch, "listed", listed)
+    monkeypatch.setattr(scratch.ScratchIndex, "drop", lambda _: None)
+    monkeypatch.setattr(adhoc, "leftovers", lambda _: [])
+    settings = {name: {"hosts": ["http://127.0.0.1:1"]} for name in ("away", "there")}
+    lab = Lab(Profile("two", "lab", {"bootstrap.servers": "127.0.0.1:1"}, settings))
+    with pytest.warns(UserWarning, match="away is left out: no answer"):
+        assert lab.scratch()["index"].tolist() == ["scratch-me-x"]
+    with pytest.raises(UnavailableError) as caught:
+        lab.gc()
+    assert caught.value.facts["deleted"] == ["scratch-me-x"]
 
 
 def test_the_path_of_a_key_is_no_secret() -> None:
