@@ -24,6 +24,16 @@ _WRITE = [
 ]
 
 
+_SAYS = {  # of each role: in Kafka, in Elasticsearch
+    "lab": (
+        "read and describe, join only groups named labkit.*",
+        "write only indices named scratch-*, read what is named",
+    ),
+    "indexer": ("read as groups named indexer.*", "write what is named, and make it; delete nothing"),
+    "extractor": ("write the topic, and make it", "add documents to what is named, without Kafka (--to-index)"),
+}
+
+
 @dataclass(frozen=True)
 class Grant:
     """What a principal may do on one kind of Kafka resource; ``*`` is any name."""
@@ -68,21 +78,23 @@ def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
 def recipe(
     principal: str,
     *,
+    role: str = "lab",
     topic: str = "*",
     indices: str = "irc*",
     bootstrap: str = "BROKER:9092",
     form: str | None = None,
 ) -> str:
-    """Return what lets `principal` use a lab, and do nothing else.
+    """Return what lets `principal` use a lab, or be another of labkit's roles, and do nothing else.
 
     Parameters
     ----------
     principal : str
         ``User:NAME`` as the broker sees it; of a client certificate often its whole subject.
+    role : {"lab", "indexer", "extractor"}
     topic : str
-        The topic to read; ``irc*`` for all whose names start so, ``*`` for all.
+        The topic to read, or of the extractor to write; ``irc*`` for all whose names start so, ``*`` for all.
     indices : str
-        The Elasticsearch indices to read, a pattern.
+        The Elasticsearch indices to read, or to write, a pattern.
     form : {"kafka-acls", "terraform", "elasticsearch-role"}, optional
         Commands of Kafka's distribution, ``kafka_acl`` resources of the Terraform provider Mongey/kafka, or the body
         for Elasticsearch's security API. Left out: the commands, and how to send the body.
@@ -95,10 +107,14 @@ def recipe(
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
         raise UsageError(f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role")
-    grants = [_by_pattern(grant) for grant in kafka_grants("lab", topic)]
-    body = json.dumps(elasticsearch_role("lab", indices), indent=2 if form else None)
+    if role not in _SAYS:
+        raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
+    grants = [_by_pattern(grant, topic) for grant in kafka_grants(role, topic)]
+    body = json.dumps(elasticsearch_role(role, indices), indent=2 if form else None)
+    kafka, elasticsearch = _SAYS[role]
     if form == "terraform":
-        return "\n\n".join([_TERRAFORM, *(_resource(principal, *one) for one in _each(grants))])
+        head = f"# Kafka: {kafka}; for the provider Mongey/kafka"
+        return "\n\n".join([head, *(_resource(principal, *one) for one in _each(grants))])
     if form == "elasticsearch-role":
         return body
     lines = [kafka_acls(principal, grant, bootstrap=bootstrap) for grant in grants]
@@ -106,11 +122,11 @@ def recipe(
         return "\n".join(lines)
     return "\n".join(
         [
-            "# Kafka: read and describe, join only groups named labkit.*",
+            f"# Kafka: {kafka}",
             *lines,
             "",
-            "# Elasticsearch: write only indices named scratch-*, read what is named",
-            "curl -u admin -X PUT https://ELASTICSEARCH:9200/_security/role/labkit_lab \\",
+            f"# Elasticsearch: {elasticsearch}",
+            f"curl -u admin -X PUT https://ELASTICSEARCH:9200/_security/role/labkit_{role} \\",
             f"  -H 'content-type: application/json' -d '{body}'",
         ]
     )
@@ -126,8 +142,10 @@ def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") 
     )
 
 
-def _by_pattern(grant: Grant) -> Grant:
-    """Return the grant of ``irc*`` as one on the prefix ``irc``."""
+def _by_pattern(grant: Grant, topic: str) -> Grant:
+    """Return the grant of ``irc*`` as one on the prefix ``irc``, that of ``irc`` as one on this name."""
+    if grant.name == topic:
+        grant = replace(grant, prefixed=False)
     if grant.name.endswith("*") and grant.name != "*":
         return replace(grant, name=grant.name[:-1], prefixed=True)
     return grant
@@ -142,9 +160,6 @@ def _words(operation: str) -> str:
 
 
 # Terraform -----------------------------------------------------------------------------------------------
-
-_TERRAFORM = """\
-# Kafka: read and describe, join only groups named labkit.*; for the provider Mongey/kafka"""
 
 
 def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:

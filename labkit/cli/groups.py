@@ -45,8 +45,10 @@ def register(commands: Commands) -> None:
     _lag_command(commands)
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
-    acl.add_argument("--topic", default="*", help="the topic it may read, or a prefix: 'irc*' (default: all)")
-    acl.add_argument("--indices", default="irc*", help="the indices it may read (default: irc*)")
+    roles = ("lab", "indexer", "extractor")
+    acl.add_argument("--role", choices=roles, default="lab", help="for `labkit index`, `labkit extract` (default: lab)")
+    acl.add_argument("--topic", default="*", help="the topic, or a prefix: 'irc*' (default: all)")
+    acl.add_argument("--indices", default="irc*", help="the indices it may read or write (default: irc*)")
     formats = ("kafka-acls", "terraform", "elasticsearch-role")
     acl.add_argument("--format", choices=formats, help="only this (default: the commands, and how to set the role)")
 
@@ -218,4 +220,8 @@ def _print_look(judged: list[Judged], before: dict[str, str], options: argparse.
 def _acl(options: argparse.Namespace) -> None:
     from labkit.acl import recipe
 
-    print(recipe(options.principal, topic=options.topic, indices=options.indices, form=options.format))
+    print(
+        recipe(
+            options.principal, role=options.role, topic=options.topic, indices=options.indices, form=options.format
+        )
+    )  # fmt: skip

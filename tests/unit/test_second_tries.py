@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from labkit import charts, enrich
+from labkit.acl import recipe
 from labkit.compare.run import compare
 from labkit.config import Profile, load_profile
 from labkit.elastic import Target
@@ -218,6 +219,17 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UnavailableError) as caught:
         lab.gc()
     assert caught.value.facts["deleted"] == ["scratch-me-x"]
+
+
+def test_an_administrator_finds_the_rights_of_each_role() -> None:
+    indexer, extractor = (recipe("User:etl", role=role, topic="irc") for role in ("indexer", "extractor"))
+    assert "--operation Read --topic 'irc' --resource-pattern-type literal" in indexer
+    assert "--group 'indexer.' --resource-pattern-type prefixed" in indexer
+    assert "role/labkit_indexer" in indexer
+    assert "--operation Write --topic 'irc' --resource-pattern-type literal" in extractor
+    assert "pattern-type prefixed" in recipe("User:etl", role="extractor", topic="irc*")
+    with pytest.raises(UsageError, match="admin"):
+        recipe("User:etl", role="admin")
 
 
 def test_the_path_of_a_key_is_no_secret() -> None:
