@@ -66,7 +66,7 @@ def compare(
         bar(f"{sides[0].name} and {sides[1].name}", sum(totals), progress) as advance,
     ):
         read_both(spill, sides, stop, advance)
-        _check_origins(sides)
+        _check_origins(sides, keys)
         _check_keys(sides, keys, spill.keyless)
         work = _Work(asked, keep)
         with spill.joined() as (connection, pairs):
@@ -83,7 +83,8 @@ def compare(
                     break
             twice, duplicates = _duplicates(connection, keep)
     both = sides[0].index, sides[1].index
-    notes = [f"{one.outside:,} documents of {one.name} are outside of the window" for one in sides if one.outside]
+    left_out = [(one.name, one.outside + (0 if keys else one.nameless)) for one in sides]
+    notes = [f"{count:,} documents of {name} are outside of the window" for name, count in left_out if count]
     notes += [note for one in sides for note in one.notes]
     notes += [] if reasons else asked.check()
     return Comparison(
@@ -167,15 +168,18 @@ def _document(source: str, long: bool = False) -> dict[str, Any]:
     return found if isinstance(found, dict) else {UNREADABLE: source}
 
 
-def _check_origins(sides: tuple[Side, Side]) -> None:
-    """Refuse to judge by a window documents none of which tells which record it was; some are a reason."""
+def _check_origins(sides: tuple[Side, Side], keys: Sequence[str]) -> None:
+    """Refuse to judge by a window documents none of which tells which record it was.
+
+    Some are a reason where fields pair the documents; where origins do, they have no partner anyhow.
+    """
     for one in sides:
         if one.nameless and not one.documents + one.outside:
             raise UsageError(
                 f"nothing in {one.name} tells which record it was, so within= cannot choose",
                 hint="an _id of topic-partition-offset does, or columns _topic, _partition and _offset",
             )
-        if one.nameless:
+        if one.nameless and keys:
             one.reasons.append(f"{one.nameless:,} documents do not tell which record they were: left out by within=")
 
 

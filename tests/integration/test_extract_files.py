@@ -253,7 +253,7 @@ def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    ((acknowledged, _hash),) = json.loads(journal.read_text()).values()
+    ((acknowledged, _hash, _before),) = json.loads(journal.read_text()).values()
     assert 0 < acknowledged < 150_000
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     skipped, sent = map(int, second.stdout.split())
