@@ -154,7 +154,7 @@ def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
     user = f"test_{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("LABKIT_USER", user)
     yield user
-    for row in listed(connect().targets.values()):
+    for row in (row for target in connect().targets.values() for row in listed(target)):
         if row["index"].startswith(f"scratch-{user}-"):
             connect().target(row["target"]).client.indices.delete(index=row["index"])
 

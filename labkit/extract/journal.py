@@ -76,7 +76,7 @@ class Head:
         found = cls()
         for line in islice(lines, begun.lines):
             found.add(line)
-        return found if found.begun.hash == begun.hash else cls()
+        return found if (found.lines, found.begun.hash) == (begun.lines, begun.hash) else cls()
 
 
 class Journal:
@@ -127,8 +127,10 @@ class Journal:
             return {}
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int) and len(entry) == 3}
-            return {str(key): (int(lines), str(known), str(before)) for key, (lines, known, before) in pairs.items()}
+            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int)}  # as once: of no use
+            return {
+                str(key): (int(lines), str(known), "".join(before)) for key, (lines, known, *before) in pairs.items()
+            }
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:

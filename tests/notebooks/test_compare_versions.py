@@ -43,7 +43,7 @@ def production(
     yield topic
     connect(role="admin").target().client.indices.delete(index=topic)
     admin.admin.delete_consumer_groups([f"indexer.{topic}"])[f"indexer.{topic}"].result(15)
-    for row in listed(both.targets.values()):
+    for row in (row for target in both.targets.values() for row in listed(target)):
         both.target(row["target"]).client.indices.delete(index=row["index"])
 
 
