@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigError
-from labkit.secret import fill, literal, masked, quoted, sealed
+from labkit.secret import fill, literal, masked, pair, quoted, sealed
 
 LOCAL = "local"
 # of the Elasticsearch client's settings; a password of digits stays a text
@@ -207,7 +207,7 @@ def _typed(key: str, value: str) -> Any:
     if key == "hosts":
         return [one.strip() for one in value.split(",")]
     if key == "basic_auth":
-        return value.split(":", 1)
+        return list(pair(value))
     if key in _NUMBERS:
         try:
             return float(value) if "." in value else int(value)

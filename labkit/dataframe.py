@@ -13,6 +13,8 @@ from labkit.times import END_MS, FIRST_MS
 if TYPE_CHECKING:
     import pandas as pd
 
+_INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])  # as Arrow lays it out
+
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Return a table as a DataFrame that keeps null integers integers and times in UTC.
@@ -35,10 +37,9 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return text
         return own.get(kind) or pd.ArrowDtype(kind)
 
+    table = dated(table)
     for place, one in enumerate(table.schema):
-        if pa.types.is_timestamp(one.type):
-            table = table.set_column(place, one, only_dates(table.column(place)))
-        elif (wide := _wide(one.type)) != one.type:
+        if (wide := _wide(one.type)) != one.type:
             table = table.set_column(place, one.name, table.column(place).cast(wide))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
@@ -53,6 +54,14 @@ def _wide(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([one.with_type(_wide(one.type)) for one in kind])
     return kind
+
+
+def dated(table: pa.Table) -> pa.Table:
+    """Return a table whose times are all such as a date can hold; others are missing."""
+    for place, one in enumerate(table.schema):
+        if pa.types.is_timestamp(one.type):
+            table = table.set_column(place, one, only_dates(table.column(place)))
+    return table
 
 
 def only_dates(times: pa.Array | pa.ChunkedArray) -> Any:
@@ -94,11 +103,15 @@ def numbers(table: pa.Table) -> pa.Table:
 
 def _length(column: pa.ChunkedArray) -> pa.Array:
     """Return intervals as lengths of time; as texts where one has months, which have no length of their own."""
-    found = column.to_pylist()
-    if any(one is not None and one.months for one in found):
-        return pa.array([None if one is None else _in_words(one) for one in found], pa.string())
-    micros = [None if one is None else one.days * 86_400_000_000 + one.nanoseconds // 1000 for one in found]
-    return pa.array(micros, pa.duration("us"))
+    if not len(column):
+        return pa.array([], pa.duration("us"))
+    whole = column.combine_chunks()
+    parts = np.frombuffer(whole.buffers()[1], _INTERVAL)[whole.offset : whole.offset + len(whole)]
+    valid = whole.is_valid().to_numpy(zero_copy_only=False)
+    if parts["months"][valid].any():
+        return pa.array([None if one is None else _in_words(one) for one in whole.to_pylist()], pa.string())
+    micros = parts["days"] * np.int64(86_400_000_000) + parts["nanoseconds"] // 1000
+    return pa.array(micros, mask=~valid).cast(pa.duration("us"))
 
 
 def _in_words(one: Any) -> str:

@@ -75,28 +75,29 @@ class Target:
         known = {"api_key": "API key's", "bearer_auth": "token's", "client_cert": "client certificate's"}
         return next((f"the {who} owner" for key, who in known.items() if key in self._settings), "anonymous")
 
+    def _login(self) -> dict[str, Any]:
+        """Return user and password, or an API key's two parts, as the client wants them."""
+        found: dict[str, Any] = {}
+        if auth := self._settings.get("basic_auth"):
+            found["basic_auth"] = pair(auth)
+        if isinstance(key := self._settings.get("api_key"), list):
+            found["api_key"] = tuple(key)
+        return found
+
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
         """The client; one for the life of the object."""
         import elasticsearch
 
-        settings: dict[str, Any] = {
-            key: tuple(value)
-            if key == "api_key" and isinstance(value, list)
-            else pair(value)
-            if key == "basic_auth"
-            else value
-            for key, value in self._settings.items()
-        }
         known = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters
-        for key in settings:
+        for key in self._settings:
             if key not in known or key.startswith("_"):
                 raise ConfigError(
                     f"Elasticsearch target {self.name!r} has no setting {key!r}",
                     hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
-            return elasticsearch.Elasticsearch(**{**self._manners(), **settings})
+            return elasticsearch.Elasticsearch(**{**self._manners(), **self._settings, **self._login()})
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"Elasticsearch target {self.name!r}: {without_password(str(error))}",

@@ -48,8 +48,11 @@ def without_password(value: Any) -> Any:
 
 
 def pair(auth: Any) -> tuple[Any, ...]:
-    """Return user and password, given so or as one text ``user:password``."""
-    return tuple(auth.split(":", 1)) if isinstance(auth, str) else tuple(auth)
+    """Return user and password, given so or as one text ``user:password``; a `Secret` one stays one."""
+    if not isinstance(auth, str):
+        return tuple(auth)
+    user, *password = auth.split(":", 1)
+    return user, *map(type(auth), password)
 
 
 def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:

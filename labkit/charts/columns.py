@@ -98,7 +98,7 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
         return asked
     times: list[str] = [field.name for field in table.schema if pa.types.is_temporal(field.type) and _dated(field.type)]
     for name in TIMES:  # texts of an index, too
-        if name in times or (name in table.schema.names and _is_text(table.schema.field(name).type)):
+        if name in times or (name in table.schema.names and is_text(table.schema.field(name).type)):
             return name
     if len(times) == 1:
         return times[0]
@@ -112,7 +112,8 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -200,7 +201,7 @@ def _milliseconds(column: Any, name: str) -> Any:
         return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
-    if _is_text(kind):
+    if is_text(kind):
         return _parsed(column, name)
     if pa.types.is_null(kind):
         return column.cast(pa.int64())

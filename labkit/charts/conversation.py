@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from labkit.charts import counts, draw
 from labkit.charts.buckets import period, plural, share
-from labkit.charts.columns import Columns, ask
+from labkit.charts.columns import Columns, ask, is_text
 from labkit.errors import UsageError
 from labkit.whole import whole
 
@@ -134,7 +134,7 @@ def _texts(source: Columns, field: str) -> Any:
     kind = column.type
     if pa.types.is_null(kind):
         return column.cast(pa.string())
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    if not is_text(kind):
         raise UsageError(f"{field!r} holds {kind}, not texts", hint="sender= and text= name the fields")
     return column
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.charts.columns import Columns, ask
+from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.search import Index
 from labkit.charts.source import Source, Terms
 from labkit.errors import UsageError
@@ -108,7 +108,7 @@ class ColumnNumbers:
 def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
     """Return float64 (nan: no number) and their unit."""
     kind = column.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    text = is_text(kind)
     raw = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     if pa.types.is_null(kind):
         found, unit = column.cast(pa.float64()), ""

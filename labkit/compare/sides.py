@@ -145,7 +145,7 @@ def _of_replay(replay: Replay) -> Side:
             yield _of_records(batch)
 
     name, notes = f"replay of {replay.receipt.topic}", []
-    if replay.enriched:
+    if replay.enriched is not None:
         notes.append(f"the JSON of {name} is compared, without the columns of enrichers: .to_pandas() has these")
     return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
 

@@ -147,8 +147,9 @@ class Recent:
     @property
     def judged(self) -> list[Judged]:
         """The verdict on each partition; a group that is gone has none any more."""
-        there = {one.group for one in self.looks[-1]} if self.looks else set()
-        return judge_all((one for look in self.looks for one in look if one.group in there), self.patience_s)
+        looks = list(self.looks)  # a board looks in another thread
+        there = {one.group for one in looks[-1]} if looks else set()
+        return judge_all((one for look in looks for one in look if one.group in there), self.patience_s)
 
 
 def watch(

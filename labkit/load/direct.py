@@ -88,7 +88,7 @@ class IndexSink:
                 target.client.indices.exists(index=self.name.undated)  # a wrong password shows now
             else:
                 self._make(index)
-                self.place += "".join(f"/{one}" for one in indices.uuids(target, index))  # made anew it is empty
+                self.place += f"/{indices.uuid(target, index)}"  # made anew it is empty
                 if why := indices.doubling(target, index):
                     say(f"warning: {why}")
         self._bulk = Bulk(target, index, patience_s=None, waiting=self._wait, give_up=give_up, make=self._make)

@@ -117,13 +117,13 @@ class IndexName:
         return pc.fill_null(found, self.undated)
 
 
-def uuids(target: Target, name: str) -> list[str]:
-    """Return the ids of the indices behind a name: one made again has another. None where they may not be seen."""
+def uuid(target: Target, name: str) -> str:
+    """Return the id of an index: one made again has another. None of an alias, whose indices come and go."""
     try:
         found = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
     except elasticsearch.ApiError:
-        return []
-    return sorted(one["settings"]["index"]["uuid"] for one in found.values())
+        return ""
+    return str(found[name]["settings"]["index"]["uuid"]) if name in found else ""
 
 
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:

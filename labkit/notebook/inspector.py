@@ -7,10 +7,9 @@ from html import escape
 from typing import Any
 
 import ipywidgets as ipy
-import pyarrow as pa
 
 from labkit import looks
-from labkit.dataframe import only_dates
+from labkit.dataframe import dated
 from labkit.decode.json_lines import too_deep
 from labkit.errors import UsageError
 from labkit.load.frame import Replay
@@ -48,11 +47,7 @@ class RecordInspector(Shown):
     @property
     def record(self) -> dict[str, Any]:
         """The record's columns."""
-        table = self.replay.table.slice(self.row, 1)
-        for number, one in enumerate(table.schema):
-            if pa.types.is_timestamp(one.type):
-                table = table.set_column(number, one, only_dates(table.column(number)))
-        found: dict[str, Any] = table.to_pylist()[0]
+        found: dict[str, Any] = dated(self.replay.table.slice(self.row, 1)).to_pylist()[0]
         return found
 
     def _draw(self) -> None:

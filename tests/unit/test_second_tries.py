@@ -55,6 +55,8 @@ def test_differences_of_times_are_lengths_of_time() -> None:
     assert frame["took"].dt.total_seconds().tolist() == [90_061]
     assert frame["far"].tolist() == ["1 months"]
     assert "1 days" in str(frame)
+    steps = found.sql("select _timestamp - lag(_timestamp) over (order by _timestamp desc) d from replay order by 1")
+    assert steps["d"].dt.total_seconds().fillna(0).tolist() == [-90_061, 0]
 
 
 def test_a_query_may_join_tables_that_are_given_and_sees_no_others() -> None:
@@ -91,6 +93,8 @@ def test_the_columns_of_enrichers_are_not_compared_and_it_says_so() -> None:
     found = compare(plain.enrich(enrich.apply(lambda frame: {"m": frame["n"]})), plain, targets=None, latency=False)  # type: ignore[arg-type]
     assert any("without the columns of enrichers" in note for note in found.notes)
     assert not compare(plain, plain, targets=None, latency=False).notes  # type: ignore[arg-type]
+    silent = replay(b'{"s":"x"}').enrich(enrich.parse("s", "(?P<letter>.)"))  # it has nothing to tell of itself
+    assert compare(silent, silent, targets=None, latency=False).notes  # type: ignore[arg-type]
 
 
 # charts ----------------------------------------------------------------------------------------------------
