@@ -2,84 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from secure_stack import SecureStack, running
 
 from labkit.errors import StackError
-from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.load.scratch import listed
 from labkit.stack import local
 from labkit.stack.state import State
+from support.secure_stack import SecureStack, running
+from support.stack import missing, new_state_dir, run_labkit
+from support.waiting import until
 
-
-def missing(service: str, why: object) -> Any:
-    """End the test for want of a service: a failure in CI, a named skip elsewhere."""
-    text = f"{service} is missing: {why}"
-    return pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
-
-
-def sample(count: int) -> list[bytes]:
-    """Return the first lines of the sample log."""
-    with gzip.open(Path(__file__).parents[1] / "data" / "irc-sample.jsonl.gz") as lines:
-        return [line.rstrip(b"\n") for line in islice(lines, count)]
-
-
-@contextmanager
-def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
-    """Hold that a block leaves no consumer group, and no topic whose name begins so."""
-
-    def made() -> set[str]:
-        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
-        return groups | {name for name in admin.topics() if name.startswith(topics)}
-
-    before = made()
-    yield
-    deadline = time.monotonic() + 60
-    while made() - before:
-        assert time.monotonic() < deadline, made() - before
-        time.sleep(0.3)
-
-
-def new_state_dir() -> Path:
-    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is closed)."""
-    folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
-    folder.chmod(0o711)
-    return folder
-
-
-def labkit(state: Path, *arguments: str) -> None:
-    """Run a command on a stack of the test's own; it must succeed."""
-    environment = {**os.environ, "LABKIT_STATE": str(state)}
-    command = [sys.executable, "-m", "labkit", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def kill_9(state: Path, service: str) -> None:
-    """Kill a server and its children as the system does when memory is short."""
-    main = psutil.Process(State.load(state).services[service].pid)
-    family = [*main.children(recursive=True), main]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=20)
+pytest_plugins = ["support.indexing", "support.irc", "support.spooling"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -141,10 +84,10 @@ def mortal() -> Iterator[Path]:
     """A second stack, whose servers tests may kill, and start again."""
     folder = new_state_dir()
     try:
-        labkit(folder, "up")
+        run_labkit(folder, "up")
         yield folder
     finally:
-        labkit(folder, "down", "--purge")
+        run_labkit(folder, "down", "--purge")
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -212,10 +155,7 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
         settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
         admin.ask(lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]), what="make it")
         made.append(name)
-        deadline = time.monotonic() + 30
-        while name not in admin.topics():  # the answer to create_topics comes a moment before others see it
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: name in admin.topics(), "the topic")  # create_topics answers a moment before others see it
         return name
 
     yield make

@@ -26,7 +26,7 @@ from labkit.stack import local
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from kafka_tools import GROUPS, tool  # noqa: E402
+from support.kafka_tools import GROUPS, tool  # noqa: E402
 
 TOPICS, PARTITIONS, MEMBERS = 10, 20, 20
 PREFIX = "bench.groups."

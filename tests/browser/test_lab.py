@@ -9,12 +9,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from chrome import chromium
-from conftest import sample
-from real_lab import Server, jupyter_lab
 
 from labkit.lab import Lab
 from labkit.stack.state import State
+from support.chrome import chromium
+from support.jupyter import Server, jupyter_lab
+from support.records import read_sample
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
@@ -28,7 +28,7 @@ def topic(
     stack: State, make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest
 ) -> str:
     """Some of the sample log, a minute between two messages."""
-    values = sample(RECORDS)
+    values = read_sample(RECORDS)
     request.node.name = "tour"  # the topic is named after the test, and stands in the pictures
     name = make_topic(2)
     for partition in (0, 1):

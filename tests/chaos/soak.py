@@ -35,15 +35,15 @@ import orjson
 import psutil
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "integration")]
-from conftest import kill_9, labkit, new_state_dir  # noqa: E402
-from test_extract_irc import Ngircd, Talker, say, together, until  # noqa: E402
-from test_extract_spooled import Feed  # noqa: E402
-from test_indexer import Bench, expected_ids  # noqa: E402
-
+sys.path.insert(0, str(HERE.parent))
 from labkit.config import Profile  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.stack.state import State  # noqa: E402
+from support.indexing import Bench, expected_ids  # noqa: E402
+from support.irc import Ngircd, Talker, say, together  # noqa: E402
+from support.spooling import Feed  # noqa: E402
+from support.stack import kill_9, new_state_dir, run_labkit  # noqa: E402
+from support.waiting import until  # noqa: E402
 
 OUTPUT = HERE.parents[1] / "test-output" / "soak"
 TURN_S = 0.1
@@ -162,7 +162,7 @@ class Soak:
         """Start what is not there; a busy machine may take longer than `labkit up` waits."""
         for left in reversed(range(3)):
             try:
-                labkit(self.state, "up")
+                run_labkit(self.state, "up")
                 return
             except AssertionError as error:
                 print(f"labkit up: {error}", flush=True)
@@ -281,7 +281,7 @@ def servers() -> Iterator[tuple[Path, Path, int]]:
         yield state, folder, ircd.port
     finally:
         ircd.kill()
-        labkit(state, "down", "--purge")
+        run_labkit(state, "down", "--purge")
         shutil.rmtree(state, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
 

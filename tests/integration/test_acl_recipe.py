@@ -15,12 +15,13 @@ import elasticsearch
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
-from secure_stack import SecureStack, until
 
 from labkit import cli
 from labkit.acl import kafka_grants, recipe
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from support.secure_stack import SecureStack
+from support.waiting import until
 
 PRODUCTION = "indexer.production"
 SECONDS = 15

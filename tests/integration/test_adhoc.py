@@ -16,6 +16,7 @@ from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from support.waiting import until
 
 Produce = Callable[..., None]
 
@@ -52,13 +53,6 @@ def attach(lab: Lab) -> Iterator[Callable[..., Any]]:
 def members(lab: Lab, group: str) -> int:
     found = lab.groups().set_index("group")
     return int(found.loc[group, "members"]) if group in found.index else 0
-
-
-def until(true: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_it_reads_in_turn_and_is_listed_with_its_member(lab: Lab, topic: str, name: str, attach: Any) -> None:

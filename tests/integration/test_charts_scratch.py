@@ -7,7 +7,6 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import sample
 
 from labkit import charts
 from labkit.decode import decoder
@@ -18,6 +17,7 @@ from labkit.load.decoding import decoded
 from labkit.load.scratch import ScratchIndex
 from labkit.replay.records import RAW_SCHEMA
 from labkit.times import to_ms
+from support.records import read_sample
 
 
 def raw(values):
@@ -81,7 +81,7 @@ def make_index(target):
 @pytest.fixture(scope="module")
 def both(make_index):
     """The sample's first 30,000 lines, bad ones included, as a table and as an index."""
-    batch = raw(sample(30_000))
+    batch = raw(read_sample(30_000))
     return table(batch), make_index(batch)
 
 

@@ -9,25 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_extract_irc import (  # noqa: F401  (fixtures)
-    Ngircd,
-    Running,
-    Talker,
-    ngircd,
-    numbers_in,
-    say,
-    together,
-    topic,
-    until,
-)
 
 from labkit.groups.sampling import Sampler, sampled
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
+from support.irc import Ngircd, Running, Talker, numbers_in, say, together
+from support.waiting import until
 
 pytestmark = pytest.mark.chaos
 HOUR_S = 3600
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str]) -> str:
+    return make_topic(3)
 
 
 class Clock:
@@ -51,7 +47,7 @@ def test_the_verdict_on_a_group_does_not_mind(
     jump_s: int,
 ) -> None:
     """A consumer that keeps pace is neither rewound (the clock went back) nor stalled (it leapt); the looks end."""
-    topic = make_topic()  # noqa: F811
+    topic = make_topic()
     group = f"indexer.clock-{topic[-8:]}"
     consumer = admin.consumer(group=group, auto_offset_reset="earliest")
     clock = Clock(monkeypatch, "labkit.groups.sampling")
@@ -77,7 +73,7 @@ def test_the_verdict_on_a_group_does_not_mind(
     admin.ask(lambda client: client.delete_consumer_groups([group]), what="delete it")
 
 
-def position(topic: str, offset: int) -> Any:  # noqa: F811
+def position(topic: str, offset: int) -> Any:
     from confluent_kafka import TopicPartition
 
     return TopicPartition(topic, 0, offset)
@@ -86,8 +82,8 @@ def position(topic: str, offset: int) -> Any:  # noqa: F811
 @pytest.mark.hard
 def test_the_extractor_loses_nothing_and_keeps_the_order(
     stack: State,
-    topic: str,  # noqa: F811
-    ngircd: Callable[..., Ngircd],  # noqa: F811
+    topic: str,
+    ngircd: Callable[..., Ngircd],
     lab: Lab,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

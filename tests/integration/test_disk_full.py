@@ -19,12 +19,13 @@ import orjson
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from conftest import kill_9, labkit
-from test_extract_irc import Ngircd, ngircd, say, until  # noqa: F401  (a fixture)
-from test_extract_spooled import Feed, feed, spooled  # noqa: F401  (a fixture)
-from test_indexer import Bench, bench, expected_ids  # noqa: F401  (a fixture)
 
 from labkit.lab import Lab
+from support.indexing import Bench, expected_ids
+from support.irc import say
+from support.spooling import Feed, spooled
+from support.stack import kill_9, run_labkit
+from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 RECORDS = 5_000
@@ -94,7 +95,7 @@ except labkit.errors.LabkitError as error:
 
 
 def test_dead_letters_without_room_end_the_run_and_come_once_there_is(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     make_topic: Callable[..., str],
     produce: Callable[..., None],
     tmp_path: Path,
@@ -128,7 +129,7 @@ def whole_lines(path: Path) -> list[dict[str, int]]:
     return found
 
 
-def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Feed) -> None:  # noqa: F811
+def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Feed) -> None:
     """Said = in the topic + dropped; a record's header has the number dropped before it; the numbers' gap is it."""
     one, talker = feed.first, feed.talker
     say(talker, range(100))
@@ -148,7 +149,7 @@ def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Fee
     said += 100
     say(talker, range(said, said + 100))
     said += 100
-    labkit(feed.state, "up")
+    run_labkit(feed.state, "up")
     until(lambda: any(one["said"] == f"number {said - 1}" for one in feed.records()), "the last in the topic", 120)
     one.stop()
 

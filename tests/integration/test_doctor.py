@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from secure_stack import SecureStack, until
 
 from labkit import cli
 from labkit.acl import Grant, elasticsearch_role, kafka_grants
 from labkit.config import Profile
 from labkit.doctor import Diagnosis, examine
 from labkit.lab import Lab
+from support.secure_stack import SecureStack
+from support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -12,22 +12,19 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from test_indexer import Bench, bench  # noqa: F401
 
 from labkit import charts, enrich
 from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.stack.state import State
+from support.indexing import Bench
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 ADDRESSES = ["81.2.69.142", "10.0.0.1", "192.0.2.9", "no.address.example", None, "2001:4860:4860::8888"]
 REASONS = ["hit", "private", "reserved", "invalid", None, "hit"]
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-pytestmark = pytest.mark.filterwarnings("ignore:GeoIP database")
-
-
-pytestmark = pytest.mark.usefixtures("me")
+pytestmark = [pytest.mark.usefixtures("me"), pytest.mark.filterwarnings("ignore:GeoIP database")]
 
 
 def values(count: int) -> list[bytes]:
@@ -146,7 +143,7 @@ def test_mapping_template_and_settings_shape_a_new_index(lab: Lab, topic: str) -
 
 
 def test_the_indexer_enriches_transforms_and_dates_its_indices(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     topic: str,
     produce: Produce,
     tmp_path: Path,
@@ -171,12 +168,12 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
         bench.client.indices.delete(index=f"{base}-{month}")
 
 
-def test_a_field_no_record_has_is_said(bench: Bench, topic: str) -> None:  # noqa: F811
+def test_a_field_no_record_has_is_said(bench: Bench, topic: str) -> None:
     run = bench.once(topic, "--enrich", "geoip:nowhere")
     assert any("no record has a value in 'nowhere'; there is: ip, n, text" in line for line in run.said)
 
 
-def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:  # noqa: F811
+def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:
     name = make_topic()
     produce(name, values(10), timestamps=[T0 + n * 1000 for n in range(10)])
     assert bench.once(name, "--from", "2016-03-01T00:00:06Z").ledger["indexed"] == 4
@@ -184,7 +181,7 @@ def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, 
     assert bench.start(name, "--from", "yesterday").ended() == 2
 
 
-def test_refused_records_go_to_an_index(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:  # noqa: F811
+def test_refused_records_go_to_an_index(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:
     name, letters = make_topic(), f"{bench.index}-dead"
     bench.client.indices.create(index=bench.index, mappings={"properties": {"n": {"type": "long"}}})
     produce(name, [b'{"n":1}', b'{"n":"many"}', b'{"n":3}'])
@@ -207,7 +204,7 @@ def test_refused_records_go_to_an_index(bench: Bench, make_topic: MakeTopic, pro
 def test_files_go_straight_into_an_index_and_twice_changes_nothing(
     stack: State,
     tmp_path: Path,
-    bench: Bench,  # noqa: F811
+    bench: Bench,
 ) -> None:
     lines = tmp_path / "some.jsonl"
     lines.write_bytes(b"\n".join([*values(50), b"no json"]) + b"\n")

@@ -25,6 +25,7 @@ from labkit.extract import TopicSink, extract_files
 from labkit.extract.files import Progress
 from labkit.kafka import Cluster, replay_group
 from labkit.stack.state import State
+from support.waiting import until
 
 _number = itertools.count()
 
@@ -47,10 +48,7 @@ def make_topic(stack: State) -> Iterator[Callable[..., str]]:
         topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
         admin.ask(lambda client: client.create_topics([topic]), what="create a topic")
         made.append(name)
-        deadline = time.monotonic() + 30
-        while name not in admin.topics():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: name in admin.topics(), "the topic")
         return name
 
     yield make

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_indexer import Bench, bench  # noqa: F401
 
 from labkit import Lab
 from labkit.load.scratch import Load
+from support.indexing import Bench
 
 NEAR, FAR, FARTHEST = 1_456_790_400_000, 1_700_000_000_000_000, 9_000_000_000_000_000_000
 VALUES = [b'{"n":0}', b'{"n":1}', None, b"no json", None, b'{"n":5}']
@@ -22,7 +22,7 @@ def topic(make_topic: Any, produce: Any) -> str:
     return name
 
 
-def test_the_indexer_passes_them_and_they_are_undated(bench: Bench, topic: str) -> None:  # noqa: F811
+def test_the_indexer_passes_them_and_they_are_undated(bench: Bench, topic: str) -> None:
     pattern, plain = f"{bench.index}-%Y.%m", bench.index
     bench.index = pattern
     try:

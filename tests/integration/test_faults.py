@@ -19,23 +19,14 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import kill_9, labkit
 from elasticsearch.helpers import scan
-from test_indexer import (  # noqa: F401
-    Bench,
-    bench,
-    expected_ids,
-    fill,
-    filled,
-    goes_on,
-    hospital,
-    until,
-    wide,
-)
 
 from labkit.lab import Lab, connect
 from labkit.load.scratch import Load
 from labkit.stack.state import State
+from support.indexing import Bench, expected_ids, goes_on
+from support.stack import kill_9, run_labkit
+from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 KILLS = int(os.environ.get("LABKIT_TEST_KILLS", "6"))
@@ -58,7 +49,7 @@ def loaded_ids(load: Load) -> set[str]:
 # the indexer is killed -----------------------------------------------------------------------------------
 
 
-def test_the_indexer_killed_at_random_moments_ends_with_the_topic(bench: Bench, filled: Any) -> None:  # noqa: F811
+def test_the_indexer_killed_at_random_moments_ends_with_the_topic(bench: Bench, filled: Any) -> None:
     topic, rng = filled(90_000, 3), random.Random(os.environ.get("LABKIT_TEST_SEED", "7"))
     for number in range(KILLS):
         run = bench.start(topic)
@@ -118,11 +109,11 @@ def while_loading(load: Callable[[], Load], fault: Callable[[], None], monkeypat
 @pytest.mark.parametrize("service", ["elasticsearch", "kafka"])
 def test_a_server_killed_during_a_scratch_load_is_waited_for(
     service: str,
-    hospital: Bench,  # noqa: F811
+    hospital: Bench,
     mortal: Path,
     mortal_lab: Lab,
     me: str,
-    wide: str,  # noqa: F811
+    wide: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("labkit.replay.reader.STALL_TIMEOUT_S", 240.0)
@@ -131,7 +122,7 @@ def test_a_server_killed_during_a_scratch_load_is_waited_for(
 
     def fault() -> None:
         kill_9(mortal, service)
-        labkit(mortal, "up")
+        run_labkit(mortal, "up")
 
     expected = (
         pytest.warns(UserWarning, match="waiting for Elasticsearch") if service == "elasticsearch" else nullcontext()
@@ -147,7 +138,7 @@ def test_a_server_killed_during_a_scratch_load_is_waited_for(
 # an index that takes nothing -----------------------------------------------------------------------------
 
 
-def test_a_read_only_index_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:  # noqa: F811
+def test_a_read_only_index_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:
     topic = filled(1_000)
     run = bench.start(topic)
     until(lambda: bench.count() == 1_000, "the first documents")
@@ -162,8 +153,8 @@ def test_a_read_only_index_is_waited_for(bench: Bench, filled: Any, produce: Any
 
 def test_a_load_into_a_read_only_index_gives_up_says_so_and_can_be_gone_on_with(
     lab: Lab,
-    filled: Any,  # noqa: F811
-    bench: Bench,  # noqa: F811
+    filled: Any,
+    bench: Bench,
     me: str,
 ) -> None:
     topic = filled(30_000)
@@ -186,7 +177,7 @@ def test_a_load_into_a_read_only_index_gives_up_says_so_and_can_be_gone_on_with(
 
 
 def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     make_topic: Any,
     produce: Any,
     tmp_path: Path,
@@ -211,10 +202,10 @@ def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room
 
 @pytest.mark.hard
 def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
-    hospital: Bench,  # noqa: F811
+    hospital: Bench,
     mortal: Path,
     mortal_lab: Lab,
-    wide: str,  # noqa: F811
+    wide: str,
 ) -> None:
     """Room for 300 kB of requests at once: those of 4 MB are answered with 429 until they are smaller."""
     extra = mortal / "elasticsearch" / "extra.yml"
@@ -239,7 +230,7 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
 def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_source_cut(
     limit: str,
     kept: int,
-    hospital: Bench,  # noqa: F811
+    hospital: Bench,
     mortal: Path,
 ) -> None:
     """Its dead letter would be too large as well, and the run would end at that record each time."""
@@ -271,11 +262,11 @@ def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_sour
 
 def restart(state: Path) -> None:
     kill_9(state, "elasticsearch")
-    labkit(state, "up")
+    run_labkit(state, "up")
     assert State.load(state).services["elasticsearch"]
 
 
-def test_records_are_not_read_faster_than_they_can_be_written(bench: Bench, filled: Any) -> None:  # noqa: F811
+def test_records_are_not_read_faster_than_they_can_be_written(bench: Bench, filled: Any) -> None:
     """While nothing can be written, the indexer's memory stays as it is, whatever the topic holds."""
     import psutil
 

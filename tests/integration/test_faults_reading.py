@@ -13,24 +13,25 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import kill_9, labkit, nothing_left
 
 from labkit.errors import UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.replay.follow import Follower
 from labkit.stack.state import State
+from support.stack import kill_9, nothing_left, run_labkit
+from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.hard, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
 def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    labkit(mortal, "up")
+    run_labkit(mortal, "up")
     monkeypatch.setenv("LABKIT_STATE", str(mortal))
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
     yield connect()
-    labkit(mortal, "up")
+    run_labkit(mortal, "up")
 
 
 class Writer:
@@ -40,10 +41,7 @@ class Writer:
         self.admin, self.count = admin, 0
         self.topic = f"irc-test-{uuid.uuid4().hex[:8]}"
         admin.ask(lambda client: client.create_topics([NewTopic(self.topic, 2, 1)]), what="make it")
-        deadline = time.monotonic() + 30
-        while self.topic not in admin.topics():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: self.topic in admin.topics(), "the topic")
         self.producer = admin.producer(linger_ms=5)
 
     def write(self, count: int) -> None:
@@ -76,7 +74,7 @@ def come(take: Callable[[], list[int]], count: int, timeout_s: float = 120) -> l
 def away(state: Path) -> Iterator[None]:
     """Kill Kafka now and start it again, while the block is at work."""
     kill_9(state, "kafka")
-    back = threading.Thread(target=labkit, args=(state, "up"))
+    back = threading.Thread(target=run_labkit, args=(state, "up"))
     back.start()
     try:
         yield
@@ -104,10 +102,7 @@ def test_a_group_s_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab:
         writer.all_once(found)
         assert group.commit() == {0: 200, 1: 200}
         group.close()
-        deadline = time.monotonic() + 60
-        while mortal_lab.groups().set_index("group")["members"].get(group.group, 0):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: not mortal_lab.groups().set_index("group")["members"].get(group.group, 0), "an empty group")
         group.close(delete=True)
 
 
@@ -161,7 +156,7 @@ def test_elasticsearch_killed_in_a_comparison_is_an_error_and_no_verdict(
             mortal_lab.compare(window.read(cache=False), load.index)
     assert caught.value.hint
     assert len(looked) >= 2
-    labkit(mortal, "up")
+    run_labkit(mortal, "up")
     found = mortal_lab.compare(window.read(cache=False), load.index)
     assert (found.same, len(found.only_left), len(found.only_right), len(found.changed)) == (20_000, 0, 0, 0)
     load.index.drop()

@@ -17,6 +17,7 @@ from labkit.errors import AccessError
 from labkit.groups.offsets import Group, Member, lags, list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
+from support.waiting import until
 
 
 @pytest.fixture
@@ -63,12 +64,6 @@ def absent(admin: Cluster, group: str) -> Callable[..., None]:
         consumer.close()
 
     return leave
-
-
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
 
 
 def row(frame: pd.DataFrame, group: str) -> pd.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,6 +26,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.replay.receipt import Receipt
 from labkit.stack.state import State
+from support.waiting import until
 
 
 @pytest.fixture
@@ -47,13 +47,6 @@ def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:
 @pytest.fixture
 def group() -> str:
     return f"other.{uuid.uuid4().hex[:10]}"
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def moved_while_read(lab: Lab, topic: str, move: Callable[[], None]) -> Receipt:

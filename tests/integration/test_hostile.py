@@ -11,13 +11,13 @@ from typing import Any
 import nbformat
 import pyarrow.parquet as pq
 import pytest
-from chrome import chromium
 
 import labkit
 from labkit import Lab
 from labkit.errors import LabkitError
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.chrome import chromium
 
 MARKUP = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 CONTROL = "\x00\x07\x1b[2J\x1b]0;owned\x07\u202eevil\u2028\u2029\ufeff"

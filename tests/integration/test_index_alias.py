@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from test_indexer import Bench, bench, filled  # noqa: F401
 
 from labkit.elastic import Target
 from labkit.load.direct import IndexSink
 from labkit.stack.state import State
+from support.indexing import Bench
 
 TWICE = "is there twice"
 
 
 @pytest.fixture
-def alias(bench: Bench) -> Iterator[Callable[[int], None]]:  # noqa: F811
+def alias(bench: Bench) -> Iterator[Callable[[int], None]]:
     """Make the bench's index an alias of so many indices, of which the last is written."""
     made = []
 
@@ -33,8 +33,8 @@ def alias(bench: Bench) -> Iterator[Callable[[int], None]]:  # noqa: F811
 
 @pytest.fixture
 def located(
-    bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
+    bench: Bench,
+    filled: Any,
     alias: Callable[[int], None],
 ) -> Callable[[int], tuple[str, Any]]:
     """Index 30 records with GeoIP into an alias of so many indices; return the topic and the run."""
@@ -49,13 +49,13 @@ def located(
     return run
 
 
-def fields(bench: Bench) -> dict[str, dict[str, Any]]:  # noqa: F811
+def fields(bench: Bench) -> dict[str, dict[str, Any]]:
     found = bench.client.indices.get_mapping(index=bench.index)
     return {name: one["mappings"].get("properties", {}) for name, one in found.items()}
 
 
 def test_an_alias_of_one_index_is_written_as_an_index_is(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     located: Callable[[int], tuple[str, Any]],
 ) -> None:
     topic, run = located(1)
@@ -66,7 +66,7 @@ def test_an_alias_of_one_index_is_written_as_an_index_is(
 
 
 def test_after_a_rollover_the_write_index_gets_the_fields_and_it_is_said_that_a_record_can_be_there_twice(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     located: Callable[[int], tuple[str, Any]],
 ) -> None:
     _, run = located(2)
@@ -79,7 +79,7 @@ def test_after_a_rollover_the_write_index_gets_the_fields_and_it_is_said_that_a_
 
 
 def test_dead_letters_may_go_into_an_alias(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     make_topic: Any,
     produce: Any,
     alias: Callable[[int], None],
@@ -101,8 +101,8 @@ def test_dead_letters_may_go_into_an_alias(
 
 
 def test_a_record_sent_again_after_a_rollover_is_there_twice_as_is_said(
-    bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
+    bench: Bench,
+    filled: Any,
     alias: Callable[[int], None],
 ) -> None:
     alias(1)
@@ -118,7 +118,7 @@ def test_a_record_sent_again_after_a_rollover_is_there_twice_as_is_said(
         bench.client.indices.delete(index=rolled)
 
 
-def test_the_direct_form_says_so_too(bench: Bench, alias: Callable[[int], None], stack: State) -> None:  # noqa: F811
+def test_the_direct_form_says_so_too(bench: Bench, alias: Callable[[int], None], stack: State) -> None:
     alias(2)
     said: list[str] = []
     with IndexSink(Target("default", stack.credentials("extractor")["elasticsearch"]), bench.index, say=said.append):

@@ -9,37 +9,38 @@ from typing import Any
 
 import orjson
 import pytest
-from test_indexer import Bench, bench, filled, goes_on, until  # noqa: F401
 
 from labkit import Lab
 from labkit.errors import UnavailableError
+from support.indexing import Bench, goes_on
+from support.waiting import until
 
 pytestmark = pytest.mark.chaos
 
 
-def closed(bench: Bench) -> None:  # noqa: F811
+def closed(bench: Bench) -> None:
     bench.client.indices.create(index=bench.index)
     bench.client.indices.close(index=bench.index)
 
 
-def alias_without_write_index(bench: Bench) -> None:  # noqa: F811
+def alias_without_write_index(bench: Bench) -> None:
     for number in (1, 2):
         bench.client.indices.create(index=f"{bench.index}-{number}", aliases={bench.index: {}})
 
 
-def missing_pipeline(bench: Bench) -> None:  # noqa: F811
+def missing_pipeline(bench: Bench) -> None:
     bench.client.indices.create(index=bench.index, settings={"index.default_pipeline": "nobody-made-it"})
 
 
-def required_routing(bench: Bench) -> None:  # noqa: F811
+def required_routing(bench: Bench) -> None:
     bench.client.indices.create(index=bench.index, mappings={"_routing": {"required": True}})
 
 
 @pytest.mark.parametrize("make", [closed, alias_without_write_index, missing_pipeline, required_routing])
 def test_an_index_that_takes_nothing_ends_the_run_and_nothing_is_put_aside(
     make: Callable[[Bench], None],
-    bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
+    bench: Bench,
+    filled: Any,
     tmp_path: Path,
 ) -> None:
     make(bench)
@@ -55,7 +56,7 @@ def test_an_index_that_takes_nothing_ends_the_run_and_nothing_is_put_aside(
 
 
 @contextmanager
-def read_only(bench: Bench) -> Iterator[None]:  # noqa: F811
+def read_only(bench: Bench) -> Iterator[None]:
     block = "cluster.blocks.read_only"
     bench.client.cluster.put_settings(persistent={block: True})
     try:
@@ -64,7 +65,7 @@ def read_only(bench: Bench) -> Iterator[None]:  # noqa: F811
         bench.client.cluster.put_settings(persistent={block: None})
 
 
-def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:  # noqa: F811
+def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:
     topic = filled(1_000)
     run = bench.start(topic)
     until(lambda: bench.count() == 1_000, "the first documents")
@@ -77,8 +78,8 @@ def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: A
 
 
 def test_an_index_that_a_read_only_cluster_does_not_make_is_not_a_matter_of_rights(
-    bench: Bench,  # noqa: F811
-    filled: Any,  # noqa: F811
+    bench: Bench,
+    filled: Any,
     lab: Lab,
     me: str,
 ) -> None:

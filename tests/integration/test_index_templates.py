@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_indexer import Bench, bench, filled  # noqa: F401
 
 from labkit import Lab
 from labkit.elastic import Target
 from labkit.load.direct import IndexSink
 from labkit.load.indices import MAPPING, ensure, mapping
 from labkit.stack.state import State
+from support.indexing import Bench
 
 TEMPLATE: dict[str, Any] = {
     "settings": {"number_of_shards": 3, "number_of_replicas": 2, "index.mapping.total_fields.limit": 500},
@@ -26,7 +26,7 @@ COMPONENT = {"mappings": {"properties": {"tags": {"type": "text"}}}}
 
 
 @pytest.fixture
-def template(bench: Bench) -> Iterator[str]:  # noqa: F811
+def template(bench: Bench) -> Iterator[str]:
     name, client = f"template-{bench.index}", bench.client
     client.cluster.put_component_template(name=name, template=COMPONENT)
     pattern = [f"{bench.index}*"]
@@ -41,18 +41,18 @@ def template(bench: Bench) -> Iterator[str]:  # noqa: F811
     client.options(ignore_status=404).indices.delete(index=f"{bench.index}-dead")
 
 
-def settings(bench: Bench, index: str) -> tuple[str, str, str | None]:  # noqa: F811
+def settings(bench: Bench, index: str) -> tuple[str, str, str | None]:
     found = bench.client.indices.get_settings(index=index)[index]["settings"]["index"]
     limit = found.get("mapping", {}).get("total_fields", {}).get("limit")
     return found["number_of_shards"], found["number_of_replicas"], limit
 
 
-def mapped(bench: Bench, index: str) -> dict[str, Any]:  # noqa: F811
+def mapped(bench: Bench, index: str) -> dict[str, Any]:
     return dict(bench.client.indices.get_mapping(index=index)[index]["mappings"])
 
 
 @pytest.mark.usefixtures("template")
-def test_a_template_decides_settings_and_the_fields_it_maps(bench: Bench, filled: Any) -> None:  # noqa: F811
+def test_a_template_decides_settings_and_the_fields_it_maps(bench: Bench, filled: Any) -> None:
     topic = filled(50)
     run = bench.once(topic, "--dead-letter", f"index:{bench.index}-dead")
     assert run.ledger["indexed"] == 50
@@ -69,7 +69,7 @@ def test_a_template_decides_settings_and_the_fields_it_maps(bench: Bench, filled
 
 
 @pytest.mark.usefixtures("template")
-def test_the_direct_form_heeds_it_too(bench: Bench, stack: State) -> None:  # noqa: F811
+def test_the_direct_form_heeds_it_too(bench: Bench, stack: State) -> None:
     target = Target("default", stack.credentials("extractor")["elasticsearch"])
     with IndexSink(target, bench.index):
         pass
@@ -78,7 +78,7 @@ def test_the_direct_form_heeds_it_too(bench: Bench, stack: State) -> None:  # no
 
 
 @pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning")  # of its making
-def test_a_template_of_the_old_kind_decides_too(bench: Bench, filled: Any) -> None:  # noqa: F811
+def test_a_template_of_the_old_kind_decides_too(bench: Bench, filled: Any) -> None:
     client = bench.client
     client.indices.put_template(name=bench.index, index_patterns=[bench.index], **TEMPLATE)
     try:
@@ -89,7 +89,7 @@ def test_a_template_of_the_old_kind_decides_too(bench: Bench, filled: Any) -> No
         client.indices.delete_template(name=bench.index)
 
 
-def test_without_one_the_servers_defaults_and_labkits_mapping_stand(bench: Bench, filled: Any) -> None:  # noqa: F811
+def test_without_one_the_servers_defaults_and_labkits_mapping_stand(bench: Bench, filled: Any) -> None:
     bench.once(filled(10))
     assert settings(bench, bench.index) == ("1", "1", None)
     found = mapped(bench, bench.index)
@@ -97,14 +97,14 @@ def test_without_one_the_servers_defaults_and_labkits_mapping_stand(bench: Bench
     assert found["properties"] | MAPPING["properties"] == found["properties"]
 
 
-def test_a_scratch_index_is_labkits_own(lab: Lab, filled: Any, me: str) -> None:  # noqa: F811
+def test_a_scratch_index_is_labkits_own(lab: Lab, filled: Any, me: str) -> None:
     index = lab.window(filled(10)).to_scratch("own").index
     found = lab.target().client.indices.get_settings(index=index.name)[index.name]["settings"]["index"]
     assert found["number_of_replicas"] == "0"
 
 
 def test_what_an_enricher_asks_for_is_not_left_to_a_template(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     template: str,
     stack: State,
 ) -> None:

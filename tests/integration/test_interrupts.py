@@ -12,20 +12,21 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import nothing_left
 
 from labkit.errors import NotFoundError
 from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from support.stack import nothing_left
+from support.waiting import until
 
 pytestmark = pytest.mark.chaos
 RECORDS = 40_000
@@ -176,13 +177,6 @@ def without_members(admin: Cluster, group: str) -> bool:
     return not list_groups(admin, [group])[0].members
 
 
-def eventually(met: Callable[[], Any], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin: Cluster, group: str) -> None:
     """Each record is returned once, by one of the calls, and what is committed at the end is the topic's end."""
     topic = make_topic(2)
@@ -235,7 +229,7 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin
     assert max(Counter(map(tuple, found)).values()) == 1
     assert len(found) == sum(ends.values())
     assert {int(p): at for p, at in committed.items()} == ends
-    eventually(lambda: without_members(admin, group))
+    until(lambda: without_members(admin, group))
 
 
 def test_an_interrupt_while_duckdb_is_imported_does_not_abort_the_process() -> None:
@@ -291,7 +285,7 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
             [sys.executable, "-m", "labkit", *command.split()],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        eventually(lambda started=child: at_work(started))
+        until(lambda started=child: at_work(started))
         time.sleep(rng.uniform(0, 2))
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
@@ -299,7 +293,7 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
         assert "Traceback" not in err
         assert "ignored" not in err
     assert {one.name for one in tmp_path.iterdir()} <= {"out.parquet"}
-    eventually(lambda: not [one for one in list_groups(admin) if me in one.name and one.members])
+    until(lambda: not [one for one in list_groups(admin) if me in one.name and one.members])
     if "index" in command:
         with suppress(NotFoundError):  # it never joined
             admin.ask(lambda client: client.delete_consumer_groups([f"indexer.sigint-{me}"]), what="delete it")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ import pandas as pd
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
-from kafka_tools import SHARE_CONSUMER, tool
 
 from labkit import cli
 from labkit.errors import NotFoundError, UsageError
@@ -27,6 +25,8 @@ from labkit.groups.history import read_history
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
+from support.kafka_tools import SHARE_CONSUMER, tool
+from support.waiting import until
 
 RUN = uuid.uuid4().hex[:8]
 
@@ -48,10 +48,7 @@ class Estate:
         topic = f"irc-test-estate-{RUN}-{kind}"
         self.topics.append(topic)
         self.admin.ask(lambda client: client.create_topics([NewTopic(topic, partitions, 1)]), what="make it")
-        deadline = time.monotonic() + 30
-        while topic not in self.admin.topics():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: topic in self.admin.topics(), "the topic")
         self.groups.append(name(kind))
         return topic
 
@@ -238,10 +235,7 @@ def test_a_share_group_is_not_taken_for_a_consumer_group(
     with tool(stack, SHARE_CONSUMER, "--topic", topic, "--group", share) as command:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 60
-            while share not in _all_groups(admin):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            until(lambda: share in _all_groups(admin), "the share group")
             assert share not in set(lab.groups()["group"])
             assert share not in set(lab.offsets()["group"])
             with pytest.raises(NotFoundError, match="no consumer group"):
@@ -350,10 +344,7 @@ def test_an_interrupt_keeps_what_was_seen(estate: Estate, stack: State) -> None:
         [*command, "--record", str(stack.root / f"history-{RUN}")],
         env={**os.environ, "LABKIT_STATE": str(stack.root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((stack.root / f"history-{RUN}").glob("lag-*.parquet")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: list((stack.root / f"history-{RUN}").glob("lag-*.parquet")), "a part of the history")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

@@ -6,20 +6,10 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from test_extract_irc import (  # noqa: F401  (fixtures)
-    Ngircd,
-    Running,
-    Talker,
-    ngircd,
-    numbers_in,
-    read,
-    say,
-    together,
-    topic,
-    until,
-)
 
 from labkit.stack.state import State
+from support.irc import Ngircd, Running, Talker, numbers_in, read, say, together
+from support.waiting import until
 
 pytestmark = pytest.mark.chaos
 LINK = """
@@ -33,10 +23,15 @@ PeerPassword = link
 """
 
 
+@pytest.fixture
+def topic(make_topic: Callable[..., str]) -> str:
+    return make_topic(3)
+
+
 def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
     stack: State,
-    topic: str,  # noqa: F811
-    ngircd: Callable[..., Ngircd],  # noqa: F811
+    topic: str,
+    ngircd: Callable[..., Ngircd],
 ) -> None:
     """The extractor's own connection holds. Each message said on its side is there once and in order, before, during
     and after the split, those of the other side before and after; each user there quits once, and joins again once.
@@ -74,7 +69,7 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
         assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == ["JOIN", "QUIT", "JOIN"]
 
 
-def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:  # noqa: F811
+def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:
     """Return what was said on this side, and on the other, in the extractor's order."""
     found = numbers_in(stack, topic)
     return [one for one in found if one < 100], [one for one in found if one >= 100]

@@ -16,13 +16,13 @@ from pathlib import Path
 import elasticsearch
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import new_state_dir
-from test_extract_irc import Ngircd, Talker, ngircd  # noqa: F401
-from test_indexer import labkit, until
 
 from labkit.kafka import Cluster
 from labkit.lab import connect
 from labkit.stack.state import State
+from support.irc import Ngircd, Talker
+from support.stack import new_state_dir, run_labkit
+from support.waiting import until
 
 SAID = 400
 
@@ -33,12 +33,12 @@ def both() -> Iterator[State]:
     given = os.environ.get("LABKIT_TEST_STATE")
     folder = Path(given) if given else new_state_dir()
     try:
-        labkit(folder, "up", "--elasticsearch", "8.19.21")
-        labkit(folder, "up", "--elasticsearch", "9.5.3")
+        run_labkit(folder, "up", "--elasticsearch", "8.19.21")
+        run_labkit(folder, "up", "--elasticsearch", "9.5.3")
         yield State.load(folder)
     finally:
         if not given:
-            labkit(folder, "down", "--purge")
+            run_labkit(folder, "down", "--purge")
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -97,7 +97,7 @@ def count(client: elasticsearch.Elasticsearch, index: str) -> int:
 def test_all_six_at_once_and_their_counts_agree(
     both: State,
     pipelines: Pipelines,
-    ngircd: Callable[..., Ngircd],  # noqa: F811
+    ngircd: Callable[..., Ngircd],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_STATE", str(both.root))
@@ -116,7 +116,7 @@ def test_all_six_at_once_and_their_counts_agree(
     old, new = clients(both)
     new_topic = NewTopic(topic, 2, 1, config={"retention.ms": "-1"})
     admin.ask(lambda client: client.create_topics([new_topic]), what="make the topic")
-    labkit(both.root, "extract", "files", str(seed(pipelines.folder)), "--topic", topic)
+    run_labkit(both.root, "extract", "files", str(seed(pipelines.folder)), "--topic", topic)
 
     where = ["--server", "127.0.0.1", "--port", str(server.port), "--channel", "#lab"]
     pipelines.start("a", "extract", "irc", *where, "--nick", "tokafka", "--topic", topic)
@@ -191,4 +191,4 @@ def said(client: elasticsearch.Elasticsearch, index: str) -> int:
 
 def labkit_once(state: State, topic: str, index: str, group: str, *, enrich: bool = False, target: str = "") -> None:
     more = [*(["--enrich", "geoip:host"] if enrich else []), *(["--target", target] if target else [])]
-    labkit(state.root, "index", topic, index, "--group", group, "--once", *more)
+    run_labkit(state.root, "index", topic, index, "--group", group, "--once", *more)

@@ -19,6 +19,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
@@ -39,14 +40,6 @@ def offsets(table: Any) -> list[int]:
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
     return [b'{"n":%d}' % number for number in range(start, start + count)]
-
-
-def wait_for(ready: Callable[[], Any], timeout_s: float = 30) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := ready()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager
@@ -75,7 +68,7 @@ def aborted(admin: Cluster, topic: str, values: list[bytes], **where: int) -> No
 
 def settled(admin: Cluster, topic: str) -> None:
     """Wait for the markers, which the broker writes a moment after the commit was acknowledged."""
-    wait_for(lambda: admin.bounds(topic, [0], "stable") == admin.bounds(topic, [0], "latest"))
+    until(lambda: admin.bounds(topic, [0], "stable") == admin.bounds(topic, [0], "latest"))
 
 
 # transactions (behaviours 1, 3, 4) -------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import kill_9, labkit
 
 from labkit.config import Profile
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.window import Window
+from support.stack import kill_9, run_labkit
+from support.waiting import until
 
 pytestmark = pytest.mark.chaos
 
@@ -27,10 +28,7 @@ def window(mortal: Path) -> Window:
     """A window of `RECORDS` numbered records."""
     admin = Cluster(State.load(mortal).credentials("admin")["kafka"])
     admin.ask(lambda client: client.create_topics([NewTopic(TOPIC, PARTITIONS, 1)]), what="make it")
-    deadline = time.monotonic() + 30
-    while TOPIC not in admin.topics():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: TOPIC in admin.topics(), "the topic")
     producer = admin.producer(linger_ms=20)
     for number in range(RECORDS):
         producer.produce(TOPIC, b'{"n":%d,"pad":"%s"}' % (number, b"x" * 200), partition=number % PARTITIONS)
@@ -51,7 +49,7 @@ def read_and_kill(window: Window, state: Path, monkeypatch: pytest.MonkeyPatch, 
         if count == 2:
             kill_9(state, "kafka")
             if "deadline" not in options:
-                threading.Thread(target=labkit, args=(state, "up")).start()
+                threading.Thread(target=run_labkit, args=(state, "up")).start()
     return numbers, reading.receipt()
 
 
@@ -68,7 +66,7 @@ def test_a_read_waits_for_a_broker_that_was_killed_and_goes_on_where_it_was(
 def test_a_read_ends_incomplete_at_its_deadline_when_the_broker_stays_away(
     window: Window, mortal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labkit(mortal, "up")
+    run_labkit(mortal, "up")
     began = time.monotonic()
     numbers, receipt = read_and_kill(window, mortal, monkeypatch, deadline="6s")
     try:
@@ -77,5 +75,5 @@ def test_a_read_ends_incomplete_at_its_deadline_when_the_broker_stays_away(
         assert 0 < receipt.read == len(set(numbers)) == len(numbers) < RECORDS
         assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread
     finally:
-        labkit(mortal, "up")
+        run_labkit(mortal, "up")
     assert sorted(value["n"] for value in window.read().table.select(["n"]).to_pylist()) == list(range(RECORDS))

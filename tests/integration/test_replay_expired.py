@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
@@ -37,13 +37,6 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
     return [b'{"n":%d}' % number for number in range(start, start + count)]
 
 
-def wait_for(ready: Callable[[], Any], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ready():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def delete_before(admin: Cluster, topic: str, offset: int, partition: int = 0) -> None:
     admin.ask(lambda client: client.delete_records([TopicPartition(topic, partition, offset)]), what="delete records")
 
@@ -51,7 +44,7 @@ def delete_before(admin: Cluster, topic: str, offset: int, partition: int = 0) -
 def remake(admin: Cluster, topic: str) -> None:
     """Delete the topic and make it again under its name."""
     admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
-    wait_for(lambda: topic not in admin.topics())
+    until(lambda: topic not in admin.topics())
 
     def made() -> bool:
         try:
@@ -60,8 +53,8 @@ def remake(admin: Cluster, topic: str) -> None:
             return False
         return True
 
-    wait_for(made)
-    wait_for(lambda: topic in admin.topics())
+    until(made)
+    until(lambda: topic in admin.topics())
 
 
 @pytest.fixture

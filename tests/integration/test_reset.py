@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from labkit.groups.reset import plan_reset
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack.state import State
+from support.waiting import until
 
 
 @pytest.fixture
@@ -103,10 +103,7 @@ def test_a_group_with_members_is_left_alone(lab: Lab, admin: Cluster, group: Any
     plan = plan_reset(lab.cluster, name, topic, "earliest")
     consumer = admin.consumer(group=name)
     consumer.subscribe([topic])
-    deadline = time.monotonic() + 60
-    while not consumer.assignment():
-        assert time.monotonic() < deadline
-        consumer.poll(0.1)
+    until(lambda: [consumer.poll(0.1), *consumer.assignment()][1:], "an assignment")
     try:
         with pytest.raises(ServerError, match="has 1 member:"):
             lab.reset(name, topic, "earliest", execute=True)

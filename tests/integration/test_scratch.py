@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +30,7 @@ from labkit.load.bulk import Bulk
 from labkit.load.scratch import Load, ScratchIndex, collect
 from labkit.replay.records import RAW_SCHEMA
 from labkit.stack.state import State
+from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
@@ -248,9 +248,8 @@ def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_
 
     def drop_then_put(self: Bulk, *arguments: Any) -> None:
         if len(calls) == 2:
-            deadline = time.monotonic() + 30
-            while index.count() < sum(calls):  # a request on its way would be refused, and tell otherwise
-                assert time.monotonic() < deadline
+            # a request on its way would be refused, and tell otherwise
+            until(lambda: index.count() >= sum(calls), "what was sent so far")
             index.drop()
         calls.append(len(arguments[0].ids))
         put(self, *arguments)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secure_stack import SecureStack, until
 
 import labkit
 from labkit import cli
@@ -19,6 +18,8 @@ from labkit.elastic import Target
 from labkit.errors import AccessError, ConfigError, LabkitError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from support.secure_stack import SecureStack
+from support.waiting import until
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from typing import Any
 import psutil
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import missing, new_state_dir
 
 from labkit.elastic import Target
 from labkit.errors import JavaNotFoundError, LabkitError, StackError, UsageError
 from labkit.kafka import Cluster
 from labkit.stack import access, artefacts, java, kafka, local, process
 from labkit.stack.state import Service, State
+from support.stack import missing, new_state_dir
 
 RECORDS = 2_000
 
@@ -35,7 +35,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def labkit(folder: Path, *arguments: str) -> tuple[int, str, str]:
+def run_labkit(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Run a command on the stack in `folder`; return its exit code and what it wrote."""
     done = start(folder, *arguments)
     out, err = done.communicate(timeout=200)
@@ -99,7 +99,7 @@ class Own:
         return Target(name, self.state.credentials(role)["elasticsearch_targets"][name])
 
     def up(self, *arguments: str) -> str:
-        code, _, err = labkit(self.folder, "up", *arguments)
+        code, _, err = run_labkit(self.folder, "up", *arguments)
         assert code == 0, err
         return err
 
@@ -110,7 +110,7 @@ def own() -> Iterator[Own]:
     try:
         yield Own(folder)
     finally:
-        labkit(folder, "down", "--purge")
+        run_labkit(folder, "down", "--purge")
         end(family(folder))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,7 +134,7 @@ def test_up_again_joins_what_runs(own: Own) -> None:
 
 
 def test_status_tells_what_runs(own: Own) -> None:
-    code, out, _ = labkit(own.folder, "status", "--json")
+    code, out, _ = run_labkit(own.folder, "status", "--json")
     rows = {row["service"]: row for row in json.loads(out)}
     assert code == 0
     assert {name: row["pid"] for name, row in rows.items()} == own.pids
@@ -160,7 +160,7 @@ def test_after_kill_9_of_both_up_recovers_with_the_data(own: Own) -> None:
     name, ports, passwords, pids = fill(own), own.ports, own.state.passwords, own.pids
     for pid in pids.values():
         psutil.Process(pid).kill()
-    code, out, _ = labkit(own.folder, "status", "--json")
+    code, out, _ = run_labkit(own.folder, "status", "--json")
     assert (code, [row["running"] for row in json.loads(out)]) == (3, [False, False])
     own.up()
     assert set(own.pids.values()).isdisjoint(pids.values())
@@ -189,7 +189,7 @@ def test_down_leaves_no_process_and_keeps_the_data(own: Own) -> None:
     ports = own.ports
     before = {*family(own.folder), *(psutil.Process(pid) for pid in own.pids.values())}
     assert len(before) >= 5  # Kafka, and two launchers with their servers
-    code, out, err = labkit(own.folder, "down")
+    code, out, err = run_labkit(own.folder, "down")
     assert (code, err) == (0, "")
     assert sorted(out.split("\n")[:-1]) == ["stopped elasticsearch", "stopped es-9.5.3", "stopped kafka"]
     assert [one for one in before if one.is_running()] == []
@@ -200,7 +200,7 @@ def test_down_leaves_no_process_and_keeps_the_data(own: Own) -> None:
 def test_a_taken_port_is_named_in_one_line(own: Own) -> None:
     port, _ = own.ports["kafka"]
     with socket.create_server(("127.0.0.1", port)):
-        code, out, err = labkit(own.folder, "up")
+        code, out, err = run_labkit(own.folder, "up")
     message, hint = err.splitlines()
     assert (code, out) == (1, "")
     assert message == f"labkit: port {port}, kept for Kafka, is taken by another process"
@@ -210,9 +210,9 @@ def test_a_taken_port_is_named_in_one_line(own: Own) -> None:
 
 
 def test_down_purge_removes_all_that_was_there(own: Own) -> None:
-    assert labkit(own.folder, "down", "--purge")[0] == 0
+    assert run_labkit(own.folder, "down", "--purge")[0] == 0
     assert {one.name for one in own.folder.iterdir()} <= {"lock"}
-    code, out, _ = labkit(own.folder, "status")
+    code, out, _ = run_labkit(own.folder, "status")
     assert (code, out) == (3, "there is no local stack; `labkit up` starts one\n")
 
 
@@ -242,13 +242,13 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_damaged_state_file_is_one_line_and_purge_helps(folder: Path) -> None:
     (folder / "stack.json").write_text('{"services": {"kafka": 5}}')
     for command in (["up"], ["status"], ["down"], ["topics"], ["credentials", "lab"]):
-        code, _, err = labkit(folder, *command)
+        code, _, err = run_labkit(folder, *command)
         message, hint = one_line_and_a_hint(err)
         assert code == 1
         assert f"{folder / 'stack.json'} is damaged" in message
         assert "labkit down --purge" in hint
-    assert labkit(folder, "down", "--purge")[0] == 0
-    assert labkit(folder, "status")[0] == 3
+    assert run_labkit(folder, "down", "--purge")[0] == 0
+    assert run_labkit(folder, "status")[0] == 3
 
 
 def test_purge_ends_the_servers_also_when_the_state_file_is_damaged(here: Path) -> None:
@@ -310,7 +310,7 @@ def test_an_unknown_version_is_refused_before_anything_is_started(
 
 @pytest.mark.parametrize("command", [["up"], ["down", "--purge"]])
 def test_a_state_folder_that_cannot_be_made_is_one_line(command: list[str]) -> None:
-    code, out, err = labkit(Path("/proc/labkit"), *command)
+    code, out, err = run_labkit(Path("/proc/labkit"), *command)
     if command[0] == "up":
         assert code == 1
         assert "LABKIT_STATE" in one_line_and_a_hint(err)[1]
@@ -321,7 +321,7 @@ def test_a_state_folder_that_cannot_be_made_is_one_line(command: list[str]) -> N
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root drops to another user")
 def test_a_folder_the_servers_user_cannot_reach_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
-    code, _, err = labkit(tmp_path / "closed" / "state", "up")
+    code, _, err = run_labkit(tmp_path / "closed" / "state", "up")
     message, hint = one_line_and_a_hint(
         "\n".join(line for line in err.splitlines() if "labkit" in line or "Hint" in line)
     )

@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,9 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack import kafka, process
 from labkit.stack.state import HOST, State
+from support.waiting import until
 
 OFTEN = ["--samples", "3", "--every", "200ms"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture

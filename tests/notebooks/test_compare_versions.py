@@ -10,7 +10,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import sample
 
 from labkit import cli
 from labkit.kafka import Cluster
@@ -18,6 +17,7 @@ from labkit.lab import Lab, connect
 from labkit.load.scratch import listed
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.records import read_sample
 
 ROOT = Path(__file__).parents[2]
 T0 = 1_456_790_400_000
@@ -35,7 +35,7 @@ def production(
     """A topic and an index of the same name: the topic's records, by `labkit index`."""
     user, topic = f"test_{uuid.uuid4().hex[:8]}", make_topic(2)
     monkeypatch.setenv("LABKIT_USER", user)
-    values = sample(RECORDS)
+    values = read_sample(RECORDS)
     for partition in (0, 1):
         mine = values[partition::2]
         produce(topic, mine, partition=partition, timestamps=[T0 + 12_000 * n for n in range(len(mine))])

@@ -8,12 +8,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import nothing_left
 
 from labkit.errors import ServerError
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.stack import nothing_left
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-consumers.ipynb"
 

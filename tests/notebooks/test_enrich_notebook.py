@@ -6,7 +6,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import sample
 
 from labkit.lab import connect
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.records import read_sample
+from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 RECORDS = 4_000
@@ -33,7 +33,7 @@ def test_a_second_load_with_geoip_beside_production(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
-    values = sample(RECORDS)
+    values = read_sample(RECORDS)
     topic, index = make_topic(2), f"irc-test-{uuid.uuid4().hex[:8]}"
     produce(topic, values[::2], partition=0)
     produce(topic, values[1::2], partition=1)
@@ -41,11 +41,12 @@ def test_a_second_load_with_geoip_beside_production(
     production = subprocess.Popen(command, env={**os.environ, "LABKIT_STATE": str(stack.root)})
     client = connect(role="admin").target().client
     try:
-        deadline = time.monotonic() + 120
-        while dict(client.options(ignore_status=[404, 503]).count(index=index)).get("count", 0) < RECORDS:
+
+        def count_documents() -> int:
             client.options(ignore_status=404).indices.refresh(index=index)
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+            return int(dict(client.options(ignore_status=[404, 503]).count(index=index)).get("count", 0))
+
+        until(lambda: count_documents() >= RECORDS, "the index of all records", 120)
         run = rerun.run(
             ROOT / "notebooks" / "02-enrich.ipynb",
             {"topic": topic, "production": index, "scratch": "enrich"},

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from kernel import outputs
 
 from labkit.stack.state import State
+from support.kernel import outputs
 
 SQL = "select nick, count(*) n from replay group by 1 order by 1"
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from labkit.lab import Lab
 from labkit.notebook import course, rerun, runs
 from labkit.replay import ledger
 from labkit.window import Window
+from support.waiting import until
 
 Notebook = Callable[..., Path]
 READ = "import labkit\nw = labkit.Window.from_json(window)\nr = w.read(decode='raw')\nprint(len(r), 'records')"
@@ -142,10 +142,7 @@ def test_an_interrupted_run_says_so_and_keeps_its_receipts(notebook: Notebook, w
     command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]
     running = subprocess.Popen([*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while [row["records"] for row in runs.listed(folder).to_dict("records")] != [200]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: [row["records"] for row in runs.listed(folder).to_dict("records")] == [200], "the read")
         (row,) = runs.listed(folder).to_dict("records")
         assert row["outcome"] == "unfinished"  # while it runs, or once it was killed
         running.send_signal(signal.SIGINT)

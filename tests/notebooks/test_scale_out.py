@@ -9,10 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import sample
 
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.records import read_sample
 
 ROOT = Path(__file__).parents[2]
 RECORDS = 6_000
@@ -27,7 +27,7 @@ def test_it_counts_and_loads_every_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
-    values = sample(RECORDS)
+    values = read_sample(RECORDS)
     topic = make_topic(2)
     produce(topic, values[:4_000], partition=0)
     produce(topic, values[4_000:], partition=1)

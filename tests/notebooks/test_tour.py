@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import sample
 
 from labkit.lab import connect
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.records import read_sample
 
 ROOT = Path(__file__).parents[2]
 RECORDS = 2_000
@@ -22,7 +22,7 @@ RECORDS = 2_000
 def test_the_tour_runs_headless_and_again_on_a_frozen_window(
     stack: State, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path
 ) -> None:
-    values = sample(RECORDS)
+    values = read_sample(RECORDS)
     topic = make_topic(2)
     produce(topic, values[::2], partition=0)
     produce(topic, values[1::2], partition=1)

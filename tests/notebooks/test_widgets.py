@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import nbformat
 import pytest
-from kernel import outputs
 from nbclient import NotebookClient
 from nbclient.util import run_sync
 
@@ -18,6 +16,8 @@ from labkit import widgets
 from labkit.errors import NotFoundError, UsageError
 from labkit.lab import Lab
 from labkit.window import Window
+from support.kernel import outputs
+from support.waiting import until
 
 HOUR = 3_600_000
 FIRST = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -204,11 +204,9 @@ def kernel(*cells: str) -> Iterator[Callable[..., str]]:
         yield run
 
 
-def until(run: Callable[..., str], expression: str, wanted: str) -> None:
-    deadline = time.monotonic() + 60
-    while (found := run(expression)) != wanted:
-        assert time.monotonic() < deadline, f"{expression} is {found}"
-        time.sleep(0.1)
+def until_shown(run: Callable[..., str], expression: str, wanted: str) -> None:
+    """Wait until an expression in the kernel is shown so."""
+    until(lambda: run(expression) == wanted, f"{expression} is {wanted}, not {run(expression)}:")
 
 
 @pytest.mark.chaos
@@ -219,30 +217,30 @@ def test_a_tail_and_a_board_follow_in_the_kernels_loop_until_rerun_closed_or_int
     with kernel("import labkit\nfrom labkit import widgets\nlab = labkit.connect()") as run:
         tail = f"t = widgets.tail(lab, {topic!r}, last=4)\nt"
         run(tail, "a")
-        until(run, "len(t.frame)", "4")
+        until_shown(run, "len(t.frame)", "4")
         produce(topic, [b'{"nick": "new"}'], partition=0)
-        until(run, "t.frame['nick'].iloc[-1]", "'new'")
+        until_shown(run, "t.frame['nick'].iloc[-1]", "'new'")
         run("t.filter.value = 'NEW'")
         assert run("len(t.frame), t.running") == "(1, True)"
         run("t.pause.value = True")
         produce(topic, [b'{"nick": "newer"}'], partition=0)
-        until(run, "t.state.value.startswith('paused')", "True")
+        until_shown(run, "t.state.value.startswith('paused')", "True")
         run("t.pause.value = False")
-        until(run, "len(t.frame)", "2")
+        until_shown(run, "len(t.frame)", "2")
 
         run("first = t")
         run(tail, "a")  # the same cell again
-        until(run, "first.running, t.running", "(False, True)")
+        until_shown(run, "first.running, t.running", "(False, True)")
         assert "run again" in run("first.state.value")
 
         run("b = widgets.lag_board(lab, every='200ms')\nb", "b")
-        until(run, "len(b._recent.looks) > 2, b.running", "(True, True)")
+        until_shown(run, "len(b._recent.looks) > 2, b.running", "(True, True)")
         run.interrupt()  # type: ignore[attr-defined]  no cell runs now
-        until(run, "t.running, b.running", "(False, False)")
+        until_shown(run, "t.running, b.running", "(False, False)")
         assert "interrupted" in run("t.state.value + b.state.value")
 
         run("b.view.value", "c")
         run(tail, "a")
         run("t.box.close()")
-        until(run, "t.running", "False")
+        until_shown(run, "t.running", "False")
     assert set(lab.groups()["group"]) == before

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
 from pyspark.sql import SparkSession
-from secure_stack import SecureStack, until
 
 from labkit.acl import kafka_grants
 from labkit.errors import IncompleteError, UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.records import RAW_SCHEMA
+from support.secure_stack import SecureStack
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(280)
 PACKAGE = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"

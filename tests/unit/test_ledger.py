@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from labkit.replay import ledger
-from labkit.replay.plan import Plan, Range
-from labkit.replay.receipt import PartitionReceipt, Receipt
-
-PLAN = Plan("irc", "c", "t", (Range(0, 0, 5, 5),), None, None, "CreateTime", "all", 0)
-RECEIPT = Receipt(
-    "irc", "c", PLAN.hash, "read_committed", (PartitionReceipt(0, 0, 5, read=5),), 10, 0.1, "g", hash="ab"
-)
+from labkit.replay.receipt import Receipt
+from support.replays import PLAN, RECEIPT
 
 
 def test_without_a_list_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,11 +44,12 @@ def test_processes_do_not_write_into_each_others_lines(monkeypatch: pytest.Monke
     path = tmp_path / "reads"
     monkeypatch.setenv(ledger.VARIABLE, str(path))
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\nfrom test_ledger import *\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom labkit.replay import ledger\n"
+        "from support.replays import PLAN, RECEIPT\n"
         "from dataclasses import replace\nlong = replace(RECEIPT, notes=('x' * 9000,))\n"
         "for _ in range(200): ledger.record(PLAN, long, 'read')"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
     for process in [subprocess.Popen(command) for _ in range(3)]:
         assert process.wait(60) == 0
     lines = [line for line in path.read_text().splitlines() if line]

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_ledger import PLAN, RECEIPT
 
 from labkit.cli import main
 from labkit.errors import UsageError
 from labkit.notebook import runs, sweep
 from labkit.replay import ledger
 from labkit.replay.plan import Plan
+from support.replays import PLAN, RECEIPT
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from support.stack import missing
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -22,8 +24,6 @@ def chromium() -> Iterator[Any]:
 
     path = find()
     if path is None:
-        from conftest import missing
-
         missing("chromium", "no chromium on the PATH")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,7 +34,6 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from cryptography.hazmat.primitives import serialization
-from kafka_tools import _TOOLS
 
 from labkit.acl import Grant
 from labkit.config import Profile
@@ -44,6 +43,8 @@ from labkit.stack import elasticsearch, kafka, process
 from labkit.stack.artefacts import KAFKA_VERSION, elasticsearch_home, fetch
 from labkit.stack.java import find_java
 from labkit.stack.state import HOST, Service, State, write_private
+from support.kafka_tools import _TOOLS
+from support.waiting import until
 
 NAME = "localhost"  # the certificates name it, and not the address
 LISTENERS = {
@@ -237,15 +238,6 @@ class SecureStack:
 
     def lab(self, kafka_settings: dict[str, Any], **targets: dict[str, Any]) -> Lab:
         return Lab(Profile("secure", "", kafka_settings, targets))
-
-
-def until(true: Callable[[], Any], timeout_s: float = 60) -> Any:
-    """Wait for a predicate and return what it returned."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := true()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-    return found
 
 
 @contextmanager

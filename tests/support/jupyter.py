@@ -6,13 +6,14 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
+
+from support.waiting import until
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
 
 
 def _wait(process: subprocess.Popen[bytes], server: Server, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while True:
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()[-2000:]
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/api?token={server.token}", timeout=5).close()
-            return
         except OSError:
-            assert process.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.2)
+            return False
+        return True
+
+    until(answers, f"JupyterLab's answer (its log is {log})", 120)

@@ -1,0 +1,63 @@
+"""Stacks of the tests' own: their folders, commands run on them, servers killed, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from labkit.groups.offsets import list_groups
+from labkit.kafka import Cluster
+from labkit.stack.state import State
+from support.waiting import until
+
+
+def missing(service: str, why: object) -> Any:
+    """End the test for want of a service: a failure in CI, a named skip elsewhere."""
+    text = f"{service} is missing: {why}"
+    return pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
+@contextmanager
+def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
+    """Hold that a block leaves no consumer group, and no topic whose name begins so."""
+
+    def made() -> set[str]:
+        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
+        return groups | {name for name in admin.topics() if name.startswith(topics)}
+
+    before = made()
+    yield
+    until(lambda: not made() - before, f"the end of all that was made, beyond {sorted(before)},")
+
+
+def new_state_dir() -> Path:
+    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is closed)."""
+    folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
+    folder.chmod(0o711)
+    return folder
+
+
+def run_labkit(state: Path, *arguments: str) -> None:
+    """Run a command on a stack of the test's own; it must succeed."""
+    environment = {**os.environ, "LABKIT_STATE": str(state)}
+    command = [sys.executable, "-m", "labkit", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def kill_9(state: Path, service: str) -> None:
+    """Kill a server and its children as the system does when memory is short."""
+    main = psutil.Process(State.load(state).services[service].pid)
+    family = [*main.children(recursive=True), main]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=20)
