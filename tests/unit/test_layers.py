@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from pathlib import Path
-
-import pytest
 
 import labkit
 from labkit import errors
@@ -65,6 +64,7 @@ OWNERS = {
     "keyring": {"secret"},
     "maxminddb": {"enrich"},
 }
+MOST_LINES = 475
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch", "SchemaRegistryClient"}
 
@@ -73,6 +73,7 @@ def _room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """Return each imported module and whether only for type checking."""
     tree = ast.parse(path.read_text())
@@ -95,36 +96,68 @@ def _imports(path: Path) -> list[tuple[str, bool]]:
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
-    room = _room(path)
-    for module, typing in _imports(path):
-        if module.startswith("labkit.") and not typing:
-            below = module.split(".")[1]
-            assert RANK[below] >= RANK[room], f"{room} imports {below}"
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_vendor_library_is_imported_by_its_owners_only(path: Path) -> None:
-    for module, typing in _imports(path):
-        vendor = module.split(".")[0]
-        assert typing or _room(path) in OWNERS.get(vendor, {_room(path)}), f"{path.name} imports {vendor}"
+def test_rooms_import_only_rooms_below_them() -> None:
+    wrong = [
+        f"{_name(path)} imports {module}"
+        for path in MODULES
+        for module, typing in _imports(path)
+        if module.startswith("labkit.") and not typing and RANK[module.split(".")[1]] < RANK[_room(path)]
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_clients_are_made_in_one_place(path: Path) -> None:
-    if _room(path) in {"kafka", "elastic", "registry"}:
-        return
+def test_vendor_libraries_are_imported_by_their_owners_only() -> None:
+    wrong = [
+        f"{_name(path)} imports {module}"
+        for path in MODULES
+        for module, typing in _imports(path)
+        if not typing and _room(path) not in OWNERS.get(module.split(".")[0], {_room(path)})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _calls(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
-    calls = {ast.unparse(node.func).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert not calls & CONSTRUCTORS
+    return {ast.unparse(node.func).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_are_small_and_say_what_they_are(path: Path) -> None:
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 475
+def test_clients_are_made_in_one_place() -> None:
+    wrong = [
+        f"{_name(path)} makes a {client}"
+        for path in MODULES
+        if _room(path) not in {"kafka", "elastic", "registry"}
+        for client in sorted(_calls(path) & CONSTRUCTORS)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_are_small_and_say_what_they_are() -> None:
+    texts = {_name(path): path.read_text() for path in MODULES}
+    wrong = [f"{name} has no docstring" for name, text in texts.items() if not ast.get_docstring(ast.parse(text))]
+    lines = {name: len(text.splitlines()) for name, text in texts.items()}
+    wrong += [
+        f"{name} has {count} lines, more than {MOST_LINES}" for name, count in lines.items() if count > MOST_LINES
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_no_test_module_imports_from_another() -> None:
+    """What two of them need is in tests/support."""
+    modules = {path.stem for path in TESTS.rglob("test_*.py")} | {"conftest"}
+    wrong = [
+        f"{path.relative_to(TESTS)} imports {module}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for module, _typing in _imports(path)
+        if module.split(".")[0] in modules
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_public_names_are_sorted_there_and_documented() -> None:
