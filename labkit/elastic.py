@@ -17,7 +17,8 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.secret import pair, without_password
+from labkit.masking import without_login
+from labkit.secret import pair, sealed
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport
@@ -44,7 +45,7 @@ class Target:
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
         self.name = name
-        self._settings = dict(settings)
+        self._settings = sealed(settings)
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {self.address!r})"
@@ -58,7 +59,7 @@ class Target:
     def address(self) -> str:
         """The hosts."""
         name, _, encoded = str(self._settings.get("cloud_id", "")).partition(":")
-        return ", ".join(map(str, without_password(self.hosts))) or f"Elastic Cloud {name} (…{encoded[-8:]})"
+        return ", ".join(map(without_login, self.hosts)) or f"Elastic Cloud {name} (…{encoded[-8:]})"
 
     @property
     def hosts(self) -> list[str]:
@@ -100,7 +101,7 @@ class Target:
             return elasticsearch.Elasticsearch(**{**self._manners(), **self._settings, **self._login()})
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"Elasticsearch target {self.name!r}: {without_password(str(error))}",
+                f"Elasticsearch target {self.name!r}: {error}",
                 hint="its keys are those of elasticsearch.Elasticsearch",
             ) from error
 

@@ -4,6 +4,7 @@ LabkitError
  ├─ UsageError (ValueError)               an argument that cannot be right
  │   └─ RefusedError (PermissionError)    labkit's own rules forbid it, before any connection
  ├─ ConfigError (ValueError)              a profile, file or variable is missing or wrong
+ │   └─ UntrustedError (PermissionError)   another user made it or could change it, or it was never allowed
  ├─ NotFoundError (LookupError)           no such topic, group or index
  ├─ AccessError (PermissionError)         the server refused these credentials or this operation
  ├─ UnavailableError (ConnectionError)    nobody answers at that address
@@ -25,6 +26,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from labkit.masking import without_secrets
+
 _OURS = Path(__file__).parent
 _RED, _BOLD, _PLAIN = "\x1b[0;31m", "\x1b[1m", "\x1b[0m"
 
@@ -43,9 +46,10 @@ class LabkitError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None, **facts: Any) -> None:
+        message = without_secrets(str(message))
         super().__init__(message)
-        self.message = " ".join(str(message).split())
-        self.hint = hint
+        self.message = " ".join(message.split())
+        self.hint = hint and without_secrets(hint)
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:
@@ -95,6 +99,10 @@ class RefusedError(UsageError, PermissionError):
 
 class ConfigError(LabkitError, ValueError):
     """A profile, a file or a variable is missing or wrong."""
+
+
+class UntrustedError(ConfigError, PermissionError):
+    """A file or folder that another user made or could change, or a profile that was never allowed."""
 
 
 class NotFoundError(LabkitError, LookupError):

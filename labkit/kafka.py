@@ -32,6 +32,8 @@ from confluent_kafka.admin import (
 from labkit import names
 from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
 from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, rank, setting_error
+from labkit.masking import without_login
+from labkit.secret import sealed
 
 Where = tuple[str, int]  # topic, partition
 TIMEOUT_S = 10.0
@@ -60,7 +62,7 @@ class Cluster:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
+        self._settings = sealed(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
         self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
@@ -71,7 +73,7 @@ class Cluster:
     @property
     def address(self) -> str:
         """The bootstrap servers."""
-        return str(self._settings.get("bootstrap.servers", ""))
+        return without_login(str(self._settings.get("bootstrap.servers", "")))
 
     @property
     def settings(self) -> dict[str, Any]:

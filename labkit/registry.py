@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.secret import pair, without_password
+from labkit.masking import without_login
+from labkit.secret import Secret, pair, sealed
 
 TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables
@@ -29,7 +30,7 @@ class Registry:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
+        self._settings = sealed(settings)
 
     def __repr__(self) -> str:
         return f"Registry({self.address!r})"
@@ -37,7 +38,7 @@ class Registry:
     @property
     def address(self) -> str:
         """The registry's URL, without a password."""
-        return str(without_password(str(self._settings.get("url", ""))))
+        return without_login(str(self._settings.get("url", "")))
 
     @property
     def hash(self) -> str:
@@ -58,13 +59,13 @@ class Registry:
 
         settings = {_OURS.get(key, key): value for key, value in self._settings.items() if key != "basic_auth"}
         if auth := self._settings.get("basic_auth"):
-            settings["basic.auth.user.info"] = ":".join(map(str, pair(auth)))
+            settings["basic.auth.user.info"] = Secret(":".join(map(str, pair(auth))))
         defaults = {"timeout": TIMEOUT_S, "max.retries": 1, "retries.wait.ms": 500, "retries.max.wait.ms": 1000}
         try:
             return SchemaRegistryClient({**defaults, **settings})
         except (TypeError, ValueError, OSError) as error:  # OSError: a CA file that cannot be read
             raise ConfigError(
-                f"the profile's registry: {without_password(str(error))}",
+                f"the profile's registry: {error}",
                 hint='write url = "https://…", and basic_auth = [user, password] and ca_certs where it needs them',
             ) from error
 

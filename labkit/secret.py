@@ -13,38 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigError
+from labkit.masking import HIDDEN, is_secret, without_login, without_secrets
 
-_NAMES = re.compile(
-    r"password|secret|\bkey\b|key\.pem|api_key|_auth\b|authorization|user\.info|headers|bearer|token|jaas|oauthbearer\.config"
-)
-_NOT_SECRET = re.compile(r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method")
+_ADDRESS = re.compile(r"hosts?$|servers$|url$|proxy$|proxies|endpoint")
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 
 
 class Secret(str):
-    """Text that shows itself as ``***`` wherever it is not asked for as text, as in a traceback's variables."""
+    """Text that shows itself without its secret wherever it is not asked for as text, as in a traceback's variables.
+
+    An address shows its host, anything else ``***``.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "'***'"
-
-
-def is_secret(name: str) -> bool:
-    """Tell whether the setting `name` holds a secret."""
-    return bool(_NAMES.search(name)) and not _NOT_SECRET.search(name)
+        return repr(without_secrets(str(self)) if "://" in self else HIDDEN)
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with every secret value replaced by ``***``."""
-    return {key: "***" if is_secret(key) else without_password(value) for key, value in settings.items()}
+    """Return `settings` with every secret hidden: by a setting's name, and by the form of its value, nested or not."""
+    return {key: HIDDEN if is_secret(str(key)) else _masked(str(key), value) for key, value in settings.items()}
 
 
-def without_password(value: Any) -> Any:
-    """Return `value` with the password of each address ``scheme://user:password@host`` hidden."""
+def _masked(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return masked(value)
     if isinstance(value, list | tuple):
-        return [without_password(one) for one in value]
-    return re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", value) if isinstance(value, str) else value
+        return [_masked(key, item) for item in value]
+    if isinstance(value, str):
+        return (without_login if _ADDRESS.search(key) else without_secrets)(str(value))
+    return value
 
 
 def pair(auth: Any) -> tuple[Any, ...]:
@@ -56,14 +55,19 @@ def pair(auth: Any) -> tuple[Any, ...]:
 
 
 def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with every secret value as `Secret`."""
-    return {key: _sealed(value) if is_secret(key) else value for key, value in settings.items()}
+    """Return `settings` with every secret value, nested ones too, as `Secret`."""
+    return {key: _sealed(value, is_secret(str(key)), str(key)) for key, value in settings.items()}
 
 
-def _sealed(value: Any) -> Any:
+def _sealed(value: Any, secret: bool, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _sealed(item, secret or is_secret(str(name)), str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [value[0], *map(_sealed, value[1:])] if len(value) == 2 else [*map(_sealed, value)]
-    return Secret(value) if isinstance(value, str) else value
+        first = 1 if secret and len(value) == 2 else 0  # of [user, password] the user may be seen
+        return [*value[:first], *(_sealed(item, secret, key) for item in value[first:])]
+    if not isinstance(value, str):
+        return value
+    return Secret(value) if secret or _masked(key, value) != value else str(value)
 
 
 def literal(settings: Mapping[str, Any]) -> bool:
@@ -79,9 +83,21 @@ def _has_literal(value: Any) -> bool:
     return bool(value) and not (isinstance(value, str) and _REFERENCE.search(value))
 
 
-def quoted(text: str) -> str:
+def references(value: Any) -> list[str]:
+    """Return the kind of each reference in `value`: ``env``, ``file``, ``keyring``."""
+    if isinstance(value, Mapping):
+        return [kind for item in value.values() for kind in references(item)]
+    if isinstance(value, list | tuple):
+        return [kind for item in value for kind in references(item)]
+    if not isinstance(value, str):
+        return []
+    found = [match[2].partition(":") for match in _REFERENCE.finditer(value) if not match[1]]
+    return [kind if colon else "env" for kind, colon, _ in found]
+
+
+def quoted(text: str) -> Secret:
     """Return a text that `fill` makes `text` again, references in it and all."""
-    return _REFERENCE.sub(lambda match: f"${match[0]}", text)
+    return Secret(_REFERENCE.sub(lambda match: f"${match[0]}", text))
 
 
 def fill(value: Any, *, where: str, folder: Path) -> Any:
@@ -94,7 +110,7 @@ def fill(value: Any, *, where: str, folder: Path) -> Any:
     folder : Path
         What a relative file is relative to.
     """
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: fill(item, where=where, folder=folder) for key, item in value.items()}
     if isinstance(value, list):
         return [fill(item, where=where, folder=folder) for item in value]
@@ -104,7 +120,7 @@ def fill(value: Any, *, where: str, folder: Path) -> Any:
     def found(match: re.Match[str]) -> str:
         return match[0][1:] if match[1] else _look_up(match[2], where, folder)
 
-    return _REFERENCE.sub(found, value)
+    return Secret(_REFERENCE.sub(found, value))
 
 
 def _look_up(reference: str, where: str, folder: Path) -> str:

@@ -59,7 +59,7 @@ class ElasticsearchLooks:
 
     @cached_property
     def addresses(self) -> list[network.Address]:
-        bare = (re.sub(r"^(\w+)://(?:[^/@]*@)?([^/]*).*$", r"\1://\2", one) for one in self.hosts)
+        bare = (re.sub(r"^(\w+)://(?:\S*@)?([^/?#]*).*$", r"\1://\2", one) for one in self.hosts)
         return [network.address_of(one, 443 if one.startswith("https") else 9200) for one in bare]
 
     # the way there -----------------------------------------------------------------------------------

@@ -30,8 +30,10 @@ ROOMS = [
     ["kafka_errors"],
     ["duck", "progress"],
     ["acl", "config", "dataframe", "folders", "interrupt", "looks", "names", "options", "times"],
-    ["secret", "whole"],
+    ["config_files"],
+    ["private", "secret", "whole"],
     ["errors"],
+    ["masking"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {

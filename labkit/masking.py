@@ -1,0 +1,49 @@
+"""Texts without the secrets that can be told by their form: logins and queries of addresses, authorization headers.
+
+What cannot be told by its form is told by the name of its setting (`is_secret`). Pure, and below all else, so every
+error's text passes through it.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "***"
+
+_NAMES = re.compile(
+    r"passw|passwd|passphrase|\bpwd\b|secret|credential|\bkey\b|key\.pem|api[-_.]?key|(?:^|[_.-])auth\b|authorization"
+    r"|user\.info|\bheaders?\b|bearer|token|cookie|signature|jaas|oauthbearer\.config",
+    re.IGNORECASE,
+)
+_NOT_SECRET = re.compile(r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method", re.IGNORECASE)
+_NEXT_ADDRESS = r"(?:(?!,?[A-Za-z][\w+.-]*://)\S)"  # one more character of this address, not the next in a list
+_LOGIN = re.compile(rf"([A-Za-z][\w+.-]*://){_NEXT_ADDRESS}*@")
+_QUERY = re.compile(rf"([A-Za-z][\w+.-]*://{_NEXT_ADDRESS}*?)[?#]{_NEXT_ADDRESS}*?(?=$|[\s,'\")>\]])")
+_NAMED = re.compile(r"([?&#;](?:[\w.-]*(?:key|token|secret|passw|pwd|auth|sig|credential)[\w.-]*))=[^&\s#'\")]*", re.I)
+_HEADER = re.compile(
+    r"(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*)(?:b?['\"][^'\"]*['\"]|(?:\w+\s+)?[^\s,;'\"]+)"
+    r"|(\b(?:bearer|apikey|basic)\s+)(?=[\w+/.~-]*\d)[\w+/.~-]{12,}=*",
+    re.IGNORECASE,
+)  # fmt: skip
+_BARE_LOGIN = re.compile(r"(^|,\s*)[^,\s/]*@(?=[\w.\[-])")
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the setting `name` holds a secret."""
+    return bool(_NAMES.search(name)) and not _NOT_SECRET.search(name)
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with logins and queries of the addresses in it, and authorization headers, hidden."""
+    if "@" in text:
+        text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
+    if "://" in text:
+        text = _QUERY.sub(rf"\1?{HIDDEN}", text)
+    if "=" in text:
+        text = _NAMED.sub(rf"\1={HIDDEN}", text)
+    return _HEADER.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}", text)
+
+
+def without_login(address: str) -> str:
+    """Return an address, or several with commas, without its secrets; it may lack ``scheme://``."""
+    return _BARE_LOGIN.sub(rf"\1{HIDDEN}@", without_secrets(address))
