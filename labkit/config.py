@@ -21,6 +21,7 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
 ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
 ``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file.
+A file that is found in the working folder or above it gets no secret before ``labkit allow`` (`labkit.config_files`).
 ``LABKIT_PROFILE`` names the profile that is used when none is named.
 
 The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which those libraries check:
@@ -32,16 +33,15 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import stat
-import tomllib
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import ConfigError
-from labkit.secret import fill, literal, masked, pair, quoted, sealed
+from labkit.config_files import ConfigFile, config_files, refuse_code, require_trust, wants
+from labkit.errors import ConfigError, UntrustedError
+from labkit.masking import without_login
+from labkit.secret import Secret, fill, literal, masked, pair, quoted, sealed
 
 LOCAL = "local"
 # of the Elasticsearch client's settings; a password of digits stays a text
@@ -108,11 +108,12 @@ def load_profile(name: str) -> Profile:
         When there is no such profile or a secret it names cannot be had.
     """
     known: list[str] = []
-    for path in _config_files():
-        tables = _tables(path)
-        known += list(tables)
-        if name in tables:
-            return _profile(name, tables[name], path)
+    files = list(config_files())
+    for file in files:
+        known += list(file.tables)
+        if name in file.tables:
+            hides = any(other.own and name in other.tables for other in files if other is not file)
+            return _profile(name, file.tables[name], file, hides=hides)
     if _from_environment(name):
         return _profile(name, {}, None)
     raise ConfigError(
@@ -125,15 +126,10 @@ def load_profile(name: str) -> Profile:
 def list_profiles() -> list[dict[str, str]]:
     """Return one row per profile in reach: profile, kafka, security, user, elasticsearch, source; no secret is read."""
     rows: dict[str, dict[str, str]] = {}
-    for path in _config_files():
-        for name, table in _tables(path).items():
-            try:
-                _check(name, table, str(path))
-                rows.setdefault(
-                    name, _row(name, _merged(table, _from_environment(name, table.get("elasticsearch", {}))), str(path))
-                )
-            except ConfigError as error:
-                rows.setdefault(name, _row(name, {}, f"{path}: {error.message}"))
+    for file in config_files():
+        for name, table in file.tables.items():
+            if name not in rows:
+                rows[name] = _file_row(name, table, file)
     known = {_upper(name) for name in rows}
     for variable in sorted(os.environ):
         found = re.fullmatch(r"LABKIT_(\w+)_KAFKA_BOOTSTRAP_SERVERS", variable)
@@ -143,15 +139,49 @@ def list_profiles() -> list[dict[str, str]]:
     return list(rows.values())
 
 
+def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
+    """Return for each profile of `file`: its name, the places it connects to, and what of the user's own it wants.
+
+    Raises
+    ------
+    UntrustedError
+        When one of them asks for what cannot be allowed, such as code to load.
+    """
+    rows = []
+    for name, table in file.tables.items():
+        _check(name, table, str(file.path))
+        added = _from_environment(name, table.get("elasticsearch", {}))
+        refuse_code(name, table, file)
+        row = _row(name, _merged(table, added), str(file.path))
+        registry = without_login(table.get("registry", {}).get("url", ""))
+        places = [place for place in (row["kafka"], row["elasticsearch"], registry) if place]
+        rows.append((name, "; ".join(places), wants(name, table, variables=bool(added), hides=False)))
+    return rows
+
+
 def check_local() -> None:
     """Raise ConfigError when a file in reach has a profile of the local stack's name, which would never be used."""
-    for path in _config_files():
+    for file in config_files():
         try:
-            tables = _tables(path)
+            tables = file.tables
         except ConfigError:  # told to those who want one of its profiles
             continue
         if LOCAL in tables:
-            _check(LOCAL, tables[LOCAL], str(path))
+            _check(LOCAL, tables[LOCAL], str(file.path))
+
+
+def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
+    """Return the row of a profile of `file`; one that may not have secrets says so in its source."""
+    try:
+        _check(name, table, str(file.path))
+        added = _from_environment(name, table.get("elasticsearch", {}))
+        row = _row(name, _merged(table, added), str(file.path))
+        require_trust(name, table, file, variables=bool(added), hides=False)
+    except UntrustedError as error:
+        return {**_row(name, table, ""), "source": error.message}
+    except ConfigError as error:
+        return _row(name, {}, f"{file.path}: {error.message}")
+    return row
 
 
 def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
@@ -205,14 +235,14 @@ def _upper(name: str) -> str:
 def _typed(key: str, value: str) -> Any:
     """Return a variable's text as the Elasticsearch client wants it."""
     if key == "hosts":
-        return [one.strip() for one in value.split(",")]
+        return [Secret(one.strip()) for one in value.split(",")]
     if key == "basic_auth":
         return list(pair(value))
     if key in _NUMBERS:
         try:
             return float(value) if "." in value else int(value)
         except ValueError as error:
-            raise ConfigError(f"{key} is {value!r}, which is no number", hint="such as 30") from error
+            raise ConfigError(f"{key} must be a number, not {str(value)!r}", hint="such as 30") from error
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
@@ -223,40 +253,6 @@ def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any
     kafka = {**table.get("kafka", {}), **added.get("kafka", {})}
     registry = {**table.get("registry", {}), **added.get("registry", {})}
     return {"kafka": kafka, "elasticsearch": targets, "registry": registry}
-
-
-def _config_files() -> Iterator[Path]:
-    if given := os.environ.get("LABKIT_CONFIG"):
-        yield Path(given)
-        return
-    here = Path.cwd()
-    import platformdirs
-
-    for folder in (here, *here.parents, Path(platformdirs.user_config_dir("labkit"))):
-        path = folder / "labkit.toml"
-        if path.is_file() and _trusted(path):
-            yield path
-
-
-def _trusted(path: Path) -> bool:
-    """Tell whether a file found on the way is one's own or root's: it says where one's passwords are sent."""
-    found = path.stat()
-    if found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH:
-        return True
-    why = "anybody may write to it" if found.st_mode & stat.S_IWOTH else "it belongs to another user"
-    warnings.warn(f"{path} is left out: {why}. LABKIT_CONFIG={path} takes it all the same", stacklevel=2)
-    return False
-
-
-def _tables(path: Path) -> dict[str, Any]:
-    """Return the profiles of the file `path`, not looked at yet."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README") from error
-    if not isinstance(tables, dict):
-        raise ConfigError(f"profiles in {path} is no table", hint="write [profiles.NAME.kafka]")
-    return tables
 
 
 def _check(name: str, table: Any, where: str) -> None:
@@ -285,10 +281,14 @@ def _check(name: str, table: Any, where: str) -> None:
         raise ConfigError(f"profile {name!r} in {where}: registry is no table", hint='write url = "https://…" in it')
 
 
-def _profile(name: str, table: Any, path: Path | None) -> Profile:
+def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = False) -> Profile:
+    path = file.path if file else None
     where = f"profile {name!r}" + (f" in {path}" if path else " of the environment")
     _check(name, table, str(path))
-    merged = _merged(table, _from_environment(name, table.get("elasticsearch", {})))
+    added = _from_environment(name, table.get("elasticsearch", {}))
+    if file:
+        require_trust(name, table, file, variables=bool(added), hides=hides)
+    merged = _merged(table, added)
     if not merged["kafka"]:
         raise ConfigError(f"{where}: no kafka table", hint=f"write [profiles.{name}.kafka]")
     if merged["registry"] and not isinstance(merged["registry"].get("url"), str):
@@ -303,17 +303,18 @@ def _profile(name: str, table: Any, path: Path | None) -> Profile:
         elasticsearch=targets,
         registry=sealed(filled.get("registry", {})),
         source=str(path or "the environment"),
-        warnings=_open_to_others(table, path) if path else (),
+        warnings=_open_to_others(table, file) if file else (),
     )
 
 
-def _open_to_others(table: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+def _open_to_others(table: Mapping[str, Any], file: ConfigFile) -> tuple[str, ...]:
     """Return a warning when the file holds a secret and others may read it."""
     held = [table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()]
-    if os.name != "posix" or not path.stat().st_mode & 0o077 or not any(map(literal, held)):
+    if not file.mode & 0o077 or not any(map(literal, held)):
         return ()
     return (
-        f"{path} holds a secret and others may read it: chmod 600 it, or write ${{NAME}} or ${{file:PATH}} instead",
+        f"{file.path} holds a secret and others may read it: "
+        "chmod 600 it, or write ${NAME} or ${file:PATH} instead",
     )
 
 

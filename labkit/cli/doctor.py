@@ -1,9 +1,10 @@
-"""Commands about the way to the servers: doctor, profiles."""
+"""Commands about the way to the servers: doctor, profiles, allow."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from labkit.cli.common import ERROR, OK, Commands, command, json_option, profile_options
 from labkit.errors import LabkitError
@@ -16,6 +17,9 @@ def register(commands: Commands) -> None:
     doctor.add_argument("--topic", help="the topic to try reading (default: the first that can be seen)")
     doctor.add_argument("--indices", default="irc*", help="the indices the lab reads (default: irc*)")
     json_option(command(commands, "profiles", _profiles, "list the profiles of labkit.toml, secrets masked"))
+    allow = command(commands, "allow", _allow, "let a labkit.toml of a project have your secrets, until it changes")
+    allow.add_argument("path", nargs="?", type=Path, help="the file or its folder (default: the nearest labkit.toml)")
+    allow.add_argument("--revoke", action="store_true", help="take it back")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -47,3 +51,19 @@ def _profiles(options: argparse.Namespace) -> None:
         print(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
     if not rows:
         print("there is no profile; 'A real cluster' in the README tells how to write one")
+
+
+def _allow(options: argparse.Namespace) -> None:
+    from labkit import config_files
+    from labkit.config import describe_trust
+
+    file = config_files.find_to_allow(options.path)
+    if options.revoke:
+        done = config_files.revoke(file.path)
+        print(f"{file.path} may no longer have secrets" if done else f"{file.path} was not allowed")
+        return
+    rows = describe_trust(file)
+    config_files.allow(file)
+    print(f"{file.path} may have, until it changes:")
+    for name, places, wanted in rows:
+        print(f"  {name}: {wanted or 'nothing of yours'}; it connects to {places}")

@@ -1,0 +1,250 @@
+"""The ``labkit.toml`` files in reach, whom each is trusted by, and what an untrusted one may not have.
+
+A file in the user's configuration folder, or named by ``LABKIT_CONFIG``, is the user's own word. One that is found in
+the working folder or above it may have come with a cloned repository. It may say where a server is. Secrets are put
+into it only after ``labkit allow`` has recorded its path and content, as direnv does, so a changed file (such as one
+with a new host) must be allowed again. It never names code to load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import ConfigError, UntrustedError
+from labkit.masking import is_secret
+from labkit.private import make_private_folder, read_private
+from labkit.secret import references, sealed
+
+NAME = "labkit.toml"
+LIMIT = 1_000_000  # bytes
+# librdkafka loads a library, runs a command, or a client calls a function
+_CODE = re.compile(r"plugin\.library\.paths|ssl\.engine\.|ssl\.providers|kinit\.cmd|_cb$|\.cb$")
+# who this user is, without a word of it in the file: a private key, a ticket, a token of the machine
+_IDENTITY = re.compile(
+    r"key\.location|keystore|keytab|kerberos|client_key|private\.key|assertion.*\.file|metadata\.authentication"
+)
+_TICKETS = {"GSSAPI", "OAUTHBEARER"}
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A ``labkit.toml``, read once.
+
+    Attributes
+    ----------
+    path : Path
+    content : bytes
+        What was read; it is not read again.
+    mode : int
+        The file's mode when it was read.
+    own : bool
+        Whether it is the user's word: of the configuration folder, or named by ``LABKIT_CONFIG``.
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+    mode: int
+    own: bool
+
+    @cached_property
+    def tables(self) -> dict[str, Any]:
+        """The profiles, not checked yet."""
+        try:
+            tables = tomllib.loads(self.content.decode()).get("profiles", {})
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(  # the parser's own variables hold the whole file
+                f"{self.path} cannot be read: {error}", hint="see 'A real cluster' in the README"
+            ) from None
+        if not isinstance(tables, dict):
+            raise ConfigError(f"profiles in {self.path} is no table", hint="write [profiles.NAME.kafka]")
+        return {name: _seal(table) for name, table in tables.items()}
+
+    @property
+    def allowed(self) -> bool:
+        """Whether ``labkit allow`` has recorded this path with this content."""
+        return (allowed_folder() / self.digest).is_file()
+
+    @property
+    def digest(self) -> str:
+        """The hash of path and content."""
+        return hashlib.sha256(os.fsencode(self.path.absolute()) + b"\0" + self.content).hexdigest()
+
+
+def _seal(table: Any) -> Any:
+    """Return a profile's table with its secrets sealed; what has not the form of one is as it was."""
+    if not isinstance(table, dict):
+        return table
+    found = {name: sealed(item) if isinstance(item, dict) else item for name, item in table.items()}
+    targets = table.get("elasticsearch")
+    if isinstance(targets, dict):
+        found["elasticsearch"] = {
+            name: sealed(settings) if isinstance(settings, dict) else settings for name, settings in targets.items()
+        }
+    return found
+
+
+def config_files() -> Iterator[ConfigFile]:
+    """Yield the files in reach, the nearest first; what others could have written is left out with a warning."""
+    if given := os.environ.get("LABKIT_CONFIG"):
+        yield _read_named(Path(given))
+        return
+    own = config_folder()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if folder != own and (file := _read_found(folder / NAME, own=False)):
+            yield file
+    if file := _read_found(own / NAME, own=True):
+        yield file
+
+
+def config_folder() -> Path:
+    """Return the user's configuration folder, which no working folder and no repository can be."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("labkit"))
+
+
+def _read_named(path: Path) -> ConfigFile:
+    """Read the file that ``LABKIT_CONFIG`` names, whoever owns it: a mounted secret is a link to a file of root's."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LIMIT + 1)
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README") from error
+    if len(content) > LIMIT:
+        raise ConfigError(f"{path} has more than {LIMIT:,} bytes", hint="is it a labkit.toml?")
+    return ConfigFile(path, content, mode, own=True)
+
+
+def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
+    try:
+        found = read_private(path, limit=LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UntrustedError as error:
+        warnings.warn(f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same", stacklevel=2)
+        return None
+    except OSError:  # a folder above that is closed to this user
+        return None
+    return ConfigFile(path, found.content, found.mode, own=own)
+
+
+# what a file of a repository may not do ------------------------------------------------------------------
+
+
+def require_trust(name: str, table: Mapping[str, Any], file: ConfigFile, *, variables: bool, hides: bool) -> None:
+    """Raise UntrustedError when profile `name` wants what its file is not trusted with.
+
+    Parameters
+    ----------
+    variables : bool
+        Whether ``LABKIT_<PROFILE>_…`` variables add settings to it.
+    hides : bool
+        Whether the user's configuration folder has a profile of the same name.
+    """
+    if file.own:
+        return
+    refuse_code(name, table, file)
+    wanted = wants(name, table, variables=variables, hides=hides)
+    if wanted and not file.allowed:
+        raise UntrustedError(
+            f"{file.path} is not allowed to have {wanted} for profile {name!r}",
+            hint=f"look at the hosts in it, then `labkit allow {file.path}`; a changed file must be allowed again",
+            path=str(file.path),
+            wanted=wanted,
+        )
+
+
+def refuse_code(name: str, table: Mapping[str, Any], file: ConfigFile) -> None:
+    """Raise UntrustedError when a profile names code to load, or takes another setting than a secret from a file."""
+    for key, value in _settings(table):
+        where = f"{key} of profile {name!r} in {file.path}"
+        if _CODE.search(key):
+            raise UntrustedError(
+                f"{where} loads code", hint=f"only a {NAME} in {config_folder()}, or of LABKIT_CONFIG, may say so"
+            )
+        if not is_secret(key) and any(kind == "file" for kind in references(value)):
+            raise UntrustedError(
+                f"{where} is read from another file, which can change without being allowed again",
+                hint="write the value itself; ${file:…} is for passwords and keys",
+            )
+
+
+def wants(name: str, table: Mapping[str, Any], *, variables: bool, hides: bool) -> str:
+    """Return what of the user's own the profile would get, in words; an empty text for nothing."""
+    if any(references(value) for _, value in _settings(table)):
+        return "what its ${…} refer to"
+    if variables:
+        return f"the variables LABKIT_{name.upper()}_…"
+    for key, value in _settings(table):
+        if _IDENTITY.search(key) or (key.startswith("sasl.mechanism") and str(value).upper() in _TICKETS):
+            return f"your identity ({key})"
+    return f"the place of your own profile {name!r} in {config_folder()}" if hides else ""
+
+
+def _settings(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a profile, nested ones too as ``headers.X-Key``; a table's or target's name is no part."""
+    for settings in (table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()):
+        for key, value in settings.items():
+            yield from _nested(str(key), value)
+
+
+def _nested(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    yield key, value
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _nested(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _nested(key, item)
+
+
+# what was allowed ----------------------------------------------------------------------------------------
+
+
+def allowed_folder() -> Path:
+    """Return the folder with one file for each allowed pair of path and content."""
+    return config_folder() / "allowed"
+
+
+def allow(file: ConfigFile) -> None:
+    """Record that this path with this content may have secrets; earlier contents of the path are forgotten."""
+    revoke(file.path)
+    make_private_folder(allowed_folder())
+    descriptor = os.open(allowed_folder() / file.digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as record:
+        record.write(os.fsencode(file.path.absolute()))
+
+
+def revoke(path: Path) -> bool:
+    """Forget what was allowed for a path; return whether there was any."""
+    removed = False
+    for record in allowed_folder().glob("*"):
+        if record.is_file() and record.read_bytes() == os.fsencode(path.absolute()):
+            record.unlink()
+            removed = True
+    return removed
+
+
+def find_to_allow(path: Path | None) -> ConfigFile:
+    """Return the file that ``labkit allow`` is about: `path`, its ``labkit.toml``, or the nearest found one."""
+    if path is None:
+        file = next((file for file in config_files() if not file.own), None)
+        if file is None:
+            raise ConfigError(
+                f"no {NAME} in this folder or above it needs to be allowed", hint="name one: labkit allow PATH"
+            )
+        return file
+    path = (path / NAME if path.is_dir() else path).absolute()
+    found = read_private(path, limit=LIMIT)
+    return ConfigFile(path, found.content, found.mode, own=False)

@@ -1,0 +1,174 @@
+"""Files and folders that another user could have made or could change: opened once, checked, then used.
+
+A check by name and a use by name are two looks at what may be two files. So a file is opened without following a
+link, the descriptor is checked, and the content is read from the descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import UntrustedError
+
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC  # a folder may be entered but not listed
+
+
+@dataclass(frozen=True)
+class PrivateFile:
+    """The content of a file that nobody else could have written, and its mode."""
+
+    path: Path
+    content: bytes
+    mode: int
+
+
+def read_private(path: Path, *, limit: int) -> PrivateFile:
+    """Read a file that only this user or root can have written, in a folder of which the same is true.
+
+    Parameters
+    ----------
+    limit : int
+        The largest file that is read, in bytes.
+
+    Raises
+    ------
+    UntrustedError
+        When it is a link or no regular file, belongs to another user, or others may write to it or to its folder.
+    FileNotFoundError
+        When there is no such file.
+    """
+    with _folder(path.parent) as folder:
+        try:
+            descriptor = os.open(path.name, _OPEN, dir_fd=folder)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            reason = "it is a link" if path.is_symlink() else str(error.strerror)
+            raise UntrustedError(f"{path} is not read: {reason}", reason=reason) from error
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            _refuse(path, _file_problem(found, limit) or _folder_problem(os.fstat(folder), found))
+            return PrivateFile(path, file.read(limit + 1), stat.S_IMODE(found.st_mode))
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, _LOOK | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _file_problem(found: os.stat_result, limit: int) -> str | None:
+    if not stat.S_ISREG(found.st_mode):
+        return "it is not a regular file"
+    if found.st_size > limit:
+        return f"it has {found.st_size:,} bytes, at most {limit:,} are read"
+    return problem_of(found)
+
+
+def _folder_problem(folder: os.stat_result, file: os.stat_result) -> str | None:
+    """Return why the folder lets others choose which file is found in it, or None.
+
+    In a folder with the sticky bit, such as /tmp, others cannot replace a file, but they may link to one.
+    """
+    if folder.st_mode & stat.S_ISVTX and folder.st_uid in (0, os.geteuid()):
+        return "its folder is open to others and it has a second name" if file.st_nlink > 1 else None
+    problem = problem_of(folder)
+    return problem and f"its folder is not safe: {problem}"
+
+
+def problem_of(found: os.stat_result) -> str | None:
+    """Return why what `found` describes may have been changed by others, or None."""
+    if found.st_uid not in (0, os.geteuid()):
+        return "it belongs to another user"
+    if found.st_mode & stat.S_IWOTH:
+        return "anybody may write to it"
+    if found.st_mode & stat.S_IWGRP and not is_own_group(found.st_gid):
+        return f"the group {found.st_gid} may write to it"
+    return None
+
+
+def is_own_group(gid: int) -> bool:
+    """Tell whether this user is the only member of a group, as of the group that is made with a user."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    if gid != user.pw_gid or not set(group.gr_mem) <= {user.pw_name}:
+        return False
+    if group.gr_name == user.pw_name:
+        return True
+    return _knows_all_users() and {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid} == {user.pw_uid}
+
+
+def _knows_all_users() -> bool:
+    """Tell whether all users stand in this machine's files: a directory service need not list its own."""
+    try:
+        lines = Path("/etc/nsswitch.conf").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    sources = next((line.split("#")[0].split()[1:] for line in lines if line.startswith("passwd:")), [])
+    return bool(sources) and set(sources) <= {"files", "compat", "systemd"}
+
+
+def _refuse(path: Path, reason: str | None) -> None:
+    if reason:
+        raise UntrustedError(f"{path} is not read: {reason}", reason=reason)
+
+
+def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
+    """Make a folder of this user's own with exactly `mode`, whatever the umask, or refuse the one that is there.
+
+    Raises
+    ------
+    UntrustedError
+        When it is a link, or another user made it, or one of the folders above lets others replace it.
+    """
+    missing = [path, *(parent for parent in path.parents if not parent.exists())]
+    for parent in reversed(missing[1:]):
+        parent.mkdir(exist_ok=True)
+        parent.chmod(0o755)
+    require_safe_parents(path)
+    with suppress(FileExistsError):
+        path.mkdir(mode=mode)
+    descriptor = _open_folder(path)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise UntrustedError(f"{path} belongs to another user (uid {found.st_uid})", hint=_ELSEWHERE)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+    return path
+
+
+_ELSEWHERE = "name a folder of your own: LABKIT_STATE for the local stack, LABKIT_CACHE for downloads and windows"
+
+
+def _open_folder(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        reason = "is a link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
+        raise UntrustedError(f"{path} {reason}", hint=_ELSEWHERE) from error
+
+
+def require_safe_parents(path: Path) -> None:
+    """Raise UntrustedError when a folder above `path` lets another user put something else in its place."""
+    for parent in path.resolve().parents if not path.is_symlink() else path.absolute().parents:
+        found = parent.stat()
+        if found.st_mode & stat.S_ISVTX and found.st_uid == 0:
+            continue
+        if problem := problem_of(found):
+            raise UntrustedError(f"{path} is not safe in {parent}: {problem}", hint=_ELSEWHERE)
