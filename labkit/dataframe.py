@@ -25,6 +25,8 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from labkit.nested_pandas import NestedDtype
+
     text = pd.StringDtype("pyarrow", na_value=np.nan)
     own = numbers_dtypes()
 
@@ -35,7 +37,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return None
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return text
-        return own.get(kind) or pd.ArrowDtype(kind)
+        return own.get(kind) or (NestedDtype if pa.types.is_nested(kind) else pd.ArrowDtype)(kind)
 
     table = dated(table)
     for place, one in enumerate(table.schema):

@@ -6,13 +6,38 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
+
 from labkit import interrupt
 from labkit.errors import UsageError
+from labkit.nested import rebuilt, without_offsets
 
 with interrupt.held():
     import duckdb
 
-__all__ = ["check_case", "columns", "duckdb", "nodes", "reason", "syntax"]
+__all__ = ["check_case", "columns", "duckdb", "nodes", "reason", "register", "syntax"]
+
+
+def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
+    """Make a table known to DuckDB, which refuses some slices of nested Arrow columns."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if isinstance(table, pa.Table):
+        table = without_offsets(table)
+    elif type(table).__module__.startswith("pandas.") and hasattr(table, "dtypes"):
+        table = _frame_without_offsets(table)
+    connection.register(name, table)
+
+
+def _frame_without_offsets(frame: Any) -> Any:
+    """Return a pandas frame that holds no slices of nested Arrow columns."""
+    frame = frame.copy(deep=False)
+    for place, dtype in enumerate(frame.dtypes):
+        kind = getattr(dtype, "pyarrow_dtype", None)
+        if kind is not None and pa.types.is_nested(kind):
+            column = frame.iloc[:, place].array
+            frame.isetitem(place, type(column)(rebuilt(column.__arrow_array__())))
+    return frame
 
 
 def reason(error: duckdb.Error) -> str:

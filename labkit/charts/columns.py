@@ -186,11 +186,11 @@ class Columns:
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
-    from labkit.duck import duckdb
+    from labkit.duck import duckdb, register
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")  # times that are shown as text
-        connection.register("t", table)
+        register(connection, "t", table)
         return list(connection.execute(sql, parameters).fetchall())
 
 
@@ -213,11 +213,11 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 def _parsed(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; what is none becomes null."""
-    from labkit.duck import duckdb
+    from labkit.duck import duckdb, register
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.register("t", pa.table({"raw": column}))
+        register(connection, "t", pa.table({"raw": column}))
         found = connection.sql("select epoch_ms(try_cast(raw as timestamptz)) stamp from t").to_arrow_table()["stamp"]
     if found.null_count == len(found) and column.null_count < len(column):
         raise UsageError(f"{name!r} holds no times", hint="texts must be ISO 8601, such as 2016-03-01T12:30:00Z")

@@ -126,10 +126,10 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
 
 
 def _parsed(column: Any) -> Any:
-    from labkit.duck import duckdb
+    from labkit.duck import duckdb, register
 
     with duckdb.connect() as connection:
-        connection.register("t", pa.table({"raw": column}))
+        register(connection, "t", pa.table({"raw": column}))
         return connection.sql("select try_cast(raw as double) found from t").to_arrow_table()["found"]
 
 

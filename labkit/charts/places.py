@@ -94,7 +94,7 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
 def _of_table(data: Any, field: str | None) -> Places:
     import pandas as pd
 
-    from labkit.duck import duckdb
+    from labkit.duck import duckdb, register
 
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):
@@ -116,7 +116,7 @@ def _of_table(data: Any, field: str | None) -> Places:
     column = table.column(chosen).combine_chunks()
     with duckdb.connect() as connection:
         points_table = pa.table({"point": column, **texts})
-        connection.register("points", points_table)
+        register(connection, "points", points_table)
         connection.execute(_POINTS)
         frame = connection.execute(_TILES).df()
     return _places(frame, len(table))

@@ -17,6 +17,7 @@ from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
 from labkit.load import cache
 from labkit.load.decoding import Decoding, condition, decoded
+from labkit.nested import without_offsets
 from labkit.replay.content import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -94,7 +95,7 @@ class Replay:
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
-        from labkit.duck import check_case, columns, duckdb, reason, syntax
+        from labkit.duck import check_case, columns, duckdb, reason, register, syntax
 
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'; set python_enable_replacements = false")
@@ -102,9 +103,9 @@ class Replay:
             named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
             check_case(self.table.column_names, named)
             try:
-                connection.register("replay", self.table if len(self) else _asked(self.table, trees))
+                register(connection, "replay", self.table if len(self) else _asked(self.table, trees))
                 for name, one in tables.items():
-                    connection.register(name, one)
+                    register(connection, name, one)
                 answer = connection.sql(query)
                 found = pa.table({}) if answer is None else answer.to_arrow_table()
             except duckdb.Error as error:
@@ -286,7 +287,7 @@ def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema
     )
     ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
     many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
-    return ordered.combine_chunks() if many else ordered
+    return ordered.combine_chunks() if many else without_offsets(ordered)
 
 
 def empty(module: Any, schema: Any) -> pa.Table:

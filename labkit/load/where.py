@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.duck import check_case, columns, duckdb, nodes, reason, syntax
+from labkit.duck import check_case, columns, duckdb, nodes, reason, register, syntax
 from labkit.errors import UsageError
 from labkit.replay.content import Content
 from labkit.replay.receipt import Receipt
@@ -62,7 +62,7 @@ class Where:
         check_case(self._names, self.columns | self.inner)
         numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
         try:
-            self._connection.register("batch", numbered)
+            register(self._connection, "batch", numbered)
             found = self._connection.execute(f"select __row from batch where ({self.condition}\n)").fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error

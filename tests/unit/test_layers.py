@@ -31,6 +31,8 @@ ROOMS = [
     ["duck", "progress"],
     ["acl", "config", "dataframe", "folders", "interrupt", "looks", "names", "options", "times"],
     ["config_files"],
+    ["nested_pandas"],
+    ["nested"],
     ["private", "secret", "whole"],
     ["errors"],
     ["masking"],
