@@ -39,7 +39,7 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
         say(f"Elasticsearch {version} is running on {HOST}:{service.port}")
         return service
     home = elasticsearch_home(version, say)
-    java = find_java(_MINIMUM_JAVA[version.split(".", maxsplit=1)[0]])
+    java = find_java(_MINIMUM_JAVA[version.split(".", maxsplit=1)[0]], say)
     service = service or Service(name, version, process.free_port())
     process.require_port(service.port, f"Elasticsearch {version}")
     state.services[name] = service

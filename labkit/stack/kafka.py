@@ -69,7 +69,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
 
 def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
     """Return the command that runs a class of Kafka's distribution, all but the class's name."""
-    java, jars = find_java(17), kafka_class_path(say)
+    java, jars = find_java(17, say), kafka_class_path(say)
     command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", f"-Dlabkit.run={run_id}"]
     command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
     return [*command, "-cp", os.pathsep.join(map(str, jars))]

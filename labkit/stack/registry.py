@@ -28,7 +28,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
         say(f"the schema registry {service.version} is running on {HOST}:{service.port}")
         return service
     home = registry_home(say)
-    java = find_java(17)
+    java = find_java(17, say)
     service = service or Service(NAME, REGISTRY_VERSION, process.free_port())
     process.require_port(service.port, "the schema registry")
     state.services[NAME] = service
