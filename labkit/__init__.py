@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from labkit.compare import Comparison
     from labkit.groups.adhoc import AdHocGroup
     from labkit.lab import Lab, connect
-    from labkit.load.frame import Replay
-    from labkit.load.scratch import Load, ScratchIndex
     from labkit.notebook import widgets
     from labkit.replay.receipt import Receipt
+    from labkit.sinks.replay import Replay
+    from labkit.sinks.scratch import Load, ScratchIndex
     from labkit.window import Window
 
 __all__ = [
@@ -37,10 +37,10 @@ _HOMES = {
     "AdHocGroup": "labkit.groups.adhoc",
     "Comparison": "labkit.compare",
     "Lab": "labkit.lab",
-    "Load": "labkit.load.scratch",
+    "Load": "labkit.sinks.scratch",
     "Receipt": "labkit.replay.receipt",
-    "Replay": "labkit.load.frame",
-    "ScratchIndex": "labkit.load.scratch",
+    "Replay": "labkit.sinks.replay",
+    "ScratchIndex": "labkit.sinks.scratch",
     "Window": "labkit.window",
     "connect": "labkit.lab",
 }

@@ -19,12 +19,12 @@ from typing import Any
 
 from labkit.elastic import Target
 from labkit.errors import DeadlineError, NotFoundError, StackError
-from labkit.extract import IrcExtractor, extract_files
 from labkit.folders import JOURNAL
 from labkit.groups.offsets import lags, list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.notebook import rerun
+from labkit.pipelines import IrcExtractor, extract_files
 from labkit.stack import local, process
 from labkit.stack.access import TOPIC
 from labkit.stack.state import HOST, Service, State, local_profile, locked

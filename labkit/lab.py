@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from labkit.compare import Comparison
     from labkit.doctor import Diagnosis
+    from labkit.es.index import Index
     from labkit.groups.adhoc import AdHocGroup
-    from labkit.load.index import Index
-    from labkit.load.scratch import ScratchIndex
     from labkit.registry import Registry
+    from labkit.sinks.scratch import ScratchIndex
 
 
 def connect(profile: str | None = None, *, role: str = "lab") -> Lab:
@@ -371,7 +371,7 @@ class Lab:
         target : str
             The Elasticsearch cluster, as the profile names it.
         """
-        from labkit.load.index import Index
+        from labkit.es.index import Index
 
         return Index(names.index_pattern(name), self.target(target))
 
@@ -438,13 +438,13 @@ class Lab:
 
         Of several targets, one that is away is a warning.
         """
-        from labkit.load.scratch import scratch_frame
+        from labkit.sinks.scratch import scratch_frame
 
         return scratch_frame(self.targets.values())
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""
-        from labkit.load.scratch import ScratchIndex
+        from labkit.sinks.scratch import ScratchIndex
 
         return ScratchIndex(names.scratch_name(name), self.target(target))
 
@@ -454,7 +454,7 @@ class Lab:
         A server that is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the names.
         """
         from labkit.groups.adhoc import collect_groups
-        from labkit.load.scratch import collect
+        from labkit.sinks.scratch import collect
 
         gone: list[str] = []
         errors: list[LabkitError] = []

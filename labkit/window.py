@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.groups.guard import Guarded, watched
-from labkit.replay import ledger
+from labkit.replay import read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.enrich import Enricher
     from labkit.lab import Lab
-    from labkit.load.cluster import Access
-    from labkit.load.cluster_frame import Frame
-    from labkit.load.frame import Replay
-    from labkit.load.scratch import Load
     from labkit.replay.estimate import Estimate
+    from labkit.sinks.dask.access import Access
+    from labkit.sinks.dask.frame import Frame
+    from labkit.sinks.replay import Replay
+    from labkit.sinks.scratch import Load
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,8 +147,8 @@ class Window:
             When records are gone and `on_expired` is "error".
         """
         from labkit.enrich import Chain
-        from labkit.load import frame
         from labkit.progress import bar
+        from labkit.sinks import replay
 
         chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
@@ -156,12 +156,12 @@ class Window:
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
             )  # fmt: skip
-            replay = frame.read(
+            result = replay.read(
                 reading, decode=decode, key_decode=key_decode, where=where, enrich=chain, cached=cache,
                 registry=self.lab.registry,
             )  # fmt: skip
-        ledger.record(self.plan, replay.receipt, "read")
-        return replay
+        read_log.record(self.plan, result.receipt, "read")
+        return result
 
     def batches(
         self,
@@ -186,8 +186,8 @@ class Window:
         IncompleteError
             At the end, when the window was not read to its frozen end.
         """
+        from labkit.decode.pipeline import Decoding, condition
         from labkit.errors import IncompleteError
-        from labkit.load.decoding import Decoding, condition
 
         asked = condition(where)
         reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
@@ -197,7 +197,7 @@ class Window:
         finally:
             receipt = chosen.receipt()
             if receipt.partitions:  # it began
-                ledger.record(self.plan, receipt, "batches")
+                read_log.record(self.plan, receipt, "batches")
         if asked is not None:
             asked.check(receipt)
         if not receipt.complete:
@@ -238,8 +238,8 @@ class Window:
         The parameters are those of `read`.
         """
         from labkit.enrich import Chain
-        from labkit.load import parquet
         from labkit.progress import bar
+        from labkit.sinks import parquet
 
         chain = Chain(enrich)
         with bar(self.topic, len(self), progress) as advance:
@@ -250,7 +250,7 @@ class Window:
                 reading, path, decode=decode, key_decode=key_decode, where=where, enrich=chain,
                 registry=self.lab.registry,
             )  # fmt: skip
-        ledger.record(self.plan, receipt, "to_parquet")
+        read_log.record(self.plan, receipt, "to_parquet")
         return receipt
 
     def to_scratch(
@@ -310,18 +310,18 @@ class Window:
             With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
         """
         from labkit.enrich import Chain
-        from labkit.load import scratch
         from labkit.progress import bar
+        from labkit.sinks import scratch
 
         chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
         if client is not None:
-            from labkit.load.cluster import engine
+            from labkit.sinks.dask.access import engine
 
             engine(client)  # says so when Dask is not installed
-            from labkit.load import cluster_scratch
+            from labkit.sinks.dask import scratch as dask_scratch
 
             with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
-                load = cluster_scratch.load(
+                load = dask_scratch.load(
                     self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, chain=chain,
                     shape=shape, patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
                     deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
@@ -336,7 +336,7 @@ class Window:
                 load = scratch.load(
                     reading, name, cluster, ttl=ttl, where=where, enrich=chain, shape=shape, patience=patience
                 )
-        ledger.record(self.plan, load.receipt, "to_scratch")
+        read_log.record(self.plan, load.receipt, "to_scratch")
         return load
 
     # engines -----------------------------------------------------------------------------------------
@@ -365,8 +365,8 @@ class Window:
             Columns and types must be known before anything is computed. "sample" takes those of a few records of each
             of the largest partitions: a value of another type is null then and its record has ``_error``, a field the
             sample lacks is no column and the receipt names it, and ``_value`` has every record's bytes
-            (`labkit.decode.conform` has the whole rule). "all" has the workers read the window once for its schema:
-            the frame then equals `read()`.
+            (`labkit.decode.fixed_schema` has the whole rule). "all" has the workers read the window once for its
+            schema: the frame then equals `read()`.
         slice_records : int, optional
             Offsets in a slice, at most; by default about 64 MB of keys and values, judged by a sample. Partitions with
             more are cut, small ones share a slice.
@@ -388,12 +388,12 @@ class Window:
             When it is computed and a slice cannot be read to its end.
         WindowExpiredError, ConfigError, UsageError
         """
-        from labkit.load.cluster import engine
+        from labkit.sinks.dask.access import engine
 
         client = engine(client)  # says so when Dask is not installed
-        from labkit.load import cluster_frame
+        from labkit.sinks.dask.frame import to_dask
 
-        return cluster_frame.to_dask(
+        return to_dask(
             self._access(send_profile), self.plan, client, decode=decode, key_decode=key_decode, schema=schema,
             slice_records=slice_records, isolation=isolation, on_expired=on_expired,
         )  # fmt: skip
@@ -417,7 +417,7 @@ class Window:
         pyspark.sql.DataFrame
             Columns as `batches` has them; the same records. There is no receipt: Spark fails by itself
             (``failOnDataLoss``) when records are gone. What travels to the executors, and what is hidden of it, stands
-            in `labkit.load.spark`.
+            in `labkit.sinks.spark`.
 
         Raises
         ------
@@ -427,13 +427,13 @@ class Window:
             When an open transaction hides a part of the window.
         WindowExpiredError
         """
-        from labkit.load.spark import to_spark
+        from labkit.sinks.spark import to_spark
 
         return to_spark(self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records)
 
     def _access(self, send_profile: bool) -> Access:
         """Return how workers come to this lab's servers."""
-        from labkit.load.cluster import Access, Connection
+        from labkit.sinks.dask.access import Access, Connection
 
         profile = self.lab.profile
         here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)

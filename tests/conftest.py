@@ -15,7 +15,7 @@ import pytest
 from labkit.errors import StackError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.load.scratch import listed
+from labkit.sinks.scratch import listed
 from labkit.stack import local
 from labkit.stack.state import State
 from support.secure_stack import SecureStack, running

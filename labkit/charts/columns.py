@@ -186,7 +186,7 @@ class Columns:
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
-    from labkit.duck import duckdb, register
+    from labkit.duckdb_sql import duckdb, register
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")  # times that are shown as text
@@ -213,7 +213,7 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 def _parsed(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; what is none becomes null."""
-    from labkit.duck import duckdb, register
+    from labkit.duckdb_sql import duckdb, register
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")

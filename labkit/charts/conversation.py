@@ -12,7 +12,7 @@ from labkit.charts import counts, draw
 from labkit.charts.buckets import period, plural, share
 from labkit.charts.columns import Columns, ask, is_text
 from labkit.errors import UsageError
-from labkit.whole import whole
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     import altair as alt

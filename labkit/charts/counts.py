@@ -16,8 +16,8 @@ from labkit.charts.columns import Columns, Table, find_time
 from labkit.charts.search import Index
 from labkit.charts.source import Counts, Source, Span, Terms
 from labkit.errors import UsageError
-from labkit.load.frame import Replay
-from labkit.load.index import Index as Stored
+from labkit.es.index import Index as Stored
+from labkit.sinks.replay import Replay
 
 if TYPE_CHECKING:
     import pandas as pd

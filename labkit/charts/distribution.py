@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, period, plural, share
 from labkit.charts.numbers import Group, Numbers, numbers
-from labkit.whole import whole
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     import altair as alt

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.charts import counts, show
 from labkit.charts.buckets import counted, length, period, plural, share
 from labkit.charts.source import Source, Span, Terms
-from labkit.whole import whole
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     import altair as alt

@@ -126,7 +126,7 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
 
 
 def _parsed(column: Any) -> Any:
-    from labkit.duck import duckdb, register
+    from labkit.duckdb_sql import duckdb, register
 
     with duckdb.connect() as connection:
         register(connection, "t", pa.table({"raw": column}))

@@ -20,8 +20,8 @@ import pyarrow as pa
 from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, share
 from labkit.errors import UsageError
-from labkit.load.frame import Replay
-from labkit.load.index import Index
+from labkit.es.index import Index
+from labkit.sinks.replay import Replay
 
 if TYPE_CHECKING:
     import altair as alt
@@ -94,7 +94,7 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
 def _of_table(data: Any, field: str | None) -> Places:
     import pandas as pd
 
-    from labkit.duck import duckdb, register
+    from labkit.duckdb_sql import duckdb, register
 
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):

@@ -9,8 +9,8 @@ from labkit.charts.buckets import Grid
 from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
-from labkit.load.aggregate import countable, known
-from labkit.load.index import Index as Stored
+from labkit.es.aggregations import countable, known
+from labkit.es.index import Index as Stored
 
 TIME = "@timestamp"
 _MOST_BUCKETS = 10_000  # of one request; a cluster refuses more than search.max_buckets, 65,536 by default
@@ -25,7 +25,7 @@ class Index:
 
     Parameters
     ----------
-    index : labkit.load.index.Index
+    index : labkit.es.index.Index
     time : str, optional
         The date field that says when.
     needed : bool

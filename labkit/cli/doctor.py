@@ -24,7 +24,7 @@ def register(commands: Commands) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     from labkit.config import default_profile
-    from labkit.doctor.visit import examine, without_profile
+    from labkit.doctor.run import examine, without_profile
     from labkit.lab import find_profile
 
     try:

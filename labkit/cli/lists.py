@@ -36,7 +36,7 @@ def _gc(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from labkit.load import cache
+    from labkit.sinks import cache
 
     if options.clear:
         count = cache.clear()

@@ -31,10 +31,10 @@ def register(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from labkit.notebook import rerun, sweep
+    from labkit.notebook import parameters, rerun
 
-    asked = sweep.expand(options.parameter)
-    if sweep.swept(options.parameter):
+    asked = parameters.expand(options.parameter)
+    if parameters.swept(options.parameter):
         return _sweep(options, asked)
     done = rerun.run(options.notebook, asked[0], folder=options.output, progress=sys.stderr.isatty())
     print(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
@@ -44,11 +44,11 @@ def _run(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
     """Run them one after the other; one that fails does not stop the others."""
     from labkit.errors import LabkitError, UsageError
-    from labkit.notebook import rerun, sweep
+    from labkit.notebook import parameters, rerun
 
-    lists = sweep.swept(options.parameter)
+    lists = parameters.swept(options.parameter)
     rerun.check(options.notebook, asked[0])
-    sizes = " × ".join(f"{len(sweep.values(file))} {name} of {file}" for name, file in lists.items())
+    sizes = " × ".join(f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items())
     say(f"{len(asked)} runs of {options.notebook.name}: {sizes}")
     failed = done = 0
     try:
@@ -100,11 +100,11 @@ def _cut(frame: Any, *names: str) -> Any:
 
 def _new(options: argparse.Namespace) -> None:
     from labkit.errors import UsageError
-    from labkit.notebook import course
+    from labkit.notebook import bundled
 
     if (options.name is None) == (options.course is None):
         raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
-    made = [course.new(options.name)] if options.name else course.copy(options.course)
+    made = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
     print(*made, sep="\n")
 
 

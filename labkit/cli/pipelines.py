@@ -66,7 +66,7 @@ def _where_to(parser: Any) -> None:
 
 def _index_sink(options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
     from labkit.lab import Lab, find_profile
-    from labkit.load.direct import IndexSink
+    from labkit.pipelines.index_sink import IndexSink
 
     target = Lab(find_profile(options.profile, role=options.role)).target(options.target)
     return IndexSink(target, options.to_index, say=say, give_up=give_up)
@@ -75,7 +75,7 @@ def _index_sink(options: argparse.Namespace, give_up: Any = lambda: False) -> An
 def _extract_irc(options: argparse.Namespace) -> None:
     from functools import partial
 
-    from labkit.extract import IrcExtractor
+    from labkit.pipelines import IrcExtractor
 
     sink = partial(_index_sink, options) if options.to_index else None
     cluster = open_cluster(options)
@@ -106,8 +106,8 @@ def _sasl(nick: str) -> tuple[str, str] | None:
 
 
 def _extract_files(options: argparse.Namespace) -> int:
-    from labkit.extract import extract_files
     from labkit.folders import JOURNAL, state_dir
+    from labkit.pipelines import extract_files
     from labkit.progress import file_bar
 
     cluster = open_cluster(options)
@@ -164,7 +164,7 @@ def _index(options: argparse.Namespace) -> int:
     from labkit.elastic import Target
     from labkit.kafka import Cluster
     from labkit.lab import Lab
-    from labkit.load.indexer import Indexer, begin_at
+    from labkit.pipelines.indexer.indexer import Indexer, begin_at
     from labkit.times import length_ms
 
     begin_at(options.start)  # what is misspelt is told first, be there a cluster or not

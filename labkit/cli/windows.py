@@ -117,7 +117,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
-    from labkit.load.decoding import Decoding, condition
+    from labkit.decode.pipeline import Decoding, condition
 
     reading = window.reading(**common)
     chosen = Decoding(reading, where=condition(options.where))
@@ -131,7 +131,7 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
 def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each record's decoded fields as a line of JSON."""
-    from labkit.load.lines import lines
+    from labkit.sinks.jsonl import lines
 
     reading = window.reading(**common)
     written, receipt = lines(

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from labkit.load.aggregate import TIME, countable
-from labkit.load.index import Index
+from labkit.es.aggregations import TIME, countable
+from labkit.es.index import Index
 
 if TYPE_CHECKING:
     import pandas as pd

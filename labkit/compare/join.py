@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.compare import rules
-from labkit.compare.sides import SCHEMA, Side
-from labkit.duck import duckdb
+from labkit.compare.inputs import SCHEMA, Side
+from labkit.duckdb_sql import duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
 
 PARTS = 64

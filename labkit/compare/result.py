@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import looks
+from labkit import html
 from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
 from labkit.dataframe import to_pandas
-from labkit.load.index import decoded
-from labkit.load.pages import BATCH_SCHEMA, origins
+from labkit.es.index import decoded
+from labkit.es.point_in_time import BATCH_SCHEMA, origins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,12 +223,12 @@ class Comparison:
     __repr__ = summary
 
     def _repr_html_(self) -> str:
-        colour = looks.GREEN if self.identical else looks.AMBER if not self.complete else looks.RED
+        colour = html.GREEN if self.identical else html.AMBER if not self.complete else html.RED
         paired = escape(", ".join(self.key)) or "origin"
         extra = [*(f"why incomplete: {reason}" for reason in self.reasons), *self.all_notes]
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)
         head = (
-            f"{looks.word(colour, self.verdict)} · "
+            f"{html.word(colour, self.verdict)} · "
             f"<code>{escape(self.left)}</code> (left) and <code>{escape(self.right)}</code> (right), paired by {paired}"
             f"<br>{escape(self._ledger('left'))}<br>{escape(self._ledger('right'))}"
             f'<br><span style="opacity:.7">{escape(RULES)}{escape("; " + str(self.rules) if str(self.rules) else "")}'
@@ -237,7 +237,7 @@ class Comparison:
         parts = [_html_table("fields that differ in pairs", self._different, ".fields")]
         parts.append(_html_table("mapped differently", self.mappings, ".mappings"))
         parts.append(_html_table("time to answer, medians", self.latency, ".latency"))
-        return looks.box(colour, head + (f"<ul style=margin:0>{notes}</ul>" if notes else "")) + "".join(parts)
+        return html.box(colour, head + (f"<ul style=margin:0>{notes}</ul>" if notes else "")) + "".join(parts)
 
 
 def _json(value: Any) -> str | None:

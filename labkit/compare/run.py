@@ -13,16 +13,16 @@ import pyarrow as pa
 from labkit import interrupt
 from labkit.compare import indices, rules
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ, Difference
+from labkit.compare.inputs import Side, only_within, side
 from labkit.compare.join import Spill, read_both
 from labkit.compare.result import Comparison, Kept
 from labkit.compare.rules import Rules
-from labkit.compare.sides import Side, only_within, side
 from labkit.compare.times import Times
-from labkit.duck import duckdb
+from labkit.duckdb_sql import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import bar
-from labkit.whole import whole
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     from labkit.window import Window

@@ -72,7 +72,7 @@ def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     if isinstance(spec, Decoder):
         return spec
     if callable(spec):
-        from labkit.decode.own import Own
+        from labkit.decode.custom import Own
 
         return Own(spec)
     raise UsageError(f"decode={spec!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from labkit.doctor.diagnosis import Check, Diagnosis
-from labkit.doctor.visit import examine
+from labkit.doctor.run import examine
 
 __all__ = ["Check", "Diagnosis", "examine"]

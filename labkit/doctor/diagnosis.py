@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from labkit import looks
+from labkit import html
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
-_COLOURS = {OK: looks.GREEN, WARN: looks.AMBER, FAIL: looks.RED, SKIPPED: looks.GREY}
+_COLOURS = {OK: html.GREEN, WARN: html.AMBER, FAIL: html.RED, SKIPPED: html.GREY}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from labkit import names
 from labkit.doctor import network
+from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
-from labkit.doctor.examination import Examination
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError
 

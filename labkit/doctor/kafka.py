@@ -14,8 +14,8 @@ from confluent_kafka.admin import AclOperation, OffsetSpec
 
 from labkit import acl, names, times
 from labkit.doctor import network
+from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
-from labkit.doctor.examination import Examination
 from labkit.errors import AccessError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
 

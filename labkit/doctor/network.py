@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from labkit.doctor.check_runner import OutOfTimeError, all_within
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
-from labkit.doctor.examination import OutOfTimeError, all_within
 
 LOOK_S = 2.0
 EXPIRY_DAYS = 30

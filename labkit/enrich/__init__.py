@@ -9,10 +9,10 @@ document, an added field whose name that record has does.
 
 from __future__ import annotations
 
-from labkit.enrich.addresses import geoip
 from labkit.enrich.chain import Chain, Enricher
 from labkit.enrich.functions import apply
-from labkit.enrich.texts import parse
+from labkit.enrich.geoip import geoip
+from labkit.enrich.regex import parse
 from labkit.errors import UsageError
 
 __all__ = ["Chain", "Enricher", "apply", "geoip", "named", "parse"]

@@ -20,10 +20,10 @@ from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import FETCHED_AGAIN
-from labkit.load.frame import from_batches
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
-from labkit.whole import whole
+from labkit.sinks.replay import from_batches
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     import pandas as pd

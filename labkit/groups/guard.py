@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit import looks, names
+from labkit import html, names
 from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError
 from labkit.groups.offsets import Group, group_names, list_groups
 from labkit.kafka import TIMEOUT_S, Cluster
@@ -255,9 +255,9 @@ class Guard:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        colour = looks.GREEN if self.untouched or self.refused else looks.AMBER
+        colour = html.GREEN if self.untouched or self.refused else html.AMBER
         body = escape(self.report()).replace("\n", "<br>")
-        return looks.box(colour, body)
+        return html.box(colour, body)
 
 
 def _operations(answer: Any) -> frozenset[str] | None:

@@ -17,7 +17,7 @@ from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_b
 from labkit.groups.probe import Prober
 from labkit.kafka import Cluster
 from labkit.times import length_ms, now_ms
-from labkit.whole import whole
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     import pandas as pd

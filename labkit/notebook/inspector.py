@@ -8,13 +8,13 @@ from typing import Any
 
 import ipywidgets as ipy
 
-from labkit import looks
+from labkit import html
 from labkit.dataframe import dated
 from labkit.decode.json_lines import too_deep
 from labkit.errors import UsageError
-from labkit.load.frame import Replay
-from labkit.notebook.shown import Shown
-from labkit.whole import whole
+from labkit.notebook.widget_base import Shown
+from labkit.sinks.replay import Replay
+from labkit.validation import whole
 
 _NONE = "no record in this replay"
 _BYTES, _ITEMS = 4_096, 200  # shown at most; what is left out is said
@@ -63,13 +63,13 @@ class RecordInspector(Shown):
         parts = [
             f"<b>{escape(place(record))}</b>",
             f"<div>key <code>{escape(_brief(record['_key']))}</code></div>",
-            f"<div style='color:{looks.RED}'>{escape(record['_error'])}</div>" if record["_error"] else "",
+            f"<div style='color:{html.RED}'>{escape(record['_error'])}</div>" if record["_error"] else "",
             tree("value", value_of(record)),
             f"<details><summary>{len(record['_headers'] or [])} headers</summary><table>{headers}</table></details>",
             f"<details><summary>bytes</summary><pre>{escape(dump(raw))}</pre></details>",
         ]
-        html = f'<div style="line-height:1.5">{"".join(parts)}</div>'
-        self.view.value = html.encode("utf-8", "backslashreplace").decode()  # JSON may have half a surrogate pair
+        body = f'<div style="line-height:1.5">{"".join(parts)}</div>'
+        self.view.value = body.encode("utf-8", "backslashreplace").decode()  # JSON may have half a surrogate pair
 
     def text(self) -> str:
         """Return the record as text."""

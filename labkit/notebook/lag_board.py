@@ -7,16 +7,16 @@ from html import escape
 
 import ipywidgets as ipy
 
-from labkit import looks
+from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
 from labkit.groups.lag import Judged, judge_groups
 from labkit.groups.sampling import Recent, Sampler, every_seconds
 from labkit.lab import Lab
-from labkit.notebook.live import Live
-from labkit.notebook.shown import Shown
+from labkit.notebook.background import Live
+from labkit.notebook.widget_base import Shown
 from labkit.times import iso, length_ms
 
-_COLOURS = {"ok": looks.GREEN, "idle": looks.GREY, "slow": looks.AMBER, "unknown": looks.GREY}
+_COLOURS = {"ok": html.GREEN, "idle": html.GREY, "slow": html.AMBER, "unknown": html.GREY}
 
 
 class LagBoard(Shown):
@@ -87,7 +87,7 @@ def table(judged: list[Judged]) -> str:
     for one in judge_groups(judged):
         mine = [part for part in judged if part.group == one.group]
         read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
-        colour = _COLOURS.get(one.verdict, looks.RED)
+        colour = _COLOURS.get(one.verdict, html.RED)
         lag = "-" if one.lag is None else f"{one.lag:,}"
         rows += (
             f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
@@ -97,4 +97,4 @@ def table(judged: list[Judged]) -> str:
         return "no group"
     head = "".join(f"<th>{name}</th>" for name in ("group", "verdict", "lag", "read/s", "written/s", "why"))
     parts = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
-    return looks.spaced(f'<table class="dataframe" style="line-height:1.4">{parts}</table>')
+    return html.spaced(f'<table class="dataframe" style="line-height:1.4">{parts}</table>')

@@ -21,8 +21,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab, connect
-from labkit.load.frame import Replay
 from labkit.options import Parser, window_bounds, window_options
+from labkit.sinks.replay import Replay
 from labkit.window import Window
 
 _REMEMBER_S = 30.0  # how long topic names are kept between two presses of the tab key

@@ -13,8 +13,8 @@ import ipywidgets as ipy
 
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
-from labkit.notebook.shown import Shown
 from labkit.notebook.timeline import Timeline, picture, short, timeline
+from labkit.notebook.widget_base import Shown
 from labkit.window import Window
 
 TIME, NEWEST = "time", "newest records"

@@ -18,7 +18,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, ServerError, UsageError
 from labkit.notebook.runs import Run
-from labkit.replay import ledger
+from labkit.replay import read_log
 
 _SECRET = re.compile(r"password|secret|token|api_?key", re.IGNORECASE)
 
@@ -120,7 +120,7 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
     # the kernel is told that nobody watches, which papermill does not say, and where to list what is read
-    with _variables(LABKIT_HEADLESS="1", **{ledger.VARIABLE: str(done.receipts.absolute())}):
+    with _variables(LABKIT_HEADLESS="1", **{read_log.VARIABLE: str(done.receipts.absolute())}):
         try:
             papermill.execute_notebook(
                 str(source), str(done.notebook), dict(given), kernel_name="python3", language=_language(source),

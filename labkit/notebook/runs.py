@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError, UsageError
-from labkit.replay import ledger
+from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.times import iso, now_ms
 
@@ -63,7 +63,7 @@ class Run:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["labkit_run"] != FORMAT:
                 raise ValueError("another format")
-            reads = found["reads"] or ledger.entries(self.receipts)
+            reads = found["reads"] or read_log.entries(self.receipts)
             return {**found, "reads": reads}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(

@@ -11,11 +11,11 @@ from typing import Any
 
 import ipywidgets as ipy
 
-from labkit import looks
+from labkit import html
 from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab
-from labkit.load.scratch import ScratchIndex
-from labkit.notebook.shown import Shown, size
+from labkit.notebook.widget_base import Shown, size
+from labkit.sinks.scratch import ScratchIndex
 
 _SHOWN = 100  # those that expire first; what is left out is said
 _HEAD = ("index", "target", "topic", "documents", "size", "expires (UTC)")
@@ -172,7 +172,7 @@ def _cell(html: str) -> ipy.HTML:
 
 def _row(row: dict[str, Any]) -> list[str]:
     expires = escape(str(row["expires"] or "never")[:16].replace("T", " "))
-    state = f' <b style="color:{looks.RED}">expired</b>' if row["expired"] else ""
+    state = f' <b style="color:{html.RED}">expired</b>' if row["expired"] else ""
     names = [escape(str(row[name] or "")) for name in ("index", "target", "topic")]
     return [*names, f"{row['documents']:,}", size(row["bytes"]), expires + state]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipy
 import pyarrow as pa
 
-from labkit import looks
+from labkit import html
 from labkit.dataframe import to_pandas
 from labkit.decode import Spec
 from labkit.lab import Lab
-from labkit.load.frame import from_batches
-from labkit.notebook.live import Live
-from labkit.notebook.shown import Shown
+from labkit.notebook.background import Live
+from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
+from labkit.sinks.replay import from_batches
 from labkit.times import length_ms
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class Tail(Shown):
         frame = frame.dropna(axis="columns", how="all") if len(frame) else frame  # among them _error, most often
         if len(frame.columns) > 3 and "_value" in frame:
             frame = frame.drop(columns="_value")
-        html = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
-        table = looks.spaced(html, one_line=True)
+        markup = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
+        table = html.spaced(markup, one_line=True)
         self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
 
     def text(self) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from labkit.decode import Spec
 from labkit.lab import Lab, connect
-from labkit.load.frame import Replay
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.lag_board import LagBoard
 from labkit.notebook.picker import WindowPicker
 from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
+from labkit.sinks.replay import Replay
 
 
 def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicker:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.whole import DIGITS, whole
+from labkit.validation import DIGITS, whole
 
 
 def newest(last: Any) -> int | None:

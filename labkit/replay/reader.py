@@ -23,12 +23,12 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import FETCHED_AGAIN
-from labkit.replay.content import Content
+from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
 from labkit.times import iso
-from labkit.whole import whole
+from labkit.validation import whole
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000

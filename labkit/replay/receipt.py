@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from typing import Any
 
-from labkit import looks
+from labkit import html
 from labkit.times import dated, iso
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
@@ -109,9 +109,9 @@ class Receipt:
     notes : tuple of str
         What else the reader should know.
     hash : str
-        Of the records delivered (`labkit.replay.content.Content`): the same window read again, in whatever batches and
-        through whatever sink, has the same hash; a `where` that leaves records out has another. Empty in receipts
-        written before there was one.
+        Of the records delivered (`labkit.replay.content_hash.Content`): the same window read again, in whatever
+        batches and through whatever sink, has the same hash; a `where` that leaves records out has
+        another. Empty in receipts written before there was one.
     guard : dict
         What was seen of the groups that are not the lab's, before and after (`labkit.groups.guard.Guard.summary`);
         empty when nobody looked.
@@ -221,7 +221,7 @@ class Receipt:
         return notes
 
     def _repr_html_(self) -> str:
-        counts, colour = self.counts, looks.GREEN if self.complete else looks.RED
+        counts, colour = self.counts, html.GREEN if self.complete else html.RED
         word = "complete" if self.complete else "incomplete"
         summary = " + ".join(f"<b>{counts[key]:,}</b> {label}" for key, label in _LABELS.items())
         extra = [*(f"why: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
@@ -232,7 +232,7 @@ class Receipt:
         first, last = self.span_ms
         span = f"{iso(first)} … {iso(last)} (UTC)" if first is not None else "no records"
         body = (
-            f"{looks.word(colour, word)} · topic <code>{escape(self.topic)}</code> · {span}"
+            f"{html.word(colour, word)} · topic <code>{escape(self.topic)}</code> · {span}"
             f"<br><b>{counts['planned']:,}</b> planned = {summary}"
             f'<br><span style="opacity:.7">{self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s'
             f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed"
@@ -240,7 +240,7 @@ class Receipt:
             f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
             f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
         )
-        return looks.box(colour, body)
+        return html.box(colour, body)
 
 
 def _slack(ms: int) -> str:

@@ -14,9 +14,9 @@ import uuid
 from pathlib import Path
 
 from labkit.elastic import Target
+from labkit.es.bulk import SETTINGS
 from labkit.lab import connect
-from labkit.load.bulk import SETTINGS
-from labkit.load.scratch import ScratchIndex
+from labkit.sinks.scratch import ScratchIndex
 
 CHILD = """
 import json, sys, time, labkit, psutil

@@ -24,9 +24,9 @@ import psutil
 from memory import peak_mb
 
 from labkit.elastic import Target
+from labkit.es.bulk import IN_FLIGHT, REQUEST_BYTES
+from labkit.es.mappings import ensure, mapping
 from labkit.kafka import Cluster
-from labkit.load.bulk import IN_FLIGHT, REQUEST_BYTES
-from labkit.load.indices import ensure, mapping
 
 warnings.filterwarnings("ignore", "GeoIP database")
 
@@ -42,7 +42,7 @@ class Way:
 
     def indexer(self, *enrichers: Any) -> None:
         from labkit.enrich import Chain
-        from labkit.load.indexer import Indexer
+        from labkit.pipelines.indexer.indexer import Indexer
 
         group = f"indexer.bench-{uuid.uuid4().hex[:8]}"
         found = Indexer(
@@ -53,7 +53,7 @@ class Way:
 
     def scratch(self) -> None:
         from labkit.lab import connect
-        from labkit.load import scratch
+        from labkit.sinks import scratch
 
         window = connect(role="admin").window(self.topic)
         load = scratch.load(window.reading(), self.index, self.target)
@@ -103,8 +103,8 @@ class Way:
     def prepare(self, *enrichers: Any) -> list[bytes]:
         """Read the topic and make the requests."""
         from labkit.enrich import Chain
+        from labkit.es.documents import documents
         from labkit.lab import connect
-        from labkit.load.documents import documents
 
         chain = Chain(enrichers)
         docs = (documents(batch, chain) for batch in connect(role="admin").window(self.topic).batches())
@@ -186,8 +186,8 @@ def run(name: str, way: Way) -> dict[str, float]:
     import elasticsearch.helpers  # noqa: F401
 
     import labkit.lab
-    import labkit.load.indexer
-    import labkit.load.scratch  # noqa: F401
+    import labkit.pipelines.indexer.indexer
+    import labkit.sinks.scratch  # noqa: F401
     from labkit import enrich
 
     calls: dict[str, Any] = {

@@ -240,7 +240,7 @@ WAYS = {
     "limit: kcat -f ''": kcat,
 }
 IMPORTS = {
-    "labkit": "labkit.lab, labkit.load.frame, labkit.decode.json, labkit.replay.sample, pandas",
+    "labkit": "labkit.lab, labkit.sinks.replay, labkit.decode.json, labkit.replay.sample, pandas",
     "aiokafka": "aiokafka, pandas",
     "kafka": "kafka, pandas",
 }

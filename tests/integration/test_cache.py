@@ -16,8 +16,8 @@ from confluent_kafka import TopicPartition
 from labkit.errors import UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.load import cache
 from labkit.replay.reader import Reading
+from labkit.sinks import cache
 from labkit.window import Window
 
 Produce = Callable[..., None]
@@ -123,7 +123,7 @@ def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
 SHARING = """
 import json, random, sys
 from labkit import Window, connect
-from labkit.load import cache
+from labkit.sinks import cache
 lab, rng = connect(), random.Random(0)
 for turn in range(40):
     number = rng.randrange(4)

@@ -10,12 +10,12 @@ import pytest
 
 from labkit import charts
 from labkit.decode import decoder
+from labkit.decode.pipeline import decoded
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
-from labkit.load.bulk import MAPPING, SETTINGS, Bulk
-from labkit.load.decoding import decoded
-from labkit.load.scratch import ScratchIndex
+from labkit.es.bulk import MAPPING, SETTINGS, Bulk
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.scratch import ScratchIndex
 from labkit.times import to_ms
 from support.records import read_sample
 

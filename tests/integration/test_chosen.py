@@ -13,7 +13,7 @@ import pytest
 from labkit.__main__ import main
 from labkit.errors import UsageError
 from labkit.lab import Lab
-from labkit.replay.content import Content
+from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.window import Window
 

@@ -88,7 +88,7 @@ def test_the_extractor_loses_nothing_and_keeps_the_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each message is there once, in the order said; a receipt tells that the times are not in order."""
-    clock = Clock(monkeypatch, "labkit.extract.session")
+    clock = Clock(monkeypatch, "labkit.pipelines.irc.session")
     server = ngircd()
     extractor = Running(stack, topic, server.port)
     extractor.hears("connected to")

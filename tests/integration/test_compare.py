@@ -23,11 +23,11 @@ from labkit import charts, cli
 from labkit.compare import join
 from labkit.elastic import Target
 from labkit.errors import AccessError, ConfigError, NotFoundError, UnavailableError, UsageError
+from labkit.es import bulk as bulk_module
+from labkit.es.index import Index
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.load import bulk as bulk_module
-from labkit.load.index import Index
-from labkit.load.scratch import Load, ScratchIndex
+from labkit.sinks.scratch import Load, ScratchIndex
 from labkit.stack.state import State
 from labkit.window import Window
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from labkit.lab import Lab
-from labkit.replay import ledger
-from labkit.replay.content import Content
+from labkit.replay import read_log
+from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.window import Window
 
@@ -63,13 +63,13 @@ def test_from_the_cache_it_is_the_same_and_a_filter_has_its_own(
 def test_every_read_is_listed_where_a_run_asks_for_it(
     window: Window, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "reads"))
+    monkeypatch.setenv(read_log.VARIABLE, str(tmp_path / "reads"))
     replay = window.read()
     assert len(list(window.batches())) > 0
     window.to_parquet(tmp_path / "w.parquet")
     window.to_scratch("listed")
     assert window.lab.compare(window, replay, latency=False).complete
-    found = ledger.entries(tmp_path / "reads")
+    found = read_log.entries(tmp_path / "reads")
     assert [one["how"] for one in found] == ["read", "batches", "to_parquet", "to_scratch", "compare"]
     assert {one["receipt"]["hash"] for one in found} == {replay.receipt.hash}
     assert {one["receipt"]["window"] for one in found} == {window.plan.hash}

@@ -36,7 +36,7 @@ from labkit.errors import (
 )
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.replay import ledger
+from labkit.replay import read_log
 from labkit.stack.state import State
 
 pytestmark = pytest.mark.timeout(240)
@@ -47,7 +47,7 @@ SIZES = (1_000, 0, 60, 140)
 def _imported_once() -> Iterator[None]:
     """Fork the workers from one process that has imported labkit: alone each takes seconds of CPU to do so."""
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(["labkit.load.cluster_frame", "labkit.load.cluster_scratch"])
+        get_mp_context().set_forkserver_preload(["labkit.sinks.dask.frame", "labkit.sinks.dask.scratch"])
         yield
 
 
@@ -284,7 +284,7 @@ def ids(load: Any) -> list[str]:
 def test_workers_load_one_index_and_counts_add_up(
     lab: Lab, client: Client, topic: str, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "reads.jsonl"))
+    monkeypatch.setenv(read_log.VARIABLE, str(tmp_path / "reads.jsonl"))
     window = lab.window(topic)
     with pytest.warns(UserWarning, match="GeoIP"):
         chain = [labkit.enrich.geoip("ip")]
@@ -294,7 +294,7 @@ def test_workers_load_one_index_and_counts_add_up(
     assert load.receipt.counts["read"] == 1_200
     assert "foreign group" in load.receipt.guard["text"]
     assert load.index.count({"term": {"geoip_country": "US"}}) == 1_200 - sum(size // 50 for size in SIZES)
-    told = ledger.entries(tmp_path / "reads.jsonl")
+    told = read_log.entries(tmp_path / "reads.jsonl")
     assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 1_200)]
     again = window.to_scratch("dask", client=client, enrich=chain)
     assert again.counts == {"sent": 1_200, "indexed": 0, "existing": 1_200, "rejected": 0, "unsent": 0}
@@ -400,7 +400,7 @@ def test_a_slice_lost_after_it_was_done_is_loaded_again(
                     time.sleep(0.001)
             return batch
 
-    monkeypatch.setattr("labkit.load.cluster_scratch.as_completed", Late)
+    monkeypatch.setattr("labkit.sinks.dask.scratch.as_completed", Late)
     load = lab.window(topic, offsets={2: (0, 60)}).to_scratch("lost", client=mortal_client, slice_records=20)
     assert len(killed) == 1
     assert load.complete

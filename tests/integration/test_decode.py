@@ -29,7 +29,7 @@ from labkit.cli import main
 from labkit.errors import UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.load import cache
+from labkit.sinks import cache
 from labkit.stack.state import State
 
 MakeTopic = Callable[..., str]

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Message
 
 from labkit.errors import AccessError, ConfigError, UnavailableError
-from labkit.extract import session, wire
+from labkit.pipelines.irc import session, wire
 from labkit.stack.state import State
 from support.irc import Running, Talker, free_port, read, sequence
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from labkit import Lab
-from labkit.load.scratch import Load
+from labkit.sinks.scratch import Load
 from support.indexing import Bench
 
 NEAR, FAR, FARTHEST = 1_456_790_400_000, 1_700_000_000_000_000, 9_000_000_000_000_000_000

@@ -22,7 +22,7 @@ from confluent_kafka.admin import NewTopic
 from elasticsearch.helpers import scan
 
 from labkit.lab import Lab, connect
-from labkit.load.scratch import Load
+from labkit.sinks.scratch import Load
 from labkit.stack.state import State
 from support.indexing import Bench, expected_ids, goes_on
 from support.stack import kill_9, run_labkit

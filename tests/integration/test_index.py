@@ -18,11 +18,11 @@ from labkit import charts
 from labkit.compare.indices import latency
 from labkit.elastic import Target
 from labkit.errors import AccessError, ConfigError, NotFoundError, ServerError, UsageError
+from labkit.es import point_in_time
+from labkit.es.bulk import MAPPING, SETTINGS, Bulk, Documents
+from labkit.es.index import Index
 from labkit.lab import Lab, connect
-from labkit.load import pages
-from labkit.load.bulk import MAPPING, SETTINGS, Bulk, Documents
-from labkit.load.index import Index
-from labkit.load.scratch import ScratchIndex
+from labkit.sinks.scratch import ScratchIndex
 from labkit.stack.state import State
 
 Make = Callable[..., ScratchIndex]
@@ -120,11 +120,11 @@ def test_batches_are_small_whatever_the_size_of_documents(make: Make) -> None:
     big = make({f"t-0-{n}": {"text": "x" * 400_000} for n in range(40)})
     sizes = [batch.nbytes for batch in big.batches()]
     assert sum(sizes) > 16_000_000
-    assert max(sizes[1:], default=0) <= 2 * pages.PAGE_BYTES
+    assert max(sizes[1:], default=0) <= 2 * point_in_time.PAGE_BYTES
 
 
 def test_a_page_is_a_point_in_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "FIRST_PAGE", 10)
+    monkeypatch.setattr(point_in_time, "FIRST_PAGE", 10)
     index = make({f"t-0-{n}": {"n": n} for n in range(100)})
     stream = index.batches()
     seen = len(next(stream))
@@ -147,13 +147,13 @@ def test_a_reader_that_stops_early_leaves_nothing_open(many: ScratchIndex) -> No
 def test_an_interrupt_keeps_what_was_read_says_so_and_closes(
     many: ScratchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pages._batch
+    real = point_in_time._batch
 
     def batch(hits: Any, name: str) -> pa.RecordBatch:
         os.kill(os.getpid(), signal.SIGINT)
         return real(hits, name)
 
-    monkeypatch.setattr(pages, "_batch", batch)
+    monkeypatch.setattr(point_in_time, "_batch", batch)
     with pytest.warns(UserWarning, match="interrupted: 500 documents of scratch-.* were read, not all"):
         frame = many.to_pandas()
     assert frame.attrs["complete"] is False

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labkit.elastic import Target
-from labkit.load.direct import IndexSink
+from labkit.pipelines.index_sink import IndexSink
 from labkit.stack.state import State
 from support.indexing import Bench
 

@@ -9,8 +9,8 @@ import pytest
 
 from labkit import Lab
 from labkit.elastic import Target
-from labkit.load.direct import IndexSink
-from labkit.load.indices import MAPPING, ensure, mapping
+from labkit.es.mappings import MAPPING, ensure, mapping
+from labkit.pipelines.index_sink import IndexSink
 from labkit.stack.state import State
 from support.indexing import Bench
 

@@ -139,7 +139,7 @@ def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) ->
 def test_a_load_s_counts_are_the_index_s(topic: str, lab: Lab, me: str) -> None:
     """What the interrupted load counted as indexed is in the index; a second load adds the rest, nothing twice."""
     program = """
-        from labkit.load import bulk
+        from labkit.es import bulk
 
         real = bulk.Bulk.put
 
@@ -248,7 +248,7 @@ def test_an_interrupt_while_duckdb_is_imported_does_not_abort_the_process() -> N
         thread = threading.Thread(target=press)
         thread.start()
         try:
-            import labkit.load.where
+            import labkit.decode.filter
             came = False
         except KeyboardInterrupt:
             came = True

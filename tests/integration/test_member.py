@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewPartitions
 
 from labkit.errors import NotFoundError
 from labkit.kafka import Cluster
-from labkit.load.member import Member
+from labkit.pipelines.indexer.group_consumer import Member
 
 Produce = Callable[..., None]
 

@@ -42,7 +42,7 @@ from labkit.elastic import Target
 from labkit.errors import AccessError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.load.indexer import Indexer
+from labkit.pipelines.indexer.indexer import Indexer
 from labkit.stack.state import ROLES, State, local_profile
 
 TOPIC_DENIED = KafkaError.TOPIC_AUTHORIZATION_FAILED

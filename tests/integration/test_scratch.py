@@ -23,12 +23,12 @@ from labkit.errors import (
     UnavailableError,
     UsageError,
 )
+from labkit.es import bulk as bulk_module
+from labkit.es.bulk import Bulk
 from labkit.lab import Lab, connect
-from labkit.load import bulk as bulk_module
-from labkit.load import scratch as scratch_module
-from labkit.load.bulk import Bulk
-from labkit.load.scratch import Load, ScratchIndex, collect
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks import scratch as scratch_module
+from labkit.sinks.scratch import Load, ScratchIndex, collect
 from labkit.stack.state import State
 from support.waiting import until
 

@@ -17,9 +17,9 @@ import pytest
 from labkit import Lab, charts
 from labkit.elastic import Target
 from labkit.errors import UnavailableError
+from labkit.es.index import Index
+from labkit.es.mappings import ensure, mapping
 from labkit.lab import connect
-from labkit.load.index import Index
-from labkit.load.indices import ensure, mapping
 
 
 def dead_hosts(count: int) -> list[str]:

@@ -14,8 +14,8 @@ import pytest
 from labkit import cli
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.load.scratch import listed
 from labkit.notebook import rerun
+from labkit.sinks.scratch import listed
 from labkit.stack.state import State
 from support.records import read_sample
 

@@ -18,8 +18,8 @@ import pytest
 from labkit.cli import main
 from labkit.errors import ServerError
 from labkit.lab import Lab
-from labkit.notebook import course, rerun, runs
-from labkit.replay import ledger
+from labkit.notebook import bundled, rerun, runs
+from labkit.replay import read_log
 from labkit.window import Window
 from support.waiting import until
 
@@ -163,7 +163,7 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
         command, check=True, capture_output=True, timeout=120, env={**os.environ, "LABKIT_RECEIPTS": str(reads)}
     )
     assert "200 records" in out.read_text()
-    assert [one["receipt"]["window"] for one in ledger.entries(reads)] == [window.plan.hash]
+    assert [one["receipt"]["window"] for one in read_log.entries(reads)] == [window.plan.hash]
 
 
 def test_a_sweep_runs_all_and_one_that_fails_stops_none(
@@ -192,7 +192,7 @@ def test_a_sweep_runs_all_and_one_that_fails_stops_none(
 def test_the_template_runs_as_it_is_copied_also_on_a_topic_without_a_record(
     window: Window, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    mine = course.new(tmp_path / "mine.ipynb")
+    mine = bundled.new(tmp_path / "mine.ipynb")
     done = rerun.run(mine, {"window": window.to_json(), "by": "n"}, folder=tmp_path / "runs")
     assert "image/png" in done.notebook.read_text()
     assert [one["receipt"]["hash"] for one in done.record["reads"]] == [window.read().receipt.hash]

@@ -17,9 +17,9 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from labkit.errors import LabkitError
-from labkit.extract import IrcExtractor
-from labkit.extract.session import IrcReport
 from labkit.kafka import Cluster, replay_group
+from labkit.pipelines import IrcExtractor
+from labkit.pipelines.irc.session import IrcReport
 from labkit.stack.state import State
 from support.stack import missing
 from support.waiting import until

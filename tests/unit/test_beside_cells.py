@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from labkit.errors import UsageError
-from labkit.notebook.live import Live
+from labkit.notebook.background import Live
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from labkit import charts
 from labkit.charts import buckets, show
 from labkit.errors import UsageError
-from labkit.load.frame import Replay
 from labkit.replay.receipt import Receipt
+from labkit.sinks.replay import Replay
 
 HOUR = 3_600_000
 MONDAY = 1_456_704_000_000  # 2016-02-29T00:00Z

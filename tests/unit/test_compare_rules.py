@@ -26,10 +26,10 @@ from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ
 from labkit.compare.rules import Rules, canonical, dumps, equal, loads
 from labkit.compare.times import MOST_BUCKETS, Times
 from labkit.errors import UsageError
-from labkit.load.frame import Replay, from_batches
-from labkit.load.pages import origins
+from labkit.es.point_in_time import origins
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import Replay, from_batches
 
 T0 = 1_456_790_400_000
 
@@ -342,7 +342,7 @@ def test_in_many_parts_it_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     whole = compared(replay(left), replay(right), key="id")
     for name in ("HELD_BYTES", "JOIN_BYTES"):
         monkeypatch.setattr(join, name, 1)
-    monkeypatch.setattr("labkit.compare.sides.ROWS", 50)
+    monkeypatch.setattr("labkit.compare.inputs.ROWS", 50)
     parts = compared(replay(left), replay(right), key="id")
     assert parts.counts == whole.counts
     assert whole.counts["changed"] > whole.counts["same"] > 0
@@ -461,7 +461,7 @@ def test_what_is_incomplete_says_so() -> None:
 
 @pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_read_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.compare.sides.ROWS", 10)
+    monkeypatch.setattr("labkit.compare.inputs.ROWS", 10)
     real = join.Spill.add
     seen: list[int] = []
 

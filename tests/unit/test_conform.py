@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import decode
-from labkit.decode.conform import Conformed, Fixed, conform
-from labkit.load.frame import empty, from_batches
+from labkit.decode.fixed_schema import Conformed, Fixed, conform
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import empty, from_batches
 
 
 def batch(values: list[Any]) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.replay.content import Content
+from labkit.replay.content_hash import Content
 from labkit.replay.records import RAW_SCHEMA
 
 some_bytes = st.none() | st.binary(max_size=6)

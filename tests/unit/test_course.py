@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.cli import main
-from labkit.notebook import course
+from labkit.notebook import bundled
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -16,7 +16,7 @@ def test_the_template_is_copied_and_nothing_overwritten(tmp_path: Path, capsys: 
     target = tmp_path / "question.ipynb"
     assert main(["new", str(target)]) == 0
     assert capsys.readouterr().out == f"{target}\n"
-    assert target.read_bytes() == (NOTEBOOKS / course.TEMPLATE).read_bytes()
+    assert target.read_bytes() == (NOTEBOOKS / bundled.TEMPLATE).read_bytes()
     target.write_text("mine")
     assert main(["new", str(target)]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import decode
-from labkit.decode import auto, keys, merge, own
+from labkit.decode import auto, custom, keys, merge
 from labkit.decode.registry import Binary, JsonSchema
 from labkit.errors import ConfigError, UsageError
 from labkit.registry import Registry
@@ -267,7 +267,7 @@ def test_what_a_function_returns_becomes_columns():
         {"a": 1, "at": datetime(2016, 3, 1, tzinfo=UTC), "price": Decimal("1.20"), "raw": b"\xff", "set": {2, 1}},
         "text", None, [1, 2], {"a": 2**70}, {1: "one"}, {"id": UUID(int=1)},
     ])  # fmt: skip
-    rows, _, errors = table(own.Own(lambda value: next(found)), [b"x"] * 7)
+    rows, _, errors = table(custom.Own(lambda value: next(found)), [b"x"] * 7)
     assert errors == {}
     assert [row["a"] for row in rows] == ["1", None, None, None, str(2**70), None, None]
     assert rows[0]["at"] == "2016-03-01T00:00:00+00:00"
@@ -283,7 +283,7 @@ def test_what_a_function_raises_is_the_rows_error_and_tombstones_are_not_passed(
         seen.append(value)
         return {"thing": object()} if value == b"o" else {"n": int(value)}
 
-    rows, _, errors = table(own.Own(function), [b"1", None, b"x", b"o", b"", b"2"])
+    rows, _, errors = table(custom.Own(function), [b"1", None, b"x", b"o", b"", b"2"])
     assert seen == [b"1", b"x", b"o", b"", b"2"]
     assert [row["n"] for row in rows] == [1, None, None, None, None, 2]
     assert sorted(errors) == [2, 3, 4]
@@ -297,7 +297,7 @@ def test_what_a_function_raises_is_the_rows_error_and_tombstones_are_not_passed(
     st.sets(st.integers(0, 1)),
 )
 def test_any_split_of_a_functions_results_gives_the_same_columns(values: Values, cuts: set[int]):
-    assert table(own.Own(json.loads), values, cuts) == table(own.Own(json.loads), values)
+    assert table(custom.Own(json.loads), values, cuts) == table(custom.Own(json.loads), values)
 
 
 # the contract ----------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_names_functions_and_decoders_are_all_taken():
         assert isinstance(decode.decoder(name), decode.Decoder)
     made = Binary(KNOWN, "avro")
     assert decode.decoder(made) is made
-    assert isinstance(decode.decoder(json.loads), own.Own)
+    assert isinstance(decode.decoder(json.loads), custom.Own)
     for name in decode.REGISTRY:
         assert isinstance(decode.decoder(name, registry=KNOWN), decode.Decoder)
         with pytest.raises(ConfigError, match=f"{name}.*needs a schema registry"):

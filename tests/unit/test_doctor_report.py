@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from labkit.doctor.check_runner import Examination, OutOfTimeError, all_within, within
 from labkit.doctor.diagnosis import Diagnosis, ok, warn
 from labkit.doctor.elasticsearch import ElasticsearchLooks, least_free
-from labkit.doctor.examination import Examination, OutOfTimeError, all_within, within
 from labkit.doctor.network import address_of
 from labkit.elastic import Target
 from labkit.errors import AccessError

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.load.documents import documents
-from labkit.load.indices import IndexName
+from labkit.es.documents import documents
+from labkit.es.mappings import IndexName
 from labkit.replay.records import RAW_SCHEMA
 
 

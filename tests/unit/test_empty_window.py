@@ -8,9 +8,9 @@ import pytest
 
 from labkit import charts
 from labkit.errors import UsageError
-from labkit.load.frame import Replay, from_batches
 from labkit.notebook.inspector import RecordInspector
 from labkit.replay.receipt import Receipt
+from labkit.sinks.replay import Replay, from_batches
 
 
 @pytest.fixture

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from labkit import enrich
 from labkit.decode import fields
-from labkit.enrich.addresses import GeoIP
 from labkit.enrich.chain import Added, Chain
 from labkit.enrich.database import _place
 from labkit.enrich.functions import FunctionError, load_function
-from labkit.enrich.splice import splice
+from labkit.enrich.geoip import GeoIP
 from labkit.errors import ConfigError, UsageError
-from labkit.load.documents import documents
-from labkit.load.frame import Replay, from_batches
-from labkit.load.indices import MAPPING, IndexName, doubled, mapping
+from labkit.es.documents import documents
+from labkit.es.json_append import splice
+from labkit.es.mappings import MAPPING, IndexName, doubled, mapping
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import Replay, from_batches
 
 
 @pytest.fixture(scope="module")

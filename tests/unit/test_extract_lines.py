@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
-from labkit.extract.channels import check_channels
-from labkit.extract.files import timestamp_ms
-from labkit.extract.irc import IrcExtractor
-from labkit.extract.journal import Begun, Head, Journal
-from labkit.extract.lines import lines, opened
 from labkit.kafka import Cluster
+from labkit.pipelines.files.extractor import timestamp_ms
+from labkit.pipelines.files.journal import Begun, Head, Journal
+from labkit.pipelines.files.lines import lines, opened
+from labkit.pipelines.irc.channels import check_channels
+from labkit.pipelines.irc.extractor import IrcExtractor
 
 NOWHERE = Cluster({"bootstrap.servers": "127.0.0.1:1"})
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from labkit.extract.record import Record, ip, parse, record, text
+from labkit.pipelines.irc.record import Record, ip, parse, record, text
 
 KEYS = ["@timestamp", "command", "channel", "nick", "user", "host", "ip", "server", "message"]
 RECEIVED = 1_456_833_600_123  # 2016-03-01T12:00:00.123Z

@@ -10,7 +10,7 @@ from pathlib import Path
 PROGRAM = """
 import sys
 from pathlib import Path
-from labkit.extract.journal import Begun, Journal
+from labkit.pipelines.files.journal import Begun, Journal
 journal = Journal(Path(sys.argv[1]), cluster_id="c", topic="t")
 for number in range(25):
     journal.note(f"{sys.argv[2]}-{number}", Begun(number, "h"), now=True)

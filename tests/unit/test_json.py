@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from labkit.decode.ahead import ahead
 from labkit.decode.json import Json
 from labkit.decode.json_known import has_no_field_unknown
-from labkit.load.ahead import ahead
 
 Records = list[bytes | None]
 

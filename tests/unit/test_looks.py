@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit import looks
+from labkit import html
 
 SHARED = Path(sys.prefix) / "share" / "jupyter"
 PALETTE = SHARED / "nbconvert" / "templates" / "lab" / "static" / "index.css"
-STATES = {"green": looks.GREEN, "amber": looks.AMBER, "red": looks.RED, "grey": looks.GREY}
+STATES = {"green": html.GREEN, "amber": html.AMBER, "red": html.RED, "grey": html.GREY}
 BACKGROUNDS = ("--jp-layout-color0", "--jp-layout-color1", "--jp-rendermime-table-row-background")
 
 

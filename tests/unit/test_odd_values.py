@@ -13,24 +13,24 @@ import pyarrow as pa
 import pytest
 
 from labkit import charts
+from labkit.compare.inputs import side
 from labkit.compare.result import _beside
-from labkit.compare.sides import side
 from labkit.dataframe import numbers, to_pandas
-from labkit.decode.conform import conform
+from labkit.decode.filter import Where
+from labkit.decode.fixed_schema import conform
 from labkit.decode.merge import TEXT, decimal, text
+from labkit.decode.pipeline import condition
 from labkit.decode.protobuf import _decimal
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
-from labkit.load.decoding import condition
-from labkit.load.documents import documents
-from labkit.load.frame import Replay, _filtered, _spread, from_batches
-from labkit.load.parquet import _cast, _settled
-from labkit.load.where import Where
+from labkit.es.documents import documents
 from labkit.notebook.rerun import _typed
 from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.parquet import _cast, _settled
+from labkit.sinks.replay import Replay, _filtered, _spread, from_batches
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 

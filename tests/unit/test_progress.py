@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from labkit import progress
-from labkit.extract.files import Progress
+from labkit.pipelines.files.extractor import Progress
 
 
 @pytest.mark.parametrize(("records", "said"), [(3, "irc: 3 records, 2.0 MB in 0.0 s\n"), (0, "")])

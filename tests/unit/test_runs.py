@@ -10,8 +10,8 @@ import pytest
 
 from labkit.cli import main
 from labkit.errors import UsageError
-from labkit.notebook import runs, sweep
-from labkit.replay import ledger
+from labkit.notebook import parameters, runs
+from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from support.replays import PLAN, RECEIPT
 
@@ -29,21 +29,23 @@ def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_list_is_a_run_for_each_value(lines: Any) -> None:
     nicks = lines("nicks", b"\xef\xbb\xbf# who asks\n\nada \n  #kafka\n#\n@bob\n7\nada\n")
-    assert [one["nick"] for one in sweep.expand([("nick", nicks)])] == ["ada", "#kafka", "@bob", "7", "ada"]
-    assert sweep.swept([("nick", nicks), ("last", "6h")]) == {"nick": "nicks"}
+    assert [one["nick"] for one in parameters.expand([("nick", nicks)])] == ["ada", "#kafka", "@bob", "7", "ada"]
+    assert parameters.swept([("nick", nicks), ("last", "6h")]) == {"nick": "nicks"}
 
 
 def test_several_lists_are_every_combination(lines: Any) -> None:
     given = [("a", lines("a", b"1\n2\r\n")), ("n", "x"), ("b", lines("b", b"u\nv\nw"))]
-    found = sweep.expand(given)
+    found = parameters.expand(given)
     assert [(one["a"], one["b"]) for one in found] == [(a, b) for a in "12" for b in "uvw"]
     assert {one["n"] for one in found} == {"x"}
 
 
 def test_a_text_may_begin_with_an_at() -> None:
-    assert sweep.expand([("nick", "@@bob"), ("mail", "a@b"), ("nick", "@@eve")]) == [{"nick": "@eve", "mail": "a@b"}]
-    assert sweep.swept([("nick", "@@bob")]) == {}
-    assert sweep.expand([]) == [{}]
+    assert parameters.expand([("nick", "@@bob"), ("mail", "a@b"), ("nick", "@@eve")]) == [
+        {"nick": "@eve", "mail": "a@b"}
+    ]
+    assert parameters.swept([("nick", "@@bob")]) == {}
+    assert parameters.expand([]) == [{}]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_a_text_may_begin_with_an_at() -> None:
 def test_a_list_that_is_none_is_told(lines: Any, content: bytes | None, words: str) -> None:
     name = "@missing" if content is None else lines("list", content)
     with pytest.raises(UsageError, match=words) as raised:
-        sweep.expand([("nick", name)])
+        parameters.expand([("nick", name)])
     assert "@@" in str(raised.value)
 
 
@@ -137,7 +139,7 @@ def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
     assert set(found.loc[~found["same"], "what"]) == {
         f"read irc 1: {name}" for name in ("window", "records", "complete", "hash")
     }
-    assert ledger.entries(first.receipts) == []
+    assert read_log.entries(first.receipts) == []
 
 
 @pytest.mark.parametrize(

@@ -20,20 +20,20 @@ from labkit.config import Profile, load_profile
 from labkit.elastic import Target
 from labkit.enrich.chain import Chain
 from labkit.errors import ConfigError, NotFoundError, UnavailableError, UsageError
-from labkit.extract.journal import Begun, Head
 from labkit.groups import adhoc
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.load import scratch
-from labkit.load.frame import Replay, from_batches
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.rerun import _typed
 from labkit.notebook.tail import Tail
+from labkit.pipelines.files.journal import Begun, Head
 from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.secret import is_secret
+from labkit.sinks import scratch
+from labkit.sinks.replay import Replay, from_batches
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 

@@ -11,7 +11,7 @@ import pytest
 import labkit
 from labkit import cli
 from labkit.config import Profile, list_profiles, load_profile
-from labkit.doctor.visit import without_profile
+from labkit.doctor.run import without_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
 from labkit.kafka import Cluster

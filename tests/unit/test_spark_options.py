@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from labkit.errors import ConfigError
-from labkit.load.spark import java_options
+from labkit.sinks.spark import java_options
 
 
 def test_a_login_is_a_line_of_jaas_with_its_quotes_escaped() -> None:

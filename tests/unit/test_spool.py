@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigError, UsageError
-from labkit.extract.spool import Row, Spool
+from labkit.pipelines.spool import Row, Spool
 
 HEADERS = [("irc.line", b"\xff\x00caf\xc3\xa9"), ("twice", b"1"), ("twice", None), ("", b"")]
 
@@ -89,7 +89,7 @@ def test_full_it_takes_no_more_until_there_is_room(spool: Spool) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from labkit.extract.spool import Row, Spool
+from labkit.pipelines.spool import Row, Spool
 spool = Spool(Path(sys.argv[1]), 10**9)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))

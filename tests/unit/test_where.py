@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from labkit.decode.filter import Where
 from labkit.errors import UsageError
-from labkit.load.frame import Replay
-from labkit.load.where import Where
 from labkit.replay.receipt import Receipt
+from labkit.sinks.replay import Replay
 
 WHOLE = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 TABLE = pa.table({"m": ["x", "y"], "userId": [1, None], "userid": [None, 2]})

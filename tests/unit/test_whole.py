@@ -11,7 +11,7 @@ import pytest
 
 from labkit import charts
 from labkit.errors import UsageError
-from labkit.whole import whole
+from labkit.validation import whole
 
 FRAME = pd.DataFrame({"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]})
 

@@ -1,0 +1,266 @@
+"""What can be compared, as one stream: documents as JSON, each with the id and the time it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import names
+from labkit.compare import rules
+from labkit.decode.pipeline import RESERVED
+from labkit.elastic import Target
+from labkit.errors import UsageError
+from labkit.es.documents import as_stored
+from labkit.es.index import Index
+from labkit.es.point_in_time import origins
+from labkit.replay import read_log
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import Replay
+from labkit.sinks.scratch import Load, ScratchIndex
+
+if TYPE_CHECKING:
+    from labkit.window import Window
+
+ROWS = 5_000
+Stop = Callable[[], bool]
+# an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch, UTC
+SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
+_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+_WHAT = "a Replay, a Window, a Load, a ScratchIndex, the name of an index, a DataFrame or an Arrow table"
+
+
+@dataclass
+class Side:
+    """One of the two.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    batches : callable
+        Returns its documents, in batches of `SCHEMA`.
+    documents, outside, nameless : int
+        How many it read; how many more were left out: of other offsets, or because they do not name theirs.
+    total : callable
+        How many there are to read, or None when that is not known.
+    index : Index or None
+        Where it can be asked again.
+    reasons, notes : list of str
+        Why it is not all there is; what else to tell.
+    """
+
+    name: str
+    batches: Callable[[Stop], Iterator[pa.RecordBatch]]
+    total: Callable[[], int | None]
+    index: Index | None = None
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    documents: int = 0
+    outside: int = 0
+    nameless: int = 0
+
+
+def only_within(side: Side, window: Window) -> None:
+    """Leave out the side's documents whose origin is not among the window's frozen offsets."""
+    plan, everything = window.plan, side.batches
+    size = 1 + max((one.partition for one in plan.ranges), default=0)
+    bounds = np.zeros((2, size + 1), np.int64)  # the last place is for partitions that are not in it
+    for one in plan.ranges:
+        bounds[:, one.partition] = one.start, one.end
+
+    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+        for batch in everything(stop):
+            found = origins(batch.column("id"))
+            partition = np.minimum(found["_partition"].fill_null(size).to_numpy(False), size)
+            offset = found["_offset"].fill_null(-1).to_numpy(False)
+            mine = pc.fill_null(pc.equal(found["_topic"], plan.topic), False).to_numpy(False)
+            inside = mine & (bounds[0][partition] <= offset) & (offset < bounds[1][partition])
+            nameless = found["_offset"].null_count
+            side.nameless += nameless
+            side.outside += len(inside) - int(inside.sum()) - nameless
+            yield batch.filter(pa.array(inside))
+
+    side.batches = batches
+
+
+def side(what: Any, target: Callable[[str], Target], default: str) -> Side:
+    """Return `what` as a side of a comparison.
+
+    Raises
+    ------
+    UsageError
+        When it is nothing that can be compared.
+    """
+    if isinstance(what, str):
+        name, _, where = what.partition("@")
+        kind = ScratchIndex if name.startswith(names.SCRATCH_PREFIX) else Index  # what was just written counts
+        return _of_index(kind(names.index_pattern(name), target(where or default)))
+    if isinstance(what, Load):
+        found = _of_index(what.index)
+        found.reasons += _unloaded(what)
+        return found
+    if isinstance(what, Index):
+        return _of_index(what)
+    if isinstance(what, Replay):
+        return _of_replay(what)
+    if hasattr(what, "reading") and hasattr(what, "plan"):
+        return _of_window(what)
+    return _of_table(what)
+
+
+def _of_index(index: Index) -> Side:
+    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+        for batch in index.batches(stop=stop):
+            yield _batch(batch.column("_id"), batch.column("_source"))
+
+    return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
+
+
+def _unloaded(load: Load) -> list[str]:
+    counts = load.counts
+    refused = [f"{counts['rejected']:,} records were refused and are not in it"] if counts["rejected"] else []
+    unsent = [f"{counts['unsent']:,} records were not sent"] if counts["unsent"] else []
+    return refused + unsent + _unread(load.receipt)
+
+
+def _unread(receipt: Receipt) -> list[str]:
+    if receipt.complete:
+        return []
+    return [f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"]
+
+
+def _of_replay(replay: Replay) -> Side:
+    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+        raw = replay.table.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(RAW_SCHEMA.names)
+        for batch in raw.to_batches(max_chunksize=ROWS):
+            if stop():
+                return
+            yield _of_records(batch)
+
+    name, notes = f"replay of {replay.receipt.topic}", []
+    if replay.enriched is not None:
+        notes.append(f"the JSON of {name} is compared, without the columns of enrichers: .to_pandas() has these")
+    return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
+
+
+def _of_window(window: Window) -> Side:
+    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+        reading = window.reading()
+        reading.interrupted = stop
+        for batch in reading.batches():
+            yield _of_records(batch)
+        receipt = reading.receipt()
+        read_log.record(window.plan, receipt, "compare")
+        found.reasons += _unread(receipt)
+
+    found = Side(f"window of {window.topic}", batches, lambda: len(window))
+    return found
+
+
+def _of_records(batch: pa.RecordBatch) -> pa.RecordBatch:
+    docs = as_stored(batch)
+    return _batch(docs.ids, docs.sources, docs.origin.column("timestamp").cast(pa.int64()))
+
+
+def _of_table(what: Any) -> Side:
+    frame = _frame(what)
+    fields = [name for name in frame.columns if name not in RESERVED | {"_id", "_index"}]
+
+    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+        for part in frame.iter_slices(ROWS):
+            if stop():
+                return
+            yield _batch(_ids(part), _json(part.select(fields)), _stamps(part))
+
+    return Side("table", batches, lambda: frame.height)
+
+
+def _frame(what: Any) -> pl.DataFrame:
+    import pandas as pd
+
+    try:
+        if isinstance(what, pd.DataFrame):
+            what = pa.Table.from_pandas(what.rename(columns=str), preserve_index=False)
+        found = pl.DataFrame(what) if hasattr(what, "__arrow_c_stream__") else None
+    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"this DataFrame has no Arrow form: {error}", hint="make columns of one kind of values, under unique names"
+        ) from error
+    if not isinstance(found, pl.DataFrame):
+        raise UsageError(f"a {type(what).__name__} cannot be compared", hint=f"give {_WHAT}")
+    return found
+
+
+def _ids(frame: pl.DataFrame) -> Any:
+    """Return ``_id``, or topic-partition-offset; null where a row has neither."""
+    named = "_id" in frame.columns
+    parts = ["_id"] if named else ["_topic", "_partition", "_offset"]
+    if not set(parts) <= set(frame.columns):
+        return pa.nulls(frame.height, pa.string())
+    return _texts(frame.select(pl.concat_str([pl.col(name).cast(pl.String) for name in parts], separator="-")))
+
+
+def _stamps(frame: pl.DataFrame) -> Any:
+    kind = frame.schema.get("_timestamp")
+    if not isinstance(kind, pl.Datetime):
+        return None
+    return frame["_timestamp"].dt.epoch("ms").to_arrow()
+
+
+def _json(frame: pl.DataFrame) -> Any:
+    """Return each row as JSON: times as ISO 8601 in UTC, bytes as text."""
+    if not frame.width:
+        return pa.array(["{}"] * frame.height, pa.string())
+    try:
+        plain = frame.select(_plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items())
+        return _with_odd_numbers(frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode())))
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(f"a column has no JSON form: {error}", hint="make a column of plain values first") from error
+
+
+def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
+    """Write infinite fractions, and those that are no number, as texts: JSON has none, and polars writes nulls."""
+    fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
+    odd = frame.select(pl.any_horizontal(pl.col(fractions).is_finite().not_()).fill_null(False)) if fractions else None
+    if odd is None or not odd.to_series().any():
+        return texts
+    found = texts.to_pylist()
+    for row in odd.to_series().arg_true():
+        values = frame.row(row, named=True)
+        words = {name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS}
+        found[row] = rules.dumps({**rules.loads(found[row]), **words})
+    return pa.array(found, pa.string())
+
+
+def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
+    """Return a column, and what nests in it, with the one text that each point in time has, whatever its unit."""
+    if isinstance(kind, pl.Datetime):
+        column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
+        whole = column.dt.nanosecond() % 1_000_000 == 0
+        short, long = (column.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.{digits}fZ") for digits in (3, 9))
+        return pl.when(whole).then(short).otherwise(long)
+    if isinstance(kind, pl.Array | pl.List):
+        column = column.arr.to_list() if isinstance(kind, pl.Array) else column
+        return column.list.eval(_plain(pl.element(), kind.inner))
+    if isinstance(kind, pl.Map):  # polars writes no JSON of one
+        entries = pl.List(pl.Struct({"key": kind.key, "value": kind.value}))
+        return _plain(column.cast(entries), entries)
+    if isinstance(kind, pl.Struct) and kind.fields:
+        return pl.struct(_plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields)
+    return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
+
+
+def _texts(frame: pl.DataFrame) -> Any:
+    return frame.to_series().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+
+
+def _batch(ids: Any, sources: Any, stamps: Any = None) -> pa.RecordBatch:
+    stamps = pa.nulls(len(ids), pa.int64()) if stamps is None else stamps
+    return pa.RecordBatch.from_arrays([ids, sources.cast(pa.string()), stamps], schema=SCHEMA)

@@ -1,0 +1,111 @@
+"""A filter on the records as they come, in SQL, so that a needle in ten million records takes little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.duckdb_sql import check_case, columns, duckdb, nodes, reason, register, syntax
+from labkit.errors import UsageError
+from labkit.replay.content_hash import Content
+from labkit.replay.receipt import Receipt
+
+_HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
+
+
+class Where:
+    """One condition, in DuckDB's SQL, over the columns of a decoded batch.
+
+    A field that a batch lacks is null in it.
+
+    Attributes
+    ----------
+    columns : set of str
+        The columns it asks, of which some record must have each.
+    inner : set of str
+        What its subqueries name: columns of the records or of their own.
+
+    Raises
+    ------
+    UsageError
+        When it is no condition.
+    """
+
+    def __init__(self, condition: str) -> None:
+        self.condition = condition
+        self._connection = duckdb.connect()
+        self._connection.execute("set timezone = 'UTC'")
+        tree = self._syntax()
+        subqueries = [one.pop("subquery") for one in nodes(tree) if one.get("class") == "SUBQUERY"]
+        if any(one.get("table_name") == "batch" for one in nodes(subqueries)):
+            raise UsageError(
+                f"where={condition!r}: it is asked of each batch, so it cannot ask of all records",
+                hint="read the window, then ask .sql() of all of it",
+            )
+        self.columns = {path[0] for path in columns(tree)}
+        self.inner = {path[0] for path in columns(subqueries)} - self.columns
+        self._names: set[str] = set()  # of all batches seen
+
+    def _syntax(self) -> Any:
+        statements, why = syntax(self._connection, f"select 1 from batch where ({self.condition}\n)")
+        if len(statements) != 1:
+            raise UsageError(f"where={self.condition!r}: {why or 'not one condition'}", hint=_HINT)
+        return statements[0]["where_clause"]
+
+    def rows(self, table: pa.Table) -> Any:
+        """Return the numbers of the rows that fulfil the condition."""
+        self._names |= set(table.column_names)
+        check_case(self._names, self.columns | self.inner)
+        numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
+        try:
+            register(self._connection, "batch", numbered)
+            found = self._connection.execute(f"select __row from batch where ({self.condition}\n)").fetchnumpy()
+        except duckdb.Error as error:
+            raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
+        finally:
+            self._connection.unregister("batch")
+        return np.sort(np.asarray(found["__row"], np.int64))
+
+    def _nulls(self, table: pa.Table) -> pa.Table:
+        """Make what no record here has a null that compares with anything: elsewhere it may be a number.
+
+        Of JSON such a column is text; of other formats its type is known, and functions go by it.
+        """
+        places = {name.lower(): place for place, name in enumerate(table.column_names)}
+        for name in sorted(self.columns | self.inner):
+            place = places.get(name.lower())
+            if place is None:
+                table = table.append_column(name, pa.nulls(len(table)))
+            elif table.column(place).null_count == len(table) and pa.types.is_string(table.column(place).type):
+                table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
+        return table
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The columns of the records so far."""
+        return frozenset(self._names)
+
+    def learn(self, seen: Iterable[str]) -> None:
+        """Take over what another one of this condition has `seen`."""
+        self._names |= set(seen)
+
+    def noted(self, receipt: Receipt, content: Content) -> Receipt:
+        """Return the receipt of a reading with its condition and the hash of what fulfilled it."""
+        note = f"only records where {self.condition}; the others count as filtered"
+        return replace(receipt, hash=content.hash, notes=(*receipt.notes, note))
+
+    def check(self, receipt: Receipt) -> None:
+        """Raise when a column it names was in none of the records of a reading that came to its end."""
+        if not receipt.complete:
+            return
+        known = {name.lower() for name in self._names}
+        missing = sorted(name for name in self.columns if known and name.lower() not in known)
+        if missing:
+            raise UsageError(
+                f"where={self.condition!r}: no record has {', '.join(missing)}",
+                hint=f"there is: {', '.join(sorted(known))}",
+            )

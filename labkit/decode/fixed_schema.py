@@ -1,0 +1,243 @@
+"""A schema fixed before all records are known, and batches brought under it: what an engine needs that plans ahead.
+
+One rule. The columns and their types are those found beforehand. A value of another type is null and its record has
+``_error``, so it counts as undecodable; a number that is whole is an integer, and a text that reads as the type is
+taken for it. A field that was not found beforehand is no column, and the receipt names it. A field without a value
+beforehand is text. ``_value`` keeps every record's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import decode
+
+
+class Fixed:
+    """A decoder whose batches come out under a known schema, merged with what a batch has beyond it.
+
+    Parameters
+    ----------
+    inner : Decoder
+        As `labkit.decode.both` returns it.
+    known : Any
+        What its `unify` returned.
+    """
+
+    def __init__(self, inner: Any, known: Any) -> None:
+        self.inner, self.known = inner, known
+        self.value, self.key = getattr(inner, "value", inner), getattr(inner, "key", None)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        return decode.notes(self.inner)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether decoding again gives the same."""
+        return decode.lasting(self.inner)
+
+    def parse(self, values: pa.BinaryArray) -> Any:
+        """Decode one batch of values."""
+        return self.inner.parse(values)
+
+    def parse_batch(self, batch: pa.RecordBatch) -> Any:
+        """Decode one batch of records."""
+        return decode.parse(self.inner, batch)
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for what is known and all batches."""
+        return self.inner.unify([self.known, *schemas])
+
+    def columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return the fields of the values."""
+        table: pa.Table = self.inner.columns(parsed, schema)
+        return table
+
+    def key_columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return the fields of the keys."""
+        return decode.key_columns(self.inner, parsed, schema)
+
+
+@dataclass
+class Conformed:
+    """A table under a fixed schema.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+    unknown : dict
+        Field that is no column to how many records have a value in it.
+    """
+
+    table: pa.Table
+    unknown: dict[str, int] = field(default_factory=dict)
+
+
+def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
+    """Bring a decoded table under `layout`, by the rule above.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `labkit.decode.pipeline.decoded` returns it.
+    layout : pyarrow.Schema
+        With the same metadata columns.
+    """
+    errors: dict[int, str] = {}
+    unknown: dict[str, int] = {}
+    columns: dict[str, Any] = {}
+    for one in layout:
+        if one.name in table.column_names:
+            columns[one.name] = _column(table[one.name], one.type, one.name, errors, unknown)
+        else:
+            columns[one.name] = pa.nulls(len(table), one.type)
+    for name in table.column_names:
+        if name not in columns and (count := len(table) - table[name].null_count):
+            unknown[name] = count
+    if errors:
+        columns["_error"] = _noted(columns["_error"], errors)
+    return Conformed(pa.table(columns, schema=layout), unknown)
+
+
+def _column(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: Any, unknown: Any) -> Any:
+    if column.type.equals(kind):
+        return column
+    return _fitted(_whole(column), kind, name, errors, unknown)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+
+
+def _fitted(
+    column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
+) -> pa.Array:
+    """Return a column under another type; note the rows where that is no type of the value."""
+    if column.type.equals(kind):
+        return column
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), kind)
+    if pa.types.is_struct(column.type) and pa.types.is_struct(kind):
+        return _object(column, kind, name, errors, unknown)
+    if _is_text(column.type) == _is_text(kind) and not pa.types.is_nested(kind):
+        try:
+            return column.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    return _one_by_one(column, kind, name, errors, unknown)
+
+
+def _object(column: Any, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]) -> pa.Array:
+    there = {one.name for one in column.type}
+    inner = dict(zip([one.name for one in column.type], column.flatten(), strict=True))
+    parts = [
+        _fitted(inner[one.name], one.type, f"{name}.{one.name}", errors, unknown)
+        if one.name in there
+        else pa.nulls(len(column), one.type)
+        for one in kind
+    ]
+    for extra in sorted(there - {one.name for one in kind}):
+        if count := len(column) - inner[extra].null_count:
+            unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + count
+    return pa.StructArray.from_arrays(parts, fields=list(kind), mask=column.is_null())
+
+
+def _one_by_one(
+    column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
+) -> pa.Array:
+    texts, values = _is_text(column.type), []
+    for row, value in enumerate(column.to_pylist()):
+        bad: list[str] = []
+        values.append(_fit(_read(value) if texts and value is not None else value, kind, name, bad, unknown))
+        if bad:
+            errors.setdefault(row, bad[0])
+    return pa.array(values, kind)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict[str, int]) -> Any:
+    """Return a value as Arrow takes it for `kind`; None, and a reason in `bad`, where it is of another type."""
+    if value is None:
+        return None
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        known = {one.name for one in kind}
+        for extra in (key for key, item in value.items() if key not in known and item is not None):
+            unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + 1
+        return {one.name: _fit(value.get(one.name), one.type, f"{name}.{one.name}", bad, unknown) for one in kind}
+    if pa.types.is_map(kind) and isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else value
+        return [(key, _fit(item, kind.item_type, name, bad, unknown)) for key, item in pairs]
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
+        return [_fit(item, kind.value_type, name, bad, unknown) for item in value]
+    try:
+        found = _scalar(value, kind)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
+        found = None
+    if found is None:
+        bad.append(_misfit(name, kind))
+    return found
+
+
+def _scalar(value: Any, kind: pa.DataType) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if pa.types.is_boolean(kind):
+        return value if isinstance(value, bool) else None
+    if pa.types.is_integer(kind):
+        return pa.scalar(int(value), kind).as_py() if number and value == int(value) else None
+    if pa.types.is_floating(kind):
+        return float(value) if number else None
+    if _is_text(kind):
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return None if pa.types.is_nested(kind) else _other(value, kind)
+
+
+def _other(value: Any, kind: pa.DataType) -> Any:
+    """Return a time, decimal or bytes; a text is not taken for bytes, and Arrow reads no time with a digit too many."""
+    if not isinstance(value, str):
+        return pa.scalar(value).cast(kind).as_py()
+    if _is_binary(kind):
+        return None
+    if pa.types.is_timestamp(kind):
+        return pa.scalar(datetime.fromisoformat(value), kind).as_py()
+    if pa.types.is_time(kind):
+        return pa.scalar(time.fromisoformat(value), kind).as_py()
+    return pa.scalar(value).cast(kind).as_py()
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _misfit(name: str, kind: pa.DataType) -> str:
+    return f"field {name!r} is no {kind} here"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _noted(column: Any, errors: dict[int, str]) -> pa.Array:
+    texts: list[str | None] = [None] * len(column)
+    for row, reason in errors.items():
+        texts[row] = reason
+    return pc.coalesce(column, pa.array(texts, column.type))

@@ -1,0 +1,167 @@
+"""A reading's records decoded, in a thread beside it: all of them, or those that fulfil a condition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.decode import key_columns, parse, plain, ready
+from labkit.decode.ahead import ahead
+from labkit.replay.content_hash import Content
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+
+if TYPE_CHECKING:
+    from labkit.decode.filter import Where
+
+FIRST = ("_topic", "_partition", "_offset", "_timestamp")
+LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
+RESERVED = frozenset(FIRST + LAST)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some records, decoded.
+
+    Attributes
+    ----------
+    raw : RecordBatch
+        The records, of `RAW_SCHEMA`.
+    parsed : Parsed
+        Their values, as the decoder took them apart.
+    schema : Any
+        The fields' types, in the decoder's terms: also of records that a condition left out.
+    """
+
+    raw: pa.RecordBatch
+    parsed: Any
+    schema: Any
+
+
+@dataclass
+class Decoding:
+    """The records of one reading, decoded and chosen; the reading's account has the others as filtered.
+
+    Parameters
+    ----------
+    reading : Reading
+    module : Decoder
+        By default that of JSON, new for this reading.
+    where : Where, optional
+    most : int
+        Batches waiting to be decoded while Kafka is read.
+    threads : int
+        How many may decode, with a decoder that is ready for it; a condition is asked by one alone.
+    """
+
+    reading: Reading
+    module: Any = field(default_factory=lambda: plain("json"))
+    where: Where | None = None
+    most: int = 1
+    threads: int = 1
+    _content: Content = field(default_factory=Content, init=False)
+
+    def __iter__(self) -> Iterator[Batch]:
+        threads = self.threads if self.where is None and hasattr(self.module, "ready") else 1
+        batches = ((batch, ready(self.module)) for batch in self.reading.batches())
+        for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
+            note_errors(self.reading, batch.raw, batch.parsed.errors)
+            if self.where is not None:
+                self.reading.drop(left_out)
+                self._content.add(batch.raw)
+            yield batch
+
+    def _work(self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]) -> tuple[Batch, Counter[int]]:
+        raw, parse_raw = job
+        parsed = parse_raw(raw)
+        if self.where is None:
+            return Batch(raw, parsed, parsed.schema), Counter()
+        rows = self.where.rows(decoded(raw, parsed, self.module, self.module.unify([parsed.schema])))
+        if len(rows) == len(raw):
+            return Batch(raw, parsed, parsed.schema), Counter()
+        chosen = raw.take(pa.array(rows))
+        before, after = (by_partition(one.column("partition").to_numpy()) for one in (raw, chosen))
+        return Batch(chosen, parse(self.module, chosen), parsed.schema), before - after
+
+    def raw(self) -> Iterator[pa.RecordBatch]:
+        """Yield the records as they are; decoded only where a condition is asked of them."""
+        yield from self.reading.batches() if self.where is None else (one.raw for one in self if one.raw.num_rows)
+
+    def receipt(self) -> Receipt:
+        """Return the reading's account so far."""
+        receipt = self.reading.receipt()
+        return receipt if self.where is None else self.where.noted(receipt, self._content)
+
+    def whole(self) -> Receipt:
+        """Return the reading's account at its end.
+
+        Raises
+        ------
+        UsageError
+            When the condition names a column that no record has.
+        """
+        receipt = self.receipt()
+        if self.where is not None:
+            self.where.check(receipt)
+        return receipt
+
+
+def condition(where: str | None) -> Where | None:
+    """Return a condition ready to be asked."""
+    if where is None:
+        return None
+    from labkit.decode.filter import Where  # DuckDB: a reader without a condition starts without it
+
+    return Where(where)
+
+
+def by_partition(partitions: np.ndarray) -> Counter[int]:
+    """Return how many records there are of each partition."""
+    numbers, counts = np.unique(partitions, return_counts=True)
+    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+
+
+def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
+    """Book the records that could not be decoded."""
+    if errors:
+        for partition, count in by_partition(batch.column("partition").to_numpy()[list(errors)]).items():
+            reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
+
+
+def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]) -> pa.Table:
+    """Return one batch's metadata and fields as a table."""
+    fields = module.columns(parsed, schema)
+    errors = pa.nulls(batch.num_rows, pa.string())
+    if parsed.errors:
+        texts: list[str | None] = [None] * batch.num_rows
+        for row, reason in parsed.errors.items():
+            texts[row] = reason
+        errors = pa.array(texts, pa.string())
+    metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
+    keys = key_columns(module, parsed, schema)
+    arrays = {name: metadata[name] for name in FIRST}
+    arrays |= dict(zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True))
+    for name in LAST:
+        arrays[name] = metadata[name]
+        if name == "_key":
+            arrays |= dict(zip(keys.column_names, keys.columns, strict=True))
+    return pa.table(arrays)
+
+
+def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
+    """Return the records' field names, clear of the metadata's and the decoded keys'."""
+    reserved = RESERVED | set(keys)
+    taken = {*reserved, *(name for name in fields if name not in reserved)}
+    found = []
+    for name in fields:
+        own = name
+        while own in taken and (own != name or name in reserved):
+            own += "_"
+        taken.add(own)
+        found.append(own)
+    return found

@@ -1,0 +1,73 @@
+"""What a lab needs of this machine: libraries, JupyterLab, room for the cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from labkit.doctor.check_runner import Examination
+from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.folders import cache_dir
+
+_LIBRARIES = ("confluent-kafka", "elasticsearch", "pyarrow", "polars", "pandas", "duckdb", "altair")
+_NOTEBOOK = ("jupyterlab", "ipywidgets", "vl-convert-python", "papermill")
+_ROOM_BYTES = 1_000_000_000
+
+
+def examine(deadline: float) -> Examination:
+    """Look at this machine."""
+    look = Examination("here", deadline)
+    look.look("libraries", libraries)
+    look.look("notebook", notebook)
+    look.look("cache", cache)
+    return look
+
+
+def libraries() -> Finding:
+    """Name the versions of what talks to servers and holds data."""
+    found = {name: _version(name) for name in ("labkit", *_LIBRARIES)}
+    told = f"Python {platform.python_version()}, " + ", ".join(f"{name} {one}" for name, one in found.items() if one)
+    lacking = [name for name, one in found.items() if not one and name != "labkit"]
+    if lacking:
+        return fail(f"not installed: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
+    if not found["elasticsearch"].startswith("8."):
+        return fail(told, "pip install 'elasticsearch>=8.19,<9': that client speaks to servers 8 and 9")
+    return ok(told)
+
+
+def notebook() -> Finding:
+    """Name the versions of what shows and runs notebooks."""
+    found = {name: _version(name) for name in _NOTEBOOK}
+    lacking = [name for name, one in found.items() if not one]
+    if lacking:
+        return warn(f"not installed: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
+    return ok(", ".join(f"{name} {one}" for name, one in found.items()))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def cache() -> Finding:
+    """Write a file into the cache folder, and look how much room there is."""
+    folder = cache_dir()
+    fix = "set LABKIT_CACHE to a folder of your own, on a disk with room"
+    there = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+    try:
+        with tempfile.NamedTemporaryFile(dir=there) if there.is_dir() else there.open("ab"):
+            pass
+    except OSError as error:
+        return fail(f"{folder} cannot be written: {error.strerror}", fix)
+    if not there.is_dir():
+        return fail(f"{folder} cannot be written: {there} is a file", fix)
+    free = shutil.disk_usage(there).free
+    bound = os.environ.get("LABKIT_CACHE_GB", "10")
+    told = f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
+    return warn(told, fix) if free < _ROOM_BYTES else ok(told)

@@ -1,0 +1,77 @@
+"""The whole examination: Kafka, each Elasticsearch and this machine beside each other, in bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from labkit.config import Profile
+from labkit.doctor import elasticsearch, kafka, local_machine
+from labkit.doctor.check_runner import Examination, all_within
+from labkit.doctor.diagnosis import Check, Diagnosis, Finding, ok, warn
+from labkit.elastic import Target
+from labkit.errors import LabkitError
+from labkit.kafka import Cluster
+
+WHOLE_S = 13.0
+
+
+def examine(profile: Profile, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
+    """Look at everything a lab with this profile needs; takes 13 seconds at most.
+
+    Parameters
+    ----------
+    topic : str, optional
+        The topic to try reading; left out: the first that can be seen.
+    indices : str
+        The Elasticsearch indices the lab reads.
+    """
+    deadline = time.monotonic() + WHOLE_S
+    areas: dict[str, Callable[[], Examination]] = {
+        "kafka": lambda: kafka.examine(Cluster(profile.kafka), topic, deadline)
+    }
+    for name, settings in profile.elasticsearch.items():
+        areas[f"elasticsearch {name}"] = _target(Target(name, settings), indices, deadline)
+    areas["here"] = lambda: local_machine.examine(deadline)
+    first = Examination("profile", deadline)
+    first.look("settings", lambda: _profile(profile))
+    if not profile.elasticsearch:
+        first.look("elasticsearch", lambda: _no_elasticsearch(profile))
+    checks = list(first.checks)
+    for area, found in all_within(WHOLE_S + 1, areas).items():
+        checks += found.checks if isinstance(found, Examination) else [_broken(area, found)]
+    return Diagnosis(profile.name, tuple(checks))
+
+
+def _target(target: Target, indices: str, deadline: float) -> Callable[[], Examination]:
+    return lambda: elasticsearch.examine(target, indices, deadline)
+
+
+def without_profile(name: str, error: LabkitError) -> Diagnosis:
+    """Return what can be told when the profile itself is wrong."""
+    first = Examination("profile", time.monotonic() + WHOLE_S)
+
+    def raised() -> Finding:
+        raise error
+
+    first.look("settings", raised)
+    return Diagnosis(name, (*first.checks, *local_machine.examine(time.monotonic() + WHOLE_S).checks))
+
+
+def _profile(profile: Profile) -> Finding:
+    told = f"{profile.name} as role {profile.role}" if profile.role else f"{profile.name} of {profile.source or 'code'}"
+    if profile.warnings:
+        text, _, fix = "; ".join(profile.warnings).partition(": ")
+        return warn(text, fix)
+    return ok(told)
+
+
+def _no_elasticsearch(profile: Profile) -> Finding:
+    return warn(
+        "the profile has no Elasticsearch: no scratch indices",
+        f"add [profiles.{profile.name}.elasticsearch.default] with hosts and basic_auth or api_key",
+    )
+
+
+def _broken(area: str, error: Exception) -> Check:
+    return Check(area, "examination", "fail", f"{type(error).__name__}: {error}", "please report it", 0.0)

@@ -1,0 +1,1 @@
+"""The Elasticsearch driver: documents, bulk requests, mappings, and reading an index back."""

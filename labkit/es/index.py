@@ -1,0 +1,269 @@
+"""Reading an index back, whoever wrote it: all of its documents, some, or counts of them. Nothing here writes.
+
+Documents are read at one point in time, page after page (``search_after``): what is written meanwhile is not seen, and
+no window of 10,000 hits ends it. Fields become typed columns by the rule of `labkit.decode.json`.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit import interrupt
+from labkit.decode import decoder
+from labkit.elastic import Target, counted
+from labkit.errors import UsageError
+from labkit.es import aggregations
+from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST = ("_id", "_topic", "_partition", "_offset")
+
+
+@dataclass(frozen=True, repr=False)
+class Index:
+    """An index, a pattern of indices or an alias, to be read.
+
+    Attributes
+    ----------
+    name : str
+    target : Target
+        The cluster it is on.
+    """
+
+    name: str
+    target: Target
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r} on {self.target.name})"
+
+    def _repr_html_(self) -> str:
+        kind = "scratch index" if type(self) is not Index else "index"
+        next_ = "<code>.to_pandas()</code> <code>.sample(10)</code> <code>.count(query)</code> <code>.agg(by)</code>"
+        return f"<b>{kind}</b> <code>{escape(self.name)}</code> on {escape(self.target.name)}<br>next: {next_}"
+
+    def refresh(self) -> None:
+        """Make what was written visible; only for an index of one's own, a reader leaves others as they are."""
+
+    def search(self, **body: Any) -> dict[str, Any]:
+        """Ask Elasticsearch; the keywords are those of ``Elasticsearch.search``.
+
+        A shard that does not answer is an error: what the others say is no answer.
+        """
+        with asking(self.target, f"search index {self.name!r}"):
+            return dict(self.target.client.search(index=self.name, allow_partial_search_results=False, **body))
+
+    def count(self, query: str | Mapping[str, Any] | None = None) -> int:
+        """Return how many documents there are, or fulfil `query`, asked of the server.
+
+        Parameters
+        ----------
+        query : str or dict, optional
+            Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND command:PRIVMSG"``.
+        """
+        self.refresh()
+        what = f"count the documents of {self.name!r}"
+        with asking(self.target, what):
+            found = self.target.client.count(index=self.name, query=asked(query), allow_no_indices=False)
+        return counted(found.body, what)
+
+    def mapping(self) -> dict[str, Any]:
+        """Return each index's mapping, by its name."""
+        with asking(self.target, f"read the mapping of {self.name!r}"):
+            found = self.target.client.indices.get_mapping(index=self.name, allow_no_indices=False)
+        return {name: dict(one["mappings"]) for name, one in found.items()}
+
+    def fields(self) -> dict[str, dict[str, Any]]:
+        """Return each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
+        with asking(self.target, f"list the fields of index {self.name!r}"):
+            found = self.target.client.field_caps(index=self.name, fields="*", allow_no_indices=False)
+        return dict(sorted(found["fields"].items()))
+
+    # documents -------------------------------------------------------------------------------------------
+
+    def batches(
+        self,
+        query: str | Mapping[str, Any] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the documents as Arrow batches of `BATCH_SCHEMA`, in constant memory.
+
+        Parameters
+        ----------
+        query : str or dict, optional
+            As for `count`.
+        fields : sequence of str, optional
+            Only these of each document, such as ``["nick", "geo.*"]``.
+        limit : int, optional
+            At most so many.
+        stop : callable
+            Asked before each page; once it says so, no more are read.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such index, or when it vanishes while it is read.
+        """
+        body = {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}
+        yield from self._pages(body, fields, limit, stop)
+
+    def _pages(
+        self, body: dict[str, Any], fields: Sequence[str] | None, limit: int | None, stop: Callable[[], bool]
+    ) -> Iterator[pa.RecordBatch]:
+        self.count()  # a pattern that matches nothing is an error, not an empty read
+        yield from pages(self.target, self.name, body, fields=fields, limit=limit, stop=stop)
+
+    # tables ----------------------------------------------------------------------------------------------
+
+    def to_arrow(
+        self,
+        query: str | Mapping[str, Any] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Return the documents as one Arrow table; the options and columns are those of `to_pandas`."""
+        return self._table({"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit)
+
+    def to_pandas(
+        self,
+        query: str | Mapping[str, Any] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the documents as a DataFrame.
+
+        Parameters
+        ----------
+        query, fields, limit
+            As for `batches`.
+
+        Returns
+        -------
+        DataFrame
+            One row per document: ``_id _topic _partition _offset`` (missing where an ``_id`` names no record), the
+            document's fields, ``_error``. ``frame.attrs["complete"]`` is False, and a warning is given, when an
+            interrupt ended it early.
+        """
+        return _framed(self.to_arrow(query, fields=fields, limit=limit))
+
+    def sample(
+        self,
+        n: int = 10,
+        query: str | Mapping[str, Any] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Return `n` documents by chance, with the columns of `to_pandas`; the same ones for the same `seed`."""
+        luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}  # the same on each page
+        query = {"function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}}
+        body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
+        return _framed(self._table(body, fields, n))
+
+    def _table(self, body: dict[str, Any], fields: Sequence[str] | None, limit: int | None) -> pa.Table:
+        with interrupt.asked() as stop:
+            batches = list(self._pages(body, fields, limit, stop))
+            complete = not stop()
+        table = decoded(batches)
+        if not complete:
+            warnings.warn(f"interrupted: {len(table):,} documents of {self.name} were read, not all", stacklevel=4)
+        return table.replace_schema_metadata({"complete": str(complete).lower()})
+
+    def agg(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        every: str | None = None,
+        metrics: Sequence[str] = (),
+        query: str | Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Count and measure documents where they are: Elasticsearch aggregates, none is fetched.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            A row for each value of these fields, or each combination; documents without one are a row of their own.
+        every : str, optional
+            ``"1h"``: a row per bucket of so long, in UTC, of ``@timestamp`` or of the dates named in `by`.
+        metrics : sequence of str
+            Such as ``"avg:bytes"``, ``"max:@timestamp"``, ``"cardinality:nick"``: columns beside ``documents``.
+        query : str or dict, optional
+            As for `count`.
+        limit : int, optional
+            At most so many rows: those with the most documents.
+        body : dict, optional
+            In place of `by`, `every` and `metrics`: aggregations in Elasticsearch's own form; each innermost bucket is
+            a row.
+
+        Returns
+        -------
+        DataFrame
+            By time, or else by documents, descending. Exact: all buckets are read, page by page.
+
+        Examples
+        --------
+        >>> index.agg("channel", metrics=["cardinality:nick"])  # doctest: +SKIP
+        >>> index.agg(["channel"], every="1d")  # doctest: +SKIP
+        """
+        self.refresh()
+        if body is not None:
+            if by or every or metrics:
+                raise UsageError("body= and by=, every= or metrics=", hint="give one or the other")
+            found = self.search(size=0, query=asked(query), aggs=dict(body))
+            return aggregations.flattened(found["aggregations"])
+        asking = aggregations.Asking.of(self.fields(), by, every, metrics, limit)
+        return asking.frame(lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs))
+
+
+def asked(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a query as Elasticsearch takes it."""
+    if query is None:
+        return {"match_all": {}}
+    return {"query_string": {"query": query}} if isinstance(query, str) else dict(query)
+
+
+def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """Return batches of documents as one table: where each is from, its fields, ``_error``."""
+    from labkit.decode.pipeline import own_names
+
+    module = decoder("json")
+    parsed = [module.parse(batch.column("_source")) for batch in batches]
+    schema = module.unify(one.schema for one in parsed)
+    tables = []
+    for batch, one in zip(batches, parsed, strict=True):
+        fields = module.columns(one, schema)
+        errors = pa.array([one.errors.get(row) for row in range(batch.num_rows)], pa.string())
+        arrays = {name: batch.column(name) for name in FIRST}
+        arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
+        tables.append(pa.table(arrays | {"_error": errors}))
+    if not tables:
+        layout = pa.schema([*(BATCH_SCHEMA.field(name) for name in FIRST), ("_error", pa.string())])
+        return layout.empty_table()
+    return pa.concat_tables(tables)
+
+
+def _framed(table: pa.Table) -> pd.DataFrame:
+    from labkit.dataframe import to_pandas
+
+    complete = (table.schema.metadata or {}).get(b"complete") == b"true"
+    frame = to_pandas(table.replace_schema_metadata(None))
+    frame.attrs["complete"] = complete
+    return frame

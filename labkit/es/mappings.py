@@ -1,0 +1,182 @@
+"""The indices documents go into: their mapping, their settings, names with a date in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import elasticsearch
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import names
+from labkit.dataframe import only_dates
+from labkit.elastic import Target
+from labkit.errors import UsageError
+from labkit.es import templates
+
+SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
+    "number_of_shards": 1,
+    "number_of_replicas": 0,
+    "mapping.total_fields.limit": 1000,
+}
+MAPPING: dict[str, Any] = {
+    "date_detection": False,
+    "dynamic_templates": [
+        {
+            "text_and_keyword": {
+                "match_mapping_type": "string",
+                "mapping": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}}},
+            }
+        }
+    ],
+    "properties": {
+        "@timestamp": {"type": "date"},
+        "tags": {"type": "keyword"},
+        "labkit": {
+            "properties": {
+                "error": {"type": "keyword", "ignore_above": 1024},
+                "topic": {"type": "keyword"},
+                "partition": {"type": "integer"},
+                "offset": {"type": "long"},
+            }
+        },
+    },
+}
+_PARTS = re.compile(r"%([A-Za-z%])")
+_FINE = {"Y", "m", "d", "H", "G", "V", "j"}
+
+
+def mapping(*layers: Mapping[str, Any] | None, properties: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return labkit's mapping, with what the user wants of it otherwise.
+
+    Parameters
+    ----------
+    *layers : mapping, optional
+        As Elasticsearch's ``mappings``, later ones on top: their ``properties`` are added to labkit's, any other key
+        takes the place of labkit's. One without any key of a mapping is taken for the properties themselves.
+    properties : mapping, optional
+        Further fields, such as an enricher's; those of `layers` win.
+    """
+    merged, fields = dict(MAPPING), {**MAPPING["properties"], **(properties or {})}
+    for layer in layers:
+        given = dict(layer or {})
+        if not set(given) & _MAPPING_KEYS:
+            given = {"properties": given}
+        fields |= given.pop("properties", {})
+        merged |= given
+    return {**merged, "properties": fields}
+
+
+_MAPPING_KEYS = {
+    "properties", "dynamic", "dynamic_templates", "date_detection", "numeric_detection", "runtime", "_source", "_meta",
+    "_routing", "dynamic_date_formats", "subobjects",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IndexName:
+    """The name of an index, or a pattern that names one for each record by its timestamp, in UTC.
+
+    Parameters
+    ----------
+    pattern : str
+        ``irc``, or with ``%Y %m %d %H %j`` (as strftime), ``%G %V`` (ISO year and week): ``irc-%Y.%m``. A record
+        without a timestamp, or with one that no date can hold, goes where the date's place says ``undated``:
+        ``irc-undated``.
+    """
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        odd = sorted(set(_PARTS.findall(self.pattern)) - _FINE)
+        if odd or "%" in _PARTS.sub("", self.pattern):
+            raise UsageError(
+                f"index {self.pattern!r}: %{odd[0] if odd else ''} is no part of a date here",
+                hint="use %Y %m %d %H %j %G %V, such as irc-%Y.%m",
+            )
+        names.index(self.undated)
+
+    @property
+    def dated(self) -> bool:
+        """Whether it is a pattern."""
+        return "%" in self.pattern
+
+    @property
+    def undated(self) -> str:
+        """The index of records without a timestamp."""
+        return re.sub(r"%.*%[A-Za-z]|%[A-Za-z]", "undated", self.pattern, count=1)
+
+    def of(self, timestamps: pa.Array) -> pa.StringArray:
+        """Return the index of each record."""
+        unit = "hour" if "%H" in self.pattern else "day"
+        distinct = pc.floor_temporal(only_dates(timestamps), unit=unit).dictionary_encode()
+        found = pc.strftime(distinct.dictionary, format=self.pattern).take(distinct.indices)
+        return pc.fill_null(found, self.undated)
+
+
+def uuid(target: Target, name: str) -> str:
+    """Return the id of an index: one made again has another. None of an alias, whose indices come and go."""
+    try:
+        found = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
+    except elasticsearch.ApiError:
+        return ""
+    return str(found[name]["settings"]["index"]["uuid"]) if name in found else ""
+
+
+def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+    """Make `index`, or add to the one that is there, or an alias's write index, the fields of `mappings` it lacks.
+
+    With `settings` it is made just so; without, templates of the cluster's administrator have the first word.
+    """
+    client = target.client
+    if not client.indices.exists(index=index):
+        shape = dict(mappings) if settings is not None else beside(mappings, templates.mappings(client, index))
+        try:
+            client.indices.create(index=index, mappings=shape, settings=settings)
+            return
+        except elasticsearch.BadRequestError as error:
+            if "resource_already_exists" not in str(error):
+                raise
+    wanted = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
+    if not wanted:
+        return
+    each = [one["mappings"].get("properties", {}) for one in client.indices.get_mapping(index=index).values()]
+    wanted = {
+        name: rule
+        for name, rule in wanted.items()
+        if any(fields.get(name, {}).get("type") != rule.get("type") for fields in each)
+    }
+    if wanted:
+        client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
+
+
+def doubling(target: Target, index: str) -> str:
+    """Return why a record that is sent again can be in `index` twice; empty where it cannot."""
+    return doubled(index, list(target.client.indices.get_mapping(index=index)))
+
+
+def doubled(index: str, behind: list[str]) -> str:
+    """Return the warning about `index` when these indices are behind it."""
+    streamed = any(name.startswith(".ds-") for name in behind)  # the next one comes by itself
+    if len(behind) == 1 and not streamed:
+        return ""
+    kind = "a data stream" if streamed else f"an alias of {len(behind)} indices"
+    return (
+        f"{index} is {kind}, and an _id is unique in one index only: "
+        "a record that is sent again after a rollover is there twice"
+    )
+
+
+def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `mappings` without what is labkit's habit only, where `theirs` say otherwise.
+
+    Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch takes theirs first.
+    """
+    theirs = list(theirs)
+    said = {key for one in theirs for key in one} - {"properties", "dynamic_templates", "_meta"}
+    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & {*MAPPING["properties"]}
+    kept = {key: rule for key, rule in mappings.items() if key not in said}
+    return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}

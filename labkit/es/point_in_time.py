@@ -1,0 +1,164 @@
+"""The documents of an index at one point in time, page after page, as Arrow batches in constant memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.elastic import Target
+from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
+from labkit.replay.records import no_collection
+from labkit.validation import whole
+
+KEEP_ALIVE = "5m"  # between two pages
+PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
+ORIGIN = r"^(?P<topic>.+)-(?P<partition>0|[1-9][0-9]{0,8})-(?P<offset>0|[1-9][0-9]{0,17})$"
+# one row per document, `_source` as JSON text in bytes
+BATCH_SCHEMA = pa.schema(
+    [
+        ("_index", pa.string()),
+        ("_id", pa.string()),
+        ("_topic", pa.string()),
+        ("_partition", pa.int32()),
+        ("_offset", pa.int64()),
+        ("_source", pa.binary()),
+    ]
+)
+Ask = Callable[[dict[str, Any], int], list[dict[str, Any]]]
+_WINDOW = re.compile(r"less than or equal to: \[(\d+)\]")
+
+
+def origins(ids: pa.StringArray) -> dict[str, pa.Array]:
+    """Return topic, partition and offset of each ``topic-partition-offset``; nulls where an id is none.
+
+    Topics may have dashes: the id is split from the right.
+    """
+    found = pc.extract_regex(ids, ORIGIN)
+    topic, partition, offset = (pc.struct_field(found, [n]) for n in range(3))
+    return {"_topic": topic, "_partition": partition.cast(pa.int32()), "_offset": offset.cast(pa.int64())}
+
+
+def pages(
+    target: Target,
+    index: str,
+    body: dict[str, Any],
+    *,
+    fields: Sequence[str] | None,
+    limit: int | None,
+    stop: Callable[[], bool],
+) -> Iterator[pa.RecordBatch]:
+    """Yield what `body`, a sorted query, finds in batches of `BATCH_SCHEMA`; the next page is fetched meanwhile."""
+    if limit is not None:
+        limit = whole(limit, "limit", "how many documents at most; None for all", low=0)
+    source = True if fields is None else {"includes": [fields] if isinstance(fields, str) else list(fields)}
+    body |= {"source": source, "track_total_hits": False}
+    read = 0
+    with _point_in_time(target, index) as ask, ThreadPoolExecutor(1, "labkit-index") as pool:
+        size = FIRST_PAGE if limit is None else min(FIRST_PAGE, limit)
+        page = pool.submit(ask, body, size) if size else None
+        while page is not None:
+            hits = page.result()
+            read += len(hits)
+            left = MOST_HITS if limit is None else limit - read
+            page = None
+            with no_collection():
+                batch = _batch(hits, index) if hits else None
+            if batch is not None and left > 0 and not stop():
+                size = min(left, _fitting(batch, len(hits)))
+                page = pool.submit(ask, {**body, "search_after": hits[-1]["sort"]}, size)
+            del hits
+            if batch is not None:
+                yield batch
+
+
+@contextmanager
+def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
+    """Yield a function that asks for hits at this point in time; it is closed whatever happens."""
+    client = target.client
+    with asking(target, f"read index {index!r}"):
+        pit = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE)["id"]
+    read = 0
+
+    def ask(body: dict[str, Any], size: int) -> list[dict[str, Any]]:
+        nonlocal pit, read
+        try:
+            with asking(target, f"read index {index!r}"), no_collection():
+                found = client.search(
+                    pit={"id": pit, "keep_alive": KEEP_ALIVE}, size=size, allow_partial_search_results=False, **body
+                )
+        except NotFoundError as error:
+            raise _vanished(target, index, read) from error
+        except ServerError as error:
+            if (most := _WINDOW.search(str(error))) and int(most[1]) < size:  # index.max_result_window is its own
+                return ask(body, int(most[1]))
+            raise
+        pit = found["pit_id"]
+        hits: list[dict[str, Any]] = found["hits"]["hits"]
+        read += len(hits)
+        return hits
+
+    try:
+        yield ask
+    finally:
+        with suppress(LabkitError), target.errors("close the point in time"):
+            client.close_point_in_time(id=pit)
+
+
+def _vanished(target: Target, index: str, read: int) -> NotFoundError:
+    with suppress(LabkitError):
+        with target.errors("look for it"):
+            target.client.count(index=index, allow_no_indices=False)
+        return NotFoundError(
+            f"the point in time of index {index!r} was gone after {read:,} documents",
+            hint=f"it lives for {KEEP_ALIVE} between two pages; read it again, without such pauses",
+            read=read,
+        )
+    return NotFoundError(
+        f"index {index!r} vanished while it was read, after {read:,} documents",
+        hint="somebody deleted it; load it again",
+        read=read,
+    )
+
+
+@contextmanager
+def asking(target: Target, what: str) -> Iterator[None]:
+    """Turn a refused query into an error of the one who asked."""
+    try:
+        with target.errors(what):
+            yield
+    except ServerError as error:
+        if error.facts.get("status") == 400 and not _WINDOW.search(str(error)):
+            raise UsageError(error.message, hint="is the query, and are the fields, right?") from error
+        raise
+
+
+def _batch(hits: list[dict[str, Any]], name: str) -> pa.RecordBatch:
+    try:
+        sources = pa.array(_texts([hit["_source"] for hit in hits]), pa.binary())
+    except KeyError as error:
+        raise UsageError(f"index {name!r} keeps no _source", hint="its documents cannot be read back") from error
+    ids = pa.array([hit["_id"] for hit in hits], pa.string())
+    columns = {"_index": pa.array([hit["_index"] for hit in hits], pa.string()), "_id": ids, **origins(ids)}
+    return pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)
+
+
+def _texts(sources: list[Any]) -> list[bytes]:
+    """Return documents as JSON; what orjson cannot write (integers beyond 64 bits, half surrogate pairs) json can."""
+    try:
+        return list(map(orjson.dumps, sources))
+    except TypeError:
+        import json
+
+        return [json.dumps(one, separators=(",", ":")).encode() for one in sources]
+
+
+def _fitting(batch: pa.RecordBatch, hits: int) -> int:
+    """Return how many documents of this size make a page."""
+    return max(1, min(MOST_HITS, PAGE_BYTES * hits // max(1, int(batch.nbytes))))

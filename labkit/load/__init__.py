@@ -1,1 +1,0 @@
-"""Load: where a replay ends up. Frames, Parquet files, scratch indices, and the continuous indexer."""

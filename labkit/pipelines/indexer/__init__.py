@@ -1,0 +1,1 @@
+"""The production-style consumer: a topic into an index, continuously."""

@@ -1,0 +1,255 @@
+"""The production-style consumer: a topic into an index, continuously.
+
+At least once: an offset is committed only after Elasticsearch acknowledged every record before it, or the record lies
+with the dead letters. A document's ``_id`` names its record, so what comes twice is there once. Batches overlap: while
+two requests are on their way the next batch is read and made ready, and no more than that is held in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labkit import names
+from labkit.elastic import Target
+from labkit.enrich import Chain
+from labkit.errors import UsageError
+from labkit.es import mappings
+from labkit.es.bulk import IN_FLIGHT, Bulk, Outcome
+from labkit.es.documents import documents
+from labkit.kafka import Cluster
+from labkit.pipelines.indexer.dead_letters import Letters, NoLetters, find_letters
+from labkit.pipelines.indexer.group_consumer import POLL_S, Member, StoppedError
+from labkit.times import iso, now_ms, to_ms
+
+BUSY_POLL_S = 0.05  # while requests are on their way: what they come to is booked soon
+STARTS = ("resume", "earliest", "latest")
+WARN_AFTER = 10_000  # records without the field that is to be enriched
+
+
+class _TroubleError(Exception):
+    """Elasticsearch went away while partitions are given up: no time to wait for it."""
+
+
+def begin_at(start: Any) -> Any:
+    """Return where to begin: a word of `STARTS`, or a point in time in milliseconds since the epoch."""
+    if start in STARTS:
+        return start
+    try:
+        return to_ms(start)
+    except UsageError as error:
+        hint = f"one of {', '.join(STARTS)}, or a point in time, such as 2016-03-01"
+        raise UsageError(f"start {start!r}", hint=hint) from error
+
+
+@dataclass
+class Indexer:
+    """Copies a topic into an index until told to stop.
+
+    Parameters
+    ----------
+    cluster, target : Cluster, Target
+    topic, group : str
+    index : str
+        A name, or a pattern such as ``irc-%Y.%m``; see `labkit.es.mappings.IndexName`.
+    start : {"resume", "earliest", "latest"} or a point in time
+        Where to begin: at the group's committed offsets (the log's start where there are none), or, whatever was
+        committed, at the log's start, its end, or the first record at or after a time.
+    enrich : Chain
+        What to add to the documents.
+    dead_letter : Path or str, optional
+        Where refused records are put aside with origin, reason and source: a file of JSON lines, or ``index:NAME``.
+        Without one, a refused record ends the run with an error and is not passed over.
+    once : bool
+        Stop at the end the topic has now.
+    say : callable
+        Takes one line of text.
+    metrics : callable, optional
+        Takes the counts every `every_s` seconds.
+    """
+
+    cluster: Cluster
+    target: Target
+    topic: str
+    index: str
+    group: str
+    start: Any = "resume"
+    enrich: Chain = field(default_factory=lambda: Chain([]))
+    dead_letter: Path | str | None = None
+    once: bool = False
+    every_s: float = 10.0
+    say: Callable[[str], None] = print
+    metrics: Callable[[dict[str, Any]], None] | None = None
+
+    outcome: Outcome = field(default_factory=Outcome, init=False)
+    _rejected: int = field(default=0, init=False)
+    _waiting: bool = field(default=False, init=False)
+    _leaving: bool = field(default=False, init=False)
+    _others_said: bool = field(default=False, init=False)
+    _settling: bool = field(default=False, init=False)
+    _began: float = field(default_factory=time.monotonic, init=False)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _letters: Letters = field(default_factory=NoLetters, init=False)
+
+    def __post_init__(self) -> None:
+        names.topic(self.topic)
+        self.name = mappings.IndexName(self.index)
+        self.start = begin_at(self.start)
+        names.group(self.group)
+        if self.group.startswith(names.GROUP_PREFIX):
+            raise UsageError(
+                f"group {self.group!r} is a lab's", hint="name a production group, such as indexer.logstash-es"
+            )
+
+    def run(self, stop: threading.Event | None = None) -> dict[str, int]:
+        """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
+        self._stop = stop or self._stop
+        self._letters = find_letters(self.dead_letter, self.target, self._wait)
+        member = self.member = Member(
+            self.cluster, self.topic, self.group, self.start, self.say, self._stop, leaving=self._leave
+        )
+        bulk = self.bulk = Bulk(
+            self.target, self.index, patience_s=None, waiting=self._wait, give_up=self._stop.is_set, make=self._make
+        )
+        try:
+            partitions = self.cluster.partitions(self.topic)
+            self._letters.check()
+            ends = self.cluster.bounds(self.topic, partitions, "stable") if self.once else None  # what is committed now
+            with self.target.errors(f"make index {self.name.undated!r}"):
+                self._make_first()
+            member.join()
+            self._loop(ends)
+        except StoppedError:
+            self.say("stopped while waiting; what was not acknowledged is read again next time")
+            self._tell()
+        finally:
+            self._leaving = True  # what is not settled by now is not waited for when the group is left
+            bulk.close()
+            self._letters.close()
+            member.close()
+        if self.once and self.enrich.missing and self.outcome.sent:
+            self._say_missing()
+        return self.counts
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The ledger: ``sent = indexed + existing + rejected + unsent``."""
+        return {**self.outcome.counts, "rejected": self._rejected}
+
+    # the loop ----------------------------------------------------------------------------------------
+
+    def _loop(self, ends: dict[int, int] | None) -> None:
+        told, warned = time.monotonic(), False
+        while not self._stop.is_set() and not (ends is not None and self._finished(ends)):
+            found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
+            if found is not None:
+                batch, stretch = found
+                self.bulk.put(documents(batch, self.enrich, self.name), stretch)
+            self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
+            if found is None and not self.bulk.busy:
+                self.member.commit_ends()
+            if not warned and self.outcome.sent > WARN_AFTER:
+                warned = True
+                self._say_missing()
+            if time.monotonic() - told >= self.every_s:
+                told = time.monotonic()
+                self._tell()
+        self._settle(0)
+        self._tell()
+
+    def _finished(self, ends: dict[int, int]) -> bool:
+        """Tell whether the group has read all up to `ends`, whichever member did."""
+        if not self.member.reached(ends):
+            return False
+        theirs = self.member.elsewhere(ends)
+        if theirs and not self._others_said:
+            numbers = ", ".join(map(str, sorted(theirs)))
+            self.say(f"waiting until partitions {numbers} are read: other members of the group hold them")
+        self._others_said = bool(theirs)
+        return not theirs
+
+    def _settle(self, leave: int) -> None:
+        """Book, commit and forget the batches that are settled, in the order they were read."""
+        if self._settling:  # within a callback of a poll that is made while waiting
+            return
+        self._settling = True
+        try:
+            for stretch, outcome in self.bulk.settled(leave):
+                self._resume()
+                if outcome.unsent:  # told to stop while Elasticsearch was away
+                    raise StoppedError
+                if outcome.rejects:
+                    self._letters.put(outcome.rejects)
+                    self.say(f"{len(outcome.rejects)} refused records put aside in {self._letters}")
+                self._rejected += len(outcome.rejects)
+                outcome.rejects.clear()  # they are safe; a pipeline that runs for months must not keep them
+                self.outcome.add(outcome)
+                self.member.commit(stretch)
+        finally:
+            self._settling = False
+
+    def _leave(self) -> None:
+        """Settle what is on its way before its partitions go to another member, unless that would take long."""
+        if self.bulk.trouble or self._leaving:
+            return
+        self._leaving = True
+        try:
+            self._settle(0)
+        except _TroubleError:
+            pass  # the next owner reads these records again
+        finally:
+            self._leaving = False
+
+    def _tell(self) -> None:
+        if self.metrics:
+            counts = {**self.counts, "positions": self.member.positions}
+            seconds = time.monotonic() - self._began
+            self.metrics(
+                {
+                    "time": iso(now_ms()), "group": self.group, "index": self.index, **counts,
+                    "lag_records": self.member.lag_records, "records_per_s": round(self.outcome.sent / seconds, 1),
+                    "waiting": self.bulk.trouble or None,
+                }
+            )  # fmt: skip
+
+    # waiting -----------------------------------------------------------------------------------------
+
+    def _wait(self, reason: str) -> None:
+        """Stay a member of the group while Elasticsearch is waited for: paused partitions deliver nothing."""
+        if self._leaving:
+            raise _TroubleError
+        if self._stop.is_set():
+            raise StoppedError
+        if not self._waiting:
+            self.say(f"waiting: {reason}")
+        self._waiting = True
+        self.member.pause()
+
+    def _resume(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self.member.resume()
+            self.say("Elasticsearch answers again")
+
+    # indices -----------------------------------------------------------------------------------------
+
+    def _make_first(self) -> None:
+        if not self.name.dated:
+            self._make(self.index)
+            if why := mappings.doubling(self.target, self.index):
+                self.say(f"warning: {why}")
+        else:
+            self.target.client.indices.exists(index=self.name.undated)  # a wrong password shows now, not later
+
+    def _make(self, index: str) -> None:
+        mappings.ensure(self.target, names.index(index), mappings.mapping(properties=self.enrich.properties))
+
+    def _say_missing(self) -> None:
+        try:
+            self.enrich.check()
+        except UsageError as error:
+            self.say(f"warning: {error.message}; {error.hint}")

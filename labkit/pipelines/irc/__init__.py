@@ -1,0 +1,1 @@
+"""The channels of an IRC server into a topic."""

@@ -1,0 +1,164 @@
+"""A window as a Dask DataFrame: one task for each slice of its frozen offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.dataframe as dd
+import pyarrow as pa
+
+from labkit import decode as decoding
+from labkit.dataframe import to_pandas
+from labkit.decode import Spec
+from labkit.decode.fixed_schema import Fixed, conform
+from labkit.errors import IncompleteError, UsageError
+from labkit.replay.plan import Plan
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import TIMESTAMP_TYPES
+from labkit.replay.sample import sample
+from labkit.replay.slices import cut
+from labkit.sinks import replay
+from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from distributed import Client
+
+
+class Frame(dd.DataFrame):  # type: ignore[misc]  # Dask has no types
+    """A Dask DataFrame of a window's records, with a receipt.
+
+    It is lazy: each computation reads Kafka anew, unless it is persisted. What is derived from it is a plain Dask
+    DataFrame; the receipt is asked of this one.
+    """
+
+    def receipt(self) -> Receipt:
+        """Return what was planned and what came of it, as far as the slices were computed.
+
+        ``planned = read + filtered + gaps + unread``. Slices not computed yet are unread for the reason ``pending``.
+        A slice that was computed more than once, or again because its worker was lost, counts once.
+        """
+        found: Receipt = self._labkit_slices.receipt()
+        return found
+
+
+@dataclass(frozen=True)
+class How:
+    """How a slice is read and decoded; it travels in the tasks."""
+
+    access: Access
+    decode: Spec
+    key_decode: Spec
+    isolation: str
+    on_expired: str
+
+    def reading(self, plan: Plan) -> Reading:
+        """Return one pass over a slice."""
+        there = self.access.connection()
+        return Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+
+    def decoder(self) -> Any:
+        """Return a new decoder of values and keys."""
+        registry = self.access.connection().registry
+        return decoding.both(self.decode, self.key_decode, registry=registry, sample=list)[0]
+
+    def check(self, receipt: Receipt) -> None:
+        """Raise when a slice was not read to its end: a frame has no place to say so."""
+        allowed = {"expired"} if self.on_expired == "clamp" else set()
+        if reasons := set(receipt.reasons) - allowed:
+            raise IncompleteError(
+                f"a slice of topic {receipt.topic!r} was not read to its end: {', '.join(sorted(reasons))}",
+                hint="its receipt (.receipt of this error) says where; for an open transaction wait, or read with "
+                'isolation="read_uncommitted"',
+                receipt=receipt,
+            )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The task of one slice."""
+
+    how: How
+    known: Any = field(repr=False)
+    empty: pa.Table = field(repr=False)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "labkit", self.how.access.token
+
+    def __call__(self, number: int, plan: Plan) -> pd.DataFrame:
+        token = self.how.access.token
+        tell(token, number)
+        fixed = Fixed(self.how.decoder(), self.known)
+        result = replay.read(self.how.reading(plan), decode=fixed, cached=False)
+        found = conform(result.table, self.empty.schema)
+        receipt = replay.recounted(result.receipt, found.table)
+        tell(token, number, receipt, found.unknown)
+        self.how.check(receipt)
+        return to_pandas(found.table if len(found.table) else self.empty)
+
+
+def to_dask(
+    access: Access,
+    plan: Plan,
+    client: Client | None,
+    *,
+    decode: Spec,
+    key_decode: Spec,
+    schema: str,
+    slice_records: int | None,
+    isolation: str,
+    on_expired: str,
+) -> Frame:
+    """Return a window's records as a lazy Dask DataFrame; see `Window.to_dask`."""
+    if schema not in ("sample", "all"):
+        raise UsageError(f"schema={schema!r}", hint="sample or all")
+    there = access.connection()
+    Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
+    seen = sample(there.cluster, plan)
+    specs, said, _ = decoding.chosen(decode, key_decode, registry=there.registry, sample=lambda: seen)
+    how = How(access, specs[0], specs[1], isolation, on_expired)
+    movable(**{name: one for name, one in (("decode", specs[0]), ("key_decode", specs[1])) if not isinstance(one, str)})
+    parts = cut(plan, slice_size(slice_records, there.cluster, plan, seen))
+    module = how.decoder()
+    if schema == "all":
+        known = module.unify(_schemas(client, how, parts))
+    else:
+        known = module.unify([decoding.parse(module, batch).schema for batch in seen])
+    empty = _with_categories(replay.empty(module, known), plan.topic)
+    slices = Slices(plan, parts, isolation, said=tuple(said))
+    listen(client, access.token, slices)
+    task = _Read(how, known, empty)
+    with dask.config.set({"dataframe.convert-string": False}):  # texts have the type that `read()` gives them
+        made = dd.from_map(task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}")
+    found = Frame(made.expr)
+    found._labkit_slices = slices
+    return found
+
+
+def _schemas(client: Client | None, how: How, parts: list[Plan]) -> list[Any]:
+    """Return the schemas of all batches, found by the workers: the window is read once for them alone."""
+    tasks = [dask.delayed(_schemas_of, pure=False)(how, part) for part in parts]
+    found = client.compute(tasks, sync=True) if client is not None else dask.compute(*tasks)
+    return [schema for some in found for schema in some]
+
+
+def _schemas_of(how: How, plan: Plan) -> list[Any]:
+    reading, module = how.reading(plan), how.decoder()
+    schemas: list[Any] = []
+    for batch in reading.batches():
+        schema = decoding.parse(module, batch).schema
+        if schema not in schemas:
+            schemas.append(schema)
+    how.check(reading.receipt())
+    return schemas
+
+
+def _with_categories(table: pa.Table, topic: str) -> pa.Table:
+    """Give an empty table the categories that every batch has."""
+    for name, words in (("_topic", [topic]), ("_timestamp_type", TIMESTAMP_TYPES)):
+        column = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array(words))
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table

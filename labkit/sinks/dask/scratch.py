@@ -1,0 +1,191 @@
+"""A window into a scratch index by a Dask cluster: the same slices, loaded by the workers into one index.
+
+``sent = indexed + existing + rejected + unsent`` holds, for each slice counts once: as of the try that was finished.
+What a lost worker had written before is found there by the next try, for a record's ``_id`` is its origin and is only
+ever created: such records count as existing, not as indexed, and the receipt says how many slices that may concern.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distributed import KilledWorker, as_completed
+
+from labkit import interrupt, names
+from labkit.decode.filter import Where
+from labkit.decode.pipeline import condition
+from labkit.enrich import Chain
+from labkit.errors import LabkitError, UnavailableError
+from labkit.es.bulk import Outcome
+from labkit.replay.plan import Plan
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.slices import cut
+from labkit.sinks import scratch
+from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell
+from labkit.sinks.scratch import Load, ScratchIndex, Shape
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_LOOK_S = 0.1
+_UNDONE = ("lost", "pending")  # what it had returned was lost with its worker: the scheduler has it computed again
+_halted: set[str] = set()  # on a worker: tokens whose slices are to end
+
+
+@dataclass(frozen=True)
+class _Pour:
+    """The task of one slice."""
+
+    access: Access
+    index: str
+    target: str
+    where: str | None
+    chain: Chain
+    patience: str
+    isolation: str
+    on_expired: str
+
+    def __call__(self, number: int, plan: Plan) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
+        token, there = self.access.token, self.access.connection()
+        tell(token, number)
+        reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+        index, chain = ScratchIndex(self.index, there.target(self.target)), Chain(self.chain.enrichers)
+
+        def asked() -> bool:
+            return token in _halted
+
+        where = condition(self.where)  # one for each slice: threads may share a task
+        outcome, receipt = scratch.pour(reading, index, chain, where=where, patience=self.patience, asked=asked)
+        return number, outcome, receipt, chain, frozenset() if where is None else where.seen
+
+
+def _halt(token: str) -> None:
+    _halted.add(token)
+
+
+def load(
+    access: Access,
+    plan: Plan,
+    client: Client,
+    name: str,
+    target: str,
+    *,
+    ttl: str,
+    where: str | None,
+    chain: Chain,
+    shape: Shape,
+    patience: str,
+    isolation: str,
+    on_expired: str,
+    deadline_s: float | None,
+    slice_records: int | None,
+    advance: Callable[[int, int], None] | None,
+) -> Load:
+    """Load a window into the scratch index `name` of this user by the client's workers; see `Window.to_scratch`."""
+    there = access.connection()
+    index = ScratchIndex(names.scratch_name(name), there.target(target))
+    movable(enrich=chain)
+    chosen = condition(where)
+    Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
+    parts = cut(plan, slice_size(slice_records, there.cluster, plan))
+    made = scratch.prepare(index, ttl, plan, chain, shape)
+    slices = Slices(plan, parts, isolation)
+    listen(client, access.token, slices)
+    began = time.monotonic()
+    task = _Pour(access, index.name, target, where, chain, patience, isolation, on_expired)
+    run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
+    with interrupt.asked() as asked:
+        run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)
+        scratch.finish(index, run.outcome, made)
+    receipt = slices.receipt(time.monotonic() - began)
+    if chosen is not None:
+        chosen.check(receipt)
+    chain.check()
+    if run.reason:
+        receipt = scratch.because(receipt, run.reason)
+    return Load(index, receipt, run.outcome)
+
+
+class _Run:
+    """The slices on their way: their outcomes added up, and why the rest was told to end."""
+
+    def __init__(
+        self,
+        client: Client,
+        token: str,
+        slices: Slices,
+        chain: Chain,
+        where: Where | None,
+        *,
+        advance: Callable[[int, int], None] | None,
+        deadline_s: float | None,
+    ) -> None:
+        self.client, self.token, self.slices, self.advance = client, token, slices, advance
+        self.chain, self.where = chain, where
+        self.until = None if deadline_s is None else time.monotonic() + deadline_s
+        self.outcome = Outcome()
+        self.reason = ""
+        self._error: BaseException | None = None
+
+    def all(self, futures: list[Future], asked: Callable[[], bool]) -> None:
+        """Wait for all; once one fails, or it is `asked`, the others are told to end, and what they did counts."""
+        try:
+            self._wait(futures, asked)
+        except KeyboardInterrupt:  # the second: the workers would go on writing
+            self._end("interrupt")
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _wait(self, futures: list[Future], asked: Callable[[], bool]) -> None:
+        waiting = as_completed(futures)
+        while not waiting.is_empty():
+            for future in waiting.next_batch(block=False):
+                if future.status in _UNDONE:
+                    waiting.add(future)
+                else:
+                    self._book(future)
+            if asked():
+                self._end("interrupt")
+            elif self.until is not None and time.monotonic() > self.until:
+                self._end("deadline")
+            if not waiting.has_ready():
+                time.sleep(_LOOK_S)
+
+    def _book(self, future: Future) -> None:
+        if future.status != "finished":
+            self._error = self._error or _cause(future)
+            self._end("interrupt")
+            return
+        number, outcome, receipt, chain, seen = future.result()
+        self.outcome.add(outcome)
+        self.chain.learn(chain)
+        if self.where is not None:
+            self.where.learn(seen)
+        self.slices.receipts[number] = receipt
+        if self.advance is not None:
+            self.advance(outcome.sent, receipt.bytes)
+        if outcome.unsent:
+            self._end("sink")
+
+    def _end(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
+            self.client.run(_halt, self.token)
+
+
+def _cause(future: Future) -> BaseException:
+    """Return what ended a slice, as labkit's error where it is none."""
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return UnavailableError(
+            f"a slice was given up: the workers that had it were lost, {error}",
+            hint="were they out of memory? smaller slices (slice_records=) or more memory help; load again to go on",
+        )
+    if isinstance(error, LabkitError):
+        return error
+    return error if error is not None else UnavailableError("a slice was cancelled", hint="load again to go on")

@@ -1,0 +1,301 @@
+"""One table of a window's records: the Replay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit import html, interrupt
+from labkit.dataframe import numbers, to_pandas
+from labkit.decode import NOTES, Spec, both, cache_name, heed, lasting, notes, parse
+from labkit.decode.pipeline import Decoding, condition, decoded
+from labkit.enrich import Chain, Enricher
+from labkit.errors import UsageError
+from labkit.nested import without_offsets
+from labkit.replay.content_hash import Content
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA, runs
+from labkit.replay.sample import sample
+from labkit.sinks import cache
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from labkit.decode.filter import Where
+    from labkit.registry import Registry
+
+SAMPLE_RECORDS = 400
+_PENDING = 4  # batches waiting to be decoded while Kafka is read
+_THREADS = 2  # that decode; measured
+
+
+@dataclass(frozen=True, repr=False)
+class Replay:
+    """The records of a window.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        One row per record, ordered by partition, then offset. Columns ``_topic _partition _offset _timestamp``, the
+        records' own fields, then ``_timestamp_type _key _headers _value _error``. A field that bears one of these
+        names has ``_`` appended. Decoded keys are ``_key_<field>``, behind ``_key``.
+    receipt : Receipt
+        What was planned and what came of it.
+    registry : Registry, optional
+        The profile's schema registry, for `decode`.
+    enriched : tuple of str, optional
+        What enrichers told of the columns they added; None where there are none.
+    """
+
+    table: pa.Table
+    receipt: Receipt
+    registry: Registry | None = field(default=None, compare=False)
+    enriched: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a DataFrame with the table's columns.
+
+        Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
+        ``datetime64[ms, UTC]``, texts pandas strings, bytes and nested values Arrow-backed.
+        """
+        return to_pandas(self.table)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a polars DataFrame with the table's columns."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.table)
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError("a table becomes a DataFrame")
+        return frame
+
+    def sql(self, query: str, **tables: Any) -> pd.DataFrame:
+        """Ask DuckDB; the records are the table ``replay``.
+
+        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths.
+
+        Parameters
+        ----------
+        query : str
+        **tables : DataFrame or Arrow table
+            More tables, under these names.
+
+        Examples
+        --------
+        >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
+        >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
+        """
+        from labkit.duckdb_sql import check_case, columns, duckdb, reason, register, syntax
+
+        with duckdb.connect() as connection:
+            connection.execute("set timezone = 'UTC'; set python_enable_replacements = false")
+            trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
+            named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
+            check_case(self.table.column_names, named)
+            try:
+                register(connection, "replay", self.table if len(self) else _asked(self.table, trees))
+                for name, one in tables.items():
+                    register(connection, name, one)
+                answer = connection.sql(query)
+                found = pa.table({}) if answer is None else answer.to_arrow_table()
+            except duckdb.Error as error:
+                there = ", ".join(self.table.column_names)
+                raise UsageError(
+                    f"DuckDB refused this: {reason(error)}",
+                    hint=f"the table is `replay`: {there}; others are given by name: sql(query, teams=frame)",
+                ) from error
+        return to_pandas(numbers(found))
+
+    def enrich(self, *enrichers: Enricher | Iterable[Enricher]) -> Replay:
+        """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
+        return _enriched(self, Chain(enrichers))
+
+    def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
+        """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew, where it was.
+
+        Parameters
+        ----------
+        decode, key_decode : str, callable or Decoder
+            As `Window.read` takes them.
+        """
+        raw = _raw(self.table)
+        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
+        table = _assembled(raw, [parse(module, batch) for batch in raw], module)
+        kept = tuple(
+            one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
+        )
+        receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
+        return Replay(table, recounted(receipt, table), self.registry)
+
+    def __repr__(self) -> str:
+        return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
+
+    def _repr_html_(self) -> str:
+        shown = min(len(self), 5)
+        head = to_pandas(self.table.slice(0, shown).drop_columns(["_headers", "_value"]))
+        note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
+        table = head.to_html(index=False, notebook=True, max_cols=12, na_rep="")
+        return self.receipt._repr_html_() + html.spaced(table, one_line=True) + note
+
+
+def _asked(table: pa.Table, query: Any) -> pa.Table:
+    """Return the table of an empty window with the fields a query asks for: no record told which there are."""
+    from labkit.duckdb_sql import columns, nodes
+
+    def asked(tree: Any) -> set[str]:
+        return {path[0] for path in columns(tree)}
+
+    named = [one for one in nodes(query) if one.get("alias")]
+    own = {one["alias"] for one in named if one["alias"] not in asked(one)}  # but `lower(nick) as nick` asks for nick
+    for name in sorted(asked(query) - own - set(table.column_names)):
+        table = table.append_column(name, pa.nulls(0))
+    return table
+
+
+def read(
+    reading: Reading,
+    *,
+    decode: Spec = "json",
+    key_decode: Spec = "raw",
+    where: str | None = None,
+    enrich: Chain | None = None,
+    cached: bool = True,
+    registry: Registry | None = None,
+) -> Replay:
+    """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    replay = _kept_or_read(reading, decode, key_decode, where, cached=cached, registry=registry)
+    return _enriched(replay, enrich) if enrich else replay
+
+
+def _enriched(replay: Replay, chain: Chain) -> Replay:
+    """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
+    table, said = chain.table(replay.table), chain.notes()
+    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said))
+    return Replay(table, receipt, replay.registry, (*(replay.enriched or ()), *said))
+
+
+def _kept_or_read(
+    reading: Reading, decode: Spec, key_decode: Spec, where: str | None, *, cached: bool, registry: Registry | None
+) -> Replay:
+    asked = condition(where)
+    name = cache_name(decode, key_decode, registry)
+    for known in dict.fromkeys((name, "raw")) if cached else ():
+        kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
+        if kept is not None:
+            replay = Replay(*kept, registry)
+            replay = replay if known == name else replay.decode(decode, key_decode=key_decode)
+            return _filtered(replay, asked)
+    module, said, sure = both(
+        decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+    )  # fmt: skip
+    replay = _read(reading, module, asked)
+    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
+    replay = Replay(replay.table, receipt, registry)
+    if cached and asked is None:
+        if name is None or not (sure and lasting(module)):
+            name, kept_as = "raw", replay.decode("raw")
+        else:
+            kept_as = replay
+        cache.store(reading.plan, reading.isolation, name, kept_as.table, kept_as.receipt)
+    return replay
+
+
+def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
+    with interrupt.asked() as reading.interrupted:
+        heed(module, reading.interrupted)
+        decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
+        done = list(decoding)
+        schema = module.unify([one.schema for one in done]) if done else None
+        table = _assembled([one.raw for one in done], [one.parsed for one in done], module, schema)
+    return Replay(table, decoding.whole())
+
+
+def _filtered(replay: Replay, where: Where | None) -> Replay:
+    """Apply a condition to a replay that is there as a whole."""
+    if where is None:
+        return replay
+    mask = np.zeros(len(replay), bool)
+    mask[where.rows(replay.table)] = True
+    chosen = replay.table.filter(pa.array(mask))  # `take` joins a column's chunks: no more than 2 GiB of bytes
+    where.check(replay.receipt)
+    size = 1 + max(one.partition for one in replay.receipt.partitions)
+    owners, bad = chosen["_partition"].to_numpy(), chosen["_error"].is_valid().to_numpy()
+    left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
+    partitions = tuple(
+        replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
+        for p, one in ((one.partition, one) for one in replay.receipt.partitions)
+    )
+    receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(_raw(chosen)))
+    return Replay(chosen, receipt, replay.registry)
+
+
+def _raw(table: pa.Table) -> list[pa.RecordBatch]:
+    """Return a decoded table's records as batches of `RAW_SCHEMA`."""
+    batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
+    return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
+
+
+def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
+    """Return the receipt with the undecodable records of another decoding."""
+    size = 1 + max((one.partition for one in receipt.partitions), default=0)
+    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
+    errors = np.bincount(owners[bad], minlength=size).tolist()
+    return replace(
+        receipt, partitions=tuple(replace(one, undecodable=errors[one.partition]) for one in receipt.partitions)
+    )
+
+
+def _spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return records from all over what is there."""
+    if not raw:
+        return []
+    table = pa.Table.from_batches(raw)
+    rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
+    found: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
+    return found
+
+
+def from_batches(
+    raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
+) -> pa.Table:
+    """Return raw batches as one decoded table, as `Replay.table` describes it."""
+    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
+    return _assembled(raw, [parse(module, batch) for batch in raw], module)
+
+
+def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
+    """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
+    if schema is None:
+        schema = module.unify([one.schema for one in parsed] or [_nothing(module)[1].schema])
+    if not any(batch.num_rows for batch in raw):
+        return empty(module, schema)
+    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
+    pieces = sorted(
+        (partition, number, first, last)
+        for number, batch in enumerate(raw)
+        for partition, first, last in runs(batch.column("partition").to_numpy())
+    )
+    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
+    many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
+    return ordered.combine_chunks() if many else without_offsets(ordered)
+
+
+def empty(module: Any, schema: Any) -> pa.Table:
+    """Return the table of no record under a decoder's schema."""
+    return decoded(*_nothing(module), module, schema)
+
+
+def _nothing(module: Any) -> tuple[pa.RecordBatch, Any]:
+    """Return a batch without a record, and as its decoder parses it."""
+    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    return empty, parse(module, empty)

@@ -1,0 +1,375 @@
+"""Scratch indices: throw-away indices of one user's lab, named ``scratch-<user>-…``, with an expiry of their own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from labkit import html, interrupt, names
+from labkit.decode.pipeline import Decoding, condition
+from labkit.elastic import Target
+from labkit.enrich import Chain
+from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.es import mappings
+from labkit.es.bulk import Bulk, Outcome
+from labkit.es.documents import Documents, Reject, documents, of_records
+from labkit.es.index import Index
+from labkit.replay.plan import Plan
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.times import iso, length_ms, now_ms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.decode.filter import Where
+
+REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
+
+
+@dataclass(frozen=True, repr=False)
+class ScratchIndex(Index):
+    """One scratch index, ``scratch-<user>-…``: it is read as any `Index`, and can be dropped."""
+
+    def refresh(self) -> None:
+        """Make what was written visible."""
+        with self.target.errors(f"refresh index {self.name!r}"):
+            self.target.client.indices.refresh(index=self.name)
+
+    def extend(self, ttl: str = "2d") -> str:
+        """Let it expire `ttl` from now; return when that is, in UTC.
+
+        The expiry stands in the index's own ``_meta``; `Lab.gc` reads it.
+        """
+        names.scratch_index(self.name)
+        expires = iso(now_ms() + length_ms(ttl)) or ""
+        with self.target.errors(f"put off the expiry of {self.name!r}"):
+            client = self.target.client.indices
+            meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
+            known = {**meta.get("labkit", {}), "expires": expires}
+            client.put_mapping(index=self.name, meta={**meta, "labkit": known})
+        return expires
+
+    def drop(self) -> None:
+        """Delete it."""
+        names.scratch_index(self.name)
+        with self.target.errors(f"delete index {self.name!r}"):
+            self.target.client.indices.delete(index=self.name)
+
+
+@dataclass
+class Load:
+    """A window's records in a scratch index.
+
+    Attributes
+    ----------
+    index : ScratchIndex
+    receipt : Receipt
+        Of the read.
+    outcome : Outcome
+        Of the writes.
+    """
+
+    index: ScratchIndex
+    receipt: Receipt
+    outcome: Outcome = field(repr=False)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The ledger: ``sent = indexed + existing + rejected + unsent``; existing ones were there before."""
+        return self.outcome.counts
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole window was read and each of its records has its document."""
+        return self.receipt.complete and not self.outcome.rejects and not self.outcome.unsent
+
+    @property
+    def rejects(self) -> pd.DataFrame:
+        """The refused records: topic, partition, offset, status, type, reason, source."""
+        import pandas as pd
+
+        rows = [tuple(getattr(one, name) for name in REJECT_COLUMNS) for one in self.outcome.rejects]
+        return pd.DataFrame(rows, columns=list(REJECT_COLUMNS))
+
+    def resend(self, rejects: pd.DataFrame) -> dict[str, int]:
+        """Send mended rejects again, under the same ``_id``; return the ledger of this sending.
+
+        What is no longer among the rejects was sent before and is left alone; what the cluster does not take stays.
+
+        Parameters
+        ----------
+        rejects : DataFrame
+            Rows of `rejects` whose ``source`` was mended: JSON text or a dict.
+        """
+        missing = {"topic", "partition", "offset", "source"} - set(rejects.columns)
+        if missing:
+            raise UsageError(f"columns are missing: {', '.join(sorted(missing))}", hint="mend rows of load.rejects")
+        waiting = {(one.topic, one.partition, one.offset): one for one in self.outcome.rejects}
+        given: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
+        by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in given}
+        rows = [row for origin, row in by_origin.items() if origin in waiting]
+        bulk = Bulk(self.index.target, self.index.name)
+        try:
+            outcome = bulk.send(_documents(rows)) if rows else Outcome()
+        finally:
+            bulk.close()
+        if not outcome.unsent:  # else which of them is there is not known: they may be sent again
+            kept = [one for origin, one in waiting.items() if origin not in by_origin]
+            self.outcome.rejects = kept + outcome.rejects
+            self.outcome.indexed += outcome.indexed
+            self.outcome.existing += outcome.existing
+        return outcome.counts
+
+    def __str__(self) -> str:
+        counts = self.counts
+        ledger = " + ".join(f"{counts[name]:,} {name}" for name in ("indexed", "existing", "rejected", "unsent"))
+        lines = [f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {ledger}"]
+        if self.outcome.unsent:
+            lines.append(
+                f"  given up: {self.outcome.first_error or 'the cluster was busy too long'}; load again to go on"
+            )
+        if self.outcome.rejects:
+            lines.append(f"  refused, such as: {self.outcome.rejects[0].reason}; see .rejects")
+        return "\n".join([*lines, str(self.receipt)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
+        return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
+
+
+def _documents(rows: list[dict[str, Any]]) -> Documents:
+    origins = [(str(row["topic"]), int(row["partition"]), int(row["offset"])) for row in rows]
+    return of_records(origins, pa.array([_source(row["source"]) for row in rows], pa.binary()))
+
+
+def _source(source: Any) -> bytes:
+    if isinstance(source, str):
+        try:
+            source = orjson.loads(source)
+        except orjson.JSONDecodeError as error:
+            raise UsageError(f"a source is not JSON: {error}", hint="mend it, or leave the row out") from error
+    return orjson.dumps(source)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a new scratch index is to be: layers of mappings, and settings."""
+
+    mappings: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        template: Mapping[str, Any] | None,
+        mapping: Mapping[str, Any] | None,
+        settings: Mapping[str, Any] | None,
+    ) -> Shape:
+        """Return a template's shape, with a mapping and settings put on top."""
+        given = dict(template or {})
+        given = dict(given.get("template", given))  # as the template API returns it
+        odd = set(given) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
+        if odd:
+            raise UsageError(f"template= has {', '.join(sorted(odd))}", hint='give {"mappings": …, "settings": …}')
+        layers = tuple(layer for layer in (given.get("mappings"), mapping) if layer)
+        return cls(layers, {**given.get("settings", {}), **(settings or {})})
+
+
+def load(
+    reading: Reading,
+    name: str,
+    target: Target,
+    *,
+    ttl: str = "2d",
+    where: str | None = None,
+    enrich: Chain | None = None,
+    shape: Shape | None = None,
+    patience: str = "2m",
+) -> Load:
+    """Load a window into the scratch index `name` of this user, streaming.
+
+    An index of that name is added to: records that are in it already are counted as existing. An interrupt ends the
+    load early, and so does a cluster that is away or too busy for longer than `patience`; the counts and the receipt
+    say how far it got.
+    """
+    index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
+    chosen = condition(where)
+    made = prepare(index, ttl, reading.plan, chain, shape)
+    with interrupt.asked() as asked:
+        outcome, receipt = pour(reading, index, chain, where=chosen, patience=patience, asked=asked)
+        finish(index, outcome, made)
+    if chosen is not None:
+        chosen.check(receipt)
+    chain.check()
+    return Load(index, receipt, outcome)
+
+
+def _identity(index: ScratchIndex) -> str:
+    """Return what tells an index from a later one of its name."""
+    with index.target.errors(f"look at index {index.name!r}"):
+        found = index.target.client.indices.get_settings(index=index.name, name="index.uuid", flat_settings=True)
+    return str(found[index.name]["settings"]["index.uuid"])
+
+
+def _require_same(index: ScratchIndex, made: str) -> None:
+    """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees fit, for the rest."""
+    with suppress(NotFoundError):
+        if _identity(index) == made:
+            return
+        meta = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
+        if "labkit" not in meta:  # nobody's but this load's
+            index.drop()
+    raise NotFoundError(
+        f"index {index.name!r} was deleted while it was loaded",
+        hint="load again; did another notebook drop it, or `labkit gc` after it expired?",
+        index=index.name,
+    )
+
+
+def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> str:
+    """Make the index for a plan's records as its enrichers and the user want it; return what `finish` knows it by."""
+    ensure(index, ttl, plan, mappings.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+    return _identity(index)
+
+
+def pour(
+    reading: Reading,
+    index: ScratchIndex,
+    chain: Chain,
+    *,
+    where: Where | None = None,
+    patience: str,
+    asked: Callable[[], bool],
+) -> tuple[Outcome, Receipt]:
+    """Send all that is read and fulfils the condition.
+
+    It ends early when `asked`, or when the cluster takes nothing for longer than `patience`.
+    """
+    outcome, patience_s = Outcome(), length_ms(patience) / 1000
+    give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
+    bulk = Bulk(index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
+    chosen = Decoding(reading, where=where)
+    try:
+        for batch in chosen.raw():
+            bulk.put(documents(batch, chain))
+            _book(bulk, outcome, leave=1)
+        _book(bulk, outcome)
+    finally:
+        bulk.close()
+    receipt = chosen.receipt()
+    receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
+    return outcome, replace(receipt, notes=(*receipt.notes, *chain.notes()))
+
+
+def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:
+    """Make what was written visible, where the cluster answers; raise when the index was deleted meanwhile."""
+    if outcome.unsent:
+        return
+    if outcome.indexed:
+        index.refresh()
+    _require_same(index, made)
+
+
+def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
+    for _, one in bulk.settled(leave):
+        outcome.add(one)
+
+
+def because(receipt: Receipt, reason: str) -> Receipt:
+    """Name the true reason where a reading was made to end."""
+    partitions = tuple(
+        replace(one, stop_reason=reason) if one.stop_reason == "interrupt" else one for one in receipt.partitions
+    )
+    return replace(receipt, partitions=partitions)
+
+
+class _Waiting:
+    """Says once that Elasticsearch is waited for."""
+
+    def __init__(self, patience: str) -> None:
+        self.patience = patience
+        self.said = False
+
+    def __call__(self, reason: str) -> None:
+        if not self.said:
+            warnings.warn(f"waiting for Elasticsearch, {self.patience} at most: {reason}", stacklevel=2)
+        self.said = True
+
+
+def ensure(
+    index: ScratchIndex,
+    ttl: str,
+    plan: Plan,
+    mapping: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make the index, or put off the expiry of the one that is there."""
+    expires = now_ms() + length_ms(ttl)
+    meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires)}
+    with index.target.errors(f"make index {index.name!r}"):
+        shape = {**mapping, "_meta": {"labkit": meta}}
+        mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})
+        index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
+
+
+def listed(target: Target) -> list[dict[str, Any]]:
+    """Return one row per scratch index: index, target, documents, bytes, topic, expires, expired."""
+    mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
+    rows = []
+    with target.errors("list the scratch indices"):
+        found = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
+        stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
+    for name, entry in sorted(found.items()):
+        meta = entry["mappings"].get("_meta", {}).get("labkit", {})
+        primaries = stats.get(name, {}).get("primaries", {})
+        rows.append(
+            {
+                "index": name,
+                "target": target.name,
+                "documents": primaries.get("docs", {}).get("count", 0),
+                "bytes": primaries.get("store", {}).get("size_in_bytes", 0),
+                "topic": meta.get("topic"),
+                "expires": meta.get("expires"),
+                "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
+            }
+        )
+    return rows
+
+
+def scratch_frame(targets: Iterable[Target]) -> pd.DataFrame:
+    """Return this user's scratch indices; see `labkit.lab.Lab.scratch`."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    errors: list[LabkitError] = []
+    known = list(targets)
+    for target in known:
+        try:
+            rows += listed(target)
+        except LabkitError as error:
+            errors.append(error)
+            if len(errors) == len(known):
+                raise
+            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
+    return pd.DataFrame(rows, columns=["index", "target", "documents", "bytes", "topic", "expires", "expired"])
+
+
+def collect(target: Target) -> list[str]:
+    """Delete this user's expired scratch indices; return their names."""
+    gone = []
+    for row in listed(target):
+        if row["expired"]:
+            with suppress(NotFoundError):  # somebody else's gc was faster
+                ScratchIndex(row["index"], target).drop()
+                gone.append(row["index"])
+    return gone
