@@ -18,6 +18,8 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
+from labkit.decode.avro_limits import Walker, needs_walk
+from labkit.decode.limits import COLUMNS, MORE, columns_note
 from labkit.decode.merge import BINARY, TEXT, Fields, decimal, fields_of, fit, merge
 
 DEPTH = 24  # Arrow takes 64 levels
@@ -66,6 +68,9 @@ class Reader:
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any]) -> None:
         self._named: dict[str, Any] = {}
         self._schema = _parsed(schema, referenced, self._named)
+        self._walker = Walker(self._schema, self._named) if needs_walk(self._schema, self._named) else None
+        self._columns = 0
+        self._rest: list[str] = []
         kind, self._plain = self._shape(self._schema, ())
         self._record = pa.types.is_struct(kind)
         self.fields: Fields = fields_of(kind) if self._record else {"value": kind}
@@ -74,16 +79,25 @@ class Reader:
         of = self._schema.get("type") if isinstance(self._schema, dict) else self._schema
         self._bare = of == "bytes"  # Confluent's serialisers write these without Avro's length
 
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        return [columns_note(len(self._rest))] if self._rest else []
+
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one record's fields; raises whatever the bytes make the parser stumble over."""
         if self._bare:
             return {"value": payload}
+        if self._walker:
+            self._walker.check(payload)
         source = io.BytesIO(payload)
         value: Any = fastavro.schemaless_reader(source, self._schema, None)
         left = len(payload) - source.tell()
         if left:
             raise ValueError(f"{left} bytes are left over; was it written under another schema?")
         value = value if self._record else {"value": value}
+        if self._rest:
+            value[MORE] = {name: value.pop(name, None) for name in self._rest}
         found: dict[str, Any] = value if self._plain else fit(value, self.struct)
         return found
 
@@ -97,17 +111,30 @@ class Reader:
         if kind in ("record", "error"):
             return self._fields(schema, inside)
         if kind in ("array", "map"):
-            item, plain = self._shape(schema["items" if kind == "array" else "values"], inside)
-            return (pa.large_list(item), plain) if kind == "array" else (pa.map_(pa.string(), item), False)
+            return self._items(schema, kind, inside)
         if not isinstance(kind, str) or kind not in _PRIMITIVES:
             return self._shape(kind, inside)
         return _scalar(schema, kind)
 
+    def _items(self, schema: Any, kind: str, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
+        if len(inside) >= DEPTH:
+            return TEXT, False
+        item, plain = self._shape(schema["items" if kind == "array" else "values"], (*inside, ""))
+        return (pa.large_list(item), plain) if kind == "array" else (pa.map_(pa.string(), item), False)
+
     def _fields(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
         name = schema["name"]
-        if name in inside or len(inside) >= DEPTH:
+        fields = schema["fields"]
+        whole = schema is self._schema
+        if name in inside or len(inside) >= DEPTH or (not whole and self._columns + len(fields) > COLUMNS):
             return TEXT, False
-        shapes = {field["name"]: self._shape(field["type"], (*inside, name)) for field in schema["fields"]}
+        if len(fields) > COLUMNS:
+            self._rest = [field["name"] for field in fields[COLUMNS - 1 :]]
+            fields = fields[: COLUMNS - 1]
+        self._columns += len(fields)
+        shapes = {field["name"]: self._shape(field["type"], (*inside, name)) for field in fields}
+        if whole and self._rest:
+            shapes[MORE] = TEXT, False
         kinds = [(field, kind) for field, (kind, _) in shapes.items()]
         return pa.struct(kinds), all(plain for _, plain in shapes.values())
 

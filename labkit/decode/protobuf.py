@@ -21,6 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
+from labkit.decode.limits import COLUMNS, MORE, columns_note, most_values, too_much
 from labkit.decode.merge import BINARY, TEXT, Fields, fields_of, fit, text
 
 DEPTH = 24  # Arrow takes 64 levels
@@ -71,28 +72,45 @@ class Reader:
         self._class: Any = message_factory.GetMessageClass(descriptor)
         self._ready = True  # values are as Arrow takes them
         self._converts: dict[str, list[tuple[str, Convert]]] = {}
+        self._columns = self._size = self._left = 0
+        self._rest: list[str] = []
         kind = self._struct(descriptor, ())
         self.fields: Fields = fields_of(kind)
         self.struct, self._descriptor = kind, descriptor
 
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        return [columns_note(len(self._rest))] if self._rest else []
+
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one message's fields; raises what the bytes make the parser stumble over."""
         message = self._class()
+        self._size, self._left = len(payload), most_values(len(payload))
         try:
             message.ParseFromString(payload)
         except DecodeError as error:
             raise ValueError(str(error)) from error
         found = self._plain(self._descriptor, message)
+        if self._rest:
+            found[MORE] = {name: found.pop(name) for name in self._rest}
         return found if self._ready else fit(found, self.struct)
 
     # types -------------------------------------------------------------------------------------------
 
     def _struct(self, descriptor: Any, inside: tuple[str, ...]) -> pa.DataType:
-        if descriptor.full_name in inside or len(inside) >= DEPTH:
+        fields = list(descriptor.fields)
+        wide = inside and self._columns + len(fields) > COLUMNS
+        if descriptor.full_name in inside or len(inside) >= DEPTH or wide:
             self._ready = False
             return TEXT
+        if len(fields) > COLUMNS:
+            self._ready, self._rest = False, [field.name for field in fields[COLUMNS - 1 :]]
+            fields = fields[: COLUMNS - 1]
+        self._columns += len(fields)
         within = (*inside, descriptor.full_name)
-        return pa.struct([(field.name, self._field(field, within)) for field in descriptor.fields])
+        kinds = [(field.name, self._field(field, within)) for field in fields]
+        return pa.struct([*kinds, (MORE, TEXT)] if self._rest and not inside else kinds)
 
     def _field(self, field: Any, inside: tuple[str, ...]) -> pa.DataType:
         if _is_map(field):
@@ -123,6 +141,9 @@ class Reader:
         if converts is None:
             converts = [(field.name, self._get(field)) for field in descriptor.fields]
             self._converts[descriptor.full_name] = converts
+        self._left -= len(converts)
+        if self._left < 0:  # two bytes make a message with a default for each of its fields
+            raise too_much(self._size)
         return {name: convert(message) for name, convert in converts}
 
     def _get(self, field: Any) -> Convert:

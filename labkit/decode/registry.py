@@ -36,6 +36,9 @@ class _Reader(Protocol):
     struct: pa.DataType
     name: str
 
+    @property
+    def notes(self) -> list[str]: ...
+
     def read(self, payload: bytes) -> dict[str, Any]: ...
 
 
@@ -107,7 +110,12 @@ class Schemas:
         """What was read by, and what was refused."""
         used = [number for number, schema in sorted(self._schemas.items()) if not isinstance(schema, UnreadableError)]
         notes = [f"decoded as {self.kind} by schema ids {_some(used)} of {self.registry.address}"] if used else []
-        return notes + [f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()]
+        notes += [f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()]
+        for (number, _), reader in sorted(self._readers.items()):
+            notes += [
+                f"schema id {number}: {note}" for note in ([] if isinstance(reader, UnreadableError) else reader.notes)
+            ]
+        return notes
 
     def schema(self, number: int) -> Any:
         """Return the schema of an id, of this kind.
