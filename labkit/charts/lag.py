@@ -11,7 +11,7 @@ from labkit.charts.buckets import period
 from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
-from labkit.groups.lag import judge_all, worst
+from labkit.groups.lag import judge_all, total_lag, worst
 
 if TYPE_CHECKING:
     import altair as alt
@@ -79,6 +79,9 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     shown = f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
     told = [f"{period(start, end)}, UTC" + (f"; {shown}" if shown else "")]
     told.append("solid: read (committed offsets); dashed: written (log end)")
+    if uncounted := rows.attrs["uncounted"]:
+        told.append(f"lag of {uncounted} partition{'s'[: uncounted - 1]} not known and not counted: nothing committed, "
+                    "or the log's ends could not be asked")  # fmt: skip
     group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
     return dressed(
         alt.vconcat(*panels, spacing=8), title or (f"{group}lag over time" if group else "Lag over time"), told
@@ -125,7 +128,14 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     found = found.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
     found["at"] = pd.to_datetime(found["at"], utc=True)
     found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
+    found.attrs["uncounted"] = _uncounted(rows)
     return found, "partition" if one else "group"
+
+
+def _uncounted(rows: pd.DataFrame) -> int:
+    """Return how many partitions have no known lag at the last look, though there may be something to read."""
+    last = rows.drop_duplicates(["group", "topic", "partition"], keep="last")
+    return total_lag(samples_of(last))[1]
 
 
 def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
 _CHECK = (
     "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
-    "has a partition that cannot be looked at, or none at all"
+    "has a partition that cannot be looked at or has records and no commit, or no partition at all"
 )
 _PATIENCE = (
     "how long commits may stand still: a little more than the consumers wait between two "
@@ -163,13 +163,13 @@ def _alarming(one: GroupVerdict, options: argparse.Namespace) -> bool:
     """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
     from labkit.groups.lag import BAD
 
-    limit, blind = options.max_lag, one.unseen and one.group in options.groups
+    limit, blind = options.max_lag, (one.unseen or one.uncommitted) and one.group in options.groups
     over = limit is not None and one.verdict != "idle" and (one.lag is None or one.lag > limit)
     return one.verdict in BAD or one.remade or blind or over
 
 
 def _plain(one: GroupVerdict) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("group", "verdict", "why", "partitions", "lag")}
+    return {name: getattr(one, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
 
 
 def _watch(options: argparse.Namespace) -> int:

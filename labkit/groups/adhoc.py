@@ -359,4 +359,4 @@ def leftovers(cluster: Cluster) -> list[str]:
     """Return this user's ad hoc groups that have no member."""
     mine = names.adhoc_group("x").removesuffix("x")
     mine_now = (one for one in list_groups(cluster) if one.name.startswith(mine))
-    return [one.name for one in mine_now if not one.members and one.error is None]
+    return [one.name for one in mine_now if not one.members and one.shows_members and one.error is None]

@@ -24,6 +24,7 @@ from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 
+HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
 MOST_CHANGES = 20  # kept in a receipt
 MOST_GROUPS = 100  # a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
 
@@ -57,8 +58,8 @@ class Guard:
     watched : list of str
         The groups seen before, and not hidden after.
     unseen : dict
-        Foreign groups that could not be looked at, before or after, to why: ``not allowed`` or ``no answer``. Nothing
-        is told of them.
+        Foreign groups that could not be looked at, before or after, to why: ``not allowed``, ``no answer``, or `HIDDEN`
+        for kinds that show nothing. Nothing is told of them.
     allowed : dict
         Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``; None: not known.
     ours : list of str
@@ -104,6 +105,8 @@ class Guard:
         """Take the second look and compare."""
         after = self._foreign() if not self.note else {}
         if not self.note:
+            hidden = (name for name, one in after.items() if one.hidden and self._is_hidden(self._before.get(name)))
+            self.unseen |= dict.fromkeys(hidden, HIDDEN)
             self.changes = [
                 change
                 for name in sorted({*self._before, *after} - self.unseen.keys())
@@ -115,6 +118,15 @@ class Guard:
             self.allowed = self._allowed(sorted({one.group for one in self.changes}))
         self._finished = True
         return self
+
+    @staticmethod
+    def _is_hidden(group: Group | None) -> bool:
+        return group is not None and group.hidden
+
+    @property
+    def by_commits(self) -> list[str]:
+        """The watched groups whose members the client cannot see: Kafka Streams' own kind."""
+        return [name for name in self.watched if not self._before[name].shows_members]
 
     def _foreign(self) -> dict[str, Group]:
         """Return all groups but the lab's that can be looked at; note those that cannot."""
@@ -185,6 +197,8 @@ class Guard:
         if not self.changes:
             listed = ", ".join(self.watched[:8]) + (" …" if len(self.watched) > 8 else "")
             said = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
+            if self.by_commits:
+                said += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
             return f"{'no proof for all' if dark else 'untouched'}: {said}{dark}"
         lines = [f"changed while the block ran, of {groups}:"]
         lines += [f"  {one}" for one in self.changes[:MOST_CHANGES]]

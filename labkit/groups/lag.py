@@ -9,8 +9,9 @@ unknown     committed beyond the log's end, or the log's end went back: was the 
 ok          nothing is left to read: the lag is 0, whatever the age of the commit, or only transaction markers and
             aborted records follow
 unknown     fewer than 3 looks
-idle        nothing was ever committed, and nobody writes
-unknown     nothing was ever committed, though somebody writes
+unknown     nothing was ever committed, though the log has records or somebody writes: perhaps a consumer that reads
+            nothing, perhaps one that began at the end and waits for its first record
+idle        nothing was ever committed, the log is empty, and nobody writes
 rewound     a commit went back (also from the end: Burrow calls that ok)
 stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
 stalled     a member holds it and commits did not move for three quarters of the time looked at, at least the patience
@@ -32,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import Protocol
 
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
@@ -42,6 +44,7 @@ UNSEEN = {
     "no leader": "the partition has no leader",
     "no answer": "the log's ends were not told",
 }
+MEMBERS_UNSEEN = "unknown"  # the state of a group whose members the client cannot see: Kafka Streams' own kind
 REMADE = ("beyond end", "end went back")
 _WORST_FIRST = (*BAD, "unknown", "ok", "idle")
 _REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
@@ -181,7 +184,8 @@ class _Looks:
 
     @property
     def held(self) -> bool:
-        return bool(self.last.member)
+        """Whether a member holds the partition; also where the client cannot see who does."""
+        return bool(self.last.member) or self.last.state == MEMBERS_UNSEEN
 
     @property
     def standstill_s(self) -> float:
@@ -263,9 +267,13 @@ def _too_few(look: _Looks) -> Finding | None:
 def _without_commit(look: _Looks) -> Finding | None:
     if look.last.committed is not None:
         return None
+    waiting = uncommitted(look.last)
+    up_to = f"nothing committed, up to {waiting:,} to read"
     if look.written:
-        return "unknown", f"nothing committed, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
-    return "idle", "nothing committed, nothing written", False
+        return "unknown", f"{up_to}, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
+    if waiting:
+        return "unknown", f"{up_to}; a consumer that began at the end looks the same", False
+    return "idle", "nothing committed, nothing to read", False
 
 
 def _rewound(look: _Looks) -> Finding | None:
@@ -351,17 +359,60 @@ def judge_all(samples: Iterable[Sample], patience_s: float = PATIENCE_S) -> list
     return [judge(list(mine), patience_s) for _, mine in groupby(ordered, key=where)]
 
 
+class _Lag(Protocol):
+    """What is known of a partition's lag: a `Sample`, a `Judged` or a `PartitionLag`."""
+
+    @property
+    def committed(self) -> int | None: ...
+    @property
+    def log_start(self) -> int | None: ...
+    @property
+    def log_end(self) -> int | None: ...
+    @property
+    def lag(self) -> int | None: ...
+
+
+def uncommitted(row: _Lag) -> int:
+    """Return how many offsets a partition without a commit has that may be read: 0 where the log is empty."""
+    return max(0, (row.log_end or 0) - (row.log_start or 0))
+
+
+def total_lag(rows: Iterable[_Lag]) -> tuple[int | None, int]:
+    """Return the lag of all partitions, and how many have one that is not known; None for the lag when any has.
+
+    A lag that is not known is not 0; but where nothing was committed and the log is empty, there is nothing to read.
+    """
+    lags = [_known_lag(row) for row in rows]
+    unknown = lags.count(None)
+    return (None if unknown or not lags else sum(lag or 0 for lag in lags)), unknown
+
+
+def _known_lag(row: _Lag) -> int | None:
+    empty = row.committed is None and row.log_end is not None and not uncommitted(row)
+    return 0 if row.lag is None and empty else row.lag
+
+
 def worst(verdicts: Iterable[str]) -> str:
     """Return the verdict on a group: that of its worst partition; ``unknown`` when it has none."""
     return min(verdicts, key=_WORST_FIRST.index, default="unknown")
 
 
-_NOTHING = "no commit of it and no partition it holds can be seen"
+_NOTHING = "no commit of it and no partition it holds can be seen: a share group shows neither"
 
 
 @dataclass(frozen=True, slots=True)
 class GroupVerdict:
-    """The verdict on a group, as one line says it; of no partition when none of it can be seen."""
+    """The verdict on a group, as one line says it; of no partition when none of it can be seen.
+
+    Attributes
+    ----------
+    lag : int or None
+        Of all its partitions; None when that of any is not known.
+    unknown : int
+        How many partitions have a lag that is not known.
+    known_lag : int
+        The lag of the other partitions.
+    """
 
     group: str
     verdict: str
@@ -369,6 +420,8 @@ class GroupVerdict:
     partitions: int
     lag: int | None
     flags: frozenset[str] = frozenset()
+    unknown: int = 0
+    known_lag: int = 0
 
     @property
     def unseen(self) -> bool:
@@ -376,13 +429,24 @@ class GroupVerdict:
         return not self.partitions or not self.flags.isdisjoint(UNSEEN)
 
     @property
+    def uncommitted(self) -> bool:
+        """Whether a partition of it has records and no commit: nobody can tell whether they are read."""
+        return bool(self.unknown) and "no commit" in self.flags
+
+    @property
     def remade(self) -> bool:
         """Whether a topic of it seems to have been made again: its commits mean nothing there."""
         return not self.flags.isdisjoint(REMADE)
 
+    @property
+    def lag_text(self) -> str:
+        """The lag as a person reads it: what is not known is not counted as 0."""
+        if self.lag is not None:
+            return f"{self.lag:,}"
+        return f"{self.known_lag:,} or more" if 0 < self.unknown < self.partitions else "not known"
+
     def __str__(self) -> str:
-        lag = "lag not known" if self.lag is None else f"lag {self.lag:,}"
-        return f"{self.group}: {self.verdict}, {lag}, {self.why}"
+        return f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}"
 
 
 def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
@@ -395,9 +459,10 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
         first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
         where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
         why = first.why if len(mine) == 1 else f"{where}: {first.why}"
-        known = [one.lag for one in mine if one.lag is not None]
+        lag, unknown = total_lag(mine)
+        known = sum(one.lag or 0 for one in mine)
         flags = frozenset(one.flag for one in mine)
-        found.append(GroupVerdict(group, verdict, why, len(mine), sum(known) if known else None, flags))
+        found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known))
     nothing = set(named) - {one.group for one in found}
     found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
     return sorted(found, key=lambda one: one.group)

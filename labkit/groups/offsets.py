@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
-from labkit.groups.lag import UNSEEN
+from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, other_groups
+from labkit.groups.lag import UNSEEN, total_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import PASSING
 
@@ -46,9 +47,12 @@ class Group:
         ``stable``, ``empty``, ``rebalancing`` (KIP-848), …; ``not allowed`` when this principal may not describe it,
         ``no answer`` when its coordinator gave none.
     protocol : str
-        ``classic`` or ``consumer`` (KIP-848).
+        ``classic`` or ``consumer`` (KIP-848); of groups that are not consumer groups their kind: ``connect``,
+        ``schema registry``, ``streams`` (KIP-1071), or ``streams or share`` where the client cannot tell.
     committed : dict
         (topic, partition) to committed offset; partitions without a commit are absent.
+    shows_members : bool
+        Whether the client can see members: not of Kafka Streams' own kind and of share groups.
     error : LabkitError or None
         Why it could not be looked at: then that it has no member and no commit says nothing.
     """
@@ -59,6 +63,12 @@ class Group:
     members: tuple[Member, ...]
     committed: dict[tuple[str, int], int]
     error: LabkitError | None = None
+    shows_members: bool = True
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nothing can be seen of it but its name: such as a share group, which commits no offsets."""
+        return not (self.shows_members or self.committed)
 
     @property
     def gone(self) -> bool:
@@ -96,9 +106,7 @@ class PartitionLag:
 
 
 def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Group]:
-    """Return the groups with their members and committed offsets, by name.
-
-    Share groups and Kafka Streams' own kind have no committed offsets and are not consumer groups: they are left out.
+    """Return the groups with their members and committed offsets, by name; also those that are not consumer groups.
 
     Parameters
     ----------
@@ -106,10 +114,12 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
         Only these, also when they are not there (state ``dead``); all by default.
     """
     kinds: dict[str, str] = {}
+    others: dict[str, OtherGroup] = {}
     if names is None:
         listed = _listed(cluster)
         kinds = {one.group_id: _word(one.type) for one in listed}
-        wanted = sorted(kinds)
+        others = other_groups(cluster, set(kinds))
+        wanted = sorted({*kinds, *others})
         # a group without a member has nothing to describe: with many at rest that is half of the work
         busy = sorted(one.group_id for one in listed if one.state != ConsumerGroupState.EMPTY)
     else:
@@ -118,8 +128,15 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Gr
         lambda admin, some: admin.describe_consumer_groups(some, request_timeout=TIMEOUT_S),
         busy, what="describe the groups",
     )  # fmt: skip
+    if names is not None and any(_may_be_of_another_kind(answer) for answer in described.values()):
+        others = other_groups(cluster, set())
     committed = cluster.ask_each(_offsets, wanted, what="list the groups' offsets")
-    groups = [_group(name, described.get(name), committed[name], kinds.get(name, "")) for name in wanted]
+    groups = [
+        _other_group(others[name], committed[name])
+        if name in others
+        else _group(name, described.get(name), committed[name], kinds.get(name, ""))
+        for name in wanted
+    ]
     return [one for one in groups if not one.gone] if names is None else groups
 
 
@@ -135,8 +152,10 @@ def must_be_seen(group: Group, principal: str) -> None:
 
 
 def group_names(cluster: Cluster) -> dict[str, bool]:
-    """Return the groups' names, and whether each has members: one request for all."""
-    return {one.group_id: one.state != ConsumerGroupState.EMPTY for one in _listed(cluster)}
+    """Return the groups' names, and whether each has members, or may have: a few requests for all."""
+    consumers = {one.group_id: one.state != ConsumerGroupState.EMPTY for one in _listed(cluster)}
+    others = other_groups(cluster, set(consumers))
+    return consumers | {name: bool(one.members) or not one.shows_members for name, one in others.items()}
 
 
 def _listed(cluster: Cluster) -> list[Any]:
@@ -166,6 +185,23 @@ def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
 
 def _word(kind: Any) -> str:
     return str(getattr(kind, "name", "") or "").lower()
+
+
+def _may_be_of_another_kind(described: Any) -> bool:
+    """Tell whether a description is what the client says of a group that is not a consumer group."""
+    if isinstance(described, LabkitError):
+        return described.facts.get("number") == KafkaError._INVALID_ARG or isinstance(described, NotFoundError)
+    return bool(_word(described.state) == GONE)
+
+
+def _other_group(other: OtherGroup, answer: Any) -> Group:
+    members = tuple(Member(client, host, frozenset(), member) for client, member, host in other.members)
+    if isinstance(answer, LabkitError):
+        state = REFUSED if isinstance(answer, AccessError) else MISSED
+        return Group(other.name, state, other.kind, members, {}, answer, other.shows_members)
+    committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
+    kind = STREAMS if other.kind == NEWER and committed else other.kind
+    return Group(other.name, other.state, kind, members, committed, None, other.shows_members)
 
 
 def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
@@ -259,8 +295,7 @@ def groups_frame(cluster: Cluster) -> pd.DataFrame:
     rows = []
     for group in found:
         mine = by_group[group.name]
-        known = [row.lag for row in mine if row.lag is not None]
-        lag = sum(known) if known else None
+        lag, _ = total_lag(mine)
         topics = ", ".join(sorted({row.topic for row in mine}))
         rows.append(
             (group.name, group.state, group.protocol, len(group.members), topics, lag, one_look(group, mine, lag))
@@ -275,4 +310,4 @@ def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
         return "unknown"
     if lag == 0:
         return "ok"
-    return "unknown" if group.members else "stopped"
+    return "unknown" if group.members or not group.shows_members else "stopped"

@@ -154,6 +154,11 @@ def _resting(cluster: Cluster, name: str) -> Group:
             f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
             hint="stop its consumers first, then try again",
         )
+    if not group.shows_members:
+        raise ServerError(
+            f"group {name!r} is not a consumer group ({group.protocol}): whether it has members cannot be seen",
+            hint="stop it, then use Kafka's own tools: kafka-streams-groups or kafka-share-groups",
+        )
     if group.gone:
         raise NotFoundError(f"there is no consumer group {name!r}", hint="`labkit groups` lists those you may see")
     return group

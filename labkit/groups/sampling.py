@@ -49,7 +49,7 @@ class Sampler:
             if group.gone:
                 raise NotFoundError(
                     f"there is no consumer group {group.name!r}",
-                    hint="`labkit groups` lists those you may see; share groups have no offsets of this kind",
+                    hint="`labkit groups` lists those you may see",
                     group=group.name,
                 )
 

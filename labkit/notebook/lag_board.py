@@ -88,10 +88,9 @@ def table(judged: list[Judged]) -> str:
         mine = [part for part in judged if part.group == one.group]
         read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
         colour = _COLOURS.get(one.verdict, html.RED)
-        lag = "-" if one.lag is None else f"{one.lag:,}"
         rows += (
             f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
-            f"<td>{lag}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
+            f"<td>{one.lag_text}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
         )
     if not rows:
         return "no group"

@@ -68,6 +68,38 @@ def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doi
     assert (found.verdict, found.doing) == (verdict, doing), found.why
 
 
+def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> None:
+    """BEHAVIOURS 41: it was idle, lag 0; a consumer that began at the end looks the same, so it is not stalled."""
+    found = judge(looks([None] * 5, 10))
+    assert (found.verdict, found.lag) == ("unknown", None)
+    assert "nothing committed, up to 10 to read" in found.why
+    assert "up to 4 to read" in judge(looks([None] * 5, [0, 1, 2, 3, 4])).why
+    expired = judge(looks([None] * 5, 10, start=10))
+    assert (expired.verdict, expired.why) == ("idle", "nothing committed, nothing to read")
+
+
+def test_a_lag_that_is_not_known_is_not_counted_as_0() -> None:
+    """BEHAVIOURS 41: in sums, whatever the reason; a partition with nothing to read is 0, with a commit or without."""
+    unread, at_end = looks([None] * 5, 10), looks([5] * 5, 5, partition=1)
+    (group,) = judge_groups(judge_all([*unread, *at_end]))
+    assert (group.lag, group.unknown, group.known_lag, group.uncommitted) == (None, 1, 0, True)
+    assert str(group).startswith("g: unknown, lag 0 or more, ")
+    (group,) = judge_groups(judge_all(unread))
+    assert str(group).startswith("g: unknown, lag not known, ")
+    (group,) = judge_groups(judge_all([*looks([None] * 5, 10, start=10), *at_end]))
+    assert (group.lag, group.unknown, group.uncommitted) == (0, 0, False)
+    dark = looks([5] * 5, 10, flag="no leader", log_start=None, log_end=None, lag=None)
+    (group,) = judge_groups(judge_all([*dark, *at_end]))
+    assert (group.lag, group.unknown) == (None, 1)
+
+
+def test_who_has_members_nobody_can_see_is_judged_by_its_commits() -> None:
+    """BEHAVIOURS 42: a group of Kafka Streams' own kind is not stopped because no member of it is shown."""
+    unseen = {**NOBODY, "state": rules.MEMBERS_UNSEEN}
+    assert judge(looks([5] * 5, 10, **unseen)).verdict == "stalled"
+    assert judge(looks([10, 20, 30, 40, 50], [12, 22, 32, 42, 52], **unseen)).verdict == "ok"
+
+
 def test_lag_0_is_ok_whatever_the_age_of_the_commit() -> None:
     a_week = looks([10] * 5, 10, every_s=100_000)
     assert judge(a_week).verdict == judge(a_week[:1]).verdict == "ok"  # one look is enough for that

@@ -1,0 +1,72 @@
+"""Groups that are not consumer groups: Kafka Connect's, schema registries', Kafka Streams' own kind, share groups.
+
+librdkafka's `list_consumer_groups` leaves them out, and `describe_consumer_groups` refuses them or calls them dead. Its
+older `list_groups` names every group there is, with members and protocol type of those that use the classic protocol.
+Of newer kinds (KIP-1071 Streams, KIP-932 share groups) it tells the name alone: only that a group has committed offsets
+shows that it is no share group.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.kafka import TIMEOUT_S, Cluster
+
+STREAMS, NEWER = "streams", "streams or share"
+_WORDS = {"sr": "schema registry"}
+_DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class OtherGroup:
+    """A group of another kind.
+
+    Attributes
+    ----------
+    kind : str
+        ``connect``, ``schema registry`` or the protocol type that the members use; `NEWER` where the client cannot
+        tell more.
+    members : tuple of (client id, member id, host)
+        Empty where the client cannot see them, see `shows_members`.
+    """
+
+    name: str
+    kind: str
+    state: str
+    members: tuple[tuple[str, str, str], ...]
+
+    @property
+    def shows_members(self) -> bool:
+        """Whether the client can see who its members are."""
+        return self.kind != NEWER
+
+
+def other_groups(cluster: Cluster, consumer_groups: set[str]) -> dict[str, OtherGroup]:
+    """Return every group that is not among `consumer_groups`, by name."""
+    listed = cluster.ask(_list_all, what="list the groups")
+    named = (one for one in listed if one.id and one.id not in consumer_groups)
+    return {one.id: found for one in named if (found := _other_group(one)) is not None}
+
+
+def _list_all(admin: Any) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what replaces it names consumer groups only
+        return list(admin.list_groups(timeout=TIMEOUT_S))
+
+
+def _other_group(listed: Any) -> OtherGroup | None:
+    """Return what the client tells of one group; None for a consumer group that came after the others were listed."""
+    if listed.protocol_type == "consumer":
+        return None
+    state = _snake_case(listed.state)
+    if not listed.protocol_type:
+        return OtherGroup(listed.id, NEWER, "unknown", ()) if state == _DEAD else None
+    members = tuple(sorted((one.client_id, one.id, one.client_host.lstrip("/")) for one in listed.members))
+    return OtherGroup(listed.id, _WORDS.get(listed.protocol_type, listed.protocol_type), state, members)
+
+
+def _snake_case(state: str) -> str:
+    """Return such as ``preparing_rebalance`` for PreparingRebalance."""
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in state).lstrip("_")

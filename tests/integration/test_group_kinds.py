@@ -1,0 +1,156 @@
+"""Groups that are not consumer groups, of a real broker: listed by kind, and never certified without a look."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+
+from labkit import cli
+from labkit.errors import ServerError
+from labkit.groups.offsets import list_groups
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from support.kafka_wire import WireMember
+
+OFTEN = ["--samples", "3", "--every", "200ms"]
+
+
+@pytest.fixture
+def member(admin: Cluster) -> Iterator[WireMember]:
+    """Someone who may join a group of any kind."""
+    asks = admin.consumer(group="other.first")  # the broker makes the commits' own topic for who asks for a coordinator
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            asks.committed([TopicPartition("irc", 0)], timeout=10)
+            break
+        except KafkaException:  # it is being made
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    asks.close()
+    with WireMember(admin.settings) as wire:
+        yield wire
+        wire.leave()
+        if wire.group:  # of a share group that is there, no guard of another test could certify anything
+            admin.admin.delete_consumer_groups([wire.group])[wire.group].result(15)
+
+
+@pytest.fixture
+def group() -> str:
+    return f"other.{uuid.uuid4().hex[:10]}"
+
+
+def row(lab: Lab, group: str) -> Any:
+    return lab.groups().set_index("group").loc[group]
+
+
+@pytest.mark.parametrize(("protocol_type", "kind"), [("connect", "connect"), ("sr", "schema registry")])
+def test_workers_of_connect_and_of_a_schema_registry_are_listed_with_their_members(
+    lab: Lab, member: WireMember, group: str, make_topic: Any, protocol_type: str, kind: str
+) -> None:
+    """BEHAVIOURS 42: the client's list of consumer groups leaves them out."""
+    topic = make_topic()
+    member.join_classic(group, protocol_type)
+    member.commit(topic, 0, 0)
+    found = row(lab, group)
+    assert (found["protocol"], found["state"], found["members"]) == (kind, "stable", 1)
+    assert (found["topics"], found["lag"], found["verdict"]) == (topic, 0, "ok")
+    (named,) = list_groups(lab.cluster, [group])
+    assert (named.protocol, [one.name for one in named.members]) == (kind, ["wire"])
+    with lab.guard() as proof:
+        pass
+    assert group in proof.watched
+    assert group not in proof.unseen
+
+
+def test_a_connect_worker_that_joins_is_a_change(lab: Lab, member: WireMember, group: str) -> None:
+    """BEHAVIOURS 42: the guard compares members of other kinds where the broker shows them."""
+    with lab.guard() as proof:
+        member.join_classic(group, "connect")
+    assert [(one.what, one.after) for one in proof.changes if one.group == group] == [("group", "present")]
+    assert not proof.untouched
+
+
+def test_a_streams_groups_commits_are_listed_and_guarded(
+    lab: Lab, member: WireMember, group: str, make_topic: Any, produce: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BEHAVIOURS 42: the guard said untouched while a Streams group's commits moved."""
+    topic = make_topic()
+    produce(topic, [b"{}"] * 10)
+    member.join_streams(group, topic)
+    with lab.guard() as first:
+        member.commit(topic, 0, 3)
+    assert [(one.what, one.before, one.after) for one in first.changes if one.group == group] == [
+        (f"{topic}[0]", "None", "3")
+    ]
+    found = row(lab, group)
+    assert (found["protocol"], found["topics"], found["lag"]) == ("streams", topic, 7)
+    assert found["verdict"] == "unknown"  # not stopped: whether it has members cannot be seen
+    with lab.guard() as second:
+        pass
+    assert group in second.by_commits
+    assert f"of {group} only the commits can be seen" in second.report()
+    with lab.guard() as third:
+        member.commit(topic, 0, 5)
+    assert (f"{topic}[0]", "3", "5") in [(one.what, one.before, one.after) for one in third.changes]
+    assert not third.untouched
+    assert lab.lag(group, samples=3, every="2s")["verdict"].tolist() == ["stalled"]
+    assert cli.main(["lag", "--check", group, *OFTEN]) == 3
+    assert "5 to read" in capsys.readouterr().out
+    with pytest.raises(ServerError, match="not a consumer group"):
+        lab.reset(group, topic, "earliest", i_own_this_group=True)
+
+
+def test_a_share_group_is_listed_and_never_certified(
+    lab: Lab, member: WireMember, group: str, make_topic: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BEHAVIOURS 42: nothing of it can be seen but its name, so that it is untouched is not known."""
+    topic = make_topic()
+    member.join_share(group, topic)
+    found = row(lab, group)
+    assert (found["protocol"], found["verdict"]) == ("streams or share", "unknown")
+    with lab.guard() as proof:
+        pass
+    assert not proof.untouched
+    assert "neither members nor commits" in proof.unseen[group]
+    assert proof.report().startswith("no proof for all: ")
+    receipt = lab.window(topic).read(progress=False).receipt
+    assert receipt.guard["untouched"] is False
+    assert receipt.guard["unseen"] >= 1
+    assert cli.main(["lag", "--check", "--json", group, *OFTEN]) == 3
+    (verdict,) = json.loads(capsys.readouterr().out)
+    assert (verdict["verdict"], verdict["lag"], verdict["alarm"]) == ("unknown", None, True)
+
+
+def test_a_held_partition_without_a_commit_is_not_lag_0(
+    lab: Lab, admin: Cluster, make_topic: Any, produce: Any, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BEHAVIOURS 41: a member holds it, ten records wait, and nothing was ever committed."""
+    topic = make_topic(2)
+    produce(topic, [b"{}"] * 10)
+    consumer = admin.consumer(group=group)
+    try:
+        consumer.subscribe([topic])
+        deadline = time.monotonic() + 20
+        while len(consumer.assignment()) < 2:
+            assert time.monotonic() < deadline
+            consumer.poll(0.1)
+        consumer.commit(offsets=[TopicPartition(topic, 1, 0)], asynchronous=False)
+        found = row(lab, group)
+        assert (found["lag"] is pd.NA, found["verdict"]) == (True, "unknown")
+        judged = lab.lag(group, samples=3, every="200ms")
+        assert judged["verdict"].tolist() == ["unknown", "ok"]
+        assert "nothing committed, up to 10 to read" in judged["why"].iloc[0]
+        assert cli.main(["lag", "--check", group, *OFTEN]) == 3
+        out = capsys.readouterr().out
+        assert out.startswith(f"ALARM {group}: unknown, lag 0 or more, ")
+    finally:
+        consumer.close()
+        admin.admin.delete_consumer_groups([group])[group].exception(15)
