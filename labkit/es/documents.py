@@ -159,7 +159,7 @@ def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray)
 
 def _all_columns(batch: pa.RecordBatch) -> pa.Table:
     """Decode a batch whole, for a function that may read any of its columns."""
-    from labkit.sinks.replay import from_batches
+    from labkit.decode.table import from_batches
 
     return from_batches([batch], "json")
 

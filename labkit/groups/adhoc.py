@@ -16,13 +16,13 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit import interrupt, names, times
 from labkit.dataframe import to_pandas
+from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
-from labkit.sinks.replay import from_batches
 from labkit.validation import whole
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import pyarrow as pa
 from labkit import html
 from labkit.dataframe import to_pandas
 from labkit.decode import Spec
+from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
-from labkit.sinks.replay import from_batches
 from labkit.times import length_ms
 
 if TYPE_CHECKING:

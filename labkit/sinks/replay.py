@@ -13,14 +13,14 @@ import pyarrow as pa
 from labkit import html, interrupt
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode import NOTES, Spec, both, cache_name, heed, lasting, notes, parse
-from labkit.decode.pipeline import Decoding, condition, decoded
+from labkit.decode.pipeline import Decoding, condition
+from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import UsageError
-from labkit.nested import without_offsets
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.replay.records import RAW_SCHEMA, runs
+from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import sample
 from labkit.sinks import cache
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from labkit.decode.filter import Where
     from labkit.registry import Registry
 
-SAMPLE_RECORDS = 400
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 _THREADS = 2  # that decode; measured
 
@@ -129,8 +128,8 @@ class Replay:
             As `Window.read` takes them.
         """
         raw = _raw(self.table)
-        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: _spread(raw))
-        table = _assembled(raw, [parse(module, batch) for batch in raw], module)
+        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: spread(raw))
+        table = assemble(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(
             one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
         )
@@ -216,7 +215,7 @@ def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
         decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
         done = list(decoding)
         schema = module.unify([one.schema for one in done]) if done else None
-        table = _assembled([one.raw for one in done], [one.parsed for one in done], module, schema)
+        table = assemble([one.raw for one in done], [one.parsed for one in done], module, schema)
     return Replay(table, decoding.whole())
 
 
@@ -253,49 +252,3 @@ def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
     return replace(
         receipt, partitions=tuple(replace(one, undecodable=errors[one.partition]) for one in receipt.partitions)
     )
-
-
-def _spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Return records from all over what is there."""
-    if not raw:
-        return []
-    table = pa.Table.from_batches(raw)
-    rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
-    found: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
-    return found
-
-
-def from_batches(
-    raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
-) -> pa.Table:
-    """Return raw batches as one decoded table, as `Replay.table` describes it."""
-    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: _spread(raw))
-    return _assembled(raw, [parse(module, batch) for batch in raw], module)
-
-
-def _assembled(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
-    """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
-    if schema is None:
-        schema = module.unify([one.schema for one in parsed] or [_nothing(module)[1].schema])
-    if not any(batch.num_rows for batch in raw):
-        return empty(module, schema)
-    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
-    pieces = sorted(
-        (partition, number, first, last)
-        for number, batch in enumerate(raw)
-        for partition, first, last in runs(batch.column("partition").to_numpy())
-    )
-    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
-    many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
-    return ordered.combine_chunks() if many else without_offsets(ordered)
-
-
-def empty(module: Any, schema: Any) -> pa.Table:
-    """Return the table of no record under a decoder's schema."""
-    return decoded(*_nothing(module), module, schema)
-
-
-def _nothing(module: Any) -> tuple[pa.RecordBatch, Any]:
-    """Return a batch without a record, and as its decoder parses it."""
-    empty = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    return empty, parse(module, empty)

@@ -25,11 +25,12 @@ from labkit.compare import compare, join, rules, run
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ
 from labkit.compare.rules import Rules, canonical, dumps, equal, loads
 from labkit.compare.times import MOST_BUCKETS, Times
+from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.es.point_in_time import origins
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import Replay, from_batches
+from labkit.sinks.replay import Replay
 
 T0 = 1_456_790_400_000
 

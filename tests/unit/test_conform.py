@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from labkit import decode
 from labkit.decode.fixed_schema import Conformed, Fixed, conform
+from labkit.decode.table import empty_table, from_batches
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import empty, from_batches
 
 
 def batch(values: list[Any]) -> pa.RecordBatch:
@@ -32,7 +32,7 @@ def under(sample: list[Any], values: list[Any]) -> Conformed:
     )
     module = decode.plain("json")
     known = module.unify([decode.parse(module, first).schema])
-    layout = empty(module, known).schema
+    layout = empty_table(module, known).schema
     found = conform(from_batches([later], Fixed(decode.plain("json"), known)), layout)
     assert found.table.schema.equals(layout)
     assert found.table["_value"].to_pylist() == later.column("value").to_pylist()

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from labkit import charts
+from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.inspector import RecordInspector
 from labkit.replay.receipt import Receipt
-from labkit.sinks.replay import Replay, from_batches
+from labkit.sinks.replay import Replay
 
 
 @pytest.fixture

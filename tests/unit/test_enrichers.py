@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from labkit import enrich
 from labkit.decode import fields
+from labkit.decode.table import from_batches
 from labkit.enrich.chain import Added, Chain
 from labkit.enrich.database import _place
 from labkit.enrich.functions import FunctionError, load_function
@@ -26,7 +27,7 @@ from labkit.es.json_append import splice
 from labkit.es.mappings import MAPPING, IndexName, doubled, mapping
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import Replay, from_batches
+from labkit.sinks.replay import Replay
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ ROOMS = [
     ["charts"],
     ["lab", "window"],
     ["compare", "doctor", "topics"],
+    ["pipelines", "sinks"],
+    ["es"],
     ["groups"],
-    ["es", "pipelines", "sinks"],
     ["enrich"],
     ["decode"],
     ["replay"],
@@ -112,6 +113,17 @@ def test_rooms_import_only_rooms_below_them() -> None:
         if module.startswith("labkit.") and not typing and RANK[module.split(".")[1]] < RANK[_room(path)]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_reads_production_and_what_writes_to_it_never_meet() -> None:
+    apart = {"sinks": "pipelines", "pipelines": "sinks"}
+    wrong = [
+        f"{_name(path)} imports {module}"
+        for path in MODULES
+        for module, _ in _imports(path)
+        if module.startswith(f"labkit.{apart.get(_room(path), '-')}")
+    ]
+    assert not wrong
 
 
 def test_vendor_libraries_are_imported_by_their_owners_only() -> None:

@@ -21,6 +21,7 @@ from labkit.decode.fixed_schema import conform
 from labkit.decode.merge import TEXT, decimal, text
 from labkit.decode.pipeline import condition
 from labkit.decode.protobuf import _decimal
+from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
 from labkit.es.documents import documents
@@ -30,7 +31,7 @@ from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.parquet import _cast, _settled
-from labkit.sinks.replay import Replay, _filtered, _spread, from_batches
+from labkit.sinks.replay import Replay, _filtered
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 
@@ -75,7 +76,7 @@ def test_more_values_than_an_array_of_arrow_can_hold() -> None:
     replay = Replay(table, replace(RECEIPT, partitions=(part,)))
     chosen = _filtered(replay, condition("_offset = 49"))
     assert (len(chosen), chosen.receipt.filtered) == (45, 44 * 50 + 5)
-    assert len(_spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
+    assert len(spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
     frame = replay.to_pandas()
     assert len(frame[frame["_offset"] == 49]) == 45
     assert frame["_value"].iloc[-1] == batch.column("value")[49].as_py()

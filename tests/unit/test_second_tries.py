@@ -17,6 +17,7 @@ from labkit import charts, enrich
 from labkit.acl import recipe
 from labkit.compare.run import compare
 from labkit.config import Profile, load_profile
+from labkit.decode.table import from_batches
 from labkit.elastic import Target
 from labkit.enrich.chain import Chain
 from labkit.errors import ConfigError, NotFoundError, UnavailableError, UsageError
@@ -33,7 +34,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.secret import is_secret
 from labkit.sinks import scratch
-from labkit.sinks.replay import Replay, from_batches
+from labkit.sinks.replay import Replay
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 

@@ -13,6 +13,7 @@ from labkit import decode as decoding
 from labkit.dataframe import to_pandas
 from labkit.decode import Spec
 from labkit.decode.fixed_schema import Fixed, conform
+from labkit.decode.table import empty_table
 from labkit.errors import IncompleteError, UsageError
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -127,7 +128,7 @@ def to_dask(
         known = module.unify(_schemas(client, how, parts))
     else:
         known = module.unify([decoding.parse(module, batch).schema for batch in seen])
-    empty = _with_categories(replay.empty(module, known), plan.topic)
+    empty = _with_categories(empty_table(module, known), plan.topic)
     slices = Slices(plan, parts, isolation, said=tuple(said))
     listen(client, access.token, slices)
     task = _Read(how, known, empty)

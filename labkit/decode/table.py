@@ -1,0 +1,64 @@
+"""Raw batches as one decoded table, ordered by partition, then offset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.decode import Spec, both, parse
+from labkit.decode.pipeline import decoded
+from labkit.nested import without_offsets
+from labkit.replay.records import RAW_SCHEMA, runs
+
+if TYPE_CHECKING:
+    from labkit.registry import Registry
+
+SAMPLE_RECORDS = 400
+
+
+def spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return records from all over what is there."""
+    if not raw:
+        return []
+    table = pa.Table.from_batches(raw)
+    rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
+    found: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
+    return found
+
+
+def from_batches(
+    raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
+) -> pa.Table:
+    """Return raw batches as one decoded table, as `Replay.table` describes it."""
+    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: spread(raw))
+    return assemble(raw, [parse(module, batch) for batch in raw], module)
+
+
+def assemble(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
+    """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
+    if schema is None:
+        schema = module.unify([one.schema for one in parsed] or [_empty_batch(module)[1].schema])
+    if not any(batch.num_rows for batch in raw):
+        return empty_table(module, schema)
+    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
+    pieces = sorted(
+        (partition, number, first, last)
+        for number, batch in enumerate(raw)
+        for partition, first, last in runs(batch.column("partition").to_numpy())
+    )
+    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
+    many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
+    return ordered.combine_chunks() if many else without_offsets(ordered)
+
+
+def empty_table(module: Any, schema: Any) -> pa.Table:
+    """Return the table of no record under a decoder's schema."""
+    return decoded(*_empty_batch(module), module, schema)
+
+
+def _empty_batch(module: Any) -> tuple[pa.RecordBatch, Any]:
+    """Return a batch without a record, and as its decoder parses it."""
+    batch = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    return batch, parse(module, batch)
