@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import gzip
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -146,8 +147,8 @@ def run(say: Callable[[str], None]) -> Summary:
         production_documents=target.count(INDEX),
         group_before=before,
         group_after=after,
-        notebook=str(done.notebook),
-        page=str(done.html),
+        notebook=str(done.notebook.absolute()),
+        page=str(done.html.absolute()),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -213,77 +214,87 @@ def _moved(line: bytes, by: timedelta) -> bytes:
 
 def _live_channel(state: State, cluster: Cluster, say: Callable[[str], None]) -> int:
     """Talk on a real IRC server while the extractor listens; return how many records came of it."""
-    with _irc_server(state.root / "demo") as (port, name):
-        say(f"a live channel on a local IRC server ({name}), through the extractor")
+    say("following a live channel on a local IRC server through the extractor")
+    with _irc_server(state.root / "demo") as server, ThreadPoolExecutor(1) as pool:
         extractor = IrcExtractor(
-            cluster, TOPIC, server=HOST, port=port, nick="extractor", channels=[CHANNEL], say=lambda text: None
+            cluster, TOPIC, server=HOST, port=server.port, nick="extractor", channels=[CHANNEL], say=lambda text: None
         )
         stop = threading.Event()
-        reports: list[Any] = []
-        listener = threading.Thread(target=lambda: reports.append(extractor.run(stop)))
-        listener.start()
+        run = pool.submit(extractor.run, stop)
         try:
-            _talk(port)
-            time.sleep(1)  # the last line's way through the server
+            server.wait_for(lambda: extractor.joined.wait(0.1) or run.done(), "the extractor did not join the channel")
+            if not run.done():
+                _talk(server)
         finally:
             stop.set()
-            listener.join(60)
-    report = reports[0]
+        report = run.result()
     say(f"  {report}")
     return int(report.counts.delivered)
 
 
+@dataclass(frozen=True)
+class _IrcServer:
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def wait_for(self, condition: Callable[[], bool], failure: str) -> None:
+        """Call `condition` until it is true; raise with `failure` when the server ends or 30 s have passed."""
+        deadline = time.monotonic() + 30
+        while not condition():
+            if self.process.poll() is not None:
+                raise StackError("the local IRC server ended", hint=f"the end of {self.log}:\n{process.tail(self.log)}")
+            if time.monotonic() > deadline:
+                raise DeadlineError(failure, hint=f"see {self.log}")
+
+    def answers(self) -> bool:
+        """Tell whether the server takes connections; wait a moment when it does not."""
+        with socket.socket() as sock:
+            if sock.connect_ex((HOST, self.port)) == 0:
+                return True
+        time.sleep(0.1)
+        return False
+
+
 @contextmanager
-def _irc_server(folder: Path) -> Iterator[tuple[int, str]]:
-    port = process.free_port()
-    ngircd = shutil.which("ngircd") or shutil.which("ngircd", path="/usr/sbin")
-    if ngircd:
-        config = folder / "ngircd.conf"
-        config.write_text(
-            f"[Global]\nName = irc.example.net\nInfo = labkit demo\nListen = {HOST}\nPorts = {port}\n"
-            "[Options]\nDNS = no\nIdent = no\nPAM = no\n[Limits]\nMaxPenaltyTime = 0\n",
-            encoding="utf-8",
-        )
-        command, name = [ngircd, "-n", "-f", str(config)], "ngircd"
-    else:
-        command, name = [sys.executable, "-m", "irc.server", "-a", HOST, "-p", str(port)], "the irc library's"
-    with (folder / "ircd.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+def _irc_server(folder: Path) -> Iterator[_IrcServer]:
+    """Run the irc library's own server, which is wherever labkit is."""
+    port, log = process.free_port(), folder / "ircd.log"
+    command = [sys.executable, "-m", "irc.server", "-a", HOST, "-p", str(port)]
+    with log.open("wb") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=folder)
+    server = _IrcServer(port, log, child)
     try:
-        yield port, name
+        server.wait_for(server.answers, "the local IRC server does not answer")
+        yield server
     finally:
-        server.terminate()
-        server.wait(10)
+        child.terminate()
+        child.wait(10)
 
 
-def _talk(port: int) -> None:
-    """Join the channel and say a few lines, once the extractor is in it."""
+def _talk(server: _IrcServer) -> None:
+    """Join the channel, say a few lines, and leave when the server has handled them all."""
     import irc.client
 
     reactor = irc.client.Reactor()
-    present: set[str] = set()
-    reactor.add_global_handler("namreply", lambda _c, event: present.update(event.arguments[2].split()))
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            connection = reactor.server().connect(HOST, port, "alice")
-            break
-        except irc.client.ServerConnectionError:
-            if time.monotonic() > deadline:
-                raise DeadlineError("the local IRC server does not answer", hint="see demo/ircd.log") from None
-            time.sleep(0.2)
-    reactor.add_global_handler("welcome", lambda c, _event: c.join(CHANNEL))
-    while "extractor" not in {name.lstrip("@+") for name in present}:
-        if time.monotonic() > deadline:
-            raise DeadlineError("the extractor did not join the channel", hint="see demo/ircd.log")
-        reactor.process_once(0.3)
-        if connection.is_connected():
-            connection.names([CHANNEL])
-    for line in _TALK:
-        connection.privmsg(CHANNEL, line)
-        reactor.process_once(0.2)
-    connection.quit("that is all")
-    reactor.process_once(0.2)
+    handled = threading.Event()
+
+    def speak(connection: Any, _event: Any) -> None:
+        connection.join(CHANNEL)
+        for line in _TALK:
+            connection.privmsg(CHANNEL, line)
+        connection.ping("said")  # a server handles what a client sends in order: after its answer nothing is missing
+
+    reactor.add_global_handler("welcome", speak)
+    reactor.add_global_handler("pong", lambda _connection, _event: handled.set())
+    connection = reactor.server().connect(HOST, server.port, "alice")
+
+    def handle_next() -> bool:
+        reactor.process_once(0.1)
+        return handled.is_set()
+
+    server.wait_for(handle_next, "the local IRC server did not handle what was said")
+    connection.disconnect("that is all")
 
 
 # what the servers say ------------------------------------------------------------------------------------

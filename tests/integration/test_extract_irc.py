@@ -16,6 +16,7 @@ from labkit.errors import AccessError, ConfigError, UnavailableError
 from labkit.pipelines.irc import session, wire
 from labkit.stack.state import State
 from support.irc import Running, Talker, free_port, read, sequence
+from support.waiting import until
 
 
 @pytest.fixture
@@ -245,6 +246,26 @@ def test_malformed_lines_neither_end_it_nor_are_lost(stack: State, topic: str, s
     tagged = next(message for message in messages if b"still here" in message.value())
     assert tagged.timestamp()[1] == 1_577_934_245_678
     assert orjson.loads(tagged.value())["@timestamp"] == "2020-01-02T03:04:05.678Z"
+
+
+def test_joined_is_set_while_it_is_in_all_channels(stack: State, topic: str, script: Script) -> None:
+    """BEHAVIOURS 54: what starts an extractor waits for it, not for a server's list of names."""
+    running = Running(stack, topic, script.port, channels=["#lab", "#more"])
+    joined = running.extractor.joined
+    script.meet()
+    script.wait(b"JOIN #more")
+    assert not joined.wait(0.5)
+    script.say(b":labkit!u@h JOIN #more")
+    assert joined.wait(20)
+    script.say(b":ann!u@h KICK #more labkit :no bots")
+    until(lambda: not joined.is_set(), "joined cleared by the KICK")
+    script.say(b":labkit!u@h JOIN #more")
+    assert joined.wait(20)
+    script.file.close()
+    script.socket.close()
+    until(lambda: not joined.is_set(), "joined cleared by the loss")
+    running.end()
+    assert not joined.is_set()
 
 
 @pytest.mark.chaos

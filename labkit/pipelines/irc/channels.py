@@ -42,6 +42,11 @@ class Channels:
         self._next_try: dict[str, float] = {}
         self._joined: set[str] = set()
 
+    @property
+    def joined_all(self) -> bool:
+        """Whether we are in every wanted channel."""
+        return all(name.lower() in self._joined for name in self._wanted)
+
     def left_all(self) -> None:
         """Forget where we are: the connection is new."""
         self._joined.clear()

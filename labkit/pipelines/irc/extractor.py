@@ -57,6 +57,11 @@ class IrcExtractor:
     sink : callable, optional
         Makes another place for the records than the topic, given what tells it to give up.
 
+    Attributes
+    ----------
+    joined : threading.Event
+        Set while a run is in all of the channels.
+
     Raises
     ------
     UsageError, ConfigError
@@ -84,6 +89,7 @@ class IrcExtractor:
         self.cluster = cluster
         self.topic = topic
         self.say = say
+        self.joined = threading.Event()
         self._sink = sink or self._topic_sink
         self._spool = None if spool is None else (spool, spool_bytes)
         port = (6697 if tls else 6667) if port is None else port
@@ -133,7 +139,15 @@ class IrcExtractor:
         """
         stop = stop or threading.Event()
         with self._sink(stop.is_set) as sink:
-            session = Session(self.server, self.say, sink, stop, max_records=max_records, max_seconds=max_seconds)
+            session = Session(
+                self.server,
+                self.say,
+                sink,
+                stop,
+                joined=self.joined,
+                max_records=max_records,
+                max_seconds=max_seconds,
+            )
             try:
                 session.follow()
                 sink.close()

@@ -87,6 +87,7 @@ class Session:
         sink: Sink,
         stop: threading.Event,
         *,
+        joined: threading.Event,
         max_records: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class Session:
         self.say = say
         self.sink = sink
         self.stop = stop
+        self.joined = joined
         self.max_records = max_records
         self.ends_at = None if max_seconds is None else time.monotonic() + max_seconds
         self.leaving = False
@@ -137,7 +139,7 @@ class Session:
         """Connect and follow until the connection is lost; return why."""
         where = f"{self.server.host}:{self.server.port}"
         self.login = self._new_login()
-        self.channels.left_all()
+        self._leave_channels()
         self.connection.why_lost = ""
         self.connection.heard_at = self.pinged_at = time.monotonic()
         try:
@@ -157,6 +159,7 @@ class Session:
             self.connection.disconnect(error.message)
         if self.login.welcome and not self.connection.connected:
             self.losses += 1
+            self._leave_channels()
         return f"connection to {where} lost: {self.connection.why_lost}"
 
     def _connect(self) -> None:
@@ -191,6 +194,14 @@ class Session:
         if self.login.welcome and not was_welcome:
             self._welcomed()
         self.channels.handle(parsed, str(self.connection.real_nickname))
+        if self.channels.joined_all:
+            self.joined.set()
+        else:
+            self.joined.clear()
+
+    def _leave_channels(self) -> None:
+        self.channels.left_all()
+        self.joined.clear()
 
     def _record(self, line: bytes, received_ms: int) -> None:
         found = record(line, received_ms=received_ms, server=self.server.host, sequence=self.records + 1)
@@ -238,6 +249,7 @@ class Session:
     def _goodbye(self) -> None:
         """Send QUIT and record what was already under way."""
         self.leaving = True
+        self.joined.clear()
         if self.connection.connected and self.sink.error is None:
             self.connection.quit("the extractor stops")
             until = time.monotonic() + _GOODBYE_S
