@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labkit.charts import counts
 from labkit.charts.buckets import Grid, fitting, length, period, share
 from labkit.charts.draw import CLOCK, HEIGHT, INK, WIDTH, dressed
+from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
@@ -143,7 +143,7 @@ def _over_time(c: Comparison) -> Any:
             x2="until:T",
             y=alt.Y("documents:Q", title="documents", axis=alt.Axis(format=",d", tickMinStep=1)),
             color=_kinds(),
-            tooltip=[alt.Tooltip("from:N", title="from (UTC)"), "kind:N", alt.Tooltip("documents:Q", format=",d")],
+            tooltip=tooltips(("from:N", {"title": "from (UTC)"}), "kind:N", ("documents:Q", {"format": ",d"})),
         )
         .properties(width=WIDTH, height=HEIGHT - 60, title=_small(name))
     )
@@ -164,19 +164,21 @@ def _by_field(c: Comparison, most: int) -> Any:
     frame = by_field(c, most)
     if not len(frame):
         return None
-    frame = frame.assign(field=frame["field"].map(counts.shown))
-    order = list(dict.fromkeys(map(counts.shown, c.fields["field"])))[:most]
+    fields = list(dict.fromkeys(frame["field"]))
+    names = dict(zip(fields, all_shown(fields), strict=True))
+    frame, labels = frame.assign(field=frame["field"].map(names)), Labels(list(names.values()))
     different = int((c.fields[["changed", "only_left", "only_right"]].sum(axis=1) > 0).sum())
     shown = frame["field"].nunique()
     left_out = f"the {shown} most different of {different:,}" if shown < different else f"all {shown} that differ"
     pairs = c.counts["same"] + c.counts["changed"]
-    base = alt.Chart(frame).encode(y=alt.Y("field:N", title="field", sort=order, axis=alt.Axis(labelLimit=280)))
+    axis = alt.Axis(labelLimit=280, labelExpr=labels.expression)
+    base = labels.numbered(alt.Chart(frame), "field").encode(y=alt.Y(f"{NUMBER}:O", title="field", axis=axis))
     room = alt.Scale(domain=[0, 1.12 * int(frame.groupby("field")["pairs"].sum().max())], nice=False)
     axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
     bars = base.mark_bar(height={"band": 0.78}).encode(
         x=alt.X("pairs:Q", title="pairs in which it differs", axis=axis, scale=room),
         color=_kinds(),
-        tooltip=["field:N", "kind:N", alt.Tooltip("pairs:Q", format=",d")],
+        tooltip=tooltips("field:N", "kind:N", ("pairs:Q", {"format": ",d"})),
     )
     sums = base.mark_text(align="left", dx=5, color=INK).encode(
         x="sum(pairs):Q", text=alt.Text("sum(pairs):Q", format=",d")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from labkit.charts import counts, draw
 from labkit.charts.buckets import period, plural, share
 from labkit.charts.columns import Columns, ask, is_text
+from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.errors import UsageError
 from labkit.validation import whole
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 GRAPH, MATRIX = "graph", "matrix"
 MOST_IN_A_GRAPH, MOST, MOST_ARROWS = 12, 40, 40
+ADDRESSEE = "addressee_number"
+_PAIR: tuple[tuple[str, dict[str, str]], ...] = (
+    ("sender:N", {"title": "from"}),
+    ("addressee:N", {"title": "to"}),
+    ("messages:Q", {"format": ",d"}),
+)
 _POINTS = 24  # of a curve
 # "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section 2.3.1); its case
 # does not matter. Only names that themselves write count, so that "well, text" addresses nobody.
@@ -124,7 +131,10 @@ def _talk(source: Columns, sender: str, text: str) -> Talk:
     texts = {"from": _texts(source, sender), "text": _texts(source, text)}
     table = pa.table(texts)
     ((messages, names),) = ask(table, _FACTS)
-    rows = [(counts.shown(one), counts.shown(other), n) for one, other, n in ask(table, _PAIRS)]
+    found = ask(table, _PAIRS)
+    people = list(dict.fromkeys(name for sender, addressee, _ in found for name in (sender, addressee)))
+    called = dict(zip(people, all_shown(people), strict=True))
+    rows = [(called[sender], called[addressee], n) for sender, addressee, n in found]
     pairs = pd.DataFrame(rows, columns=["sender", "addressee", "messages"])
     return Talk(pairs, messages, names)
 
@@ -213,16 +223,22 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
     import altair as alt
 
     spots = _spots(pairs, names)
-    chosen = alt.selection_point(name="chosen", fields=["sender"], on="pointerover", clear="pointerout")
+    chosen = alt.selection_point(name="chosen", fields=[NUMBER], on="pointerover", clear="pointerout")
     place = {
         "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1.6, 1.6])),
         "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.2, 1.2])),
         "color": _colour(names),
     }
-    told = ["name:N", alt.Tooltip("sent:Q", format=",d"), alt.Tooltip("received:Q", format=",d")]
-    dots = alt.Chart(spots).mark_circle(opacity=1).encode(**place, size=alt.value(150), tooltip=told)
-    base = alt.Chart(curves(pairs, spots)).encode(
-        **place, opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)), tooltip=_tooltips()
+    labels = Labels(names)
+    person = tooltips("name:N", ("sent:Q", {"format": ",d"}), ("received:Q", {"format": ",d"}))
+    dots = (
+        labels.numbered(alt.Chart(spots), "name")
+        .mark_circle(opacity=1)
+        .encode(**place, size=alt.value(150), tooltip=person)
+    )
+    numbered = labels.numbered(alt.Chart(curves(pairs, spots)), "sender")
+    base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
+        **place, opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)), tooltip=tooltips(*_PAIR)
     )
     layers = [*_arrows(base, pairs), dots.add_params(chosen), *_labels(spots)]
     return alt.layer(*layers, data=pairs).resolve_scale(size="independent").properties(width=600, height=450)
@@ -245,7 +261,8 @@ def _colour(names: list[str]) -> Any:
 
     if len(names) > len(draw.COLOURS):
         return alt.value(draw.BLUE)
-    return alt.Color("sender:N", legend=None, scale=alt.Scale(domain=names, range=list(draw.COLOURS[: len(names)])))
+    colours = alt.Scale(domain=Labels(names).numbers, range=list(draw.COLOURS[: len(names)]))
+    return alt.Color(f"{NUMBER}:O", legend=None, scale=colours)
 
 
 def _arrows(base: Any, pairs: pd.DataFrame) -> list[Any]:
@@ -259,18 +276,8 @@ def _arrows(base: Any, pairs: pd.DataFrame) -> list[Any]:
     large = alt.Size("messages:Q", legend=None, scale=alt.Scale(domainMin=0, range=[50, 330]))
     heads = base.transform_filter(alt.datum.step == _POINTS - 1).mark_point(shape="triangle", filled=True)
     return [
-        base.mark_line(strokeCap="round").encode(detail="addressee:N", order="step:O", strokeWidth=wide),
+        base.mark_line(strokeCap="round").encode(detail=f"{ADDRESSEE}:O", order="step:O", strokeWidth=wide),
         heads.encode(angle=alt.Angle("angle:Q", scale=None), size=large),
-    ]
-
-
-def _tooltips() -> list[Any]:
-    import altair as alt
-
-    return [
-        alt.Tooltip("sender:N", title="from"),
-        alt.Tooltip("addressee:N", title="to"),
-        alt.Tooltip("messages:Q", format=",d"),
     ]
 
 
@@ -301,16 +308,18 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
     most = int(pairs["messages"].max())
     step = 28 if len(names) <= 24 else 17
     order = around(pairs, names)
-    base = alt.Chart(pairs).encode(
+    labels = Labels(order)
+    scale = alt.Scale(domain=labels.numbers)
+    numbered = labels.numbered(alt.Chart(pairs), "sender")
+    base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
         x=alt.X(
-            "addressee:N",
+            f"{ADDRESSEE}:O",
             title="to",
-            sort=order,
-            scale=alt.Scale(domain=order),
-            axis=alt.Axis(orient="top", labelAngle=-45),
+            scale=scale,
+            axis=alt.Axis(orient="top", labelAngle=-45, labelExpr=labels.expression),
         ),
-        y=alt.Y("sender:N", title="from", sort=order, scale=alt.Scale(domain=order)),
-        tooltip=_tooltips(),
+        y=alt.Y(f"{NUMBER}:O", title="from", scale=scale, axis=alt.Axis(labelExpr=labels.expression)),
+        tooltip=tooltips(*_PAIR),
     )
     colour = alt.Scale(type="sqrt", scheme="viridis", domain=[0, most])  # a few pairs talk most
     squares = base.mark_rect().encode(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from labkit.charts.buckets import DAY, HOUR, Grid, fitting, grid
 from labkit.charts.columns import Columns, Table, find_time
+from labkit.charts.labels import NONE, OTHER, all_shown
 from labkit.charts.search import Index
 from labkit.charts.source import Counts, Source, Span, Terms
 from labkit.errors import UsageError
@@ -22,9 +22,7 @@ from labkit.sinks.replay import Replay
 if TYPE_CHECKING:
     import pandas as pd
 
-OTHER, NONE, BLANK = "other", "(none)", "(empty)"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
@@ -67,21 +65,6 @@ def arrow(data: Any) -> pa.Table:
         ) from error
 
 
-def shown(label: str) -> str:
-    """Return how a value is called on a chart, each in its own way.
-
-    What cannot be seen is Unicode's picture of it, or its number; what turns the text around is its number too. Vega
-    compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
-    """
-    if label in (OTHER, NONE, BLANK) or (label and not label.strip()):
-        label = f'"{label}"'  # it is called as labkit calls what is none, or is only space
-    return _UNSEEN.sub(lambda found: _picture(ord(found[0])), label) or BLANK
-
-
-def _picture(code: int) -> str:
-    return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
-
-
 @dataclass(frozen=True)
 class Timeline:
     """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`."""
@@ -107,7 +90,8 @@ def over_time_by(source: Source, span: Span, field: str, every: str | timedelta 
     terms = source.terms(field, top, timed=True)
     buckets = fitting(span.first_ms, span.last_ms, every, len(terms.top) + 2)
     total, by_term, nulls = source.split(field, terms.top, buckets)
-    series = [(shown(term.label), counts) for term, counts in zip(terms.top, by_term, strict=True)]
+    names = all_shown(term.label for term in terms.top)
+    series = list(zip(names, by_term, strict=True))
     rest = _minus(total, [*by_term, nulls])
     series += [(label, counts) for label, counts in ((OTHER, rest), (NONE, nulls)) if any(counts.values())]
     return Timeline(_long(buckets, series), buckets, terms, tuple(label for label, _ in series))
@@ -134,7 +118,7 @@ def ranked(terms: Terms) -> pd.DataFrame:
     """Return one row per value: value, records, share (of all records, 0 to 1); those without a value last."""
     import pandas as pd
 
-    rows = [(shown(term.label), term.records) for term in terms.top]
+    rows = list(zip(all_shown(term.label for term in terms.top), (term.records for term in terms.top), strict=True))
     if terms.nulls:
         rows.append((NONE, terms.nulls))
     frame = pd.DataFrame(rows, columns=["value", "records"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, period, plural, share
+from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
 from labkit.validation import whole
 
@@ -139,10 +140,11 @@ def _frame(edges: Sequence[float], groups: Sequence[Group]) -> pd.DataFrame:
     """Return one row per series and bin, zeros included: value, start, end, records, share, median."""
     import pandas as pd
 
+    names = all_shown(one.label or "" for one in groups)
     return pd.concat(
         pd.DataFrame(
             {
-                "value": counts.shown(one.label or ""),
+                "value": name,
                 "start": edges[:-1],
                 "end": edges[1:],
                 "records": one.counts,
@@ -151,7 +153,7 @@ def _frame(edges: Sequence[float], groups: Sequence[Group]) -> pd.DataFrame:
                 "numbers": one.numbers,
             }
         )
-        for one in groups
+        for name, one in zip(names, groups, strict=True)
     ).reset_index(drop=True)
 
 
@@ -218,21 +220,18 @@ def _across(axis: str, *, log: bool) -> Any:
     scale = alt.Scale(type="log" if log else "linear", nice=False, zero=False)
     return alt.X(
         "start:Q",
-        title=axis,
+        title=heading(axis),
         scale=scale,
         axis=alt.Axis(grid=False, format=",~r" if log else alt.Undefined, tickCount=10),
     )
 
 
-def _tooltips() -> list[Any]:
-    import altair as alt
-
-    return [
-        alt.Tooltip("start:Q", title="from", format=",~r"),
-        alt.Tooltip("end:Q", title="below", format=",~r"),
-        alt.Tooltip("records:Q", format=",d"),
-        alt.Tooltip("share:Q", format=".1%"),
-    ]
+_BIN: tuple[tuple[str, dict[str, str]], ...] = (
+    ("start:Q", {"title": "from", "format": ",~r"}),
+    ("end:Q", {"title": "below", "format": ",~r"}),
+    ("records:Q", {"format": ",d"}),
+    ("share:Q", {"format": ".1%"}),
+)
 
 
 def _one(frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[str], *, log: bool) -> Any:
@@ -242,7 +241,7 @@ def _one(frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[s
     base = alt.Chart(frame)
     count = alt.Y("records:Q", title="records", axis=alt.Axis(format=",d", tickMinStep=1))
     bars = base.mark_bar(color=draw.BLUE, orient="vertical", binSpacing=1).encode(
-        x=_across(axis, log=log), x2="end:Q", y=count, tooltip=_tooltips()
+        x=_across(axis, log=log), x2="end:Q", y=count, tooltip=tooltips(*_BIN)
     )
     layers = [bars]
     if group.median is not None and frame["start"].min() <= group.median <= frame["end"].max():
@@ -264,20 +263,21 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
         value: f"{value}: {counted(n)}, median {number(median)}"
         for value, n, median in zip(first["value"], first["numbers"], first["median"], strict=True)
     }
-    frame = frame.assign(head=frame["value"].map(heads))
-    colour = alt.Color(
-        "value:N", legend=None, scale=alt.Scale(domain=list(heads), range=list(draw.COLOURS[: len(heads)]))
-    )
+    labels, headers = Labels(list(heads)), Labels(list(heads.values()))
+    colours = alt.Scale(domain=labels.numbers, range=list(draw.COLOURS[: len(heads)]))
+    colour = alt.Color(f"{NUMBER}:O", legend=None, scale=colours)
     height = alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=3))
     bars = (
         alt.Chart()
         .mark_bar(orient="vertical", binSpacing=0.5)
-        .encode(x=_across(axis, log=log), x2="end:Q", y=height, color=colour, tooltip=["value:N", *_tooltips()])
+        .encode(x=_across(axis, log=log), x2="end:Q", y=height, color=colour, tooltip=tooltips("value:N", *_BIN))
     )
     rule = alt.Chart().mark_rule(color=draw.INK, strokeDash=[4, 3]).encode(x="max(median):Q")
     header = alt.Header(
-        labelOrient="top", labelAnchor="start", labelColor=draw.INK, labelFontSize=12, labelPadding=2, title=None
-    )
-    row = alt.Row("head:N", sort=list(heads.values()), header=header)
-    chart = alt.layer(bars, rule, data=frame).properties(width=draw.WIDTH, height=58).facet(row=row, spacing=6)
+        labelOrient="top", labelAnchor="start", labelColor=draw.INK, labelFontSize=12, labelPadding=2, title=None,
+        labelExpr=headers.expression,
+    )  # fmt: skip
+    row = alt.Row(f"{NUMBER}:O", header=header)
+    layers = alt.layer(bars, rule, data=frame).properties(width=draw.WIDTH, height=58)
+    chart = labels.numbered(layers.facet(row=row, spacing=6), "value")
     return draw.dressed(chart, title, [*lines, "shares of each value's records; dashed: its median"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts, show
 from labkit.charts.buckets import counted, length, period, plural, share
+from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, pictured, tooltips
 from labkit.charts.source import Source, Span, Terms
 from labkit.validation import whole
 
@@ -19,7 +19,7 @@ CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}  # on an axis of time; Vega's own
 MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
 # Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
-BLUE, ORANGE, OTHER, NONE = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
+BLUE, ORANGE, GREY, DARK = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
 COLOURS = (
     *("#4e8ac8", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3fb0ac", "#d9b300", "#ff82a9", "#9c755f", "#7b6fd0"),
     *("#86b8e6", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8", "#86d3cf", "#f1ce63", "#ffb7cf", "#c9a58e", "#b3abe8"),
@@ -177,7 +177,7 @@ def _told(
     left = []
     if terms is not None and terms.rest:
         others = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
-        where = f'are "{counts.OTHER}"' if timed else "not shown"
+        where = f'are "{OTHER}"' if timed else "not shown"
         left.append(f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {others} {where}")
     if timed and span.timed < span.records:
         left.append(f"{counted(span.records - span.timed)} without a time left out")
@@ -193,11 +193,17 @@ def nothing(title: str, text: str) -> Any:
     import altair as alt
     import pandas as pd
 
-    mark = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(size=18, color=INK).encode(text="text:N")
+    mark = alt.Chart(pd.DataFrame({"text": [pictured(text)]})).mark_text(size=18, color=INK).encode(text="text:N")
     return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
 
 
 # pictures ------------------------------------------------------------------------------------------------
+
+
+_WHEN: tuple[tuple[str, dict[str, str]], ...] = (
+    ("from:N", {"title": "from (UTC)"}),
+    ("records:Q", {"format": ",d"}),
+)
 
 
 def _zooming(found: counts.Timeline, by: str | None) -> Any:
@@ -216,7 +222,8 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     above = _stacked(found, by, brush).add_params(brush)
     inside = alt.Chart(found.frame).transform_filter(brush)
     if by is None:
-        what, field, order = f"the largest {MOST_NAMED} buckets", "from", alt.EncodingSortField("rank", op="min")
+        what, y = f"the largest {MOST_NAMED} buckets", alt.Y("from:N", title="from (UTC)")
+        y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
         rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid.every_ms)
@@ -224,19 +231,27 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
     else:
-        what, field, order = f"records by {by}", "value", alt.EncodingSortField("records", op="max", order="descending")
-        rows = inside.transform_aggregate(records="sum(records)", groupby=["value"])
+        what, labels = f"records by {by}", Labels(found.order)
+        y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(labelLimit=280, labelExpr=labels.expression)
+        y = y.sort(alt.EncodingSortField("records", op="max", order="descending"))
+        inside = labels.numbered(inside, "value")
+        rows = inside.transform_aggregate(records="sum(records)", groupby=[NUMBER])
         rows = rows.transform_joinaggregate(all="sum(records)")
     label = "format(datum.records, ',d') + ' (' + format(datum.records / max(1, datum.all), '.1%') + ')'"
     base = rows.transform_calculate(label=label).encode(
-        y=alt.Y(f"{field}:N", title=by or "from (UTC)", sort=order, axis=alt.Axis(labelLimit=280)),
+        y=y,
         x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
     )
-    colour = alt.value(BLUE) if by is None else alt.Color("value:N", scale=_colours(found.order))
+    colour = alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(found.order))
     bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
     text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
     name = alt.TitleParams(
-        f"{what} in the time you brush above", fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8
+        heading(f"{what} in the time you brush above"),
+        fontSize=12,
+        fontWeight="normal",
+        anchor="start",
+        frame="group",
+        offset=8,
     )
     below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
     return alt.vconcat(above, below, spacing=24)
@@ -264,7 +279,7 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None) -> Any:
             x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=axis),
             x2="until:T",
             y=count,
-            tooltip=[alt.Tooltip("from:N", title="from (UTC)"), alt.Tooltip("records:Q", format=",d")],
+            tooltip=tooltips(*(_WHEN if by is None else (("value:N", {"title": by}), *_WHEN))),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
@@ -282,27 +297,24 @@ def _lit(chosen: Any) -> Any:
 def _colours(order: tuple[str, ...]) -> Any:
     import altair as alt
 
-    greys = {counts.OTHER: OTHER, counts.NONE: NONE}
+    greys = {OTHER: GREY, NONE: DARK}
     colours = [greys.get(label, COLOURS[place % len(COLOURS)]) for place, label in enumerate(order)]
-    return alt.Scale(domain=list(order), range=colours)
+    return alt.Scale(domain=Labels(order).numbers, range=colours)
 
 
 def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
     """Colour stacked bars by value; a click in the legend dims the others."""
     import altair as alt
 
-    chosen = alt.selection_point(name="chosen", fields=["value"], bind="legend")
-    legend = alt.Legend(symbolType="square", labelLimit=180)
-    return (
-        chart.encode(
-            color=alt.Color("value:N", title=by, scale=_colours(order), legend=legend),
-            opacity=_lit(chosen if brush is None else chosen & brush),
-            order=alt.Order("rank:Q"),
-            tooltip=[alt.Tooltip("value:N", title=by), *chart.encoding.tooltip],
-        )
-        .transform_calculate(rank=f"indexof({json.dumps(order)}, datum.value)")
-        .add_params(chosen)
+    labels = Labels(order)
+    chosen = alt.selection_point(name="chosen", fields=[NUMBER], bind="legend")
+    legend = alt.Legend(symbolType="square", labelLimit=180, labelExpr=labels.expression)
+    coloured = chart.encode(
+        color=alt.Color(f"{NUMBER}:O", title=heading(by), scale=_colours(order), legend=legend),
+        opacity=_lit(chosen if brush is None else chosen & brush),
+        order=alt.Order(f"{NUMBER}:Q"),
     )
+    return labels.numbered(coloured, "value").add_params(chosen)
 
 
 def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
@@ -311,16 +323,17 @@ def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
 
     axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
     room = alt.Scale(domain=[0, max(1, int(frame["records"].max())) * 1.2], nice=False)
-    base = alt.Chart(frame).encode(
-        y=alt.Y("value:N", title=field, sort=list(frame["value"]), axis=alt.Axis(labelLimit=280)),
+    labels = Labels(list(frame["value"]))
+    base = labels.numbered(alt.Chart(frame), "value").encode(
+        y=alt.Y(f"{NUMBER}:O", title=heading(field), axis=alt.Axis(labelLimit=280, labelExpr=labels.expression)),
         x=alt.X("records:Q", title="records", scale=room, axis=axis),
-        tooltip=[
-            alt.Tooltip("value:N", title=field),
-            alt.Tooltip("records:Q", format=",d"),
-            alt.Tooltip("share:Q", title="share of all records", format=".1%"),
-        ],
+        tooltip=tooltips(
+            ("value:N", {"title": field}),
+            ("records:Q", {"format": ",d"}),
+            ("share:Q", {"title": "share of all records", "format": ".1%"}),
+        ),
     )
-    none = alt.condition(alt.datum.value == counts.NONE, alt.value(NONE), alt.value(BLUE))
+    none = alt.condition(alt.datum.value == NONE, alt.value(DARK), alt.value(BLUE))
     label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
     text = base.transform_calculate(label=label).mark_text(align="left", dx=5, color=INK).encode(text="label:N")
     chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
@@ -344,20 +357,25 @@ def _squares(frame: Any, title: str, lines: list[str]) -> Any:
                 scale=colour,
                 legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
             ),
-            tooltip=["weekday:O", alt.Tooltip("hour:O", title="hour (UTC)"), alt.Tooltip("records:Q", format=",d")],
+            tooltip=tooltips("weekday:O", ("hour:O", {"title": "hour (UTC)"}), ("records:Q", {"format": ",d"})),
         )
         .properties(width=WIDTH, height=224)
     )
     return dressed(chart, title, lines)
 
 
+def _title(title: str, lines: list[str]) -> Any:
+    import altair as alt
+
+    return alt.TitleParams(heading(title), subtitle=[pictured(line) for line in lines] or alt.Undefined)
+
+
 def dressed(chart: Any, title: str, lines: list[str]) -> Any:
     """Give a chart its title and its looks, and see that it can show itself."""
-    import altair as alt
 
     show.enable()
     return (
-        chart.properties(title=alt.TitleParams(title, subtitle=lines or alt.Undefined), background="transparent")
+        chart.properties(title=_title(title, lines), background="transparent")
         .configure_view(stroke=None)
         .configure_title(anchor="start", fontSize=15, color=INK, subtitleColor=QUIET, subtitleFontSize=12, offset=14)
         .configure_axis(

@@ -9,6 +9,7 @@ import numpy as np
 
 from labkit.charts.buckets import period
 from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
+from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, total_lag, worst
@@ -62,14 +63,20 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
     rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
-    colour = alt.Color("line:N", title=line, scale=alt.Scale(domain=sorted(keep), range=list(COLOURS[: len(keep)])))
+    lines = sorted(keep)
+    names = all_shown(lines)
+    rows, labels = rows.assign(line=rows["line"].map(dict(zip(lines, names, strict=True)))), Labels(names)
+    colours = alt.Scale(domain=labels.numbers, range=list(COLOURS[: len(names)]))
+    colour = alt.Color(
+        f"{NUMBER}:O", title=line, scale=colours, legend=alt.Legend(symbolType="circle", labelExpr=labels.expression)
+    )
     start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
     stamp = "%H:%M:%S" if end - start < 1_800_000 else CLOCK
     axis = alt.Axis(grid=False, format=stamp, tickCount=8, title=None)
-    base = alt.Chart(rows).encode(
+    base = labels.numbered(alt.Chart(rows), "line").encode(
         x=alt.X("at:T", scale=alt.Scale(type="utc", nice=False), axis=axis),
         color=colour,
-        tooltip=["line:N", alt.Tooltip("at:T", format="%H:%M:%S", title="at (UTC)"), "lag:Q", "behind_s:Q"],
+        tooltip=tooltips("line:N", ("at:T", {"format": "%H:%M:%S", "title": "at (UTC)"}), "lag:Q", "behind_s:Q"),
     )
     panels = [
         _lines(base, "lag:Q", "lag (records)", 190),
@@ -204,14 +211,15 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
     width = min(76, max(14, (WIDTH - 60) // most))
     seen = [name for name in DOING if name in set(tiles["doing"])]
     scale = alt.Scale(domain=seen, range=[DOING[name] for name in seen])
-    base = alt.Chart(tiles).encode(
+    labels = Labels(list(dict.fromkeys(tiles["label"])))
+    base = labels.numbered(alt.Chart(tiles), "label").encode(
         x=alt.X("place:O", title="partitions of the group", scale=alt.Scale(paddingInner=0.06),
                 axis=alt.Axis(labels=False, ticks=False, domain=False)),
         y=alt.Y(
-            "label:N", title=None, scale=alt.Scale(paddingInner=0.1), sort=list(dict.fromkeys(tiles["label"])),
-            axis=alt.Axis(labelLimit=420, ticks=False, domain=False),
+            f"{NUMBER}:O", title=None, scale=alt.Scale(paddingInner=0.1),
+            axis=alt.Axis(labelLimit=420, ticks=False, domain=False, labelExpr=labels.expression),
         ),
-        tooltip=["group:N", "topic:N", "partition:Q", "verdict:N", "why:N", "lag:Q", "member:N"],
+        tooltip=tooltips("group:N", "topic:N", "partition:Q", "verdict:N", "why:N", "lag:Q", "member:N"),
     )  # fmt: skip
     squares = base.mark_rect(cornerRadius=3).encode(
         color=alt.Color("doing:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolType="square"))
@@ -242,9 +250,14 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows["place"] = rows.groupby("group").cumcount()
     verdicts = {str(name): worst(some) for name, some in rows.groupby("group")["verdict"]}
     order = sorted(verdicts, key=lambda name: (_RANK[verdicts[name]], name))
-    label = {name: f"{name}: {verdicts[name]}" for name in order}
+    called = dict(zip(order, all_shown(order), strict=True))
+    label = {name: f"{called[name]}: {verdicts[name]}" for name in order}
     kept = rows[rows["group"].isin(order[:MOST_ROWS]) & (rows["place"] < MOST_TILES)]
     kept = kept.assign(label=kept["group"].map(label), rank=kept["group"].map(order.index))
+    kept = kept.assign(
+        group=kept["group"].map(called), why=kept["why"].map(pictured),
+        member=kept["member"].map(shown, na_action="ignore"),
+    )  # fmt: skip
     told = [f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; looked at for "
             f"{rows['seconds'].max():.0f} s"]  # fmt: skip
     if len(kept) < len(rows):

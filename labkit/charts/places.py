@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, share
+from labkit.charts.labels import shown, tooltips
 from labkit.errors import UsageError
 from labkit.es.index import Index
 from labkit.sinks.replay import Replay
@@ -164,6 +165,7 @@ def _first(terms: dict[str, Any] | None) -> str | None:
 def _places(frame: pd.DataFrame, records: int) -> Places:
     frame = frame.sort_values(["records", "lat", "lon"], ascending=[False, True, True]).reset_index(drop=True)
     place = frame["city"].where(frame["city"].notna(), frame["country"])
+    place = place.map(shown, na_action="ignore")  # a record may bring its own
     frame = frame.assign(place=place).rename(columns={"lat": "latitude", "lon": "longitude"})
     return Places(frame[["latitude", "longitude", "records", "place"]], records, int(frame["records"].sum()))
 
@@ -177,30 +179,30 @@ def _outlines() -> dict[str, Any]:
 def _drawn(found: Places, title: str) -> Any:
     import altair as alt
 
-    shown = found.frame.head(MOST_PLACES)
+    largest = found.frame.head(MOST_PLACES)
     land = alt.Data(values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries"))
     world = alt.Chart(land).mark_geoshape(fill=draw.FAINT, fillOpacity=0.22, stroke=draw.FAINT, strokeWidth=0.4)
-    base = alt.Chart(shown).encode(longitude="longitude:Q", latitude="latitude:Q")
+    base = alt.Chart(largest).encode(longitude="longitude:Q", latitude="latitude:Q")
     circles = base.mark_circle(color=draw.BLUE, opacity=0.55, stroke=draw.BLUE, strokeWidth=0.8).encode(
         size=alt.Size(
             "records:Q",
             title="records",
             scale=alt.Scale(type="linear", domainMin=0, range=[4, 900]),
-            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, values=_marks(shown)),
+            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, values=_marks(largest)),
         ),
-        tooltip=[
-            alt.Tooltip("place:N"), alt.Tooltip("records:Q", format=",d"),
-            alt.Tooltip("latitude:Q", format=".1f"), alt.Tooltip("longitude:Q", format=".1f"),
-        ],
+        tooltip=tooltips(
+            "place:N", ("records:Q", {"format": ",d"}),
+            ("latitude:Q", {"format": ".1f"}), ("longitude:Q", {"format": ".1f"}),
+        ),
     )  # fmt: skip
     layers = [world, circles]
-    if len(shown):
-        names = _apart(shown.dropna(subset=["place"]))
+    if len(largest):
+        names = _apart(largest.dropna(subset=["place"]))
         text = alt.Chart(names).mark_text(color=draw.INK, fontSize=11, fontWeight="bold", dy=-13)
         layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
     chart = alt.layer(*layers).project(type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW)
     chart = chart.properties(width=draw.WIDTH, height=_VIEW[1][1])
-    return draw.dressed(chart, title, _told(found, shown))
+    return draw.dressed(chart, title, _told(found, largest))
 
 
 def _marks(frame: pd.DataFrame) -> list[int]:
@@ -222,13 +224,13 @@ def _apart(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[[row.Index for row in chosen]]
 
 
-def _told(found: Places, shown: pd.DataFrame) -> list[str]:
-    facts = f"{counted(found.located)} from {len(shown):,} places (tiles of about 1.4 degrees)"
+def _told(found: Places, largest: pd.DataFrame) -> list[str]:
+    facts = f"{counted(found.located)} from {len(largest):,} places (tiles of about 1.4 degrees)"
     left = []
     if found.located < found.records:
         missing = found.records - found.located
         left.append(f"{counted(missing)} ({share(missing, found.records)}) without a place left out")
-    rest = len(found.frame) - len(shown)
+    rest = len(found.frame) - len(largest)
     if rest:
         hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())
         left.append(f"{counted(hidden)} from {rest:,} smaller places not shown")

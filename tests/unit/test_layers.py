@@ -35,7 +35,7 @@ ROOMS = [
     ["nested"],
     ["private", "secret", "validation"],
     ["errors"],
-    ["masking"],
+    ["masking", "visible"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {

@@ -1,0 +1,27 @@
+"""Foreign text that can be shown: nothing in it moves a cursor, turns a line around, ends it, or hides.
+
+Terminals obey control characters (ECMA-48) wherever they come from; the Unicode Bidirectional Algorithm (UAX 9) lets a
+few invisible ones turn the text around them. Each is shown as Python writes it: ``\\x1b``, ``\\u202e``, ``\\n``.
+"""
+
+from __future__ import annotations
+
+LONGEST = 200
+"""Characters that a view shows of one text."""
+JOINERS = "\u200c\u200d"  # of Persian words and of emoji: they neither turn nor end anything
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Return `text` with each character that cannot be seen as its escape, but those in `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in JOINERS + keep else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def brief(text: str, most: int = LONGEST) -> str:
+    """Return a text of at most `most` characters and, where that cuts it, how long it is."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
