@@ -1,55 +1,31 @@
-"""Kafka: the only module that makes confluent_kafka clients, and where their errors become labkit's."""
+"""What a Kafka cluster tells of its topics, their partitions and offsets."""
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from confluent_kafka import Consumer as _Consumer
-from confluent_kafka import (
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka import Producer as _Producer
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ClusterMetadata,
-    ConfigEntry,
-    ConfigResource,
-    OffsetSpec,
-)
+from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
 
 from labkit import names
-from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
-from labkit.kafka_errors import LOGIN, MISSING, PASSING, mapped, mechanism_of, rank, setting_error
-from labkit.masking import without_login
-from labkit.secret import sealed
+from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
+from labkit.kafka_client import TIMEOUT_S, Connection
+from labkit.kafka_errors import MISSING
+
+__all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 
 Where = tuple[str, int]  # topic, partition
-TIMEOUT_S = 10.0
-AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
-_CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
-_CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 TIMES_IN_FLIGHT = 50
-IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
-
-_quiet = logging.getLogger("labkit.librdkafka")
-_quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False
+OFFSETS_IN_FLIGHT = 5_000
+SETTLE_S = 1.0  # a partition without a leader for so long will not have one in a moment
 
 
-class Cluster:
-    """One Kafka cluster, seen as one principal.
+class Cluster(Connection):
+    """One Kafka cluster, seen as one principal: what it tells of its topics.
 
     Parameters
     ----------
@@ -60,211 +36,6 @@ class Cluster:
     -----
     Making one opens no connection.
     """
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = sealed(settings)
-        self._last_error: KafkaError | None = None
-        self._all_away = False
-        self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
-
-    def __repr__(self) -> str:
-        return f"Cluster({self.address!r}, principal={self.principal!r})"
-
-    @property
-    def address(self) -> str:
-        """The bootstrap servers."""
-        return without_login(str(self._settings.get("bootstrap.servers", "")))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Its librdkafka properties, secrets too: for looking at, not for showing."""
-        return dict(self._settings)
-
-    @property
-    def principal(self) -> str:
-        """Who asks, as the broker sees it; which name it gives a certificate or token, only the broker knows."""
-        if name := self._settings.get("sasl.username"):
-            return f"User:{name}"
-        if mechanism_of(self._settings) == "OAUTHBEARER":
-            return "the token's owner"
-        certificate = any(self._settings.get(f"ssl.{kind}") for kind in _CERTIFICATES)
-        return "the client certificate's owner" if certificate else "User:ANONYMOUS"
-
-    @property
-    def client_id(self) -> str:
-        """What all clients of this cluster call themselves; group members show it."""
-        return str(self._settings.get("client.id", f"labkit.{names.user()}"))
-
-    # clients -----------------------------------------------------------------------------------------
-
-    def _client_settings(self, **extra: Any) -> dict[str, Any]:
-        return {
-            "client.id": self.client_id,
-            "socket.connection.setup.timeout.ms": 10_000,
-            "reconnect.backoff.max.ms": 2_000,
-            **self._settings,
-            **{key.replace("_", "."): value for key, value in extra.items()},
-            "error_cb": self._note_error,
-        }
-
-    def _note_error(self, error: KafkaError) -> None:
-        self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
-        if rank(error) >= rank(self._last_error):
-            self._last_error = error
-
-    def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
-        """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
-        try:
-            return kind(self._client_settings(**settings), logger=_quiet)
-        except KafkaException as error:
-            raise setting_error(error.args[0]) from error
-
-    @property
-    def admin(self) -> AdminClient:
-        """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
-        process = os.getpid()
-        if process not in self._admins:
-            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)  # by a misspelt name
-        return self._admins[process]
-
-    def consumer(self, *, group: str, **settings: Any) -> _Consumer:
-        """Return a new consumer that commits nothing unless told to."""
-        # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
-        defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
-        names.group(group)
-        if self._settings.get("group.protocol") == "consumer":  # there the broker has these settings
-            settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
-        return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
-
-    def producer(self, **settings: Any) -> _Producer:
-        """Return a new idempotent producer, ``acks=all``."""
-        defaults = {"enable_idempotence": True, "acks": "all"}
-        return self._make(_Producer, **{**defaults, **settings})  # type: ignore[no-any-return]
-
-    # asking ------------------------------------------------------------------------------------------
-
-    def ask(self, call: Callable[[AdminClient], Any], *, what: str, timeout_s: float = TIMEOUT_S) -> Any:
-        """Run an admin call and return its result; its errors become labkit's.
-
-        Parameters
-        ----------
-        call : callable
-            Takes the admin client; returns a value, a future, or a dict of futures.
-        what : str
-            What was asked, for the message of an error.
-        """
-        self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                return self._ask(call, what, timeout_s)
-            except ServerError as error:  # a coordinator or leader that moves is there again in a moment
-                if error.facts.get("number") not in PASSING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    def ask_each(
-        self,
-        call: Callable[[AdminClient, list[Any]], dict[Any, Any]],
-        items: Iterable[Any],
-        *,
-        what: str,
-        in_flight: int = IN_FLIGHT,
-    ) -> dict[Any, Any]:
-        """Run an admin call for many things, `in_flight` at once; what is refused for one is its value, not an error.
-
-        Parameters
-        ----------
-        call : callable
-            Takes the admin client and some of the items; returns a future for each.
-
-        Returns
-        -------
-        dict
-            Item to result, or to the LabkitError that stands for it. That nobody answers is raised.
-        """
-        self.cluster_id  # noqa: B018
-        found: dict[Any, Any] = {}
-        waiting, deadline = list(items), time.monotonic() + TIMEOUT_S
-        while waiting:
-            now, waiting = waiting[:in_flight], waiting[in_flight:]
-            with self.errors(what):
-                answers = call(self.admin, now)
-            again = []
-            for item, future in answers.items():
-                try:
-                    with self.errors(what):
-                        found[item] = self._await(future, TIMEOUT_S)
-                except (AccessError, NotFoundError, ServerError) as error:
-                    passing = error.facts.get("number") in PASSING and time.monotonic() < deadline
-                    if passing:
-                        again.append(item)
-                    else:
-                        found[item] = error
-            if again:
-                waiting += again
-                time.sleep(0.2)
-        return found
-
-    def _ask(self, call: Callable[[AdminClient], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
-        with self.errors(what):
-            answer = call(self.admin)
-            if isinstance(answer, dict):
-                return {key: self._await(item, timeout_s) for key, item in answer.items()}
-            return self._await(answer, timeout_s)
-
-    def _await(self, answer: Any, timeout_s: float) -> Any:
-        """Return the future's result; give up early when the login is refused or nobody listens."""
-        if not hasattr(answer, "result"):
-            return answer
-        start = time.monotonic()
-        while True:
-            try:
-                return answer.result(0.1)
-            except TimeoutError:
-                if self._hopeless(time.monotonic() - start, timeout_s + 1):
-                    raise
-
-    def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
-        self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
-        refused = self._last_error is not None and self._last_error.code() in LOGIN
-        return waited_s > timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
-
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Turn confluent_kafka's errors into labkit's while `what` is done."""
-        self._last_error, self._all_away = None, False
-        try:
-            yield
-        except KafkaException as error:
-            self.admin.poll(0)
-            raise self.error(error.args[0], what) from error
-        except TimeoutError as error:
-            raise self.error(KafkaError(KafkaError._TIMED_OUT), what) from error
-
-    def error(self, error: KafkaError, what: str) -> LabkitError:
-        """Return labkit's error for a Kafka error."""
-        return mapped(error, self._last_error, what, principal=self.principal, settings=self._settings)
-
-    # facts -------------------------------------------------------------------------------------------
-
-    @cached_property
-    def cluster_id(self) -> str:
-        """The cluster's own id."""
-        found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
-        return str(found.cluster_id)
-
-    def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
-        """Return what a bootstrap server tells of brokers and topics; no advertised address is used."""
-        start = time.monotonic()
-        with self.errors("log in"):
-            while True:
-                self.admin.poll(0.05)  # an OAUTHBEARER token is fetched here
-                try:
-                    return self.admin.list_topics(timeout=0.5)
-                except KafkaException:
-                    if self._hopeless(time.monotonic() - start, timeout_s):
-                        raise
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""
@@ -305,54 +76,48 @@ class Cluster:
             The log's start, its end (high watermark), the last stable offset (the first one an open transaction
             may still change), or the first record at or after a time in milliseconds; for that, -1 means none.
         """
-        committed = at == "stable"
+        level = IsolationLevel.READ_COMMITTED if at == "stable" else IsolationLevel.READ_UNCOMMITTED
         spec = {
             "earliest": OffsetSpec.earliest,
             "latest": OffsetSpec.latest,
             "stable": OffsetSpec.latest,
         }.get(str(at), lambda: OffsetSpec.for_timestamp(int(at)))()
-        asked = {TopicPartition(topic, partition): spec for partition in partitions}
-        if not asked:
-            return {}
-        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        found = self.ask(
-            lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_S),
-            what=f"list the offsets of topic {topic!r}",
-        )
-        return {item.partition: info.offset for item, info in found.items()}
+        found = self._offsets({(topic, one): spec for one in partitions}, level=level, by_time=isinstance(at, int))
+        self._require_all(topic, found)
+        return {partition: answer.offset for (_, partition), answer in found.items()}
 
     def offsets_at(self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]) -> list[list[int]]:
         """Return, for each of many times, the first offset at or after it by partition; -1 for none.
 
         Requests of some times are under way at once, so that a hundred take little longer than one.
         """
-        found: list[list[int]] = []
-        for first in range(0, len(times_ms), TIMES_IN_FLIGHT):
-            some = times_ms[first : first + TIMES_IN_FLIGHT]
 
-            def call(admin: AdminClient, some: Sequence[int] = some) -> dict[tuple[int, int], Any]:
-                waiting: dict[tuple[int, int], Any] = {}
-                for ms in some:
-                    asked = {TopicPartition(topic, one): OffsetSpec.for_timestamp(ms) for one in partitions}
-                    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S)
-                    waiting |= {(ms, item.partition): future for item, future in answers.items()}
-                return waiting
+        def call(admin: AdminClient, some: list[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+            futures: dict[tuple[int, int], Any] = {}
+            for ms, wanted in groupby(some, key=lambda one: one[0]):
+                spec = OffsetSpec.for_timestamp(ms)
+                asked = {TopicPartition(topic, partition): spec for _, partition in wanted}
+                answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+                futures |= {(ms, where.partition): future for where, future in answers.items()}
+            return futures
 
-            answers = self.ask(call, what=f"list the offsets of topic {topic!r} by time")
-            found += [[int(answers[ms, one].offset) for one in partitions] for ms in some]
-        return found
+        answers = self.ask_each(
+            call,
+            sorted({(ms, partition) for ms in times_ms for partition in partitions}),
+            what=f"list the offsets of topic {topic!r} by time",
+            in_flight=TIMES_IN_FLIGHT * max(1, len(partitions)),
+            check=lambda _, answer: _require_offset(answer.offset, by_time=True),
+        )
+        self._require_all(topic, {(topic, partition): answer for (_, partition), answer in answers.items()})
+        return [[int(answers[ms, one].offset) for one in partitions] for ms in times_ms]
 
     def span(self, topic: str, partitions: Sequence[int]) -> tuple[int, int] | None:
         """Return the time of the first record by offset, and the newest time, in ms; None when no record has one."""
         edges: list[list[int]] = []
         for spec in (OffsetSpec.for_timestamp(0), OffsetSpec.max_timestamp()):
-
-            def call(admin: AdminClient, spec: OffsetSpec = spec) -> Any:
-                asked = {TopicPartition(topic, one): spec for one in partitions}
-                return admin.list_offsets(asked, request_timeout=TIMEOUT_S)
-
-            answers = self.ask(call, what=f"list the times of topic {topic!r}")
-            edges.append([info.timestamp for info in answers.values() if info.offset >= 0 and info.timestamp >= 0])
+            found = self._offsets({(topic, one): spec for one in partitions}, by_time=True)
+            self._require_all(topic, found)
+            edges.append([info.timestamp for info in found.values() if info.offset >= 0 and info.timestamp >= 0])
         return (min(edges[0]), max(edges[1])) if all(edges) else None
 
     def log_bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int] | LabkitError]:
@@ -361,25 +126,69 @@ class Cluster:
         A partition that is gone, has no leader, or that this principal may not see, has the error in their place.
         """
         wanted = sorted(set(partitions))
-        found: dict[Where, tuple[int, int] | LabkitError] = {**self._leaderless(wanted)}
-        asked, sides = [TopicPartition(*one) for one in wanted if one not in found], []
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-
-            def call(admin: AdminClient, some: list[TopicPartition], spec: OffsetSpec = spec) -> dict[Any, Any]:
-                level = IsolationLevel.READ_UNCOMMITTED
-                answers = admin.list_offsets(
-                    dict.fromkeys(some, spec), isolation_level=level, request_timeout=TIMEOUT_S
-                )
-                return dict(answers)
-
-            sides.append(self.ask_each(call, asked, what="list the topics' offsets", in_flight=5_000))
-        for one in asked:
-            both = [side[one] for side in sides]
-            error = next((info for info in both if isinstance(info, LabkitError)), None)
-            found[one.topic, one.partition] = error or (both[0].offset, both[1].offset)
+        found: dict[Where, tuple[int, int] | LabkitError] = {**self.leaderless(wanted)}
+        asked = [where for where in wanted if where not in found]
+        starts, ends = (
+            self._offsets(dict.fromkeys(asked, spec)) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        for where in asked:
+            error = next((one for one in (starts[where], ends[where]) if isinstance(one, LabkitError)), None)
+            found[where] = error or (starts[where].offset, ends[where].offset)
         return found
 
-    def _leaderless(self, partitions: Sequence[Where]) -> dict[Where, LabkitError]:
+    def _offsets(
+        self,
+        asked: Mapping[Where, OffsetSpec],
+        *,
+        level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+        by_time: bool = False,
+    ) -> dict[Where, Any]:
+        """Return librdkafka's answer for each partition, or the error that stands for it; never an offset below zero.
+
+        A leader that has just died is asked for until it has moved. That a partition has no leader is told at once.
+        """
+        since: dict[Where, float] = {}
+
+        def call(admin: AdminClient, some: list[Where]) -> dict[Where, Any]:
+            wanted = {TopicPartition(*where): asked[where] for where in some}
+            answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=TIMEOUT_S)
+            return {(where.topic, where.partition): future for where, future in answers.items()}
+
+        def settle(some: list[Where]) -> dict[Where, LabkitError]:
+            found = self.leaderless(some)
+            for where in found:
+                since.setdefault(where, time.monotonic())
+            return {where: one for where, one in found.items() if time.monotonic() - since[where] >= SETTLE_S}
+
+        topics = ", ".join(sorted({topic for topic, _ in asked}))
+        return self.ask_each(
+            call,
+            sorted(asked),
+            what=f"list the offsets of topic {topics!r}" if "," not in topics else "list the topics' offsets",
+            in_flight=OFFSETS_IN_FLIGHT,
+            check=lambda _, answer: _require_offset(answer.offset, by_time=by_time),
+            settle=settle,
+        )
+
+    def _require_all(self, topic: str, answers: Mapping[Where, Any]) -> None:
+        """Raise the error of the first partition that has one, and name all partitions without a leader."""
+        errors = {where[1]: one for where, one in answers.items() if isinstance(one, LabkitError)}
+        if not errors:
+            return
+        dark = sorted(partition for partition, one in errors.items() if one.facts.get("leaderless"))
+        if not dark:
+            partition, error = min(errors.items())
+            if error.facts.get("unsure"):
+                raise UnavailableError(
+                    f"the leader of partition {partition} of topic {topic!r} does not answer",
+                    hint=f"{error.message}; is one of the brokers down? `labkit doctor` looks closer",
+                    partition=partition,
+                ) from error
+            raise error
+        live = sorted(where[1] for where in answers if where[1] not in errors)
+        raise no_leader(topic, dark, live)
+
+    def leaderless(self, partitions: Sequence[Where]) -> dict[Where, LabkitError]:
         """Return which partitions nobody can be asked of, and why: librdkafka tells of all such that none is there."""
         topics = self.ask_each(
             lambda admin, some: admin.describe_topics(TopicCollection(some), request_timeout=TIMEOUT_S),
@@ -399,8 +208,7 @@ class Cluster:
             elif where not in leaders:
                 found[where] = NotFoundError(f"topic {where[0]!r} has no partition {where[1]}")
             elif leaders[where] is None:
-                text = f"partition {where[1]} of topic {where[0]!r} has no leader"
-                found[where] = ServerError(text, hint="is one of its brokers down?", leaderless=True)
+                found[where] = no_leader(where[0], [where[1]])
         return found
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -451,3 +259,25 @@ class Cluster:
 def replay_group() -> str:
     """Return a group id for one read. It only names the reader: with assign() and no commit, no group is made."""
     return f"{names.GROUP_PREFIX}{names.user()}.replay-{uuid.uuid4().hex[:12]}"
+
+
+def no_leader(topic: str, partitions: Sequence[int], live: Sequence[int] = ()) -> ServerError:
+    """Return the error for partitions that no broker leads; `live` are those of the topic that can be read."""
+    many = len(partitions) > 1
+    names_ = ", ".join(map(str, partitions))
+    rest = f"; without {'them' if many else 'it'}: partitions={list(live)}" if live else ""
+    return ServerError(
+        f"partition{'s' if many else ''} {names_} of topic {topic!r} {'have' if many else 'has'} no leader",
+        hint=f"{'their' if many else 'its'} brokers are down{rest}",
+        leaderless=list(partitions),
+        live=list(live),
+    )
+
+
+def _require_offset(offset: int, *, by_time: bool) -> None:
+    """Raise unless it is an offset: librdkafka answers -1001 for a leader that has just died, without an error.
+
+    That there is no record at or after a time is -1.
+    """
+    if offset < (-1 if by_time else 0):
+        raise ServerError(f"Kafka's client answered with the offset {offset}", unsure=True)

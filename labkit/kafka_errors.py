@@ -38,13 +38,19 @@ PASSING = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.NETWORK_EXCEPTION,
 }
-# librdkafka tells of a fetch that failed so, and fetches again by itself
+# what a consumer is told and gets over by itself: librdkafka asks or joins again
 FETCHED_AGAIN = {
     *(PASSING | AWAY | TIMEOUT),
     KafkaError.UNKNOWN,
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError._WAIT_COORD,
+    KafkaError._WAIT_CACHE,
 }
 MISSING = {
     KafkaError._NOENT,
@@ -101,6 +107,13 @@ _TOLD = (
 )
 
 
+def passes(error: LabkitError) -> bool:
+    """Tell whether the same question may well be answered in a moment: a leader or coordinator moves, a broker dies."""
+    if isinstance(error, UnavailableError | DeadlineError):
+        return True
+    return error.facts.get("number") in PASSING or bool(error.facts.get("unsure"))
+
+
 def rank(error: KafkaError | None) -> int:
     """Return how much `error` tells of the cause: "all brokers down" only follows from one."""
     if error is None:
@@ -145,7 +158,8 @@ def mapped(
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
         why, hint = _away(text, code, settings)
-        message = f"no answer from Kafka at {address} to {what}{why}"
+        who = f"Kafka at {address}" if code == KafkaError._ALL_BROKERS_DOWN else _named_broker(text, address)
+        message = f"no answer from {who} to {what}{why}"
         return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
         return NotFoundError(f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is")
@@ -176,7 +190,14 @@ def _login(text: str, address: str, principal: str, settings: Mapping[str, Any])
         f"{address} refused the login of {principal}",
         hint="check sasl.username, sasl.password and sasl.mechanism of the profile",
         principal=principal,
+        login=True,
     )
+
+
+def _named_broker(text: str, address: str) -> str:
+    """Return which of several brokers librdkafka complains of: it begins with ``protocol://host:port/id:``."""
+    told = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
+    return f"Kafka's broker {told[2]} at {told[1]}" if told and "," in address else f"Kafka at {address}"
 
 
 def _unresolved(text: str) -> str | None:

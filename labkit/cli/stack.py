@@ -13,6 +13,7 @@ def register(commands: Commands) -> None:
     up = command(commands, "up", _up, "start the local Kafka and Elasticsearch, or join them")
     up.add_argument("--elasticsearch", action="append", default=[], metavar="VERSION", help="may be given twice")
     up.add_argument("--registry", action="store_true", help="also a schema registry; kept on the next up")
+    up.add_argument("--brokers", type=int, metavar="N", help="1 or 3 Kafka brokers; chosen at the first start")
     down = command(commands, "down", _down, "stop the local stack")
     down.add_argument("--purge", action="store_true", help="also remove its data, ports and passwords")
     json_option(command(commands, "status", _status, "show the local stack's services"))
@@ -23,7 +24,7 @@ def register(commands: Commands) -> None:
 def _up(options: argparse.Namespace) -> None:
     from labkit.stack import local
 
-    local.up(options.elasticsearch, say, with_registry=options.registry)
+    local.up(options.elasticsearch, say, with_registry=options.registry, brokers=options.brokers)
     print("the stack is up; `labkit status` shows it, `labkit down` stops it")
 
 

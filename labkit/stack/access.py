@@ -55,7 +55,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
     if missing:
         admin.ask(lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S), what="create ACLs")
     if TOPIC not in admin.topics():
-        topic = NewTopic(TOPIC, PARTITIONS, 1, config={"retention.ms": str(RETENTION_MS)})
+        topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
         admin.ask(lambda client: client.create_topics([topic]), what=f"create topic {TOPIC!r}")
     deadline = time.monotonic() + timeout_s
     while not (set(wanted) <= _known(admin) and TOPIC in admin.topics()):

@@ -1,4 +1,4 @@
-"""Apache Kafka as a local process: one node, KRaft, SASL/PLAIN, access control on."""
+"""Apache Kafka as local processes: one broker or three, KRaft, SASL/PLAIN, access control on."""
 
 from __future__ import annotations
 
@@ -10,27 +10,45 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from labkit.errors import StackError
+from labkit.errors import StackError, UsageError
 from labkit.stack import process
 from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
 from labkit.stack.java import find_java
+from labkit.stack.state import BROKERS as NAMES
 from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP = "-Xmx512m"
 LOG = "kafka.log"
+BROKERS = (1, 3)  # of two, neither can be missed
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-ONE_NODE = {
+_QUICK = {
     "broker.session.timeout.ms": "6000",  # a killed broker is let in again no sooner
     "broker.heartbeat.interval.ms": "1000",
     "group.initial.rebalance.delay.ms": "0",
-    "offsets.topic.num.partitions": "8",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
+}
+ONE_NODE = {
+    **_QUICK,
+    "offsets.topic.num.partitions": "8",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
+}
+THREE_NODES = {
+    **_QUICK,
+    "offsets.topic.num.partitions": "6",
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+    "controller.quorum.election.timeout.ms": "500",
+    "controller.quorum.fetch.timeout.ms": "1000",
 }
 _LOG4J = """\
 <Configuration status="WARN">
@@ -40,31 +58,62 @@ _LOG4J = """\
 """
 
 
-def start(state: State, say: Callable[[str], None]) -> Service:
-    """Start Kafka, or join it when it runs.
+def start(state: State, say: Callable[[str], None], *, brokers: int | None = None) -> list[Service]:
+    """Start Kafka's brokers, or join those that run.
+
+    Parameters
+    ----------
+    brokers : {1, 3}, optional
+        How many; chosen at the first start and kept. Left out: as many as there were, at first one.
 
     Raises
     ------
+    UsageError
+        When there is a Kafka with another number of brokers.
     StackError
         When it cannot be started; the message says why, the hint holds the log's tail.
     """
-    service = state.services.get("kafka")
-    if service and process.running(service):
-        say(f"Kafka {service.version} is running on {HOST}:{service.port}")
-        return service
-    folder = state.root / "kafka"
+    services = _choose_brokers(state, brokers)
+    stopped = []
+    for service in services:
+        if process.running(service):
+            say(f"Kafka {service.version} is running on {HOST}:{service.port}")
+            continue
+        process.require_port(service.port, "Kafka")
+        process.require_port(service.controller_port, "Kafka's controller")
+        stopped.append(service)
+    for service in stopped:
+        start_broker(state, service, say)
+    for service in stopped:
+        log = state.root / service.name / LOG
+        process.wait_ready(service, lambda port=service.port: _listens(port), log=log)  # type: ignore[misc]
+    return services
+
+
+def start_broker(state: State, service: Service, say: Callable[[str], None]) -> None:
+    """Start one broker of the state; it answers a few seconds later."""
+    folder = state.root / service.name
     command = java_command(folder, state.run_id, say)
-    service = service or Service("kafka", KAFKA_VERSION, process.free_port(), process.free_port())
-    process.require_port(service.port, "Kafka")
-    process.require_port(service.controller_port, "Kafka's controller")
-    state.services["kafka"] = service
+    _configure(folder, service, state)
+    launch(service, command, folder, say, cluster_id=state.run_id if len(state.brokers) > 1 else None)
     state.save()
 
-    _configure(folder, service, state)
-    launch(service, command, folder, say)
+
+def _choose_brokers(state: State, count: int | None) -> list[Service]:
+    """Return the brokers of the state; the first time, make `count` with ports of their own."""
+    there = state.brokers
+    if count is not None and count not in BROKERS:
+        raise UsageError(f"the number of brokers must be 1 or 3, not {count}", hint="three is what a cluster needs")
+    if there and count not in (None, len(there)):
+        raise UsageError(
+            f"the local Kafka has {len(there)} broker{'s'[: len(there) - 1]}, not {count}",
+            hint="`labkit down --purge` removes it with its data; then `labkit up --brokers` makes another",
+        )
+    for number in range(1, (count or 1) + 1) if not there else ():
+        name = NAMES[number - 1]
+        state.services[name] = Service(name, KAFKA_VERSION, process.free_port(), process.free_port())
     state.save()
-    process.wait_ready(service, lambda: _listens(service.port), log=folder / LOG)
-    return service
+    return state.brokers
 
 
 def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
@@ -76,11 +125,21 @@ def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[
 
 
 def launch(
-    service: Service, command: Sequence[str], folder: Path, say: Callable[[str], None], *, options: Sequence[str] = ()
+    service: Service,
+    command: Sequence[str],
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    options: Sequence[str] = (),
+    cluster_id: str | None = None,
 ) -> None:
-    """Start the node that ``server.properties`` in `folder` describes; `options` are StorageTool's, the first time."""
+    """Start the node that ``server.properties`` in `folder` describes.
+
+    The first time its data folder is formatted: alone, or with the `cluster_id` that it shares with other brokers;
+    `options` are StorageTool's.
+    """
     if not (folder / "data" / "meta.properties").exists():
-        _format(command, folder, options)
+        _format(command, folder, options, cluster_id)
     process.give(folder)
     say(f"starting Kafka {service.version} on {HOST}:{service.port}")
     main = [*command, "kafka.Kafka", str(folder / "server.properties")]
@@ -100,10 +159,17 @@ def _listens(port: int) -> bool:
 def _configure(folder: Path, service: Service, state: State) -> None:
     users = " ".join(f'user_{role}="{password}"' for role, password in sorted(state.passwords.items()))
     admin = f'{_LOGIN} username="admin" password="{state.passwords["admin"]}"'
+    brokers = state.brokers
+    numbers = {broker.name: number for number, broker in enumerate(brokers, 1)}
+    if len(brokers) == 1:
+        quorum = {"controller.quorum.bootstrap.servers": f"{HOST}:{service.controller_port}"}
+    else:
+        voters = ",".join(f"{numbers[one.name]}@{HOST}:{one.controller_port}" for one in brokers)
+        quorum = {"controller.quorum.voters": voters}
     settings = {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.bootstrap.servers": f"{HOST}:{service.controller_port}",
+        "node.id": str(numbers[service.name]),
+        **quorum,
         "listeners": f"CLIENT://{HOST}:{service.port},CONTROLLER://{HOST}:{service.controller_port}",
         "advertised.listeners": f"CLIENT://{HOST}:{service.port},CONTROLLER://{HOST}:{service.controller_port}",
         "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
@@ -119,7 +185,7 @@ def _configure(folder: Path, service: Service, state: State) -> None:
         "super.users": "User:admin",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
-        **ONE_NODE,
+        **(ONE_NODE if len(brokers) == 1 else THREE_NODES),
     }
     write_settings(folder, settings)
 
@@ -133,19 +199,18 @@ def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
     write_private(folder / "log4j2.xml", _LOG4J)
 
 
-def _format(command: Sequence[str], folder: Path, options: Sequence[str]) -> None:
-    cluster_id = "-"
-    while cluster_id.startswith("-"):  # would be taken for an option
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    arguments = [
-        "format",
-        "--cluster-id",
-        cluster_id,
-        "--standalone",
-        "--config",
-        str(folder / "server.properties"),
-        *options,
-    ]
+def _cluster_id(raw: bytes) -> str:
+    """Return 16 bytes as Kafka writes a cluster's id."""
+    return base64.urlsafe_b64encode(raw.ljust(16, b"k")[:16]).decode().rstrip("=")
+
+
+def _format(command: Sequence[str], folder: Path, options: Sequence[str], cluster_id: str | None) -> None:
+    alone = [] if cluster_id else ["--standalone"]
+    identity = "-" if cluster_id is None else _cluster_id(bytes.fromhex(cluster_id))
+    while identity.startswith("-"):  # would be taken for an option
+        identity = _cluster_id(uuid.uuid4().bytes)
+    config = str(folder / "server.properties")
+    arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
     done = subprocess.run(
         [*command, "kafka.tools.StorageTool", *arguments],
         env=_environment(), cwd=folder, capture_output=True, text=True, check=False,

@@ -17,7 +17,13 @@ from labkit.stack.state import HOST, State, locked
 _MINIMUM_FREE_BYTES = 500_000_000
 
 
-def up(versions: Sequence[str] = (), say: Callable[[str], None] = print, *, with_registry: bool = False) -> State:
+def up(
+    versions: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    *,
+    with_registry: bool = False,
+    brokers: int | None = None,
+) -> State:
     """Start Kafka and Elasticsearch, or join what runs already.
 
     Parameters
@@ -29,6 +35,8 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print, *, with
         Takes one line of progress.
     with_registry : bool
         Start the schema registry too; once asked for, it is started each time.
+    brokers : {1, 3}, optional
+        How many Kafka brokers; chosen at the first start and kept.
     """
     for version in versions:
         check_version(version)
@@ -40,7 +48,7 @@ def up(versions: Sequence[str] = (), say: Callable[[str], None] = print, *, with
         _require_space(root)
         known = [service.version for service in state.targets.values()]
         try:
-            kafka.start(state, say)
+            kafka.start(state, say, brokers=brokers)
             access.ensure(Cluster(state.credentials("admin")["kafka"]))
             for version in versions or known or ELASTICSEARCH_VERSIONS[:1]:
                 elasticsearch.start(state, version, say)
@@ -85,9 +93,12 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
             state = State(root)
             process.end_strays(root)
         # what reads and writes goes before the servers it talks to
-        for service in sorted(state.services.values(), key=lambda one: (one.port > 0, one.name == "kafka")):
+        others = [service for service in state.services.values() if service not in state.brokers]
+        for service in sorted(others, key=lambda one: one.port > 0):
             if process.stop(service):
                 say(f"stopped {service.name}")
+        for service in process.stop_together(state.brokers):
+            say(f"stopped {service.name}")
         if not purge:
             state.save()
             return

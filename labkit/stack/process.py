@@ -16,6 +16,7 @@ from labkit.folders import is_root
 from labkit.stack.state import HOST, Service
 
 STOP_TIMEOUT_S = 60.0
+_TOGETHER_TIMEOUT_S = 15.0  # a broker left without a quorum never ends by itself
 
 
 def service_user() -> str | None:
@@ -141,18 +142,27 @@ def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, time
 
 def stop(service: Service) -> bool:
     """Stop the service and its children; return whether it was running."""
-    process = running(service)
-    if process is None:
-        service.pid = 0
-        return False
-    family = [*process.children(recursive=True), process]
-    process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+    return bool(stop_together([service]))
+
+
+def stop_together(services: Sequence[Service]) -> list[Service]:
+    """Stop services and their children at the same time; return those that were running.
+
+    Brokers of one cluster stop together: the last one would wait for a controller that is gone.
+    """
+    stopped, family = [], []
+    for service in services:
+        if (process := running(service)) is not None:
+            family += [*process.children(recursive=True), process]
+            process.terminate()
+            stopped.append(service)
+    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S if len(stopped) < 2 else _TOGETHER_TIMEOUT_S)
     for member in alive:
         member.kill()
     psutil.wait_procs(alive, timeout=10)
-    service.pid = 0
-    return True
+    for service in services:
+        service.pid = 0
+    return stopped
 
 
 def end_strays(root: Path) -> None:

@@ -20,6 +20,7 @@ from labkit.folders import state_dir
 from labkit.secret import sealed
 
 HOST = "127.0.0.1"
+BROKERS = ("kafka", "kafka-2", "kafka-3")
 ROLES = ("admin", "extractor", "indexer", "lab")
 
 
@@ -95,6 +96,11 @@ class State:
             self.passwords.setdefault(role, secrets.token_urlsafe(24))
 
     @property
+    def brokers(self) -> list[Service]:
+        """Kafka's brokers, the first one first; none before the first start."""
+        return [self.services[name] for name in BROKERS if name in self.services]
+
+    @property
     def targets(self) -> dict[str, Service]:
         """Elasticsearch services by target name; the first one ever started is ``default``."""
         return {
@@ -114,8 +120,7 @@ class State:
         """
         if role not in ROLES:
             raise ConfigError(f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}")
-        kafka = self.services.get("kafka")
-        if kafka is None or role not in self.passwords:
+        if not self.brokers or role not in self.passwords:
             raise StackError("there is no local stack yet", hint="start it with `labkit up` (or `make demo`)")
         auth = [role, self.passwords[role]]
         targets = {
@@ -124,7 +129,7 @@ class State:
         }
         return {
             "kafka": {
-                "bootstrap.servers": f"{HOST}:{kafka.port}",
+                "bootstrap.servers": ",".join(f"{HOST}:{broker.port}" for broker in self.brokers),
                 "security.protocol": "SASL_PLAINTEXT",
                 "sasl.mechanism": "PLAIN",
                 "sasl.username": role,

@@ -27,6 +27,7 @@ ROOMS = [
     ["replay"],
     ["stack"],
     ["kafka", "elastic", "registry"],
+    ["kafka_client"],
     ["kafka_errors"],
     ["duckdb_sql", "progress"],
     ["acl", "config", "dataframe", "folders", "html", "interrupt", "names", "options", "times"],
@@ -41,6 +42,7 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {
     "confluent_kafka": {
         "kafka",
+        "kafka_client",
         "kafka_errors",
         "registry",
         "doctor",
@@ -145,7 +147,7 @@ def test_clients_are_made_in_one_place() -> None:
     wrong = [
         f"{_name(path)} makes a {client}"
         for path in MODULES
-        if _room(path) not in {"kafka", "elastic", "registry"}
+        if _room(path) not in {"kafka_client", "kafka_offsets", "elastic", "registry"}
         for client in sorted(_calls(path) & CONSTRUCTORS)
     ]
     assert not wrong, "\n".join(wrong)

@@ -1,0 +1,316 @@
+"""A Kafka cluster asked as one principal: the only module that makes confluent_kafka's clients, and asks patiently.
+
+A broker that dies takes up to ten seconds to be missed. librdkafka's answers of that time are of three kinds, all of
+them seen on three brokers: an error that passes, no answer, and an offset of -1001 without an error. The last two may
+last as long as the client lives, so it is thrown away and a new one is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer as _Consumer
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as _Producer
+from confluent_kafka.admin import AdminClient, ClusterMetadata
+
+from labkit import names
+from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
+from labkit.kafka_errors import LOGIN, mapped, mechanism_of, passes, rank, setting_error
+from labkit.masking import without_login
+from labkit.secret import sealed
+
+TIMEOUT_S = 10.0
+ATTEMPT_S = 3.0  # for the first answer of several brokers, one of which may be dead; each further attempt takes longer
+MOVING_S = 25.0  # until leaders and coordinators have moved: Kafka misses a broker after 9 s, then others load
+AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
+AGAIN_S = 0.2
+_CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
+_CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
+IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
+
+Answer = TypeVar("Answer")
+
+_quiet = logging.getLogger("labkit.librdkafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+class Connection:
+    """How one principal asks a Kafka cluster.
+
+    Parameters
+    ----------
+    settings : mapping
+        librdkafka properties.
+
+    Notes
+    -----
+    Making one opens no connection.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = sealed(settings)
+        self._last_error: KafkaError | None = None
+        self._all_away = False
+        self._brokers = 1  # until one has told
+        self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r}, principal={self.principal!r})"
+
+    @property
+    def address(self) -> str:
+        """The bootstrap servers."""
+        return without_login(str(self._settings.get("bootstrap.servers", "")))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its librdkafka properties, secrets too: for looking at, not for showing."""
+        return dict(self._settings)
+
+    @property
+    def principal(self) -> str:
+        """Who asks, as the broker sees it; which name it gives a certificate or token, only the broker knows."""
+        if name := self._settings.get("sasl.username"):
+            return f"User:{name}"
+        if mechanism_of(self._settings) == "OAUTHBEARER":
+            return "the token's owner"
+        certificate = any(self._settings.get(f"ssl.{kind}") for kind in _CERTIFICATES)
+        return "the client certificate's owner" if certificate else "User:ANONYMOUS"
+
+    @property
+    def client_id(self) -> str:
+        """What all clients of this cluster call themselves; group members show it."""
+        return str(self._settings.get("client.id", f"labkit.{names.user()}"))
+
+    # clients -----------------------------------------------------------------------------------------
+
+    def _client_settings(self, **extra: Any) -> dict[str, Any]:
+        return {
+            "client.id": self.client_id,
+            "socket.connection.setup.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 2_000,
+            **self._settings,
+            **{key.replace("_", "."): value for key, value in extra.items()},
+            "error_cb": self._note_error,
+        }
+
+    def _note_error(self, error: KafkaError) -> None:
+        self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
+        if rank(error) >= rank(self._last_error):
+            self._last_error = error
+
+    def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
+        """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
+        try:
+            return kind(self._client_settings(**settings), logger=_quiet)
+        except KafkaException as error:
+            raise setting_error(error.args[0]) from error
+
+    @property
+    def admin(self) -> AdminClient:
+        """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
+        process = os.getpid()
+        if process not in self._admins:
+            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)  # by a misspelt name
+        return self._admins[process]
+
+    def renew(self) -> None:
+        """Throw the admin client away: after a time-out it keeps asking brokers that are dead, as long as it lives."""
+        old = self._admins.pop(os.getpid(), None)
+        if old is not None:  # its end waits for its threads: not here
+            threading.Thread(target=[old].clear, daemon=True).start()
+
+    def consumer(self, *, group: str, **settings: Any) -> _Consumer:
+        """Return a new consumer that commits nothing unless told to."""
+        # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
+        defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
+        names.group(group)
+        if self._settings.get("group.protocol") == "consumer":  # there the broker has these settings
+            settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
+        return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
+
+    def producer(self, **settings: Any) -> _Producer:
+        """Return a new idempotent producer, ``acks=all``."""
+        defaults = {"enable_idempotence": True, "acks": "all"}
+        return self._make(_Producer, **{**defaults, **settings})  # type: ignore[no-any-return]
+
+    # asking ------------------------------------------------------------------------------------------
+
+    def ask(self, call: Callable[[AdminClient], Any], *, what: str) -> Any:
+        """Run an admin call and return its result; what passes is asked again, for `MOVING_S` at most.
+
+        Parameters
+        ----------
+        call : callable
+            Takes the admin client; returns a value, a future, or a dict of futures.
+        what : str
+            What was asked, for the message of an error.
+        """
+        self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
+        return self._patiently(lambda attempt_s: self._ask(call, what, attempt_s))
+
+    def ask_each(
+        self,
+        call: Callable[[AdminClient, list[Any]], dict[Any, Any]],
+        items: Iterable[Any],
+        *,
+        what: str,
+        in_flight: int = IN_FLIGHT,
+        check: Callable[[Any, Any], None] = lambda _item, _result: None,
+        settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
+    ) -> dict[Any, Any]:
+        """Run an admin call for many things, `in_flight` at once; what is refused for one is its value, not an error.
+
+        Parameters
+        ----------
+        call : callable
+            Takes the admin client and some of the items; returns a future for each.
+        check : callable
+            Takes an item and its result; raises what is wrong with it.
+        settle : callable
+            Takes the items that are to be asked again; returns those of which it is known why that is useless.
+
+        Returns
+        -------
+        dict
+            Item to result, or to the LabkitError that stands for it. That no broker at all answers is raised.
+        """
+        self.cluster_id  # noqa: B018
+        results: dict[Any, Any] = {}
+        waiting, deadline, attempt_s = list(items), time.monotonic() + MOVING_S, ATTEMPT_S
+        while waiting:
+            now, waiting = waiting[:in_flight], waiting[in_flight:]
+            answers = self._answers(call, now, what, attempt_s, check)
+            failed = [item for item, answer in answers.items() if isinstance(answer, LabkitError) and passes(answer)]
+            if failed and self._all_away:
+                raise answers[failed[0]]
+            results |= answers
+            again = failed if time.monotonic() < deadline else []
+            settled = settle(again) if again else {}
+            results |= settled
+            again = [item for item in again if item not in settled]
+            if any(answers[item].facts.get("number") is None for item in again):
+                self.renew()
+                attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
+            if again:
+                waiting += again
+                time.sleep(AGAIN_S)
+        return results
+
+    def _answers(
+        self,
+        call: Callable[[AdminClient, list[Any]], dict[Any, Any]],
+        items: list[Any],
+        what: str,
+        attempt_s: float,
+        check: Callable[[Any, Any], None],
+    ) -> dict[Any, Any]:
+        """Return what each of the items was answered, or the error."""
+        answers: dict[Any, Any] = {}
+        with self.errors(what):
+            futures = call(self.admin, items)
+        began = time.monotonic()
+        for item, future in futures.items():
+            try:
+                with self._mapped(what):
+                    answers[item] = self._await(future, began, attempt_s)
+                    check(item, answers[item])
+            except (AccessError, NotFoundError, ServerError, UnavailableError, DeadlineError) as error:
+                if isinstance(error, AccessError) and error.facts.get("login"):
+                    raise
+                answers[item] = error
+        return answers
+
+    def _patiently(self, attempt: Callable[[float], Answer]) -> Answer:
+        """Return what `attempt` returns, given how long it may take."""
+        deadline, attempt_s = time.monotonic() + MOVING_S, ATTEMPT_S
+        while True:
+            try:
+                return attempt(attempt_s)
+            except (UnavailableError, DeadlineError) as error:
+                self.renew()
+                attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
+                if self._all_away or not passes(error) or time.monotonic() > deadline:
+                    raise
+            except ServerError as error:  # a coordinator or leader that moves is there again in a moment
+                if not passes(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(AGAIN_S)
+
+    def _ask(self, call: Callable[[AdminClient], Any], what: str, attempt_s: float = TIMEOUT_S) -> Any:
+        with self.errors(what):
+            began, answer = time.monotonic(), call(self.admin)
+            if isinstance(answer, dict):
+                return {key: self._await(item, began, attempt_s) for key, item in answer.items()}
+            return self._await(answer, began, attempt_s)
+
+    def _await(self, answer: Any, began: float, attempt_s: float) -> Any:
+        """Return the future's result; give up early when the login is refused or a broker is away."""
+        if not hasattr(answer, "result"):
+            return answer
+        while True:
+            waited_s = time.monotonic() - began
+            limit_s = attempt_s if self._brokers > 1 else TIMEOUT_S + 1
+            try:
+                return answer.result(max(0.0, min(0.1, limit_s - waited_s)))
+            except TimeoutError:
+                if self._hopeless(waited_s, limit_s):
+                    raise
+
+    def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
+        self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
+        refused = self._last_error is not None and self._last_error.code() in LOGIN
+        return waited_s >= timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Turn confluent_kafka's errors into labkit's while `what` is done."""
+        self._last_error, self._all_away = None, False
+        with self._mapped(what):
+            yield
+
+    @contextmanager
+    def _mapped(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            self.admin.poll(0)
+            raise self.error(error.args[0], what) from error
+        except TimeoutError as error:
+            if isinstance(error, LabkitError):
+                raise
+            raise self.error(KafkaError(KafkaError._TIMED_OUT), what) from error
+
+    def error(self, error: KafkaError, what: str) -> LabkitError:
+        """Return labkit's error for a Kafka error."""
+        return mapped(error, self._last_error, what, principal=self.principal, settings=self._settings)
+
+    # the cluster itself ------------------------------------------------------------------------------
+
+    @cached_property
+    def cluster_id(self) -> str:
+        """The cluster's own id."""
+        found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
+        self._brokers = len(found.nodes)
+        return str(found.cluster_id)
+
+    def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
+        """Return what a bootstrap server tells of brokers and topics; no advertised address is used."""
+        start = time.monotonic()
+        with self.errors("log in"):
+            while True:
+                self.admin.poll(0.05)  # an OAUTHBEARER token is fetched here
+                try:
+                    return self.admin.list_topics(timeout=0.5)
+                except KafkaException:
+                    if self._hopeless(time.monotonic() - start, timeout_s):
+                        raise
