@@ -18,6 +18,7 @@ from labkit.lab import Lab, connect
 from labkit.sinks.scratch import listed
 from labkit.stack import local
 from labkit.stack.state import State
+from support.cluster import ThreeBrokers, three_brokers
 from support.secure_stack import SecureStack, running
 from support.stack import missing, new_state_dir, run_labkit
 from support.waiting import until
@@ -106,6 +107,18 @@ def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
 def admin(stack: State) -> Cluster:
     """Kafka as its administrator has it."""
     return Cluster(stack.credentials("admin")["kafka"])
+
+
+@pytest.fixture(scope="session")
+def three() -> Iterator[ThreeBrokers]:
+    """Three Kafka brokers to kill; `LABKIT_TEST_THREE` names a folder where they stay for the next run."""
+    given = os.environ.get("LABKIT_TEST_THREE")
+    folder = Path(given) if given else new_state_dir()
+    try:
+        with three_brokers(folder, keep=bool(given)) as cluster:
+            yield cluster
+    except StackError as error:
+        missing("the cluster of three brokers", error)
 
 
 @pytest.fixture(scope="session")
