@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from labkit import charts, enrich, errors
     from labkit.compare import Comparison
     from labkit.groups.adhoc import AdHocGroup
+    from labkit.interrupt import last_part as stopped
     from labkit.lab import Lab, connect
     from labkit.notebook import widgets
     from labkit.replay.receipt import Receipt
@@ -29,6 +30,7 @@ __all__ = [
     "connect",
     "enrich",
     "errors",
+    "stopped",
     "widgets",
 ]
 
@@ -47,6 +49,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "stopped":  # what Stop left of the work that it ended
+        return import_module("labkit.interrupt").last_part
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name == "widgets":

@@ -17,6 +17,11 @@ LabkitError
  └─ ServerError (RuntimeError)            the server answered with something else
 
 Each has a one-line ``message``, an optional ``hint`` that names the remedy, and the facts as attributes.
+
+Stopped (KeyboardInterrupt) is no error but the user's own wish: Stop in JupyterLab, or Ctrl-C. ``except LabkitError``
+and ``except Exception`` let it pass, so it ends a loop, a script and the queued cells of Run All.
+
+IncompleteWarning (UserWarning) comes with each frame or chart of a window that was not read to its end.
 """
 
 from __future__ import annotations
@@ -32,8 +37,8 @@ _OURS = Path(__file__).parent
 _RED, _BOLD, _PLAIN = "\x1b[0;31m", "\x1b[1m", "\x1b[0m"
 
 
-class LabkitError(Exception):
-    """Root of all errors labkit raises.
+class _Message(BaseException):
+    """What labkit raises: a message, a hint and facts, shown in a notebook without the traceback.
 
     Parameters
     ----------
@@ -87,6 +92,24 @@ class LabkitError(Exception):
             if "IPython" not in path.parts and frame.line and not magic:
                 found = f"  line {frame.lineno}: {frame.line}"
         return found
+
+
+class LabkitError(_Message, Exception):
+    """Root of all errors labkit raises."""
+
+
+class Stopped(_Message, KeyboardInterrupt):
+    """Stop, or Ctrl-C, ended the work early.
+
+    Attributes
+    ----------
+    part : object
+        What there was until then; also by its own name: ``replay``, ``load``, ``comparison``, ``frame``, ``receipt``.
+    """
+
+
+class IncompleteWarning(UserWarning):
+    """This shows a part of a window: it was not read to its frozen end."""
 
 
 class UsageError(LabkitError, ValueError):

@@ -1,12 +1,26 @@
-"""Ctrl-C that asks to stop, instead of breaking in anywhere: what was read stays and is counted right."""
+"""Ctrl-C that asks to stop, instead of breaking in anywhere: what was read stays and is counted right.
+
+Then `Stopped` is raised, so that Stop in JupyterLab ends the queued cells too; ``on_interrupt="keep"`` returns the
+part.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any, Literal
+
+from labkit.errors import Stopped, UsageError
+
+OnInterrupt = Literal["raise", "keep"]
+_OURS = str(Path(__file__).parent)
+_last: Any = None
 
 
 @contextmanager
@@ -34,9 +48,50 @@ def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def quiet_stop(message: str) -> Iterator[None]:
+    """Raise `Stopped` for an interrupt that comes where no work listens for it, instead of a long traceback."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except KeyboardInterrupt as error:
+        raise Stopped(message, part=None) from error
+
+
+@contextmanager
 def held() -> Iterator[None]:
     """Hold an interrupt back until the block is over: where it would end the process."""
     with asked(patient=True) as seen:
         yield
     if seen():
         raise KeyboardInterrupt
+
+
+def check_policy(on_interrupt: str) -> None:
+    """Refuse what `on_interrupt` cannot be, before anything is read."""
+    if on_interrupt not in ("raise", "keep"):
+        raise UsageError(
+            f"on_interrupt must be 'raise' or 'keep', not {on_interrupt!r}",
+            hint="'raise' ends the run when Stop is pressed, 'keep' returns what there is until then",
+        )
+
+
+def stopped(message: str, hint: str = "", **part: Any) -> Stopped:
+    """Return what is raised after an interrupt: it carries the `part`, given by its name, and `last_part` finds it."""
+    global _last
+    (name, _last), *_ = part.items()
+    kept = f'the {name} so far is kept: part = labkit.stopped(); on_interrupt="keep" returns it and goes on'
+    return Stopped(message, hint=hint or kept, part=_last, **part)
+
+
+def last_part() -> Any:
+    """Return what the last stopped work left: a Replay, Load, Comparison, DataFrame; None when nothing was."""
+    return _last
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller's that led here: the last one outside of labkit."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

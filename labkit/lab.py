@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from labkit import names, times
 from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, LabkitError, UsageError, WindowError
+from labkit.errors import ConfigError, LabkitError
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
+from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
-from labkit.replay import asked, plan
+from labkit.replay.freeze import freeze
 from labkit.topics import topics_frame
 from labkit.window import Window
 
@@ -147,62 +148,10 @@ class Lab:
         WindowError, UsageError
             When the bounds cannot be.
         """
-        given = [start is not None or end is not None, last is not None, offsets is not None]
-        if offsets is not None and partitions is not None:
-            raise UsageError("offsets name their partitions already", hint="leave partitions out")
-        if sum(given) > 1:
-            raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
-        partitions = self._partitions(topic, partitions)
-        kind = self._timestamp_type(topic)
-        slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
-        now = times.now_ms()
-
-        def bounds(at: str | int) -> Mapping[int, int]:
-            return self.cluster.bounds(topic, partitions, at)
-
-        if offsets is not None:
-            spans = asked.spans(offsets)
-            found, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
-        elif last is not None and (count := asked.newest(last)) is not None:
-            found, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
-        elif last is not None:
-            found, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
-        else:
-            found = plan.by_time(bounds, start, end, slack_ms)
-            words = f"from {start or 'earliest'} to {end or 'latest'}"
-        frozen = plan.Plan(
-            topic=topic,
-            cluster_id=self.cluster.cluster_id,
-            topic_id=self.cluster.topic_id(topic),
-            ranges=found.ranges,
-            start_ms=found.start_ms,
-            end_ms=found.end_ms,
-            timestamp_type=kind,
-            asked=words,
-            frozen_ms=now,
+        plan = freeze(
+            self.cluster, topic, start=start, end=end, last=last, offsets=offsets, partitions=partitions, slack=slack
         )
-        return Window(frozen, self)
-
-    def _timestamp_type(self, topic: str) -> str:
-        try:
-            return self.cluster.topic_settings([topic])[topic].get("message.timestamp.type", "CreateTime")
-        except AccessError:
-            warnings.warn(
-                f"whose clock the times of {topic!r} are may not be read (DescribeConfigs): taken for CreateTime",
-                stacklevel=3,
-            )
-            return "CreateTime"
-
-    def _partitions(self, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
-        there = self.cluster.partitions(topic)
-        if wanted is None:
-            return there
-        chosen = asked.partitions(wanted)
-        if unknown := set(chosen) - set(there):
-            raise WindowError(
-                f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"
-            )
-        return chosen
+        return Window(plan, self)
 
     # lists -------------------------------------------------------------------------------------------
 
@@ -240,10 +189,11 @@ class Lab:
         every: str = "2s",
         record: str | os.PathLike[str] | None = None,
         patience: str = "5.5s",
+        on_interrupt: OnInterrupt = "raise",
     ) -> pd.DataFrame:
         """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
 
-        The rules stand in `labkit.groups.lag`. An interrupt ends the looking and keeps what was seen.
+        The rules stand in `labkit.groups.lag`.
 
         Parameters
         ----------
@@ -258,6 +208,8 @@ class Lab:
         patience : str
             A standstill of commits is called one when it is no shorter. Consumers usually commit every 5 s; of one that
             commits each minute, as sinks of Connect, Flink and Spark may, ``"65s"`` tells.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was seen as its ``.frame``; or return that.
 
         Returns
         -------
@@ -271,7 +223,15 @@ class Lab:
         NotFoundError
             When there is no such group.
         """
-        return lag_frame(self.cluster, group, samples=samples, every=every, record=record, patience=patience)
+        return lag_frame(
+            self.cluster,
+            group,
+            samples=samples,
+            every=every,
+            record=record,
+            patience=patience,
+            on_interrupt=on_interrupt,
+        )
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
@@ -390,6 +350,7 @@ class Lab:
         keep: int = 10_000,
         latency: bool = True,
         progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
     ) -> Comparison:
         """Compare two downstreams of the same records, in bounded memory; neither is written to.
 
@@ -418,17 +379,19 @@ class Lab:
             Where both are indices, also measure how long each takes to answer a handful of queries.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has the part as its ``.comparison``; or return it.
 
         Returns
         -------
         Comparison
-            Also after an interrupt: with what was read until then, and marked incomplete.
         """
         from labkit.compare import compare
 
         return compare(
             a, b, targets=self.target, key=key, ignore=ignore, only=only, tolerance=tolerance, target=target,
             time=time, within=within, keep=keep, latency=latency, progress=progress,
+            on_interrupt=on_interrupt,
         )  # fmt: skip
 
     # what the lab made -------------------------------------------------------------------------------

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.errors import IncompleteWarning
 from labkit.groups.guard import Guarded, watched
-from labkit.replay import read_log
+from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
+from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.times import iso, length_ms
+from labkit.times import length_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from labkit.sinks.dask.frame import Frame
     from labkit.sinks.replay import Replay
     from labkit.sinks.scratch import Load
+
+_NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +108,7 @@ class Window:
         cache: bool = True,
         guard: bool = True,
         progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
         """Read the window into one table.
 
@@ -135,11 +139,13 @@ class Window:
             Look at the groups that are not the lab's before and after, and say in the receipt what became of them.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which ends the queued cells too and has the part as its
+            ``.replay`` (so has ``labkit.stopped()``); or return the part, whose receipt says so.
 
         Returns
         -------
         Replay
-            Also after an interrupt: with what was read until then, and a receipt that says so.
 
         Raises
         ------
@@ -150,8 +156,9 @@ class Window:
         from labkit.progress import bar
         from labkit.sinks import replay
 
+        check_policy(on_interrupt)
         chain = Chain(enrich)
-        with bar(self.topic, len(self), progress) as advance:
+        with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
@@ -161,6 +168,8 @@ class Window:
                 registry=self.lab.registry,
             )  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
+        if reading.interrupted() and on_interrupt == "raise":
+            raise stopped(f"stopped at {result.receipt.reached}", replay=result)
         return result
 
     def batches(
@@ -232,25 +241,33 @@ class Window:
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
 
-        The parameters are those of `read`.
+        The parameters are those of `read`. After an interrupt `path` is what it was before; with
+        ``on_interrupt="keep"`` it has the part, whose receipt says so.
         """
         from labkit.enrich import Chain
         from labkit.progress import bar
         from labkit.sinks import parquet
 
+        check_policy(on_interrupt)
         chain = Chain(enrich)
-        with bar(self.topic, len(self), progress) as advance:
+        with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             receipt = parquet.to_parquet(
                 reading, path, decode=decode, key_decode=key_decode, where=where, enrich=chain,
-                registry=self.lab.registry,
+                registry=self.lab.registry, keep_part=on_interrupt == "keep",
             )  # fmt: skip
         read_log.record(self.plan, receipt, "to_parquet")
+        if reading.interrupted() and on_interrupt == "raise":
+            hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
+            raise stopped(f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written", hint, receipt=receipt)
+        if shortfall := receipt.shortfall:
+            warn(f"{os.fspath(path)!r} is {shortfall}", IncompleteWarning)
         return receipt
 
     def to_scratch(
@@ -273,6 +290,7 @@ class Window:
         client: Client | None = None,
         slice_records: int | None = None,
         send_profile: bool = False,
+        on_interrupt: OnInterrupt = "raise",
     ) -> Load:
         """Load the window into the scratch index ``scratch-<user>-<name>``.
 
@@ -303,6 +321,9 @@ class Window:
             and doubles nothing: what was there already counts as existing.
         slice_records, send_profile : optional
             With `client`, as in `to_dask`.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has the Load of the part as its ``.load``; or return it.
+            The index has what was loaded; loading again goes on.
 
         Returns
         -------
@@ -313,6 +334,7 @@ class Window:
         from labkit.progress import bar
         from labkit.sinks import scratch
 
+        check_policy(on_interrupt)
         chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
         if client is not None:
             from labkit.sinks.dask.access import engine
@@ -328,7 +350,7 @@ class Window:
                 )  # fmt: skip
             load = replace(load, receipt=replace(load.receipt, guard=seen()))
         else:
-            with bar(self.topic, len(self), progress) as advance:
+            with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
                 reading = self.reading(
                     deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
                 )
@@ -337,6 +359,8 @@ class Window:
                     reading, name, cluster, ttl=ttl, where=where, enrich=chain, shape=shape, patience=patience
                 )
         read_log.record(self.plan, load.receipt, "to_scratch")
+        if load.interrupted and on_interrupt == "raise":
+            raise stopped(f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded", load=load)
         return load
 
     # engines -----------------------------------------------------------------------------------------
@@ -441,29 +465,8 @@ class Window:
 
     # showing -----------------------------------------------------------------------------------------
 
-    def _facts(self) -> list[tuple[str, str]]:
-        plan = self.plan
-        facts = [("topic", plan.topic), ("asked", plan.asked)]
-        if plan.start_ms is not None or plan.end_ms is not None:
-            start, end = iso(plan.start_ms) or "the log's start", iso(plan.end_ms) or "the frozen end"
-            facts.append(("time", f"[{start}, {end}) UTC by {plan.timestamp_type}"))
-        used = [one for one in plan.ranges if one.size]
-        facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
-        facts.append(("frozen", f"{iso(plan.frozen_ms)} as {plan.hash}"))
-        return facts
-
     def __repr__(self) -> str:
-        body = "\n".join(f"  {name:<8}{value}" for name, value in self._facts())
-        return f"Window\n{body}\n  next    .read()  .batches()  .to_parquet(path)  .to_scratch(name)  .to_dask()"
+        return plan_view.text(self.plan)
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts())
-        offsets = "".join(
-            f"<tr><td>{one.partition}</td><td>{one.start:,}</td><td>{one.end:,}</td></tr>" for one in self.ranges
-        )
-        details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
-        return (
-            f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>"
-            "next: <code>.read()</code> <code>.batches()</code> "
-            "<code>.to_parquet(path)</code> <code>.to_scratch(name)</code> <code>.to_dask()</code>"
-        )
+        return plan_view.html(self.plan)

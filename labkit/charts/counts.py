@@ -38,7 +38,9 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
     if isinstance(data, Stored):
         return Index(data, time, needed=needed)
     if isinstance(data, Replay):
+        data.warn_when_incomplete()
         table, name = Table.of_arrow(data.table), data.receipt.topic
+        name += "" if data.receipt.complete else f" (INCOMPLETE, {data.receipt.reached})"
     elif isinstance(data, pd.DataFrame):
         table, name = Table.of_pandas(data), ""
     elif isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):

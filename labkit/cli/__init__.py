@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from labkit.cli import compare, completion, doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 
 FAMILIES = (stack, pipelines, lists, groups, windows, compare, notebooks, doctor, completion)
@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabkitError as error:
         _complain(error.message, error.hint)
         return USAGE if isinstance(error, UsageError) else ERROR
+    except Stopped as stop:
+        _complain(stop.message)
+        return INTERRUPTED
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

@@ -57,6 +57,7 @@ def _compare(options: argparse.Namespace) -> int:
         within=window_of(lab, options.within) if options.within else None,
         keep=options.keep,
         latency=not options.no_latency,
+        on_interrupt="keep",
     )
     print(json.dumps(found.to_dict(), indent=2) if options.json else found)
     return OK if found.identical else INCOMPLETE

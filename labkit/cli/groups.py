@@ -120,7 +120,7 @@ def _lag(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace) -> int:
     found = open_lab(options).lag(
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
-        patience=options.patience,
+        patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
     verdicts = _verdicts(found, options.groups)
     if options.check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
@@ -22,7 +23,7 @@ from labkit.cli.common import (
     say,
     window_of,
 )
-from labkit.errors import UsageError
+from labkit.errors import IncompleteWarning, UsageError
 from labkit.options import window_bounds, window_options
 
 if TYPE_CHECKING:
@@ -79,14 +80,16 @@ def _replay(options: argparse.Namespace) -> int:
     if options.scratch:
         ttl, target = options.ttl or "2d", options.target or "default"
         load = window.to_scratch(
-            options.scratch, ttl=ttl, target=target, where=options.where, enrich=chain.enrichers, **common
-        )
+            options.scratch, ttl=ttl, target=target, where=options.where, enrich=chain.enrichers,
+            on_interrupt="keep", **common,
+        )  # fmt: skip
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
         print(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
         common |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
-        receipt = window.to_parquet(options.output, where=options.where, enrich=chain.enrichers, **common)
+        with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the receipt is printed
+            receipt = window.to_parquet(options.output, where=options.where, enrich=chain.enrichers, **common)
     elif options.decode or options.key_decode:
         receipt = _decoded(window, options, **common)
     else:

@@ -47,8 +47,10 @@ def compare(
     keep: int = KEEP,
     latency: bool = True,
     progress: bool | None = None,
+    on_interrupt: interrupt.OnInterrupt = "raise",
 ) -> Comparison:
     """Compare two sides; `Lab.compare` says how."""
+    interrupt.check_policy(on_interrupt)
     asked = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
     keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
@@ -83,11 +85,12 @@ def compare(
                     break
             twice, duplicates = _duplicates(connection, keep)
     both = sides[0].index, sides[1].index
+    pressed = [] if not stop() else ["while reading"]
     left_out = [(one.name, one.outside + (0 if keys else one.nameless)) for one in sides]
     notes = [f"{count:,} documents of {name} are outside of the window" for name, count in left_out if count]
     notes += [note for one in sides for note in one.notes]
     notes += [] if reasons else asked.check()
-    return Comparison(
+    found = Comparison(
         left=sides[0].name,
         right=sides[1].name,
         key=keys,
@@ -97,11 +100,15 @@ def compare(
         kept=Kept(work.changed, work.alone[0], work.alone[1], duplicates),
         tallies=work.differ.fields,
         times=work.times,
-        mappings=_asked_of(indices.mappings, both, notes),
-        latency=_asked_of(indices.latency, both, notes) if latency and not reasons else None,
+        mappings=_asked_of(indices.mappings, both, notes, pressed),
+        latency=_asked_of(indices.latency, both, notes, pressed) if latency and not reasons else None,
         notes=tuple(notes),
         elapsed_s=round(clock.monotonic() - began, 2),
     )
+    if pressed and on_interrupt == "raise":
+        told = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
+        raise interrupt.stopped(f"stopped: {told}", comparison=found)
+    return found
 
 
 @dataclass
@@ -214,8 +221,11 @@ def _counts(sides: tuple[Side, Side], work: _Work, twice: dict[str, int], keyles
     }
 
 
-def _asked_of(question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str]) -> Any:
-    """Ask both indices something beside the documents; what stands in the way is a note, the comparison stays."""
+def _asked_of(question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]) -> Any:
+    """Ask both indices something beside the documents; what stands in the way is a note, the comparison stays.
+
+    A question that an interrupt ended is added to `pressed`.
+    """
     if None in both:
         return None
     try:
@@ -223,5 +233,6 @@ def _asked_of(question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes:
     except LabkitError as error:
         notes.append(error.message)
     except KeyboardInterrupt:
+        pressed.append(question.__name__)
         notes.append(f"interrupted: {question.__name__} was not asked for")
     return None

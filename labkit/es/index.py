@@ -7,7 +7,6 @@ no window of 10,000 hits ends it. Fields become typed columns by the rule of `la
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +17,7 @@ import pyarrow as pa
 from labkit import interrupt
 from labkit.decode import decoder
 from labkit.elastic import Target, counted
-from labkit.errors import UsageError
+from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 
@@ -135,9 +134,10 @@ class Index:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pa.Table:
         """Return the documents as one Arrow table; the options and columns are those of `to_pandas`."""
-        return self._table({"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit)
+        return self._table({"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt)
 
     def to_pandas(
         self,
@@ -145,6 +145,7 @@ class Index:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
         """Return the documents as a DataFrame.
 
@@ -152,15 +153,17 @@ class Index:
         ----------
         query, fields, limit
             As for `batches`.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was read as its ``.frame``; or return that, with
+            a warning.
 
         Returns
         -------
         DataFrame
             One row per document: ``_id _topic _partition _offset`` (missing where an ``_id`` names no record), the
-            document's fields, ``_error``. ``frame.attrs["complete"]`` is False, and a warning is given, when an
-            interrupt ended it early.
+            document's fields, ``_error``. ``frame.attrs["complete"]`` is False when an interrupt ended it early.
         """
-        return _framed(self.to_arrow(query, fields=fields, limit=limit))
+        return _framed(self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt))
 
     def sample(
         self,
@@ -174,16 +177,26 @@ class Index:
         luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}  # the same on each page
         query = {"function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}}
         body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
-        return _framed(self._table(body, fields, n))
+        return _framed(self._table(body, fields, n, "raise"))
 
-    def _table(self, body: dict[str, Any], fields: Sequence[str] | None, limit: int | None) -> pa.Table:
+    def _table(
+        self,
+        body: dict[str, Any],
+        fields: Sequence[str] | None,
+        limit: int | None,
+        on_interrupt: interrupt.OnInterrupt,
+    ) -> pa.Table:
+        interrupt.check_policy(on_interrupt)
         with interrupt.asked() as stop:
             batches = list(self._pages(body, fields, limit, stop))
             complete = not stop()
-        table = decoded(batches)
+        table = decoded(batches).replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
-            warnings.warn(f"interrupted: {len(table):,} documents of {self.name} were read, not all", stacklevel=4)
-        return table.replace_schema_metadata({"complete": str(complete).lower()})
+            told = f"{len(table):,} documents of {self.name} were read, not all"
+            if on_interrupt == "raise":
+                raise interrupt.stopped(f"stopped: {told}", frame=_framed(table))
+            interrupt.warn(f"interrupted: {told}", IncompleteWarning)
+        return table
 
     def agg(
         self,

@@ -90,26 +90,46 @@ class AdHocGroup:
     # reading -----------------------------------------------------------------------------------------
 
     def read(
-        self, count: int = 1000, *, timeout: str = "10s", decode: Spec = "json", key_decode: Spec = "raw"
+        self,
+        count: int = 1000,
+        *,
+        timeout: str = "10s",
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
         """Return the next records, at most `count`; fewer when there are no more now or `timeout` has passed.
 
         The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first call waits for the
-        group's partitions.
+        group's partitions. Stop raises `Stopped`, which has what came as its ``.frame``, and the next call returns
+        that again; with ``on_interrupt="keep"`` it is returned now.
         """
         count = whole(count, "count", "how many records? 1 or more", low=1)
-        return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, at_end=True)
+        return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, on_interrupt, at_end=True)
 
     def tail(
-        self, seconds: float | str | timedelta = 10, *, decode: Spec = "json", key_decode: Spec = "raw"
+        self,
+        seconds: float | str | timedelta = 10,
+        *,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Return what comes within `seconds` (``10``, or ``"1m"``); an interrupt ends it early and keeps what came."""
+        """Return what comes within `seconds` (``10``, or ``"1m"``); Stop does what it does in `read`."""
         length_s = seconds if isinstance(seconds, int | float) else times.length_ms(seconds) / 1000
-        return self._frame(None, length_s, decode, key_decode, at_end=False)
+        return self._frame(None, length_s, decode, key_decode, on_interrupt, at_end=False)
 
     def _frame(
-        self, count: int | None, timeout_s: float, decode: Spec, key_decode: Spec, *, at_end: bool
+        self,
+        count: int | None,
+        timeout_s: float,
+        decode: Spec,
+        key_decode: Spec,
+        on_interrupt: interrupt.OnInterrupt,
+        *,
+        at_end: bool,
     ) -> pd.DataFrame:
+        interrupt.check_policy(on_interrupt)
         self._join()
         before = dict(self._positions)
         try:
@@ -117,8 +137,11 @@ class AdHocGroup:
                 raw = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
-                return to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
-        except BaseException:  # a second interrupt, a decoder's error: what is not returned comes again
+                frame = to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
+            if asked() and on_interrupt == "raise":
+                raise interrupt.stopped(f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame)
+            return frame
+        except BaseException:  # an interrupt, a decoder's error: what is not returned comes again
             self._rewind(before)
             raise
 

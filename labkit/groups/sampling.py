@@ -199,10 +199,12 @@ def lag_frame(
     every: str,
     record: str | os.PathLike[str] | None,
     patience: str,
+    on_interrupt: interrupt.OnInterrupt,
 ) -> pd.DataFrame:
     """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
     import pandas as pd
 
+    interrupt.check_policy(on_interrupt)
     samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
@@ -215,7 +217,10 @@ def lag_frame(
     with interrupt.asked() as stop:
         found = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
         facts["interrupted"] = stop()
-    return frame(judge_all(found, patience_s), sampler.groups or (), **facts)
+    judged = frame(judge_all(found, patience_s), sampler.groups or (), **facts)
+    if stop() and on_interrupt == "raise":
+        raise interrupt.stopped("stopped: the groups were not looked at as often as asked", frame=judged)
+    return judged
 
 
 def frame(judged: list[Judged], named: Iterable[str] = (), **facts: Any) -> pd.DataFrame:

@@ -100,8 +100,6 @@ class LabkitMagics(Magics):
         _name(options.output)
         replay = self._replayed(options)
         frame = replay.sql(cell, **self._frames(cell))
-        if not replay.receipt.complete:
-            print(f"note: the window was not read to its end\n{replay.receipt}")
         if options.output is None:
             return frame
         self.shell.user_ns[options.output] = frame

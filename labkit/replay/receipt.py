@@ -155,6 +155,19 @@ class Receipt:
         """The totals: planned = read + filtered + gaps + unread; undecodable is part of read."""
         return {name: getattr(self, name) for name in _COUNTS}
 
+    @property
+    def reached(self) -> str:
+        """How far the read got, in words: ``22 %: 440,100 of 2,022,252``."""
+        planned, looked = self.planned, self.planned - self.unread
+        undecoded = f", {self.undecodable:,} of them not decoded" if self.undecodable else ""
+        return f"{100 * looked // max(1, planned)} %: {looked:,} of {planned:,}{undecoded}"
+
+    @property
+    def shortfall(self) -> str:
+        """Why this is not the whole window, in one line; empty when it is."""
+        why = "; ".join(_WHY[reason] for reason in self.reasons)
+        return f"incomplete at {self.reached} ({why})" if why else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {"complete": self.complete, **self.counts, **asdict(self)}

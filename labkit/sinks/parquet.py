@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -39,11 +39,13 @@ def to_parquet(
     where: str | None = None,
     enrich: Chain | None = None,
     registry: Registry | None = None,
+    keep_part: bool = False,
 ) -> Receipt:
     """Write the window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
     The records land raw in a nameless file on the same disk first, while the fields' types are found out; the second
-    pass, over that file, decodes under the one schema that holds for all. `path` appears when it is whole.
+    pass, over that file, decodes under the one schema that holds for all. `path` appears when it is whole; after an
+    interrupt it stays what it was, unless `keep_part`. The file's metadata has the receipt, under ``labkit``.
 
     Returns
     -------
@@ -61,9 +63,17 @@ def to_parquet(
     try:
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = _read(decoding, raw)
-            receipt = decoding.whole()
-            _decode_file(raw, part, module, schema, chain)
-        part.replace(target)
+            read = decoding.whole()
+
+            def table(one: pa.RecordBatch) -> pa.Table:
+                return chain.table(decoded(one, parse(module, one), module, schema))
+
+            def receipt() -> Receipt:
+                return replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
+
+            if not reading.interrupted() or keep_part:
+                _decode_file(raw, part, table, receipt)
+                part.replace(target)
     except LabkitError:  # Kafka's are OSErrors too
         raise
     except OSError as error:
@@ -72,7 +82,7 @@ def to_parquet(
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    return replace(receipt, notes=(*receipt.notes, *said, *notes(module), *chain.notes()))
+    return receipt()
 
 
 def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
@@ -96,25 +106,24 @@ def _batches(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
     yield from map(reader.get_batch, range(reader.num_record_batches))
 
 
-def _decode_file(raw: IO[bytes], part: Path, module: Any, schema: dict[str, Any], chain: Chain) -> None:
+def _decode_file(
+    raw: IO[bytes], part: Path, decode_batch: Callable[[pa.RecordBatch], pa.Table], receipt: Callable[[], Receipt]
+) -> None:
     writer: pq.ParquetWriter | None = None
     try:
-        for table in ahead(_batches(raw), lambda one: _table(one, module, schema, chain), most=_PENDING):
+        for table in ahead(_batches(raw), decode_batch, most=_PENDING):
             if writer is None:
                 untyped = [one.name for one in table.schema if pa.types.is_null(one.type)]
                 layout = _settled(table.schema)
                 writer = pq.ParquetWriter(part, layout, compression="zstd")
             writer.write_table(_cast(table, layout, untyped))
         if writer is None:
-            empty = _table(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA), module, schema, chain)
+            empty = decode_batch(pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA))
             writer = pq.ParquetWriter(part, empty.schema, compression="zstd")
+        writer.add_key_value_metadata({"labkit": receipt().to_json()})
     finally:
         if writer is not None:
             writer.close()
-
-
-def _table(raw: pa.RecordBatch, module: Any, schema: dict[str, Any], chain: Chain) -> pa.Table:
-    return chain.table(decoded(raw, parse(module, raw), module, schema))
 
 
 def _settled(schema: pa.Schema) -> pa.Schema:

@@ -16,7 +16,7 @@ from labkit.decode import NOTES, Spec, both, cache_name, heed, lasting, notes, p
 from labkit.decode.pipeline import Decoding, condition
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
-from labkit.errors import UsageError
+from labkit.errors import IncompleteWarning, UsageError
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -67,11 +67,19 @@ class Replay:
         Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
         ``datetime64[ms, UTC]``, texts pandas strings, bytes and nested values Arrow-backed.
         """
+        self.warn_when_incomplete()
         return to_pandas(self.table)
+
+    def warn_when_incomplete(self) -> None:
+        """Say, where the caller sees it, that this is a part of the window: a frame or a chart would not show it."""
+        if shortfall := self.receipt.shortfall:
+            interrupt.warn(f"this Replay of {self.receipt.topic!r} is {shortfall}", IncompleteWarning)
 
     def to_polars(self) -> pl.DataFrame:
         """Return a polars DataFrame with the table's columns."""
         import polars as pl
+
+        self.warn_when_incomplete()
 
         frame = pl.from_arrow(self.table)
         if not isinstance(frame, pl.DataFrame):
@@ -96,6 +104,7 @@ class Replay:
         """
         from labkit.duckdb_sql import check_case, columns, duckdb, reason, register, syntax
 
+        self.warn_when_incomplete()
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'; set python_enable_replacements = false")
             trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
@@ -171,7 +180,10 @@ def read(
     cached: bool = True,
     registry: Registry | None = None,
 ) -> Replay:
-    """Read all of a window into one Replay; an interrupt returns what was read so far, marked so in the receipt."""
+    """Read all of a window into one Replay.
+
+    An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()`` tells of it.
+    """
     replay = _kept_or_read(reading, decode, key_decode, where, cached=cached, registry=registry)
     return _enriched(replay, enrich) if enrich else replay
 
@@ -200,7 +212,7 @@ def _kept_or_read(
     replay = _read(reading, module, asked)
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
     replay = Replay(replay.table, receipt, registry)
-    if cached and asked is None:
+    if cached and asked is None and not reading.interrupted():
         if name is None or not (sure and lasting(module)):
             name, kept_as = "raw", replay.decode("raw")
         else:

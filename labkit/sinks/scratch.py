@@ -75,11 +75,14 @@ class Load:
         Of the read.
     outcome : Outcome
         Of the writes.
+    interrupted : bool
+        Whether Stop or Ctrl-C came.
     """
 
     index: ScratchIndex
     receipt: Receipt
     outcome: Outcome = field(repr=False)
+    interrupted: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -211,7 +214,7 @@ def load(
     if chosen is not None:
         chosen.check(receipt)
     chain.check()
-    return Load(index, receipt, outcome)
+    return Load(index, receipt, outcome, interrupted=asked())
 
 
 def _identity(index: ScratchIndex) -> str:

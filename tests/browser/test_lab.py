@@ -168,6 +168,40 @@ def test_the_scratch_manager_asks_before_it_deletes(
         page.screenshot(path=SHOTS / "scratch-end.png")
 
 
+@pytest.mark.timeout(600)
+def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic: str, tmp_path: Path) -> None:
+    """BEHAVIOURS 55: the stopped cell says in red how far it got, the cells after it do not run, the part is there."""
+    cells = [
+        f"import labkit, time\nw = labkit.connect().window({topic!r})\n\n"
+        "def slow(value):\n    time.sleep(0.03)\n    return {'n': 1}",
+        "print('at ' + 'work')\ndf = w.read(decode=slow).to_pandas()",
+        "print('the report' + ' says', len(df))",
+    ]
+    written(tmp_path / "notebooks" / "stopped.ipynb", cells)
+    try:
+        opens(page, server, "stopped.ipynb")
+        run(page, "Run All Cells", "/at work/.test(document.querySelector('.jp-Notebook').innerText)")
+        page.wait_for_timeout(10_000)  # libraries are imported first
+        page.locator('.jp-NotebookPanel-toolbar [data-jp-item-name="interrupt"]').click()
+        error = page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type*="error"]')
+        page.wait_for_selector("text=/Stopped: stopped at \\d+ %: [\\d,]+ of 3,000, [\\d,]+ of them not decoded/")
+        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+        page.wait_for_timeout(1_000)
+        text = page.locator(".jp-Notebook").inner_text()
+        assert "the report says" not in text
+        assert "part = labkit.stopped()" in text
+        assert "Traceback" not in text
+        page.screenshot(path=SHOTS / "stopped.png")
+        assert error.count() >= 1
+        page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
+        page.keyboard.press("Control+a")
+        page.keyboard.type("part = labkit.stopped()\nprint(type(part).__name__, len(part) < 3000 or part.receipt)")
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_selector("text=/Replay (True|INCOMPLETE|complete)/")
+    finally:
+        page.screenshot(path=SHOTS / "stopped-end.png")
+
+
 def written(path: Path, cells: list[str]) -> None:
     """Write a notebook."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

@@ -427,7 +427,7 @@ def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     lab: Lab, client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_the_first_slice(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
-    load = lab.window(large).to_scratch("stopped", client=client, slice_records=400)
+    load = lab.window(large).to_scratch("stopped", client=client, slice_records=400, on_interrupt="keep")
     assert not load.complete
     assert "interrupt" in load.receipt.reasons
     assert 0 < load.receipt.read < 12_000

@@ -111,7 +111,7 @@ def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_
         time.sleep(0.01)
         return pipes(value)
 
-    replay = lab.window(topic).read(decode=slow)
+    replay = lab.window(topic).read(decode=slow, on_interrupt="keep")
     assert 50 <= len(calls) < 1000  # all of them would take 50 seconds
     undecoded = len(replay) - len(calls)
     assert replay.table["_error"].to_pylist().count("not decoded: it was interrupted") == undecoded

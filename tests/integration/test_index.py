@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from labkit import charts
+from labkit import charts, stopped
 from labkit.compare.indices import latency
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, NotFoundError, ServerError, UsageError
+from labkit.errors import AccessError, ConfigError, NotFoundError, ServerError, Stopped, UsageError
 from labkit.es import point_in_time
 from labkit.es.bulk import MAPPING, SETTINGS, Bulk, Documents
 from labkit.es.index import Index
@@ -155,9 +155,14 @@ def test_an_interrupt_keeps_what_was_read_says_so_and_closes(
 
     monkeypatch.setattr(point_in_time, "_batch", batch)
     with pytest.warns(UserWarning, match="interrupted: 500 documents of scratch-.* were read, not all"):
-        frame = many.to_pandas()
+        frame = many.to_pandas(on_interrupt="keep")
     assert frame.attrs["complete"] is False
     assert len(frame) == 500
+    assert open_contexts(many) == 0
+    with pytest.raises(Stopped, match=r"500 documents of scratch-.* were read, not all") as stop:
+        many.to_pandas()
+    assert stop.value.frame.equals(frame)
+    assert stopped() is stop.value.frame
     assert open_contexts(many) == 0
 
 

@@ -123,7 +123,7 @@ def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) ->
             yield advance
 
         told, progress.bar = [], bar
-        receipt = labkit.connect().window(sys.argv[1]).to_parquet(sys.argv[2])
+        receipt = labkit.connect().window(sys.argv[1]).to_parquet(sys.argv[2], on_interrupt="keep")
         print(json.dumps([receipt.complete, list(receipt.reasons), receipt.planned, receipt.read, receipt.unread]))
     """
     child = Child(program, topic, str(tmp_path / "out.parquet"))
@@ -151,7 +151,7 @@ def test_a_load_s_counts_are_the_index_s(topic: str, lab: Lab, me: str) -> None:
             time.sleep(0.05)
 
         told, bulk.Bulk.put = [], put
-        load = labkit.connect().window(sys.argv[1]).to_scratch("interrupted")
+        load = labkit.connect().window(sys.argv[1]).to_scratch("interrupted", on_interrupt="keep")
         print(json.dumps([load.complete, load.counts, load.index.count()]))
     """
     child = Child(program, topic)
@@ -190,7 +190,7 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin
             while sum(number < 0 for _, number in found) < 2:
                 calls += 1
                 try:
-                    frame = group.tail(20)
+                    frame = group.tail(20, on_interrupt="keep")
                 except KeyboardInterrupt:  # the second in one call
                     continue
                 found += zip(frame["_partition"].tolist(), frame["n"].tolist()) if len(frame) else []

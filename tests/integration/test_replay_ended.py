@@ -81,7 +81,7 @@ def test_an_interrupt_returns_what_was_read(many: Window, monkeypatch: pytest.Mo
     event = threading.Event()
     after_each_batch(monkeypatch, lambda: (read.append(1), event.set() if len(read) > 3 else None))
     with interrupted(event) as pressed:
-        replay = many.read()
+        replay = many.read(on_interrupt="keep")
         assert time.monotonic() - pressed[0] < 2
     receipt = balanced(replay.receipt)
     assert not receipt.complete
@@ -103,7 +103,7 @@ def test_an_interrupt_between_booking_and_handing_over_loses_no_record(many: Win
             os.kill(os.getpid(), signal.SIGINT)
 
     after_each_batch(monkeypatch, press)
-    replay = many.read()
+    replay = many.read(on_interrupt="keep")
     assert replay.receipt.reasons
     assert len(replay) == balanced(replay.receipt).read
 
@@ -111,7 +111,7 @@ def test_an_interrupt_between_booking_and_handing_over_loses_no_record(many: Win
 @pytest.mark.chaos
 def test_an_interrupt_is_seen_while_nothing_comes(many: Window, stalled: threading.Event):
     with interrupted(stalled) as pressed:
-        replay = many.read()
+        replay = many.read(on_interrupt="keep")
         assert time.monotonic() - pressed[0] < 2
     assert len(replay) == 0
     assert balanced(replay.receipt).reasons == {"interrupt": [0, 1]}

@@ -20,6 +20,7 @@ from labkit.errors import (
     LabkitError,
     NotFoundError,
     RefusedError,
+    Stopped,
     UnavailableError,
     UsageError,
 )
@@ -124,7 +125,9 @@ def test_an_interrupted_load_still_counts_up(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Bulk, "put", put)
-    load = lab.window(topic).to_scratch("interrupted")
+    with pytest.raises(Stopped, match=r"stopped at \d+ %: [\d,]+ of 3,000; scratch-.* has what was loaded") as stop:
+        lab.window(topic).to_scratch("interrupted")
+    load = stop.value.load
     assert written.is_set()
     assert load.receipt.reasons == {"interrupt": [0]}
     assert not load.complete

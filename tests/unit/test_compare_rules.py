@@ -473,7 +473,9 @@ def test_an_interrupt_keeps_what_was_read_and_says_so(monkeypatch: pytest.Monkey
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(join.Spill, "add", add)
-    found = compared(replay([{"n": n} for n in range(100)]), replay([{"n": n} for n in range(100)]))
+    found = compared(
+        replay([{"n": n} for n in range(100)]), replay([{"n": n} for n in range(100)]), on_interrupt="keep"
+    )
     assert found.same == 20
     assert not found.complete
     assert "interrupted while reading (20 of 100 and 20 of 100 documents)" in str(found)

@@ -107,7 +107,7 @@ def load(
     chain.check()
     if run.reason:
         receipt = scratch.because(receipt, run.reason)
-    return Load(index, receipt, run.outcome)
+    return Load(index, receipt, run.outcome, interrupted=asked())
 
 
 class _Run:

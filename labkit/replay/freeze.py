@@ -1,0 +1,84 @@
+"""A part of a topic, asked for in a user's words, becomes frozen offsets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from labkit import times
+from labkit.errors import AccessError, UsageError, WindowError
+from labkit.kafka import Cluster
+from labkit.replay import asked, plan
+
+
+def freeze(
+    cluster: Cluster,
+    topic: str,
+    *,
+    start: Any = None,
+    end: Any = None,
+    last: str | timedelta | int | None = None,
+    offsets: Mapping[int, tuple[int, int]] | None = None,
+    partitions: Iterable[int] | int | None = None,
+    slack: str = "1m",
+) -> plan.Plan:
+    """Ask the broker for the offsets of the asked bounds; `labkit.lab.Lab.window` says what they may be."""
+    given = [start is not None or end is not None, last is not None, offsets is not None]
+    if offsets is not None and partitions is not None:
+        raise UsageError("offsets name their partitions already", hint="leave partitions out")
+    if sum(given) > 1:
+        raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
+    chosen = _partitions(cluster, topic, partitions)
+    kind = _timestamp_type(cluster, topic)
+    slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
+    now = times.now_ms()
+
+    def bounds(at: str | int) -> Mapping[int, int]:
+        return cluster.bounds(topic, chosen, at)
+
+    if offsets is not None:
+        spans = asked.spans(offsets)
+        resolved, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
+    elif last is not None and (count := asked.newest(last)) is not None:
+        resolved, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
+    elif last is not None:
+        resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
+    else:
+        resolved = plan.by_time(bounds, start, end, slack_ms)
+        words = f"from {start or 'earliest'} to {end or 'latest'}"
+    return plan.Plan(
+        topic=topic,
+        cluster_id=cluster.cluster_id,
+        topic_id=cluster.topic_id(topic),
+        ranges=resolved.ranges,
+        start_ms=resolved.start_ms,
+        end_ms=resolved.end_ms,
+        timestamp_type=kind,
+        asked=words,
+        frozen_ms=now,
+    )
+
+
+def _timestamp_type(cluster: Cluster, topic: str) -> str:
+    try:
+        return cluster.topic_settings([topic])[topic].get("message.timestamp.type", "CreateTime")
+    except AccessError:
+        warnings.warn(
+            f"cannot read message.timestamp.type of {topic!r} (needs DescribeConfigs); assuming CreateTime",
+            stacklevel=4,
+        )
+        return "CreateTime"
+
+
+def _partitions(cluster: Cluster, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
+    there = cluster.partitions(topic)
+    if wanted is None:
+        return there
+    chosen = asked.partitions(wanted)
+    if unknown := set(chosen) - set(there):
+        raise WindowError(
+            f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"
+        )
+    return chosen

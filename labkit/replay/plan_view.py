@@ -1,0 +1,38 @@
+"""How a frozen window shows itself, as text and as HTML. Pure."""
+
+from __future__ import annotations
+
+from html import escape
+
+from labkit.replay.plan import Plan
+from labkit.times import iso
+
+_NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")
+
+
+def text(plan: Plan) -> str:
+    """Return the window as lines of text."""
+    body = "\n".join(f"  {name:<8}{value}" for name, value in _facts(plan))
+    return f"Window\n{body}\n  next    {'  '.join(_NEXT)}"
+
+
+def html(plan: Plan) -> str:
+    """Return the window as HTML."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(plan))
+    offsets = "".join(
+        f"<tr><td>{one.partition}</td><td>{one.start:,}</td><td>{one.end:,}</td></tr>" for one in plan.ranges
+    )
+    details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
+    verbs = " ".join(f"<code>{verb}</code>" for verb in _NEXT)
+    return f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>next: {verbs}"
+
+
+def _facts(plan: Plan) -> list[tuple[str, str]]:
+    facts = [("topic", plan.topic), ("asked", plan.asked)]
+    if plan.start_ms is not None or plan.end_ms is not None:
+        start, end = iso(plan.start_ms) or "the log's start", iso(plan.end_ms) or "the frozen end"
+        facts.append(("time", f"[{start}, {end}) UTC by {plan.timestamp_type}"))
+    used = [one for one in plan.ranges if one.size]
+    facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
+    facts.append(("frozen", f"{iso(plan.frozen_ms)} as {plan.hash}"))
+    return facts
