@@ -10,13 +10,13 @@ import re
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, ServerError, UsageError
+from labkit.notebook.kernel import kernel_options
 from labkit.notebook.runs import Run
 from labkit.replay import read_log
 
@@ -125,7 +125,7 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
             papermill.execute_notebook(
                 str(source), str(done.notebook), dict(given), kernel_name="python3", language=_language(source),
                 cwd=str(source.parent),
-                progress_bar=progress, log_output=False, config=_transport(),
+                progress_bar=progress, log_output=False, **kernel_options(),
             )  # fmt: skip
         except PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
@@ -149,20 +149,6 @@ def _language(source: Path) -> str | None:
     metadata = nbformat.read(source, as_version=4).metadata
     known = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
     return None if known else "python"
-
-
-def _transport() -> Any:
-    """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on a JupyterHub."""
-    from jupyter_core.paths import jupyter_runtime_dir
-    from jupyter_core.utils import ensure_dir_exists
-    from traitlets.config import Config
-
-    folder = jupyter_runtime_dir()
-    ensure_dir_exists(folder, mode=0o700)  # on a machine where no kernel has run yet, nobody else has made it
-    if os.name != "posix" or len(folder) > 55:  # a socket's path has 107 bytes at most
-        return Config()
-    # without a place of their own they would be `kernel-ipc-1` and so on, beside the notebook
-    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/labkit-{uuid.uuid4().hex[:12]}"}})
 
 
 _one_at_a_time = threading.Lock()

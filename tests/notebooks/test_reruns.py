@@ -198,3 +198,31 @@ def test_the_template_runs_as_it_is_copied_also_on_a_topic_without_a_record(
     assert [one["receipt"]["hash"] for one in done.record["reads"]] == [window.read().receipt.hash]
     empty = rerun.run(mine, {"topic": make_topic()}, folder=tmp_path / "runs")
     assert "no records" in empty.html.read_text()
+
+
+WRITE_DOWN_INTERRUPTS = """
+import pathlib, signal
+kernel = get_ipython().kernel
+kernel.pre_handler_hook = kernel.post_handler_hook = lambda: None  # they change the handler between cells
+signal.signal(signal.SIGINT, lambda *_: pathlib.Path("interrupted").touch())
+"""
+
+
+def test_a_kernel_whose_cells_are_done_is_not_interrupted(notebook: Notebook, tmp_path: Path) -> None:
+    """It printed `[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.` when it was still answering something."""
+    rerun.run(notebook("quiet", WRITE_DOWN_INTERRUPTS), folder=tmp_path / "runs")
+    assert not (tmp_path / "interrupted").exists()
+
+
+def test_an_interrupted_run_lets_its_cell_end(notebook: Notebook, tmp_path: Path) -> None:
+    cell = "import pathlib, time\npathlib.Path('began').touch()\n"
+    cell += "try:\n    time.sleep(120)\nfinally:\n    pathlib.Path('ended').touch()"
+    command = [sys.executable, "-m", "labkit", "run", str(notebook("slow", cell)), "--output", str(tmp_path / "runs")]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until((tmp_path / "began").exists, "the cell at work")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    finally:
+        running.kill()
+    assert (tmp_path / "ended").exists()
