@@ -20,5 +20,8 @@ from labkit.charts.distribution import distribution
 from labkit.charts.draw import heatmap, timeline, top
 from labkit.charts.lag import board, lag
 from labkit.charts.places import map
+from labkit.jsonschema_import import import_jsonschema
 
 __all__ = ["board", "comparison", "conversation", "distribution", "heatmap", "lag", "map", "timeline", "top"]
+
+import_jsonschema()  # before the first chart imports altair

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, ServerError, UsageError
+from labkit.jsonschema_import import import_jsonschema
 from labkit.notebook.kernel import kernel_options
 from labkit.notebook.runs import Run
 from labkit.replay import read_log
+
+import_jsonschema()  # before nbformat and papermill, which do
 
 _SECRET = re.compile(r"password|secret|token|api_?key", re.IGNORECASE)
 

@@ -30,7 +30,7 @@ ROOMS = [
     ["kafka_client"],
     ["kafka_errors"],
     ["duckdb_sql", "progress"],
-    ["acl", "config", "dataframe", "folders", "html", "interrupt", "names", "options", "times"],
+    ["acl", "config", "dataframe", "folders", "html", "interrupt", "jsonschema_import", "names", "options", "times"],
     ["config_files"],
     ["nested_pandas"],
     ["nested"],
