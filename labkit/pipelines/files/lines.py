@@ -1,4 +1,7 @@
-"""Lines of a file as bytes: plain, gzip or zstd, told apart by their first bytes, in constant memory."""
+"""Lines of a file as bytes: plain, gzip or zstd, told apart by their first bytes, in constant memory.
+
+What is unpacked is bounded piece by piece, and in all: a few kilobytes can unpack to gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import zstandard
 
@@ -17,8 +20,12 @@ STDIN = "-"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
-_PACKED_CHUNK = 1 << 14  # what it unpacks to may be a thousand times as much
+_PACKED_CHUNK = 1 << 14
+_ZSTD_PIECE = 1 << 10  # a block of 4 bytes may unpack to 128 KiB, and zstandard cannot stop in between: 32 MiB
+_WINDOW = 1 << 27  # the memory a file may claim; zstd's own limit without --long=31
 _LONGEST = 1 << 28
+_MOST = 2000  # bytes out for each byte in; the most that gzip can do is 1,032
+_ALWAYS = 1 << 27  # bytes out, however few come in
 
 
 @contextmanager
@@ -75,10 +82,9 @@ def _unpacked(file: BinaryIO, path: str) -> Iterator[bytes]:
     while 0 < len(head) < len(_ZSTD) and (more := _some(file, _PACKED_CHUNK)):
         head += more
     if head.startswith(_GZIP):
-        return _members(file, head, path, "gzip", lambda: zlib.decompressobj(wbits=31))
+        return _bounded(_members(file, head, path, "gzip", _Gzip), path)
     if head.startswith(_ZSTD):
-        unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        return _members(file, head, path, "zstd", unpacker.decompressobj)
+        return _bounded(_members(file, head, path, "zstd", _Zstd), path)
     return _plain(file, head)
 
 
@@ -94,33 +100,99 @@ def _some(file: BinaryIO, size: int) -> bytes:
     return read(size)
 
 
-def _members(file: BinaryIO, head: bytes, path: str, kind: str, new: Callable[[], Any]) -> Iterator[bytes]:
-    """Unpack one member after the other: both formats may be concatenated.
+class _Gzip:
+    """One member, unpacked a piece at a time."""
+
+    def __init__(self) -> None:
+        self._unpacker = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        """Whether the member is whole."""
+        return self._unpacker.eof
+
+    @property
+    def unused(self) -> bytes:
+        """What follows the member."""
+        return self._unpacker.unused_data.lstrip(b"\0")
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what `packed` unpacks to."""
+        while not self._unpacker.eof:
+            data = self._unpacker.decompress(packed, _CHUNK)
+            yield data
+            packed = self._unpacker.unconsumed_tail
+            if not packed and len(data) < _CHUNK:
+                return
+
+
+class _Zstd:
+    """One frame, unpacked a piece at a time.
 
     zstandard's stream_reader takes a truncated file for a finished one; ``eof`` of a decompressobj does not.
     """
-    unpacker, chunk = new(), head
+
+    def __init__(self) -> None:
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        self.unused = b""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame is whole."""
+        return bool(self._unpacker.eof)
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what `packed` unpacks to."""
+        for start in range(0, len(packed), _ZSTD_PIECE):
+            data = self._unpacker.decompress(packed[start : start + _ZSTD_PIECE])
+            for first in range(0, len(data), _CHUNK):
+                yield data[first : first + _CHUNK]
+            if self._unpacker.eof:
+                self.unused = self._unpacker.unused_data + packed[start + _ZSTD_PIECE :]
+                return
+
+
+def _members(
+    file: BinaryIO, head: bytes, path: str, kind: str, new: Callable[[], _Gzip | _Zstd]
+) -> Iterator[tuple[int, bytes]]:
+    """Unpack one member after the other, for both formats may be concatenated; yield bytes read and data."""
+    unpacker, chunk, packed = new(), head, len(head)
     while chunk:
         try:
-            data = unpacker.decompress(chunk)
+            for data in unpacker.pieces(chunk):
+                yield packed, data
         except (zlib.error, zstandard.ZstdError) as error:
             raise _damaged(path, kind, str(error)) from error
-        if data:
-            yield data
-        if unpacker.eof:
-            chunk = unpacker.unused_data.lstrip(b"\0") if kind == "gzip" else unpacker.unused_data
-            # zeros after the last gzip member are padding (tapes, block devices)
-            chunk = chunk or file.read(_PACKED_CHUNK)
-            if not chunk.strip(b"\0"):
-                continue
+        chunk = unpacker.unused if unpacker.eof else b""
+        while not chunk and (more := file.read(_PACKED_CHUNK)):
+            packed += len(more)
+            chunk = more.lstrip(b"\0") if unpacker.eof else more  # zeros at the end are padding (tapes, block devices)
+        if chunk and unpacker.eof:
             unpacker = new()
-        else:
-            chunk = file.read(_PACKED_CHUNK)
     if not unpacker.eof:
         raise _damaged(path, kind, "it ends in the middle")
 
 
+def _bounded(pieces: Iterator[tuple[int, bytes]], path: str) -> Iterator[bytes]:
+    """Pass data on until it is more than its file can mean."""
+    total = 0
+    for packed, data in pieces:
+        total += len(data)
+        if total > _ALWAYS + _MOST * packed:
+            raise UsageError(
+                f"{path} unpacks to more than {_MOST:,} times its size: {total >> 20} MB after {packed:,} bytes",
+                hint=f"if it is no attack, unpack it yourself: zcat or zstdcat {path} | labkit extract files -",
+            )
+        if data:
+            yield data
+
+
 def _damaged(path: str, kind: str, why: str) -> ConfigError:
+    if "memory" in why or "window" in why.lower():
+        return ConfigError(
+            f"{path} needs more than {_WINDOW >> 20} MB of memory to unpack ({why})",
+            hint=f"unpack it yourself: zstd -dc --long=31 {path} | labkit extract files -",
+        )
     return ConfigError(
         f"{path} is damaged: {why}",
         hint=f"fetch it again (`{kind} -t` checks it); the lines before the damage are in the topic",
