@@ -111,6 +111,7 @@ def run(say: Callable[[str], None]) -> Summary:
     for needed in (_SAMPLE, _NOTEBOOK):
         if not needed.is_file():
             raise NotFoundError(f"{needed} is not here", hint="run the demo in the project's folder (`make demo`)")
+    say("real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time")
     state = local.up(say=say)
     extractor = Cluster(state.credentials("extractor")["kafka"])
     _start_indexer(state, say)
@@ -129,7 +130,7 @@ def run(say: Callable[[str], None]) -> Summary:
     _caught_up(admin.cluster, state.services["indexer"], state.root)
     before = _committed(admin.cluster)
     window = lab.window(TOPIC)
-    say("running the notebook through papermill")
+    say("running the notebook through papermill, and making a page of it")
     done = rerun.run(_NOTEBOOK, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
     found = _notebook_summary(done.notebook)
     after = _committed(admin.cluster)
