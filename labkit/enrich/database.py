@@ -69,12 +69,14 @@ class Database:
     )
 
     def __post_init__(self) -> None:
+        self._opened = str(self.path)
         try:
             self._open()
             entry = self._entry_without_place()
         except (OSError, maxminddb.InvalidDatabaseError) as error:
+            reason = str(error).replace(self._opened, str(self.path))
             raise ConfigError(
-                f"GeoIP database {self.path}: {error}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
+                f"GeoIP database {self.path}: {reason}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
             ) from error
         if entry is not None:
             raise ConfigError(
@@ -86,14 +88,13 @@ class Database:
     def _open(self) -> None:
         """Map the file, or a copy of one that somebody may write over; the copy has no name any more then."""
         with tempfile.NamedTemporaryFile(prefix="labkit-geoip-") as copy:
-            opened = self.path
             if not self.bundled:
                 with self.path.open("rb") as source:
                     shutil.copyfileobj(source, copy, 1 << 20)
                 copy.flush()
-                opened = Path(copy.name)
-            self.reader = maxminddb.open_database(opened)
-            self._content = np.memmap(opened, np.uint8, "r")
+                self._opened = copy.name
+            self.reader = maxminddb.open_database(self._opened)
+            self._content = np.memmap(self._opened, np.uint8, "r")
         self.metadata = self.reader.metadata()
 
     def _check(self, checksum: int) -> None:

@@ -6,12 +6,25 @@ import ipaddress
 import struct
 from typing import Any
 
+_UINT16, _UINT32, _UINT64 = 5, 6, 9
 _SEPARATOR, _MARK = b"\0" * 16, b"\xab\xcd\xefMaxMind.com"
 
 
 def _head(kind: int, size: int) -> bytes:
     first, rest = (size, b"") if size < 29 else (29, bytes([size - 29]))
     return (bytes([kind << 5 | first]) if kind < 8 else bytes([first, kind - 7])) + rest
+
+
+class _Sized(int):
+    """An integer of one of the format's types: the metadata's have to be of theirs."""
+
+    kind = _UINT64
+
+
+def _sized(kind: int, value: int) -> _Sized:
+    found = _Sized(value)
+    found.kind = kind
+    return found
 
 
 def _packed(value: Any) -> bytes:
@@ -23,7 +36,7 @@ def _packed(value: Any) -> bytes:
         return _head(3, 8) + struct.pack(">d", value)
     if isinstance(value, int):
         raw = value.to_bytes((value.bit_length() + 7) // 8, "big")
-        return _head(9, len(raw)) + raw
+        return _head(getattr(value, "kind", _UINT64), len(raw)) + raw
     if isinstance(value, dict):
         return _head(7, len(value)) + b"".join(_packed(part) for pair in value.items() for part in pair)
     return _head(11, len(value)) + b"".join(map(_packed, value))
@@ -53,9 +66,9 @@ def mmdb(networks: dict[str, Any], *, kind: str = "Test-City", built: int = 1_70
             pointer = count + 16 + at if at is not None else count if node[side] is None else node[side]
             tree += (pointer or 0).to_bytes(3, "big")
     metadata = {
-        "node_count": count, "record_size": 24, "ip_version": 4, "database_type": kind, "languages": ["en"],
-        "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": built,
-        "description": {"en": "for a test"},
+        "node_count": _sized(_UINT32, count), "record_size": _sized(_UINT16, 24), "ip_version": _sized(_UINT16, 4),
+        "database_type": kind, "languages": ["en"], "binary_format_major_version": _sized(_UINT16, 2),
+        "binary_format_minor_version": _sized(_UINT16, 0), "build_epoch": built, "description": {"en": "for a test"},
     }  # fmt: skip
     return tree + _SEPARATOR + data + _MARK + _packed(metadata)
 
