@@ -83,7 +83,7 @@ class Database:
                 f"GeoIP database {self.path} ({self.metadata.database_type}) has no places, only {', '.join(entry)}",
                 hint="use a database of cities or countries, such as GeoLite2-City.mmdb",
             )
-        self._check(zlib.crc32(memoryview(self._content)))
+        self._check(zlib.crc32(self._content.data))
 
     def _open(self) -> None:
         """Map the file, or a copy of one that somebody may write over; the copy has no name any more then."""
