@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-spark check audit chaos soak lab gallery up down lock bench clean
+.PHONY: help env demo test test-all test-spark check audit chaos soak lab gallery up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -49,8 +49,14 @@ check: env  ## format, lint, types
 audit: env  ## ask the advisory database about the locked dependencies (needs a network)
 	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict
 
-test: env  ## all tests, on servers of their own (ARGS: pytest's)
-	$(BIN)/python -m pytest $(ARGS)
+# beside one another, on stacks of their own; a test that needed a second try is listed, and in CI more than three fail
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder --reruns 1
+
+test: env  ## the tests of a change: all but what waits for timeouts, kills servers or drives a browser (ARGS: pytest's)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not (slow or chaos or browser or hard)' $(ARGS)
+
+test-all: env  ## all tests, as CI runs them (ARGS: pytest's)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 chaos: env  ## servers and processes killed, disks full, caches shared, clocks set, interrupts: all, and harder
 	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -m chaos $(ARGS)

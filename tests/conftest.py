@@ -20,10 +20,10 @@ from labkit.stack import local
 from labkit.stack.state import State
 from support.cluster import ThreeBrokers, three_brokers
 from support.secure_stack import SecureStack, running
-from support.stack import missing, new_state_dir, run_labkit
+from support.stack import missing, new_state_dir, run_labkit, stack_folder
 from support.waiting import until
 
-pytest_plugins = ["support.indexing", "support.irc", "support.spooling"]
+pytest_plugins = ["support.workers", "support.indexing", "support.irc", "support.spooling"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,29 +38,28 @@ def _no_window_cache() -> None:
     os.environ["LABKIT_CACHE_GB"] = "0"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _user() -> None:
+    """Be another user in each worker: `lab.gc()` of one takes nothing away from another."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["LABKIT_USER"] = f"test_{worker}"
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[State]:
-    """A running stack; `LABKIT_TEST_STATE` names one that runs already and is left alone."""
-    given = os.environ.get("LABKIT_TEST_STATE")
-    folder = Path(given) if given else new_state_dir()
-    before = os.environ.get("LABKIT_STATE")
-    os.environ["LABKIT_STATE"] = str(folder)
-    os.environ.pop("LABKIT_PROFILE", None)  # the tests' own stack, whatever the user works on
-    try:
+def stack(request: pytest.FixtureRequest) -> Iterator[State]:
+    """A running stack: `shared` by all workers, or `alone` for a test marked so (see support/workers.py).
+
+    ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
+    """
+    folder = stack_folder(getattr(request, "param", "shared"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LABKIT_STATE", str(folder))
+        environment.delenv("LABKIT_PROFILE", raising=False)  # the tests' own stack, whatever the user works on
         try:
             state = local.up(say=lambda text: None)
         except StackError as error:
             missing("the local stack", error)
         yield state
-        if not given:
-            local.down(purge=True, say=lambda text: None)
-    finally:
-        if before is None:
-            del os.environ["LABKIT_STATE"]
-        else:
-            os.environ["LABKIT_STATE"] = before
-        if not given:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from support.chrome import chromium
 from support.jupyter import Server, jupyter_lab
 from support.records import read_sample
 
+pytestmark = pytest.mark.browser
+
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
 RECORDS = 3_000

@@ -19,6 +19,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from support.kafka_wire import WireMember
 
+pytestmark = pytest.mark.alone
 OFTEN = ["--samples", "3", "--every", "200ms"]
 
 

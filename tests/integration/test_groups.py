@@ -19,6 +19,8 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from support.waiting import until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def group(admin: Cluster) -> Iterator[str]:

@@ -28,6 +28,8 @@ from labkit.replay.receipt import Receipt
 from labkit.stack.state import State
 from support.waiting import until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:

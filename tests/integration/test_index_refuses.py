@@ -65,6 +65,7 @@ def read_only(bench: Bench) -> Iterator[None]:
         bench.client.cluster.put_settings(persistent={block: None})
 
 
+@pytest.mark.alone
 def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: Any) -> None:
     topic = filled(1_000)
     run = bench.start(topic)
@@ -77,6 +78,7 @@ def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: A
     goes_on(bench, run, topic, 1_500)
 
 
+@pytest.mark.alone
 def test_an_index_that_a_read_only_cluster_does_not_make_is_not_a_matter_of_rights(
     bench: Bench,
     filled: Any,

@@ -28,7 +28,7 @@ from labkit.lab import Lab
 from support.stack import nothing_left
 from support.waiting import until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.alone]
 RECORDS = 40_000
 # it had done all; it says that not all is done; it did nothing; the same, as Python itself ends (a shell shows 130)
 ENDS = (0, 3, 130, -signal.SIGINT)

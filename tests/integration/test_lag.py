@@ -28,6 +28,8 @@ from labkit.stack.state import State
 from support.kafka_tools import SHARE_CONSUMER, tool
 from support.waiting import until
 
+pytestmark = pytest.mark.alone
+
 RUN = uuid.uuid4().hex[:8]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,28 +17,21 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from labkit.kafka import Cluster
-from labkit.lab import connect
+from labkit.lab import Lab, connect
 from labkit.stack.state import State
 from support.irc import Ngircd, Talker
-from support.stack import new_state_dir, run_labkit
+from support.stack import run_labkit
 from support.waiting import until
+
+pytestmark = pytest.mark.alone
 
 SAID = 400
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[State]:
-    """A stack of this module's own with Elasticsearch 8 and 9; one that is given is left as it is, with both."""
-    given = os.environ.get("LABKIT_TEST_STATE")
-    folder = Path(given) if given else new_state_dir()
-    try:
-        run_labkit(folder, "up", "--elasticsearch", "8.19.21")
-        run_labkit(folder, "up", "--elasticsearch", "9.5.3")
-        yield State.load(folder)
-    finally:
-        if not given:
-            run_labkit(folder, "down", "--purge")
-            shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def both(stack: State, both: Lab) -> State:
+    """The stack with Elasticsearch 8 and 9."""
+    return State.load(stack.root)
 
 
 class Pipelines:

@@ -15,6 +15,8 @@ from labkit.notebook import rerun
 from labkit.stack.state import State
 from support.stack import nothing_left
 
+pytestmark = pytest.mark.alone
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-consumers.ipynb"
 
 

@@ -20,6 +20,8 @@ from labkit.errors import ServerError, UsageError
 from labkit.notebook import rerun
 from labkit.stack.state import State
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

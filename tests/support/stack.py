@@ -19,11 +19,26 @@ from labkit.kafka import Cluster
 from labkit.stack.state import State
 from support.waiting import until
 
+STACKS = "LABKIT_TEST_STACKS"  # the folder of the stacks that this run of pytest starts and stops
+
 
 def missing(service: str, why: object) -> Any:
     """End the test for want of a service: a failure in CI, a named skip elsewhere."""
     text = f"{service} is missing: {why}"
     return pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
+def stack_folder(name: str) -> Path:
+    """Return the folder of the stack `shared` or `alone`.
+
+    ``LABKIT_TEST_STATE`` names a stack that runs already and is left alone; without workers it is both.
+    """
+    given = os.environ.get("LABKIT_TEST_STATE")
+    if given and (name == "shared" or "PYTEST_XDIST_WORKER" not in os.environ):
+        return Path(given)
+    folder = Path(os.environ[STACKS]) / name
+    folder.mkdir(mode=0o711, exist_ok=True)
+    return folder
 
 
 @contextmanager

@@ -1,0 +1,116 @@
+"""Tests beside one another: how many workers, which tests stay together, which stack they have, what needed a rerun.
+
+Most of the time a test waits for a server, so there are more workers than processors. All workers share one stack,
+`shared`. A test that looks at everything on its cluster (all groups, the guard, a cluster made read-only) is marked
+`alone`: such tests run one after the other, on a second stack that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.stack import STACKS, new_state_dir
+
+MOST_RERUNS = 3
+BYTES_PER_WORKER = 1_500_000_000
+BYTES_FOR_SERVERS = 9_000_000_000
+# tests with one of these fixtures share a server of their own, so one worker runs them all; the longest first
+SHARED_FIXTURES = ("mortal", "three", "secure")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for ``-n auto``: two a processor, as far as the memory goes."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = (psutil.virtual_memory().available - BYTES_FOR_SERVERS) // BYTES_PER_WORKER
+    return int(max(1, min(2 * processors, room)))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        os.environ[STACKS] = str(new_state_dir())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the stacks of this run, once all workers have ended."""
+    if is_worker(config):
+        return
+    folder = Path(os.environ.pop(STACKS))
+    for state in folder.iterdir():
+        command = [sys.executable, "-m", "labkit", "down", "--purge"]
+        subprocess.run(command, env={**os.environ, "LABKIT_STATE": str(state)}, stdout=subprocess.DEVNULL, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("alone") and "stack" in metafunc.fixturenames:
+        metafunc.parametrize("stack", ["alone"], indirect=True, ids=[pytest.HIDDEN_PARAM])
+
+
+def _group(item: pytest.Item) -> str:
+    """Return which tests this one stays together with: those on its stack, else those of its module."""
+    if item.get_closest_marker("alone"):
+        return "alone"
+    names = getattr(item, "fixturenames", ())
+    together = next((name for name in SHARED_FIXTURES if name in names), "")
+    if not together and item.get_closest_marker("browser"):
+        return "browser"
+    return together or item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("numprocesses", None) and not is_worker(config):
+        return
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        groups.setdefault(str(item.get_closest_marker("xdist_group").args[0]), []).append(item)
+    first = ["alone", *SHARED_FIXTURES, "browser"]  # they take longest, so they begin first
+    order = [*(name for name in first if name in groups), *(name for name in groups if name not in first)]
+    items[:] = [item for name in order for item in groups[name]]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hold that xdist has the groups: it adds them to the ids, and pytest 9.2 ignores what xdist 3.8 adds."""
+    lost = [item.nodeid for item in session.items if "@" not in item.nodeid]
+    if is_worker(session.config) and session.config.getoption("loadgroup", False) and lost:
+        raise pytest.UsageError(f"pytest-xdist lost the groups of {len(lost)} tests, such as {lost[0]}")
+
+
+def _reruns(reporter: pytest.TerminalReporter) -> list[str]:
+    """Return the tests that failed once and were tried again, without xdist's groups in their ids."""
+    return sorted({re.sub(r"@[^@\]]*$", "", report.nodeid) for report in reporter.stats.get("rerun", [])})
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, end as failed when more tests needed a rerun than a busy machine explains."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and not is_worker(session.config) and os.environ.get("CI") and len(_reruns(reporter)) > MOST_RERUNS:
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    yield
+    reruns = _reruns(terminalreporter)
+    if not terminalreporter.config.getoption("reruns", None):
+        return
+    many = f": more than {MOST_RERUNS}, which fails in CI" if len(reruns) > MOST_RERUNS else ""
+    terminalreporter.section(f"{len(reruns)} tests needed a rerun{many}")
+    for name in reruns:
+        terminalreporter.line(name)
