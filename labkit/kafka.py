@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +16,7 @@ from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka_client import TIMEOUT_S, Connection
 from labkit.kafka_errors import MISSING
+from labkit.kafka_offsets import CommittedOffsets
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 
@@ -36,6 +38,11 @@ class Cluster(Connection):
     -----
     Making one opens no connection.
     """
+
+    @cached_property
+    def committed(self) -> CommittedOffsets:
+        """Asks for groups' committed offsets."""
+        return CommittedOffsets(self)
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""

@@ -108,6 +108,16 @@ class Connection:
         if rank(error) >= rank(self._last_error):
             self._last_error = error
 
+    def client_settings(self) -> dict[str, Any]:
+        """Return what another process needs to make a client of: no callback of this one."""
+        settings = self._client_settings(allow_auto_create_topics=False)
+        return {name: value for name, value in settings.items() if name != "error_cb"}
+
+    @property
+    def request_timeout_s(self) -> float:
+        """How long one answer may take: of several brokers, one may be dead, and another answers soon."""
+        return TIMEOUT_S if self._brokers < 2 else ATTEMPT_S
+
     def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
         """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
         try:

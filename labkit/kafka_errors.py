@@ -42,6 +42,7 @@ PASSING = {
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.NOT_CONTROLLER,
     KafkaError.NETWORK_EXCEPTION,
+    KafkaError._DESTROY,  # another thread has thrown the client away
 }
 # what a consumer is told and gets over by itself: librdkafka asks or joins again
 FETCHED_AGAIN = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 from types import TracebackType
@@ -18,13 +18,15 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import html, names
-from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError
-from labkit.groups.offsets import Group, group_names, list_groups
-from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError, UnavailableError
+from labkit.groups.listing import list_whole
+from labkit.groups.offsets import Group, list_groups, names_by_members
+from labkit.kafka import Cluster
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
+_NO_LOOK = (AccessError, DeadlineError, ServerError, UnavailableError)
 MOST_CHANGES = 20  # kept in a receipt
 MOST_GROUPS = 100  # a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
 
@@ -89,8 +91,11 @@ class Guard:
         return self.start()
 
     def start(self) -> Guard:
-        """Take the first look; for work that spreads over several cells of a notebook."""
-        self.unseen = {}
+        """Take the first look; for work that spreads over several cells of a notebook.
+
+        That it cannot look is noted, and ends nothing: the work that is guarded is the user's.
+        """
+        self.note, self.unseen = "", {}
         self._before = self._foreign()
         self.watched = sorted(self._before)
         self._finished = False
@@ -115,7 +120,8 @@ class Guard:
             self.watched = sorted(self._before.keys() - self.unseen.keys())
             seen = [*self._before.values(), *after.values()]
             self.ours = sorted({one.name for one in seen if any(m.client_id == self._client for m in one.members)})
-            self.allowed = self._allowed(sorted({one.group for one in self.changes}))
+            with suppress(*_NO_LOOK):
+                self.allowed = self._allowed(sorted({one.group for one in self.changes}))
         self._finished = True
         return self
 
@@ -132,8 +138,8 @@ class Guard:
         """Return all groups but the lab's that can be looked at; note those that cannot."""
         began = time.monotonic()
         try:
-            found = list_groups(self.cluster, self._names())
-        except AccessError as error:
+            found = self._list()
+        except _NO_LOOK as error:
             self.note = error.message
             found = []
         self.seconds += time.monotonic() - began
@@ -142,16 +148,19 @@ class Guard:
         self.unseen |= {name: one.state for name, one in foreign.items() if one.error is not None}
         return {name: one for name, one in foreign.items() if one.error is None and not one.gone}
 
-    def _names(self) -> list[str] | None:
-        """Return which groups to look at; None for all."""
+    def _list(self) -> list[Group]:
+        """Return the groups to look at, at most `most` of them."""
         if self.most is None:
-            return None
+            return list_groups(self.cluster)
         if self.watched and self.there > self.most:
-            return self.watched
-        listed = sorted(group_names(self.cluster).items(), key=lambda one: (not one[1], one[0]))
-        foreign = [name for name, _ in listed if not name.startswith(names.GROUP_PREFIX)]
+            return list_groups(self.cluster, self.watched)
+        listing = list_whole(self.cluster)
+        busy = sorted(names_by_members(listing).items(), key=lambda one: (not one[1], one[0]))
+        foreign = [name for name, _ in busy if not name.startswith(names.GROUP_PREFIX)]
         self.there = max(self.there, len(foreign))
-        return foreign[: self.most] if len(foreign) > self.most else None
+        if len(foreign) > self.most:
+            return list_groups(self.cluster, foreign[: self.most])
+        return list_groups(self.cluster, listing=listing)
 
     @property
     def _client(self) -> str:
@@ -161,7 +170,7 @@ class Guard:
         """Ask the broker what it lets this principal do with each of the groups."""
         found = self.cluster.ask_each(
             lambda admin, some: admin.describe_consumer_groups(
-                some, include_authorized_operations=True, request_timeout=TIMEOUT_S
+                some, include_authorized_operations=True, request_timeout=self.cluster.request_timeout_s
             ),
             groups,
             what="describe the groups",
@@ -352,14 +361,8 @@ def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[s
         yield dict
         return
     guard = Guard(cluster, most=MOST_GROUPS)
-    try:
-        guard.start()
-    except (DeadlineError, ServerError) as error:  # a coordinator still loading, after a restart, hinders no read
-        guard.note = error.message
+    guard.start()  # that it cannot look hinders no read
     try:
         yield guard.summary
     finally:
-        try:
-            guard.stop()
-        except LabkitError as error:  # the broker went away: the reading tells of that
-            guard.note, guard._finished = error.message, True
+        guard.stop()

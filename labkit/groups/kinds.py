@@ -9,10 +9,11 @@ shows that it is no share group.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka import Cluster
 
 STREAMS, NEWER = "streams", "streams or share"
 _WORDS = {"sr": "schema registry"}
@@ -43,17 +44,23 @@ class OtherGroup:
         return self.kind != NEWER
 
 
-def other_groups(cluster: Cluster, consumer_groups: set[str]) -> dict[str, OtherGroup]:
-    """Return every group that is not among `consumer_groups`, by name."""
-    listed = cluster.ask(_list_all, what="list the groups")
+def list_all(cluster: Cluster) -> list[Any]:
+    """Return the client's older list of every group: id, state, protocol type, members."""
+    timeout_s = cluster.request_timeout_s
+
+    def call(admin: Any) -> list[Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # what replaces it names consumer groups only
+            return list(admin.list_groups(timeout=timeout_s))
+
+    found: list[Any] = cluster.ask(call, what="list the groups")
+    return found
+
+
+def other_groups(listed: Iterable[Any], consumer_groups: Container[str] = ()) -> dict[str, OtherGroup]:
+    """Return every group of `list_all` that is not among `consumer_groups`, by name."""
     named = (one for one in listed if one.id and one.id not in consumer_groups)
     return {one.id: found for one in named if (found := _other_group(one)) is not None}
-
-
-def _list_all(admin: Any) -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # what replaces it names consumer groups only
-        return list(admin.list_groups(timeout=TIMEOUT_S))
 
 
 def _other_group(listed: Any) -> OtherGroup | None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import ConsumerGroupState, KafkaError
 
-from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
-from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, other_groups
+from labkit.errors import AccessError, LabkitError, NotFoundError
+from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
 from labkit.groups.lag import UNSEEN, total_lag
-from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.kafka_errors import PASSING
+from labkit.groups.listing import Listing, list_whole
+from labkit.kafka import Cluster
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,32 +103,40 @@ class PartitionLag:
     host: str
 
 
-def list_groups(cluster: Cluster, names: Iterable[str] | None = None) -> list[Group]:
+def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing: Listing | None = None) -> list[Group]:
     """Return the groups with their members and committed offsets, by name; also those that are not consumer groups.
 
     Parameters
     ----------
     names : iterable of str, optional
         Only these, also when they are not there (state ``dead``); all by default.
+    listing : Listing, optional
+        All that there are, when that was asked already.
+
+    Raises
+    ------
+    DeadlineError
+        When a list of all cannot be had whole, see `labkit.groups.listing`.
     """
     kinds: dict[str, str] = {}
     others: dict[str, OtherGroup] = {}
     if names is None:
-        listed = _listed(cluster)
-        kinds = {one.group_id: _word(one.type) for one in listed}
-        others = other_groups(cluster, set(kinds))
+        cluster.committed.prepare()
+        listing = listing or list_whole(cluster)
+        kinds = {name: _word(one.type) for name, one in listing.consumers.items()}
+        others = listing.others
         wanted = sorted({*kinds, *others})
         # a group without a member has nothing to describe: with many at rest that is half of the work
-        busy = sorted(one.group_id for one in listed if one.state != ConsumerGroupState.EMPTY)
+        busy = sorted(name for name, one in listing.consumers.items() if one.state != ConsumerGroupState.EMPTY)
     else:
         wanted = busy = sorted(set(names))
     described = cluster.ask_each(
-        lambda admin, some: admin.describe_consumer_groups(some, request_timeout=TIMEOUT_S),
+        lambda admin, some: admin.describe_consumer_groups(some, request_timeout=cluster.request_timeout_s),
         busy, what="describe the groups",
     )  # fmt: skip
     if names is not None and any(_may_be_of_another_kind(answer) for answer in described.values()):
-        others = other_groups(cluster, set())
-    committed = cluster.ask_each(_offsets, wanted, what="list the groups' offsets")
+        others = other_groups(list_all(cluster))
+    committed = cluster.committed.of(wanted)
     groups = [
         _other_group(others[name], committed[name])
         if name in others
@@ -151,36 +157,10 @@ def must_be_seen(group: Group, principal: str) -> None:
         raise group.error
 
 
-def group_names(cluster: Cluster) -> dict[str, bool]:
-    """Return the groups' names, and whether each has members, or may have: a few requests for all."""
-    consumers = {one.group_id: one.state != ConsumerGroupState.EMPTY for one in _listed(cluster)}
-    others = other_groups(cluster, set(consumers))
-    return consumers | {name: bool(one.members) or not one.shows_members for name, one in others.items()}
-
-
-def _listed(cluster: Cluster) -> list[Any]:
-    """Return what the brokers list; one that is still loading its groups is asked again: else they seem to be gone.
-
-    The group with the empty id (of consumers without group.id) is left out: the client cannot ask of it.
-    """
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=TIMEOUT_S), what="list the groups")
-        errors = [one for one in found.errors or [] if one.code() in PASSING]
-        if not errors:
-            return [one for one in found.valid if one.group_id]
-        if time.monotonic() > deadline:
-            message = cluster.error(errors[0], "list the groups").message
-            raise DeadlineError(message, hint="a broker still loads its groups: try again in a moment")
-        time.sleep(0.2)
-
-
-def _offsets(admin: AdminClient, some: list[str]) -> dict[str, Any]:
-    """Ask for several groups' offsets at once: each request is for one group, the answers come in together."""
-    return {
-        name: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=TIMEOUT_S)[name]
-        for name in some
-    }
+def names_by_members(listing: Listing) -> dict[str, bool]:
+    """Return the groups' names, and whether each has members, or may have."""
+    consumers = {name: one.state != ConsumerGroupState.EMPTY for name, one in listing.consumers.items()}
+    return consumers | {name: bool(one.members) or not one.shows_members for name, one in listing.others.items()}
 
 
 def _word(kind: Any) -> str:
@@ -194,24 +174,23 @@ def _may_be_of_another_kind(described: Any) -> bool:
     return bool(_word(described.state) == GONE)
 
 
-def _other_group(other: OtherGroup, answer: Any) -> Group:
+def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitError) -> Group:
     members = tuple(Member(client, host, frozenset(), member) for client, member, host in other.members)
     if isinstance(answer, LabkitError):
         state = REFUSED if isinstance(answer, AccessError) else MISSED
         return Group(other.name, state, other.kind, members, {}, answer, other.shows_members)
-    committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
-    kind = STREAMS if other.kind == NEWER and committed else other.kind
-    return Group(other.name, other.state, kind, members, committed, None, other.shows_members)
+    kind = STREAMS if other.kind == NEWER and answer else other.kind
+    return Group(other.name, other.state, kind, members, answer, None, other.shows_members)
 
 
-def _group(name: str, found: Any, answer: Any, kind: str) -> Group:
+def _group(name: str, found: Any, answer: dict[tuple[str, int], int] | LabkitError, kind: str) -> Group:
     errors = [one for one in (found, answer) if isinstance(one, LabkitError)]
     if any(isinstance(one, NotFoundError) for one in errors):
         return Group(name, GONE, kind, (), {})
     if errors:
         refused = any(isinstance(one, AccessError) for one in errors)
         return Group(name, REFUSED if refused else MISSED, kind, (), {}, errors[0])
-    committed = {(one.topic, one.partition): one.offset for one in answer.topic_partitions if one.offset >= 0}
+    committed = {} if isinstance(answer, LabkitError) else answer
     if found is None:
         return Group(name, "empty", kind, (), committed)
     members = (

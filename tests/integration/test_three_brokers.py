@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -73,3 +78,126 @@ def test_each_window_is_whole_or_an_error_while_a_leader_dies(three: ThreeBroker
         errors = [error for _, _, error in results if isinstance(error, LabkitError)]
         assert all(isinstance(error, UnavailableError | ServerError) and topic in str(error) for error in errors)
         assert not isinstance(results[-1][2], LabkitError), "leaders have moved"
+
+
+@pytest.fixture(scope="module")
+def groups(three: ThreeBrokers, topic: str) -> dict[str, int]:
+    """Eight groups at rest, over all coordinators: name to the sum of its commits."""
+    sums: dict[str, int] = {}
+    for number in range(8):
+        offsets = {partition: 10 * number + partition for partition in range(6)}
+        name = f"prod-{topic}-{number}"
+        three.commit(name, topic, offsets)
+        sums[name] = sum(offsets.values())
+    assert len({three.coordinator(name) for name in sums}) == 3
+    return sums
+
+
+def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
+    three: ThreeBrokers, topic: str, groups: dict[str, int]
+) -> None:
+    """BEHAVIOURS 84, 85, 87: no group is missing or without its commits; a guard that cannot look notes it."""
+    lab = three.lab()
+
+    def look() -> dict[str, int]:
+        frame = lab.groups()
+        return {row.group: row.lag for row in frame.itertuples() if row.group in groups}
+
+    def guard() -> Any:
+        with lab.guard() as proof:
+            pass
+        return proof
+
+    expected = {name: RECORDS - committed for name, committed in groups.items()}
+    with in_a_loop(look) as looks, in_a_loop(guard) as proofs:
+        until(lambda: len(looks) > 2 and len(proofs) > 2)
+        killed = three.kill(three.coordinator(next(iter(groups))))
+        until(lambda: all(one[-1][0] > killed + 10 for one in (looks, proofs)), timeout_s=TIMEOUT_S)
+    for _, _, found in looks:
+        assert found == expected if not isinstance(found, LabkitError) else "not whole" in str(found), found
+    assert looks[-1][2] == expected, "coordinators have moved"
+    for _, _, proof in proofs:
+        assert not proof.changes, proof.report()
+        assert proof.untouched or proof.note or set(proof.unseen.values()) <= {"no answer"}, proof.report()
+    assert proofs[-1][2].untouched
+    assert set(groups) <= set(proofs[-1][2].watched)
+
+
+READS = """
+import json, sys, time
+from labkit.config import Profile
+from labkit.lab import Lab
+from labkit.secret import sealed
+settings, topic, records = json.loads(sys.stdin.read())
+lab = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test"))
+while True:
+    time.sleep(0.5)
+    began = time.monotonic()
+    replay = lab.window(topic, last=records).read(progress=False, cache=False)
+    guard = replay.receipt.guard
+    print(json.dumps({"read": len(replay.table), "complete": replay.receipt.complete, "text": guard["text"],
+                      "changes": guard["changes"], "seconds": time.monotonic() - began}), flush=True)
+"""
+
+
+def test_guarded_reads_live_through_a_rolling_restart(
+    three: ThreeBrokers, topic: str, groups: dict[str, int], tmp_path: Path
+) -> None:
+    """BEHAVIOURS 84: the admin client ends its process when a coordinator moves; reads in three processes go on."""
+    outputs = [tmp_path / f"{number}.jsonl" for number in range(2)]
+    readers = []
+    for output in outputs:
+        with output.open("wb") as file, output.with_suffix(".err").open("wb") as errors:
+            readers.append(subprocess.Popen([sys.executable, "-c", READS], stdin=PIPE, stdout=file, stderr=errors))
+        stdin = readers[-1].stdin
+        assert stdin is not None
+        stdin.write(json.dumps([three.state.credentials("lab")["kafka"], topic, 1_000]).encode())
+        stdin.close()
+
+    def lines() -> list[list[str]]:
+        return [output.read_text().splitlines() for output in outputs]
+
+    try:
+        until(lambda: all(lines()))
+        for number in (1, 2, 3):
+            three.stop(number)
+            three.start(number)
+        before = [len(one) for one in lines()]
+        until(
+            lambda: all(len(one) > count + 1 for one, count in zip(lines(), before, strict=True)), timeout_s=TIMEOUT_S
+        )
+        for reader, output in zip(readers, outputs, strict=True):
+            assert reader.poll() is None, (reader.returncode, output.with_suffix(".err").read_text()[-2000:])
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.wait()
+    for line in (json.loads(line) for reader in lines() for line in reader if line.endswith("}")):
+        assert (line["read"], line["complete"], line["changes"]) == (1_000, True, []), line
+        assert (
+            "the same before and after" in line["text"]
+            or "not looked at" in line["text"]
+            or ("could not be looked at" in line["text"])
+        ), line
+
+
+def test_one_dead_broker_costs_its_time_out_once(three: ThreeBrokers, topic: str, groups: dict[str, int]) -> None:
+    """BEHAVIOURS 87: a list of groups and a guarded read of 1,000 records take 5 s at most, one broker dead."""
+    lab = three.lab()
+    for each in (lab, three.lab()):
+        assert len(each.window(topic, last=1_000).read(progress=False).table) == 1_000
+    dead = three.kill(three.coordinator(next(iter(groups))))
+    until(lambda: set(three.leaders("__consumer_offsets").values()) <= set(three.alive), timeout_s=TIMEOUT_S)
+    lab.groups()  # its time-out, once
+    lab.window(topic, last=1_000).read(progress=False)
+    for each in (lab, lab, three.lab()):
+        began = time.monotonic()
+        found = each.groups()
+        groups_s, began = time.monotonic() - began, time.monotonic()
+        replay = each.window(topic, last=1_000).read(progress=False)
+        read_s = time.monotonic() - began
+        assert set(groups) <= set(found["group"])
+        assert replay.receipt.complete
+        assert replay.receipt.guard["untouched"], replay.receipt.guard["text"]
+        assert max(groups_s, read_s) <= 5, (groups_s, read_s)
+    assert time.monotonic() - dead < 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from labkit.config import Profile
@@ -23,7 +24,8 @@ from labkit.stack import access, kafka, process
 from labkit.stack.state import Service, State
 from support.waiting import until
 
-READY_S = 60.0
+READY_S = 120.0
+_QUIET = logging.getLogger("labkit.librdkafka")  # a dead broker is what the tests are about
 
 
 def _silent(_text: str) -> None:
@@ -36,7 +38,7 @@ class ThreeBrokers:
     def __init__(self, state: State) -> None:
         self.state = state
         # never the client that is tested: its answers are what the tests compare with
-        self.witness = AdminClient(state.credentials("admin")["kafka"])
+        self.witness = AdminClient(state.credentials("admin")["kafka"], logger=_QUIET)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -88,23 +90,27 @@ class ThreeBrokers:
             self.wait_healthy()
 
     def heal(self) -> None:
-        """Start what is dead and wait until every partition has all of its replicas in sync."""
+        """Start what is dead, wait until all replicas are in sync, and let each partition's first one lead again."""
         for number in (1, 2, 3):
             if number not in self.alive:
                 self.start(number, wait=False)
         self.wait_healthy()
+        self.witness.elect_leaders(ElectionType.PREFERRED).result(30)
+        until(lambda: self._healthy(preferred=True), "the preferred leaders", READY_S)
 
     def wait_healthy(self) -> None:
         """Wait until three brokers are there and every partition has a leader and three replicas in sync."""
         until(self._healthy, "a whole cluster", READY_S)
 
-    def _healthy(self) -> bool:
+    def _healthy(self, *, preferred: bool = False) -> bool:
         try:
-            found = AdminClient(self.settings).list_topics(timeout=5)
+            found = AdminClient(self.settings, logger=_QUIET).list_topics(timeout=5)
         except Exception:
             return False
         return len(found.brokers) == 3 and all(
-            part.leader >= 0 and len(part.isrs) == len(part.replicas)
+            part.leader >= 0
+            and len(part.isrs) == len(part.replicas)
+            and (not preferred or part.leader == part.replicas[0])
             for topic in found.topics.values()
             for part in topic.partitions.values()
         )
@@ -121,7 +127,7 @@ class ThreeBrokers:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Return the leader of each partition that has one, asked by a new client."""
-        found = AdminClient(self.settings).list_topics(topic, timeout=10).topics[topic].partitions
+        found = AdminClient(self.settings, logger=_QUIET).list_topics(topic, timeout=10).topics[topic].partitions
         return {number: part.leader for number, part in found.items() if part.leader >= 0}
 
     def coordinator(self, group: str) -> int:
