@@ -23,6 +23,7 @@ from labkit.errors import DeadlineError, NotFoundError, ServerError
 from labkit.groups.guard import Guard
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
+from labkit.kafka_offsets import CommittedOffsets
 from labkit.lab import Lab, connect
 from labkit.replay.receipt import Receipt
 from labkit.stack.state import State
@@ -202,22 +203,22 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
     assert "could not be looked at (not allowed): " in proof.report()
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, to: str = "") -> None:
-    """Have the broker answer with an error for a group, to what is asked of `to`; to all by default."""
-    ask_each = Cluster.ask_each
+def answered(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, *, described: bool = True) -> None:
+    """Have the broker answer with an error for a group's committed offsets, and for its description unless told."""
+    ask_each, of = Cluster.ask_each, CommittedOffsets.of
 
     def answer(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
-        found = ask_each(self, call, items, **options)
-        return found | ({group: error} if to in options["what"] else {})
+        return ask_each(self, call, items, **options) | ({group: error} if group in items and described else {})
 
     monkeypatch.setattr(Cluster, "ask_each", answer)
+    monkeypatch.setattr(CommittedOffsets, "of", lambda self, names: of(self, names) | {group: error})
 
 
 def test_a_group_deleted_between_the_list_and_the_look_is_gone(
     lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(group, make_topic(), 0)
-    answered(monkeypatch, group, NotFoundError("no group"), to="offsets")
+    answered(monkeypatch, group, NotFoundError("no group"), described=False)
     assert group not in {one.name for one in list_groups(lab.cluster)}
     with lab.guard() as proof:
         pass
