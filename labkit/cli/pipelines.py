@@ -47,7 +47,9 @@ def _extract_commands(commands: Commands) -> None:
     irc.add_argument("--max-records", type=int, help="stop after so many records")
     irc.add_argument("--max-seconds", type=float, help="stop after so many seconds")
     files = profile_options(command(kinds, "files", _extract_files, "send the lines of files"), "extractor")
-    files.add_argument("paths", nargs="+", metavar="PATH", help="JSON lines; plain, gzip or zstd; - is standard input")
+    files.add_argument(
+        "paths", nargs="+", metavar="PATH", help="JSON lines; plain, gzip, zstd, bzip2 or xz; - is standard input"
+    )
     _where_to(files)
     files.add_argument("--timestamp-field", metavar="FIELD", help="ISO 8601 time of each record, such as @timestamp")
     files.add_argument("--key-field", default="channel", metavar="FIELD")

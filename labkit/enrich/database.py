@@ -2,14 +2,19 @@
 
 The search tree is walked column-wise, one level for all addresses at a time; maxminddb then decodes each place that was
 found once. A ``get`` for each address would decode the whole place each time (measured: 43 µs in a city database).
+The file is copied once, so that a newer one put in its place meanwhile cannot mix one file's tree with another's data.
 Format: https://maxmind.github.io/MaxMind-DB/
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import socket
+import tempfile
 import time
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +28,7 @@ from labkit.errors import ConfigError
 from labkit.times import iso
 
 OLD_DAYS = 60
+_SAMPLED_ENTRIES = 500
 Place = tuple[str | None, str | None, str | None, float | None, float | None]
 _KINDS = (pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64())
 
@@ -36,6 +42,8 @@ class Database:
     path : Path
     bundled : bool
         Whether it is the one that comes with labkit.
+    checksum : int, optional
+        That of the file it must be: on a Dask worker that of the notebook's.
 
     Attributes
     ----------
@@ -47,11 +55,12 @@ class Database:
     Raises
     ------
     ConfigError
-        When it is missing or no such file.
+        When it is missing, no such file, one without places, or another one than `checksum` says.
     """
 
     path: Path
     bundled: bool = False
+    checksum: int | None = None
     places: list[Place] = field(default_factory=list, init=False, repr=False)
     known: dict[str | None, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[int, int] = field(default_factory=dict, init=False, repr=False)
@@ -60,16 +69,51 @@ class Database:
     )
 
     def __post_init__(self) -> None:
+        self._opened = str(self.path)
         try:
-            self.reader = maxminddb.open_database(self.path)
+            self._open()
+            entry = self._entry_without_place()
         except (OSError, maxminddb.InvalidDatabaseError) as error:
+            reason = str(error).replace(self._opened, str(self.path))
             raise ConfigError(
-                f"GeoIP database {self.path}: {error}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
+                f"GeoIP database {self.path}: {reason}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
             ) from error
+        if entry is not None:
+            raise ConfigError(
+                f"GeoIP database {self.path} ({self.metadata.database_type}) has no places, only {', '.join(entry)}",
+                hint="use a database of cities or countries, such as GeoLite2-City.mmdb",
+            )
+        self._check(zlib.crc32(self._content.data))
+
+    def _open(self) -> None:
+        """Map the file, or a copy of one that somebody may write over; the copy has no name any more then."""
+        with tempfile.NamedTemporaryFile(prefix="labkit-geoip-") as copy:
+            if not self.bundled:
+                with self.path.open("rb") as source:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                copy.flush()
+                self._opened = copy.name
+            self.reader = maxminddb.open_database(self._opened)
+            self._content = np.memmap(self._opened, np.uint8, "r")
         self.metadata = self.reader.metadata()
 
+    def _check(self, checksum: int) -> None:
+        if self.checksum not in (None, checksum):
+            raise ConfigError(
+                f"GeoIP database {self.path} here is another file than where the work was planned",
+                hint="put the same file on all machines, or connect again after it was replaced",
+            )
+        self.checksum = checksum
+
+    def _entry_without_place(self) -> list[str] | None:
+        """Return what an entry has instead of a place; None when any of the first entries has one, or there is none."""
+        entries = [entry for _, entry in itertools.islice(self.reader, _SAMPLED_ENTRIES)]
+        if not entries or any(value is not None for entry in entries for value in _place(entry)):
+            return None
+        return sorted(entries[0]) if isinstance(entries[0], dict) else [type(entries[0]).__name__]
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Database, (self.path, self.bundled)  # elsewhere the file is opened anew
+        return Database, (self.path, self.bundled, self.checksum)  # elsewhere the file is opened anew
 
     @property
     def columns(self) -> list[pa.Array]:
@@ -97,7 +141,7 @@ class Database:
     @cached_property
     def _tree(self) -> Any:
         size = self.metadata.record_size // 4
-        return np.memmap(self.path, np.uint8, "r", shape=(self.metadata.node_count, size))
+        return self._content[: self.metadata.node_count * size].reshape(-1, size)
 
     @cached_property
     def _ipv4_start(self) -> int:

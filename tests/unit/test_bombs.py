@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import subprocess
 import sys
@@ -33,8 +35,10 @@ def gzip_bomb(size: int, byte: bytes) -> bytes:
 
 BOMBS: dict[str, Callable[[], bytes]] = {
     "zstd, one line": lambda: zstd_bomb(8000, b"a"),
-    "zstd of zstd's own making": lambda: zstandard.ZstdCompressor(level=19).compress(bytes(600 * MB)),
+    "zstd of zstd's own making": lambda: zstandard.ZstdCompressor(level=19).compress(b"a" * 600 * MB),
     "zstd, a window of 2 GB": lambda: b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + b"\x01\x00\x00" * 9,
+    "bzip2, one line": lambda: bz2.compress(b"a" * 900_000 * 8) * 150,
+    "xz, one line": lambda: lzma.compress(b"a" * 20 * MB) * 40,
     "gzip, one line": lambda: gzip_bomb(20 * MB, b"a"),
 }
 CODE = """

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 import io
 import json
+import lzma
 import os
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given
@@ -16,7 +23,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
 from labkit.kafka import Cluster
-from labkit.pipelines.files.extractor import timestamp_ms
+from labkit.pipelines.files.extractor import extract_files, timestamp_ms
 from labkit.pipelines.files.journal import Begun, Head, Journal
 from labkit.pipelines.files.lines import lines, opened
 from labkit.pipelines.irc.channels import check_channels
@@ -43,16 +50,124 @@ def packings(raw: bytes) -> list[bytes]:
         gzip.compress(raw[:half]) + gzip.compress(raw[half:]) + bytes(512),
         zstd.compress(raw),
         zstd.compress(raw[:half]) + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + zstd.compress(raw[half:]),
+        bz2.compress(raw[:half]) + bz2.compress(raw[half:]),
+        lzma.compress(raw[:half]) + lzma.compress(raw[half:]) + bytes(8),
     ]
 
 
-@given(st.binary(max_size=400).filter(lambda raw: not raw.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))))
+@given(st.binary(max_size=400).map(lambda raw: b"x" + raw.replace(b"\0", b"0")))
 def test_every_packing_gives_the_lines_as_they_are(raw: bytes) -> None:
     expected = [line.removesuffix(b"\r") for line in raw.split(b"\n")]
     if raw.endswith(b"\n") or not raw:
         expected.pop()
     for packed in packings(raw):
         assert read(packed) == expected
+
+
+def tarred(raw: bytes) -> bytes:
+    into = io.BytesIO()
+    with tarfile.open(fileobj=into, mode="w") as archive:
+        entry = tarfile.TarInfo("a.jsonl")
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    return into.getvalue()
+
+
+def zipped(raw: bytes) -> bytes:
+    into = io.BytesIO()
+    with zipfile.ZipFile(into, "w") as archive:
+        archive.writestr("a.jsonl", raw)
+    return into.getvalue()
+
+
+def parquet() -> bytes:
+    into = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2]}), into)
+    return into.getvalue()
+
+
+def arrow() -> bytes:
+    into = io.BytesIO()
+    table = pa.table({"a": [1, 2]})
+    with pa.ipc.new_file(into, table.schema) as writer:
+        writer.write(table)
+    return into.getvalue()
+
+
+LINES = '{"nick":"é"}\n{"nick":"b"}\n'
+PRETTY = json.dumps([{"a": 1}, {"a": 2}], indent=2).encode()
+FOREIGN = [
+    *((LINES.encode(name), "UTF-16", "iconv") for name in ("utf-16", "utf-16-le", "utf-16-be")),
+    *((LINES.encode(name), "UTF-32", "iconv") for name in ("utf-32", "utf-32-le", "utf-32-be")),
+    (codecs.BOM_UTF16_BE + LINES.encode("utf-16-be"), "UTF-16", "iconv"),
+    (zipped(LINES.encode()), "a zip archive", "unzip -p"),
+    (tarred(LINES.encode()), "a tar archive", "tar -xOf"),
+    (parquet(), "Parquet", "duckdb"),
+    (arrow(), "an Arrow file", "polars"),
+    (b"Obj\x01\x04\x14avro.codec", "an Avro file", "avro-tools"),
+    (gzip.compress(LINES.encode()), "packed twice", "gzip -dc"),
+    (b"\x7fELF\x02\x01\x01\x00\x00", "zero bytes", "UTF-8"),
+    (PRETTY, "one JSON array", "jq -c '.[]'"),
+    (b"  \n" + PRETTY, "one JSON array", "jq -c '.[]'"),
+    (b'[{"a":1},{"a":2}]\n', "one JSON array", "jq -c '.[]'"),
+    (b'[{"a":1},\n{"a":2}]\n', "one JSON array", "jq -c '.[]'"),
+    (json.dumps({"a": 1}, indent=1).encode(), "JSON over several lines", "jq -c ."),
+    (codecs.BOM_UTF8 + PRETTY, "one JSON array", "jq -c '.[]'"),
+]
+
+
+@pytest.mark.parametrize(("raw", "what", "hint"), FOREIGN)
+def test_what_is_no_file_of_lines_is_refused_before_anything_is_sent(
+    tmp_path: Path, raw: bytes, what: str, hint: str
+) -> None:
+    """BEHAVIOURS 51: UTF-16 and archives were sent line by line as garbage; packed ones too."""
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad"
+    good.write_bytes(LINES.encode())
+    for packed in (raw, gzip.compress(raw), lzma.compress(raw)) if what != "packed twice" else (gzip.compress(raw),):
+        bad.write_bytes(packed)
+        with pytest.raises(UsageError, match=what) as refused:
+            extract_files(NOWHERE, [good, bad], "irc")  # nobody listens there: it is refused before
+        assert hint in refused.value.hint
+        with pytest.raises(UsageError, match=what):
+            read(packed)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[1,2]\n[3]\n",
+        b'[{"a":1}]\n[{"a":2}]\n',
+        b"[2016-03-01 10:00] hello\n",
+        b"not json\n",
+        b"{broken\n",
+        b"\n\n{}\n",
+        b"",
+    ],
+)
+def test_lines_that_merely_look_odd_are_sent(raw: bytes) -> None:
+    assert read(raw) == raw.splitlines()
+
+
+def test_a_utf_8_mark_is_dropped() -> None:
+    """BEHAVIOURS 51: also within gzip, and when a pipe brings it byte by byte."""
+    for packed in packings(codecs.BOM_UTF8 + LINES.encode()):
+        assert read(packed) == LINES.encode().splitlines()
+
+
+class _ByteByByte(io.RawIOBase):
+    def __init__(self, raw: bytes) -> None:
+        self._raw = io.BytesIO(raw)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._raw.read(1)
+
+
+def test_a_pipe_that_brings_single_bytes_is_known_for_what_it_is() -> None:
+    """BEHAVIOURS 51."""
+    for packed in packings(codecs.BOM_UTF8 + LINES.encode()):
+        assert list(lines(_ByteByByte(packed), "test")) == LINES.encode().splitlines()  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="UTF-16"):
+        list(lines(_ByteByByte(LINES.encode("utf-16")), "test"))  # type: ignore[arg-type]
 
 
 def test_lines_longer_than_a_chunk() -> None:
@@ -74,7 +189,7 @@ def test_a_truncated_file_gives_its_whole_lines_and_then_says_so(pack: object) -
 
 
 def test_a_corrupt_gzip_is_damaged() -> None:
-    packed = bytearray(gzip.compress(os.urandom(50_000)))
+    packed = bytearray(gzip.compress(os.urandom(50_000).hex().encode()))
     packed[25_000] ^= 0xFF
     with pytest.raises(ConfigError, match="damaged"):
         read(bytes(packed))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from labkit.pipelines.irc.casemapping import CaseMapping
 from labkit.pipelines.irc.record import Record, ip, parse, record, text
 
 KEYS = ["@timestamp", "command", "channel", "nick", "user", "host", "ip", "server", "message"]
@@ -14,7 +15,7 @@ RECEIVED = 1_456_833_600_123  # 2016-03-01T12:00:00.123Z
 
 
 def made(line: bytes) -> Record | None:
-    return record(line, received_ms=RECEIVED, server="irc.example.org", sequence=7)
+    return record(line, received_ms=RECEIVED, server="irc.example.org", sequence=7, fold=CaseMapping().fold)
 
 
 def fields(line: bytes) -> dict[str, str | None]:

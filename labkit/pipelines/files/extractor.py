@@ -15,7 +15,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.kafka import Cluster
 from labkit.pipelines.delivery import MarkedSink, kafka_ms
 from labkit.pipelines.files.journal import Begun, Head, Journal
-from labkit.pipelines.files.lines import STDIN, lines, opened
+from labkit.pipelines.files.lines import STDIN, check, lines, opened
 from labkit.pipelines.topic_sink import TopicSink
 from labkit.times import iso
 
@@ -126,7 +126,7 @@ def extract_files(
     cluster : Cluster
         As a principal that may write to `topic`.
     paths : iterable of str or Path
-        Plain, gzip or zstd, told apart by their first bytes; ``-`` is standard input. Read in this order.
+        Plain, gzip, zstd, bzip2 or xz, told apart by their first bytes; ``-`` is standard input. Read in this order.
     timestamp_field : str, optional
         The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not taken for a time:
         its unit would be a guess. Without a usable one the record gets the time of the line before, so that times stay
@@ -165,8 +165,8 @@ def extract_files(
     names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _listed(paths)]
     for name in names:
         if name != STDIN and not Path(name).is_fifo():  # who writes into a pipe is told when its reader goes
-            with opened(name):
-                pass  # better now than after an hour of the files before it
+            with opened(name) as file:
+                check(file, name)  # better now than after an hour of the files before it
     tally = _Tally()
     with sink or TopicSink(cluster, topic) as opened_sink:
         # a topic made again under its name has seen none of the lines

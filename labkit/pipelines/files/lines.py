@@ -1,24 +1,26 @@
-"""Lines of a file as bytes: plain, gzip or zstd, told apart by their first bytes, in constant memory.
+"""Lines of a file as bytes: plain, gzip, zstd, bzip2 or xz, told apart by their first bytes, in constant memory.
 
 What is unpacked is bounded piece by piece, and in all: a few kilobytes can unpack to gigabytes.
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
 from labkit.errors import ConfigError, NotFoundError, UsageError
+from labkit.pipelines.files.formats import BZIP2, GZIP, HEAD, XZ, ZSTD, checked
 
 STDIN = "-"
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 14
 _ZSTD_PIECE = 1 << 10  # a block of 4 bytes may unpack to 128 KiB, and zstandard cannot stop in between: 32 MiB
@@ -55,10 +57,12 @@ def lines(file: BinaryIO, path: str) -> Iterator[bytes]:
     ConfigError
         The file is damaged or ends too early. Every whole line before that has been given out; a line cut by it is
         not a line.
+    UsageError
+        It is no text of lines; nothing has been given out. Or a line, or what is unpacked, is far too long.
     """
     parts: list[bytes] = []
     length = 0
-    for chunk in _unpacked(file, path):
+    for chunk in checked(_unpacked(file, path), path):
         first, *rest = chunk.split(b"\n")
         parts.append(first)
         length += len(first)
@@ -77,14 +81,24 @@ def lines(file: BinaryIO, path: str) -> Iterator[bytes]:
         yield b"".join(parts).removesuffix(b"\r")
 
 
+def check(file: BinaryIO, path: str) -> None:
+    """Raise when a file's beginning is no text of lines."""
+    next(checked(_unpacked(file, path), path), b"")
+
+
 def _unpacked(file: BinaryIO, path: str) -> Iterator[bytes]:
     head = _some(file, _PACKED_CHUNK)
-    while 0 < len(head) < len(_ZSTD) and (more := _some(file, _PACKED_CHUNK)):
+    while 0 < len(head) < HEAD and b"\n" not in head and (more := _some(file, _PACKED_CHUNK)):
         head += more
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP):
         return _bounded(_members(file, head, path, "gzip", _Gzip), path)
-    if head.startswith(_ZSTD):
+    if head.startswith(ZSTD):
         return _bounded(_members(file, head, path, "zstd", _Zstd), path)
+    if head.startswith(BZIP2) and head[3:4].isdigit():
+        return _bounded(_members(file, head, path, "bzip2", lambda: _Stream(bz2.BZ2Decompressor())), path)
+    if head.startswith(XZ):
+        limited = partial(lzma.LZMADecompressor, memlimit=_WINDOW)
+        return _bounded(_members(file, head, path, "xz", lambda: _Stream(limited())), path)
     return _plain(file, head)
 
 
@@ -152,16 +166,39 @@ class _Zstd:
                 return
 
 
+class _Stream:
+    """One stream of bzip2 or xz, unpacked a piece at a time."""
+
+    def __init__(self, unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._unpacker = unpacker
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream is whole."""
+        return self._unpacker.eof
+
+    @property
+    def unused(self) -> bytes:
+        """What follows the stream."""
+        return self._unpacker.unused_data.lstrip(b"\0")
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what `packed` unpacks to."""
+        yield self._unpacker.decompress(packed, _CHUNK)
+        while not self._unpacker.eof and not self._unpacker.needs_input:
+            yield self._unpacker.decompress(b"", _CHUNK)
+
+
 def _members(
-    file: BinaryIO, head: bytes, path: str, kind: str, new: Callable[[], _Gzip | _Zstd]
+    file: BinaryIO, head: bytes, path: str, kind: str, new: Callable[[], _Gzip | _Zstd | _Stream]
 ) -> Iterator[tuple[int, bytes]]:
-    """Unpack one member after the other, for both formats may be concatenated; yield bytes read and data."""
+    """Unpack one member after the other, for all these formats may be concatenated; yield bytes read and data."""
     unpacker, chunk, packed = new(), head, len(head)
     while chunk:
         try:
             for data in unpacker.pieces(chunk):
                 yield packed, data
-        except (zlib.error, zstandard.ZstdError) as error:
+        except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:
             raise _damaged(path, kind, str(error)) from error
         chunk = unpacker.unused if unpacker.eof else b""
         while not chunk and (more := file.read(_PACKED_CHUNK)):
@@ -181,7 +218,8 @@ def _bounded(pieces: Iterator[tuple[int, bytes]], path: str) -> Iterator[bytes]:
         if total > _ALWAYS + _MOST * packed:
             raise UsageError(
                 f"{path} unpacks to more than {_MOST:,} times its size: {total >> 20} MB after {packed:,} bytes",
-                hint=f"if it is no attack, unpack it yourself: zcat or zstdcat {path} | labkit extract files -",
+                hint=f"if it is no attack, unpack it yourself: zcat, bzcat, xzcat or zstdcat {path} | "
+                "labkit extract files -",
             )
         if data:
             yield data
@@ -191,7 +229,7 @@ def _damaged(path: str, kind: str, why: str) -> ConfigError:
     if "memory" in why or "window" in why.lower():
         return ConfigError(
             f"{path} needs more than {_WINDOW >> 20} MB of memory to unpack ({why})",
-            hint=f"unpack it yourself: zstd -dc --long=31 {path} | labkit extract files -",
+            hint=f"unpack it yourself: zstd -dc --long=31 (or xz -dc) {path} | labkit extract files -",
         )
     return ConfigError(
         f"{path} is damaged: {why}",

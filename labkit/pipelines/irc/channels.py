@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterable
 
 from labkit.errors import UsageError
+from labkit.pipelines.irc.casemapping import CaseMapping
 from labkit.pipelines.irc.record import Line, text
 from labkit.pipelines.irc.wire import Connection
 
 RETRY_S = 60.0
 _PER_TURN = 4
 _CHANNEL = re.compile(r"[#&+!][^\s,\x00-\x1f\x7f:]{1,199}")
-_REFUSED = {b"403", b"405", b"437", b"471", b"473", b"474", b"475", b"476", b"477", b"489"}
+_REFUSAL = re.compile(rb"[45]\d\d|FAIL")  # FAIL: https://ircv3.net/specs/extensions/standard-replies
+_FORWARDED, _FORWARD_PARAMS = b"470", 3
 
 
 def check_channels(channels: Iterable[str]) -> dict[str, str]:
@@ -33,14 +35,23 @@ def check_channels(channels: Iterable[str]) -> dict[str, str]:
 
 
 class Channels:
-    """Which of the wanted channels we are in, on one connection."""
+    """Which of the wanted channels we are in, on one connection.
+
+    Attributes
+    ----------
+    case : CaseMapping
+        How the server compares names.
+    """
 
     def __init__(self, wanted: dict[str, str], *, say: Callable[[str], None]) -> None:
+        self.case = CaseMapping()
         self._wanted = wanted
         self._say = say
         self._said: dict[str, str] = {}
         self._next_try: dict[str, float] = {}
         self._joined: set[str] = set()
+        self._forwards: dict[str, str] = {}  # a channel we were sent to, to the wanted one
+        self._unanswered: set[str] = set()
 
     @property
     def joined_all(self) -> bool:
@@ -51,40 +62,74 @@ class Channels:
         """Forget where we are: the connection is new."""
         self._joined.clear()
         self._next_try.clear()
+        self._forwards.clear()
+        self._unanswered.clear()
 
     def join(self, connection: Connection) -> None:
         """Ask for those we are not in; a few at a time, for servers take more for a flood."""
         now = time.monotonic()
+        joined = {self.case.fold(name) for name in self._joined}
         due = [
-            name for name in self._wanted if name.lower() not in self._joined and now >= self._next_try.get(name, 0.0)
+            name for name in self._wanted if self.case.fold(name) not in joined and now >= self._next_try.get(name, 0.0)
         ]
         for name in due[:_PER_TURN]:
+            if name in self._unanswered:
+                self._cannot_join(name, "the server does not answer")
             self._next_try[name] = now + RETRY_S
+            self._unanswered.add(name)
             connection.join(name, self._wanted[name])
 
     def handle(self, line: Line, nick: str) -> None:
         """Note what a line says about where we are."""
         params = [text(item) for item in line.params]
-        ours = line.nick is not None and text(line.nick).lower() == nick.lower()
-        if line.command == b"JOIN" and ours and params:
-            self._joined.add(params[0].lower())
-            self._said.pop(params[0].lower(), None)
-            self._say(f"in {params[0]} as {nick}")
-        elif line.command == b"PART" and ours and params:
+        if line.command == b"JOIN" and params and self._same(line.nick, nick):
+            self._entered(params[0], nick)
+        elif line.command == b"PART" and params and self._same(line.nick, nick):
             self._lost(params[0], "we left")
-        elif line.command == b"KICK" and len(params) > 1 and params[1].lower() == nick.lower():
+        elif line.command == b"KICK" and len(params) > 1 and self.case.fold(params[1]) == self.case.fold(nick):
             self._lost(params[0], f"{text(line.nick or b'somebody')} threw us out: {' '.join(params[2:])}")
-        elif line.command in _REFUSED and len(params) > 2 and params[1].lower() in map(str.lower, self._wanted):
-            self._refused(params[1], params[-1])
+        elif _REFUSAL.fullmatch(line.command):
+            self._refused(line.command, params)
+
+    def _same(self, who: bytes | None, nick: str) -> bool:
+        return who is not None and self.case.fold(text(who)) == self.case.fold(nick)
+
+    def _wanted_name(self, channel: str) -> str | None:
+        """Return the wanted channel of that name, as it was written when it was asked for."""
+        folded = self.case.fold(channel)
+        return next((name for name in self._wanted if self.case.fold(name) == folded), None)
+
+    def _entered(self, channel: str, nick: str) -> None:
+        names = [self._wanted_name(channel), self._forwards.get(self.case.fold(channel))]
+        self._joined |= {channel, *(name for name in names if name is not None)}
+        for name in names:
+            self._said.pop(name or "", None)
+            self._unanswered.discard(name or "")
+        instead = names[1]
+        self._say(f"in {channel} as {nick}" + (f", instead of {instead}" if instead else ""))
 
     def _lost(self, channel: str, why: str) -> None:
-        self._joined.discard(channel.lower())
-        for name in self._wanted:
-            if name.lower() == channel.lower():
-                self._next_try[name] = time.monotonic() + 5
-        self._say(f"not in {channel} any more ({why}); joining it again")
+        folded = self.case.fold(channel)
+        name = self._forwards.pop(folded, None) or self._wanted_name(channel)
+        self._joined = {one for one in self._joined if self.case.fold(one) != folded and one != name}
+        if name is not None:
+            self._next_try[name] = time.monotonic() + 5
+        self._say(f"not in {channel} any more ({why}); joining {'it' if name == channel else name or 'it'} again")
 
-    def _refused(self, channel: str, why: str) -> None:
-        if self._said.get(channel.lower()) != why:  # it is tried every minute, but said once
-            self._said[channel.lower()] = why
-            self._say(f"cannot join {channel}: {why}; trying again every {RETRY_S:.0f} s")
+    def _refused(self, command: bytes, params: list[str]) -> None:
+        """Say once why we are not in a wanted channel, whatever the refusal's number: each server has its own."""
+        named = [(param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None]
+        if not named or named[0][1] in self._joined:
+            return
+        name, why = named[0][1], params[-1]
+        self._unanswered.discard(name)
+        if command == _FORWARDED and len(params) > _FORWARD_PARAMS:
+            target = params[2]
+            self._forwards[self.case.fold(target)] = name
+            why = f"{why} ({target})"
+        self._cannot_join(name, why)
+
+    def _cannot_join(self, name: str, why: str) -> None:
+        if self._said.get(name) != why:  # it is tried every minute, but said once
+            self._said[name] = why
+            self._say(f"cannot join {name}: {why}; trying again every {RETRY_S:.0f} s")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
@@ -120,7 +121,7 @@ def said_at(line: Line, received_ms: int) -> int:
     return (kafka_ms(text(tag)) if tag is not None else None) or received_ms
 
 
-def record(line: bytes, *, received_ms: int, server: str, sequence: int) -> Record | None:
+def record(line: bytes, *, received_ms: int, server: str, sequence: int, fold: Callable[[str], str]) -> Record | None:
     """Return the record for one line of IRC, or None for a line that is not about a channel.
 
     Parameters
@@ -133,6 +134,8 @@ def record(line: bytes, *, received_ms: int, server: str, sequence: int) -> Reco
         The server as the extractor was told to call it.
     sequence : int
         The record's number within one run of the extractor.
+    fold : callable
+        Gives names that the server takes for the same one the same text, see `labkit.pipelines.irc.casemapping`.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def record(line: bytes, *, received_ms: int, server: str, sequence: int) -> Reco
 
     Notes
     -----
-    ``key`` is the channel, lower-cased as servers compare it, so that a channel's records keep their order. QUIT and
+    ``key`` is the channel, folded as the server compares names, so that a channel's records keep their order. QUIT and
     NICK concern every channel the person is in; their key is the server, not the nick: a chain of renames (a → b,
     b → c, c quits) can only be followed when it is in one partition, in order, and a nick as key would scatter it.
     UNPARSED lines go there too. Between keys, ``labkit.sequence`` gives the order.
@@ -178,7 +181,8 @@ def record(line: bytes, *, received_ms: int, server: str, sequence: int) -> Reco
         ("labkit.server", server.encode()),
         ("labkit.sequence", str(sequence).encode()),
     ]
-    key = (fields["channel"] or server).lower().encode()
+    channel_name = fields["channel"]
+    key = (server.lower() if channel_name is None else fold(channel_name)).encode()
     return Record(key, orjson.dumps(value), headers, stamp, str(fields["command"]))
 
 

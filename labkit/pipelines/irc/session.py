@@ -14,6 +14,7 @@ import irc.client
 
 from labkit.errors import AccessError, ConfigError, UnavailableError, UsageError
 from labkit.pipelines.delivery import Counts, Sink
+from labkit.pipelines.irc.casemapping import CaseMapping
 from labkit.pipelines.irc.channels import Channels
 from labkit.pipelines.irc.login import Login
 from labkit.pipelines.irc.record import UNPARSED, parse, record, text
@@ -103,6 +104,7 @@ class Session:
         self.reactor = Reactor(on_connect=self._on_socket)
         self.connection: Connection = self.reactor.server()
         self.connection.on_line = self._on_line
+        self.case = CaseMapping()
         self.channels = Channels(server.channels, say=say)
         self.login = self._new_login()
         self.pinged_at = self.turned_at = 0.0
@@ -187,6 +189,7 @@ class Session:
         self.connection.understand(line)
         if self.leaving or (parsed := parse(line)) is None:
             return
+        self.case = self.channels.case = self.case.told(parsed)
         if parsed.command == b"ERROR":
             self.connection.why_lost = text(parsed.params[-1]) if parsed.params else "the server said ERROR"
         was_welcome = self.login.welcome
@@ -204,7 +207,13 @@ class Session:
         self.joined.clear()
 
     def _record(self, line: bytes, received_ms: int) -> None:
-        found = record(line, received_ms=received_ms, server=self.server.host, sequence=self.records + 1)
+        found = record(
+            line,
+            received_ms=received_ms,
+            server=self.server.host,
+            sequence=self.records + 1,
+            fold=self.case.fold,
+        )
         if found is None:
             return
         self.records += 1
