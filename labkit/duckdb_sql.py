@@ -1,4 +1,8 @@
-"""DuckDB: interrupted while it is imported, it would abort the process, and a notebook's kernel with it."""
+"""DuckDB: where connections are made, and what a query may reach.
+
+A query never fetches an extension, so it reaches no network, and never sees Python's variables. Only ``sql`` may read
+files. Interrupted while it is imported, DuckDB would abort the process, and a notebook's kernel with it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,46 @@ from labkit.nested import rebuilt, without_offsets
 with interrupt.held():
     import duckdb
 
-__all__ = ["check_case", "columns", "duckdb", "nodes", "reason", "register", "syntax"]
+__all__ = ["check_case", "columns", "connect", "duckdb", "nodes", "reason", "register", "syntax"]
+
+_NO_EXTENSIONS = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_unsigned_extensions": "false",
+}
+
+
+def connect(*, files: bool = False, locked: bool = True, **config: str) -> duckdb.DuckDBPyConnection:
+    """Return a connection of its own, in UTC.
+
+    Parameters
+    ----------
+    files : bool
+        Whether queries may read and write this user's files; a COPY of ``sql`` does.
+    locked : bool
+        Whether settings stay as they are; labkit's own queries may change them.
+    **config
+        Settings of DuckDB.
+    """
+    connection = duckdb.connect(config={**_NO_EXTENSIONS, **config})
+    outside = "" if files else "set enable_external_access = false;"
+    lock = "set lock_configuration = true;" if locked else ""
+    connection.execute(f"set timezone = 'UTC'; set python_enable_replacements = false; {outside} {lock}")
+    return connection
+
+
+def refuse_extensions(query: str) -> None:
+    """Raise UsageError when one of a query's statements installs or loads an extension."""
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error:
+        return  # it is refused where it is asked
+    if any(statement.type == duckdb.StatementType.LOAD for statement in statements):
+        raise UsageError(
+            "sql installs and loads no extension: a query does not reach the network",
+            hint="fetch the data yourself, and give it by name: sql(query, teams=frame)",
+        )
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:

@@ -186,10 +186,9 @@ class Columns:
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
-    from labkit.duckdb_sql import duckdb, register
+    from labkit.duckdb_sql import connect, register
 
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")  # times that are shown as text
+    with connect() as connection:
         register(connection, "t", table)
         return list(connection.execute(sql, parameters).fetchall())
 
@@ -213,10 +212,9 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 def _parsed(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; what is none becomes null."""
-    from labkit.duckdb_sql import duckdb, register
+    from labkit.duckdb_sql import connect, register
 
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+    with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
         found = connection.sql("select epoch_ms(try_cast(raw as timestamptz)) stamp from t").to_arrow_table()["stamp"]
     if found.null_count == len(found) and column.null_count < len(column):

@@ -126,9 +126,9 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
 
 
 def _parsed(column: Any) -> Any:
-    from labkit.duckdb_sql import duckdb, register
+    from labkit.duckdb_sql import connect, register
 
-    with duckdb.connect() as connection:
+    with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
         return connection.sql("select try_cast(raw as double) found from t").to_arrow_table()["found"]
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.compare import rules
 from labkit.compare.inputs import SCHEMA, Side
-from labkit.duckdb_sql import duckdb
+from labkit.duckdb_sql import connect, duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
 
 PARTS = 64
@@ -156,8 +156,9 @@ class Spill:
         with _disk():
             for side in self._sides:
                 side.end()
-        with _disk(), duckdb.connect(config={"temp_directory": str(Path(self._folder.name) / "duckdb")}) as connection:
-            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false; set threads = 2")
+        spilled = str(Path(self._folder.name) / "duckdb")
+        with _disk(), connect(files=True, locked=False, temp_directory=spilled) as connection:
+            connection.execute("set preserve_insertion_order = false; set threads = 2")
             connection.execute("set enable_progress_bar = false")  # it writes to standard output
             connection.execute(f"set memory_limit = '{MEMORY_MB}MB'")
             connection.execute('create table twice (key text, "left" bigint, "right" bigint)')

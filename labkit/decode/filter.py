@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.duckdb_sql import check_case, columns, duckdb, nodes, reason, register, syntax
+from labkit.duckdb_sql import check_case, columns, connect, duckdb, nodes, reason, register, syntax
 from labkit.errors import UsageError
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import Receipt
@@ -37,8 +37,7 @@ class Where:
 
     def __init__(self, condition: str) -> None:
         self.condition = condition
-        self._connection = duckdb.connect()
-        self._connection.execute("set timezone = 'UTC'")
+        self._connection = connect()
         tree = self._syntax()
         subqueries = [one.pop("subquery") for one in nodes(tree) if one.get("class") == "SUBQUERY"]
         if any(one.get("table_name") == "batch" for one in nodes(subqueries)):

@@ -90,6 +90,8 @@ class Replay:
         """Ask DuckDB; the records are the table ``replay``.
 
         Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths.
+        A query runs as you: it may read and write your files (``from 'teams.parquet'``). It reaches no network and
+        loads no extension.
 
         Parameters
         ----------
@@ -102,11 +104,11 @@ class Replay:
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
-        from labkit.duckdb_sql import check_case, columns, duckdb, reason, register, syntax
+        from labkit.duckdb_sql import check_case, columns, connect, duckdb, reason, refuse_extensions, register, syntax
 
         self.warn_when_incomplete()
-        with duckdb.connect() as connection:
-            connection.execute("set timezone = 'UTC'; set python_enable_replacements = false")
+        refuse_extensions(query)
+        with connect(files=True) as connection:
             trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
             named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
             check_case(self.table.column_names, named)
