@@ -134,7 +134,9 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     except UntrustedError as error:
         warnings.warn(f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same", stacklevel=2)
         return None
-    except OSError:  # a folder above that is closed to this user
+    except OSError as error:  # a folder above that is closed to this user has no file either
+        if os.path.lexists(path):
+            warnings.warn(f"{path} is left out: {error.strerror}", stacklevel=2)
         return None
     return ConfigFile(path, found.content, found.mode, own=own)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from labkit.private import make_shared_folder
+
 # in the state folder, but of extractors to any cluster, not of the local stack
 SPOOL = "spool"  # what was received and not yet sent
 JOURNAL = "extracted.json"  # how far which file was sent
@@ -29,3 +31,9 @@ def cache_dir() -> Path:
     if given := os.environ.get("LABKIT_CACHE"):
         return Path(given).absolute()
     return Path("/var/cache/labkit") if is_root() else Path(platformdirs.user_cache_dir("labkit"))
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of the cache, made where it is missing; one that others made or can write to is refused."""
+    make_shared_folder(cache_dir())
+    return make_shared_folder(cache_dir() / name)

@@ -46,7 +46,7 @@ def read_private(path: Path, *, limit: int) -> PrivateFile:
     with _folder(path.parent) as folder:
         try:
             descriptor = os.open(path.name, _OPEN, dir_fd=folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:
             reason = "it is a link" if path.is_symlink() else str(error.strerror)
@@ -135,10 +135,7 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
     UntrustedError
         When it is a link, or another user made it, or one of the folders above lets others replace it.
     """
-    missing = [path, *(parent for parent in path.parents if not parent.exists())]
-    for parent in reversed(missing[1:]):
-        parent.mkdir(exist_ok=True)
-        parent.chmod(0o755)
+    _make_parents(path)
     require_safe_parents(path)
     with suppress(FileExistsError):
         path.mkdir(mode=mode)
@@ -151,6 +148,42 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
     finally:
         os.close(descriptor)
     return path
+
+
+def make_shared_folder(path: Path) -> Path:
+    """Make a folder that all may read and only this user or root may write to, or refuse the one that is there.
+
+    Raises
+    ------
+    UntrustedError
+        As `make_private_folder`; root's own folder is taken as it is.
+    """
+    _make_parents(path)
+    require_safe_parents(path)
+    try:
+        path.mkdir(mode=0o755)
+    except FileExistsError:
+        pass
+    else:
+        path.chmod(0o755)
+    descriptor = _open_folder(path)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & 0o755 | 0o755)
+        elif problem := problem_of(found):
+            raise UntrustedError(f"{path} is not safe: {problem}", hint=_ELSEWHERE)
+    finally:
+        os.close(descriptor)
+    return path
+
+
+def _make_parents(path: Path) -> None:
+    """Make the folders above `path` that are missing, with modes that the umask does not change."""
+    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+        with suppress(FileExistsError):
+            parent.mkdir()
+            parent.chmod(0o755)
 
 
 _ELSEWHERE = "name a folder of your own: LABKIT_STATE for the local stack, LABKIT_CACHE for downloads and windows"

@@ -19,6 +19,7 @@ import filelock
 import orjson
 
 from labkit.errors import ConfigError, UsageError
+from labkit.private import make_private_folder
 
 _TABLES = """
     create table if not exists records(
@@ -66,7 +67,8 @@ class Spool:
         self.path, self.max_bytes = path, max_bytes
         self._lock = filelock.FileLock(path.with_name(path.name + ".lock"), mode=0o600)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.parent.exists():
+                make_private_folder(path.parent)
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UsageError(

@@ -21,6 +21,7 @@ import pyarrow.ipc
 
 from labkit.errors import ConfigError
 from labkit.folders import cache_dir
+from labkit.private import make_private_folder, make_shared_folder
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
@@ -30,14 +31,18 @@ _TORN_AFTER_S = 3600  # longer than any file takes to write
 
 
 def folder() -> Path:
-    """Return the cache's folder; only its owner may look into it."""
+    """Return the cache's folder; only its owner may look into it.
+
+    Raises
+    ------
+    UntrustedError
+        When another user made it, or one of the folders above lets others replace it.
+    """
+    make_shared_folder(cache_dir())
     path = cache_dir() / "windows"
-    path.mkdir(parents=True, exist_ok=True)
-    if path.stat().st_uid != os.getuid():  # the servers may be shared, what was read is one's own
+    if path.is_dir() and path.lstat().st_uid != os.getuid():  # the servers may be shared, what was read is one's own
         path = path.with_name(f"windows-{os.getuid()}")
-        path.mkdir(exist_ok=True)
-    path.chmod(0o700)
-    return path
+    return make_private_folder(path)
 
 
 def bound_bytes() -> int:
@@ -61,11 +66,12 @@ def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | 
         path = _path(plan, isolation, decode)
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
+        table.validate()
         kept = json.loads((table.schema.metadata or {})[b"labkit"])
+        receipt = Receipt.from_dict(kept["receipt"])
         os.utime(path)
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    receipt = Receipt.from_dict(kept["receipt"])
     note = f"from the local cache, read at {kept['at']}; the topic may have been compacted or have expired since"
     return table.replace_schema_metadata(None), replace(receipt, notes=(*receipt.notes, note))
 

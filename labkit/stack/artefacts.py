@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StackError, UsageError
-from labkit.folders import cache_dir
+from labkit.folders import cache_dir, cache_folder
+from labkit.private import problem_of
 
 KAFKA_VERSION = "4.4.0"
 ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")
@@ -69,8 +70,8 @@ def check_version(version: str) -> None:
 def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
     """Return the folder of Elasticsearch `version`, fetched, verified and unpacked."""
     check_version(version)
-    home = cache_dir() / "servers" / f"elasticsearch-{version}"
-    if home.is_dir():
+    home = cache_folder("servers") / f"elasticsearch-{version}"
+    if _is_untouched(home):
         return home
     wanted = [item for item in _locked() if item.service == "elasticsearch" and item.version == version]
     archive = fetch(wanted, say)[0]
@@ -81,8 +82,8 @@ def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
 
 def registry_home(say: Callable[[str], None]) -> Path:
     """Return the folder of the schema registry, fetched, verified and unpacked."""
-    home = cache_dir() / "servers" / f"registry-{REGISTRY_VERSION}"
-    if home.is_dir():
+    home = cache_folder("servers") / f"registry-{REGISTRY_VERSION}"
+    if _is_untouched(home):
         return home
     archive = fetch([item for item in _locked() if item.service == "registry"], say)[0]
     say(f"unpacking the schema registry {REGISTRY_VERSION}")
@@ -91,6 +92,16 @@ def registry_home(say: Callable[[str], None]) -> Path:
         packed.extractall(part, filter="data")
     _settle(part, home)
     return home
+
+
+def _is_untouched(home: Path) -> bool:
+    """Tell whether an unpacked server is there and nobody else can have changed it; else it is unpacked anew."""
+    if not home.is_dir() or home.is_symlink():
+        return False
+    if problem_of(home.lstat()) or any(problem_of(item.lstat()) for item in home.rglob("*")):
+        shutil.rmtree(home)
+        return False
+    return True
 
 
 def _locked() -> list[Artefact]:
@@ -106,7 +117,12 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
     StackError
         When a file cannot be had or is not the pinned one.
     """
-    repository = cache_dir() / "maven"
+    try:
+        repository = cache_folder("maven")
+    except OSError as error:
+        raise StackError(
+            f"{cache_dir()} cannot be used: {error.strerror or error}", hint="set LABKIT_CACHE to another folder"
+        ) from error
     missing = [item for item in artefacts if not _verified(repository, item)]
     if missing:
         need = sum(item.bytes for item in missing)
@@ -121,7 +137,7 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
 
 def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
     path = _path(repository, item)
-    path.unlink(missing_ok=True)
+    _remove_foreign(repository, path)
     component = context.project(item.group, item.name).at_version(item.version)
     try:
         component.artifact(packaging=item.packaging, classifier=item.classifier).resolve()
@@ -136,28 +152,34 @@ def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
         raise StackError(
             f"{item} is not the pinned file", hint="a proxy may have replaced it; run the same command again"
         )
-    _seal(path)
+    _settle_modes(repository, path)
 
 
 def _verified(repository: Path, item: Artefact) -> bool:
-    """Tell whether the file is there and is the pinned one; a seal spares the hash on later starts."""
+    """Tell whether the file is there, is the pinned one, and nobody else can change it from here on."""
     path = _path(repository, item)
-    if not path.is_file() or path.stat().st_size != item.bytes:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != item.bytes:
         return False
-    if _seal_path(path).exists():
-        return True
-    if _sha256(path) != item.sha256:
-        return False
-    _seal(path)
-    return True
+    levels = [path, *(parent for parent in path.parents if repository in parent.parents)]
+    return not any(problem_of(level.lstat()) for level in levels) and _sha256(path) == item.sha256
 
 
-def _seal_path(path: Path) -> Path:
-    return path.with_name(path.name + ".verified")
+def _remove_foreign(repository: Path, path: Path) -> None:
+    """Remove the file, and the folders on the way to it that another user could have written to."""
+    path.unlink(missing_ok=True)
+    for parent in reversed(path.parents):
+        if repository in parent.parents and parent.exists() and problem_of(parent.lstat()):
+            shutil.rmtree(parent)
+            return
 
 
-def _seal(path: Path) -> None:
-    _seal_path(path).touch()
+def _settle_modes(repository: Path, path: Path) -> None:
+    """Let the servers' user read a fetched file, and nobody else write to it, whatever the umask was."""
+    path.chmod(0o644)
+    for parent in path.parents:
+        if repository not in parent.parents:
+            break
+        parent.chmod(0o755)
 
 
 def _path(repository: Path, item: Artefact) -> Path:
@@ -236,6 +258,9 @@ def _unpack(archive: Path, home: Path) -> None:
 
 
 def _settle(part: Path, home: Path) -> None:
+    for item in (part, *part.rglob("*")):
+        executable = item.is_dir() or item.stat().st_mode & stat.S_IXUSR
+        item.chmod(0o755 if executable else 0o644)
     try:
         part.replace(home)
     except OSError:
@@ -248,7 +273,7 @@ def write_lock() -> None:
     """Resolve the versions above and write ``artefacts.toml`` beside this module."""
     from jgo.maven import Dependency
 
-    repository = cache_dir() / "maven"
+    repository = cache_folder("maven")
     context = _maven(repository, lambda _bytes: None)
     broker = context.project(*_KAFKA).at_version(KAFKA_VERSION)
     direct, transitive = context.resolver.resolve([Dependency(broker.artifact(), scope="runtime")])

@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
+import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import bcrypt
 
 from labkit.acl import elasticsearch_role
-from labkit.stack import process
+from labkit.errors import StackError
+from labkit.stack import ownership, process
 from labkit.stack.artefacts import elasticsearch_home
 from labkit.stack.java import find_java
 from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP_MB = 512
+_KEYSTORE = "elasticsearch.keystore"
+_FILES = ("elasticsearch.yml", "jvm.options", "log4j2.properties", "users", "users_roles", "roles.yml", _KEYSTORE)
 _MINIMUM_JAVA = {"8": 17, "9": 21}
 
 _USERS_ROLES = "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
@@ -58,25 +61,58 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
 
 def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, *, log: Path) -> None:
     """Start the node that ``config`` in `folder` describes."""
-    process.give(folder)
+    if ownership.service_account():
+        _make_keystore(folder, home, java)
+    ownership.publish(folder / "config")
     env = {
-        "PATH": os.environ.get("PATH", ""),
-        "LANG": "C.UTF-8",
-        "ES_JAVA_HOME": str(java),
-        "ES_PATH_CONF": str(folder / "config"),
+        **_environment(folder, java),
         "ES_TMPDIR": str(folder / "tmp"),
         "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",  # else the starter leaves a folder in /tmp each time
         "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={run_id}",
     }
     main = [str(home / "bin" / "elasticsearch")]
-    process.start(service, main, env=env, cwd=folder, log=log, user=process.service_user())
+    process.start(service, main, env=env, cwd=folder, log=log)
 
 
-def configure(folder: Path, home: Path, state: State, service: Service, **more: object) -> None:
-    """Write the node's settings, users and roles; `more` are settings with ``__`` for their dots."""
-    for part in ("config", "data", "logs", "tmp"):
-        (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+def _make_keystore(folder: Path, home: Path, java: Path) -> None:
+    """Make the keystore that Elasticsearch makes itself where it may write to its configuration."""
+    if (folder / "config" / _KEYSTORE).exists():
+        return
+    done = subprocess.run(
+        [str(home / "bin" / "elasticsearch-keystore"), "create"],
+        env={**_environment(folder, java), "ES_TMPDIR": str(folder)},
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, umask=0o077,
+    )  # fmt: skip
+    if done.returncode:
+        raise StackError(
+            "Elasticsearch's keystore could not be made", hint=f"it said: {(done.stderr or done.stdout)[-600:]}"
+        )
+
+
+def _environment(folder: Path, java: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "C.UTF-8",
+        "ES_JAVA_HOME": str(java),
+        "ES_PATH_CONF": str(folder / "config"),
+    }
+
+
+def configure(
+    folder: Path, home: Path, state: State, service: Service, *, files: Mapping[str, str] | None = None, **more: object
+) -> None:
+    """Write the node's settings, users and roles.
+
+    Parameters
+    ----------
+    files : mapping, optional
+        Further files of the configuration, such as certificates.
+    **more
+        Settings, with ``__`` for their dots.
+    """
+    ownership.prepare(folder, ("config", "data", "logs", "tmp"))
     config = folder / "config"
+    ownership.refuse_foreign(config, {*_FILES, *(files or {})})
     settings = {
         "cluster.name": f"labkit-{service.name}",
         "node.name": "lab",
@@ -96,21 +132,20 @@ def configure(folder: Path, home: Path, state: State, service: Service, **more: 
         **{key.replace("__", "."): value for key, value in more.items()},
     }
     text = "".join(f"{key}: {value}\n" for key, value in settings.items())
-    extra = folder / "extra.yml"  # settings of one's own, to try how a cluster behaves with them
-    text += extra.read_text(encoding="utf-8") if extra.exists() else ""
+    text += ownership.read_extra(folder)  # to try how a cluster behaves with other settings
     write_private(config / "elasticsearch.yml", text)
     options = (home / "config" / "jvm.options").read_text(encoding="utf-8")
     keep = [line for line in options.splitlines() if "-Xlog" not in line and "HeapDump" not in line]
     write_private(config / "jvm.options", "\n".join(keep) + "\n")
-    shutil.copyfile(home / "config" / "log4j2.properties", config / "log4j2.properties")
-    users = config / "users"
-    if not users.exists():
-        hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
-        write_private(users, "\n".join(hashes) + "\n")
+    write_private(config / "log4j2.properties", (home / "config" / "log4j2.properties").read_text(encoding="utf-8"))
+    hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
+    write_private(config / "users", "\n".join(hashes) + "\n")
     write_private(config / "users_roles", _USERS_ROLES)
     # one line a role: the file is cut into roles at lines that do not start with a space; JSON is YAML
     roles = (f"labkit_{role}: {json.dumps(elasticsearch_role(role))}" for role in ("extractor", "indexer", "lab"))
     write_private(config / "roles.yml", "\n".join(roles) + "\n")
+    for name, content in (files or {}).items():
+        write_private(config / name, content)
 
 
 def _bcrypt(password: str) -> str:

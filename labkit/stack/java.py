@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from labkit.errors import JavaNotFoundError
-from labkit.folders import cache_dir
+from labkit.folders import cache_dir, cache_folder
+from labkit.private import read_private
 
 _FOLDERS = (
     "/usr/lib/jvm",
@@ -78,7 +79,7 @@ def _candidates() -> Iterator[Path]:
             yield home / "Contents" / "Home"
             yield home / "libexec" / "openjdk.jdk" / "Contents" / "Home"
     with contextlib.suppress(OSError):  # the one fetched earlier; cjdk would ask for its index again each day
-        yield Path(_fetched_mark().read_text(encoding="utf-8").strip())
+        yield Path(read_private(_fetched_mark(), limit=10_000).content.decode().strip())
 
 
 def _fetched_mark() -> Path:
@@ -110,11 +111,10 @@ def _fetch(minimum: int) -> Path:
     """
     import filelock
 
-    folder = cache_dir() / "java"
+    folder = cache_folder("java")
     command = [sys.executable, "-m", "cjdk", "--no-progress", "--cache-dir", str(folder)]
     command += ["--jdk", f"temurin-jre:{_FETCHED_VERSION}", "java-home"]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / "lock"):
             for unfinished in folder.glob("*/fetching"):  # of a killed process: cjdk would wait for it
                 shutil.rmtree(unfinished, ignore_errors=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from labkit.errors import StackError, UsageError
-from labkit.stack import process
+from labkit.stack import ownership, process
 from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
 from labkit.stack.java import find_java
 from labkit.stack.state import BROKERS as NAMES
@@ -19,6 +19,7 @@ from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP = "-Xmx512m"
 LOG = "kafka.log"
+_PARTS = ("data", "tmp")
 BROKERS = (1, 3)  # of two, neither can be missed
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 _QUICK = {
@@ -138,12 +139,13 @@ def launch(
     The first time its data folder is formatted: alone, or with the `cluster_id` that it shares with other brokers;
     `options` are StorageTool's.
     """
+    ownership.prepare(folder, _PARTS)
+    ownership.publish(folder)
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, options, cluster_id)
-    process.give(folder)
     say(f"starting Kafka {service.version} on {HOST}:{service.port}")
     main = [*command, "kafka.Kafka", str(folder / "server.properties")]
-    process.start(service, main, env=_environment(), cwd=folder, log=folder / LOG, user=process.service_user())
+    process.start(service, main, env=_environment(), cwd=folder, log=folder / LOG)
 
 
 def _environment() -> dict[str, str]:
@@ -192,8 +194,7 @@ def _configure(folder: Path, service: Service, state: State) -> None:
 
 def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
     """Write ``server.properties`` and make the folders beside it."""
-    for name in ("data", "tmp"):
-        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    ownership.prepare(folder, _PARTS)
     lines = [f"{key}={value}" for key, value in settings.items()]
     write_private(folder / "server.properties", "\n".join(lines) + "\n")
     write_private(folder / "log4j2.xml", _LOG4J)
@@ -213,7 +214,8 @@ def _format(command: Sequence[str], folder: Path, options: Sequence[str], cluste
     arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
     done = subprocess.run(
         [*command, "kafka.tools.StorageTool", *arguments],
-        env=_environment(), cwd=folder, capture_output=True, text=True, check=False,
+        env=_environment(), cwd=folder, capture_output=True, text=True, check=False, umask=0o077,
+        **ownership.as_service(),
     )  # fmt: skip
     if done.returncode:
         raise StackError(

@@ -42,7 +42,6 @@ def up(
         check_version(version)
     root = state_dir()
     with locked(root):
-        root.chmod(0o711)  # the servers' own user passes through; what it holds is closed to all
         state = State.load(root)
         state.ensure_secrets()
         _require_space(root)

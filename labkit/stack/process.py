@@ -11,41 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from labkit.errors import StackError, UsageError
-from labkit.folders import is_root
+from labkit.errors import StackError
+from labkit.stack.ownership import as_service, open_log
 from labkit.stack.state import HOST, Service
 
 STOP_TIMEOUT_S = 60.0
 _TOGETHER_TIMEOUT_S = 15.0  # a broker left without a quorum never ends by itself
-
-
-def service_user() -> str | None:
-    """Return the unprivileged user that servers run as when the caller is root, else None.
-
-    Elasticsearch refuses to run as root. ``LABKIT_SERVICE_USER`` names another user than ``nobody``.
-    """
-    return os.environ.get("LABKIT_SERVICE_USER", "nobody") if is_root() else None
-
-
-def give(path: Path) -> None:
-    """Let the service user own `path` and all below it."""
-    name = service_user()
-    if name is None:
-        return
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise UsageError(f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user") from None
-    for item in (path, *path.rglob("*")):
-        os.chown(item, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-    for parent in path.parents:
-        if not parent.stat().st_mode & 0o001:
-            raise StackError(
-                f"user {name!r} cannot reach {path}: {parent} is closed to it",
-                hint="servers do not run as root; set LABKIT_STATE to a folder others may enter",
-            )
 
 
 def free_port() -> int:
@@ -69,11 +40,9 @@ def require_port(port: int, service: str) -> None:
             ) from error
 
 
-def start(
-    service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, user: str | None = None
-) -> None:
-    """Start `command` in a session of its own, so that the caller's Ctrl-C does not reach it; as `user`, if given."""
-    with log.open("ab") as output:
+def start(service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    """Start `command` as the servers' user, in a session of its own: the caller's Ctrl-C does not reach it."""
+    with os.fdopen(open_log(log), "ab") as output:
         process = subprocess.Popen(
             command,
             env=dict(env),
@@ -82,20 +51,11 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            user=user,
-            group=_group(user),
-            extra_groups=[] if user else None,
+            umask=0o077,
+            **as_service(),
         )
     service.pid = process.pid
     service.started = born(psutil.Process(process.pid))
-
-
-def _group(user: str | None) -> int | None:
-    if user is None:
-        return None
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid
 
 
 def born(process: psutil.Process) -> float:

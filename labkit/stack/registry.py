@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from labkit.stack import process
+from labkit.stack import ownership, process
 from labkit.stack.artefacts import REGISTRY_VERSION, registry_home
 from labkit.stack.java import find_java
 from labkit.stack.state import HOST, Service, State
@@ -35,9 +35,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     state.save()
 
     folder = state.root / NAME
-    for part in ("data", "tmp"):
-        (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
-    process.give(folder)
+    ownership.prepare(folder, ("data", "tmp"))
     say(f"starting the schema registry {service.version} on {HOST}:{service.port}")
     log = folder / "registry.log"
     env = {
@@ -52,7 +50,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     }
     command = [str(java / "bin" / "java"), HEAP, "-Xms64m", f"-Dlabkit.run={state.run_id}"]
     command += [f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(next(home.glob("*-runner.jar")))]
-    process.start(service, command, env=env, cwd=folder, log=log, user=process.service_user())
+    process.start(service, command, env=env, cwd=folder, log=log)
     state.save()
     process.wait_ready(service, lambda: _answers(service.port), log=log)
     return service

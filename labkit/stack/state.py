@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit.config import Profile
-from labkit.errors import ConfigError, StackError
+from labkit.errors import ConfigError, StackError, UntrustedError
 from labkit.folders import state_dir
+from labkit.private import make_private_folder, read_private
 from labkit.secret import sealed
 
 HOST = "127.0.0.1"
@@ -60,7 +61,7 @@ class State:
         """Read the state; a folder never used gives an empty state."""
         root = root or state_dir()
         try:
-            raw = json.loads((root / "stack.json").read_text(encoding="utf-8"))
+            raw = json.loads(read_private(root / "stack.json", limit=1_000_000).content)
             services = {name: Service(**entry) for name, entry in raw["services"].items()}
             passwords = raw["passwords"]
             if not all(isinstance(word, str) for pair in passwords.items() for word in pair):
@@ -70,6 +71,8 @@ class State:
             return cls(root)
         except NotADirectoryError as error:
             raise StackError(f"{root} is not a folder", hint="set LABKIT_STATE to a folder") from error
+        except UntrustedError as error:
+            raise StackError(error.message, hint="set LABKIT_STATE to a folder of your own") from error
         except PermissionError as error:
             raise StackError(
                 f"the local stack in {root} belongs to another user",
@@ -173,7 +176,9 @@ def locked(root: Path) -> Iterator[None]:
     import filelock
 
     try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        make_private_folder(root, mode=0o711)  # the servers' own user passes through; what it holds is closed to all
+    except UntrustedError as error:
+        raise StackError(error.message, hint="set LABKIT_STATE to a folder of your own") from error
     except OSError as error:
         raise StackError(
             f"{root} cannot be made: {error.strerror}", hint="set LABKIT_STATE to another folder"

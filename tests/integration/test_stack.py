@@ -368,20 +368,28 @@ def fetch(item: artefacts.Artefact) -> Path:
         raise
 
 
-DAMAGE: dict[str, Callable[[Path, Path], Any]] = {
-    "torn": lambda path, _seal: path.write_bytes(path.read_bytes()[:100]),
-    "torn before it was checked": lambda path, seal: (path.write_bytes(path.read_bytes()[:100]), seal.unlink()),
-    "of another content": lambda path, seal: (path.write_bytes(b"x" * path.stat().st_size), seal.unlink()),
-    "empty": lambda path, _seal: path.write_bytes(b""),
-    "gone": lambda path, _seal: path.unlink(),
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "of another content, its mark left as it was": lambda path: (
+        path.write_bytes(b"x" * path.stat().st_size),
+        path.with_name(path.name + ".verified").touch(),
+    ),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+    "anybody may write to it": lambda path: path.chmod(0o666),
+    "anybody may write to its folder": lambda path: path.parent.chmod(0o777),
+    "a link": lambda path: (path.rename(path.with_name("other")), path.symlink_to("other")),
 }
 
 
 def test_a_damaged_file_is_fetched_again(small: artefacts.Artefact) -> None:
+    """BEHAVIOURS 77: the hash is believed, not a mark."""
     path = fetch(small)
     for kind, damage in DAMAGE.items():
-        damage(path, artefacts._seal_path(path))
+        damage(path)
         assert artefacts._sha256(fetch(small)) == small.sha256, kind
+        assert not path.is_symlink()
+        assert {path.stat().st_mode & 0o022, path.parent.stat().st_mode & 0o022} == {0}
 
 
 def test_a_file_that_is_there_is_not_fetched_again(small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch) -> None:

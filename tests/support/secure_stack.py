@@ -374,17 +374,16 @@ def _elasticsearch(secure: SecureStack) -> None:
     home = elasticsearch_home(ELASTICSEARCH_VERSION, lambda text: None)
     service = Service("elasticsearch", ELASTICSEARCH_VERSION, process.free_port())
     state.services["elasticsearch"] = service
+    key, mark, chain = (secure.root / "certificates" / "server.pem").read_text().partition("-----BEGIN CERTIFICATE")
     elasticsearch.configure(
         folder, home, state, service,
+        files={"server.key": key, "server.pem": mark + chain},
         xpack__security__http__ssl__enabled="true",
         xpack__security__http__ssl__key="server.key",
         xpack__security__http__ssl__certificate="server.pem",
         cluster__routing__allocation__disk__threshold_enabled="true",
         resource__reload__interval__high="1s",  # users are added while it runs
     )  # fmt: skip
-    key, mark, chain = (secure.root / "certificates" / "server.pem").read_text().partition("-----BEGIN CERTIFICATE")
-    write_private(folder / "config" / "server.key", key)
-    write_private(folder / "config" / "server.pem", mark + chain)
     log = folder / "elasticsearch.log"
     elasticsearch.launch(service, folder, home, find_java(17), state.run_id, log=log)
     state.save()
