@@ -1,8 +1,8 @@
-"""Choose a decoder by looking at a sample, once for a topic, and say why.
+"""Choose a decoder by trying it on a sample, once for a topic, and say why.
 
-Most of the sample decides. Values of Confluent's wire format whose ids the registry knows are what their schemas'
-type says; else JSON objects; else text, when it is UTF-8 without control characters; else the bytes stay as they
-are.
+What fits more of the sample than any other decides. Values of Confluent's wire format whose ids the registry knows are
+what their schemas' type says, if most of them can be read as that; else JSON objects; else text, when it is UTF-8
+without control characters; else the bytes stay as they are. What does not fit all of the sample is called a guess.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
+import pyarrow as pa
 
-from labkit.decode.registry import TYPES, framed, schema_id
+from labkit.decode.registry import TYPES, Binary, JsonSchema, framed, schema_id
 from labkit.errors import LabkitError, UnavailableError
 from labkit.registry import Registry
 
@@ -47,26 +48,79 @@ def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str
 def _chosen(values: list[bytes], registry: Registry | None) -> Choice:
     count = len(values)
     marked = [value for value in values if framed(value)]
-    looks = ""
-    if 2 * len(marked) > count:
-        looks = f"{len(marked)} of {count} sampled start as Confluent's wire format does, "
-        if registry is None:
-            return Choice("raw", looks + "and this profile has no registry", True)
-        kinds, refusal = _kinds(marked, registry)
-        if kinds:
-            kind, known = kinds.most_common(1)[0]
-            others = (
-                f" ({', '.join(f'{other}: {n}' for other, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
-            )
-            return Choice(kind, f"{looks}and {registry.address} has {known} as {kind}{others}", True)
-        looks += f"but {refusal}; "
     objects = sum(map(_is_object, values))
-    if 2 * objects > count:
-        return Choice("json", f"{looks}{objects} of {count} sampled are JSON objects", not looks)
-    texts = sum(map(_is_text, values))
-    if 2 * texts > count:
-        return Choice("text", f"{looks}{texts} of {count} sampled are UTF-8, {objects} JSON objects", not looks)
-    return Choice("raw", f"{looks}of {count} sampled {objects} are JSON objects, {texts} UTF-8", not looks)
+    texts = sum(map(_is_text, values)) - objects
+    refusal, lasting = "", True
+    if marked and len(marked) >= max(objects, texts, count - len(marked) - objects - texts):
+        starts = f"{len(marked)} of {count} sampled start as Confluent's wire format does, "
+        if registry is None:
+            refusal = starts + "and this profile has no registry; "
+        else:
+            trial = _try(marked, registry)
+            if trial.kind and trial.readable >= max(objects, texts):
+                why = f"{starts}and {registry.address} has {trial.known}"
+                return Choice(trial.kind, why + _guess(trial.readable, count), True)
+            refusal, lasting = f"{starts}but {trial.refusal}; ", trial.lasting
+    kinds = {"json": objects, "text": texts, "raw": count - objects - texts}
+    name = max(kinds, key=lambda kind: kinds[kind])
+    told = {
+        "json": f"{objects} of {count} sampled are JSON objects",
+        "text": f"{texts} of {count} sampled are UTF-8, {objects} JSON objects",
+        "raw": f"of {count} sampled {objects} are JSON objects, {texts} UTF-8",
+    }
+    return Choice(name, refusal + told[name] + _guess(kinds[name], count), lasting)
+
+
+def _guess(fitting: int, count: int) -> str:
+    left = count - fitting
+    return f"; a guess: {left} of {count} {'is' if left == 1 else 'are'} something else" if left else ""
+
+
+class _Trial(NamedTuple):
+    """What came of reading the framed values of a sample.
+
+    Attributes
+    ----------
+    kind : str
+        Empty when most of them cannot be read.
+    readable : int
+        How many can.
+    known : str
+        What the registry has.
+    refusal : str
+        Why none was chosen.
+    lasting : bool
+        Whether the registry's answers were such that asking again gives the same.
+    """
+
+    kind: str
+    readable: int
+    known: str
+    refusal: str
+    lasting: bool
+
+
+def _try(marked: list[bytes], registry: Registry) -> _Trial:
+    kinds, refusal = _kinds(marked, registry)
+    if not kinds:
+        return _Trial("", 0, "", refusal, False)
+    kind, known = kinds.most_common(1)[0]
+    others = f" ({', '.join(f'{other}: {n}' for other, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
+    readable, reason = _readable(marked, registry, kind)
+    if 2 * readable <= known:
+        refusal = f"{known - readable} of the {known} that {registry.address} has as {kind} cannot be read: {reason}"
+        return _Trial("", readable, "", refusal, True)
+    return _Trial(kind, readable, f"{known} as {kind}{others}", "", True)
+
+
+def _readable(marked: list[bytes], registry: Registry, kind: str) -> tuple[int, str]:
+    """Return how many values can be read as `kind`, and why the first of the others cannot."""
+    values = pa.array(marked, pa.binary())
+    if kind == "jsonschema":
+        errors = JsonSchema(registry).parse(values).errors
+        return len(marked) - len(errors), next(iter(errors.values()), "")
+    parsed = Binary(registry, kind).parse(values)
+    return sum(len(part.rows) for part in parsed.parts), next(iter(parsed.errors.values()), "")
 
 
 def _kinds(marked: list[bytes], registry: Registry) -> tuple[Counter[str], str]:

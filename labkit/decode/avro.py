@@ -10,7 +10,6 @@ on, as its JSON. A schema that is no record has one column, ``value``.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -19,6 +18,8 @@ import fastavro
 import pyarrow as pa
 
 from labkit.decode.avro_limits import Walker, needs_walk
+from labkit.decode.avro_schema import VALUE, parsed, without_invalid, without_logical
+from labkit.decode.avro_values import meaning
 from labkit.decode.limits import COLUMNS, MORE, columns_note
 from labkit.decode.merge import BINARY, TEXT, Fields, decimal, fields_of, fit, merge
 
@@ -63,20 +64,26 @@ class Reader:
         Column to Arrow type.
     name : str
         The record's full name, for messages.
+    problems : list of str
+        Which values of the record read last mean nothing, and are null or text.
     """
 
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any]) -> None:
-        self._named: dict[str, Any] = {}
-        self._schema = _parsed(schema, referenced, self._named)
+        self._source, self._referenced = schema, referenced
+        self._schema, self._named, self._wrapped = parsed(schema, referenced, without_invalid)
         self._walker = Walker(self._schema, self._named) if needs_walk(self._schema, self._named) else None
         self._columns = 0
         self._rest: list[str] = []
-        kind, self._plain = self._shape(self._schema, ())
+        self._written: Any = None  # the schema without logical types: made when a value means nothing by its own
+        self.problems: list[str] = []
+        self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
+        whole = self._schema["fields"][0]["type"] if self._wrapped else self._schema
+        kind, self._plain = self._shape(whole, ())
         self._record = pa.types.is_struct(kind)
-        self.fields: Fields = fields_of(kind) if self._record else {"value": kind}
+        self.fields: Fields = fields_of(kind) if self._record else {VALUE: kind}
         self.struct = pa.struct(list(self.fields.items()))
-        self.name = str(self._schema.get("name", "")) if isinstance(self._schema, dict) else ""
-        of = self._schema.get("type") if isinstance(self._schema, dict) else self._schema
+        self.name = str(whole.get("name", "")) if isinstance(whole, dict) else ""
+        of = whole.get("type") if isinstance(whole, dict) else whole
         self._bare = of == "bytes"  # Confluent's serialisers write these without Avro's length
 
     @property
@@ -86,20 +93,27 @@ class Reader:
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one record's fields; raises whatever the bytes make the parser stumble over."""
+        self.problems = []
         if self._bare:
-            return {"value": payload}
+            return {VALUE: payload}
         if self._walker:
             self._walker.check(payload)
-        source = io.BytesIO(payload)
-        value: Any = fastavro.schemaless_reader(source, self._schema, None)
-        left = len(payload) - source.tell()
-        if left:
-            raise ValueError(f"{left} bytes are left over; was it written under another schema?")
-        value = value if self._record else {"value": value}
+        try:
+            value = self._by_value(payload) if self._careful else _read(payload, self._schema)
+        except (ValueError, OverflowError, ArithmeticError):
+            value = self._by_value(payload)
+        if self._wrapped and self._record:
+            value = value[VALUE]
         if self._rest:
             value[MORE] = {name: value.pop(name, None) for name in self._rest}
         found: dict[str, Any] = value if self._plain else fit(value, self.struct)
         return found
+
+    def _by_value(self, payload: bytes) -> Any:
+        """Return a record in which a value may mean nothing; raise when it is not of this schema at all."""
+        if self._written is None:
+            self._written, _, _ = parsed(self._source, self._referenced, without_logical)
+        return meaning(_read(payload, self._written), self._schema, self._named, "", self.problems)
 
     def _shape(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
         """Return the Arrow type, and whether values are as Arrow takes them."""
@@ -114,6 +128,7 @@ class Reader:
             return self._items(schema, kind, inside)
         if not isinstance(kind, str) or kind not in _PRIMITIVES:
             return self._shape(kind, inside)
+        self._careful |= kind == "long" and schema.get("logicalType") == "time-micros"
         return _scalar(schema, kind)
 
     def _items(self, schema: Any, kind: str, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
@@ -153,13 +168,10 @@ def _scalar(schema: Any, kind: str) -> tuple[pa.DataType, bool]:
     return _LOGICAL.get(f"{kind}-{logical}", _PRIMITIVES[kind]), logical != "uuid"
 
 
-def _parsed(schema: Any, referenced: Callable[[str, int], Any], named: dict[str, Any]) -> Any:
-    """Parse a schema, those it refers to first."""
-    for one in schema.references or ():
-        _parsed(referenced(one.subject, one.version), referenced, named)
-    text = schema.schema_str.strip()
-    try:
-        raw = json.loads(text)
-    except ValueError:
-        raw = text  # some registries give a bare name, such as: string
-    return fastavro.parse_schema(raw, named_schemas=named)
+def _read(payload: bytes, schema: Any) -> Any:
+    source = io.BytesIO(payload)
+    value = fastavro.schemaless_reader(source, schema, None)
+    left = len(payload) - source.tell()
+    if left:
+        raise ValueError(f"{left} bytes are left over; was it written under another schema?")
+    return value

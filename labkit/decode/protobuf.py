@@ -18,10 +18,11 @@ from typing import Any
 import pyarrow as pa
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import DecodeError
 
-from labkit.decode.limits import COLUMNS, MORE, columns_note, most_values, too_much
+from labkit.decode.avro_values import shown
+from labkit.decode.limits import COLUMNS, MORE, LimitError, columns_note, most_values, too_much
 from labkit.decode.merge import BINARY, TEXT, Fields, fields_of, fit, text
 
 DEPTH = 24  # Arrow takes 64 levels
@@ -64,6 +65,8 @@ class Reader:
         Column to Arrow type.
     name : str
         The message's full name.
+    problems : list of str
+        Which values of the message read last mean nothing (a time beyond the calendar), and are null.
     """
 
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any], path: tuple[int, ...]) -> None:
@@ -73,6 +76,7 @@ class Reader:
         self._ready = True  # values are as Arrow takes them
         self._converts: dict[str, list[tuple[str, Convert]]] = {}
         self._columns = self._size = self._left = 0
+        self.problems: list[str] = []
         self._rest: list[str] = []
         kind = self._struct(descriptor, ())
         self.fields: Fields = fields_of(kind)
@@ -87,6 +91,7 @@ class Reader:
         """Return one message's fields; raises what the bytes make the parser stumble over."""
         message = self._class()
         self._size, self._left = len(payload), most_values(len(payload))
+        self.problems = []
         try:
             message.ParseFromString(payload)
         except DecodeError as error:
@@ -144,7 +149,21 @@ class Reader:
         self._left -= len(converts)
         if self._left < 0:  # two bytes make a message with a default for each of its fields
             raise too_much(self._size)
-        return {name: convert(message) for name, convert in converts}
+        return {name: self._value(name, convert, message) for name, convert in converts}
+
+    def _value(self, name: str, convert: Convert, message: Any) -> Any:
+        count = len(self.problems)
+        try:
+            value = convert(message)
+        except LimitError:
+            raise
+        except (ValueError, OverflowError, ArithmeticError, SerializeToJsonError) as error:
+            given = str(getattr(message, name)).replace("\n", " ").strip()
+            self.problems.append(f"{name}: {shown(given)} has no meaning ({error})")
+            return None
+        # what was noted within this field is a field of its message
+        self.problems[count:] = [f"{name}.{problem}" for problem in self.problems[count:]]
+        return value
 
     def _get(self, field: Any) -> Convert:
         """Return what takes a field's value out of a message."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode import merge, plain
+from labkit.decode.avro_values import shown
 from labkit.decode.merge import Fields
 from labkit.errors import LabkitError, NotFoundError, UnavailableError
 from labkit.registry import Registry
@@ -27,7 +28,9 @@ from labkit.registry import Registry
 TYPES = {"avro": "AVRO", "protobuf": "PROTOBUF", "jsonschema": "JSON"}
 _EMPTY = "an empty value is not Confluent's wire format"
 _FILLER = b"\xff\xff\xff\xff\xff{}"
+HEAD = 5  # a zero byte and the id
 _FAR = 2**31 - 1
+_REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
 UNKNOWN_IDS = 1000  # so many are asked for in vain: bytes that only look like ids must not become a flood of requests
 
 
@@ -35,6 +38,7 @@ class _Reader(Protocol):
     fields: Fields
     struct: pa.DataType
     name: str
+    problems: list[str]
 
     @property
     def notes(self) -> list[str]: ...
@@ -47,8 +51,8 @@ class UnreadableError(Exception):
 
 
 def framed(value: bytes) -> bool:
-    """Tell whether a value may be of Confluent's wire format."""
-    return len(value) > 5 and value[0] == 0
+    """Tell whether a value may be of Confluent's wire format; of Avro a record without fields has no more bytes."""
+    return len(value) >= HEAD and value[0] == 0
 
 
 def schema_id(value: bytes) -> int:
@@ -210,8 +214,10 @@ def _payload(kind: str, value: bytes) -> tuple[int, tuple[int, ...], bytes]:
     if not framed(value):
         raise UnreadableError(_no_frame(value))
     if kind != "protobuf":
-        return schema_id(value), (), value[5:]
-    if value[5] == 0:  # short for the first message
+        return schema_id(value), (), value[HEAD:]
+    if len(value) == HEAD:
+        raise UnreadableError(_no_frame(value))
+    if value[HEAD] == 0:  # short for the first message
         return schema_id(value), (0,), value[6:]
     from io import BytesIO
 
@@ -265,6 +271,8 @@ class Binary(_Framed):
             except Exception as error:  # whatever bytes make the parsers stumble over: the row stays
                 parsed.errors[row] = f"not {self.kind} of schema id {number} {reader.name}: {_reason(error)}"
                 continue
+            if reader.problems:
+                parsed.errors[row] = f"{self.kind} of schema id {number} {reader.name}: {'; '.join(reader.problems)}"
             _, rows, objects = groups.setdefault((number, path), (reader, [], []))
             rows.append(row)
             objects.append(found)
@@ -296,20 +304,35 @@ class Binary(_Framed):
 
 
 def _part(reader: _Reader, rows: list[int], objects: list[Any], errors: dict[int, str], what: str) -> Part:
-    """Return records as columns; those Arrow refuses become errors."""
+    """Return records as columns; a value that Arrow refuses is null, and told."""
     try:
         found = pa.array(objects, reader.struct)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        good = []
+    except _REFUSED:
+        held = []
         for row, one in zip(rows, objects, strict=True):
-            try:
-                pa.array([one], reader.struct)
-                good.append((row, one))
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                errors[row] = f"{what}: {_reason(error)}"
-        rows = [row for row, _ in good]
-        found = pa.array([one for _, one in good], reader.struct)
+            problems: list[str] = []
+            held.append(_held(one, reader.struct, "", problems))
+            if problems:
+                errors[row] = "; ".join([*([errors[row]] if row in errors else []), f"{what}: {'; '.join(problems)}"])
+        found = pa.array(held, reader.struct)
     return Part(np.array(rows, np.int64), pa.Table.from_arrays(found.flatten(), names=list(reader.fields)))
+
+
+def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any:
+    """Return a value with null for what within it no column holds."""
+    try:
+        pa.array([value], kind)
+    except _REFUSED as error:
+        inside = f"{where}." if where else ""
+        if pa.types.is_struct(kind) and isinstance(value, dict):
+            return {one.name: _held(value.get(one.name), one.type, inside + one.name, problems) for one in kind}
+        if pa.types.is_large_list(kind) and isinstance(value, list):
+            return [_held(item, kind.value_type, where, problems) for item in value]
+        if pa.types.is_map(kind) and isinstance(value, list):
+            return [(key, _held(item, kind.item_type, f"{inside}{key}", problems)) for key, item in value]
+        problems.append(f"{where}: {shown(value)} ({_reason(error)})")
+        return None
+    return value
 
 
 def _column(parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | None) -> pa.Array:
