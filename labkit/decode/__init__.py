@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checka
 
 import pyarrow as pa
 
+from labkit.decode.json_shape import Shape
 from labkit.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 PLAIN = ("json", "text", "raw")
 REGISTRY = ("avro", "protobuf", "jsonschema")
 NAMES = (*PLAIN, *REGISTRY, "auto")
-NOTES = ("auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ")  # how a decoding's own notes start
+# how a decoding's own notes start
+NOTES = ("auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ", "field ")
 
 
 class Parsed(Protocol):
@@ -41,7 +43,8 @@ class Parsed(Protocol):
 class Decoder(Protocol):
     """Turns values into columns.
 
-    It may also have ``notes`` (for the receipt), ``lasting`` (see `lasting`) and ``ready`` (see `ready`).
+    It may also have ``notes`` and ``disagreements`` (for the receipt), ``lasting`` (see `lasting`) and ``ready`` (see
+    `ready`).
     """
 
     def parse(self, values: pa.BinaryArray) -> Any:
@@ -170,7 +173,14 @@ def key_columns(decoder: Any, parsed: Any, schema: Any) -> pa.Table:
 
 def notes(decoder: Any) -> list[str]:
     """Return what the decoder has to say for the receipt."""
-    return list(getattr(decoder, "notes", ()))
+    return [*getattr(decoder, "notes", ()), *getattr(decoder, "disagreements", ())]
+
+
+def gathered(schemas: list[Any], schema: Any) -> list[Any]:
+    """Return what `Decoder.unify` needs of the schemas so far and of one more: equal ones once, shapes as their sum."""
+    if schemas and isinstance(schema, Shape):
+        return [schemas[0] + schema]
+    return schemas if schema in schemas else [*schemas, schema]
 
 
 def lasting(decoder: Any) -> bool:

@@ -47,6 +47,11 @@ class Own:
         return [left] if self._left else []
 
     @property
+    def disagreements(self) -> list[str]:
+        """Which fields hold values of several types, for the receipt."""
+        return list(getattr(self._json, "disagreements", ()))
+
+    @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
         return not self._left

@@ -1,60 +1,54 @@
-"""JSON values to columns, parsed column-wise by polars.
+"""JSON values to columns, parsed column-wise by Arrow.
 
 One rule for fields that disagree, the same whatever the batch size: a field whose non-null values all have one type
-(boolean, integer of 64 bits, number, text, object, list) has that type; integers and fractions together are numbers;
-objects merge field by field, lists by their items; whatever else disagrees is text, each value as its JSON. A field
-absent from a record is null there. A record that is no JSON object has null fields and ``_error``; a tombstone has
-null fields and no error.
+(boolean, integer of 64 bits, number, text, object, list) has that type; integers and fractions together are numbers,
+unless an integer is beyond 2^53, where a number would be another; objects merge field by field, lists by their items;
+whatever else disagrees is text, each value as its JSON and each number as it is written, and the receipt says so. Of a
+name that an object has twice the last value is taken. A field absent from a record is null there. Beyond 1,000 columns
+the rest is text in one. A record that is no JSON object has null fields and ``_error``; a tombstone has null fields
+and no error.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import partial
 
-import orjson
-import polars as pl
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json
 
-from labkit.decode.json_known import has_no_field_unknown, has_no_value_unknown, trial
-from labkit.decode.json_lines import (
-    blanked,
-    fault,
-    mended,
-    once_each,
-    one_line_each,
-    rows_of,
-    suspicious,
-    text,
-    without,
-)
-from labkit.decode.json_texts import escaped
-from labkit.decode.json_types import Schema, is_plain, kind, merged_fields, narrowed, settled
+from labkit.decode.json_rows import blanked, column, kinds_of_numbers, lines_of, loaded, paths, rest, shape_of, spelled
+from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examined
+from labkit.decode.limits import COLUMNS, MORE, columns_note
+from labkit.replay.records import joined
 
-_MISSES = 3
+_WORDS = {"fractions": "-?[0-9][-+.0-9eE]*", "booleans": "true|false"}
+_DOUBTFUL = "[0-9]{16}|NaN|Inf"
 
 
 @dataclass
 class Parsed:
-    """One batch's values as columns, with a schema of their own.
+    """One batch's values as columns, with types of their own.
 
     Attributes
     ----------
     lines : pyarrow.BinaryArray
         One JSON object a record; ``{}`` in the place of what cannot be decoded.
-    table : pyarrow.Table
-        One row a record.
-    schema : dict
-        Field to polars type.
+    table : pyarrow.Table or None
+        One row a record; None for more columns than there can be.
+    schema : Shape
+        What the fields hold.
     errors : dict
         Row to reason.
     """
 
     lines: pa.BinaryArray
-    table: pa.Table
-    schema: Schema
+    table: pa.Table | None
+    schema: Shape
     errors: dict[int, str] = field(default_factory=dict)
 
 
@@ -62,8 +56,9 @@ class Json:
     """Decodes the batches of one window: the types found in one are tried on those that follow."""
 
     def __init__(self) -> None:
-        self._known: Schema = {}
-        self._misses = 0
+        self._known = Shape()
+        self.notes: list[str] = []
+        self.disagreements: list[str] = []
 
     def ready(self) -> Callable[[pa.BinaryArray], Parsed]:
         """Return `parse` for the next batch, for several to be parsed at a time.
@@ -77,167 +72,237 @@ class Json:
         """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
         return self._parse(values, self._known)
 
-    def _parse(self, values: pa.BinaryArray, known: Schema) -> Parsed:
-        lines = one_line_each(values)
-        empty = pc.equal(pc.binary_length(values), 0) if lines is not values else None
-        errors = dict.fromkeys(rows_of(empty) if empty is not None else [], "an empty value is not JSON")
-        if lines is not values:
-            lines, found = without(lines, rows_of(pc.match_substring(values, b"\n")), values)
-            errors = found | errors
-        joint = text(lines)
-        if odd := suspicious(lines, joint):
-            lines, found = without(lines, odd)
-            errors |= found
-            joint = text(lines) if found else joint
-        parsed = self._tried(lines, joint, errors, known) or _inferred(lines, joint, errors)
-        merged = merged_fields(self._known, parsed.schema)
-        if merged != self._known:  # what another thread learned meanwhile may be lost, and is learned again
-            self._known = merged
-        return parsed
+    def _parse(self, values: pa.BinaryArray, known: Shape) -> Parsed:
+        lines, errors = lines_of(values)
+        tried = _tried(lines, known)
+        if tried is None:
+            lines, table, shape, faults = _found_out(lines, known)
+            errors |= faults
+        else:
+            table, shape = tried
+        # what another thread learned meanwhile may be lost, and is learned again
+        self._known = Shape() + shape if not self._known.fields else self._known + shape
+        return Parsed(lines, table, shape, dict(sorted(errors.items())))
 
-    def _tried(self, lines: pa.BinaryArray, joint: bytes, errors: dict[int, str], known: Schema) -> Parsed | None:
-        """Parse with the types known; None when they do not hold for the whole batch."""
-        types = trial(known) if len(lines) and self._misses < _MISSES else None
-        if not types:
+    @staticmethod
+    def merge(shapes: Iterable[Shape]) -> Shape:
+        """Return what the fields of several batches hold, in order of first sight."""
+        return sum(shapes, Shape())
+
+    def unify(self, schemas: Iterable[Shape]) -> Shape:
+        """Return the one schema that holds for all batches, and note which fields disagree."""
+        merged = self.merge(schemas)
+        whole = merged.settled().limited()
+        self.disagreements = whole.disagreements()
+        left = len(merged.fields) - len(whole.fields) + 1
+        self.notes = [columns_note(left)] if whole.is_limited else []
+        return whole
+
+    @staticmethod
+    def columns(parsed: Parsed, schema: Shape) -> pa.Table:
+        """Return the batch's fields under the common schema; parsed again only where a type became text."""
+        layout, count = schema.schema, len(parsed.lines)
+        beyond = schema.is_limited and not parsed.schema.fields.keys() <= {*layout.names} - {MORE}
+        arrays = None if parsed.table is None or beyond else _arrays(parsed.table, layout, count)
+        if arrays is None:
+            arrays = _arrays(_under(parsed.lines, schema, beyond=beyond), layout, count) or []
+        large = pa.schema([(one.name, _large(one.type)) for one in layout])
+        return pa.table([array.cast(one.type) for array, one in zip(arrays, large, strict=True)], large)
+
+
+def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | None:
+    """Return the columns of a table under wider types; None where values must become text."""
+    arrays = []
+    for one in layout:
+        array = _widened(_only(table, one.name), one.type, count)
+        if array is None:
             return None
-        try:
-            frame = pl.read_ndjson(joint, schema=types)
-        except pl.exceptions.PolarsError:
-            frame = pl.DataFrame()
-        holds = (
-            frame.height == len(lines)
-            and not _may_hide_integers(frame)
-            and has_no_value_unknown(frame, known)
-            and has_no_field_unknown(joint, frame)
-        )
-        if holds or known is self._known:  # else it was tried before the types changed
-            self._misses = 0 if holds else self._misses + 1
-        return _parsed(lines, escaped(lines, joint, frame), errors, known) if holds else None
-
-    @staticmethod
-    def unify(schemas: Iterable[Schema]) -> Schema:
-        """Return the one schema that holds for all batches, fields in order of first sight."""
-        nothing: Schema = {}
-        return {name: settled(dtype) for name, dtype in reduce(merged_fields, schemas, nothing).items()}
-
-    @staticmethod
-    def columns(parsed: Parsed, schema: Schema) -> pa.Table:
-        """Return the batch's fields under the common schema; parsed again only where a type changed."""
-        if not schema:
-            return pa.table({}).select([])
-        layout, table = _arrow(pl.DataFrame(schema=schema)).schema, parsed.table
-        present = {name for name, dtype in parsed.schema.items() if dtype != pl.Null}
-        if any(table.schema.field(name).type != layout.field(name).type for name in present):
-            return _arrow(_with_schema(parsed.lines, schema))
-        count = len(parsed.lines)
-        arrays = [table[one.name] if one.name in present else pa.nulls(count, one.type) for one in layout]
-        return pa.table(arrays, layout)
+        arrays.append(array)
+    return arrays
 
 
-def _parsed(lines: pa.BinaryArray, frame: pl.DataFrame, errors: dict[int, str], schema: Schema | None = None) -> Parsed:
-    return Parsed(lines, _arrow(frame), schema or dict(frame.schema), errors)
-
-
-def _arrow(frame: pl.DataFrame) -> pa.Table:
-    """Return the frame's columns as Arrow's; handed over at once, for each by itself would wait for other threads."""
-    oldest = pl.CompatLevel.oldest()
-    if not frame.width:
-        return frame.to_arrow(compat_level=oldest)
-    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(frame.to_struct().to_arrow(compat_level=oldest))])
-
-
-def _inferred(lines: pa.BinaryArray, joint: bytes, errors: dict[int, str]) -> Parsed:
-    """Parse with the types that the batch itself shows."""
-    probe, frame = lines, _read(lines, joint)
-    if frame is None or _may_hide_integers(frame):
-        probe = mended(lines, digits=19)
-        frame = frame if probe is lines else _read(probe)
-    if frame is None:  # most often for records that are no JSON: without them it goes at once
-        probe, found = without(probe, range(len(lines)))
-        lines, errors = blanked(lines, found), errors | found
-        frame = _read(probe)
-    if frame is not None and probe is lines and is_plain(frame.schema):
-        return _parsed(lines, _in_order(lines, escaped(lines, joint, frame)), errors)
-    found = {}
-    schema = _infer(probe, found) if frame is None else {name: narrowed(one) for name, one in frame.schema.items()}
-    lines = mended(blanked(lines, found), digits=39)  # what the parser takes as it is keeps its own text
-    return _parsed(lines, _in_order(lines, _with_schema(lines, schema)), errors | found)
-
-
-def _may_hide_integers(frame: pl.DataFrame) -> bool:
-    """Tell whether integers beyond 64 bits may be among the numbers: they are text, wherever they stand."""
-    kinds = str([dtype for dtype in frame.dtypes if dtype != pl.Float64])
-    if "Float64" in kinds or "Int128" in kinds:
-        return True
-    largest = frame.select(pl.col(pl.Float64).abs().max()).row(0) if pl.Float64 in frame.dtypes else ()
-    return any(one is not None and one >= 2.0**63 for one in largest)
-
-
-def _in_order(lines: pa.BinaryArray, frame: pl.DataFrame) -> pl.DataFrame:
-    """Order the fields by first sight: by the record they first have a value in, and by their place in it.
-
-    polars has an order of its own where records have different fields. Fields without any value come last.
-    """
-    if frame.width < 2 or not frame.height:
-        return frame
-    first = frame.select(pl.all().is_not_null().arg_max()).row(0)
-    some = frame.select(pl.all().is_not_null().any()).row(0)
-    places = {row: {name: n for n, name in enumerate(orjson.loads(lines[row].as_py()))} for row in set(first)}
-    order = sorted(
-        zip(frame.columns, first, some, strict=True),
-        key=lambda one: (not one[2], one[1], places[one[1]].get(one[0], 0), one[0]) if one[2] else (True, 0, 0, one[0]),
-    )
-    return frame.select([name for name, _, _ in order])
-
-
-def _read(lines: pa.BinaryArray, joint: bytes | None = None) -> pl.DataFrame | None:
-    """Parse all lines at once with inferred types, or return None when one of them stands in the way."""
-    if not len(lines):
-        return pl.DataFrame()
-    try:
-        frame = pl.read_ndjson(joint or text(lines), infer_schema_length=None)
-    except pl.exceptions.PolarsError:
+def _only(table: pa.Table, name: str) -> pa.Array | None:
+    """Return a column that is there as one array."""
+    if name not in table.column_names:
         return None
-    if not frame.width:
-        return pl.DataFrame(height=len(lines)) if _all_objects(lines) else None
-    return frame if frame.height == len(lines) else None
+    return pa.concat_arrays(table[name].chunks) if table[name].num_chunks != 1 else table[name].chunk(0)
 
 
-def _all_objects(lines: pa.BinaryArray) -> bool:
-    return all(fault(line.as_py()) is None for line in lines)
+def _large(kind: pa.DataType) -> pa.DataType:
+    """Return the type that holds more than 2 GiB of texts, or 2^31 items."""
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(_large(one.type)) for one in kind])
+    if pa.types.is_list(kind):
+        return pa.large_list(_large(kind.value_type))
+    return pa.large_string() if kind == TEXT else kind
 
 
-def _infer(lines: pa.BinaryArray, errors: dict[int, str], base: int = 0) -> Schema:
-    """Find the fields' types by halving what cannot be parsed at once, down to the record at fault."""
-    frame = _read(lines)
-    if frame is not None:
-        return {name: narrowed(dtype) for name, dtype in frame.schema.items()}
-    if len(lines) > 1:
-        half = len(lines) // 2
-        left = _infer(lines.slice(0, half), errors, base)
-        return merged_fields(left, _infer(lines.slice(half), errors, base + half))
+def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array | None:
+    """Return a column under a wider type; None where values must become text."""
+    if array is None or array.null_count == len(array):
+        return pa.nulls(count, kind)
+    if array.type == kind or (array.type == INTEGER and kind == NUMBER):
+        return array.cast(kind, safe=False)
+    if pa.types.is_struct(array.type) and pa.types.is_struct(kind):
+        inner = dict(zip([one.name for one in array.type], array.flatten(), strict=True))
+        parts = [_widened(inner.get(one.name), one.type, count) for one in kind]
+        if any(part is None for part in parts):
+            return None
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
+    if pa.types.is_list(array.type) and pa.types.is_list(kind):
+        items = array.flatten()
+        items = _widened(items, kind.value_type, len(items))
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        ends = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
+        return None if items is None else pa.ListArray.from_arrays(ends, items, type=kind, mask=array.is_null())
+    return None
+
+
+# parsing ---------------------------------------------------------------------------------------------------
+
+
+def _read(
+    lines: pa.BinaryArray, schema: pa.Schema | None = None, names: Iterable[str] = ()
+) -> tuple[pa.Table, dict[str, Counter[str]]] | None:
+    """Parse all lines at once, or return None when one of them stands in the way; the counts are what was quoted.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema, optional
+        The fields, of which a record may have none beyond.
+    names : iterable of str
+        Fields whose numbers and booleans are taken for texts.
+    """
+    data = pa.py_buffer(joined(lines))
+    if np.any(np.frombuffer(data, np.uint8) == ord("\n")):
+        data = pa.py_buffer(bytes(data) + b"\n")  # it is space between the parts of an object, and must not cut one
+    quoted: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for name, counts in quoted.items():
+        for kind, word in _WORDS.items():
+            before, data = len(data), _quoted(data, name, word)
+            counts[kind] = (len(data) - before) // 2
+    behaviour = "infer" if schema is None else "error"
+    schema = schema and pa.schema([(one.name, _plain(one.type)) for one in schema])
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=behaviour)
+    blocks = pa.json.ReadOptions(use_threads=False, block_size=max(1, len(data)) + 1)
     try:
-        return _infer_record(lines[0].as_py())
-    except pl.exceptions.PolarsError as error:
-        errors[base] = f"JSON that cannot be read as columns: {error}"
-        return {}
+        lines.cast(TEXT)  # the parser does not look whether it is UTF-8
+        table = pa.json.read_json(pa.BufferReader(data), read_options=blocks, parse_options=options)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    return (table, quoted) if len(table) == len(lines) else None
 
 
-def _infer_record(line: bytes) -> Schema:
-    """Find the types of one record whose own values disagree, as in ``[1, true]``."""
-    schema = {name: kind(value) for name, value in orjson.loads(line).items()}
-    pl.read_ndjson(line, schema={name: settled(dtype) for name, dtype in schema.items()})
-    return schema
+def _quoted(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
+    """Make texts of a field's numbers or booleans; quotes around a name with a colon behind are nothing but a key."""
+    text = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, len(data)])), data])
+    pattern = rf'("{name.replace(".", "[.]").replace("$", "[$]")}"\s*:\s*)({word})'
+    return pa.py_buffer(joined(pc.replace_substring_regex(text, pattern, r'\1"\2"').cast(pa.binary())))
 
 
-def _with_schema(lines: pa.BinaryArray, schema: Schema) -> pl.DataFrame:
-    if not schema or not len(lines):
-        return pl.DataFrame(schema=schema) if not len(lines) else pl.DataFrame(height=len(lines))
-    joint = text(lines)
-    try:
-        frame = pl.read_ndjson(joint, schema=schema)
-    except pl.exceptions.PolarsError:  # an object with a name twice: the type is that of the last value
-        lines = once_each(lines)
-        joint = text(lines)
-        frame = pl.read_ndjson(joint, schema=schema)
-    return escaped(lines, joint, frame)
+def _tried(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None:
+    """Parse with the types known; None when they do not hold for the whole batch."""
+    if not known.fields or not len(lines) or known.limited() is not known:
+        return None
+    places = known.quotable()
+    read = _read(lines, known.schema, places)
+    if read is None:
+        return None
+    table, quoted = read
+    shape, doubtful = examined(table)
+    for name, counts in quoted.items():
+        _count_quoted(shape.at(places[name]), counts, table, places[name])
+    return None if doubtful and _changes_numbers(lines, shape) else (table, shape)
+
+
+def _count_quoted(shape: Shape, counts: Counter[str], table: pa.Table, path: tuple[str, ...]) -> None:
+    """Put into a field's shape what its texts were before they were quoted."""
+    texts = shape.kinds.pop("texts", 0) - sum(counts.values())
+    if counts["fractions"] and not texts and not counts["booleans"] and len(path) == 1:
+        shape.kinds += kinds_of_numbers(table[path[0]].drop_null().to_pylist())
+        return
+    shape.kinds += +counts
+    if texts:
+        shape.kinds["texts"] = texts
+
+
+def _changes_numbers(lines: pa.BinaryArray, shape: Shape) -> bool:
+    """Tell whether the parser took integers for fractions that are others, or what is not JSON."""
+    rows = pc.filter(lines, pc.match_substring_regex(lines, _DOUBTFUL)).to_pylist()
+    if any(loaded(line)[1] for line in rows):
+        return True
+    return bool((shape + shape_of(map(spelled, rows))).schema != shape.schema)
+
+
+def _found_out(lines: pa.BinaryArray, known: Shape) -> tuple[pa.BinaryArray, pa.Table | None, Shape, dict[int, str]]:
+    """Parse with the types that the batch itself shows; records that are none are left out, with the reason."""
+    names: set[str] = set()
+    faults: dict[int, str] = {}
+    for row, line in enumerate(lines.to_pylist()):
+        record, reason = loaded(line)
+        if reason:
+            faults[row] = reason
+        elif len(names) <= COLUMNS:
+            paths(record, found=names)
+    lines = blanked(lines, faults)
+    tried = _tried(lines, known) if faults else None
+    if tried is None and len(names) <= COLUMNS:
+        tried = _inferred(lines)
+    if tried is not None:
+        return lines, *tried, faults
+    shape = shape_of(map(spelled, lines.to_pylist()))
+    read = _read(lines, shape.schema, shape.quotable()) if len(names) <= COLUMNS else None
+    table = read[0] if read else None if len(names) > COLUMNS else _one_by_one(lines, shape)
+    return lines, table, shape, faults
+
+
+def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
+    """Parse with the types that Arrow finds; None where values of a field disagree, or a name stands there twice."""
+    read = _read(lines) if len(lines) else (pa.table({}), {})
+    read = read and _read(lines, read[0].schema)  # for its types: lists may be invalid, see `_plain`
+    if read is None:
+        return None
+    shape, doubtful = examined(read[0])
+    return None if doubtful and _changes_numbers(lines, shape) else (read[0], _in_order(lines, read[0], shape))
+
+
+def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
+    """Return the type to parse under: texts like times stay texts, and Arrow (26) makes invalid lists of nulls."""
+    if pa.types.is_struct(kind):
+        return pa.struct([(one.name, _plain(one.type, inner=True)) for one in sorted(kind, key=lambda one: one.name)])
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type, inner=True))
+    if inner and pa.types.is_null(kind):
+        return pa.bool_()
+    return TEXT if pa.types.is_temporal(kind) else kind
+
+
+def _in_order(lines: pa.BinaryArray, table: pa.Table, shape: Shape) -> Shape:
+    """Order the fields by the record they first have a value in, and by their place in it; Arrow goes by names."""
+    firsts = {name: _first_valid(table[name]) for name in table.column_names}
+    places = {row: list(spelled(lines[row].as_py())) for row in {*firsts.values()} - {-1}}
+    named = sorted(
+        (row, places[row].index(name), name) if row >= 0 else (len(lines), 0, name) for name, row in firsts.items()
+    )
+    return Shape(shape.kinds, {name: shape.fields[name] for _, _, name in named})
+
+
+def _first_valid(column: pa.ChunkedArray) -> int:
+    """Return the first row that has a value; -1 when none has."""
+    return int(pc.index(column.is_valid(), True).as_py())
+
+
+def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.Table:
+    """Make columns of the records one by one, where a parser cannot: numbers keep their spelling."""
+    records = [spelled(line) for line in lines.to_pylist()]
+    own = [name for name in shape.fields if name != MORE or not shape.is_limited]
+    arrays = {name: column((record.get(name) for record in records), shape.fields[name].type) for name in own}
+    if shape.is_limited:
+        arrays[MORE] = pa.array([rest(record, own) for record in records], TEXT)
+    return pa.table(arrays)
+
+
+def _under(lines: pa.BinaryArray, shape: Shape, *, beyond: bool) -> pa.Table:
+    """Parse again under the types that hold for all batches."""
+    read = None if beyond else _read(lines, shape.schema, shape.quotable())
+    return read[0] if read else _one_by_one(lines, shape)

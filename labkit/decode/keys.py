@@ -45,6 +45,12 @@ class Both:
         return [*getattr(self.value, "notes", ()), *(f"keys: {note}" for note in getattr(self.key, "notes", ()))]
 
     @property
+    def disagreements(self) -> list[str]:
+        """Which fields hold values of several types, for the receipt."""
+        keys = (f"keys: {note}" for note in getattr(self.key, "disagreements", ()))
+        return [*getattr(self.value, "disagreements", ()), *keys]
+
+    @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
         return all(getattr(one, "lasting", True) for one in (self.value, self.key))

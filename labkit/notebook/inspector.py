@@ -10,7 +10,7 @@ import ipywidgets as ipy
 
 from labkit import html
 from labkit.dataframe import dated
-from labkit.decode.json_lines import too_deep
+from labkit.decode.json_rows import too_deep
 from labkit.errors import UsageError
 from labkit.notebook.widget_base import Shown
 from labkit.sinks.replay import Replay

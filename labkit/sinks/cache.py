@@ -26,7 +26,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
 
-FORMAT = 4
+FORMAT = 5
 _TORN_AFTER_S = 3600  # longer than any file takes to write
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.decode import Spec, both, notes
+from labkit.decode import Spec, both, gathered, notes
 from labkit.decode.merge import text, unmapped
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition, decoded
 from labkit.replay.reader import Reading
@@ -38,14 +38,18 @@ def lines(
     module, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
 
     decoding = Decoding(reading, module, asked)
+    schemas: list[Any] = []
 
     def write() -> Iterator[str]:
         for batch in decoding:
+            schemas[:] = gathered(schemas, batch.schema)
             table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
             yield from _json(table.drop_columns([name for name in table.column_names if name in _META]))
 
     def receipt() -> Receipt:
         found = decoding.whole()
+        if schemas:
+            module.unify(schemas)  # it notes which fields disagree
         return replace(found, notes=(*found.notes, *said, *notes(module)))
 
     return write(), receipt

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labkit import interrupt
-from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode import Spec, both, gathered, heed, notes, parse
 from labkit.decode.ahead import ahead
 from labkit.decode.pipeline import Decoding, condition, decoded
 from labkit.enrich import Chain
@@ -87,15 +87,14 @@ def to_parquet(
 
 def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
     """Write the window's raw records as an Arrow file; return the fields' types."""
-    schemas: list[dict[str, Any]] = []
+    schemas: list[Any] = []
     with (
         interrupt.asked() as decoding.reading.interrupted,
         pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
     ):
         heed(decoding.module, decoding.reading.interrupted)
         for batch in decoding:
-            if batch.schema not in schemas:  # unified once, at the end: a field null so far is no text yet
-                schemas.append(batch.schema)
+            schemas = gathered(schemas, batch.schema)  # unified once, at the end: a field null so far is no text yet
             writer.write_batch(batch.raw)
     return decoding.module.unify(schemas)
 

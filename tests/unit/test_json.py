@@ -7,9 +7,9 @@ import subprocess
 import sys
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from labkit.decode.ahead import ahead
 from labkit.decode.json import Json
-from labkit.decode.json_known import has_no_field_unknown
 
 Records = list[bytes | None]
 
@@ -30,18 +29,28 @@ def decode(records: Records, cuts: Any = ()) -> tuple[dict[str, Any], list[dict[
     jobs = ((batch, decoder.ready()) for batch in batches)
     parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=4, threads=2))
     schema = decoder.unify([one.schema for one in parsed])
+    types: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     errors: dict[int, str] = {}
     for one, first, last in zip(parsed, edges, edges[1:], strict=False):
         table = decoder.columns(one, schema)
-        assert table.column_names == list(schema)
-        assert not schema or table.num_rows == last - first
-        rows += table.to_pylist() if schema else [{}] * (last - first)
+        types = {field.name: field.type for field in table.schema}
+        assert list(types) == list(schema.fields)
+        assert not types or table.num_rows == last - first
+        rows += table.to_pylist() if types else [{}] * (last - first)
         errors |= {first + row: reason for row, reason in one.errors.items()}
-    return schema, rows, errors
+    return types, rows, errors
 
 
 # the rule, once more and as plainly as possible ------------------------------------------------------------
+
+
+class Word(str):
+    """A number as it is written."""
+
+
+def loads(text: bytes | str) -> Any:
+    return json.loads(text, parse_float=Word, parse_int=Word)
 
 
 def kind(value: Any) -> Any:
@@ -55,9 +64,11 @@ def kind(value: Any) -> Any:
         return [items]
     if isinstance(value, bool):
         return "boolean"
-    if isinstance(value, int):
-        return "integer" if -(2**63) <= value < 2**63 else "text"
-    return None if value is None else "number" if isinstance(value, float) else "text"
+    if isinstance(value, Word):
+        if any(mark in value for mark in ".eE"):
+            return "number"
+        return "integer" if abs(int(value)) <= 2**53 else "long" if -(2**63) <= int(value) < 2**63 else "text"
+    return None if value is None else "text"
 
 
 def together(left: Any, right: Any) -> Any:
@@ -67,30 +78,25 @@ def together(left: Any, right: Any) -> Any:
         return {name: together(left.get(name), right.get(name)) for name in {**left, **right}}
     if isinstance(left, list) and isinstance(right, list):
         return [together(left[0], right[0])]
-    return (
-        "number"
-        if {left if isinstance(left, str) else "", right if isinstance(right, str) else ""}
-        == {
-            "integer",
-            "number",
-        }
-        else "text"
-    )
+    both = [one if isinstance(one, str) else "nested" for one in (left, right)]
+    return {"integer long": "long", "integer number": "number"}.get(" ".join(sorted(both)), "text")
 
 
-def plain(dtype: Any) -> Any:
-    """Return a polars type in the words of `kind`."""
-    if isinstance(dtype, pl.Struct):
-        return {one.name: plain(one.dtype) for one in dtype.fields}
-    if isinstance(dtype, pl.List):
-        return [plain(dtype.inner)]
-    return {pl.Boolean: "boolean", pl.Int64: "integer", pl.Float64: "number", pl.String: "text"}[type(dtype)]
+def plain(dtype: pa.DataType) -> Any:
+    """Return an Arrow type in the words of `kind`."""
+    if pa.types.is_struct(dtype):
+        return {one.name: plain(one.type) for one in dtype}
+    if pa.types.is_large_list(dtype):
+        return [plain(dtype.value_type)]
+    return {pa.bool_(): "boolean", pa.int64(): "integer", pa.float64(): "number", pa.large_string(): "text"}[dtype]
 
 
 def settled(of: Any) -> Any:
     if isinstance(of, dict):
         return {name: settled(item) for name, item in of.items()} or "text"
-    return [settled(of[0])] if isinstance(of, list) else of or "text"
+    if isinstance(of, list):
+        return [settled(of[0])]
+    return "integer" if of == "long" else of or "text"
 
 
 def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
@@ -99,7 +105,7 @@ def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
     faults = set()
     for row, record in enumerate(records):
         try:
-            value = {} if record is None else json.loads(record)
+            value = {} if record is None else loads(record.decode())
         except ValueError:
             value = None
         if isinstance(value, dict):
@@ -110,17 +116,17 @@ def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
 
 
 def same(found: Any, value: Any, of: Any) -> bool:
-    """Tell whether a cell holds the value of the record, under the column's type."""
+    """Tell whether a cell holds the value of the record, under the column's type, numbers in texts as written."""
     if value is None:
-        return found is None or (isinstance(of, dict) and not any(found.values()))
+        return found is None
     if isinstance(of, dict):
         return found.keys() == of.keys() and all(same(found[name], value.get(name), of[name]) for name in of)
     if isinstance(of, list):
         return len(found) == len(value) and all(same(*pair, of[0]) for pair in zip(found, value, strict=True))
     if of == "text":
-        return found == value if isinstance(value, str) else json.loads(found) == value
-    exact = float(value) if of == "number" else value
-    return found == exact and type(found) is {"boolean": bool, "integer": int, "number": float}[of]
+        return found == value if isinstance(value, str) else loads(found) == value
+    exact = {"number": float, "integer": int, "boolean": bool}[of](value)
+    return found == exact and type(found) is type(exact)
 
 
 # records ---------------------------------------------------------------------------------------------------
@@ -128,8 +134,10 @@ def same(found: Any, value: Any, of: Any) -> bool:
 names = st.sampled_from(["a", "b", "c"])
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
 numbers = st.sampled_from([0.5, -1.25, 1e10])
+# a number as it is written; see `text_of`
+words = st.sampled_from(["@3.0@", "@1.10@", "@1e3@", "@-0@", "@-0.0@", "@9007199254740993@", "@12345678901234567890@"])
 texts = st.sampled_from(["", "x", "1", "null", 'ä\n"', '"d":null', '\\" : \\'])
-scalars = st.none() | st.booleans() | integers | numbers | texts
+scalars = st.none() | st.booleans() | integers | numbers | words | texts
 objects_of_scalars = st.dictionaries(names, scalars, max_size=3)
 objects_of_integers = st.dictionaries(names, integers | st.none(), max_size=3)
 lists_of_one_kind = st.one_of(
@@ -144,10 +152,15 @@ broken = st.sampled_from(
 )
 
 
+def text_of(value: Any, **options: Any) -> bytes:
+    """Return a value's JSON with numbers spelled as `words` are."""
+    return json.dumps(value, **options).replace('"@', "").replace('@"', "").encode()
+
+
 def written(objects: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[Records]:
-    good = objects.map(lambda value: json.dumps(value).encode())
-    indented = objects.map(lambda value: json.dumps(value, indent=1, ensure_ascii=False).encode())
-    spaced = objects.map(lambda value: json.dumps(value, separators=(" ,", "  : ")).encode())
+    good = objects.map(text_of)
+    indented = objects.map(lambda value: text_of(value, indent=1, ensure_ascii=False))
+    spaced = objects.map(lambda value: text_of(value, separators=(" ,", "  : ")))
     return st.lists(good | good | indented | spaced | broken, min_size=1, max_size=8)
 
 
@@ -177,7 +190,7 @@ def test_types_values_and_errors_are_those_of_the_rule(given: tuple[Records, set
     assert set(errors) == faults
     assert len(rows) == len(records)
     for row, record in enumerate(records):
-        value = {} if record is None or row in faults else json.loads(record)
+        value = {} if record is None or row in faults else loads(record)
         assert same(rows[row], value, types) or not types
 
 
@@ -229,50 +242,10 @@ def test_fields_come_in_order_of_first_sight_across_batches():
     st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : "), (",", "\t:")]),
 )
 def test_a_field_first_seen_in_a_later_batch_is_not_passed_over(objects: list[dict[str, Any]], marks: tuple[str, str]):
-    records: Records = [json.dumps(one, separators=marks, ensure_ascii=False).encode() for one in objects]
+    records: Records = [text_of(one, separators=marks, ensure_ascii=False) for one in objects]
     whole, parts = decode(records), decode(records, range(1, len(records)))
     assert list(whole[0]) == list(parts[0])
     assert whole[1:] == parts[1:]
-
-
-FRAME = {"a": pl.Int64, "o": pl.Struct({"x": pl.Int64}), "l": pl.List(pl.Struct({"y": pl.Int64}))}
-
-
-@pytest.mark.parametrize(
-    ("line", "known"),
-    [
-        (b'{"a":1}', True),
-        (b'{"a": 1, "o": {"x": 1}, "l": [{"y": 1}, {"y": 2}]}', True),
-        (b'{"o":{},"l":[]}', True),
-        (b'{"a":1,"b":1}', False),
-        (b'{"a":1,"b" :1}', False),
-        (b'{"a":1,"b"\t\t:1}', False),
-        (b'{"a":1,"b\\\\" :1}', False),
-        (b'{"a":1,"b\\"":1}', False),
-        (b'{"a":null,"b":null}', False),
-        (b'{"o":{"x":1,"z":1}}', False),
-        (b'{"l":[{"y":1},{"y":1,"z":null}]}', False),
-    ],
-)
-def test_fields_that_are_not_known_are_noticed(line: bytes, known: bool):
-    joint = line + b"\n" + b'{"a":2}\n'
-    assert has_no_field_unknown(joint, pl.read_ndjson(joint, schema=FRAME)) is known
-
-
-@pytest.mark.parametrize(
-    ("line", "known"),
-    [
-        (b'{"a":null,"b": null,"never":null}', True),
-        (b'{"a":null,"c":null}', False),
-        (b'{"a":null,"b":"\\"c\\":null"}', True),
-        (b'{"a":null,"b":":) \\" : "}', True),
-        (b'{"a":null,"b":":\\\\","c":null}', False),
-    ],
-)
-def test_nulls_of_known_fields_are_known(line: bytes, known: bool):
-    joint = line + b'\n{"a":1}\n'
-    frame = pl.read_ndjson(joint, schema={"a": pl.Int64, "b": pl.String, "never": pl.Null})
-    assert has_no_field_unknown(joint, frame) is known
 
 
 # the rule by example ---------------------------------------------------------------------------------------
@@ -300,8 +273,36 @@ RULE = [
 ]
 
 
+RULE += [  # BEHAVIOURS 36: exact, as it is written
+    ([b'{"a":9007199254740993}', b'{"a":0.5}'], "text", ["9007199254740993", "0.5"]),
+    ([b'{"a":9007199254740992}', b'{"a":0.5}'], "number", [9007199254740992.0, 0.5]),
+    ([b'{"a":9007199254740993}', b'{"a":1}'], "integer", [9007199254740993, 1]),
+    ([b'{"a":[9007199254740993]}', b'{"a":[1.0,2]}'], ["text"], [["9007199254740993"], ["1.0", "2"]]),
+    (
+        [b'{"a":{"b":-9007199254740993}}', b'{"a":{"b":2.50}}'],
+        {"b": "text"},
+        [{"b": "-9007199254740993"}, {"b": "2.50"}],
+    ),
+    ([b'{"a":3.0}', b'{"a":1.10}', b'{"a":1e3}', b'{"a":"x"}'], "text", ["3.0", "1.10", "1e3", "x"]),
+    ([b'{"a":-0}', b'{"a":true}', b'{"a":-0.0}'], "text", ["-0", "true", "-0.0"]),
+    ([b'{"a":{"b":1.10}}', b'{"a":"x"}'], "text", ['{"b": 1.10}', "x"]),
+    ([b'{"a":[1.0,[2e0]]}', b'{"a":2}'], "text", ["[1.0, [2e0]]", "2"]),
+    ([b'{"a":1.7e18}', b'{"a":1}'], "number", [1.7e18, 1.0]),
+    ([b'{"a":18446744073709551615}', b'{"a":1}', b'{"a":2.0}'], "text", ["18446744073709551615", "1", "2.0"]),
+]
+RULE += [  # BEHAVIOURS 37: the last of a name twice
+    ([b'{"a":1,"a":2}'], "integer", [2]),
+    ([b'{"a":1,"a":"x"}', b'{"a":"y"}'], "text", ["x", "y"]),
+    ([b'{"a":{"b":"x"},"a":{"c":1}}'], {"c": "integer"}, [{"c": 1}]),
+    ([b'{"a":{"b":"x","b":null}}', b'{"a":{"b":2}}'], {"b": "integer"}, [{"b": None}, {"b": 2}]),
+    ([b'{"a":[{"b":1,"b":2}]}'], [{"b": "integer"}], [[{"b": 2}]]),
+    ([b'{"a":1,"\\u0061":2}'], "integer", [2]),
+]
+
+
 @pytest.mark.parametrize(("records", "of", "found"), RULE)
 def test_the_rule(records: Records, of: Any, found: list[Any]):
+    """BEHAVIOURS 15, 36, 37."""
     for cuts in ((), range(1, len(records))):
         schema, rows, errors = decode(records, cuts)
         assert {name: plain(dtype) for name, dtype in schema.items()} == {"a": of}
@@ -352,6 +353,101 @@ def test_integers_of_any_length_are_text():
 def test_half_a_surrogate_pair_is_not_silently_another_text():
     _, rows, errors = decode([b'{"a":"x\\ud800"}'])
     assert errors or "\x00" not in rows[0]["a"]
+
+
+# what the receipt says -------------------------------------------------------------------------------------
+
+
+def disagreements(records: Records, cuts: Any = ()) -> list[str]:
+    decoder = Json()
+    edges = [0, *cuts, len(records)]
+    parsed = [decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)]
+    decoder.unify([one.schema for one in parsed])
+    return decoder.disagreements
+
+
+ANNOUNCED = [
+    (
+        [b'{"total":1}', b'{"total":2.5}', b'{"total":"x"}', b'{"total":null}'],
+        ['field total: 2 numbers, 1 text → text; read(types={"total": "float"})'],
+    ),
+    ([b'{"a":true}', b'{"a":"x"}'], ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})']),
+    ([b'{"a":{"b":1}}', b'{"a":{"b":"x"}}'], ["field a.b: 1 number, 1 text → text"]),
+    ([b'{"a":[1,"x"]}', b'{"a":[2]}'], ["field a[]: 2 numbers, 1 text → text"]),
+    ([b'{"a":{"b":1}}', b'{"a":"x"}'], ["field a: 1 object, 1 text → text"]),
+    ([b'{"a":9007199254740993}', b'{"a":0.5}'], ["field a: 2 numbers, with integers beyond 2^53, → text"]),
+    ([b'{"a":18446744073709551615}'], ["field a: 1 number, with integers beyond 64 bits, → text"]),
+    ([b'{"a":1}', b'{"a":0.5}', b'{"b":{}}', b'{"c":null}', b'{"d":"x"}'], []),
+]
+
+
+@pytest.mark.parametrize(("records", "lines"), ANNOUNCED)
+def test_fields_that_disagree_are_announced(records: Records, lines: list[str]):
+    """BEHAVIOURS 57: also where later batches are parsed under what the first ones showed."""
+    twice = records * 2
+    for cuts in ((), range(1, len(records))):
+        assert disagreements(records, cuts) == lines
+    assert disagreements(twice, range(1, len(twice))) == disagreements(twice)
+
+
+@settings(deadline=None, max_examples=100)
+@given(records_and_cuts)
+def test_what_is_announced_does_not_depend_on_the_batches(given: tuple[Records, set[int]]):
+    records, cuts = given
+    assert sorted(disagreements(records)) == sorted(disagreements(records, sorted(cuts)))
+
+
+def test_a_column_that_disagrees_stays_column_wise():
+    """BEHAVIOURS 57: 2 % of texts among numbers take no path of their own, record by record."""
+    records: Records = [
+        b'{"n":%d,"total":%s}' % (row, b'"n/a"' if row % 50 == 0 else b"%d.50" % row) for row in range(3000)
+    ]
+    decoder = Json()
+    first = decoder.parse(pa.array(records, pa.binary()))
+    with patch("labkit.decode.json.spelled", side_effect=AssertionError("read one by one")):
+        second = decoder.parse(pa.array(records, pa.binary()))
+        table = decoder.columns(second, decoder.unify([first.schema, second.schema]))
+    assert table["total"].to_pylist()[:2] == ["n/a", "1.50"]
+    assert decoder.disagreements == ['field total: 5,880 numbers, 120 texts → text; read(types={"total": "float"})']
+
+
+def test_a_name_of_a_key_within_a_text_is_not_quoted():
+    records: Records = [
+        b'{"total":1,"m":"\\"total\\": 5, total: 6"}',
+        b'{"total":"x","m":"{\\"total\\":7}"}',
+        b'{"m":"y","total" : -2.50e1}',
+    ]
+    decoder = Json()
+    parsed = [decoder.parse(pa.array(records, pa.binary())) for _ in range(2)]
+    found = decoder.columns(parsed[1], decoder.unify([one.schema for one in parsed])).to_pydict()
+    assert found["total"] == ["1", "x", "-2.50e1"]
+    assert found["m"] == ['"total": 5, total: 6', '{"total":7}', "y"]
+
+
+# more than there can be ------------------------------------------------------------------------------------
+
+
+def test_fields_beyond_the_limit_are_one_column_of_text():
+    """BEHAVIOURS 70: a record with 62,000 keys among others."""
+    wide = json.dumps({f"f{number}": number for number in range(62_000)}).encode()
+    records: Records = [b'{"n":1,"x":2.50}', wide, b'{"n":3,"f61999":1.0}', b'{"x":1}']
+    for cuts in ((), (1, 2)):
+        schema, rows, errors = decode(records, cuts)
+        assert not errors
+        assert len(schema) == 1000
+        assert list(schema)[:3] == ["n", "x", "f0"]
+        assert [row["n"] for row in rows] == [1, None, 3, None]
+        assert rows[1]["f5"] == 5
+        assert len(json.loads(rows[1]["_more"])) == 62_000 - 997
+        assert [row["_more"] for row in rows[::2]] == [None, '{"f61999": 1.0}']
+
+
+def test_names_that_are_values_do_not_end_the_memory():
+    """BEHAVIOURS 70: objects whose names are users."""
+    records: Records = [b'{"users":{"u%d":{"n":1}},"n":%d}' % (row, row) for row in range(5000)]
+    schema, rows, _ = decode(records, (2500,))
+    assert {name: plain(dtype) for name, dtype in schema.items()} == {"users": "text", "n": "integer", "_more": "text"}
+    assert rows[4999] == {"users": '{"u4999": {"n": 1}}', "n": 4999, "_more": None}
 
 
 DEEP = """

@@ -150,9 +150,7 @@ def _schemas_of(how: How, plan: Plan) -> list[Any]:
     reading, module = how.reading(plan), how.decoder()
     schemas: list[Any] = []
     for batch in reading.batches():
-        schema = decoding.parse(module, batch).schema
-        if schema not in schemas:
-            schemas.append(schema)
+        schemas = decoding.gathered(schemas, decoding.parse(module, batch).schema)
     how.check(reading.receipt())
     return schemas
 

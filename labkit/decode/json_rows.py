@@ -1,0 +1,218 @@
+"""JSON records one by one: what is none, and those whose values must keep their spelling."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode.json_shape import EXACT, HUGE, NUMBER, TEXT, WIDE, Shape
+from labkit.replay.records import edges, joined, replaced
+
+DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
+_FRACTION = re.compile("[.eE]")
+_HUGE = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{300,}(?![0-9.eE])")  # integers that orjson takes for infinite
+_DIGITS = 18  # of integers that are within 64 bits
+
+
+class Fraction(float):
+    """A number with a fraction or an exponent, as it is written."""
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+
+class HugeInteger(str):
+    """An integer beyond 64 bits, or one that is written ``-0``."""
+
+    __slots__ = ()
+
+
+def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """Return a line for each value that begins with ``{`` and ends with ``}``, and why others have ``{}`` instead.
+
+    Parsers of objects one after the other cannot take such lines for fewer or for more of them without the number of
+    rows being another: ``}`` and ``{`` follow one another only where an object ends.
+    """
+    if values.null_count:
+        values = pc.fill_null(values, b"{}")
+    ends = edges(values)
+    lengths, data = np.diff(ends), np.frombuffer(joined(values), np.uint8)
+    first, last = np.full(len(values), 0, np.uint8), np.full(len(values), 0, np.uint8)
+    some = lengths > 0
+    first[some], last[some] = data[ends[:-1][some] - ends[0]], data[ends[1:][some] - ends[0] - 1]
+    new: dict[int, bytes | None] = {}
+    errors: dict[int, str] = {}
+    for row in np.flatnonzero((first != ord("{")) | (last != ord("}")) | (lengths < 2)).tolist():
+        value = values[row].as_py()
+        new[row] = value.strip(b" \t\r\n")
+        if not value or loaded(value)[1]:
+            new[row] = b"{}"
+            errors[row] = loaded(value)[1] if value else "an empty value is not JSON"
+    return replaced(values, new), errors
+
+
+def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+    """Put an empty object in the place of some lines."""
+    return replaced(lines, dict.fromkeys(rows, b"{}"))
+
+
+def loaded(line: bytes) -> tuple[dict[str, Any], str]:
+    """Return a record, without very long integers, and why it is no JSON object or none to work with."""
+    if line[:1] == b"\x00" and len(line) > 5:
+        number = int.from_bytes(line[1:5], "big")
+        return {}, f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry"
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        shorter = _HUGE.sub(b"1", line)
+        return loaded(shorter) if shorter != line else ({}, f"not JSON: {error}")
+    if not isinstance(value, dict):
+        return {}, f"JSON, but not an object: {type(value).__name__}"
+    if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
+        return {}, f"JSON nested deeper than {DEPTH} levels"
+    if b"\\u0000" in line and any(
+        "\0" in name for level in _levels(value) for one in level if isinstance(one, dict) for name in one
+    ):
+        return {}, "JSON with a NUL character in a field's name: no column can have it"
+    return value, ""
+
+
+def too_deep(value: Any) -> bool:
+    """Tell whether a value is nested deeper than what is worked with."""
+    return sum(1 for _ in _levels(value)) > DEPTH
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Yield the lists and objects of each level of nesting, without recursion, one level more than is allowed."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEPTH + 1):
+        if not level:
+            return
+        yield level
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+
+
+def paths(value: Any, above: str = "", found: set[str] | None = None) -> set[str]:
+    """Return a record's fields, also within objects and lists."""
+    found = set() if found is None else found
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            found.add(path := f"{above}\0{name}")
+            if isinstance(inner, dict | list):
+                paths(inner, path, found)
+    else:
+        for inner in value:
+            if isinstance(inner, dict | list):
+                paths(inner, above, found)
+    return found
+
+
+# values as they are written --------------------------------------------------------------------------------
+
+
+def spelled(line: bytes) -> dict[str, Any]:
+    """Return a record whose numbers keep their spelling; the last of a name that stands there twice is taken."""
+    record: dict[str, Any] = json.loads(line.decode(), parse_float=Fraction, parse_int=_integer)
+    return record
+
+
+def _integer(word: str) -> int | HugeInteger:
+    if len(word) <= _DIGITS:
+        return int(word) if word != "-0" else HugeInteger(word)
+    number = int(word) if len(word) <= _DIGITS + 2 else 2**64
+    return number if -(2**63) <= number < 2**63 else HugeInteger(word)
+
+
+def shape_of(records: Iterable[Any]) -> Shape:
+    """Return the shape of records that `spelled` returned, fields in the order they first have a value in."""
+    shape = Shape()
+    for record in records:
+        _add(shape, record)
+    return Shape() + shape  # fields without a value come last
+
+
+def _add(shape: Shape, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, dict):
+        shape.kinds["objects"] += 1
+        for name, inner in value.items():
+            if inner is not None and name in shape.fields and not shape.fields[name].kinds:
+                shape.fields[name] = shape.fields.pop(name)  # its place is where it first has a value
+            _add(shape.fields.setdefault(name, Shape()), inner)
+    elif isinstance(value, list):
+        shape.kinds["lists"] += 1
+        shape.items = shape.items or Shape()
+        for inner in value:
+            _add(shape.items, inner)
+    else:
+        shape.kinds[_kind(value)] += 1
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, HugeInteger):
+        return "integers" if value == "-0" else HUGE
+    if isinstance(value, str):
+        return "texts"
+    if isinstance(value, bool):
+        return "booleans"
+    if isinstance(value, float):
+        return "fractions"
+    return "integers" if -EXACT <= value <= EXACT else WIDE
+
+
+def kinds_of_numbers(words: Iterable[str]) -> Counter[str]:
+    """Count the kinds of numbers that stand in texts."""
+    return Counter("fractions" if _FRACTION.search(word) else _kind(_integer(word)) for word in words)
+
+
+def column(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as a column of a type that their shape has."""
+    return pa.array([_fitted(value, kind) for value in values], kind)
+
+
+def _fitted(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if kind == TEXT:
+        return _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
+    if isinstance(value, dict):
+        return {one.name: _fitted(value.get(one.name), one.type) for one in kind}
+    if isinstance(value, list):
+        return [_fitted(inner, kind.value_type) for inner in value]
+    if isinstance(value, HugeInteger):
+        return -0.0 if kind == NUMBER else 0
+    return float(value) if kind == NUMBER else value
+
+
+def _text(value: Any) -> str:
+    """Return a value's JSON, its numbers as they were written."""
+    if isinstance(value, Fraction):
+        return value.spelling
+    if isinstance(value, HugeInteger):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(name)}: {_text(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def rest(record: dict[str, Any], known: Iterable[str]) -> str | None:
+    """Return the JSON of the fields that are no columns of their own."""
+    own = set(known)
+    others = {name: value for name, value in record.items() if name not in own}
+    return _text(others) if others else None

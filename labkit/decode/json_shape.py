@@ -1,0 +1,210 @@
+"""What the fields of JSON records hold, and the types that follow: the rule that `labkit.decode.json` states. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode.limits import COLUMNS, MORE
+
+TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
+EXACT = 2**53  # up to here a fraction of 64 bits holds every integer
+WIDE, HUGE = "integers beyond 2^53", "integers beyond 64 bits"
+_NUMBERS = ("integers", "fractions", WIDE, HUGE)
+_SCALARS = {"texts": TEXT, "booleans": pa.bool_(), "fractions": NUMBER}
+_CASTS = {"numbers": "float", "booleans": "bool"}  # what `types=` may make of most of the values
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_@.$-]+")
+
+
+@dataclass
+class Shape:
+    """The values of one field, or of all records.
+
+    Attributes
+    ----------
+    kinds : Counter
+        How many values of each kind there are; null has none.
+    fields : dict
+        Of objects, in order of first sight.
+    items : Shape, optional
+        Of lists.
+    is_limited : bool
+        Whether fields of a record beyond the limit are in one column of text.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    fields: dict[str, Shape] = field(default_factory=dict)
+    items: Shape | None = None
+    is_limited: bool = False
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow type that holds all values, by the rule."""
+        kinds = set(self.kinds)
+        if kinds == {"objects"}:
+            return pa.struct([(name, self.fields[name].type) for name in sorted(self.fields)])
+        if kinds == {"lists"}:
+            return pa.list_(self.items.type if self.items else pa.null())
+        if not kinds:
+            return pa.null()
+        if kinds <= {"integers", WIDE}:
+            return INTEGER
+        if kinds == {"integers", "fractions"}:
+            return NUMBER
+        return _SCALARS.get(kinds.pop(), TEXT) if len(kinds) == 1 else TEXT
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The fields as Arrow's."""
+        return pa.schema([(name, one.type) for name, one in self.fields.items()])
+
+    @property
+    def leaves(self) -> int:
+        """How many columns it takes."""
+        inner = [*self.fields.values(), *([self.items] if self.items else [])]
+        return sum(one.leaves for one in inner) or 1
+
+    def __add__(self, other: Shape) -> Shape:
+        """Return the shape of the values of both; a field without a value so far is placed where it first has one."""
+        seen = [name for side in (self, other) for name, one in side.fields.items() if one.kinds]
+        names = dict.fromkeys([*seen, *sorted({*self.fields, *other.fields})])
+        nothing = Shape()
+        return Shape(
+            Counter({kind: self.kinds[kind] + other.kinds[kind] for kind in (*self.kinds, *other.kinds)}),
+            {name: self.fields.get(name, nothing) + other.fields.get(name, nothing) for name in names},
+            (self.items or nothing) + (other.items or nothing) if self.items or other.items else None,
+            self.is_limited or other.is_limited,
+        )
+
+    def settled(self) -> Shape:
+        """Return the shape at the end: what has no value is text, and so are objects without a field."""
+        if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
+            return Shape(Counter(texts=self.kinds["objects"]))
+        fields = {name: one.settled() for name, one in self.fields.items()}
+        items = self.items.settled() if self.items else Shape(Counter(texts=0)) if "lists" in self.kinds else None
+        return Shape(self.kinds.copy(), fields, items, self.is_limited)
+
+    def _as_text(self) -> Shape:
+        return Shape(Counter({**self.kinds, "texts": self.kinds["texts"]}))
+
+    def limited(self) -> Shape:
+        """Return a record's shape without the fields beyond the limit: they are in one column of text."""
+        if not self.is_limited and sum(one.leaves for one in self.fields.values()) <= COLUMNS:
+            return self
+        kept: dict[str, Shape] = {}
+        room = COLUMNS - 1
+        for name, one in self.fields.items():
+            fitting = one if one.leaves <= COLUMNS // 2 else one._as_text()
+            if name != MORE and room > 0 and fitting.leaves <= room:
+                kept[name] = fitting
+                room -= fitting.leaves
+        return Shape(self.kinds, {**kept, MORE: Shape()._as_text()}, is_limited=True)
+
+    def quotable(self) -> dict[str, tuple[str, ...]]:
+        """Return the paths of fields whose numbers are text, by name, where a name alone says which field it is."""
+        named: dict[str, list[tuple[str, ...]]] = {}
+        disagreeing = set()
+        for path, one in self.walk():
+            named.setdefault(path[-1], []).append(path)
+            disagreeing |= {path} if one.disagrees else set()
+        return {
+            name: places[0]
+            for name, places in named.items()
+            if len(places) == 1 and places[0] in disagreeing and _PLAIN_NAME.fullmatch(name)
+        }
+
+    def at(self, path: tuple[str, ...]) -> Shape:
+        """Return the shape of a field below."""
+        shape = self
+        for part in path:
+            shape = (shape.items if part == "[]" else shape.fields.get(part)) or Shape()
+        return shape
+
+    def walk(self, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Shape]]:
+        """Yield each field below with its path; items of lists are ``[]``."""
+        for name, one in self.fields.items():
+            yield (*above, name), one
+            yield from one.walk((*above, name))
+        if self.items:
+            yield (*above, "[]"), self.items
+            yield from self.items.walk((*above, "[]"))
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether it is text for the values that are none."""
+        return self.type == TEXT and any(count for kind, count in self.kinds.items() if kind != "texts")
+
+    def disagreements(self) -> list[str]:
+        """Return a line for each field whose values disagree, with what `read` can make of them."""
+        return [_note(path, one.kinds) for path, one in self.walk() if one.disagrees]
+
+
+def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
+    counts = {kind: count for kind, count in kinds.items() if count and kind not in _NUMBERS}
+    numbers = sum(kinds[kind] for kind in _NUMBERS)
+    beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
+    if numbers:
+        counts = {"numbers": numbers, **counts}
+    said = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
+    if beyond and set(counts) == {"numbers"}:  # of other fields nobody looked at each number
+        said = [f"{said[0]}, with {beyond},"]
+    most = max(counts, key=lambda kind: counts[kind])
+    other = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
+    cast = _CASTS.get(other or "") if len(path) == 1 and len(counts) > 1 else None
+    hint = f'; read(types={{"{path[0]}": "{cast}"}})' if cast else ""
+    return f"field {'.'.join(path).replace('.[]', '[]')}: {', '.join(said)} → text{hint}"
+
+
+def examined(table: pa.Table) -> tuple[Shape, bool]:
+    """Return the shape of a parsed table, and whether its fractions must be looked at again.
+
+    Among large fractions there may be integers that were changed, and among those that are not finite NaN, which is
+    not JSON.
+    """
+    doubts: list[bool] = []
+    shape = Shape(Counter(objects=len(table)))
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        shape.fields[name] = _examine(pa.concat_arrays(column.chunks) if column.num_chunks else column, doubts)
+    return shape, any(doubts)
+
+
+def _examine(array: pa.Array, doubts: list[bool]) -> Shape:
+    count, kind = len(array) - array.null_count, array.type
+    shape = Shape()
+    if pa.types.is_struct(kind):
+        shape.fields = {one.name: _examine(part, doubts) for one, part in zip(kind, array.flatten(), strict=True)}
+    elif pa.types.is_list(kind):
+        shape.items = _examine(array.flatten(), doubts)
+    if not count:
+        return shape
+    if kind == INTEGER:
+        if _is_beyond(array, EXACT):
+            wide = pc.sum(pc.or_(pc.greater(array, EXACT), pc.less(array, -EXACT))).as_py()
+            shape.kinds[WIDE] = wide
+            count -= wide
+        if count:
+            shape.kinds["integers"] = count
+        return shape
+    if kind == NUMBER:
+        total = pc.sum(array).as_py()
+        doubts.append(_is_beyond(array, EXACT - 1) or total - total != 0)
+    shape.kinds[_name(kind)] = count
+    return shape
+
+
+def _is_beyond(array: pa.Array, bound: int) -> bool:
+    extremes = pc.min_max(array)
+    return bool(extremes["max"].as_py() > bound or extremes["min"].as_py() < -bound)
+
+
+def _name(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return "objects"
+    if pa.types.is_list(kind):
+        return "lists"
+    return {NUMBER: "fractions", pa.bool_(): "booleans"}.get(kind, "texts")  # texts like times are timestamps
