@@ -99,6 +99,7 @@ class Window:
         *,
         decode: Spec = "json",
         key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
@@ -115,14 +116,15 @@ class Window:
         Parameters
         ----------
         decode : {"json", "text", "raw", "avro", "protobuf", "jsonschema", "auto"} or callable
-            How values become columns; see `Replay.decode` to change it later. The formats behind a schema's id need the
-            profile's registry. "auto" chooses by a sample and says why in the receipt. A function takes a value's bytes
-            and returns a dict or anything JSON-like; what it raises is the row's ``_error``.
+            How values become columns. Formats behind a schema's id need the profile's registry; "auto" chooses by a
+            sample. A function takes a value's bytes and returns anything JSON-like; what it raises is ``_error``.
         key_decode : as `decode`
             The same for keys: columns ``_key_<field>``. "raw" adds none; ``_key`` always holds the bytes.
+        types : dict, optional
+            Fields' types, ``{"total": "float"}`` (int, bool, text, time): other values are null, with ``_error``.
         where : str, optional
             A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
-            left out count as filtered. A field has the type it has in its batch: cast it where records disagree.
+            left out count as filtered. A field has the type of its batch: where records disagree, give `types`.
         enrich : enrichers, optional
             Add columns: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`.
         isolation : {"read_committed", "read_uncommitted"}
@@ -164,7 +166,7 @@ class Window:
                 advance=advance,
             )  # fmt: skip
             result = replay.read(
-                reading, decode=decode, key_decode=key_decode, where=where, enrich=chain, cached=cache,
+                reading, decode=decode, key_decode=key_decode, types=types, where=where, enrich=chain, cached=cache,
                 registry=self.lab.registry,
             )  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
@@ -234,6 +236,7 @@ class Window:
         *,
         decode: Spec = "json",
         key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
         isolation: str = "read_committed",
@@ -259,7 +262,7 @@ class Window:
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             receipt = parquet.to_parquet(
-                reading, path, decode=decode, key_decode=key_decode, where=where, enrich=chain,
+                reading, path, decode=decode, key_decode=key_decode, types=types, where=where, enrich=chain,
                 registry=self.lab.registry, keep_part=on_interrupt == "keep",
             )  # fmt: skip
         read_log.record(self.plan, receipt, "to_parquet")

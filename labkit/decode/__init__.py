@@ -7,7 +7,7 @@ columns are the same whatever the batch size. A module may be one (``json``, ``t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
@@ -107,6 +107,7 @@ def both(
     decode: Spec,
     key_decode: Spec,
     *,
+    types: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
 ) -> tuple[Any, list[str], bool]:
@@ -116,11 +117,17 @@ def both(
     ----------
     decode, key_decode : str, callable or Decoder
         ``key_decode="raw"`` leaves keys alone.
+    types : dict, optional
+        Field of the values to its type, see `labkit.decode.types`.
     sample : callable
         Returns raw batches to choose by; called only when something is "auto".
     """
     specs, notes, lasting = chosen(decode, key_decode, registry=registry, sample=sample)
-    value = decoder(specs[0], registry=registry)
+    value: Any = decoder(specs[0], registry=registry)
+    if types:
+        from labkit.decode.types import Typed, types_of
+
+        value = Typed(value, types_of(types))
     if isinstance(specs[1], str) and specs[1] == "raw":
         return value, notes, lasting
     from labkit.decode.keys import Both

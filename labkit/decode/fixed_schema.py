@@ -9,6 +9,7 @@ beforehand is text. ``_value`` keeps every record's bytes.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, time
@@ -114,6 +115,11 @@ def _column(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: Any, 
     return _fitted(_whole(column), kind, name, errors, unknown)
 
 
+def fitted(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: dict[int, str]) -> pa.Array:
+    """Return a column under a type; null, and the reason in `errors`, where a value is of another."""
+    return _fitted(_whole(column), kind, name, errors, {})
+
+
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     found = column.combine_chunks()
     return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
@@ -129,7 +135,8 @@ def _fitted(
         return pa.nulls(len(column), kind)
     if pa.types.is_struct(column.type) and pa.types.is_struct(kind):
         return _object(column, kind, name, errors, unknown)
-    if _is_text(column.type) == _is_text(kind) and not pa.types.is_nested(kind):
+    alike = _is_text(column.type) == _is_text(kind) and pa.types.is_boolean(column.type) == pa.types.is_boolean(kind)
+    if alike and not pa.types.is_nested(kind):
         try:
             return column.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -194,7 +201,7 @@ def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
         found = None
     if found is None:
-        bad.append(_misfit(name, kind))
+        bad.append(f"{_misfit(name, kind)}: {reprlib.repr(value)}")
     return found
 
 

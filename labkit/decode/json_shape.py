@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -88,6 +88,11 @@ class Shape:
         fields = {name: one.settled() for name, one in self.fields.items()}
         items = self.items.settled() if self.items else Shape(Counter(texts=0)) if "lists" in self.kinds else None
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
+
+    def with_text(self, names: Iterable[str]) -> Shape:
+        """Return a record's shape with text in some fields."""
+        texts = {name: self.fields[name]._as_text() for name in names if name in self.fields}
+        return Shape(self.kinds, {**self.fields, **texts}, self.items, self.is_limited)
 
     def _as_text(self) -> Shape:
         return Shape(Counter({**self.kinds, "texts": self.kinds["texts"]}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ def to_parquet(
     *,
     decode: Spec = "json",
     key_decode: Spec = "raw",
+    types: Mapping[str, Any] | None = None,
     where: str | None = None,
     enrich: Chain | None = None,
     registry: Registry | None = None,
@@ -56,7 +57,7 @@ def to_parquet(
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
     asked = condition(where)
     module, said, _ = both(
-        decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+        decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     chain, decoding = enrich or Chain([]), Decoding(reading, module, asked, most=_PENDING)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,16 +130,17 @@ class Replay:
         """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
         return _enriched(self, Chain(enrichers))
 
-    def decode(self, decode: Spec, *, key_decode: Spec = "raw") -> Replay:
+    def decode(self, decode: Spec, *, key_decode: Spec = "raw", types: Mapping[str, Any] | None = None) -> Replay:
         """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew, where it was.
 
         Parameters
         ----------
         decode, key_decode : str, callable or Decoder
+        types : dict, optional
             As `Window.read` takes them.
         """
         raw = _raw(self.table)
-        module, said, _ = both(decode, key_decode, registry=self.registry, sample=lambda: spread(raw))
+        module, said, _ = both(decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw))
         table = assemble(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(
             one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
@@ -177,6 +178,7 @@ def read(
     *,
     decode: Spec = "json",
     key_decode: Spec = "raw",
+    types: Mapping[str, Any] | None = None,
     where: str | None = None,
     enrich: Chain | None = None,
     cached: bool = True,
@@ -186,7 +188,7 @@ def read(
 
     An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()`` tells of it.
     """
-    replay = _kept_or_read(reading, decode, key_decode, where, cached=cached, registry=registry)
+    replay = _kept_or_read(reading, decode, key_decode, where, types=types, cached=cached, registry=registry)
     return _enriched(replay, enrich) if enrich else replay
 
 
@@ -198,7 +200,14 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
 
 
 def _kept_or_read(
-    reading: Reading, decode: Spec, key_decode: Spec, where: str | None, *, cached: bool, registry: Registry | None
+    reading: Reading,
+    decode: Spec,
+    key_decode: Spec,
+    where: str | None,
+    *,
+    types: Mapping[str, Any] | None,
+    cached: bool,
+    registry: Registry | None,
 ) -> Replay:
     asked = condition(where)
     name = cache_name(decode, key_decode, registry)
@@ -206,16 +215,17 @@ def _kept_or_read(
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
         if kept is not None:
             replay = Replay(*kept, registry)
-            replay = replay if known == name else replay.decode(decode, key_decode=key_decode)
+            if types or known != name:
+                replay = replay.decode(decode, key_decode=key_decode, types=types)
             return _filtered(replay, asked)
     module, said, sure = both(
-        decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+        decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     replay = _read(reading, module, asked)
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
     replay = Replay(replay.table, receipt, registry)
     if cached and asked is None and not reading.interrupted():
-        if name is None or not (sure and lasting(module)):
+        if name is None or types or not (sure and lasting(module)):
             name, kept_as = "raw", replay.decode("raw")
         else:
             kept_as = replay

@@ -1,0 +1,128 @@
+"""Fields that a reader gives a type: what disagrees becomes that type, or null with the reason in ``_error``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from labkit import decode
+from labkit.decode.fixed_schema import fitted
+from labkit.decode.json_shape import Shape
+from labkit.errors import UsageError
+
+_TYPES: dict[Any, pa.DataType] = {
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "bool": pa.bool_(),
+    "text": pa.large_string(),
+    "time": pa.timestamp("us", "UTC"),
+}
+_TYPES |= {
+    float: _TYPES["float"],
+    int: _TYPES["int"],
+    bool: _TYPES["bool"],
+    str: _TYPES["text"],
+    datetime: _TYPES["time"],
+}
+
+
+def types_of(asked: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
+    """Return the Arrow types that `read(types=…)` asks for, by field.
+
+    Raises
+    ------
+    UsageError
+        When one is no type.
+    """
+    found = {}
+    for name, kind in dict(asked or {}).items():
+        if not isinstance(kind, pa.DataType) and kind not in _TYPES:
+            hint = 'one of "float", "int", "bool", "text", "time", or an Arrow type'
+            raise UsageError(f"types[{name!r}] must be a type, not {kind!r}", hint=hint)
+        found[name] = kind if isinstance(kind, pa.DataType) else _TYPES[kind]
+    return found
+
+
+@dataclass
+class Parsed:
+    """One batch as the decoder within parsed it, and its columns of given types."""
+
+    inner: Any
+    columns: dict[str, pa.Array]
+    errors: dict[int, str]
+
+    @property
+    def schema(self) -> Any:
+        """The decoder's own."""
+        return self.inner.schema
+
+
+class Typed:
+    """A decoder some of whose fields have types given beforehand.
+
+    Parameters
+    ----------
+    inner : Decoder
+    types : dict
+        Field to Arrow type.
+    """
+
+    def __init__(self, inner: Any, types: Mapping[str, pa.DataType]) -> None:
+        self.inner, self.types = inner, dict(types)
+        self._seen: set[str] = set()
+        if hasattr(inner, "ready"):
+            self.ready = lambda: partial(self._parse, inner.ready())
+
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        absent = sorted(self.types.keys() - self._seen) if self._seen else []
+        told = [f"field {name} of types= is in no record" for name in absent]
+        return [*getattr(self.inner, "notes", ()), *told]
+
+    @property
+    def disagreements(self) -> list[str]:
+        """Which other fields hold values of several types."""
+        own = tuple(f"field {name}:" for name in self.types)
+        return [note for note in getattr(self.inner, "disagreements", ()) if not note.startswith(own)]
+
+    @property
+    def lasting(self) -> bool:
+        """Whether decoding again gives the same."""
+        return decode.lasting(self.inner)
+
+    def parse(self, values: pa.BinaryArray) -> Parsed:
+        """Decode one batch of values."""
+        return self._parse(self.inner.parse, values)
+
+    def _parse(self, parse_values: Callable[[pa.BinaryArray], Any], values: pa.BinaryArray) -> Parsed:
+        inner = parse_values(values)
+        schema = self.inner.unify([inner.schema])
+        if isinstance(schema, Shape):  # numbers that are to be text keep their spelling
+            schema = schema.with_text(name for name, kind in self.types.items() if pa.types.is_large_string(kind))
+        table = self.inner.columns(inner, schema)
+        self._seen |= set(table.column_names)
+        errors: dict[int, str] = {}
+        columns = {
+            name: fitted(table[name], kind, name, errors) if name in table.column_names else pa.nulls(len(values), kind)
+            for name, kind in self.types.items()
+        }
+        return Parsed(inner, columns, dict(sorted({**errors, **inner.errors}.items())))
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for all batches."""
+        return self.inner.unify(schemas)
+
+    def columns(self, parsed: Parsed, schema: Any) -> pa.Table:
+        """Return a batch's fields under that schema and the types given."""
+        table = self.inner.columns(parsed.inner, schema)
+        for name, column in parsed.columns.items():
+            place = table.schema.get_field_index(name)
+            if place >= 0:
+                table = table.set_column(place, name, column)
+        return table

@@ -1,0 +1,105 @@
+"""Types that a reader gives to fields whose values disagree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.decode import both, notes
+from labkit.decode.types import Typed, types_of
+from labkit.errors import UsageError
+
+
+def decoded(batches: list[list[bytes]], types: dict[str, Any]) -> tuple[pa.Table, list[list[int]], list[str]]:
+    module, _, _ = both("json", "raw", types=types, sample=list)
+    parsed = [module.parse(pa.array(batch, pa.binary())) for batch in batches]
+    schema = module.unify([one.schema for one in parsed])
+    table = pa.concat_tables([module.columns(one, schema) for one in parsed])
+    return table, [list(one.errors.items()) for one in parsed], notes(module)
+
+
+RECORDS = [
+    b'{"total":1,"n":1}',
+    b'{"total":2.50,"n":"x"}',
+    b'{"total":"98 EUR"}',
+    b'{"total":"7.5"}',
+    b'{"total":null}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("batches", [[RECORDS], [[one] for one in RECORDS]])
+def test_what_disagrees_is_null_with_the_reason(batches: list[list[bytes]]) -> None:
+    """BEHAVIOURS 57: and the receipt no longer names the field."""
+    table, errors, said = decoded(batches, {"total": "float"})
+    assert table["total"].to_pylist() == [1.0, 2.5, None, 7.5, None, None]
+    assert table["total"].type == pa.float64()
+    assert [reason for some in errors for _, reason in some] == ["field 'total' is no double here: '98 EUR'"]
+    assert said == ['field n: 1 number, 1 text → text; read(types={"n": "float"})']
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "found"),
+    [
+        ("int", [1, "2", 3.0, 3.5, True, "x", None], [1, 2, 3, None, None, None, None]),
+        (float, [1, "2.5", 2**53 + 1, False], [1.0, 2.5, float(2**53), None]),
+        ("bool", [True, "x", 1, "false"], [True, None, None, False]),
+        (str, [1, "x", True, {"a": [1]}], ["1", "x", "true", '{"a": [1]}']),
+        (pa.int8(), [1, 300], [1, None]),
+    ],
+)
+def test_each_type_takes_what_reads_as_it(kind: Any, values: list[Any], found: list[Any]) -> None:
+    """BEHAVIOURS 57."""
+    records = [json.dumps({"a": value}).encode() for value in values]
+    table, errors, _ = decoded([records], {"a": kind})
+    assert table["a"].to_pylist() == found
+    assert [row for row, _ in errors[0]] == [
+        row for row, (value, one) in enumerate(zip(values, found, strict=True)) if one is None and value is not None
+    ]
+
+
+def test_numbers_that_are_to_be_text_keep_their_spelling() -> None:
+    """BEHAVIOURS 36."""
+    batches = [[b'{"a":1.10}', b'{"a":3.0}'], [b'{"a":1e3}'], [b'{"a":"x"}']]
+    assert decoded(batches, {"a": "text"})[0]["a"].to_pylist() == ["1.10", "3.0", "1e3", "x"]
+
+
+def test_texts_become_times() -> None:
+    table, errors, _ = decoded([[b'{"at":"2026-03-01T10:00:00.5Z"}', b'{"at":"soon"}']], {"at": "time"})
+    assert [None if one is None else one.isoformat() for one in table["at"].to_pylist()] == [
+        "2026-03-01T10:00:00.500000+00:00", None,
+    ]  # fmt: skip
+    assert [row for row, _ in errors[0]] == [1]
+
+
+def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -> None:
+    assert decoded([[b'{"a":1}']], {"totl": "float"})[2] == ["field totl of types= is in no record"]
+    with pytest.raises(UsageError, match=r"types\['a'\] must be a type, not 'flot'"):
+        types_of({"a": "flot"})
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.sampled_from([b"1", b"2.50", b'"x"', b'"3"', b"true", b"null", b"[1]", b'{"b":1}', b"9007199254740993"]),
+        min_size=2,
+        max_size=8,
+    ),
+    st.integers(1, 7),
+    st.sampled_from(["float", "int", "bool", "text"]),
+)
+def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> None:
+    records = [b'{"a":%s}' % value for value in values]
+    whole, parts = decoded([records], {"a": kind}), decoded([records[:cut], records[cut:]], {"a": kind})
+    assert whole[0]["a"].to_pylist() == parts[0]["a"].to_pylist()
+    assert len(whole[1][0]) == sum(map(len, parts[1]))
+
+
+def test_only_what_can_work_beside_itself_is_asked_to() -> None:
+    assert hasattr(both("json", "raw", types={"a": int}, sample=list)[0], "ready")
+    assert not hasattr(Typed(both("text", "raw", sample=list)[0], {}), "ready")
