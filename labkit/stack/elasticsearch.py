@@ -23,6 +23,7 @@ from labkit.stack.state import HOST, Service, State, write_private
 HEAP_MB = 512
 _KEYSTORE = "elasticsearch.keystore"
 _FILES = ("elasticsearch.yml", "jvm.options", "log4j2.properties", "users", "users_roles", "roles.yml", _KEYSTORE)
+LOG = "elasticsearch.log"
 _MINIMUM_JAVA = {"8": 17, "9": 21}
 
 _USERS_ROLES = "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
@@ -40,6 +41,7 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
     service = state.services.get(name)
     if service and process.running(service):
         say(f"Elasticsearch {version} is running on {HOST}:{service.port}")
+        _wait_ready(state, service)  # another command, ended since, may have just started it
         return service
     home = elasticsearch_home(version, say)
     java = find_java(_MINIMUM_JAVA[version.split(".", maxsplit=1)[0]], say)
@@ -51,12 +53,16 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
     folder = state.root / name
     configure(folder, home, state, service)
     say(f"starting Elasticsearch {version} on {HOST}:{service.port}")
-    log = folder / "elasticsearch.log"
-    launch(service, folder, home, java, state.run_id, log=log)
+    launch(service, folder, home, java, state.run_id, log=folder / LOG)
     state.save()
-    password = state.passwords["admin"]
-    process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
+    _wait_ready(state, service)
     return service
+
+
+def _wait_ready(state: State, service: Service) -> None:
+    password = state.passwords["admin"]
+    log = state.root / service.name / LOG
+    process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
 
 
 def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, *, log: Path) -> None:

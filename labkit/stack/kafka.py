@@ -85,7 +85,7 @@ def start(state: State, say: Callable[[str], None], *, brokers: int | None = Non
         stopped.append(service)
     for service in stopped:
         start_broker(state, service, say)
-    for service in stopped:
+    for service in services:  # those that run too: another command, ended since, may have just started them
         log = state.root / service.name / LOG
         process.wait_ready(service, lambda port=service.port: _listens(port), log=log)  # type: ignore[misc]
     return services

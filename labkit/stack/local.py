@@ -45,6 +45,8 @@ def up(
         state = State.load(root)
         state.ensure_secrets()
         _require_space(root)
+        # a command that was killed had no time to write down the server it had just started
+        process.end_strays(root, state.services.values())
         known = [service.version for service in state.targets.values()]
         try:
             kafka.start(state, say, brokers=brokers)

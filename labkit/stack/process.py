@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from labkit.stack.ownership import as_service, open_log
 from labkit.stack.state import HOST, Service
 
 STOP_TIMEOUT_S = 60.0
+_LONGEST_START_S = 900.0
 _TOGETHER_TIMEOUT_S = 15.0  # a broker left without a quorum never ends by itself
 
 
@@ -78,23 +80,37 @@ def running(service: Service) -> psutil.Process | None:
 def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, timeout_s: float = 120) -> None:
     """Wait until the service answers in its own protocol.
 
+    Parameters
+    ----------
+    service : Service
+    answers : callable
+        Asks it once.
+    log : Path
+        What the service writes. While it grows the service is starting, however slow the machine is.
+    timeout_s : float
+        How long to wait since the log has last grown.
+
     Raises
     ------
     StackError
         When it died or did not answer in time, with the tail of its log.
     """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    started = grown = time.monotonic()
+    size = -1
+    while (now := time.monotonic()) - grown < timeout_s and now - started < _LONGEST_START_S:
         if running(service) is None:
             raise StackError(
                 f"{service.name} died while starting", hint=f"the end of {log}:\n{tail(log)}", log=str(log)
             )
         if answers():
             return
+        with contextlib.suppress(OSError):
+            if log.stat().st_size != size:
+                size, grown = log.stat().st_size, now
         time.sleep(0.2)
     stop(service)
     raise StackError(
-        f"{service.name} did not answer in {timeout_s:.0f} s",
+        f"{service.name} did not answer in {time.monotonic() - started:.0f} s",
         hint=f"the end of {log}:\n{tail(log)}",
         log=str(log),
     )
@@ -125,18 +141,25 @@ def stop_together(services: Sequence[Service]) -> list[Service]:
     return stopped
 
 
-def end_strays(root: Path) -> None:
-    """End servers of the state folder `root` that no state file knows of: its path is in their command lines."""
-    strays = [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if "-Dlabkit.run=" in " ".join(one.info["cmdline"] or ()) and f"{root}/" in " ".join(one.info["cmdline"] or ())
-    ]
-    for one in strays:
-        one.terminate()
+def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
+    """End servers of the state folder `root` that are not among the `known`: its path is in their command lines."""
+    kept = set()
+    for service in known:
+        if process := running(service):
+            kept |= {member.pid for member in [process, *process.children(recursive=True)]}
+    strays = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if process.pid not in kept and "-Dlabkit.run=" in command and f"{root}/" in command:
+            strays.append(process)
+    for process in strays:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(strays, timeout=STOP_TIMEOUT_S)
-    for one in alive:
-        one.kill()
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=10)
 
 
 def tail(log: Path, lines: int = 12) -> str:

@@ -24,8 +24,11 @@ NAME = "registry"
 def start(state: State, say: Callable[[str], None]) -> Service:
     """Start the registry, or join it when it runs."""
     service = state.services.get(NAME)
+    log = state.root / NAME / "registry.log"
     if service and process.running(service):
         say(f"the schema registry {service.version} is running on {HOST}:{service.port}")
+        port = service.port
+        process.wait_ready(service, lambda: _answers(port), log=log)  # it may have just been started
         return service
     home = registry_home(say)
     java = find_java(17, say)
@@ -37,7 +40,6 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     folder = state.root / NAME
     ownership.prepare(folder, ("data", "tmp"))
     say(f"starting the schema registry {service.version} on {HOST}:{service.port}")
-    log = folder / "registry.log"
     env = {
         "PATH": os.environ.get("PATH", ""),
         "LANG": "C.UTF-8",

@@ -24,6 +24,7 @@ from labkit.kafka import Cluster
 from labkit.stack import access, artefacts, java, kafka, local, process
 from labkit.stack.state import Service, State
 from support.stack import missing, new_state_dir
+from support.waiting import until
 
 RECORDS = 2_000
 
@@ -152,6 +153,29 @@ def fill(own: Own) -> str:
     operations = [line for number in range(RECORDS) for line in ({"create": {"_id": str(number)}}, {"n": number})]
     assert not own.target().client.bulk(index=name, operations=operations)["errors"]
     return name
+
+
+@pytest.mark.chaos
+def test_a_server_that_was_not_written_down_is_ended_and_started_again(own: Own) -> None:
+    """A command that is killed between starting a server and noting its pid left one that held the port for ever."""
+    noted = json.loads((own.folder / "stack.json").read_text())
+    noted["services"]["kafka"]["pid"] = 0
+    (own.folder / "stack.json").write_text(json.dumps(noted))
+    ports = own.ports
+    assert "starting Kafka" in own.up()
+    assert own.ports == ports
+    assert len(family(own.folder)) == 3
+
+
+@pytest.mark.chaos
+def test_up_waits_for_what_a_killed_up_has_just_started(folder: Path) -> None:
+    """It took the process for a Kafka that answers: "is it running?"."""
+    killed = start(folder, "up")
+    until(lambda: any("kafka.Kafka" in one.cmdline() for one in family(folder)), "Kafka's process")
+    killed.kill()
+    killed.communicate()
+    code, _, err = run_labkit(folder, "up")
+    assert code == 0, err
 
 
 @pytest.mark.chaos
