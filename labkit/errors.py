@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.masking import without_secrets
+from labkit.visible import visible
 
 _OURS = Path(__file__).parent
 _RED, _BOLD, _PLAIN = "\x1b[0;31m", "\x1b[1m", "\x1b[0m"
@@ -53,8 +54,8 @@ class _Message(BaseException):
     def __init__(self, message: str, *, hint: str | None = None, **facts: Any) -> None:
         message = without_secrets(str(message))
         super().__init__(message)
-        self.message = " ".join(message.split())
-        self.hint = hint and without_secrets(hint)
+        self.message = visible(" ".join(message.split()))
+        self.hint = hint and visible(without_secrets(hint), keep="\n")
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:

@@ -1,6 +1,26 @@
-"""How states look in a notebook: the theme's own colours, light or dark; others where a page has no theme."""
+"""HTML that a notebook shows: how states look, tables, and records as they are.
+
+Colours are the theme's own, light or dark; others where a page has no theme. All that labkit shows goes through `view`
+or `shown`: no record's ``$5 and $6`` is typeset as mathematics, and nothing in it that cannot be seen turns the text
+around it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, wraps
+from html import escape
+from typing import TypeVar
+
+from labkit.visible import brief, visible
+
+AS_IT_IS = "tex2jax_ignore mathjax_ignore"
+"""Classes whose content MathJax leaves alone, of version 2 (a page of nbconvert) and of 3 (JupyterLab)."""
+
+
+_NAME = 80  # characters of a column's name
+_SPACE = "\n\t"
+T = TypeVar("T")
 
 
 def _readable(colour: str) -> str:
@@ -14,6 +34,29 @@ RED = _readable("var(--jp-error-color1, #c62828)")
 GREY = _readable("var(--jp-ui-font-color2, #757575)")
 
 
+def shown(markup: str) -> str:
+    """Return HTML as something that shows records as they are."""
+    return f'<div class="{AS_IT_IS}">{visible(markup, keep=_SPACE)}</div>'
+
+
+def view(render: Callable[[T], str]) -> Callable[[T], str]:
+    """Let a ``_repr_html_`` show records as they are."""
+
+    @wraps(render)
+    def wrapped(self: T) -> str:
+        return shown(render(self))
+
+    return wrapped
+
+
+@cache
+def frames_as_they_are() -> None:
+    """Let pandas show texts of records as they are, once per process: its own option, which a user may set back."""
+    import pandas as pd
+
+    pd.set_option("display.html.use_mathjax", False)
+
+
 def box(colour: str, html: str) -> str:
     """Return HTML with a bar of a state's colour at its left."""
     return f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">{html}</div>'
@@ -24,11 +67,20 @@ def word(colour: str, text: str) -> str:
     return f'<span style="color:{colour};font-weight:600">{text}</span>'
 
 
-def spaced(table: str, *, one_line: bool = False) -> str:
-    """Return a table's HTML with room between its columns: in a widget there is none.
+def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool = False) -> str:
+    """Return a table, with room between its columns: in a widget there is none.
 
-    With `one_line` no cell is broken: a long one to the right would make every row tall.
+    Parameters
+    ----------
+    names : sequence of str
+        The columns' names, as text.
+    rows : iterable of sequences of str
+        The cells, as HTML.
+    one_line : bool
+        No cell is broken: a long one to the right would make every row tall.
     """
     style = "text-align:left;padding-right:1em"
     cell = f"{style};white-space:nowrap" if one_line else style
-    return table.replace("<td>", f'<td style="{cell}">').replace("<th>", f'<th style="{style}">')
+    head = "".join(f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names)
+    body = "".join("<tr>" + "".join(f'<td style="{cell}">{one}</td>' for one in row) + "</tr>" for row in rows)
+    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from labkit import names, times
+from labkit import html, names, times
 from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
@@ -20,6 +20,7 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
+from labkit.progress import in_notebook
 from labkit.replay.freeze import freeze
 from labkit.topics import topics_frame
 from labkit.window import Window
@@ -78,11 +79,14 @@ class Lab:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.cluster = Cluster(profile.kafka)
+        if in_notebook():
+            html.frames_as_they_are()
 
     def __repr__(self) -> str:
         targets = ", ".join(self.profile.elasticsearch) or "none"
         return f"Lab on {self.cluster.address} as {self.cluster.principal}; Elasticsearch: {targets}"
 
+    @html.view
     def _repr_html_(self) -> str:
         from html import escape
 

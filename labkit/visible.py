@@ -1,10 +1,14 @@
 """Foreign text that can be shown: nothing in it moves a cursor, turns a line around, ends it, or hides.
 
 Terminals obey control characters (ECMA-48) wherever they come from; the Unicode Bidirectional Algorithm (UAX 9) lets a
-few invisible ones turn the text around them. Each is shown as Python writes it: ``\\x1b``, ``\\u202e``, ``\\n``.
+few invisible ones turn the text around them. Each is shown as JSON writes it, so that JSON stays JSON: ``\\u001b``,
+``\\u202e``, ``\\n``.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
 
 LONGEST = 200
 """Characters that a view shows of one text."""
@@ -19,9 +23,18 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+    if char == "\x7f":  # the one control character that JSON leaves as it is
+        return "\\u007f"
+    return json.dumps(char)[1:-1]
 
 
 def brief(text: str, most: int = LONGEST) -> str:
     """Return a text of at most `most` characters and, where that cuts it, how long it is."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def text_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return lines with a column for each name; a cell is one line, whatever is in it."""
+    lines = [[visible(brief(one)) for one in row] for row in (names, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit import html
 from labkit.errors import IncompleteWarning
 from labkit.groups.guard import Guarded, watched
 from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
@@ -466,10 +467,9 @@ class Window:
         here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
         return Access(profile.name, profile.role, sent=profile if send_profile else None, here=here)
 
-    # showing -----------------------------------------------------------------------------------------
-
     def __repr__(self) -> str:
         return plan_view.text(self.plan)
 
+    @html.view
     def _repr_html_(self) -> str:
         return plan_view.html(self.plan)

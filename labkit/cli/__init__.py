@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from labkit.cli import compare, completion, doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
+from labkit.cli.terminal import say
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 
@@ -42,14 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str | None = None) -> None:
-    print(f"labkit: {_printable(message)}", file=sys.stderr)
+    say(f"labkit: {message}")
     if hint:
-        print(f"Hint: {_printable(hint)}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Return `text` without what would control the terminal: arguments and servers' answers are in it."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+        say(f"Hint: {hint}")
 
 
 def build_parser() -> Parser:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from labkit.cli.terminal import print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,21 +91,6 @@ def window_of(lab: Lab, file: str) -> Window:
             f"{file!r} cannot be read: {error}", hint="write it with `labkit window TOPIC --json > FILE`"
         ) from error
     return Window.from_json(found, lab)
-
-
-def say(text: str) -> None:
-    """Tell the person at the terminal; standard output is for data."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def print_table(frame: pd.DataFrame, options: argparse.Namespace) -> None:
-    """Print a DataFrame as text, or as JSON records."""
-    if options.json:
-        print(frame.to_json(orient="records", indent=2))
-    elif frame.empty:
-        print("none")
-    else:
-        print(frame.astype(object).where(frame.notna(), "-").to_string(index=False))
 
 
 def stop_event() -> threading.Event:

@@ -17,6 +17,7 @@ from labkit.cli.common import (
     profile_options,
     window_of,
 )
+from labkit.cli.terminal import out
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -59,7 +60,7 @@ def _compare(options: argparse.Namespace) -> int:
         latency=not options.no_latency,
         on_interrupt="keep",
     )
-    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    out(json.dumps(found.to_dict(), indent=2) if options.json else found)
     return OK if found.identical else INCOMPLETE
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labkit.cli.common import Commands, command
+from labkit.cli.terminal import out
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -27,7 +28,7 @@ def _completion(options: argparse.Namespace) -> None:
     for action in _actions(parser):
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, options.shell))
+    out(shtab.complete(parser, options.shell))
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

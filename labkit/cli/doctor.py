@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from labkit.cli.common import ERROR, OK, Commands, command, json_option, profile_options
+from labkit.cli.terminal import out
 from labkit.errors import LabkitError
 
 
@@ -32,9 +33,9 @@ def _doctor(options: argparse.Namespace) -> int:
     except LabkitError as error:
         found = without_profile(options.profile or default_profile(), error)
     if options.json:
-        print(json.dumps([vars(one) for one in found.checks], indent=2))
+        out(json.dumps([vars(one) for one in found.checks], indent=2))
     else:
-        print(found)
+        out(found)
     return OK if found.healthy else ERROR
 
 
@@ -43,14 +44,14 @@ def _profiles(options: argparse.Namespace) -> None:
 
     rows = list_profiles()
     if options.json:
-        print(json.dumps(rows, indent=2))
+        out(json.dumps(rows, indent=2))
         return
     for row in rows:
         mark = "*" if row["profile"] == default_profile() else " "
-        print(f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip())
-        print(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
+        out(f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip())
+        out(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
     if not rows:
-        print("there is no profile; 'A real cluster' in the README tells how to write one")
+        out("there is no profile; 'A real cluster' in the README tells how to write one")
 
 
 def _allow(options: argparse.Namespace) -> None:
@@ -60,10 +61,10 @@ def _allow(options: argparse.Namespace) -> None:
     file = config_files.find_to_allow(options.path)
     if options.revoke:
         done = config_files.revoke(file.path)
-        print(f"{file.path} may no longer have secrets" if done else f"{file.path} was not allowed")
+        out(f"{file.path} may no longer have secrets" if done else f"{file.path} was not allowed")
         return
     rows = describe_trust(file)
     config_files.allow(file)
-    print(f"{file.path} may have, until it changes:")
+    out(f"{file.path} may have, until it changes:")
     for name, places, wanted in rows:
-        print(f"  {name}: {wanted or 'nothing of yours'}; it connects to {places}")
+        out(f"  {name}: {wanted or 'nothing of yours'}; it connects to {places}")

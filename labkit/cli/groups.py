@@ -14,12 +14,11 @@ from labkit.cli.common import (
     command,
     json_option,
     open_lab,
-    print_table,
     profile_options,
-    say,
     stop_event,
     table_command,
 )
+from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
 from labkit.options import Parser
 
@@ -91,7 +90,7 @@ def _offsets(text: str) -> dict[int, int]:
 
 def _delete(options: argparse.Namespace) -> int:
     open_lab(options).delete_group(options.group)
-    print(json.dumps([options.group]) if options.json else f"deleted {options.group}")
+    out(json.dumps([options.group]) if options.json else f"deleted {options.group}")
     return OK
 
 
@@ -131,7 +130,7 @@ def _look(options: argparse.Namespace) -> int:
     shown = [name for name in _SHOWN if name != "group" or found["group"].nunique() > 1]
     print_table(found[shown], options)
     for one in verdicts:
-        print(one)
+        out(one)
     if found.attrs.get("interrupted"):
         say("interrupted: judged by what was seen until then")
     return OK
@@ -150,12 +149,12 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
     """Print one line per group, the worst first; 3 when somebody should look at one."""
     bad = [one for one in verdicts if _alarming(one, options)]
     if options.json:
-        print(json.dumps([{**_plain(one), "alarm": one in bad} for one in verdicts], indent=2))
+        out(json.dumps([{**_plain(one), "alarm": one in bad} for one in verdicts], indent=2))
     else:
         for one in [*bad, *(one for one in verdicts if one not in bad)]:
-            print(f"{'ALARM' if one in bad else 'ok   '} {one}")
+            out(f"{'ALARM' if one in bad else 'ok   '} {one}")
         if not verdicts:
-            print("none")
+            out("none")
     return INCOMPLETE if bad else OK
 
 
@@ -203,24 +202,24 @@ def _print_look(judged: list[Judged], before: dict[str, str], options: argparse.
     after = {one.group: one.verdict for one in verdicts}
     if options.json:
         for one in verdicts:
-            print(json.dumps({"at": now, **_plain(one)}), flush=True)
+            out(json.dumps({"at": now, **_plain(one)}))
         return after
     if len(verdicts) > _FEW:
         kinds = sorted(set(after.values()))
         counts = ", ".join(f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds)
-        print(f"{now}  {len(verdicts)} groups: {counts}", flush=True)
+        out(f"{now}  {len(verdicts)} groups: {counts}")
         verdicts = [one for one in verdicts if before and before.get(one.group) != one.verdict]
     for one in verdicts:
-        print(f"{now}  {one}", flush=True)
+        out(f"{now}  {one}")
     if not after:
-        print(f"{now}  no group", flush=True)
+        out(f"{now}  no group")
     return after
 
 
 def _acl(options: argparse.Namespace) -> None:
     from labkit.acl import recipe
 
-    print(
+    out(
         recipe(
             options.principal, role=options.role, topic=options.topic, indices=options.indices, form=options.format
         )

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 
-from labkit.cli.common import Commands, command, json_option, open_lab, profile_options, table_command
+from labkit.cli.common import (
+    Commands,
+    command,
+    json_option,
+    open_lab,
+    profile_options,
+    table_command,
+)
+from labkit.cli.terminal import out
 
 
 def register(commands: Commands) -> None:
@@ -25,14 +33,14 @@ def register(commands: Commands) -> None:
 def _retention(options: argparse.Namespace) -> None:
     days = open_lab(options).retention(options.topic, options.keep)
     if options.json:
-        print(json.dumps({"topic": options.topic, "days": days}))
+        out(json.dumps({"topic": options.topic, "days": days}))
     else:
-        print(f"{options.topic} keeps records for {'ever' if days < 0 else f'{days:g} days'}")
+        out(f"{options.topic} keeps records for {'ever' if days < 0 else f'{days:g} days'}")
 
 
 def _gc(options: argparse.Namespace) -> None:
     gone = open_lab(options).gc()
-    print(json.dumps(gone) if options.json else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired")
+    out(json.dumps(gone) if options.json else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired")
 
 
 def _cache(options: argparse.Namespace) -> None:
@@ -40,12 +48,12 @@ def _cache(options: argparse.Namespace) -> None:
 
     if options.clear:
         count = cache.clear()
-        print(json.dumps({"removed": count}) if options.json else f"removed {count} files")
+        out(json.dumps({"removed": count}) if options.json else f"removed {count} files")
         return
     rows = cache.entries()
     if options.json:
-        print(json.dumps(rows, indent=2))
+        out(json.dumps(rows, indent=2))
         return
     for row in rows:
-        print(f"{row['bytes'] / 1e6:>10,.1f} MB  {row['used']}  {row['file']}")
-    print(f"{sum(row['bytes'] for row in rows) / 1e6:>10,.1f} MB in {cache.folder()}")
+        out(f"{row['bytes'] / 1e6:>10,.1f} MB  {row['used']}  {row['file']}")
+    out(f"{sum(row['bytes'] for row in rows) / 1e6:>10,.1f} MB in {cache.folder()}")

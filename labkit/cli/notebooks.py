@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.common import ERROR, INCOMPLETE, OK, Commands, command, json_option, print_table, say
+from labkit.cli.common import ERROR, INCOMPLETE, OK, Commands, command, json_option
+from labkit.cli.terminal import out, print_table, say
 
 
 def register(commands: Commands) -> None:
@@ -37,7 +38,7 @@ def _run(options: argparse.Namespace) -> int:
     if parameters.swept(options.parameter):
         return _sweep(options, asked)
     done = rerun.run(options.notebook, asked[0], folder=options.output, progress=sys.stderr.isatty())
-    print(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
+    out(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
     return OK
 
 
@@ -56,13 +57,13 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
             label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={given[name]}" for name in lists)
             try:
                 run = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
-                print(f"{label}: ok, {run.folder}", flush=True)
+                out(f"{label}: ok, {run.folder}")
             except UsageError:  # would be the same for all of them
                 raise
             except LabkitError as error:
                 failed += 1
                 kept = getattr(error, "run", None)
-                print(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}", flush=True)
+                out(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}")
             done = number
     finally:
         say(f"{done - failed} ok, {failed} failed, {len(asked) - done} not run; `labkit runs` lists them")
@@ -105,7 +106,7 @@ def _new(options: argparse.Namespace) -> None:
     if (options.name is None) == (options.course is None):
         raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
     made = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
-    print(*made, sep="\n")
+    out(*made)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -113,5 +114,5 @@ def _demo(options: argparse.Namespace) -> int:
 
     os.environ["LABKIT_PROFILE"] = "local"  # the notebook connects to what the demo has started
     summary = demo.run(say)
-    print(json.dumps(summary.to_dict(), indent=2) if options.json else summary)
+    out(json.dumps(summary.to_dict(), indent=2) if options.json else summary)
     return OK if summary.agrees else INCOMPLETE

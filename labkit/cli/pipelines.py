@@ -18,9 +18,9 @@ from labkit.cli.common import (
     open_cluster,
     open_profile,
     profile_options,
-    say,
     stop_event,
 )
+from labkit.cli.terminal import out, say
 from labkit.errors import LabkitError
 from labkit.options import Parser
 
@@ -89,7 +89,7 @@ def _extract_irc(options: argparse.Namespace) -> None:
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
     )  # fmt: skip
     report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)
-    print(report)
+    out(report)
 
 
 def _spool(cluster: Any, options: argparse.Namespace) -> Path:
@@ -120,7 +120,7 @@ def _extract_files(options: argparse.Namespace) -> int:
             key_field=options.key_field, journal=state_dir() / JOURNAL, again=options.again, progress=progress,
             sink=sink, place=sink and sink.place,
         )  # fmt: skip
-    print(report)
+    out(report)
     if options.topic:
         _warn_of_retention(cluster, options.topic, report.first_ms)
     if report.skipped:
@@ -176,7 +176,7 @@ def _index(options: argparse.Namespace) -> int:
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
         enrich=enrich_chain(options),
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
-        metrics=lambda counts: print(json.dumps(counts), flush=True),
+        metrics=lambda counts: out(json.dumps(counts)),
     )  # fmt: skip
     counts = indexer.run(stop_event())
     return INCOMPLETE if counts["rejected"] or counts["unsent"] else OK

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, say
+from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option
+from labkit.cli.terminal import out, say
 
 
 def register(commands: Commands) -> None:
@@ -25,7 +26,7 @@ def _up(options: argparse.Namespace) -> None:
     from labkit.stack import local
 
     local.up(options.elasticsearch, say, with_registry=options.registry, brokers=options.brokers)
-    print("the stack is up; `labkit status` shows it, `labkit down` stops it")
+    out("the stack is up; `labkit status` shows it, `labkit down` stops it")
 
 
 def _down(options: argparse.Namespace) -> None:
@@ -39,12 +40,12 @@ def _status(options: argparse.Namespace) -> int:
 
     rows = local.status()
     if options.json:
-        print(json.dumps(rows, indent=2))
+        out(json.dumps(rows, indent=2))
     elif not rows:
-        print("there is no local stack; `labkit up` starts one")
+        out("there is no local stack; `labkit up` starts one")
     for row in [] if options.json else rows:
         state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
-        print(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
+        out(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
     return OK if rows and all(row["running"] for row in rows) else INCOMPLETE
 
 
@@ -53,4 +54,4 @@ def _credentials(options: argparse.Namespace) -> None:
 
     found = State.load().credentials(options.role)
     shown = {name: found[name] for name in ("kafka", "elasticsearch", "registry") if found[name] or name != "registry"}
-    print(json.dumps(shown, indent=2))
+    out(json.dumps(shown, indent=2))

@@ -20,9 +20,9 @@ from labkit.cli.common import (
     json_option,
     open_lab,
     profile_options,
-    say,
     window_of,
 )
+from labkit.cli.terminal import out, say, write_lines, write_values
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.options import window_bounds, window_options
 
@@ -66,7 +66,7 @@ def _asked_window(options: argparse.Namespace) -> Window:
 
 def _window(options: argparse.Namespace) -> None:
     window = _asked_window(options)
-    print(window.to_json() if options.json else window)
+    out(window.to_json() if options.json else window)
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ def _replay(options: argparse.Namespace) -> int:
             on_interrupt="keep", **common,
         )  # fmt: skip
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
-        print(json.dumps(ledger) if options.json else load)
+        out(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
         common |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
@@ -95,7 +95,7 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         receipt = _values(window, options, **common)
     if options.json:
-        print(receipt.to_json())
+        out(receipt.to_json())
     else:
         say(str(receipt))
     return OK if receipt.complete else INCOMPLETE
@@ -127,7 +127,7 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     with interrupt.asked() as reading.interrupted:
         for batch in chosen.raw():
             if not options.json:
-                sys.stdout.buffer.writelines((value or b"") + b"\n" for value in batch.column("value").to_pylist())
+                write_values(batch.column("value").to_pylist())
         sys.stdout.flush()
     return chosen.whole()
 
@@ -142,8 +142,6 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
         registry=window.lab.registry,
     )  # fmt: skip
     with interrupt.asked() as reading.interrupted:
-        for line in written:
-            if not options.json:
-                sys.stdout.write(line + "\n")
+        write_lines(line for line in written if not options.json)
         sys.stdout.flush()
     return receipt()

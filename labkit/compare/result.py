@@ -15,8 +15,10 @@ from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
 from labkit.dataframe import to_pandas
+from labkit.decode import cells
 from labkit.es.index import decoded
 from labkit.es.point_in_time import BATCH_SCHEMA, origins
+from labkit.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,6 +224,7 @@ class Comparison:
     __str__ = summary
     __repr__ = summary
 
+    @html.view
     def _repr_html_(self) -> str:
         colour = html.GREEN if self.identical else html.AMBER if not self.complete else html.RED
         paired = escape(", ".join(self.key)) or "origin"
@@ -283,11 +286,13 @@ def _short(frame: pd.DataFrame, most: int = 40) -> pd.DataFrame:
 
 
 def _indented(frame: pd.DataFrame) -> list[str]:
-    return ["    " + line for line in frame.to_string(index=False, na_rep="-").splitlines()]
+    return ["    " + visible(line) for line in frame.to_string(index=False, na_rep="-").split("\n")]
 
 
 def _html_table(title: str, frame: pd.DataFrame | None, where: str) -> str:
     if frame is None or not len(frame):
         return ""
     more = f": the first {SHOWN} of {len(frame):,}, see <code>{where}</code>" if len(frame) > SHOWN else ""
-    return f"<p>{title}{more}</p>" + _short(frame.head(SHOWN), 80).to_html(index=False, notebook=True, na_rep="")
+    return f"<p>{title}{more}</p>" + html.table(
+        [str(name) for name in frame], cells.rows(frame.head(SHOWN), cells.html_cell)
+    )

@@ -113,11 +113,12 @@ def fit(value: Any, kind: pa.DataType) -> Any:
 
 def text(value: Any) -> str:
     """Return a value as text: a text as it is, anything else as its JSON."""
-    found = _plain(value)
+    found = as_json(value)
     return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return a value as JSON has it: bytes are base64, times and decimals texts."""
     if isinstance(value, dict):
         return {key if isinstance(key, str) else text(key): _inner(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -131,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 def _inner(value: Any) -> Any:
     """Return a value within JSON, which knows no infinity and no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else _plain(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else as_json(value)
 
 
 def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -116,6 +116,7 @@ class Diagnosis:
 
     __repr__ = __str__
 
+    @html.view
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><td style="color:{_COLOURS[one.status]};font-weight:bold">{one.status}</td>'

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import interrupt
+from labkit import html, interrupt
 from labkit.decode import decoder
 from labkit.elastic import Target, counted
 from labkit.errors import IncompleteWarning, UsageError
@@ -47,6 +47,7 @@ class Index:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r} on {self.target.name})"
 
+    @html.view
     def _repr_html_(self) -> str:
         kind = "scratch index" if type(self) is not Index else "index"
         next_ = "<code>.to_pandas()</code> <code>.sample(10)</code> <code>.count(query)</code> <code>.agg(by)</code>"

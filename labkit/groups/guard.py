@@ -24,6 +24,7 @@ from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka import Cluster
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.visible import visible
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
 _NO_LOOK = (AccessError, DeadlineError, ServerError, UnavailableError)
@@ -47,7 +48,7 @@ class Change:
     after: str
 
     def __str__(self) -> str:
-        return f"{self.group}: {self.what}: {self.before} -> {self.after}"
+        return visible(f"{self.group}: {self.what}: {self.before} -> {self.after}")
 
 
 @dataclass(repr=False)
@@ -204,7 +205,7 @@ class Guard:
         if not (self.changes or self.watched or self.unseen):
             return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
-            listed = ", ".join(self.watched[:8]) + (" …" if len(self.watched) > 8 else "")
+            listed = ", ".join(map(visible, self.watched[:8])) + (" …" if len(self.watched) > 8 else "")
             said = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
             if self.by_commits:
                 said += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
@@ -277,6 +278,7 @@ class Guard:
 
     __repr__ = __str__
 
+    @html.view
     def _repr_html_(self) -> str:
         colour = html.GREEN if self.untouched or self.refused else html.AMBER
         body = escape(self.report()).replace("\n", "<br>")
@@ -293,7 +295,7 @@ def _counted(count: int) -> str:
 
 
 def _some(groups: list[str]) -> str:
-    return ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
+    return ", ".join(map(visible, groups[:5])) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
 
 
 def compare(name: str, before: Group | None, after: Group | None) -> list[Change]:

@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Protocol
 
+from labkit.visible import visible
+
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
 SLOW_SHARE = 0.05
@@ -446,7 +448,7 @@ class GroupVerdict:
         return f"{self.known_lag:,} or more" if 0 < self.unknown < self.partitions else "not known"
 
     def __str__(self) -> str:
-        return f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}"
+        return visible(f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}")
 
 
 def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
+from itertools import islice
 from typing import Any
 
 import ipywidgets as ipy
+import pyarrow as pa
 
 from labkit import html
 from labkit.dataframe import dated
+from labkit.decode import cells
 from labkit.decode.json_rows import too_deep
+from labkit.decode.merge import as_json, unmapped
 from labkit.errors import UsageError
 from labkit.notebook.widget_base import Shown
 from labkit.sinks.replay import Replay
 from labkit.validation import whole
+from labkit.visible import brief, visible
 
 _NONE = "no record in this replay"
-_BYTES, _ITEMS = 4_096, 200  # shown at most; what is left out is said
+_TOMBSTONE = "tombstone: no value"
+_BYTES, _ITEMS, _TEXT, _NODES = 4_096, 200, 2_000, 5_000  # shown at most; what is left out is said
 
 
 class RecordInspector(Shown):
@@ -51,35 +58,46 @@ class RecordInspector(Shown):
         return found
 
     def _draw(self) -> None:
-        if not len(self.replay):
-            self.view.value = _NONE
-            return
+        self.view.value = html.shown(self._markup()) if len(self.replay) else _NONE
+
+    def _markup(self) -> str:
         record = self.record
-        raw = record["_value"]
-        headers = "".join(
-            f"<tr><td>{escape(one['key'])}</td><td><code>{escape(_brief(one['value']))}</code></td></tr>"
-            for one in record["_headers"] or []
-        )
+        headers = [
+            [escape(cells.quoted(name)), f"<code>{cells.html_cell(raw)}</code>"] for name, raw in _headers(record)
+        ]
         parts = [
             f"<b>{escape(place(record))}</b>",
-            f"<div>key <code>{escape(_brief(record['_key']))}</code></div>",
+            f"<div>key <code>{cells.html_cell(record['_key'])}</code></div>",
             f"<div style='color:{html.RED}'>{escape(record['_error'])}</div>" if record["_error"] else "",
-            tree("value", value_of(record)),
-            f"<details><summary>{len(record['_headers'] or [])} headers</summary><table>{headers}</table></details>",
-            f"<details><summary>bytes</summary><pre>{escape(dump(raw))}</pre></details>",
+            tree("value", self.value)
+            if record["_value"] is not None
+            else f"<div><b>value</b> <i>{_TOMBSTONE}</i></div>",
+            f"<details><summary>{len(headers)} headers</summary>{html.table(('name', 'value'), headers)}</details>",
+            f"<details><summary>bytes</summary><pre>{escape(dump(record['_value']))}</pre></details>",
         ]
-        body = f'<div style="line-height:1.5">{"".join(parts)}</div>'
-        self.view.value = body.encode("utf-8", "backslashreplace").decode()  # JSON may have half a surrogate pair
+        return f'<div style="line-height:1.5">{"".join(parts)}</div>'
+
+    @property
+    def value(self) -> Any:
+        """The record's value as it nests, long texts and lists cut."""
+        kinds = {one.name: one.type for one in self.replay.table.schema}
+        return shortened(value_of(self.record, kinds))
 
     def text(self) -> str:
         """Return the record as text."""
         if not len(self.replay):
             return _NONE
         record = self.record
-        headers = [f"{one['key']}: {_brief(one['value'])}" for one in record["_headers"] or []]
-        value = json.dumps(value_of(record), indent=2, ensure_ascii=False, default=str)
-        lines = [place(record), f"key: {_brief(record['_key'])}", *headers, value]
-        return "\n".join([*lines, *([f"error: {record['_error']}"] if record["_error"] else [])])
+        lines = [f"{cells.quoted(name)}: {cells.cell(raw)}" for name, raw in _headers(record)]
+        value = json.dumps(self.value, indent=2, ensure_ascii=False) if record["_value"] is not None else _TOMBSTONE
+        error = [f"error: {record['_error']}"] if record["_error"] else []
+        return visible(
+            "\n".join([place(record), f"key: {cells.cell(record['_key'])}", *lines, value, *error]), keep="\n"
+        )
+
+
+def _headers(record: dict[str, Any]) -> list[tuple[str, bytes | None]]:
+    return [(one["key"], one["value"]) for one in record["_headers"] or []]
 
 
 def place(record: dict[str, Any]) -> str:
@@ -88,31 +106,47 @@ def place(record: dict[str, Any]) -> str:
     return f"{at}  {record['_timestamp']} {record['_timestamp_type']}"
 
 
-def value_of(record: dict[str, Any]) -> Any:
+def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
     """Return the value as it nests: parsed JSON where it is such, else the decoded fields that are there."""
-    if record["_value"] is None:
-        return None
     try:
         value = json.loads(record["_value"])
-        return _brief(record["_value"]) if too_deep(value) else value
+        return cells.cell(record["_value"]) if too_deep(value) else value
     except RecursionError:
-        return _brief(record["_value"])
-    except ValueError:
-        fields = {name: value for name, value in record.items() if not name.startswith("_") and value is not None}
-        return fields or _brief(record["_value"])
+        return cells.cell(record["_value"])
+    except (ValueError, TypeError):
+        fields = {
+            name: as_json(unmapped(value, kinds[name]))
+            for name, value in record.items()
+            if not name.startswith("_") and value is not None
+        }
+        return fields or (cells.cell(record["_value"]) if record["_value"] else "")
+
+
+def shortened(value: Any, room: list[int] | None = None) -> Any:
+    """Return a value of JSON of which each text, object and list is cut where it is long, and so is the whole."""
+    room = [_NODES] if room is None else room
+    room[0] -= 1
+    if isinstance(value, str):
+        return brief(value, _TEXT)
+    if not isinstance(value, dict | list):
+        return value
+    most = min(len(value), _ITEMS, max(0, room[0]))
+    left = f"{len(value) - most:,} more" if len(value) > most else ""
+    if isinstance(value, list):
+        return [*(shortened(item, room) for item in value[:most]), *([f"… {left}"] if left else [])]
+    pairs = {brief(name): shortened(item, room) for name, item in islice(value.items(), most)}
+    return {**pairs, "…": left} if left else pairs
 
 
 def tree(name: str, value: Any, depth: int = 0) -> str:
     """Return a value as nested HTML that opens and closes."""
     if not isinstance(value, dict | list):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        return f"<div><b>{escape(name)}</b> <code>{escape(text)}</code></div>"
-    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
-    inner = "".join(tree(str(key), one, depth + 1) for key, one in pairs[:_ITEMS])
-    if len(pairs) > _ITEMS:
-        inner += f"<div>… {len(pairs) - _ITEMS:,} more</div>"
+        shown = json.dumps(value, ensure_ascii=False)
+        return f"<div><b>{escape(name)}</b> <code>{escape(shown)}</code></div>"
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    inner = "".join(tree(str(key), item, depth + 1) for key, item in pairs)
     return (
-        f"<details {'open' if depth < 2 else ''}><summary><b>{escape(name)}</b> {len(pairs):,}</summary>"
+        f"<details {'open' if depth < 2 else ''}><summary><b>{escape(name)}</b> {len(value):,}</summary>"
         f'<div style="margin-left:1.2em">{inner}</div></details>'
     )
 
@@ -120,7 +154,7 @@ def tree(name: str, value: Any, depth: int = 0) -> str:
 def dump(raw: bytes | None) -> str:
     """Return bytes as hex and text, sixteen a line."""
     if raw is None:
-        return "tombstone: no value"
+        return _TOMBSTONE
     lines = []
     for at in range(0, min(len(raw), _BYTES), 16):
         part = raw[at : at + 16]
@@ -129,10 +163,3 @@ def dump(raw: bytes | None) -> str:
     if len(raw) > _BYTES:
         lines.append(f"… {len(raw) - _BYTES:,} more bytes")
     return "\n".join(lines) or "empty: 0 bytes"
-
-
-def _brief(raw: bytes | None) -> str:
-    if raw is None:
-        return "null"
-    text = raw[:200].decode("utf-8", "backslashreplace")
-    return text + (f" … {len(raw):,} bytes" if len(raw) > 200 else "")

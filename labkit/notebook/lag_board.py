@@ -83,17 +83,14 @@ class LagBoard(Shown):
 
 def table(judged: list[Judged]) -> str:
     """Return the groups as an HTML table, those to look at first."""
-    rows = ""
+    rows = []
     for one in judge_groups(judged):
         mine = [part for part in judged if part.group == one.group]
         read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
         colour = _COLOURS.get(one.verdict, html.RED)
-        rows += (
-            f'<tr><td>{escape(one.group)}</td><td><b style="color:{colour}">{escape(one.verdict)}</b></td>'
-            f"<td>{one.lag_text}</td><td>{read:,.0f}</td><td>{written:,.0f}</td><td>{escape(one.why)}</td></tr>"
-        )
+        verdict = f'<b style="color:{colour}">{escape(one.verdict)}</b>'
+        numbers = [one.lag_text, f"{read:,.0f}", f"{written:,.0f}"]
+        rows.append([escape(one.group), verdict, *numbers, escape(one.why)])
     if not rows:
         return "no group"
-    head = "".join(f"<th>{name}</th>" for name in ("group", "verdict", "lag", "read/s", "written/s", "why"))
-    parts = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
-    return html.spaced(f'<table class="dataframe" style="line-height:1.4">{parts}</table>')
+    return html.shown(html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), rows))

@@ -173,12 +173,21 @@ def _variables(**given: str) -> Iterator[None]:
                     os.environ[name] = value
 
 
+# A page is a picture of the run: nothing in it runs, and it asks no server for anything. The notebook has the rest.
+_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; font-src data:; '
+    "style-src 'unsafe-inline'\">"
+)
+
+
 def _page(done: Run) -> None:
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(embed_images=True)
-    body, _ = exporter.from_filename(str(done.notebook))
-    done.html.write_text(body, encoding="utf-8")
+    page, _ = exporter.from_filename(str(done.notebook))
+    head, end, body = page.partition("</head>")
+    head = re.sub(r"<script\b.*?</script>", "", head, flags=re.DOTALL)  # nbconvert's: libraries from other servers
+    done.html.write_text(head.replace("<head>", f"<head>{_POLICY}", 1) + end + body, encoding="utf-8")
 
 
 def _none(word: str) -> None:

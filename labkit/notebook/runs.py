@@ -33,9 +33,9 @@ class Run:
     Attributes
     ----------
     folder : Path
-        ``notebook.ipynb``, the notebook with its output; ``page.html``, the same as a page; ``run.json``, the record:
-        notebook, parameters, started, elapsed_s, outcome (ok | failed | interrupted | unfinished), error (its first
-        line), versions, and reads: the frozen window and the receipt of each.
+        ``notebook.ipynb``, the notebook with its output; ``page.html``, the same as a page, in which no script runs;
+        ``run.json``, the record: notebook, parameters, started, elapsed_s, outcome (ok | failed | interrupted |
+        unfinished), error (its first line), versions, and reads: the frozen window and the receipt of each.
     """
 
     folder: Path

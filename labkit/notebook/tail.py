@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from labkit import html
 from labkit.dataframe import to_pandas
-from labkit.decode import Spec
+from labkit.decode import Spec, cells
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
 from labkit.times import length_ms
+from labkit.visible import text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _KEPT = 2_000  # records a filter looks through
 _KEPT_BYTES = 20_000_000  # they are decoded with each step: larger ones would hold up the kernel
 _STEP_S = 0.3
+_COLUMNS = 12  # that are shown
 _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
@@ -107,20 +109,26 @@ class Tail(Shown):
         return found
 
     def _draw(self) -> None:
-        frame = self.frame.drop(columns=_HIDDEN, errors="ignore")
-        frame = frame.dropna(axis="columns", how="all") if len(frame) else frame  # among them _error, most often
-        if len(frame.columns) > 3 and "_value" in frame:
-            frame = frame.drop(columns="_value")
-        markup = frame.iloc[::-1].to_html(index=False, max_cols=12, na_rep="", border=0)
-        table = html.spaced(markup, one_line=True)
-        self.view.value = f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}</div>'
+        frame = _told(self.frame)
+        some = frame.iloc[::-1, :_COLUMNS]
+        left = f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>" if len(frame.columns) > _COLUMNS else ""
+        table = html.table([str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True)
+        self.view.value = html.shown(f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}{left}</div>')
 
     def text(self) -> str:
         """Return the newest records, as text."""
         replay = self.lab.window(self._topic, last=self._last).read(decode=self._decode, progress=False, guard=False)
-        table = replay.to_pandas().drop(columns=[*_HIDDEN, "_value", "_error"], errors="ignore")
-        lines = table.sort_values("_timestamp").to_string(index=False)
+        table = _told(replay.to_pandas().sort_values("_timestamp"))
+        lines = text_table([str(name) for name in table], cells.rows(table, _short_cell))
         return f"the newest {len(table)} records of {self._topic}\n{lines}"
+
+
+def _told(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that say something; the values as they came only where no field says what a record is."""
+    bare = not cells.tells_all(frame)
+    told = frame.drop(columns=_HIDDEN, errors="ignore")
+    empty = [name for name in told if told[name].isna().all()]  # among them _error, most often
+    return told.drop(columns=[name for name in [*empty, "_value"] if name in told and not (bare and name == "_value")])
 
 
 def newest(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -143,6 +151,10 @@ def _having(frame: pd.DataFrame, text: str) -> Any:
         column = frame[name].map(_readable).astype("string").fillna("")
         found |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
     return found
+
+
+def _short_cell(value: Any, kind: pa.DataType | None) -> str:
+    return cells.cell(value, kind, most=80)
 
 
 def _readable(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit import html
 from labkit.times import dated, iso
+from labkit.visible import visible
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
 _WHY = {
@@ -204,7 +205,7 @@ class Receipt:
             lines.append(f"  content {self.hash}")
         if self.guard:
             lines.append(f"  {self.guard['text']}")
-        lines += [f"  note: {note}" for note in self.all_notes]
+        lines += [f"  note: {visible(note)}" for note in self.all_notes]
         return "\n".join(lines)
 
     def _stop(self, partition: int) -> int:
@@ -233,6 +234,7 @@ class Receipt:
             notes.append(UNDATED_NOTE)
         return notes
 
+    @html.view
     def _repr_html_(self) -> str:
         counts, colour = self.counts, html.GREEN if self.complete else html.RED
         word = "complete" if self.complete else "incomplete"

@@ -32,7 +32,8 @@ def lines(
     """Return the lines, and what gives the receipt after the last of them.
 
     Each line is an object of the record's fields that are not null, decoded keys as ``_key_<field>`` among them, and
-    ``_error`` where it could not be decoded. A field has the type it has in its batch.
+    ``_error`` where it could not be decoded. A tombstone has ``"_value": null``. A field has the type it has in its
+    batch.
     """
     asked = condition(where)
     module, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
@@ -44,7 +45,8 @@ def lines(
         for batch in decoding:
             schemas[:] = gathered(schemas, batch.schema)
             table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
-            yield from _json(table.drop_columns([name for name in table.column_names if name in _META]))
+            gone = table.column("_value").is_null().to_pylist()
+            yield from _json(table.drop_columns([name for name in table.column_names if name in _META]), gone)
 
     def receipt() -> Receipt:
         found = decoding.whole()
@@ -55,10 +57,10 @@ def lines(
     return write(), receipt
 
 
-def _json(table: pa.Table) -> Iterator[str]:
+def _json(table: pa.Table, gone: list[bool]) -> Iterator[str]:
     kinds = {one.name: one.type for one in table.schema}
-    for row in table.to_pylist():
+    for row, tombstone in zip(table.to_pylist(), gone, strict=True):
         fields: dict[str, Any] = {
             name: unmapped(value, kinds[name]) for name, value in row.items() if value is not None
         }
-        yield text(fields)
+        yield text({**fields, "_value": None} if tombstone else fields)

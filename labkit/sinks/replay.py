@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from labkit import html, interrupt
 from labkit.dataframe import numbers, to_pandas
-from labkit.decode import NOTES, Spec, both, cache_name, heed, lasting, notes, parse
+from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, parse
 from labkit.decode.pipeline import Decoding, condition
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from labkit.decode.filter import Where
     from labkit.registry import Registry
 
+_SHOWN, _COLUMNS = 5, 12  # of a replay as HTML
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 _THREADS = 2  # that decode; measured
 
@@ -151,12 +152,15 @@ class Replay:
     def __repr__(self) -> str:
         return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
 
+    @html.view
     def _repr_html_(self) -> str:
-        shown = min(len(self), 5)
-        head = to_pandas(self.table.slice(0, shown).drop_columns(["_headers", "_value"]))
-        note = f"<p>the first {shown} of {len(self):,} records: <code>.to_pandas()</code> has all</p>"
-        table = head.to_html(index=False, notebook=True, max_cols=12, na_rep="")
-        return self.receipt._repr_html_() + html.spaced(table, one_line=True) + note
+        head = to_pandas(self.table.slice(0, _SHOWN).drop_columns(["_headers"]))
+        head = head.drop(columns="_value") if cells.tells_all(head) else head
+        some = head.iloc[:, :_COLUMNS]
+        left = f", and {len(head.columns) - _COLUMNS:,} more columns" if len(head.columns) > _COLUMNS else ""
+        note = f"<p>the first {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
+        table = html.table([str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True)
+        return self.receipt._repr_html_() + table + note
 
 
 def _asked(table: pa.Table, query: Any) -> pa.Table:

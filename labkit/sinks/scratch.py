@@ -145,6 +145,7 @@ class Load:
 
     __repr__ = __str__
 
+    @html.view
     def _repr_html_(self) -> str:
         text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
         return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()

@@ -106,7 +106,7 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(page: A
         assert box["width"] > 300
         assert box["height"] > 100
         page.screenshot(path=SHOTS / "chart.png")
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     finally:
         page.screenshot(path=SHOTS / "end.png")
 
@@ -141,7 +141,7 @@ def test_live_widgets_follow_pause_filter_and_stop(
         page.wait_for_function(
             "document.querySelector('.jp-Notebook').innerText.match(/ended: stopped/g)?.length === 2"
         )
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     finally:
         page.screenshot(path=SHOTS / "live-end.png")
 
@@ -165,7 +165,7 @@ def test_the_scratch_manager_asks_before_it_deletes(
         page.locator(".jupyter-widgets button.mod-danger").click()
         page.wait_for_selector(f".jupyter-widgets >> text=deleted scratch-{me}-one")
         assert list(lab.scratch()["index"]) == [f"scratch-{me}-two"]
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     finally:
         page.screenshot(path=SHOTS / "scratch-end.png")
 

@@ -1,0 +1,33 @@
+"""Commands on a terminal, as a person has them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+
+
+def on_a_terminal(*arguments: str, timeout_s: float = 120) -> tuple[int, str]:
+    """Run ``labkit`` with a pseudo-terminal for all its streams; return its exit code and what was written."""
+    ours, theirs = pty.openpty()
+    settings = termios.tcgetattr(theirs)
+    settings[1] &= ~termios.OPOST  # a line's end stays one character
+    termios.tcsetattr(theirs, termios.TCSANOW, settings)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "labkit", *arguments]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    try:
+        with suppress(OSError):  # how Linux says that the other side is closed
+            while part := os.read(ours, 65_536):
+                written += part
+        code = process.wait(timeout_s)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    return code, written.decode()
