@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from labkit.errors import StackError
@@ -23,6 +24,9 @@ from support.secure_stack import SecureStack, running
 from support.stack import missing, new_state_dir, run_labkit, stack_folder
 from support.waiting import until
 
+# beside other tests an example takes as long as it takes
+hypothesis.settings.register_profile("labkit", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("labkit")
 pytest_plugins = ["support.workers", "support.indexing", "support.irc", "support.spooling"]
 
 
