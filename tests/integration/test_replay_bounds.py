@@ -24,6 +24,7 @@ from labkit.errors import (
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.receipt import Receipt
+from labkit.replay.records import consume
 from labkit.stack.state import State
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -271,6 +272,28 @@ def test_last_n_is_the_newest_n_of_all_partitions(lab: Lab, make_topic: MakeTopi
     assert len(lab.window(topic, last=0).read()) == 0
     assert len(lab.window(topic, last=500).read()) == 20
     assert len(lab.window(topic, last=1)) == 1
+
+
+def test_a_small_read_waits_for_nothing_after_its_last_record(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
+):
+    """A partition is done when its position reaches the end; a call of consume() that finds nothing is a wait."""
+    topic = make_topic(partitions=4)
+    for partition in range(4):
+        produce(topic, [b"{}"] * 50, partition=partition)
+    came: list[tuple[int, int]] = []
+
+    def noted(consumer: Any, count: int, timeout_s: float) -> list[Any]:
+        messages = consume(consumer, count, timeout_s)
+        came.append((count, len(messages)))
+        return messages
+
+    monkeypatch.setattr("labkit.replay.reader.consume", noted)
+    receipt = lab.window(topic, last=100).read(cache=False, guard=False).receipt
+    assert (receipt.complete, receipt.read) == (True, 100)
+    asked = [pair for number, pair in enumerate(came) if any(found for _, found in came[:number])]
+    assert all(found for _, found in asked), came
+    assert max(count for count, _ in came) <= 100
 
 
 def test_last_n_of_records_of_one_moment_is_n(lab: Lab, make_topic: MakeTopic, produce: Produce):
