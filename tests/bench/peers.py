@@ -1,7 +1,8 @@
 """One way each of getting a topic into a DataFrame, timed in a process of its own.
 
-``python peers.py NAME TOPIC CREDENTIALS.json`` prints one line of JSON: seconds, records and the peak memory. The time
-is from the first call to the finished frame, connections included, imports not.
+``python peers.py NAME TOPIC CREDENTIALS.json`` prints one line of JSON: seconds, processor seconds, records and peak
+memory of the first call in a new process; `WARM` ways are called a second time, for ``warm_seconds``. The time is from
+the call to the finished frame, connections included, imports not.
 """
 
 from __future__ import annotations
@@ -47,6 +48,73 @@ def labkit_parquet(topic: str, path: str) -> int:
     import labkit
 
     return labkit.connect().window(topic).to_parquet("/tmp/labkit-bench.parquet").read
+
+
+def labkit_needle(topic: str, path: str) -> int:
+    """About ten records of all."""
+    import labkit
+
+    every = len(window := labkit.connect().window(topic)) // 10
+    condition = " or ".join(f"n = {every * number + 7}" for number in range(10))
+    return len(window.read(cache=False, where=condition).to_pandas())
+
+
+def labkit_newest(topic: str, path: str) -> int:
+    import labkit
+
+    return len(labkit.connect().window(topic, last=100).read(cache=False).to_pandas())
+
+
+def labkit_newest_unguarded(topic: str, path: str) -> int:
+    import labkit
+
+    return len(labkit.connect().window(topic, last=100).read(cache=False, guard=False).to_pandas())
+
+
+def expert(topic: str, path: str) -> int:
+    """What who knows the libraries writes for one topic: consume(), pyarrow.json under the schema known, columns."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.json
+    from confluent_kafka import Message
+
+    consumer, total = _confluent(topic, path, **{"fetch.queue.backoff.ms": 10})
+    plain, realistic = _types()
+    schema = pa.schema(realistic if "realistic" in topic else plain)
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    tables, count = [], 0
+    while count < total:
+        messages = [one for one in consumer.consume(10_000, 0.2) if one.error() is None]
+        if not messages:
+            continue
+        data = b"\n".join(map(Message.value, messages)) + b"\n"
+        blocks = pa.json.ReadOptions(block_size=len(data) + 1, use_threads=False)
+        table = pa.json.read_json(pa.BufferReader(data), read_options=blocks, parse_options=options)
+        for name, of in (("_partition", Message.partition), ("_offset", Message.offset)):
+            table = table.append_column(name, pa.array(np.fromiter(map(of, messages), np.int64, len(messages))))
+        stamps = np.fromiter((one.timestamp()[1] for one in messages), np.int64, len(messages))
+        tables.append(table.append_column("_timestamp", pa.array(stamps, pa.timestamp("ms", "UTC"))))
+        count += len(messages)
+    return len(_frame(pa.concat_tables(tables)))
+
+
+def _frame(table: Any) -> Any:
+    import pandas as pd
+
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def kafkarrow(topic: str, path: str) -> int:
+    """Raw Arrow batches by a client in Rust: nothing is decoded."""
+    from kafkarrow import ConsumerManager, SourceTopic
+
+    _, total = _confluent(topic, path)
+    manager = ConsumerManager(config=_settings(path), topics=[SourceTopic.from_earliest(topic)])
+    count, stall = 0, Stall()
+    while count < total:
+        count += manager.poll(timeout_ms=200).num_rows
+        stall.check(count)
+    return count
 
 
 def _confluent(topic: str, path: str, **more: Any) -> tuple[Any, int]:
@@ -134,7 +202,7 @@ def spark_local(topic: str, path: str) -> int:
         "kafka.security.protocol": "SASL_PLAINTEXT", "kafka.sasl.mechanism": "PLAIN",
         "kafka.sasl.jaas.config": f"org.apache.kafka.common.security.plain.PlainLoginModule required {login};",
     })  # fmt: skip
-    fields = "`@timestamp` string, channel string, nick string, host string, count bigint, score double, message string"
+    fields = "`@timestamp` string, channel string, nick string, host string, n bigint, score double, message string"
     chosen = ("v.*", "partition", "offset", "timestamp")
 
     def once() -> int:
@@ -225,12 +293,35 @@ def kcat(topic: str, path: str) -> int:
     return -1
 
 
+def _types() -> tuple[list[Any], list[Any]]:
+    import pyarrow as pa
+
+    text, whole, number = pa.string(), pa.int64(), pa.float64()
+    plain = [
+        ("@timestamp", text), ("channel", text), ("nick", text), ("host", text), ("n", whole), ("score", number),
+        ("message", text),
+    ]  # fmt: skip
+    user = pa.struct([("id", whole), ("name", text), ("tags", pa.list_(text))])
+    items = pa.list_(pa.struct([("sku", text), ("count", whole), ("price", number)]))
+    geo = pa.struct([("lat", number), ("lon", number)])
+    realistic = [
+        ("id", text), ("at", text), ("kind", text), ("ok", pa.bool_()), ("n", whole), ("user", user), ("message", text),
+        ("price", number), ("items", items), ("geo", geo), ("ref", text),
+    ]  # fmt: skip
+    return plain, realistic
+
+
 WAYS = {
     "labkit: read() + to_pandas()": labkit_pandas,
     "labkit: the same, from the cache": labkit_cached,
     "labkit: batches()": labkit_batches,
     "labkit: to_parquet()": labkit_parquet,
+    "labkit: where=, 10 of all, + to_pandas()": labkit_needle,
+    "labkit: 100 newest": labkit_newest,
+    "labkit: 100 newest, guard off": labkit_newest_unguarded,
+    "expert: consume() + pyarrow.json, schema known": expert,
     "confluent poll() + json + DataFrame": confluent_poll,
+    "kafkarrow: raw batches": kafkarrow,
     "aiokafka + json + DataFrame": aiokafka,
     "kafka-python + json + DataFrame": kafka_python,
     "Ray Data read_kafka + json + DataFrame": ray_data,
@@ -239,7 +330,10 @@ WAYS = {
     "limit: consume(), dropped, tuned": consume_dropped_tuned,
     "limit: kcat -f ''": kcat,
 }
+WARM = ("labkit: read", "labkit: batches", "labkit: 100", "expert")
 IMPORTS = {
+    "expert": "confluent_kafka, numpy, pyarrow.json, pandas",
+    "kafkarrow": "confluent_kafka, kafkarrow",
     "labkit": "labkit.lab, labkit.sinks.replay, labkit.decode.json, labkit.replay.sample, pandas",
     "aiokafka": "aiokafka, pandas",
     "kafka": "kafka, pandas",
@@ -252,9 +346,17 @@ if __name__ == "__main__":
         if name.startswith(prefix):
             for module in modules.split(", "):
                 __import__(module)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     records = WAYS[name](topic, path)
     seconds = warm_s or time.perf_counter() - began
+    cpu = time.process_time() - busy
+    peak_first = peak_mb()
+    warm = None
+    if name.startswith(WARM):
+        began = time.perf_counter()
+        WAYS[name](topic, path)
+        warm = time.perf_counter() - began
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
-    peak = children if name.startswith("limit: kcat") else peak_mb()
-    print(json.dumps({"seconds": seconds, "records": records, "peak_mb": peak}))
+    peak = children if name.startswith("limit: kcat") else peak_first
+    told = {"seconds": seconds, "cpu_seconds": cpu, "records": records, "peak_mb": peak}
+    print(json.dumps(told | ({"warm_seconds": warm} if warm else {})))

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from peers import PARTITIONS, WAYS  # noqa: E402
 
+SPARK = "Spark local[2], from_json, toPandas, warm"  # its fields are those of plain records
 OURS = "labkit: read() + to_pandas()"
 PEER_PACKAGES = [
     "aiokafka[lz4]>=0.12",
@@ -39,13 +41,14 @@ PEER_PACKAGES = [
     "pyarrow>=20",
     "ray[data]>=2.50",
     "pyspark==4.2.0",
+    "kafkarrow>=0.1.1",
 ]
 SCALED = (OURS, "labkit: batches()", "labkit: to_parquet()")
-PEERS = ("aiokafka", "kafka-python", "Ray", "Spark")
+PEERS = ("kafkarrow", "aiokafka", "kafka-python", "Ray", "Spark")
 WORDS = ["window", "replay", "offset", "topic", "record", "group", "lag", "index", "shard", "mapping", "query", "bulk"]
 
 
-def fill(admin: Cluster, topic: str, records: int) -> None:
+def fill(admin: Cluster, topic: str, records: int, make: Callable[[int, random.Random], dict[str, Any]]) -> None:
     """Write JSON records of about 280 bytes, once."""
     made = topic in admin.topics() and sum(admin.bounds(topic, range(PARTITIONS), "latest").values())
     if made == records:
@@ -56,19 +59,52 @@ def fill(admin: Cluster, topic: str, records: int) -> None:
     admin.ask(lambda client: client.create_topics([new]), what="make the topic")
     producer, rng = admin.producer(linger_ms=50, compression_type="lz4"), random.Random(7)
     for number in range(records):
-        text = " ".join(rng.choices(WORDS, k=14))
-        value = {
-            "@timestamp": f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z",
-            "channel": f"#c{number % 8}", "nick": f"nick{number % 350}", "host": f"10.{number % 250}.{number % 199}.7",
-            "count": number, "score": number / 7, "message": text,
-        }  # fmt: skip
+        value = json.dumps(make(number, rng))
         while True:
             try:
-                producer.produce(topic, json.dumps(value), partition=number % PARTITIONS)
+                producer.produce(topic, value, partition=number % PARTITIONS)
                 break
             except BufferError:
                 producer.poll(0.5)
     producer.flush()
+
+
+def _time(number: int) -> str:
+    return f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z"
+
+
+def plain(number: int, rng: random.Random) -> dict[str, Any]:
+    """Return a record whose fields are always the same seven."""
+    return {
+        "@timestamp": _time(number), "channel": f"#c{number % 8}", "nick": f"nick{number % 350}",
+        "host": f"10.{number % 250}.{number % 199}.7", "n": number, "score": number / 7,
+        "message": " ".join(rng.choices(WORDS, k=14)),
+    }  # fmt: skip
+
+
+def realistic(number: int, rng: random.Random) -> dict[str, Any]:
+    """Return a record with optional fields, objects, lists, escapes, its fields in any order."""
+    user = {"id": rng.randrange(10**6), "name": f'Jörg "{number % 99}"', "tags": rng.sample(WORDS, rng.randrange(4))}
+    value: dict[str, Any] = {
+        "id": f"{rng.getrandbits(64):016x}", "at": _time(number), "kind": rng.choice(["view", "click", "order"]),
+        "ok": rng.random() < 0.9, "n": number, "user": user,
+        "message": f"{' '.join(rng.choices(WORDS, k=8))}\n\tat {rng.choice(WORDS)}",
+    }  # fmt: skip
+    if rng.random() < 0.5:
+        value["price"] = round(rng.random() * 100, 2)
+    if rng.random() < 0.4:
+        value["items"] = [
+            {"sku": f"A{rng.randrange(999)}", "count": rng.randrange(9), "price": rng.choice([1.5, 2.25, None])}
+            for _ in range(rng.randrange(4))
+        ]
+    if rng.random() < 0.3:
+        value["geo"] = {"lat": rng.random() * 90, "lon": rng.random() * 180}
+    if rng.random() < 0.2:
+        value["ref"] = None
+    return dict(rng.sample(list(value.items()), len(value)))
+
+
+RECORDS = {"plain": plain, "realistic": realistic}
 
 
 def peers_python() -> str:
@@ -105,25 +141,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
     parser.add_argument("--scale", type=int, nargs="*", default=[], help="then labkit alone with so many records each")
+    parser.add_argument("--kinds", nargs="*", choices=RECORDS, default=list(RECORDS), help="of records")
     options = parser.parse_args()
     state = local.up(say=print)
     ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
-    found = {options.records: race(state, options.records, ways, options.rounds)}
+    kinds = options.kinds
+    found = {f"{options.records:,} {kind}": race(state, options.records, kind, ways, options.rounds) for kind in kinds}
     for records in options.scale:
-        found[records] = race(state, records, [name for name in SCALED if name in WAYS], 1)
-    for records, runs in found.items():
-        report(runs, records)
+        found[f"{records:,} plain"] = race(state, records, "plain", [name for name in SCALED if name in WAYS], 1)
+    for what, runs in found.items():
+        report(runs, what)
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
-    kept = {"runs_by_records": found, "window_s": freezing(state)}
+    kept = {"runs": found, "window_s": freezing(state)}
     (folder / "bench-read.json").write_text(json.dumps(kept, indent=2))
     print(f"\nall runs: {folder / 'bench-read.json'}")
 
 
-def race(state: State, records: int, ways: list[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
+def race(state: State, records: int, kind: str, ways: list[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Let the ways take turns; return each way's runs."""
-    topic = f"irc-bench-{records}"
-    fill(Cluster(state.credentials("admin")["kafka"]), topic, records)
+    topic, ways = f"irc-bench-{kind}-{records}", [name for name in ways if kind == "plain" or name != SPARK]
+    fill(Cluster(state.credentials("admin")["kafka"]), topic, records, RECORDS[kind])
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(state.credentials("lab"), file)
@@ -134,7 +172,7 @@ def race(state: State, records: int, ways: list[str], rounds: int) -> dict[str, 
                 if turn:  # the first round warms the broker's page cache
                     runs[name].append(found)
                 told = f"{found['seconds']:7.2f} s" if "seconds" in found else f"failed: {found['error'][:90]}"
-                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<44}{told}", flush=True)
+                print(f"{kind} {'warm-up' if not turn else f'round {turn}'}  {name:<48}{told}", flush=True)
     return runs
 
 
@@ -160,19 +198,25 @@ def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, 
     return found
 
 
-def report(runs: dict[str, list[dict[str, Any]]], records: int) -> None:
+def report(runs: dict[str, list[dict[str, Any]]], what: str) -> None:
     """Print the medians, and how many times as long as labkit each way takes."""
     good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
     medians = {name: statistics.median(one["seconds"] for one in found) for name, found in good.items() if found}
     ours = medians.get(OURS)
-    print(f"\n{records:,} records\n{'way':<44}{'records/s':>12}{'us/record':>11}{'peak MB':>9}{'takes':>10}")
+    head = f"{'records/s':>12}{'seconds':>9}{'warm':>8}{'cpu s':>8}{'peak MB':>9}{'takes':>9}"
+    print(f"\n{what} records, each in a new process (warm: the second time in it)\n{'way':<48}{head}")
     for name in runs:
         if name not in medians:
-            print(f"{name:<44}{'failed':>12}")
+            print(f"{name:<48}{'failed':>12}")
             continue
-        seconds, peak = medians[name], max(one["peak_mb"] for one in good[name])
+        found, seconds = good[name], medians[name]
+        records, peak = max(one["records"] for one in found), max(one["peak_mb"] for one in found)
+        cpu = statistics.median(one["cpu_seconds"] for one in found)
+        warm = [one["warm_seconds"] for one in found if "warm_seconds" in one]
+        rate = f"{records / seconds:,.0f}" if records > 0 else ""
+        second = f"{statistics.median(warm):.2f}" if warm else ""
         ratio = f"{seconds / ours:.2f} x" if ours else ""
-        print(f"{name:<44}{records / seconds:>12,.0f}{seconds / records * 1e6:>11.2f}{peak:>9,.0f}{ratio:>10}")
+        print(f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{peak:>9,.0f}{ratio:>9}")
 
 
 if __name__ == "__main__":
