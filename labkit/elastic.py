@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -131,6 +132,8 @@ class Target:
 
     def _api_error(self, error: elasticsearch.ApiError, what: str) -> LabkitError:
         status, reason = error.status_code, _reason(error)
+        if (foreign := self._foreign(error, what)) is not None:
+            return foreign
         if status == 401:
             return AccessError(
                 f"{self.address} refused the login of {self.user}",
@@ -151,6 +154,35 @@ class Target:
             return NotFoundError(f"cannot {what}: {reason}", hint="`labkit scratch` lists the scratch indices")
         hint = _PARTIAL if "missing shards" in reason else None
         return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
+
+    def _foreign(self, error: elasticsearch.ApiError, what: str) -> LabkitError | None:
+        """Return the error of an answer that is not Elasticsearch's: each of its own says so in a header."""
+        import elasticsearch
+
+        if isinstance(error, elasticsearch.UnsupportedProductError):
+            return ConfigError(
+                f"what answers at {self.address} does not say that it is Elasticsearch (no X-Elastic-Product)",
+                hint="labkit speaks with Elasticsearch 8 and 9, not with OpenSearch; a proxy must pass headers on",
+            )
+        if isinstance(error.body, dict) or error.meta.headers.get("x-elastic-product"):
+            return None
+        status = error.status_code
+        page = _summary(str(error.body or ""))
+        answer = f"what answers at {self.address} is not Elasticsearch: {status}{page and f', {page!r}'}"
+        if status >= 500:  # a proxy that does not reach what is behind it
+            return ServerError(
+                f"cannot {what}: {answer}", hint="a proxy stands in front: is Elasticsearch up behind it?",
+                status=status, foreign=True,
+            )  # fmt: skip
+        if location := error.meta.headers.get("location"):
+            return ConfigError(
+                f"{answer}; it sends on to {without_login(location)}", hint="write the address it sends on to in hosts"
+            )
+        if status == 401 or not error.body:  # of HEAD, or of a login in front
+            return None
+        return ConfigError(
+            answer, hint="check hosts: is that Elasticsearch's address and port, not Kibana's or a proxy's?"
+        )
 
     @cached_property
     def version(self) -> str:
@@ -211,6 +243,18 @@ def _texts(error: object) -> Iterator[str]:
     yield f"{getattr(error, 'message', '')} {error!r}"
     for inner in getattr(error, "errors", None) or ():
         yield from _texts(inner)
+
+
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_PAGE = 80  # characters of a page in an error
+
+
+def _summary(page: str) -> str:
+    """Return the title of a page, or how its text begins."""
+    title = _TITLE.search(page)
+    words = " ".join((title[1] if title else _TAG.sub(" ", page)).split())
+    return words if len(words) <= _PAGE else words[:_PAGE] + "…"
 
 
 def blocked(error: elasticsearch.ApiError) -> str:

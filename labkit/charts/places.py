@@ -21,6 +21,7 @@ from labkit.charts import counts, draw
 from labkit.charts.buckets import counted, share
 from labkit.charts.labels import shown, tooltips
 from labkit.errors import UsageError
+from labkit.es.fields import nested_in, uncountable
 from labkit.es.index import Index
 from labkit.sinks.replay import Replay
 
@@ -133,6 +134,8 @@ def _of_index(index: Index, field: str | None) -> Places:
     chosen = field or str(next(iter(points), ""))
     if chosen not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
+    if nested_in(found, chosen):
+        raise uncountable(found, chosen)
     prefix = chosen.removesuffix("location")
     names = {
         short: {"terms": {"field": prefix + long, "size": 1, "shard_size": 1_000}}

@@ -9,7 +9,7 @@ from labkit.charts.buckets import Grid
 from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
-from labkit.es.aggregations import countable, known
+from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
 from labkit.es.index import Index as Stored
 
 TIME = "@timestamp"
@@ -35,17 +35,19 @@ class Index:
     def __init__(self, index: Stored, time: str | None = None, *, needed: bool = True) -> None:
         self._index = index
         self._time = time or TIME
-        kinds = self._fields.get(self._time, {})
-        self._timed = bool(kinds) and set(kinds) <= {"date", "date_nanos"}
+        kinds = types(self._fields, self._time)
+        self._timed = is_date(self._fields, self._time) and not nested_in(self._fields, self._time)
         if not self._timed and (needed or time) and self.span.records:
             raise self._no_time(kinds)
 
-    def _no_time(self, kinds: dict[str, Any]) -> UsageError:
+    def _no_time(self, kinds: set[str]) -> UsageError:
         if not kinds:
             return missing(self._time, self._names)
-        dates = [name for name, one in self._fields.items() if set(one) <= {"date", "date_nanos"}]
+        if nested_in(self._fields, self._time):
+            return uncountable(self._fields, self._time)
+        dates = [name for name in self._fields if is_date(self._fields, name)]
         hint = f"fields of dates: {', '.join(dates) or 'none'}"
-        return UsageError(f"field {self._time!r} is {'/'.join(kinds)}, not a date", hint=hint)
+        return UsageError(f"field {self._time!r} is {'/'.join(sorted(kinds))}, not a date", hint=hint)
 
     @property
     def name(self) -> str:
@@ -54,7 +56,7 @@ class Index:
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, Any]]:
-        return self._index.fields()
+        return self._index.field_caps()
 
     @property
     def _names(self) -> list[str]:
@@ -65,11 +67,7 @@ class Index:
         if found := countable(self._fields, name):
             return found
         if name in self._fields:
-            kinds = self._fields[name]
-            raise UsageError(
-                f"field {name!r} is {'/'.join(kinds)}, whose values cannot be counted",
-                hint=f"map it with a keyword subfield; there are: {', '.join(self._names)}",
-            )
+            raise uncountable(self._fields, name)
         if not self.span.records:
             return name
         raise missing(name, self._names)
@@ -80,11 +78,13 @@ class Index:
         Raises
         ------
         UsageError
-            When there are documents and no such field.
+            When there are documents and no such field, or it is below a nested one.
         """
         if name not in self._fields and self.span.records:
             raise missing(name, self._names)
-        return set(self._fields.get(name, {}))
+        if nested_in(self._fields, name):
+            raise uncountable(self._fields, name)
+        return types(self._fields, name)
 
     def having(self, field: str, term: Term) -> dict[str, Any]:
         """Return the query for the documents whose `field` has this value."""
@@ -165,7 +165,8 @@ class Index:
 
 def _without(field: str, countable: str) -> dict[str, Any]:
     """Return the query for no value at all; a text too long for its keyword is a value."""
-    return {"bool": {"must_not": [{"exists": {"field": name}} for name in dict.fromkeys((field, countable))]}}
+    there = [{"exists": {"field": name}} for name in dict.fromkeys((field, countable))]
+    return {"bool": {"must_not": [*there, {"term": {"_ignored": {"value": countable}}}]}}
 
 
 def _counts(answer: dict[str, Any]) -> Counts:

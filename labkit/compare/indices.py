@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from labkit.es.aggregations import TIME, countable
+from labkit.es.aggregations import TIME
+from labkit.es.fields import countable
 from labkit.es.index import Index
 
 if TYPE_CHECKING:

@@ -91,6 +91,8 @@ class ElasticsearchLooks:
             with self.target.errors("log in"):
                 found = self.client.security.authenticate()
         except (ServerError, NotFoundError) as error:
+            if error.facts.get("foreign"):
+                raise
             return warn(
                 f"it does not know who asks ({error.message}): is security off?",
                 "with security off everybody may write everything: its administrator should turn it on",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import UsageError
+from labkit import interrupt
+from labkit.errors import IncompleteWarning, UsageError
+from labkit.es.fields import Fields, countable, is_date, known, nested_in, uncountable
 from labkit.times import length_ms
 from labkit.validation import whole
 
@@ -17,27 +20,11 @@ TIME = "@timestamp"
 METRICS = ("avg", "cardinality", "max", "median_absolute_deviation", "min", "sum", "value_count")
 _PAGE = 5_000  # buckets of one answer; a cluster refuses more than search.max_buckets, 65,536 by default
 _MONDAY_MS, _WEEK_MS = 4 * 86_400_000, 604_800_000  # the epoch was a Thursday; whole weeks begin on Monday
-_DATES = {"date", "date_nanos"}
-Fields = Mapping[str, Mapping[str, Any]]
+TOO_LONG = "(not indexed: longer than ignore_above)"
 
 
-def countable(fields: Fields, name: str) -> str | None:
-    """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when there is one."""
-    for field in (f"{name}.keyword", name):
-        kinds = fields.get(field)
-        if kinds and all(kind["aggregatable"] for kind in kinds.values()):
-            return field
-    return None
-
-
-def known(fields: Fields) -> list[str]:
-    """Return the fields a user knows: no inner ones, no objects."""
-    parents = {name for name, kinds in fields.items() if not {"object", "nested"} & set(kinds)}
-    return [name for name in sorted(parents) if name[0] != "_" and name.rpartition(".")[0] not in parents]
-
-
-def _is_date(fields: Fields, name: str) -> bool:
-    return bool(fields.get(name)) and set(fields[name]) <= _DATES
+Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""Takes aggregations and returns the answer."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +49,21 @@ class Asking:
         if limit is not None:
             limit = whole(limit, "limit", "how many buckets at most; None for all", low=1)
         names = [by] if isinstance(by, str) else list(by or ())
-        if every is not None and not any(_is_date(fields, name) for name in names):
+        if every is not None and not any(is_date(fields, name) for name in names):
             names.insert(0, TIME)
         sources = tuple((name, _source(fields, name, every)) for name in names)
         measured = dict(_metric(fields, text) for text in ([metrics] if isinstance(metrics, str) else metrics))
-        dates = frozenset(name for name in (*names, *measured) if _is_date(fields, name.rpartition(":")[2]))
+        dates = frozenset(name for name in (*names, *measured) if is_date(fields, name.rpartition(":")[2]))
         return cls(
             sources, measured, dates - {name for name in measured if not name.startswith(("min:", "max:"))}, limit
         )
 
-    def frame(self, ask: Callable[[dict[str, Any]], Mapping[str, Any]]) -> pd.DataFrame:
+    def frame(self, ask: Ask) -> pd.DataFrame:
         """Ask, page by page, and return one row per bucket."""
         import pandas as pd
 
-        rows = list(self._rows(ask)) if self.sources else [self._total(ask)]
+        ignored = self._ignored(ask)
+        rows = list(self._all_rows(ask, ignored)) if self.sources else [self._total(ask)]
         names = [name for name, _ in self.sources]
         found = pd.DataFrame(rows, columns=[*names, "documents", *self.metrics])
         for name in self.dates:
@@ -85,15 +73,49 @@ class Asking:
         found = found.sort_values("documents", ascending=False, kind="stable", ignore_index=True)
         return found if self.limit is None else found.head(self.limit)
 
-    def _total(self, ask: Callable[[dict[str, Any]], Mapping[str, Any]]) -> list[Any]:
+    def _total(self, ask: Ask) -> list[Any]:
         answer = ask(self.metrics)
         return [answer["hits"]["total"]["value"], *self._measured(answer.get("aggregations", {}))]
 
-    def _rows(self, ask: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Iterator[list[Any]]:
+    def _ignored(self, ask: Ask) -> list[str]:
+        """Return the fields counted by that some documents have, but not indexed; warn of those measured."""
+        fields = {name: _field_of(source) for name, source in self.sources}
+        fields |= {name: next(iter(metric.values()))["field"] for name, metric in self.metrics.items()}
+        measured = {name: _ignored_value(field) for name, field in fields.items() if name in self.metrics}
+        aggs = {name: {"filter": measured.get(name) or _only_ignored(field)} for name, field in fields.items()}
+        if not aggs:
+            return []
+        answer = ask(aggs)["aggregations"]
+        for name in self.metrics:
+            if count := answer[name]["doc_count"]:
+                is_one = count == 1
+                interrupt.warn(
+                    f"{name} is without {count:,} document{'' if is_one else 's'} whose value is not indexed: longer "
+                    "than ignore_above, or malformed",
+                    IncompleteWarning,
+                )
+        return [name for name, source in self.sources if "terms" in source and answer[name]["doc_count"]]
+
+    def _all_rows(self, ask: Ask, ignored: list[str]) -> Iterator[list[Any]]:
+        """Yield a row per bucket; a value that is there but not indexed is not a missing one: it is `TOO_LONG`."""
+        fields = {name: _only_ignored(_field_of(source)) for name, source in self.sources if name in ignored}
+        for count in range(len(ignored) + 1):
+            for some in combinations(ignored, count):
+                left = [query for name, query in fields.items() if name not in some]
+                kept = {"bool": {"filter": [fields[name] for name in some], "must_not": left}}
+                for row in self._rows(ask, kept if ignored else None):
+                    for place, (name, _) in enumerate(self.sources):
+                        if name in some and row[place] is None:
+                            row[place] = TOO_LONG
+                    yield row
+
+    def _rows(self, ask: Ask, kept: dict[str, Any] | None) -> Iterator[list[Any]]:
         composite: dict[str, Any] = {"size": _PAGE, "sources": [{name: source} for name, source in self.sources]}
         while True:
-            aggs = {"rows": {"composite": composite, **({"aggs": self.metrics} if self.metrics else {})}}
-            answer = ask(aggs)["aggregations"]["rows"]
+            rows = {"composite": composite, **({"aggs": self.metrics} if self.metrics else {})}
+            aggs = {"rows": rows} if kept is None else {"kept": {"filter": kept, "aggs": {"rows": rows}}}
+            found = ask(aggs)["aggregations"]
+            answer = (found if kept is None else found["kept"])["rows"]
             for one in answer["buckets"]:
                 yield [*one["key"].values(), one["doc_count"], *self._measured(one)]
             if "after_key" not in answer or len(answer["buckets"]) < _PAGE:
@@ -104,8 +126,24 @@ class Asking:
         return [answer[name]["value"] for name in self.metrics]
 
 
+def _field_of(source: Mapping[str, Any]) -> str:
+    return str(next(iter(source.values()))["field"])
+
+
+def _ignored_value(field: str) -> dict[str, Any]:
+    """Return the query for documents with a value of `field` that is in _source, but not indexed."""
+    return {"term": {"_ignored": {"value": field}}}
+
+
+def _only_ignored(field: str) -> dict[str, Any]:
+    """Return the query for documents all of whose values of `field` are not indexed."""
+    return {"bool": {"filter": [_ignored_value(field)], "must_not": [{"exists": {"field": field}}]}}
+
+
 def _source(fields: Fields, name: str, every: str | None) -> dict[str, Any]:
-    if every is not None and _is_date(fields, name):
+    if every is not None and is_date(fields, name):
+        if nested_in(fields, name):
+            raise uncountable(fields, name)
         every_ms = length_ms(every)
         if every_ms < 1:
             raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
@@ -128,11 +166,9 @@ def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
 def _found(fields: Fields, name: str) -> str:
     if found := countable(fields, name):
         return found
-    names = ", ".join(known(fields)) or "none"
     if name in fields:
-        hint = f"map it with a keyword subfield; there are: {names}"
-        raise UsageError(f"field {name!r} is {'/'.join(fields[name])}, whose values cannot be counted", hint=hint)
-    raise UsageError(f"there is no field {name!r}", hint=f"there are: {names}")
+        raise uncountable(fields, name)
+    raise UsageError(f"there is no field {name!r}", hint=f"there are: {', '.join(known(fields)) or 'none'}")
 
 
 def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:

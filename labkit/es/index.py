@@ -19,6 +19,7 @@ from labkit.decode import decoder
 from labkit.elastic import Target, counted
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
+from labkit.es.fields import UNMAPPED
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 
 if TYPE_CHECKING:
@@ -86,8 +87,15 @@ class Index:
 
     def fields(self) -> dict[str, dict[str, Any]]:
         """Return each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
+        caps = self.field_caps().items()
+        return {name: {kind: one for kind, one in kinds.items() if kind != UNMAPPED} for name, kinds in caps}
+
+    def field_caps(self) -> dict[str, dict[str, Any]]:
+        """Return each field's types, and as ``unmapped`` the indices of a pattern that do not have it."""
         with asking(self.target, f"list the fields of index {self.name!r}"):
-            found = self.target.client.field_caps(index=self.name, fields="*", allow_no_indices=False)
+            found = self.target.client.field_caps(
+                index=self.name, fields="*", include_unmapped=True, allow_no_indices=False
+            )
         return dict(sorted(found["fields"].items()))
 
     # documents -------------------------------------------------------------------------------------------
@@ -214,7 +222,8 @@ class Index:
         Parameters
         ----------
         by : str or sequence of str, optional
-            A row for each value of these fields, or each combination; documents without one are a row of their own.
+            A row for each value of these fields, or each combination; documents without one are a row of their own,
+            and so are those whose text is longer than the field's ``ignore_above``.
         every : str, optional
             ``"1h"``: a row per bucket of so long, in UTC, of ``@timestamp`` or of the dates named in `by`.
         metrics : sequence of str
@@ -232,6 +241,16 @@ class Index:
         DataFrame
             By time, or else by documents, descending. Exact: all buckets are read, page by page.
 
+        Raises
+        ------
+        UsageError
+            When there is no such field, it is below a nested one, or the indices of a pattern disagree on it.
+
+        Warns
+        -----
+        IncompleteWarning
+            When a metric is without documents whose value is not indexed.
+
         Examples
         --------
         >>> index.agg("channel", metrics=["cardinality:nick"])  # doctest: +SKIP
@@ -243,7 +262,7 @@ class Index:
                 raise UsageError("body= and by=, every= or metrics=", hint="give one or the other")
             found = self.search(size=0, query=asked(query), aggs=dict(body))
             return aggregations.flattened(found["aggregations"])
-        asking = aggregations.Asking.of(self.fields(), by, every, metrics, limit)
+        asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
         return asking.frame(lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs))
 
 
