@@ -50,7 +50,8 @@ class Registry:
         """Who asks."""
         auth = self._settings.get("basic_auth")
         info = str(self._settings.get("basic.auth.user.info", ""))
-        return str(pair(auth)[0]) if auth else info.partition(":")[0] or "anonymous"
+        bearer = "a token" if "bearer.auth.token" in self._settings else "anonymous"
+        return str(pair(auth)[0]) if auth else info.partition(":")[0] or bearer
 
     @cached_property
     def client(self) -> Any:

@@ -1,7 +1,7 @@
 """A schema registry as a local process: Apicurio, for Confluent's API. Started only when asked for.
 
-It has no login of its own without an identity server, so it is open to every user of this machine, on 127.0.0.1
-only. Its schemas lie in a file of the state folder, so they are there again after `down` and `up`.
+It answers on 127.0.0.1 who has the stack's token (`labkit.stack.registry_login`), and nobody else. Its schemas lie in
+a file of the state folder, so they are there again after `down` and `up`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Callable
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import REGISTRY_VERSION, registry_home
 from labkit.stack.java import find_java
-from labkit.stack.state import HOST, Service, State
+from labkit.stack.registry_login import FILE, new_login, read_login, server_settings
+from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP = "-Xmx256m"
 NAME = "registry"
@@ -28,7 +29,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     if service and process.running(service):
         say(f"the schema registry {service.version} is running on {HOST}:{service.port}")
         port = service.port
-        process.wait_ready(service, lambda: _answers(port), log=log)  # it may have just been started
+        process.wait_ready(service, lambda: _answers(state, port), log=log)  # it may have just been started
         return service
     home = registry_home(say)
     java = find_java(17, say)
@@ -47,6 +48,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
         "HTTP_PORT": str(service.port),
         "CORS_ALLOWED_ORIGINS": f"http://{HOST}:{service.port}",  # no page of another site may ask it
         "REGISTRY_DATASOURCE_URL": f"jdbc:h2:file:{folder / 'data' / 'registry'}",
+        **server_settings(_login(state)["public_key"]),
         "LOG_LEVEL": "WARN",
         "REGISTRY_LOG_LEVEL": "WARN",
     }
@@ -54,13 +56,25 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     command += [f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(next(home.glob("*-runner.jar")))]
     process.start(service, command, env=env, cwd=folder, log=log)
     state.save()
-    process.wait_ready(service, lambda: _answers(service.port), log=log)
+    process.wait_ready(service, lambda: _answers(state, service.port), log=log)
     return service
 
 
-def _answers(port: int) -> bool:
+def _login(state: State) -> dict[str, str]:
+    """Return the public key and the token; make them at the first start."""
+    found = read_login(state.root)
+    if not found:
+        found = new_login()
+        write_private(state.root / FILE, json.dumps(found))
+    return found
+
+
+def _answers(state: State, port: int) -> bool:
+    token = read_login(state.root).get("token", "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"http://{HOST}:{port}/apis/ccompat/v7/subjects", headers=headers)
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/apis/ccompat/v7/subjects", timeout=3) as answer:
+        with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  # http, on this machine
             return isinstance(json.load(answer), list)
     except (OSError, urllib.error.URLError, ValueError):
         return False

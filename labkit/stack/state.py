@@ -19,6 +19,7 @@ from labkit.errors import ConfigError, StackError, UntrustedError
 from labkit.folders import state_dir
 from labkit.private import make_private_folder, read_private
 from labkit.secret import sealed
+from labkit.stack.registry_login import client_settings, read_login
 
 HOST = "127.0.0.1"
 BROKERS = ("kafka", "kafka-2", "kafka-3")
@@ -145,9 +146,13 @@ class State:
 
     @property
     def registry(self) -> dict[str, str]:
-        """The schema registry's url, for every role; empty when it was never asked for."""
+        """The schema registry's url and login, for every role; empty when it was never asked for."""
         service = self.services.get("registry")
-        return {"url": f"http://{HOST}:{service.port}/apis/ccompat/v7"} if service else {}
+        if service is None:
+            return {}
+        token = read_login(self.root).get("token")
+        login = client_settings(token) if token else {}
+        return {"url": f"http://{HOST}:{service.port}/apis/ccompat/v7", **login}
 
 
 def local_profile(role: str = "lab") -> Profile:
@@ -155,7 +160,7 @@ def local_profile(role: str = "lab") -> Profile:
     state = State.load()
     found = state.credentials(role)
     targets = {name: sealed(settings) for name, settings in found["elasticsearch_targets"].items()}
-    return Profile("local", role, sealed(found["kafka"]), targets, found["registry"], source=str(state.root))
+    return Profile("local", role, sealed(found["kafka"]), targets, sealed(found["registry"]), source=str(state.root))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -31,6 +30,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.sinks import cache
 from labkit.stack.state import State
+from support.registry import registry_client, registry_request
 
 MakeTopic = Callable[..., str]
 Produce = Callable[..., None]
@@ -44,7 +44,7 @@ def pipes(value: bytes) -> dict[str, Any]:
 
 def avro(url: str, topic: str, *numbers: int, of: Any = MessageField.VALUE, name: str = "R") -> list[bytes]:
     schema = {"type": "record", "name": name, "fields": [{"name": "n", "type": "long"}]}
-    serializer = AvroSerializer(SchemaRegistryClient({"url": url}), json.dumps(schema))
+    serializer = AvroSerializer(registry_client(), json.dumps(schema))
     return [serializer({"n": n}, SerializationContext(topic, of)) for n in numbers]
 
 
@@ -249,7 +249,7 @@ def behind_a_login(registry_url: str, folder: Path) -> Iterator[tuple[str, Path,
             status, body = 401, b'{"error_code":40101,"message":"Unauthorized"}'
             if self.headers.get("Authorization") == expected:
                 try:
-                    with urllib.request.urlopen(registry_url + self.path) as answer:
+                    with urllib.request.urlopen(registry_request(self.path)) as answer:
                         status, body = answer.status, answer.read()
                 except urllib.error.HTTPError as error:
                     status, body = error.code, error.read()
@@ -330,5 +330,5 @@ def test_the_stack_keeps_its_schemas_and_remembers_its_registry(registry_url: st
     assert {row["service"]: row["running"] for row in local.status()}["registry"] is False
     local.up(say=lambda text: None)
     assert State.load(stack.root).credentials("lab")["registry"]["url"] == registry_url
-    kept = SchemaRegistryClient({"url": registry_url}).get_schema(number)
+    kept = registry_client().get_schema(number)
     assert "Kept" in (kept.schema_str or "")

@@ -22,6 +22,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from labkit.errors import ConfigError, UnavailableError
 from labkit.lab import Lab
 from labkit.registry import Registry
+from support.registry import registry_client
 
 MakeTopic = Callable[..., str]
 Produce = Callable[..., None]
@@ -30,7 +31,7 @@ AT = datetime(2016, 3, 1, 12, 0, 0, 123000, UTC)
 
 @pytest.fixture(scope="module")
 def client(registry_url: str) -> SchemaRegistryClient:
-    return SchemaRegistryClient({"url": registry_url})
+    return registry_client()
 
 
 def record(*fields: tuple[str, Any], name: str = "Message") -> str:
