@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import html, names, times
 from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
+from labkit.discovery import LabDiscovery
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
 from labkit.groups.guard import Guard
@@ -70,20 +71,20 @@ def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
     return local_profile(role)
 
 
-class Lab:
+class Lab(LabDiscovery):
     """A connection to one Kafka cluster and its Elasticsearch targets.
 
     Nothing is asked of a server until a method needs it.
     """
 
     def __init__(self, profile: Profile) -> None:
-        self.profile = profile
+        self.connection = profile
         self.cluster = Cluster(profile.kafka)
         if in_notebook():
             html.frames_as_they_are()
 
     def __repr__(self) -> str:
-        targets = ", ".join(self.profile.elasticsearch) or "none"
+        targets = ", ".join(self.connection.elasticsearch) or "none"
         return f"Lab on {self.cluster.address} as {self.cluster.principal}; Elasticsearch: {targets}"
 
     @html.view
@@ -92,21 +93,21 @@ class Lab:
 
         return (
             f"<b>Lab</b> on <code>{escape(self.cluster.address)}</code> as {escape(self.cluster.principal)}; "
-            f"Elasticsearch: {escape(', '.join(self.profile.elasticsearch) or 'none')}<br>"
+            f"Elasticsearch: {escape(', '.join(self.connection.elasticsearch) or 'none')}<br>"
             "next: <code>lab.topics()</code> <code>lab.groups()</code> <code>lab.window(topic, last='6h')</code>"
         )
 
     @cached_property
     def targets(self) -> dict[str, Target]:
         """The Elasticsearch clusters by name."""
-        return {name: Target(name, settings) for name, settings in self.profile.elasticsearch.items()}
+        return {name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()}
 
     @cached_property
     def registry(self) -> Registry | None:
         """The schema registry, or None when the profile has none."""
         from labkit.registry import Registry
 
-        return Registry(self.profile.registry) if self.profile.registry else None
+        return Registry(self.connection.registry) if self.connection.registry else None
 
     def target(self, name: str = "default") -> Target:
         """Return one Elasticsearch cluster."""
@@ -321,7 +322,7 @@ class Lab:
         """
         from labkit.doctor import examine
 
-        return examine(self.profile, topic=topic, indices=indices)
+        return examine(self.connection, topic=topic, indices=indices)
 
     # downstreams -------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit import html
+from labkit.discovery import WindowDiscovery
 from labkit.errors import IncompleteWarning
 from labkit.groups.guard import Guarded, watched
 from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
@@ -38,7 +39,7 @@ _NOTHING = "stopped; nothing is kept: it came before the first record, or a seco
 
 
 @dataclass(frozen=True, repr=False)
-class Window:
+class Window(WindowDiscovery):
     """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
 
     Reading it twice gives the same records, as long as the topic keeps them. Making one reads nothing.
@@ -463,7 +464,7 @@ class Window:
         """Return how workers come to this lab's servers."""
         from labkit.sinks.dask.access import Access, Connection
 
-        profile = self.lab.profile
+        profile = self.lab.connection
         here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
         return Access(profile.name, profile.role, sent=profile if send_profile else None, here=here)
 

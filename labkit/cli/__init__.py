@@ -9,13 +9,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from labkit.cli import compare, completion, doctor, groups, lists, notebooks, pipelines, stack, windows
+from labkit.cli import compare, completion, discover, doctor, groups, lists, notebooks, pipelines, stack, windows
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
 from labkit.cli.terminal import say
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 
-FAMILIES = (stack, pipelines, lists, groups, windows, compare, notebooks, doctor, completion)
+FAMILIES = (stack, pipelines, lists, groups, windows, discover, compare, notebooks, doctor, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -55,7 +55,8 @@ def register(commands: Commands) -> None:
     replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
 
 
-def _asked_window(options: argparse.Namespace) -> Window:
+def asked_window(options: argparse.Namespace) -> Window:
+    """Return the window that a topic and its bounds, or a file, name."""
     bounds = window_bounds(options)  # what is misspelt is told first, be there a cluster or not
     if not options.topic.startswith(WINDOW):
         return open_lab(options).window(options.topic, **bounds)
@@ -65,13 +66,13 @@ def _asked_window(options: argparse.Namespace) -> Window:
 
 
 def _window(options: argparse.Namespace) -> None:
-    window = _asked_window(options)
+    window = asked_window(options)
     out(window.to_json() if options.json else window)
 
 
 def _replay(options: argparse.Namespace) -> int:
     _check(options)
-    window, chain = _asked_window(options), enrich_chain(options)
+    window, chain = asked_window(options), enrich_chain(options)
     common: dict[str, Any] = {
         "isolation": options.isolation,
         "on_expired": options.on_expired,

@@ -25,6 +25,8 @@ from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.profile.result import Profile
+
 FIRST = ("_id", "_topic", "_partition", "_offset")
 
 
@@ -134,6 +136,22 @@ class Index:
     ) -> Iterator[pa.RecordBatch]:
         self.count()  # a pattern that matches nothing is an error, not an empty read
         yield from pages(self.target, self.name, body, fields=fields, limit=limit, stop=stop)
+
+    def profile(self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None) -> Profile:
+        """Return what is in the documents: every field, its types, values and shares; see `labkit.Window.profile`.
+
+        Parameters
+        ----------
+        query : str or dict, optional
+            As for `count`.
+        limit : int, optional
+            Look at the first so many documents only; the profile says so.
+        """
+        from labkit.profile.collect import of_documents
+
+        total = self.count(query)
+        with interrupt.asked() as stop:
+            return of_documents(self.name, self.batches(query, limit=limit, stop=stop), total=total)
 
     # tables ----------------------------------------------------------------------------------------------
 

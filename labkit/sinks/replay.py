@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from labkit.decode.filter import Where
+    from labkit.profile.result import Profile
     from labkit.registry import Registry
 
 _SHOWN, _COLUMNS = 5, 12  # of a replay as HTML
@@ -148,6 +149,12 @@ class Replay:
         )
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
         return Replay(table, recounted(receipt, table), self.registry)
+
+    def profile(self) -> Profile:
+        """Return what is in the records: every field, its types, values and shares; see `Window.profile`."""
+        from labkit.profile.collect import of_table
+
+        return of_table(self.table, self.receipt, f"a replay of {self.receipt.topic}")
 
     def __repr__(self) -> str:
         return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"

@@ -198,7 +198,7 @@ def test_a_function_travels_and_one_that_cannot_says_so(lab: Lab, client: Client
 
 
 def test_a_worker_s_error_is_labkit_s(lab: Lab, client: Client, topic: str, me: str) -> None:
-    elsewhere = Lab(lab.profile)  # the window is made with the right settings, the workers have others
+    elsewhere = Lab(lab.connection)  # the window is made with the right settings, the workers have others
     window = elsewhere.window(topic)
     elsewhere.profile = other(lab, **{"sasl.password": "wrong"})
     with pytest.raises(AccessError, match="refused the login"):
@@ -230,11 +230,11 @@ def test_a_topic_that_is_gone_is_an_error(
 
 def other(lab: Lab, **kafka: str) -> Any:
     """Return the lab's profile under a name that no worker knows."""
-    return replace(lab.profile, name="by-hand", kafka={**lab.profile.kafka, **kafka})
+    return replace(lab.connection, name="by-hand", kafka={**lab.connection.kafka, **kafka})
 
 
 def test_the_settings_travel_only_when_told_to_and_are_never_shown(lab: Lab, client: Client, topic: str) -> None:
-    password = lab.profile.kafka["sasl.password"]
+    password = lab.connection.kafka["sasl.password"]
     window = Lab(other(lab)).window(topic)
     sent = window.to_dask(client, send_profile=True)
     assert len(sent) == 1_200

@@ -287,7 +287,7 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
         own: dict[str, Any] = {"url": url, "ca_certs": str(ca), "basic_auth": ["alice", "pass:word"]}
 
         def read(settings: dict[str, Any], last: int | None = None) -> Any:
-            profile = replace(lab.profile, registry=settings)
+            profile = replace(lab.connection, registry=settings)
             assert "pass:word" not in repr(profile)
             other = Lab(profile)
             return other.window(topic, offsets={0: (0, last or 3)}).read(decode="avro"), other

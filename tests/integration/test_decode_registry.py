@@ -361,18 +361,18 @@ def test_a_registry_that_cannot_be_reached_is_one_error(
 
     topic = make_topic()
     produce(topic, avro(client, topic, record(("n", "int")), {"n": 1}))
-    away = Lab(replace(lab.profile, registry={"url": "http://127.0.0.1:9"}))
+    away = Lab(replace(lab.connection, registry={"url": "http://127.0.0.1:9"}))
     for decode in ("avro", "auto"):
         with pytest.raises(UnavailableError, match=r"schema registry at http://127.0.0.1:9") as caught:
             away.window(topic).read(decode=decode)
         assert "labkit up --registry" in (caught.value.hint or "")
-    none = Lab(replace(lab.profile, registry={}))
+    none = Lab(replace(lab.connection, registry={}))
     with pytest.raises(ConfigError, match="needs a schema registry") as refused:
         none.window(topic).read(decode="avro")
     assert "labkit.toml" in (refused.value.hint or "")
     assert "this profile has no registry" in str(none.window(topic).read(decode="auto").receipt)
     web = Lab(
-        replace(lab.profile, registry={"url": client._rest_client.base_urls[0].replace("/apis/ccompat/v7", "/ui")})
+        replace(lab.connection, registry={"url": client._rest_client.base_urls[0].replace("/apis/ccompat/v7", "/ui")})
     )
     replay = web.window(topic).read(decode="avro")
     assert replay.receipt.undecodable == 1

@@ -77,10 +77,10 @@ def test_the_ledger_adds_up_and_all_is_there(
 ) -> None:
     topic = make_topic()
     produce(topic, [json.dumps({"n": n}).encode() for n in range(RECORDS)])
-    settings = lab.profile.elasticsearch["default"]
+    settings = lab.connection.elasticsearch["default"]
     cuts = [cut, cut]
     with cutting(settings["hosts"][0], cuts) as url:
-        behind = Lab(replace(lab.profile, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        behind = Lab(replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}}))
         load = behind.window(topic).to_scratch("cut")
     assert not cuts
     counts = load.counts
@@ -98,8 +98,8 @@ def test_a_document_answered_with_a_500_is_sent_again(lab: Lab, make_topic: Any,
         answer["items"][7] = {"create": {"status": 500, "error": error}}
         return answer
 
-    settings = lab.profile.elasticsearch["default"]
+    settings = lab.connection.elasticsearch["default"]
     with cutting(settings["hosts"][0], [failed]) as url:
-        behind = Lab(replace(lab.profile, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        behind = Lab(replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}}))
         load = behind.window(topic).to_scratch("failed")
     assert load.counts == {"sent": RECORDS, "indexed": RECORDS - 1, "existing": 1, "rejected": 0, "unsent": 0}

@@ -75,7 +75,7 @@ def test_a_profile_with_scram_tls_and_a_secret_file(
     assert load.counts["indexed"] == 2
     assert load.index.name in set(lab.scratch()["index"])
     load.index.drop()
-    shown = f"{lab!r} {lab.profile!r} {lab.target()!r} {vars(lab)} {lab.profile.kafka!r} {lab.cluster.settings!r}"
+    shown = f"{lab!r} {lab.connection!r} {lab.target()!r} {vars(lab)} {lab.connection.kafka!r} {lab.cluster.settings!r}"
     assert not [one for one in (password, word) if one in shown]
 
 

@@ -88,7 +88,7 @@ def test_an_index_is_made_and_written_though_hosts_are_dead(index: str) -> None:
 def test_a_load_does_not_wait_for_a_dead_host(lab: Lab, make_topic: Any, produce: Any, me: str) -> None:
     topic = make_topic()
     produce(topic, [b'{"n":1}'] * 500)
-    behind = Lab(replace(lab.profile, elasticsearch={"default": scattered(lab).settings}))
+    behind = Lab(replace(lab.connection, elasticsearch={"default": scattered(lab).settings}))
     load = behind.window(topic).to_scratch("scattered")
     assert (load.complete, load.counts["indexed"], load.outcome.first_error) == (True, 500, "")
 

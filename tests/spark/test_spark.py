@@ -183,7 +183,7 @@ def test_no_group_is_left_and_no_password_is_shown(
     logged = "".join(path.read_text(errors="replace") for path in events.rglob("*") if path.is_file())
     assert "KafkaRelation" in said.out
     assert name in logged
-    password = lab.profile.kafka["sasl.password"]
+    password = lab.connection.kafka["sasl.password"]
     shown = [said.out, said.err, logged, frame._jdf.queryExecution().toString(), repr(frame)]
     assert not [text for text in shown if password in text]
 

@@ -150,7 +150,7 @@ def test_one_profiles_variables_are_not_anothers(config: Any, monkeypatch: pytes
 def test_labkit_profile_names_the_default(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config("hunter2")
     monkeypatch.setenv("LABKIT_PROFILE", "prod")
-    assert labkit.connect().profile.name == "prod"
+    assert labkit.connect().connection.name == "prod"
 
 
 # shown nowhere -------------------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ def test_labkit_profile_names_the_default(config: Any, monkeypatch: pytest.Monke
 def test_a_secret_shows_itself_nowhere_but_as_text(config: Any) -> None:
     config("hunter2")
     lab = labkit.connect("prod")
-    held = [lab.profile.kafka, lab.profile.elasticsearch, lab.profile.registry, lab.targets]
-    shown = f"{lab!r} {lab.profile!r} {vars(lab)} {held!r}"
+    held = [lab.connection.kafka, lab.connection.elasticsearch, lab.connection.registry, lab.targets]
+    shown = f"{lab!r} {lab.connection!r} {vars(lab)} {held!r}"
     assert "alice" in shown
     assert "hunter2" not in shown
-    assert json.dumps(lab.profile.kafka["sasl.password"]) == '"hunter2"'
+    assert json.dumps(lab.connection.kafka["sasl.password"]) == '"hunter2"'
     assert f"{Secret('x')!r} {[Secret('x')]}" == "'***' ['***']"
 
 

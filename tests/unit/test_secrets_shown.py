@@ -114,13 +114,13 @@ def test_a_profile_shows_none_of_its_secrets(config: Path, capsys: pytest.Captur
     shown = capsys.readouterr()
     lab = labkit.connect("prod")
     texts = [
-        shown.out, shown.err, repr(lab), repr(vars(lab)), repr(lab.profile), repr(lab.profile.registry),
-        repr(lab.profile.elasticsearch), repr(lab.profile.kafka), repr(lab.targets), repr(lab.registry),
+        shown.out, shown.err, repr(lab), repr(vars(lab)), repr(lab.connection), repr(lab.connection.registry),
+        repr(lab.connection.elasticsearch), repr(lab.connection.kafka), repr(lab.targets), repr(lab.registry),
         repr(list_profiles()),
         str(without_profile("prod", ConfigError(f"https://{WORD}@host: no"))),
     ]  # fmt: skip
     assert not [text for text in texts if WORD in text]
-    assert lab.profile.elasticsearch["default"]["headers"]["Authorization"] == f"Basic {WORD}"
+    assert lab.connection.elasticsearch["default"]["headers"]["Authorization"] == f"Basic {WORD}"
 
 
 @pytest.mark.parametrize(

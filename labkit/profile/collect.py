@@ -1,0 +1,170 @@
+"""Records of a window, a replay or an index go through once, batch by batch; what is known of them is a `Profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit import interrupt
+from labkit.decode import Spec, both, decoder, heed, key_columns, notes
+from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
+from labkit.kafka import Cluster
+from labkit.profile.fields import NO_TIME, Fields, kind_of
+from labkit.profile.records import RecordStats, times_of
+from labkit.profile.result import Profile
+from labkit.replay.plan import Plan, Range
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import sample as few_records
+from labkit.replay.slices import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labkit.registry import Registry
+
+SLICES = 20  # places of each partition that a sample is taken from
+BATCH_ROWS = 50_000
+_PENDING = 4
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class How:
+    """How records become columns for a profile; the fields are options of `Window.read`."""
+
+    decode: Spec = "json"
+    key_decode: Spec = "raw"
+    where: str | None = None
+    registry: Registry | None = None
+
+
+def of_window(cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **options: Any) -> Profile:
+    """Return the profile of a window, or of a sample of it.
+
+    Parameters
+    ----------
+    plan : Plan
+        The window.
+    plans : sequence of Plan
+        The window itself, or slices of it; read one after the other, their receipts are added up.
+    **options
+        Those of `Reading`.
+    """
+    module, said, _ = both(
+        how.decode, how.key_decode, registry=how.registry, sample=lambda: few_records(cluster, plan)
+    )  # fmt: skip
+    fields, records, where = Fields(), RecordStats(), condition(how.where)
+    receipts: dict[int, Receipt] = {}
+    with interrupt.asked() as interrupted:
+        heed(module, interrupted)
+        for number, part in enumerate(plans):
+            if interrupted():
+                break
+            reading = Reading(cluster, part, interrupted=interrupted, **options)
+            decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
+            for batch in decoding:
+                _add(batch.raw, batch.parsed, module, fields, records)
+            receipts[number] = decoding.receipt()
+    sampled = len(plans) != 1 or plans[0] is not plan
+    receipt = _receipt(plan, plans, receipts) if sampled else receipts[0]
+    if where is not None:
+        where.check(receipt)
+    return Profile(
+        name=plan.topic,
+        what=f"topic {plan.topic}, {plan.asked}",
+        fields=tuple(fields.known.values()),
+        left_out=len(fields.left_out),
+        records=records,
+        receipt=receipt,
+        planned=plan.size,
+        sampled=sampled,
+        notes=(*receipt.all_notes, *said, *notes(module)),
+    )
+
+
+def _receipt(plan: Plan, plans: Sequence[Plan], receipts: dict[int, Receipt]) -> Receipt:
+    covered = replace(plan, ranges=tuple(_hull(plans)))
+    isolation = receipts[0].isolation if receipts else "read_committed"
+    return merged(covered, plans, receipts, isolation=isolation)
+
+
+def _hull(plans: Sequence[Plan]) -> list[Range]:
+    """Return for each partition a range as long as its slices together: what they planned adds up."""
+    ranges = sorted((one for plan in plans for one in plan.ranges), key=lambda one: (one.partition, one.start))
+    found = []
+    for _, own in groupby(ranges, key=lambda one: one.partition):
+        parts = list(own)
+        end = parts[0].start + sum(one.size for one in parts)
+        found.append(replace(parts[0], end=end, log_end=max(end, parts[-1].log_end)))
+    return found
+
+
+def sample_plans(plan: Plan, size: int) -> list[Plan]:
+    """Return slices of a plan that have `size` offsets together, from `SLICES` places spread evenly over it."""
+    share = size / max(1, plan.size)
+    slices: list[list[Range]] = [[] for _ in range(SLICES)]
+    for one in plan.ranges:
+        edges = np.linspace(one.start, one.end, SLICES + 1).astype(np.int64).tolist()
+        for number, (start, end) in enumerate(pairwise(edges)):
+            taken = round((end - start) * share)
+            if taken:
+                first = start + (end - start - taken) // 2
+                slices[number].append(replace(one, start=first, end=first + taken, log_end=first + taken))
+    return [replace(plan, ranges=tuple(ranges)) for ranges in slices if ranges]
+
+
+def _add(raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records: RecordStats) -> None:
+    times = times_of(raw.column("timestamp"))
+    records.add(raw, times, list(parsed.errors.values()))
+    schema = module.unify([parsed.schema])
+    keys = key_columns(module, parsed, schema)
+    kinds = _kinds(parsed)
+    fields.add(module.columns(parsed, schema), times, kinds)
+    fields.add(keys, times, kinds)
+
+
+def _kinds(parsed: Any) -> Callable[[str, pa.Array], list[tuple[str, pa.Array]]]:
+    """Return what tells the types of a column's values; a decoder whose values disagree knows them."""
+    known = getattr(parsed, "kinds", None)
+    return known if known is not None else lambda path, array: [(kind_of(array.type), array)]
+
+
+def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
+    """Return the profile of a decoded table, as `Replay.table` is one."""
+    fields, records = Fields(), RecordStats()
+    own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
+    for start in range(0, table.num_rows, BATCH_ROWS):
+        part = table.slice(start, BATCH_ROWS)
+        times = times_of(part["_timestamp"])
+        raw = part.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(RAW_SCHEMA.names)
+        errors = part["_error"].drop_null().to_pylist()
+        for batch in raw.combine_chunks().to_batches():
+            records.add(batch, times, errors)
+        fields.add(part.select(own), times, lambda path, array: [(kind_of(array.type), array)])
+    return Profile(
+        name=receipt.topic, what=what, fields=tuple(fields.known.values()), left_out=len(fields.left_out),
+        records=records, receipt=receipt, planned=receipt.planned, sampled=False, notes=tuple(receipt.all_notes),
+    )  # fmt: skip
+
+
+def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) -> Profile:
+    """Return the profile of documents: batches with ``_source``, one JSON object a row, as `Index.batches` yields."""
+    fields, module, count, errors = Fields(), decoder("json"), 0, 0
+    for batch in batches:
+        parsed = module.parse(batch.column("_source"))
+        times = np.full(batch.num_rows, NO_TIME)
+        fields.add(module.columns(parsed, module.unify([parsed.schema])), times, _kinds(parsed))
+        count, errors = count + batch.num_rows, errors + len(parsed.errors)
+    sampled = count < total
+    return Profile(
+        name=name, what=f"index {name}", fields=tuple(fields.known.values()), left_out=len(fields.left_out),
+        records=RecordStats(records=count, undecodable=errors), receipt=None, planned=total, sampled=sampled,
+        notes=(),
+    )  # fmt: skip

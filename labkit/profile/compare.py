@@ -1,0 +1,159 @@
+"""What is different between two profiles: fields, types, shares, distributions and volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.profile.fields import FieldStats
+from labkit.profile.result import Profile, shares
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL = 0.02  # a difference of shares or of distributions below it is none to speak of
+_ORDER = ("only right", "only left", "type", "present", "values", "same")
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field in both profiles.
+
+    Attributes
+    ----------
+    field : str
+    change : str
+        ``only left``, ``only right``, ``type``, ``present``, ``values`` or ``same``: the gravest that holds.
+    size : float
+        0 (none) to 1: the difference of the type's shares, of the shares present, or of the distributions.
+    detail : str
+        The change in words.
+    """
+
+    field: str
+    change: str
+    size: float
+    detail: str
+
+
+@dataclass(frozen=True, repr=False)
+class ProfileComparison:
+    """Two profiles, field by field, the gravest change first."""
+
+    left: Profile
+    right: Profile
+    changes: tuple[FieldChange, ...]
+
+    @property
+    def different(self) -> list[FieldChange]:
+        """The fields that changed."""
+        return [one for one in self.changes if one.change != "same"]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per field: field, change, size, detail, and present and distinct on both sides."""
+        import pandas as pd
+
+        sides = [{one.path: one for one in profile.fields} for profile in (self.left, self.right)]
+        frame = pd.DataFrame([vars(one) for one in self.changes], columns=["field", "change", "size", "detail"])
+        for side, profile, fields in zip(("left", "right"), (self.left, self.right), sides, strict=True):
+            there = [fields.get(name) for name in frame["field"]]
+            frame[f"present_{side}"] = [0.0 if one is None else one.present / max(1, len(profile)) for one in there]
+            frame[f"distinct_{side}"] = pd.array([None if one is None else one.distinct for one in there], "Int64")
+        return frame
+
+    def _head(self) -> list[str]:
+        sampled = " (from samples)" if self.left.sampled or self.right.sampled else ""
+        sides = (("left", self.left), ("right", self.right))
+        lines = [f"{side}: {profile.what}: {len(profile):,} records" for side, profile in sides]
+        count = len(self.different)
+        what = f"{count} of {len(self.changes)} fields are different" if count else "no field is different"
+        return [*lines, f"{what}{sampled}; a difference below {SMALL:.0%} counts as none".replace("%", " %")]
+
+    def __repr__(self) -> str:
+        from labkit.visible import visible
+
+        rows = [f"  {one.change:<10}  {visible(one.field)}: {one.detail}" for one in self.different]
+        return "\n".join([*map(visible, self._head()), *rows])
+
+    def _repr_html_(self) -> str:
+        from labkit import html
+
+        rows = [
+            (html.word(_colour(one), escape(one.change)), f"<code>{escape(one.field)}</code>", escape(one.detail))
+            for one in self.different
+        ]
+        head = "<br>".join(map(escape, self._head()))
+        table = html.table(("change", "field", "what"), rows) if rows else ""
+        return html.shown(html.box(html.AMBER if rows else html.GREEN, head) + table)
+
+
+def _colour(one: FieldChange) -> str:
+    from labkit import html
+
+    return html.RED if one.change in ("only left", "only right", "type") else html.AMBER
+
+
+def compare(left: Profile, right: Profile) -> ProfileComparison:
+    """Compare two profiles field by field."""
+    fields = [{one.path: one for one in profile.fields} for profile in (left, right)]
+    names = list(dict.fromkeys([*fields[0], *fields[1]]))
+    found = [_change(name, fields[0].get(name), fields[1].get(name), len(left), len(right)) for name in names]
+    found.sort(key=lambda one: (_ORDER.index(one.change), -one.size))
+    return ProfileComparison(left, right, tuple(found))
+
+
+def _change(name: str, left: FieldStats | None, right: FieldStats | None, before: int, after: int) -> FieldChange:
+    from labkit.profile.words import kind_words, percent
+
+    if left is None or right is None:
+        side, one, count = ("only right", right, after) if left is None else ("only left", left, before)
+        share = one.present / max(1, count) if one else 0.0
+        return FieldChange(name, side, share, f"in {percent(share)} of records, {kind_words(one) if one else ''}")
+    kinds = [shares(one) for one in (left, right)]
+    moved = sum(abs(kinds[0].get(kind, 0) - kinds[1].get(kind, 0)) for kind in {*kinds[0], *kinds[1]}) / 2
+    if moved >= SMALL:
+        return FieldChange(name, "type", moved, f"{kind_words(left)} -> {kind_words(right)}")
+    present = [left.present / max(1, before), right.present / max(1, after)]
+    if abs(present[1] - present[0]) >= SMALL:
+        detail = f"{percent(present[0])} -> {percent(present[1])} of records"
+        return FieldChange(name, "present", abs(present[1] - present[0]), detail)
+    distance, detail = _distance(left, right)
+    return FieldChange(name, "values" if distance >= SMALL else "same", distance, detail)
+
+
+def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
+    """Return how far two distributions are apart, 0 to 1, and the largest part of it in words.
+
+    Of numbers it is the largest difference of the cumulative shares (Kolmogorov and Smirnov), of other values half the
+    sum of the differences of their shares (the total variation); each less what chance alone makes of it.
+    """
+    from labkit.decode.cells import cell
+    from labkit.profile.words import number, percent
+
+    if left.numbers.seen and right.numbers.seen:
+        middles = [one.numbers.quantiles((0.5,))[0] for one in (left, right)]
+        distance, chance = left.numbers.distance(right.numbers)
+        return max(0.0, distance - chance), f"median {number(middles[0])} -> {number(middles[1])}"
+    if left.distinct is None or right.distinct is None or not (left.exact and right.exact):
+        return 0.0, "too many distinct values to compare" if left.distinct is not None else ""
+    counts = [one.counted() for one in (left, right)]
+    values = list({*counts[0], *counts[1]})
+    parts = [
+        np.array([own.get(value, 0) for value in values]) / max(1, one.values)
+        for own, one in zip(counts, (left, right), strict=True)
+    ]
+    moves = parts[1] - parts[0]
+    distance = max(0.0, float(np.abs(moves).sum() / 2) - _chance(parts, left.values, right.values))
+    place = int(np.abs(moves).argmax()) if values else 0
+    before, after = (percent(float(part[place])) for part in parts)
+    return distance, f"{cell(values[place], most=40)}: {before} -> {after} of values"
+
+
+def _chance(parts: list[np.ndarray], before: int, after: int) -> float:
+    """Return the distance to be expected of two samples of one distribution: with many values it is not small."""
+    common = (parts[0] * before + parts[1] * after) / max(1, before + after)
+    spread = np.sqrt(common * (1 - common) * (1 / max(1, before) + 1 / max(1, after)))
+    return float(np.sqrt(2 / np.pi) * spread.sum() / 2)

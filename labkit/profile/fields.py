@@ -1,0 +1,243 @@
+"""What is known of each field: its types, values and times, added up batch by batch; nested fields have a dotted path.
+
+An object is a field (``author``) and so is each of its members (``author.name``); the items of a list are the field
+``tags[]``. A name that has a dot or a bracket itself is quoted: ``"a.b"``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+
+MOST_FIELDS = 2_000
+LONG = 200  # characters: longer texts and bytes are told apart by a prefix and their length when values are counted
+NO_TIME = np.iinfo(np.int64).min
+
+
+@dataclass
+class FieldStats:
+    """One field's account.
+
+    Attributes
+    ----------
+    path : str
+    present : int
+        Records that have a value other than null in it.
+    values : int
+        Values: more than `present` for the items of lists.
+    kinds : Counter
+        Values by type: boolean, integer, number, text, time, date, duration, decimal, bytes, object, list, map.
+    low, high : dict
+        The smallest and the largest value, by type; of a list how many items it has.
+    first_ms, last_ms : int or None
+        The times of the first and the last record that has it.
+    example : Any
+        The first value seen.
+    """
+
+    path: str
+    present: int = 0
+    values: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    low: dict[str, Any] = field(default_factory=dict)
+    high: dict[str, Any] = field(default_factory=dict)
+    first_ms: int | None = None
+    last_ms: int | None = None
+    example: Any = None
+    numbers: Sample = field(default_factory=Sample)
+    _distinct: Distinct = field(default_factory=Distinct)
+    _top: dict[str, TopValues] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether `distinct` and `top` are exact."""
+        return not any(one.error for one in self._top.values())
+
+    @property
+    def error(self) -> int:
+        """How much a count of `top` may be too small."""
+        return max((one.error for one in self._top.values()), default=0)
+
+    @property
+    def distinct(self) -> int | None:
+        """How many distinct values there are; None for objects, lists and maps."""
+        if not self._top:
+            return None
+        return sum(one.distinct for one in self._top.values()) if self.exact else self._distinct.estimate()
+
+    def top(self, number: int) -> list[tuple[Any, int]]:
+        """Return the most frequent values with their counts."""
+        found = [pair for one in self._top.values() for pair in one.top(number)]
+        return sorted(found, key=lambda pair: -pair[1])[:number]
+
+    def counted(self) -> dict[Any, int]:
+        """Return the counts of all values that are kept, by value."""
+        return {
+            value: count
+            for one in self._top.values()
+            for value, count in zip(*(one.table()[name].to_pylist() for name in ("value", "count")), strict=True)
+        }
+
+    def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, kinds: Kinds) -> None:
+        """Add the values of one batch.
+
+        Parameters
+        ----------
+        array : pyarrow.Array
+            One entry for each value, nulls too.
+        rows : numpy array
+            Each entry's record in the batch, ascending.
+        times : numpy array
+            The records' timestamps in milliseconds, `NO_TIME` where there is none.
+        kinds : callable
+            Returns the types of the values of a text column whose values disagree; see `collect`.
+        """
+        valid = np.asarray(pc.is_valid(array))
+        count = int(np.count_nonzero(valid))
+        if not count:
+            return
+        records = rows[valid]
+        self.values += count
+        self.present += 1 + int(np.count_nonzero(np.diff(records)))
+        self._add_times(times[records])
+        for kind, some in kinds(self.path, array):
+            self.kinds[kind] += len(some) - some.null_count
+            if self.example is None and len(some) > some.null_count:
+                self.example = _first(some)
+            self._add_values(kind, some)
+
+    def _add_times(self, times: np.ndarray) -> None:
+        known = times[times != NO_TIME]
+        if len(known):
+            first, last = int(known.min()), int(known.max())
+            self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
+            self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
+
+    def _add_values(self, kind: str, array: pa.Array) -> None:
+        if kind in ("list", "map"):
+            array = pc.list_value_length(array)
+        elif kind == "object":
+            return
+        else:
+            counts = pc.value_counts(_shortened(array).drop_null())
+            if not len(counts):
+                return
+            values, numbers = counts.field("values"), counts.field("counts")
+            self._top.setdefault(kind, TopValues(values.type)).add(_plain(values), numbers)
+            self._distinct.add(hashes(_plain(values)))
+        self._add_bounds(kind, array)
+        if kind in ("integer", "number", "decimal", "list", "map"):
+            self.numbers.add(pc.cast(array.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+    def _add_bounds(self, kind: str, array: pa.Array) -> None:
+        bounds = pc.min_max(_shortened(array)).as_py()
+        low, high = bounds["min"], bounds["max"]
+        if low is not None:
+            self.low[kind] = min(self.low.get(kind, low), low)
+            self.high[kind] = max(self.high.get(kind, high), high)
+
+
+Kinds = Callable[[str, pa.Array], "list[tuple[str, pa.Array]]"]
+
+
+class Fields:
+    """The fields of all records, in the order they were first seen."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, FieldStats] = {}
+        self.left_out: set[str] = set()
+
+    def add(self, table: pa.Table | pa.RecordBatch, times: np.ndarray, kinds: Kinds) -> None:
+        """Add a batch's columns.
+
+        Parameters
+        ----------
+        table : pyarrow.Table or RecordBatch
+            The records' own fields, one row per record.
+        times, kinds
+            As `FieldStats.add` takes them.
+        """
+        rows = np.arange(table.num_rows)
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            for path, leaf, owners in _walk(quoted(name), _undictionary(array), rows):
+                if path not in self.known and len(self.known) >= MOST_FIELDS:
+                    self.left_out.add(path)
+                    continue
+                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, kinds)
+
+
+def quoted(name: str) -> str:
+    """Return a field's name as a part of a path."""
+    return f'"{name}"' if not name or any(mark in name for mark in '.[]"') else name
+
+
+def kind_of(dtype: pa.DataType) -> str:
+    """Return the word for an Arrow type."""
+    tests: list[tuple[Callable[[Any], bool], str]] = [
+        (pa.types.is_boolean, "boolean"), (pa.types.is_integer, "integer"), (pa.types.is_floating, "number"),
+        (pa.types.is_decimal, "decimal"), (pa.types.is_timestamp, "time"), (pa.types.is_date, "date"),
+        (pa.types.is_time, "time of day"), (pa.types.is_duration, "duration"), (pa.types.is_struct, "object"),
+        (pa.types.is_map, "map"), (pa.types.is_list, "list"), (pa.types.is_large_list, "list"),
+        (pa.types.is_binary, "bytes"), (pa.types.is_large_binary, "bytes"), (pa.types.is_fixed_size_binary, "bytes"),
+        (pa.types.is_null, "null"),
+    ]  # fmt: skip
+    return next((word for test, word in tests if test(dtype)), "text")
+
+
+def _walk(path: str, array: pa.Array, rows: np.ndarray) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
+    """Yield a column and all that is within it, each with its path and its entries' records."""
+    yield path, array, rows
+    if pa.types.is_struct(array.type):
+        for member, inner in zip(array.type, array.flatten(), strict=True):
+            yield from _walk(f"{path}.{quoted(member.name)}", inner, rows)
+    elif pa.types.is_map(array.type):
+        yield from _walk(f"{path}[]", array.items, rows[_owners(array)])
+    elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        yield from _walk(f"{path}[]", array.flatten(), rows[_owners(array)])
+
+
+def _owners(array: pa.Array) -> np.ndarray:
+    """Return for each item of a list's or a map's entries the place of its entry."""
+    lengths = np.nan_to_num(pc.list_value_length(array).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
+    return np.repeat(np.arange(len(array)), lengths)
+
+
+def _undictionary(array: pa.Array) -> pa.Array:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Return values of a type that can be sorted, grouped and hashed everywhere."""
+    if pa.types.is_fixed_size_binary(values.type):
+        return values.cast(pa.binary())
+    return values
+
+
+def _shortened(array: pa.Array) -> pa.Array:
+    """Return texts and bytes cut at `LONG`, with their length in the place of the rest."""
+    text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    if not (text or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return array
+    array = array.cast(pa.string() if text else pa.binary())
+    lengths = pc.binary_length(array)
+    if (pc.max(lengths).as_py() or 0) <= LONG:
+        return array
+    if not text:
+        return pc.if_else(pc.greater(lengths, LONG), pc.binary_slice(array, 0, LONG), array)
+    tail = pc.binary_join_element_wise(pc.utf8_slice_codeunits(array, 0, LONG), pc.cast(lengths, pa.string()), "… ")
+    return pc.if_else(pc.greater(lengths, LONG), tail, array)
+
+
+def _first(array: pa.Array) -> Any:
+    """Return the first value that is not null."""
+    place = pc.index(pc.is_valid(array), True).as_py()
+    return _shortened(array.slice(place, 1))[0].as_py()

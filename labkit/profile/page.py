@@ -1,0 +1,135 @@
+"""A profile as HTML: a table of fields with bars, and the records over time. No script, no address, no image."""
+
+from __future__ import annotations
+
+from html import escape
+
+from labkit import html
+from labkit.decode.cells import cell
+from labkit.profile.fields import FieldStats
+from labkit.profile.result import Profile, main_kind
+from labkit.profile.words import distinct_words, head_lines, kind_words, number, percent, value_words
+from labkit.times import iso
+from labkit.visible import brief, visible
+
+_MOST_FIELDS = 300
+_BAR = "var(--jp-brand-color1, #1976d2)"
+_BINS = 24
+_VOLUME_BINS = 120
+
+
+def as_html(profile: Profile) -> str:
+    """Return the profile as a table for a notebook."""
+    colour = html.GREEN if profile.complete else html.AMBER if profile.sampled else html.RED
+    first, *rest = head_lines(profile)
+    lines = "".join(f"<br>{escape(line)}" for line in rest)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in profile.notes)
+    body = (
+        f"<b>{escape(profile.what)}</b> · {html.word(colour, escape(first))}{lines}"
+        f"{_volume(profile)}{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
+    )
+    return html.shown(html.box(colour, body) + _table(profile))
+
+
+def _table(profile: Profile) -> str:
+    if not profile.fields:
+        return "<p>no fields</p>"
+    head = "".join(
+        f'<th style="text-align:{side};padding:2px 10px">{name}</th>'
+        for name, side in (
+            ("field", "left"), ("type", "left"), ("present", "left"), ("distinct", "right"),
+            ("distribution", "left"), ("values", "left"),
+        )
+    )  # fmt: skip
+    rows = "".join(_row(profile, one) for one in profile.fields[:_MOST_FIELDS])
+    left = len(profile.fields) - _MOST_FIELDS
+    more = f"<p>… and {left:,} more fields: <code>.to_pandas()</code> has all</p>" if left > 0 else ""
+    table = f'<table style="border-collapse:collapse;line-height:1.4"><tr>{head}</tr>{rows}</table>'
+    return f'<div style="max-width:100%;overflow:auto">{table}{more}</div>'
+
+
+def _row(profile: Profile, one: FieldStats) -> str:
+    share = one.present / max(1, len(profile))
+    seen = f"first {iso(one.first_ms)}, last {iso(one.last_ms)}" if one.first_ms is not None else ""
+    cells = [
+        ("left", f'<code title="{escape(seen)}">{escape(visible(brief(one.path, 60)))}</code>'),
+        ("left", _kind(one)),
+        ("left", _bar(share, percent(share))),
+        ("right", escape(distinct_words(profile, one))),
+        ("left", _picture(one)),
+        ("left", escape(value_words(one, most=30))),
+    ]
+    style = "padding:2px 10px;white-space:nowrap;max-width:36em;overflow:hidden;text-overflow:ellipsis"
+    return "<tr>" + "".join(f'<td style="text-align:{side};{style}">{text}</td>' for side, text in cells) + "</tr>"
+
+
+def _kind(one: FieldStats) -> str:
+    words = escape(kind_words(one))
+    return html.word(html.AMBER, words) if len(one.kinds) > 1 and "," in words else words
+
+
+def _bar(share: float, label: str) -> str:
+    return (
+        '<span style="display:inline-block;width:60px;height:9px;background:rgba(128,128,128,.25);margin-right:6px">'
+        f'<span style="display:block;width:{60 * share:.1f}px;height:9px;background:{_BAR}"></span></span>{label}'
+    )
+
+
+def _picture(one: FieldStats) -> str:
+    """Return a small histogram of numbers, or bars of the most frequent values."""
+    if main_kind(one) in ("integer", "number", "decimal", "list", "map"):
+        counts, edges = one.numbers.histogram(_BINS)
+        if len(set(edges)) < 2:
+            return ""
+        title = f"{number(edges[0])} to {number(edges[-1])}"
+        return _columns(counts, [title] * len(counts), width=120, height=22)
+    if one.distinct is None or not one.values:
+        return ""
+    top = one.top(10)
+    titles = [f"{cell(value, most=40)}: {count:,}" for value, count in top]
+    return _columns([count / one.values for _, count in top], titles, width=120, height=22, bins=10)
+
+
+def _volume(profile: Profile) -> str:
+    frame = profile.volume()
+    if len(frame) < 2:
+        return ""
+    step = -(-len(frame) // _VOLUME_BINS)
+    counts = frame["records"].to_numpy()
+    sums = [int(counts[at : at + step].sum()) for at in range(0, len(counts), step)]
+    times = [frame["time"].iloc[at] for at in range(0, len(counts), step)]
+    titles = [f"{one}: {count:,} records" for one, count in zip(times, sums, strict=True)]
+    width = profile.records.bin_ms if len(frame) < 2 else int((times[1] - times[0]).total_seconds() * 1000)
+    label = f'<span style="opacity:.7"> records over time, a column is {_length(width)}</span>'
+    return f"<br>{_columns([float(one) for one in sums], titles, width=480, height=40)}{label}"
+
+
+def _columns(heights: list[float], titles: list[str], *, width: int, height: int, bins: int | None = None) -> str:
+    """Return a small chart of columns as SVG."""
+    most = max(heights, default=0)
+    if not most:
+        return ""
+    step = width / max(len(heights), bins or 0)
+    drawn = "".join(
+        _column(step * place, step, max(1.0, height * one / most), height, title)
+        for place, (one, title) in enumerate(zip(heights, titles, strict=True))
+        if one
+    )
+    return (
+        f'<svg width="{width}" height="{height}" role="img" style="vertical-align:middle">'
+        f'<rect x="0" y="{height - 0.5}" width="{width}" height="0.5" fill="currentColor" opacity=".4"/>{drawn}</svg>'
+    )
+
+
+def _column(left: float, step: float, tall: float, height: int, title: str) -> str:
+    return (
+        f'<rect x="{left:.1f}" y="{height - tall:.1f}" width="{max(1.0, step - 1):.1f}" height="{tall:.1f}"'
+        f' fill="{_BAR}"><title>{escape(title)}</title></rect>'
+    )
+
+
+def _length(ms: int) -> str:
+    units = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds"))
+    size, word = next((pair for pair in units if ms >= pair[0]), (1, "ms"))
+    count = ms / size
+    return f"{count:g} {word[:-1] if count == 1 and word != 'ms' else word}"

@@ -1,0 +1,168 @@
+"""What is known of the records themselves: keys, headers, sizes, partitions, their volume and order over time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.profile.fields import NO_TIME
+from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+
+MOST_BINS = 4_096
+MOST_REASONS = 50
+MOST_HEADERS = 500
+MINUTE_MS = 60_000
+
+
+@dataclass
+class PartitionStats:
+    """One partition's account: records, bytes of keys and values, and the order of its timestamps."""
+
+    records: int = 0
+    bytes: int = 0
+    out_of_order: int = 0
+    max_inversion_ms: int = 0
+    newest_ms: int = NO_TIME
+
+
+@dataclass
+class RecordStats:
+    """What is known of all records.
+
+    Attributes
+    ----------
+    records, tombstones, empty, undecodable : int
+        Records; null values; values of no bytes; values that could not be decoded.
+    reasons : Counter
+        Why values could not be decoded.
+    keyed : int
+        Records with a key.
+    headers : Counter
+        Records by the name of a header they have.
+    partitions : dict
+    first_ms, last_ms : int or None
+    bin_ms : int
+        The width of a bin of `volume`.
+    volume : Counter
+        Records by the start of their bin.
+    """
+
+    records: int = 0
+    tombstones: int = 0
+    empty: int = 0
+    undecodable: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    keyed: int = 0
+    keys: TopValues = field(default_factory=lambda: TopValues(pa.binary()))
+    headers: Counter[str] = field(default_factory=Counter)
+    partitions: dict[int, PartitionStats] = field(default_factory=dict)
+    value_bytes: Sample = field(default_factory=Sample)
+    key_bytes: Sample = field(default_factory=Sample)
+    bytes: int = 0
+    largest: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+    bin_ms: int = MINUTE_MS
+    volume: Counter[int] = field(default_factory=Counter)
+    _distinct_keys: Distinct = field(default_factory=Distinct)
+
+    @property
+    def distinct_keys(self) -> int:
+        """How many distinct keys there are; about, where `keys.error` is not 0."""
+        return self._distinct_keys.estimate() if self.keys.error else self.keys.distinct
+
+    @property
+    def out_of_order(self) -> int:
+        """Records with a timestamp before that of an earlier offset of their partition."""
+        return sum(one.out_of_order for one in self.partitions.values())
+
+    @property
+    def max_inversion_ms(self) -> int:
+        """The largest such step back."""
+        return max((one.max_inversion_ms for one in self.partitions.values()), default=0)
+
+    def add(self, raw: pa.RecordBatch, times: np.ndarray, errors: list[str]) -> None:
+        """Add a batch of raw records; `times` as `FieldStats.add` takes them, `errors` why values are no columns."""
+        self.records += raw.num_rows
+        values, keys = raw.column("value"), raw.column("key")
+        sizes = _lengths(values)
+        self.tombstones += values.null_count
+        self.empty += int(np.count_nonzero((sizes == 0) & np.asarray(pc.is_valid(values))))
+        self.undecodable += len(errors)
+        for reason in errors:
+            if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+                self.reasons[reason] += 1
+        self.value_bytes.add(sizes[np.asarray(pc.is_valid(values))].astype(float))
+        self.largest = max(self.largest, int(sizes.max(initial=0)))
+        self._add_keys(keys)
+        self._add_headers(raw.column("headers"))
+        self._add_partitions(raw.column("partition").to_numpy(), sizes + _lengths(keys), times)
+        self._add_times(times[times != NO_TIME])
+
+    def _add_keys(self, keys: pa.Array) -> None:
+        self.keyed += len(keys) - keys.null_count
+        if len(keys) == keys.null_count:
+            return
+        self.key_bytes.add(_lengths(keys.drop_null()).astype(float))
+        counts = pc.value_counts(keys.drop_null())
+        self.keys.add(counts.field("values"), counts.field("counts"))
+        self._distinct_keys.add(hashes(counts.field("values")))
+
+    def _add_headers(self, headers: pa.Array) -> None:
+        names = headers.flatten()
+        if not len(names):
+            return
+        lengths = np.nan_to_num(pc.list_value_length(headers).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
+        pairs = pa.table({"row": np.repeat(np.arange(len(headers)), lengths), "name": names.field("key")})
+        distinct = pairs.group_by(["row", "name"]).aggregate([])  # a record may have a header twice
+        for one in pc.value_counts(distinct["name"]).to_pylist():
+            if one["values"] in self.headers or len(self.headers) < MOST_HEADERS:
+                self.headers[one["values"]] += one["counts"]
+
+    def _add_partitions(self, partitions: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> None:
+        self.bytes += int(sizes.sum())
+        for number in np.unique(partitions).tolist():
+            mine = partitions == number
+            stats = self.partitions.setdefault(int(number), PartitionStats())
+            stats.records += int(np.count_nonzero(mine))
+            stats.bytes += int(sizes[mine].sum())
+            own = times[mine]
+            own = own[own != NO_TIME]
+            if not len(own):
+                continue
+            newest = np.maximum.accumulate(np.concatenate([[stats.newest_ms], own]))
+            behind = newest[:-1] - own
+            late = behind[(behind > 0) & (newest[:-1] != NO_TIME)]
+            stats.out_of_order += len(late)
+            stats.max_inversion_ms = max(stats.max_inversion_ms, int(late.max(initial=0)))
+            stats.newest_ms = int(newest[-1])
+
+    def _add_times(self, times: np.ndarray) -> None:
+        if not len(times):
+            return
+        first, last = int(times.min()), int(times.max())
+        self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
+        self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
+        starts, counts = np.unique(times // self.bin_ms * self.bin_ms, return_counts=True)
+        self.volume.update(dict(zip(starts.tolist(), counts.tolist(), strict=True)))
+        while len(self.volume) > MOST_BINS:
+            self.bin_ms *= 2
+            wider: Counter[int] = Counter()
+            for start, count in self.volume.items():
+                wider[start // self.bin_ms * self.bin_ms] += count
+            self.volume = wider
+
+
+def times_of(column: Any) -> np.ndarray:
+    """Return a column of timestamps as milliseconds, `NO_TIME` where there is none."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.asarray(pc.fill_null(array.cast(pa.int64()), NO_TIME))
+
+
+def _lengths(array: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.binary_length(array), 0)).astype(np.int64)

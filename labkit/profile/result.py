@@ -1,0 +1,202 @@
+"""A profile, as text, as a table in a notebook and as a DataFrame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labkit.profile.fields import FieldStats
+from labkit.profile.records import RecordStats
+from labkit.replay.receipt import Receipt
+from labkit.times import iso
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.profile.compare import ProfileComparison
+
+TOP = 10
+QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+@dataclass(frozen=True, repr=False)
+class Profile:
+    """What is in some records: every field, its types, values and shares; keys, headers, sizes, volume over time.
+
+    Attributes
+    ----------
+    name, what : str
+        The topic or index, and the bounds in words.
+    fields : tuple of FieldStats
+        In the order they were first seen; members of objects and items of lists too.
+    left_out : int
+        Fields beyond the 2,000 that are looked at.
+    records : RecordStats
+        Of an index: only how many there are.
+    receipt : Receipt or None
+        Of the read; None for an index.
+    planned : int
+        Offsets of the window, or documents of the index: more than were read of a sample.
+    sampled : bool
+        Whether only a part of the records was looked at.
+    notes : tuple of str
+    """
+
+    name: str
+    what: str
+    fields: tuple[FieldStats, ...]
+    left_out: int
+    records: RecordStats
+    receipt: Receipt | None
+    planned: int
+    sampled: bool
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.records.records
+
+    def __getitem__(self, path: str) -> FieldStats:
+        """Return one field's account by its path, such as ``"author.name"`` or ``"tags[]"``."""
+        for one in self.fields:
+            if one.path == path:
+                return one
+        from labkit.config import did_you_mean
+
+        near = did_you_mean(path, [one.path for one in self.fields])
+        raise KeyError(f"there is no field {path!r}. {near}".strip())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all records of the window were looked at."""
+        return not self.sampled and (self.receipt is None or self.receipt.complete)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per field.
+
+        Returns
+        -------
+        DataFrame
+            Columns: ``field`` (path); ``type`` (of most values); ``types`` (dict of each type's share, where values
+            disagree; else of one); ``present`` (share of the records that have a value); ``distinct`` (values; see
+            ``about``); ``about`` (whether ``distinct``, the counts of ``top`` and the quantiles are estimates);
+            ``min``, ``max`` (of the values of ``type``; of a list its number of items); ``p05`` … ``p95`` (of numbers);
+            ``top`` (list of (value, count), the most frequent first); ``example`` (the first value); ``first``,
+            ``last`` (times of the first and last record that has the field, UTC).
+        """
+        import pandas as pd
+
+        rows = [self._row(one) for one in self.fields]
+        names = ["field", "type", "types", "present", "distinct", "about", "min", "max", *QUANTILES]
+        names += ["top", "example", "first", "last"]
+        frame = pd.DataFrame(rows, columns=names)
+        frame["distinct"] = frame["distinct"].astype("Int64")
+        for name in QUANTILES:
+            frame[name] = frame[name].astype("float64")
+        for name in ("first", "last"):
+            frame[name] = pd.to_datetime(frame[name], unit="ms", utc=True, errors="coerce")
+        return frame
+
+    def _row(self, one: FieldStats) -> dict[str, Any]:
+        kind = main_kind(one)
+        quantiles = one.numbers.quantiles(tuple(QUANTILES.values()))
+        return {
+            "field": one.path,
+            "type": kind,
+            "types": shares(one),
+            "present": one.present / max(1, len(self)),
+            "distinct": one.distinct,
+            "about": self.sampled or not (one.exact and one.numbers.exact),
+            "min": low(one),
+            "max": high(one),
+            **dict(zip(QUANTILES, quantiles, strict=True)),
+            "top": one.top(TOP),
+            "example": one.example,
+            "first": one.first_ms,
+            "last": one.last_ms,
+        }
+
+    def to_json(self) -> str:
+        """Return the fields as a list of JSON objects, with the columns of `to_pandas`; values as views show them."""
+        import json
+
+        from labkit.decode.cells import cell
+
+        rows = []
+        for one in self.fields:
+            row = self._row(one)
+            row |= {name: None if row[name] is None else cell(row[name]) for name in ("min", "max", "example")}
+            row["top"] = [[cell(value), count] for value, count in row["top"]]
+            row |= {name: iso(row[name]) for name in ("first", "last")}
+            rows.append(row)
+        head = {"what": self.what, "records": len(self), "planned": self.planned, "sampled": self.sampled}
+        return json.dumps({**head, "complete": self.complete, "notes": self.notes, "fields": rows}, ensure_ascii=False)
+
+    def volume(self) -> pd.DataFrame:
+        """Return the records over time: columns ``time`` (start of a bin, UTC) and ``records``; empty bins too."""
+        import pandas as pd
+
+        stats = self.records
+        if not stats.volume:
+            return pd.DataFrame({"time": pd.to_datetime([], utc=True), "records": np.array([], np.int64)})
+        starts = sorted(stats.volume)
+        width = stats.bin_ms
+        while (starts[-1] - starts[0]) // width > 4 * len(stats.volume) + 400:
+            width *= 2  # a few records of long ago: no million empty bins for them
+        edges = np.arange(starts[0] // width * width, starts[-1] + 1, width)
+        counts = np.zeros(len(edges), np.int64)
+        np.add.at(counts, [(start - int(edges[0])) // width for start in starts], [stats.volume[one] for one in starts])
+        return pd.DataFrame({"time": pd.to_datetime(edges, unit="ms", utc=True, errors="coerce"), "records": counts})
+
+    def compare(self, other: Profile) -> ProfileComparison:
+        """Return what is different in `other`: fields, types, shares, distributions, volume; the largest first.
+
+        Examples
+        --------
+        >>> last_week.profile().compare(this_week.profile())  # doctest: +SKIP
+        """
+        from labkit.profile.compare import compare
+
+        return compare(self, other)
+
+    def __repr__(self) -> str:
+        from labkit.profile.text import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from labkit.profile.page import as_html
+
+        return as_html(self)
+
+
+def shares(one: FieldStats) -> dict[str, float]:
+    """Return the share of each type among a field's values, the largest first; integers beside numbers are numbers."""
+    kinds = dict(one.kinds.most_common())
+    if set(kinds) == {"integer", "number"}:
+        kinds = {"number": one.values}
+    return {kind: count / max(1, one.values) for kind, count in kinds.items()}
+
+
+def main_kind(one: FieldStats) -> str:
+    """Return the type of most values; ``null`` for a field without one."""
+    return next(iter(shares(one)), "null")
+
+
+def low(one: FieldStats) -> Any:
+    """Return the smallest value of a field's main type."""
+    return _bound(one, one.low, min)
+
+
+def high(one: FieldStats) -> Any:
+    """Return the largest value of a field's main type."""
+    return _bound(one, one.high, max)
+
+
+def _bound(one: FieldStats, bounds: dict[str, Any], choose: Any) -> Any:
+    kind = main_kind(one)
+    if kind == "number":
+        numbers = [bounds[name] for name in ("integer", "number") if name in bounds]
+        return choose(numbers) if numbers else None
+    return bounds.get(kind)

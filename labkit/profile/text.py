@@ -1,0 +1,39 @@
+"""A profile as text, 80 columns wide."""
+
+from __future__ import annotations
+
+from labkit.profile.result import Profile
+from labkit.profile.words import distinct_words, head_lines, kind_words, percent, value_words
+from labkit.visible import visible
+
+WIDTH = 80
+_MOST_FIELDS = 200
+
+
+def as_text(profile: Profile, width: int = WIDTH) -> str:
+    """Return the profile as text; no line is longer than `width`."""
+    lines = [visible(profile.what), *(f"  {line}" for line in head_lines(profile))]
+    rows = [
+        (visible(one.path), kind_words(one), percent(one.present / max(1, len(profile))),
+         distinct_words(profile, one), value_words(one))
+        for one in profile.fields[:_MOST_FIELDS]
+    ]  # fmt: skip
+    if rows:
+        head = ("field", "type", "present", "distinct", "values")
+        sizes = [max(len(row[place]) for row in [head, *rows]) for place in range(4)]
+        sizes[0], sizes[1] = min(sizes[0], width // 3), min(sizes[1], width // 4)
+        lines += ["", *(_row(row, sizes, width) for row in [head, *rows])]
+    if len(profile.fields) > _MOST_FIELDS:
+        lines.append(f"… and {len(profile.fields) - _MOST_FIELDS:,} more fields: .to_pandas() has all")
+    return "\n".join(_cut(line, width) for line in lines)
+
+
+def _row(row: tuple[str, ...], sizes: list[int], width: int) -> str:
+    name, kind, present, distinct, values = row
+    shown = f"{_cut(name, sizes[0]):<{sizes[0]}}  {_cut(kind, sizes[1]):<{sizes[1]}}  "
+    shown += f"{present:>{sizes[2]}}  {distinct:>{sizes[3]}}  {values}"
+    return _cut(shown.rstrip(), width)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

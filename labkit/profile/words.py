@@ -1,0 +1,144 @@
+"""The words of a profile that its text and its page share: values, shares, sizes, times, and how exact they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from labkit.decode.cells import cell
+from labkit.profile.fields import FieldStats
+from labkit.profile.result import Profile, high, low, main_kind, shares
+from labkit.times import iso
+
+if TYPE_CHECKING:
+    from labkit.profile.records import RecordStats
+
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_MANY = 0.5  # distinct values a value: more of them, and the frequent ones say little
+
+
+def percent(share: float) -> str:
+    """Return a share as text; what is not all or nothing is never shown as 100 % or 0 %."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", " %")
+    shown = f"{100 * share:.0f}" if 0.01 <= share <= 0.99 else f"{100 * share:.1f}"
+    if shown in ("0.0", "100.0"):
+        return "<0.1 %" if share < 0.5 else ">99.9 %"
+    return f"{shown} %"
+
+
+def size(count: float) -> str:
+    """Return bytes as text."""
+    for unit, word in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.1f} {word}"
+    return f"{count:.0f} B"
+
+
+def number(value: Any) -> str:
+    """Return a number with four digits or as an integer."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def kind_words(one: FieldStats) -> str:
+    """Return a field's type, or its types with their shares where values disagree."""
+    found = shares(one)
+    if len(found) < 2:
+        return main_kind(one)
+    return ", ".join(f"{kind} {percent(share)}" for kind, share in found.items())
+
+
+def distinct_words(profile: Profile, one: FieldStats) -> str:
+    """Return how many distinct values there are; ``~`` where it is an estimate."""
+    if one.distinct is None:
+        return ""
+    return f"{one.distinct:,}" if one.exact and not profile.sampled else f"~{one.distinct:,}"
+
+
+def value_words(one: FieldStats, most: int = 24) -> str:
+    """Return the values in few words: the frequent ones, or from where to where they go."""
+    kind = main_kind(one)
+    if kind in ("object", "null"):
+        return ""
+    if kind in ("list", "map"):
+        return f"{number(low(one))} to {number(high(one))} items"
+    if kind in ("integer", "number", "decimal") and (one.distinct or 0) > TOP_NUMBERS:
+        middle = one.numbers.quantiles((0.5,))[0]
+        return f"{number(low(one))} … {number(middle)} … {number(high(one))}"
+    if kind in ("time", "date", "time of day", "duration"):
+        return f"{cell(low(one))} … {cell(high(one))}"
+    if one.distinct and one.distinct > _MANY * one.values and one.values > TOP_NUMBERS:
+        return cell(one.example, most=2 * most)
+    return ", ".join(f"{cell(value, most=most)} {percent(count / one.values)}" for value, count in one.top(5))
+
+
+TOP_NUMBERS = 10
+
+
+def head_lines(profile: Profile) -> list[str]:
+    """Return what is said of all records, a line each; how many they are comes first."""
+    stats = profile.records
+    lines = [_count_line(profile)]
+    if stats.first_ms is not None:
+        lines.append(f"from {iso(stats.first_ms)} to {iso(stats.last_ms)}")
+    lines += [_partition_line(stats), _key_line(profile), _header_line(stats), _value_line(stats), _order_line(stats)]
+    if stats.undecodable:
+        reason = f": {cell(stats.reasons.most_common(1)[0][0], most=60)}" if stats.reasons else ""
+        lines.append(f"{stats.undecodable:,} could not be decoded{reason}")
+    if profile.left_out:
+        lines.append(f"{profile.left_out:,} more fields are not shown: the first {len(profile.fields):,} are")
+    return [line for line in lines if line]
+
+
+def _count_line(profile: Profile) -> str:
+    if profile.sampled:
+        return f"a sample: {len(profile):,} of {profile.planned:,} records; all figures are estimates"
+    if not profile.complete:
+        why = ", ".join(profile.receipt.reasons) if profile.receipt else ""
+        return f"INCOMPLETE ({why}): {len(profile):,} records of {profile.planned:,} planned"
+    return f"{len(profile):,} records, all of them"
+
+
+def _partition_line(stats: RecordStats) -> str:
+    counts = [one.records for one in stats.partitions.values()]
+    if not counts:
+        return ""
+    if len(counts) == 1:
+        return "1 partition"
+    return f"{len(counts)} partitions, {min(counts):,} to {max(counts):,} records each"
+
+
+def _key_line(profile: Profile) -> str:
+    stats = profile.records
+    if profile.receipt is None or not stats.records:
+        return ""
+    if not stats.keyed:
+        return "keys: none"
+    about = "~" if stats.keys.error or profile.sampled else ""
+    top = ", ".join(f"{cell(key, most=24)} {percent(count / stats.keyed)}" for key, count in stats.keys.top(3))
+    return f"keys: {percent(stats.keyed / stats.records)} of records, {about}{stats.distinct_keys:,} distinct; {top}"
+
+
+def _header_line(stats: RecordStats) -> str:
+    if not stats.headers:
+        return ""
+    most = stats.headers.most_common(5)
+    more = f" and {len(stats.headers) - 5} more" if len(stats.headers) > 5 else ""
+    return f"headers: {', '.join(f'{cell(name)} {percent(n / stats.records)}' for name, n in most)}{more}"
+
+
+def _value_line(stats: RecordStats) -> str:
+    middle, most = stats.value_bytes.quantiles((0.5, 0.95))
+    if middle is None or most is None:
+        return ""
+    parts = [f"values: {size(middle)} (median), {size(most)} (95 %), largest {size(stats.largest)}"]
+    parts += [f"{stats.tombstones:,} tombstones"] if stats.tombstones else []
+    parts += [f"{stats.empty:,} empty"] if stats.empty else []
+    return "; ".join([*parts, f"{size(stats.bytes)} in all"])
+
+
+def _order_line(stats: RecordStats) -> str:
+    if not stats.out_of_order:
+        return ""
+    return f"{stats.out_of_order:,} records out of time order, by up to {stats.max_inversion_ms:,} ms"

@@ -1,0 +1,108 @@
+"""Profiles of real topics and indices: whole, sampled and said so, the same by every road."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from labkit import cli
+from labkit.lab import Lab
+from support.records import read_sample
+
+COUNT = 3_000
+
+
+@pytest.fixture
+def topic(make_topic: Any, produce: Any) -> str:
+    """Two partitions of the sample log, a key on every other record, and one value that is no JSON."""
+    name = str(make_topic(partitions=2))
+    lines = read_sample(COUNT)
+    for partition in (0, 1):
+        own = [*lines[partition::2], b"no json"]
+        keys = [b"k%d" % (n % 5) if n % 2 else None for n in range(len(own))]
+        times = [1_790_000_000_000 + n * 1_000 for n in range(len(own))]
+        produce(name, own, partition=partition, keys=keys, timestamps=times, headers=[[("server", b"x")]] * len(own))
+    return name
+
+
+def test_a_window_a_replay_and_the_topics_name_give_one_profile(lab: Lab, topic: str) -> None:
+    window = lab.window(topic)
+    found = window.profile()
+    assert found.complete
+    assert len(found) == found.receipt.read == COUNT + 2
+    frame = found.to_pandas()
+    for other in (window.read().profile(), lab.profile(topic)):
+        columns = ["field", "type", "present", "distinct", "min", "max"]
+        assert frame[columns].equals(other.to_pandas()[columns])
+        assert other.records.volume == found.records.volume
+    replay = window.read().to_pandas()
+    nick = found["nick"]
+    assert nick.present == replay["nick"].notna().sum()
+    assert nick.distinct == replay["nick"].nunique()
+    counts = replay["nick"].value_counts()
+    assert [count for _, count in nick.top(5)] == counts.iloc[:5].tolist()
+    assert found.records.headers == {"server": COUNT + 2}
+    assert found.records.undecodable == found.receipt.undecodable
+    assert found.volume()["records"].sum() == COUNT + 2
+
+
+def test_a_sample_says_so_everywhere(lab: Lab, topic: str) -> None:
+    found = lab.profile(topic, sample=400)
+    assert found.sampled
+    assert not found.complete
+    assert 380 <= len(found) <= 420
+    assert len(found) == found.receipt.read == found.receipt.planned
+    assert "a sample" in repr(found)
+    assert "a sample" in found._repr_html_()
+    assert found.to_pandas()["about"].all()
+    share = found["channel"].present / len(found)
+    assert share == pytest.approx(lab.profile(topic)["channel"].present / (COUNT + 2), abs=0.1)
+
+
+def test_a_condition_and_other_decoders_are_those_of_read(lab: Lab, topic: str) -> None:
+    found = lab.window(topic).profile(where="command = 'PRIVMSG'")
+    assert found["command"].top(5) == [("PRIVMSG", len(found))]
+    assert found.receipt.filtered == COUNT + 2 - len(found)
+    texts = lab.window(topic).profile(decode="text", key_decode="text")
+    assert [one.path for one in texts.fields] == ["text", "_key_text"]
+    assert texts["_key_text"].distinct == 5
+
+
+def test_an_index_has_the_profile_of_what_was_loaded(lab: Lab, topic: str, me: str) -> None:
+    window = lab.window(topic)
+    load = window.to_scratch("profiled")
+    found = load.index.profile()
+    assert len(found) == COUNT + 2
+    expected, mine = window.profile(), {one.path: one for one in found.fields}
+    for name in ("nick", "channel", "command", "ip", "server"):  # a record that is no JSON has others of its own
+        assert mine[name].present == expected[name].present, name
+        assert mine[name].distinct == expected[name].distinct
+        assert mine[name].top(3) == expected[name].top(3)
+    part = load.index.profile(limit=100)
+    assert part.sampled
+    assert len(part) == 100
+
+
+def test_the_command_shows_and_prints_it(
+    topic: str, lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["profile", topic]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"{COUNT + 2:,} records, all of them" in shown
+    assert cli.main(["profile", topic, "--last", "50", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["records"] == 50
+    assert {one["field"] for one in printed["fields"]} > {"nick", "channel"}
+
+
+def test_two_windows_are_compared_in_one_call(lab: Lab, topic: str) -> None:
+    left = lab.window(topic, partitions=0).profile()
+    right = lab.window(topic, partitions=1).profile(where="channel = '#kafka'")
+    found = left.compare(right)
+    changes = {one.field: one.change for one in found.changes}
+    assert changes["channel"] in ("values", "present")
+    assert "channel" in repr(found)
+    assert "channel" in found._repr_html_()

@@ -1,0 +1,197 @@
+"""A profile counts what is there: against plain Python, in batches of any size, and says what it only estimates."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.decode.table import from_batches
+from labkit.profile import sketches
+from labkit.profile.fields import quoted
+from labkit.profile.result import Profile
+from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import Replay
+from support.replays import RECEIPT
+
+
+def replay_of(values: list[bytes | None], *, keys: list[bytes | None] | None = None, times: Any = None) -> Replay:
+    rows = [
+        {
+            "topic": "t", "partition": n % 2, "offset": n, "timestamp": (times or range(10**12, 10**12 + 10**6))[n],
+            "timestamp_type": "CreateTime", "key": keys[n] if keys else None, "value": value, "headers": [],
+        }
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    batch = pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+    return Replay(from_batches([batch], "json"), RECEIPT)
+
+
+def profile_of(documents: list[Any]) -> Profile:
+    return replay_of([json.dumps(one).encode() for one in documents]).profile()
+
+
+def present(documents: list[dict[str, Any]]) -> Counter[str]:
+    """Count the records that have a value in each field, object by object."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        seen: set[str] = set()
+
+        def walk(path: str, value: Any, seen: set[str] = seen) -> None:
+            if value is None:
+                return
+            seen.add(path)
+            if isinstance(value, dict):
+                for name, inner in value.items():
+                    walk(f"{path}.{quoted(name)}", inner)
+            elif isinstance(value, list):
+                for inner in value:
+                    walk(f"{path}[]", inner)
+
+        for name, value in document.items():
+            walk(quoted(name), value)
+        counts.update(seen)
+    return counts
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 30))
+def test_present_counts_are_those_of_a_walk_over_the_objects(data: st.DataObject, count: int) -> None:
+    shapes = {name: data.draw(st.sampled_from(range(5))) for name in ("a", "b.c", "d")}
+    kinds = [
+        st.integers(-9, 9),
+        st.sampled_from(["", "x", "é"]),
+        st.none(),
+        st.lists(st.sampled_from(["p", "q"]), max_size=3),
+        st.fixed_dictionaries({}, optional={"m": st.integers(0, 3), "n.o": st.lists(st.integers(0, 3), max_size=2)}),
+    ]
+    document = st.fixed_dictionaries({}, optional={name: st.none() | kinds[shape] for name, shape in shapes.items()})
+    documents = data.draw(st.lists(document, min_size=count, max_size=count))
+    found = profile_of(documents)
+    expected = present(documents)
+    assert {one.path: one.present for one in found.fields if one.present} == dict(expected)
+
+
+def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
+    numbers = [int(one) for one in np.random.default_rng(1).zipf(1.5, 2000) % 50]
+    found = profile_of([{"n": one, "t": f"v{one % 7}"} for one in numbers])
+    row = found.to_pandas().set_index("field").loc["n"]
+    assert (row["type"], row["present"], row["min"], row["max"]) == ("integer", 1.0, min(numbers), max(numbers))
+    assert row["distinct"] == len(set(numbers))
+    assert not row["about"]
+    best = Counter(numbers).most_common()
+    assert [count for _, count in row["top"]] == [count for _, count in best[:10]]
+    assert dict(row["top"]).items() <= dict(best).items()
+    assert row["p50"] == pytest.approx(np.quantile(numbers, 0.5))
+    assert found["t"].distinct == len({one % 7 for one in numbers})
+
+
+def test_first_and_last_are_the_times_of_records_that_have_the_field() -> None:
+    found = replay_of([b"{}", b'{"new": 1}', b'{"new": null}', b'{"new": 2}', b"{}"], times=[5, 40, 50, 30, 60])
+    one = found.profile()["new"]
+    assert (one.first_ms, one.last_ms, one.present) == (30, 40, 2)
+
+
+def test_keys_tombstones_empty_and_undecodable_are_told() -> None:
+    values = [b'{"a":1}', None, b"", b"not json", b'{"a":2}']
+    stats = replay_of(values, keys=[b"k", b"k", None, b"j", b"k"]).profile().records
+    assert (stats.records, stats.tombstones, stats.empty, stats.undecodable) == (5, 1, 1, 2)
+    assert (stats.keyed, stats.distinct_keys, stats.keys.top(1)) == (4, 2, [(b"k", 3)])
+
+
+def test_records_out_of_time_order_are_counted_by_partition() -> None:
+    stats = replay_of([b"{}"] * 6, times=[100, 0, 50, 10, 120, 5]).profile().records
+    assert (stats.out_of_order, stats.max_inversion_ms) == (2, 50)
+
+
+def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketches, "KEPT_VALUES", 200)
+    count = 2_000
+    found = profile_of([{"id": f"u{n}", "c": str(n % 3)} for n in range(count)])
+    row = found.to_pandas().set_index("field").loc["id"]
+    assert row["about"]
+    assert row["distinct"] == pytest.approx(count, rel=0.05)
+    assert not found.to_pandas().set_index("field").loc["c"]["about"]
+    assert "~" in repr(found)
+
+
+def test_text_is_80_columns_and_one_line_a_field_whatever_the_values() -> None:
+    hostile = "\x1b[31m\n\u202eevil" * 40
+    found = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}])
+    lines = repr(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line.isprintable() for line in lines)
+    assert len([line for line in lines if line.startswith(("image", '"\\x1b'))]) == 4
+    page = found._repr_html_()
+    assert "<script>" not in page
+    assert "\x1b" not in page
+
+
+def test_an_empty_profile_is_shown_as_such() -> None:
+    found = Replay(from_batches([], "json"), RECEIPT).profile()
+    assert len(found.to_pandas()) == len(found.volume()) == 0
+    assert "0 records" in repr(found)
+    assert "no fields" in found._repr_html_()
+
+
+def test_a_misspelt_field_is_met_with_the_nearest() -> None:
+    with pytest.raises(KeyError, match="did you mean 'nick'"):
+        profile_of([{"nick": 1}])["nik"]
+
+
+def test_comparing_tells_new_and_gone_fields_types_shares_and_distributions() -> None:
+    left = profile_of([{"same": n % 4, "gone": 1, "half": 1, "moved": "a", "kind": 1} for n in range(400)])
+    right = profile_of(
+        [{"same": n % 4, "new": 1, "kind": "x", "moved": "a" if n % 2 else "b"} | ({"half": 1} if n % 2 else {})
+         for n in range(400)]
+    )  # fmt: skip
+    found = {one.field: one.change for one in left.compare(right).changes}
+    assert found == {"new": "only right", "gone": "only left", "kind": "type", "half": "present", "moved": "values",
+                     "same": "same"}  # fmt: skip
+    frame = left.compare(right).to_pandas().set_index("field")
+    assert frame.loc["half", "present_right"] == 0.5
+    assert frame.loc["moved", "size"] > 0.4
+
+
+def test_two_samples_of_one_distribution_are_not_different() -> None:
+    def draw(seed: int) -> Profile:
+        chosen = np.random.default_rng(seed).zipf(1.3, 3000) % 500
+        return profile_of([{"word": f"w{one}", "size": int(one)} for one in chosen])
+
+    assert draw(1).compare(draw(2)).different == []
+
+
+@given(st.lists(st.integers(0, 200), max_size=300), st.integers(1, 7))
+@settings(max_examples=30, deadline=None)
+def test_top_values_in_any_batches_are_exact_below_the_limit(numbers: list[int], size: int) -> None:
+    top = TopValues(pa.int64())
+    for start in range(0, len(numbers), size):
+        counted = Counter(numbers[start : start + size])
+        top.add(pa.array(counted.keys(), pa.int64()), pa.array(counted.values(), pa.int64()))
+    assert dict(top.top(1000)) == dict(Counter(numbers))
+    assert top.error == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 5_000, 300_000])
+def test_the_estimate_of_distinct_values_is_within_four_standard_errors(count: int) -> None:
+    sketch = Distinct()
+    for start in range(0, count, 50_000):
+        values = pa.array(np.arange(start, min(count, start + 50_000)))
+        sketch.add(hashes(values))
+        sketch.add(hashes(values))
+    assert sketch.estimate() == pytest.approx(count, rel=4 * 1.04 / 2**7)
+
+
+def test_a_sample_is_uniform_over_batches() -> None:
+    sample = Sample(most=2_000)
+    for start in range(0, 100_000, 10_000):
+        sample.add(np.arange(start, start + 10_000, dtype=float))
+    assert not sample.exact
+    assert sample.quantiles((0.5,))[0] == pytest.approx(50_000, rel=0.1)
