@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.groups.guard import watched
+from labkit.interrupt import OnInterrupt, check_policy, stopped
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.times import length_ms
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.lab import Lab
     from labkit.profile.result import Profile
+    from labkit.sinks.replay import Replay
     from labkit.window import Window
 
 AUTO_SAMPLE = 200_000  # offsets that `Lab.profile` looks at of a window with more than `MOST_READ`
 MOST_READ = 2_000_000
+SLACK_MS = 60_000  # records lie out of time order by no more than that, as `Lab.window` has it
 
 
 class WindowDiscovery:
@@ -40,6 +44,7 @@ class WindowDiscovery:
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
     ) -> Profile:
         """Return what is in the window: every field, its types, values and shares; keys, headers, sizes, volume.
 
@@ -50,7 +55,7 @@ class WindowDiscovery:
         ----------
         sample : int, optional
             Look at so many records only, taken from 20 places spread evenly over the window; the profile says so.
-        decode, key_decode, where, isolation, on_expired, deadline, guard, progress
+        decode, key_decode, where, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `read`.
 
         Returns
@@ -64,6 +69,7 @@ class WindowDiscovery:
         from labkit.profile.collect import How, of_window, sample_plans
         from labkit.progress import bar
 
+        check_policy(on_interrupt)
         if sample is not None:
             sample = whole(sample, "sample", "how many records to look at, such as sample=100_000", low=1)
         sampled = sample is not None and sample < self.plan.size
@@ -82,6 +88,68 @@ class WindowDiscovery:
             receipt = replace(found.receipt, guard=seen())
             found = replace(found, receipt=receipt)
             read_log.record(self.plan, receipt, "profile")
+            if on_interrupt == "raise" and {"interrupt", "pending"} & set(receipt.reasons):
+                raise stopped(f"stopped at {receipt.reached}", profile=found)
+        return found
+
+    def find(
+        self,
+        what: str | re.Pattern[str],
+        *,
+        field: str | None = None,
+        limit: int = 20,
+        newest: bool = True,
+        in_: str | Sequence[str] = ("value",),
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Replay:
+        """Find records by a text or a pattern, the newest first; no more is read than that takes.
+
+        Parameters
+        ----------
+        what : str or re.Pattern
+            A text that must be in it, upper and lower case as given; or ``re.compile(…)``, searched for in each text.
+        field : str, optional
+            Only in this field of the value: ``"message"``, ``"author.name"``, ``"tags[]"``. By default anywhere in the
+            value: in its bytes as they are, or in a text within it without its escapes.
+        limit : int
+            How many records at most.
+        newest : bool
+            From the window's end back; else from its start on.
+        in_ : str or sequence of str
+            Where to look: "value", "key", "headers" (names and values).
+        decode, key_decode, isolation, on_expired, deadline, on_interrupt
+            As in `read`.
+
+        Returns
+        -------
+        Replay
+            The hits by time, the newest first (with ``newest=False`` the oldest first). Its receipt says how far the
+            search went: what was not looked at is not planned in it. Where records lie out of time order by more than
+            the minute that is allowed for, an older slice may hold a newer hit.
+
+        Examples
+        --------
+        >>> w.find("kafka streams", field="message")  # doctest: +SKIP
+        >>> w.find(re.compile(r"time(d )?out", re.I))  # doctest: +SKIP
+        """
+        from labkit.find.matching import Needle
+        from labkit.find.search import find
+
+        check_policy(on_interrupt)
+        needle = Needle.of(what, field, in_)
+        count = whole(limit, "limit", "how many records at most, such as limit=20", low=1)
+        found = find(
+            self.lab.cluster, self.plan, needle, limit=count, newest=newest,
+            slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=decode,
+            key_decode=key_decode, registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation,
+            on_expired=on_expired, deadline_s=None if deadline is None else length_ms(deadline) / 1000,
+        )  # fmt: skip
+        read_log.record(self.plan, found.receipt, "find")
         return found
 
 

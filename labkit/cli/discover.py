@@ -1,14 +1,22 @@
-"""Commands that show what is in a topic: profile."""
+"""Commands that show what is in a topic: profile, find."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options
+from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options, say
 from labkit.cli.windows import asked_window
+from labkit.errors import UsageError
 from labkit.options import window_options
+
+if TYPE_CHECKING:
+    from labkit.sinks.replay import Replay
 
 
 def register(commands: Commands) -> None:
@@ -20,6 +28,23 @@ def register(commands: Commands) -> None:
     profile.add_argument("--key-decode", default="raw", metavar="NAME", help="the same for keys (default: raw)")
     profile.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
     json_option(profile)
+    find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
+    window_options(profile_options(find, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
+    find.add_argument("what", help="a text that must be in it")
+    find.add_argument("--regex", action="store_true", help="WHAT is a regular expression, as Python has them")
+    find.add_argument("--ignore-case", action="store_true", help="upper and lower case are the same (with --regex)")
+    find.add_argument("--field", metavar="NAME", help="only in this field, such as message or author.name")
+    find.add_argument(
+        "--in",
+        dest="places",
+        action="append",
+        choices=("value", "key", "headers"),
+        help="where to look (default: value); may be given again",
+    )
+    find.add_argument("--limit", default="20", metavar="N", help="how many records at most (default: 20)")
+    find.add_argument("--oldest", action="store_true", help="the oldest first")
+    find.add_argument("--decode", default="json", metavar="NAME", help="as `labkit replay --decode` (default: json)")
+    json_option(find)
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -33,3 +58,48 @@ def _profile(options: argparse.Namespace) -> int:
     else:
         print(as_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
     return OK if found.receipt is None or found.receipt.complete else INCOMPLETE
+
+
+def _find(options: argparse.Namespace) -> int:
+    if options.ignore_case and not options.regex:
+        raise UsageError("--ignore-case goes with --regex", hint="add --regex")
+    what = _pattern(options.what, options.ignore_case) if options.regex else options.what
+    found = asked_window(options).find(
+        what, field=options.field, limit=options.limit, newest=not options.oldest,
+        in_=options.places or ("value",), decode=options.decode,
+    )  # fmt: skip
+    if options.json:
+        print(json.dumps(_as_json(found), ensure_ascii=False))
+    else:
+        for line in _lines(found.table):
+            print(line)
+        say(found.receipt.notes[-1])
+    return OK if found.receipt.complete else INCOMPLETE
+
+
+def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise UsageError(f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'") from error
+
+
+def _lines(table: Any) -> Iterator[str]:
+    """Yield a line for each record: its time, place, key and value."""
+    from labkit.decode.cells import cell
+
+    columns = [table[name].to_pylist() for name in ("_timestamp", "_partition", "_offset", "_key", "_value")]
+    for time, partition, offset, key, value in zip(*columns, strict=True):
+        yield f"{cell(time)}  {partition}@{offset}  {cell(key, most=40)}  {cell(value, most=2_000)}"
+
+
+def _as_json(found: Replay) -> dict[str, Any]:
+    from labkit.decode.cells import cell
+
+    names = ("_timestamp", "_partition", "_offset", "_key", "_value")
+    records = [
+        {name.removeprefix("_"): None if one[name] is None else cell(one[name], most=10**9) if name in names[3:]
+         else str(one[name]) if name == "_timestamp" else one[name] for name in names}
+        for one in found.table.select(names).to_pylist()
+    ]  # fmt: skip
+    return {"records": records, "receipt": found.receipt.to_dict()}

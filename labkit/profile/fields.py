@@ -168,7 +168,7 @@ class Fields:
         rows = np.arange(table.num_rows)
         for name, column in zip(table.schema.names, table.columns, strict=True):
             array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            for path, leaf, owners in _walk(quoted(name), _undictionary(array), rows):
+            for path, leaf, owners in walk(quoted(name), _undictionary(array), rows):
                 if path not in self.known and len(self.known) >= MOST_FIELDS:
                     self.left_out.add(path)
                     continue
@@ -193,16 +193,16 @@ def kind_of(dtype: pa.DataType) -> str:
     return next((word for test, word in tests if test(dtype)), "text")
 
 
-def _walk(path: str, array: pa.Array, rows: np.ndarray) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
+def walk(path: str, array: pa.Array, rows: np.ndarray) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
     """Yield a column and all that is within it, each with its path and its entries' records."""
     yield path, array, rows
     if pa.types.is_struct(array.type):
         for member, inner in zip(array.type, array.flatten(), strict=True):
-            yield from _walk(f"{path}.{quoted(member.name)}", inner, rows)
+            yield from walk(f"{path}.{quoted(member.name)}", inner, rows)
     elif pa.types.is_map(array.type):
-        yield from _walk(f"{path}[]", array.items, rows[_owners(array)])
+        yield from walk(f"{path}[]", array.items, rows[_owners(array)])
     elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        yield from _walk(f"{path}[]", array.flatten(), rows[_owners(array)])
+        yield from walk(f"{path}[]", array.flatten(), rows[_owners(array)])
 
 
 def _owners(array: pa.Array) -> np.ndarray:

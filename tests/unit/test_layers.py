@@ -19,6 +19,7 @@ ROOMS = [
     ["charts"],
     ["discovery", "lab", "window"],
     ["compare", "doctor", "topics"],
+    ["find"],
     ["pipelines", "sinks"],
     ["es"],
     ["profile"],

@@ -1,0 +1,218 @@
+"""Which records have a text, or match a regular expression: exactly, and decoded only where that can matter.
+
+A literal is looked for in the values' bytes first. A JSON text may hold it escaped (``\\u00e9``, ``\\n``), so a value
+with a backslash is taken apart before it is left out. A regular expression is Python's own, asked of texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode import parse
+from labkit.errors import UsageError
+from labkit.profile.fields import quoted, walk
+
+PLACES = ("value", "key", "headers")
+_TEXTS = ("labkit.decode.json", "labkit.decode.text", "labkit.decode.raw")
+
+
+@dataclass(frozen=True)
+class Needle:
+    """What is looked for, and where.
+
+    Attributes
+    ----------
+    what : str or re.Pattern
+    field : str, optional
+        Only in this field of the value: a name, or a path such as ``"author.name"`` or ``"tags[]"``.
+    places : tuple of str
+        Of "value", "key" and "headers", where no field is given.
+    seen : set of str
+        The fields of the records that were decoded.
+    """
+
+    what: str | re.Pattern[str]
+    field: str | None
+    places: tuple[str, ...]
+
+    seen: set[str] = dataclass_field(default_factory=set, compare=False)
+
+    @classmethod
+    def of(cls, what: Any, field: str | None, places: str | Sequence[str]) -> Needle:
+        """Return a needle of what a user wrote.
+
+        Raises
+        ------
+        UsageError
+            When it is neither a text nor a pattern, is empty, or the places are none.
+        """
+        if isinstance(what, re.Pattern):
+            if not isinstance(what.pattern, str):
+                raise UsageError("the pattern must be of text, not of bytes", hint='write re.compile(r"…")')
+        elif not isinstance(what, str) or not what:
+            raise UsageError(
+                f"what to find must be a text of at least one character or re.compile(…), not {what!r}",
+                hint='such as w.find("kafka streams")',
+            )
+        chosen = (places,) if isinstance(places, str) else tuple(places)
+        if not chosen or set(chosen) - set(PLACES):
+            raise UsageError(
+                f"in_ must name some of {', '.join(map(repr, PLACES))}, not {places!r}", hint='such as in_=("key",)'
+            )
+        if field is not None and chosen != ("value",):
+            raise UsageError("field= is a field of the value: in_ must be 'value' then", hint="leave one of them out")
+        return cls(what, field, chosen)
+
+    def rows(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
+        """Return the rows of a raw batch that have it.
+
+        Parameters
+        ----------
+        raw : RecordBatch
+            Of `RAW_SCHEMA`.
+        decoder : Decoder
+            Of the values, for a field and for values that are no JSON or text.
+        """
+        if self.field is not None:
+            return np.flatnonzero(self._in_fields(raw, decoder, self.field))
+        found = np.zeros(raw.num_rows, bool)
+        if "value" in self.places:
+            found |= self._in_values(raw, decoder)
+        if "key" in self.places:
+            found |= self._in_bytes(raw.column("key"))
+        if "headers" in self.places:
+            found |= self._in_headers(raw.column("headers"))
+        return np.flatnonzero(found)
+
+    def learn_fields(self, raw: pa.RecordBatch, decoder: Any) -> None:
+        """Decode some records to see which fields there are."""
+        parsed = parse(decoder, raw)
+        self.seen.update(path for path, _, _ in _leaves(decoder.columns(parsed, decoder.unify([parsed.schema]))))
+
+    # where -----------------------------------------------------------------------------------------------
+
+    def _in_values(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
+        values = raw.column("value")
+        found = self._in_bytes(values)
+        if _is_text(decoder):
+            rest = np.flatnonzero(~found & _has_escape(values))
+            found[[row for row in rest if any(map(self._matches, _texts_within(values[int(row)].as_py())))]] = True
+            return found
+        found |= self._in_fields(raw, decoder, None)
+        return found
+
+    def _in_headers(self, headers: pa.Array) -> np.ndarray:
+        found = np.zeros(len(headers), bool)
+        entries = headers.flatten()
+        lengths = np.nan_to_num(pc.list_value_length(headers).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
+        owners = np.repeat(np.arange(len(headers)), lengths)
+        for column in (entries.field("key").cast(pa.binary()), entries.field("value")):
+            found[owners[self._in_bytes(column)]] = True
+        return found
+
+    def _in_fields(self, raw: pa.RecordBatch, decoder: Any, path: str | None) -> np.ndarray:
+        """Decode what may have it, and look in one field or in all."""
+        found = np.zeros(raw.num_rows, bool)
+        rows = self._candidates(raw.column("value")) if _is_text(decoder) else np.arange(len(found))
+        if not len(rows):
+            return found
+        part = raw.take(pa.array(rows)) if len(rows) < raw.num_rows else raw
+        parsed = parse(decoder, part)
+        table = decoder.columns(parsed, decoder.unify([parsed.schema]))
+        for own, array, owners in _leaves(table):
+            self.seen.add(own)
+            if path is not None and own != path and not own.startswith((f"{path}.", f"{path}[")):
+                continue
+            if pa.types.is_nested(array.type):
+                continue
+            found[rows[owners[self._in_texts(array)]]] = True
+        return found
+
+    def _candidates(self, values: pa.Array) -> np.ndarray:
+        """Return the rows whose value may have the text in one of its fields."""
+        if isinstance(self.what, re.Pattern) or not _is_plain(self.what):
+            return np.flatnonzero(np.asarray(pc.is_valid(values)))
+        return np.flatnonzero(self._in_bytes(values) | _has_escape(values))
+
+    # what ------------------------------------------------------------------------------------------------
+
+    def _in_bytes(self, column: pa.Array) -> np.ndarray:
+        if isinstance(self.what, str):
+            return _true(pc.match_substring(column, self.what.encode()))
+        texts = (value is not None and self._matches(value.decode("utf-8", "replace")) for value in column.to_pylist())
+        return np.fromiter(texts, bool, len(column))
+
+    def _in_texts(self, array: pa.Array) -> np.ndarray:
+        """Look in a decoded column; what is no text is looked at as text, as JSON writes it."""
+        kind = array.type
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            return self._in_bytes(array.cast(pa.binary()))
+        if pa.types.is_null(kind):
+            return np.zeros(len(array), bool)
+        texts = array if pa.types.is_string(kind) or pa.types.is_large_string(kind) else array.cast(pa.string())
+        if isinstance(self.what, str):
+            return _true(pc.match_substring(texts, self.what))
+        return np.fromiter((one is not None and self._matches(one) for one in texts.to_pylist()), bool, len(texts))
+
+    def _matches(self, text: str) -> bool:
+        return self.what in text if isinstance(self.what, str) else self.what.search(text) is not None
+
+
+def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
+    """Yield the columns and what is within them, each with its path and its values' rows."""
+    rows = np.arange(table.num_rows)
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        yield from walk(quoted(name), array, rows)
+
+
+def _is_text(decoder: Any) -> bool:
+    """Tell whether a value's bytes are the text of its fields, but for JSON's escapes."""
+    own = getattr(decoder, "value", decoder)
+    return getattr(own, "__name__", type(own).__module__) in _TEXTS
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a decoded field that has `text` also has it in its bytes, but for escapes: no number is rewritten.
+
+    A number is shown with a spelling of its own (``1e3`` becomes ``1000.0``), so digits and signs alone decide nothing.
+    """
+    return any(char.isalpha() and char not in "eEtrufalsn" for char in text)
+
+
+def _has_escape(values: pa.Array) -> np.ndarray:
+    return _true(pc.match_substring(values, b"\\"))
+
+
+def _texts_within(value: bytes) -> list[str]:
+    """Return the texts within a JSON value, names too, without escapes; none for what is not JSON."""
+    parts: list[str] = []
+    with suppress(orjson.JSONDecodeError):
+        _collect(orjson.loads(value), parts)
+    return parts
+
+
+def _collect(value: Any, parts: list[str]) -> None:
+    if isinstance(value, str):
+        parts.append(value)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            parts.append(name)
+            _collect(inner, parts)
+    elif isinstance(value, list):
+        for inner in value:
+            _collect(inner, parts)
+
+
+def _true(mask: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(mask, False))

@@ -1,0 +1,177 @@
+"""A window searched slice by slice until there are enough hits; the receipt says how far that went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import interrupt
+from labkit.config import did_you_mean
+from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode.pipeline import by_partition, note_errors
+from labkit.decode.table import from_batches
+from labkit.errors import UsageError
+from labkit.find.matching import Needle
+from labkit.find.slices import Frontier
+from labkit.interrupt import OnInterrupt, stopped
+from labkit.kafka import Cluster
+from labkit.profile.records import times_of
+from labkit.registry import Registry
+from labkit.replay.plan import Plan
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.sample import sample
+from labkit.replay.slices import merged
+from labkit.sinks.replay import Replay
+from labkit.times import iso
+
+FEW = 100  # records decoded to see which fields there are
+
+
+@dataclass
+class Search:
+    """A search under way: the hits so far, and what of the window they are from."""
+
+    needle: Needle
+    limit: int
+    frontier: Frontier
+    hits: list[pa.RecordBatch] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+
+    def cutoff_ms(self) -> int | None:
+        """Return the time of the last hit that is wanted; None while there are too few."""
+        times = self._times()
+        if len(times) < self.limit:
+            return None
+        return int(np.partition(times, -self.limit)[-self.limit] if self.frontier.newest else
+                   np.partition(times, self.limit - 1)[self.limit - 1])  # fmt: skip
+
+    def _times(self) -> np.ndarray:
+        parts = [times_of(one.column("timestamp")) for one in self.hits]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def run(self, cluster: Cluster, decoder: Any, interrupted: Any, **options: Any) -> None:
+        """Search slice after slice until nothing that is left can be among the hits wanted."""
+        while not interrupted() and (part := self.frontier.next(self.cutoff_ms())) is not None:
+            reading = Reading(cluster, part, interrupted=interrupted, **options)
+            batches = list(self._search(reading, decoder))
+            receipt = reading.receipt()
+            self.receipts[len(self.plans)] = receipt
+            self.plans.append(part)
+            self.frontier.searched(part, batches)
+            if not receipt.complete:
+                return
+
+    def _search(self, reading: Reading, decoder: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the first and last records of each batch by partition; the hits are kept, the others are filtered."""
+        for batch in reading.batches():
+            rows = self.needle.rows(batch, decoder)
+            if self.needle.field is not None and not self.needle.seen:  # nothing was decoded: is there such a field?
+                self.needle.learn_fields(batch.slice(0, FEW), decoder)
+            chosen = batch.take(pa.array(rows))
+            counts = [by_partition(one.column("partition").to_numpy()) for one in (batch, chosen)]
+            reading.drop(counts[0] - counts[1])
+            if len(rows):
+                note_errors(reading, chosen, parse(decoder, chosen).errors)
+                self.hits.append(chosen)
+            yield batch.select(["partition", "timestamp"])
+
+    def wanted(self) -> list[pa.RecordBatch]:
+        """Return the hits that are wanted, in the order asked for."""
+        table = pa.Table.from_batches(self.hits).combine_chunks()
+        direction = "descending" if self.frontier.newest else "ascending"
+        keys = [("timestamp", direction), ("partition", "ascending"), ("offset", direction)]
+        order = pc.sort_indices(table.select(["timestamp", "partition", "offset"]), sort_keys=keys)
+        found: list[pa.RecordBatch] = table.take(order[: self.limit]).to_batches()
+        return found
+
+
+def find(
+    cluster: Cluster,
+    plan: Plan,
+    needle: Needle,
+    *,
+    limit: int,
+    newest: bool,
+    slack_ms: int,
+    decode: Spec,
+    key_decode: Spec,
+    registry: Registry | None,
+    on_interrupt: OnInterrupt,
+    **options: Any,
+) -> Replay:
+    """Return the hits as a Replay; see `labkit.Window.find`."""
+    decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
+    with interrupt.asked() as interrupted:
+        heed(decoder, interrupted)
+        search.run(cluster, decoder, interrupted, **options)
+        ended = interrupted()
+    receipt = merged(
+        search.frontier.covered(), search.plans, search.receipts, isolation=options.get("isolation", "read_committed")
+    )
+    found = sum(one.num_rows for one in search.hits)
+    if not (found or ended):
+        _check_field(search)
+    hits = search.wanted() if search.hits else []
+    table = _in_order(from_batches(hits, decoder), hits)
+    said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
+    said += ["it was stopped before the search was done"] if ended else []
+    replay = Replay(table, _counted(receipt, hits, said), registry)
+    if ended and on_interrupt == "raise":
+        raise stopped(f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched", replay=replay)
+    return replay
+
+
+def _check_field(search: Search) -> None:
+    """Refuse a field that no record has that was decoded.
+
+    Raises
+    ------
+    UsageError
+    """
+    name, seen = search.needle.field, search.needle.seen
+    if name is not None and seen and name not in seen:
+        near = did_you_mean(name, seen)
+        raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(sorted(seen)[:20])}")
+
+
+def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
+    """Bring the table, which is by partition and offset, into the order of the hits."""
+    if not hits:
+        return table
+    wanted = pa.Table.from_batches(hits).select(["partition", "offset"])
+    places = {pair: place for place, pair in enumerate(zip(*(wanted[n].to_pylist() for n in range(2)), strict=True))}
+    own = zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
+    rank = np.array([places[pair] for pair in own])
+    return table.take(pa.array(np.argsort(rank)))
+
+
+def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
+    frontier, order = search.frontier, "newest" if search.frontier.newest else "oldest"
+    looked = sum(one.size for one in frontier.covered().ranges)
+    if not frontier.left:
+        more = f"; the {order} {shown:,} are here" if found > shown else ""
+        return f"{found:,} hits in all {looked:,} records{more}"
+    first, last = receipt.span_ms
+    edge = iso(first if frontier.newest else last)
+    return (
+        f"the {order} {shown:,} hits: {looked:,} of {frontier.plan.size:,} records were searched, "
+        f"{'back' if frontier.newest else 'on'} to {edge}; the others were not looked at"
+    )
+
+
+def _counted(receipt: Receipt, hits: list[pa.RecordBatch], said: list[str]) -> Receipt:
+    """Return the receipt of the hits that are shown: others that were found are filtered out."""
+    shown = by_partition(np.concatenate([one.column("partition").to_numpy() for one in hits])) if hits else {}
+    partitions = tuple(
+        replace(one, read=shown.get(one.partition, 0), filtered=one.filtered + one.read - shown.get(one.partition, 0))
+        for one in receipt.partitions
+    )
+    return replace(receipt, partitions=partitions, notes=(*receipt.notes, *said))

@@ -1,0 +1,75 @@
+"""Finding in real topics: the hits of a full read, newest first, and a receipt that says how far the search went."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.lab import Lab
+
+COUNT = 60_000
+
+
+@pytest.fixture(scope="module")
+def topic(admin: Any) -> str:
+    """Two partitions, written in turn; one record in a thousand is a needle, all before the newest 10,000."""
+    import json
+    import uuid
+
+    from confluent_kafka.admin import NewTopic
+
+    name = f"irc-test-find-{uuid.uuid4().hex[:8]}"
+    config = {"retention.ms": "-1"}
+    admin.ask(lambda client: client.create_topics([NewTopic(name, 2, 1, config=config)]), what="make it")
+    producer = admin.producer(linger_ms=5, queue_buffering_max_messages=200_000)
+    for n in range(COUNT):
+        text = f"needle {n}" if n % 1000 == 0 and n < COUNT - 10_000 else f"hay {n}"
+        value = json.dumps({"n": n, "text": text, "who": {"nick": f"u{n % 7}"}})
+        producer.produce(name, value.encode(), key=f"k{n}", partition=n % 2, timestamp=1_790_000_000_000 + n * 1000)
+    assert producer.flush(60) == 0
+    return name
+
+
+def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(lab: Lab, topic: str) -> None:
+    window = lab.window(topic)
+    found = window.find("needle", limit=5)
+    assert found.table["n"].to_pylist() == [49_000, 48_000, 47_000, 46_000, 45_000]
+    receipt = found.receipt
+    assert receipt.complete
+    assert receipt.read == 5
+    assert 15_000 <= receipt.planned < COUNT
+    assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps
+    assert "were not looked at" in str(receipt)
+    all_ = window.find("needle", limit=100)
+    assert all_.receipt.planned == COUNT
+    assert all_.table["n"].to_pylist() == list(range(49_000, -1, -1_000))
+    assert "50 hits in all 60,000 records" in str(all_.receipt)
+
+
+def test_the_oldest_first_and_the_last_few_at_once(lab: Lab, topic: str) -> None:
+    window = lab.window(topic)
+    oldest = window.find("needle", limit=3, newest=False)
+    assert oldest.table["n"].to_pylist() == [0, 1_000, 2_000]
+    assert oldest.receipt.planned < COUNT / 2
+    last = window.find(f"hay {COUNT - 1}")
+    assert last.table["n"].to_pylist() == [COUNT - 1]
+
+
+def test_fields_patterns_and_keys(lab: Lab, topic: str) -> None:
+    window = lab.window(topic)
+    assert window.find(re.compile(r"needle 4\d000$"), field="text", limit=4).table["n"].to_pylist()[0] == 49_000
+    assert window.find("u3", field="who.nick", limit=2).table["n"].to_pylist() == [59_993, 59_986]
+    assert window.find("k59998", in_=("key",)).table["n"].to_pylist() == [59_998]
+    assert len(window.find("no such text anywhere")) == 0
+    with pytest.raises(UsageError, match="no record has a field 'txt'") as caught:
+        window.find("needle", field="txt")
+    assert "did you mean 'text'" in str(caught.value.hint)
+
+
+def test_a_stop_gives_what_was_found_and_says_so(lab: Lab, topic: str) -> None:
+    found = lab.window(topic).find("needle", deadline="0.001s", limit=50)
+    assert not found.receipt.complete
+    assert "deadline" in found.receipt.reasons
