@@ -42,8 +42,7 @@ _NOTHING = "stopped; nothing is kept: it came before the first record, or a seco
 class Window(WindowDiscovery):
     """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
 
-    Reading it twice gives the same records, as long as the topic keeps them. Making one reads nothing.
-    Windows come from `Lab.window` or `Window.from_json`.
+    Reading it twice gives the same records, as long as the topic keeps them. `Lab.window` makes one and reads nothing.
     """
 
     plan: Plan

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options, say
+from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options
+from labkit.cli.terminal import out, say
 from labkit.cli.windows import asked_window
 from labkit.errors import UsageError
 from labkit.options import window_options
@@ -56,7 +57,7 @@ def _profile(options: argparse.Namespace) -> int:
     if options.json:
         out(found.to_json())
     else:
-        print(as_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
+        out(as_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
     return OK if found.receipt is None or found.receipt.complete else INCOMPLETE
 
 
@@ -69,10 +70,10 @@ def _find(options: argparse.Namespace) -> int:
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip
     if options.json:
-        print(json.dumps(_as_json(found), ensure_ascii=False))
+        out(json.dumps(_as_json(found), ensure_ascii=False))
     else:
         for line in _lines(found.table):
-            print(line)
+            out(line)
         say(found.receipt.notes[-1])
     return OK if found.receipt.complete else INCOMPLETE
 

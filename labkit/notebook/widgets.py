@@ -7,6 +7,7 @@ They are plain ipywidgets over the public API, and text in a headless run and ou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from labkit.decode import Spec
 from labkit.lab import Lab, connect
@@ -16,6 +17,10 @@ from labkit.notebook.picker import WindowPicker
 from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
 from labkit.sinks.replay import Replay
+from labkit.validation import whole
+
+if TYPE_CHECKING:
+    from labkit.notebook.browse.widget import Browse
 
 
 def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicker:
@@ -29,6 +34,41 @@ def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicke
         The topic to begin with; left out: the first one.
     """
     return WindowPicker(lab or connect(), topic)
+
+
+def browse(
+    lab: Lab | None = None,
+    what: Any = None,
+    *,
+    decode: Spec = "json",
+    time_field: str | None = None,
+    limit: int | None = None,
+    view: str | None = None,
+) -> Browse:
+    """Return a browser of records: a histogram over time, fields, filters by a click, a table, one record in full.
+
+    ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records, ``b.replay`` and
+    ``b.to_pandas()`` are the records.
+
+    Parameters
+    ----------
+    lab : Lab, optional
+        Left out: `connect()`, where a name must be looked up.
+    what : str, Window, Replay, Load or index
+        A text names a topic, of which the newest 100,000 records are read, or an index.
+    decode : str, callable or Decoder
+        As `Window.read` takes it.
+    time_field : str, optional
+        Of an index, the field that says when; by default ``@timestamp``, ``timestamp`` or ``time``.
+    limit : int, optional
+        How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is left out is said.
+    view : str, optional
+        What ``b.view`` gave: the same filters and columns.
+    """
+    from labkit.notebook.browse.widget import Browse
+
+    count = None if limit is None else whole(limit, "limit", "how many records at most", low=1)
+    return Browse(lab, what, decode=decode, time_field=time_field, limit=count, view=view)
 
 
 def tail(

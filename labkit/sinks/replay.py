@@ -150,6 +150,10 @@ class Replay:
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
         return Replay(table, recounted(receipt, table), self.registry)
 
+    def where(self, condition_sql: str) -> Replay:
+        """Return the records that fulfil a condition in DuckDB's SQL, without reading again; as `Window.read` does."""
+        return _filtered(self, condition(condition_sql))
+
     def profile(self) -> Profile:
         """Return what is in the records: every field, its types, values and shares; see `Window.profile`."""
         from labkit.profile.collect import of_table

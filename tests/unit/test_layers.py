@@ -66,6 +66,7 @@ OWNERS = {
     "altair": {"charts"},
     "papermill": {"notebook"},
     "xxhash": {"pipelines", "replay", "sinks"},
+    "anywidget": {"notebook"},
     "ipywidgets": {"notebook"},
     "irc": {"pipelines", "demo"},
     "jgo": {"stack"},

@@ -128,7 +128,7 @@ def test_text_is_80_columns_and_one_line_a_field_whatever_the_values() -> None:
     lines = repr(found).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line.isprintable() for line in lines)
-    assert len([line for line in lines if line.startswith(("image", '"\\x1b'))]) == 4
+    assert len([line for line in lines if line.startswith(("image", '"\\u001b'))]) == 4
     page = found._repr_html_()
     assert "<script>" not in page
     assert "\x1b" not in page

@@ -1,0 +1,394 @@
+// The page's side of labkit's browser of records. All text goes in as text (textContent), never as HTML.
+
+const ROW = 24; // px
+const TALLEST = 8_000_000; // px: browsers end at about 16 million
+const PAGE = 100; // rows asked for at once
+const COLOURS = ["#1976d2", "#e07b00", "#2e7d32", "#8e44ad", "#c2185b", "#00838f", "#757575"];
+const SVG = "http://www.w3.org/2000/svg";
+
+const make = (tag, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "class") element.className = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+};
+
+const number = (value) => Number(value).toLocaleString("en-US");
+const percent = (share) => (share > 0 && share < 0.001 ? "<0.1" : (100 * share).toFixed(share > 0.1 ? 0 : 1)) + " %";
+const moment = (ms) => new Date(ms).toISOString().replace("T", " ").replace("Z", "").replace(/\.000$/, "");
+
+function render({ model, el }) {
+  let asked = 0;
+  const waiting = new Map();
+  const ask = (kind, body) =>
+    new Promise((resolve) => {
+      asked += 1;
+      waiting.set(asked, resolve);
+      model.send({ kind, number: asked, ...body });
+    });
+  const answered = (answer) => {
+    const resolve = waiting.get(answer.number);
+    waiting.delete(answer.number);
+    if (resolve) resolve(answer);
+  };
+  model.on("msg:custom", answered);
+
+  const about = model.get("about");
+  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "" };
+
+  // ---- parts
+  const said = make("span", { role: "status", "aria-live": "polite" });
+  const find = make("input", {
+    class: "lk-find", type: "search", placeholder: "find a text, or SQL after =   ( / )", "aria-label": "find a text, or a condition in SQL after =",
+    onkeydown: (event) => event.key === "Enter" && addTyped(),
+  });
+  const by = make("select", { "aria-label": "stack the histogram by", onchange: () => set("by", by.value) },
+    make("option", { value: "" }, "by …"),
+    ...about.fields.filter((one) => !["object", "list", "map"].includes(one.kind) && !one.items)
+      .map((one) => make("option", { value: one.label }, one.label)));
+  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title),
+    make("span", { class: about.whole ? "" : "lk-part" }, about.said), said, find, by);
+  const chips = make("div", { class: "lk-chips" });
+  const wrong = make("div", { class: "lk-error", role: "alert" });
+  const brush = make("div", { class: "lk-brush", hidden: "" });
+  const chart = document.createElementNS(SVG, "svg");
+  chart.setAttribute("preserveAspectRatio", "none");
+  chart.setAttribute("role", "img");
+  const axis = make("div", { class: "lk-axis" });
+  const time = make("div", { class: "lk-time", "aria-label": "records over time: drag to pick a time" }, chart, brush, axis);
+  const legend = make("div", { class: "lk-legend" });
+  const search = make("input", { type: "search", placeholder: "fields", "aria-label": "search the fields", oninput: () => drawFields() });
+  const list = make("div", {});
+  const fields = make("div", { class: "lk-fields" }, search, list);
+  const head = make("div", { class: "lk-head", role: "row" });
+  const space = make("div", {});
+  const rows = make("div", { class: "lk-rows", tabindex: "0", role: "grid", "aria-label": "records, newest first", onscroll: () => drawRows(), onkeydown: keys }, head, space);
+  const detail = make("div", { class: "lk-detail", hidden: "", "aria-label": "the record" });
+  const code = make("pre", {});
+  const copy = make("button", { onclick: () => copyText(state.code, copy) }, "copy code");
+  el.classList.add("lk-browse");
+  el.style.containerType = "inline-size";
+  el.append(bar, chips, wrong, time, legend, make("div", { class: "lk-main" }, fields, rows, detail),
+    make("div", { class: "lk-bar lk-code" }, code, copy));
+
+  // ---- state that the kernel shares
+  const get = (name) => model.get(name);
+  function set(name, value) {
+    model.set(name, value); // tells `changed`, as a change from the kernel does
+    model.save_changes();
+  }
+  function changed(name) {
+    if (name === "columns") { state.rows.clear(); drawHead(); drawFields(); drawRows(); }
+    else query();
+  }
+  const addFilter = (one) => set("filters", [...get("filters"), { on: true, negated: false, ...one }]);
+
+  function addTyped() {
+    const text = find.value.trim();
+    if (!text) return;
+    find.value = "";
+    addFilter(text.startsWith("=") ? { op: "sql", value: text.slice(1).trim() } : { op: "text", value: text });
+  }
+
+  // ---- what all depends on
+  async function query() {
+    const turn = ++state.turn;
+    by.value = get("by");
+    drawChips();
+    const answer = await ask("query", { filters: get("filters"), by: get("by") });
+    if (turn !== state.turn) return;
+    wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
+    if (answer.error) return;
+    state.count = answer.count;
+    state.there = answer.there;
+    state.rows.clear();
+    state.asking.clear();
+    said.textContent = answer.count === answer.there ? "" : `${number(answer.count)} picked`;
+    code.textContent = state.code = answer.code;
+    drawTime(answer.histogram);
+    drawHead();
+    rows.scrollTop = 0;
+    drawRows();
+    if (state.open) openField(state.open);
+    close();
+  }
+
+  function drawChips() {
+    const filters = get("filters");
+    const change = (place, what) => set("filters", filters.map((one, n) => (n === place ? { ...one, ...what } : one)));
+    chips.replaceChildren(...filters.map((one, place) => {
+      const label = words(one);
+      return make("span", { class: `lk-chip${one.on ? "" : " lk-off"}${one.negated ? " lk-not" : ""}` },
+        make("button", { title: `${label}: switch it ${one.on ? "off" : "on"}`, "aria-pressed": String(one.on), onclick: () => change(place, { on: !one.on }) }, label),
+        make("button", { title: "turn it around", "aria-label": `turn around: ${label}`, onclick: () => change(place, { negated: !one.negated }) }, "±"),
+        make("button", { title: "remove", "aria-label": `remove: ${label}`, onclick: () => set("filters", filters.filter((_, n) => n !== place)) }, "×"));
+    }));
+  }
+
+  function words(one) {
+    const name = (one.field || []).join(".");
+    const not = one.negated ? "not " : "";
+    const show = (value) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time)) : String(value));
+    if (one.op === "sql") return `${not}${one.value}`;
+    if (one.op === "text") return `${not}“${one.value}”${name ? ` in ${name}` : ""}`;
+    if (one.op === "has") return `${not}has ${name}`;
+    if (one.op === "between") return `${not}${name}: ${one.value[0] === null ? "" : show(one.value[0])} … ${one.value[1] === null ? "" : show(one.value[1])}`;
+    return `${not}${name} ${one.value === null ? "is missing" : `= ${show(one.value)}`}`;
+  }
+
+  // ---- time
+  function drawTime(found) {
+    state.edges = found.edges;
+    const bins = found.all.length;
+    time.hidden = legend.hidden = bins === 0;
+    chart.replaceChildren();
+    legend.replaceChildren();
+    if (!bins) return;
+    const totals = found.all.map((_, n) => found.series.reduce((sum, one) => sum + one.counts[n], 0));
+    const most = Math.max(1, ...totals);
+    chart.setAttribute("viewBox", `0 0 ${bins} 100`);
+    chart.setAttribute("aria-label", `${number(state.count)} records from ${moment(found.edges[0])} to ${moment(found.edges[bins])} UTC`);
+    const rect = (x, y, width, height, fill, title) => {
+      const one = document.createElementNS(SVG, "rect");
+      for (const [name, value] of Object.entries({ x, y, width, height, fill })) one.setAttribute(name, value);
+      const tip = document.createElementNS(SVG, "title");
+      tip.textContent = title;
+      one.append(tip);
+      chart.append(one);
+    };
+    const bottoms = new Array(bins).fill(100);
+    found.series.forEach((series, place) => series.counts.forEach((count, n) => {
+      if (!count) return;
+      const height = Math.max(1, (100 * count) / most);
+      bottoms[n] -= height;
+      rect(n + 0.05, bottoms[n], 0.9, height, COLOURS[place % COLOURS.length], `${moment(found.edges[n])} UTC: ${number(count)}${series.label ? ` ${series.label}` : ""}`);
+    }));
+    if (found.series.length > 1 || get("by"))
+      found.series.forEach((series, place) => {
+        const swatch = make("i", {});
+        swatch.style.background = COLOURS[place % COLOURS.length];
+        legend.append(make("span", {}, swatch, series.label));
+      });
+    axis.replaceChildren(make("span", {}, `${moment(found.edges[0])} UTC`), make("span", {}, found.undated ? `${number(found.undated)} without a time` : `highest ${number(most)}`), make("span", {}, moment(found.edges[bins])));
+  }
+
+  let from = null;
+  const place = (event) => Math.min(1, Math.max(0, (event.clientX - time.getBoundingClientRect().left) / time.clientWidth));
+  time.addEventListener("pointerdown", (event) => { from = place(event); time.setPointerCapture(event.pointerId); });
+  time.addEventListener("pointermove", (event) => {
+    if (from === null) return;
+    const to = place(event);
+    brush.hidden = false;
+    brush.style.left = `${100 * Math.min(from, to)}%`;
+    brush.style.width = `${100 * Math.abs(to - from)}%`;
+  });
+  time.addEventListener("pointerup", (event) => {
+    if (from === null) return;
+    const ends = [from, place(event)].sort((a, b) => a - b);
+    from = null;
+    brush.hidden = true;
+    const [first, last] = [state.edges[0], state.edges[state.edges.length - 1]];
+    if (ends[1] - ends[0] < 0.005 || !state.edges.length) return;
+    const at = (share) => ({ time: new Date(Math.round(first + share * (last - first))).toISOString() });
+    const name = about.time;
+    const others = get("filters").filter((one) => !(one.op === "between" && (one.field || []).join(".") === name));
+    set("filters", [...others, { op: "between", field: [name], value: [at(ends[0]), at(ends[1])], on: true, negated: false }]);
+  });
+
+  // ---- fields
+  function drawFields() {
+    const text = search.value.toLowerCase();
+    const columns = get("columns");
+    list.replaceChildren(...about.fields.filter((one) => one.label.toLowerCase().includes(text)).map((one) => {
+      const box = make("input", {
+        type: "checkbox", "aria-label": `show ${one.label} as a column`, title: "show as a column",
+        onchange: () => set("columns", box.checked ? [...get("columns"), one.label] : get("columns").filter((name) => name !== one.label)),
+      });
+      box.style.width = "auto";
+      box.checked = columns.includes(one.label);
+      const row = make("div", {},
+        make("div", { class: "lk-field" }, box,
+          make("button", { "aria-expanded": String(state.open === one.label), title: `${one.label}: ${one.kind}, in ${percent(one.present)} of the records`, onclick: () => (state.open === one.label ? closeField() : openField(one.label)) },
+            make("span", { class: "lk-name" }, one.label), make("span", { class: "lk-kind" }, one.kind))));
+      row.dataset.label = one.label;
+      return row;
+    }));
+    if (state.open) openField(state.open);
+  }
+
+  function closeField() {
+    state.open = null;
+    drawFields();
+  }
+
+  async function openField(label) {
+    state.open = label;
+    const answer = await ask("values", { label });
+    const row = [...list.children].find((one) => one.dataset.label === label);
+    if (!row || state.open !== label) return;
+    for (const other of list.children) other.querySelector(".lk-values")?.remove();
+    for (const other of list.querySelectorAll("[aria-expanded]")) other.setAttribute("aria-expanded", "false");
+    row.querySelector("[aria-expanded]").setAttribute("aria-expanded", "true");
+    if (answer.error) { row.append(make("div", { class: "lk-values" }, answer.error)); return; }
+    const filter = (value, negated) => addFilter({ op: "is", field: answer.field, value, negated, items: answer.items });
+    const shares = answer.top.map((one) => make("div", {},
+      make("div", { class: "lk-value" }, make("span", { title: one.shown }, one.shown), make("b", {}, percent(one.count / Math.max(1, answer.present))),
+        one.value === null ? null : make("button", { title: "only these", "aria-label": `only ${one.shown}`, onclick: () => filter(one.value, false) }, "+"),
+        one.value === null ? null : make("button", { title: "none of these", "aria-label": `without ${one.shown}`, onclick: () => filter(one.value, true) }, "−")),
+      share(one.count / Math.max(1, answer.present))));
+    const distinct = answer.distinct === null ? "" : `, ${number(answer.distinct)} distinct`;
+    row.append(make("div", { class: "lk-values" }, make("div", {}, `in ${number(answer.present)} of ${number(answer.rows)}${distinct}`),
+      answer.numbers ? histogram(answer) : null, ...shares,
+      answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field }) }, "has it"),
+      answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field, negated: true }) }, "is missing")));
+  }
+
+  function share(part) {
+    const line = make("div", { class: "lk-share" });
+    line.style.width = `${100 * part}%`;
+    return line;
+  }
+
+  function histogram(answer) {
+    const { counts, edges } = answer.numbers;
+    const most = Math.max(1, ...counts);
+    const picture = document.createElementNS(SVG, "svg");
+    picture.setAttribute("viewBox", `0 0 ${counts.length} 40`);
+    picture.setAttribute("preserveAspectRatio", "none");
+    picture.style.cssText = "display:block;width:100%;height:40px";
+    counts.forEach((count, n) => {
+      const one = document.createElementNS(SVG, "rect");
+      const height = count ? Math.max(1, (40 * count) / most) : 0;
+      for (const [name, value] of Object.entries({ x: n, y: 40 - height, width: 0.9, height, fill: COLOURS[0], tabindex: "-1" })) one.setAttribute(name, value);
+      const tip = document.createElementNS(SVG, "title");
+      tip.textContent = `${edges[n]} to ${edges[n + 1]}: ${number(count)}; click: only these`;
+      one.append(tip);
+      one.style.cursor = "pointer";
+      const high = n === counts.length - 1 ? null : edges[n + 1];
+      one.addEventListener("click", () => addFilter({ op: "between", field: answer.field, value: [edges[n], high] }));
+      picture.append(one);
+    });
+    return make("div", {}, picture, make("div", { class: "lk-axis" }, make("span", {}, String(edges[0])), make("span", {}, String(edges[edges.length - 1]))));
+  }
+
+  // ---- rows
+  function drawHead() {
+    head.replaceChildren(...["time (UTC)", ...get("columns")].map((name) => make("div", { class: "lk-cell", role: "columnheader", title: name }, name)));
+  }
+
+  const tall = () => Math.min(TALLEST, state.count * ROW);
+  const shownRows = () => Math.ceil(rows.clientHeight / ROW);
+  const firstRow = () => {
+    const room = Math.max(1, tall() - rows.clientHeight + ROW);
+    const share = Math.min(1, rows.scrollTop / room);
+    return tall() < TALLEST ? Math.floor(rows.scrollTop / ROW) : Math.floor(share * Math.max(0, state.count - shownRows() + 1));
+  };
+
+  function drawRows() {
+    space.style.height = `${tall()}px`;
+    const first = firstRow();
+    const last = Math.min(state.count, first + shownRows() + 1);
+    for (const old of rows.querySelectorAll(".lk-row")) old.remove();
+    const columns = get("columns");
+    for (let n = first; n < last; n += 1) {
+      const cells = state.rows.get(n);
+      const row = make("div", { class: `lk-row${n === state.here ? " lk-here" : ""}`, role: "row", onclick: () => show(n) },
+        ...(cells || ["…"]).map((text) => make("div", { class: `lk-cell${text === "null" ? " lk-null" : ""}`, role: "gridcell", title: text }, text)));
+      const top = tall() < TALLEST ? n * ROW : rows.scrollTop + (n - first) * ROW;
+      row.style.top = `${top + ROW}px`;
+      rows.append(row);
+    }
+    for (let start = Math.floor(first / PAGE) * PAGE; start < last; start += PAGE) fetchPage(start, columns);
+  }
+
+  async function fetchPage(start, columns) {
+    if (state.rows.has(start) || state.asking.has(start) || start >= state.count) return;
+    state.asking.add(start);
+    const turn = state.turn;
+    const answer = await ask("page", { start, count: PAGE, columns });
+    state.asking.delete(start);
+    if (turn !== state.turn || columns.join("\0") !== get("columns").join("\0")) return;
+    if (answer.error) { wrong.textContent = answer.error; return; }
+    if (state.rows.size > 50 * PAGE) state.rows.clear();
+    answer.rows.forEach((row, n) => state.rows.set(start + n, row));
+    drawRows();
+  }
+
+  async function show(n) {
+    if (n < 0 || n >= state.count) return;
+    state.here = n;
+    const first = firstRow();
+    if (n < first || n >= first + shownRows() - 2) rows.scrollTop = tall() < TALLEST ? Math.max(0, (n - 2) * ROW) : (n / state.count) * tall();
+    drawRows();
+    const answer = await ask("detail", { place: n });
+    if (state.here !== n) return;
+    const shut = make("button", { "aria-label": "close the record", title: "close (Escape)", onclick: close }, "×");
+    const grab = make("button", { onclick: () => copyText(answer.value, grab) }, "copy JSON");
+    const pairs = (some) => some.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+    detail.hidden = false;
+    if (answer.error) { detail.replaceChildren(answer.error); return; }
+    detail.replaceChildren(
+      make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} UTC`), make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓"), grab, shut),
+      make("dl", {}, ...pairs(answer.facts)),
+      answer.headers.length ? make("details", {}, make("summary", {}, `${answer.headers.length} headers`), make("dl", {}, ...pairs(answer.headers))) : "",
+      make("pre", {}, answer.value));
+  }
+
+  function close() {
+    state.here = -1;
+    detail.hidden = true;
+    for (const one of rows.querySelectorAll(".lk-here")) one.classList.remove("lk-here");
+  }
+
+  function keys(event) {
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: shownRows() - 2, PageUp: 2 - shownRows() };
+    if (event.key in steps) show(Math.max(0, Math.min(state.count - 1, (state.here < 0 ? firstRow() - 1 : state.here) + steps[event.key])));
+    else if (event.key === "Home") show(0);
+    else if (event.key === "End") show(state.count - 1);
+    else if (event.key === "Enter") show(Math.max(0, state.here));
+    else if (event.key === "Escape") close();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  el.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !["INPUT", "SELECT"].includes(event.target.tagName)) { find.focus(); event.preventDefault(); }
+    event.stopPropagation(); // the notebook's own keys do not act on it
+  });
+
+  async function copyText(text, button) {
+    const before = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "copied";
+    } catch {
+      const area = make("textarea", {});
+      area.value = text;
+      el.append(area);
+      area.select();
+      button.textContent = document.execCommand("copy") ? "copied" : "not allowed";
+      area.remove();
+    }
+    setTimeout(() => { button.textContent = before; }, 1200);
+  }
+
+  const followed = ["filters", "by", "columns"];
+  const follow = followed.map((name) => [`change:${name}`, () => changed(name)]);
+  for (const [name, handler] of follow) model.on(name, handler);
+  const watched = new ResizeObserver(() => drawRows());
+  watched.observe(rows);
+  drawHead();
+  drawFields();
+  query();
+  return () => {
+    watched.disconnect();
+    model.off("msg:custom", answered);
+    for (const [name, handler] of follow) model.off(name, handler);
+  };
+}
+
+export default { render };

@@ -1,0 +1,335 @@
+"""The records that are looked at, and the answers to what is clicked: rows, histogram, fields, values, one record.
+
+All is asked of one Arrow table in memory, newest first; what the table does not hold is said where the eye is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode.cells import cell
+from labkit.decode.filter import Where
+from labkit.decode.pipeline import FIRST, LAST
+from labkit.errors import UsageError
+from labkit.notebook.browse.filters import Filter, condition
+from labkit.profile.fields import NO_TIME, kind_of, quoted, walk
+from labkit.profile.records import times_of
+from labkit.times import iso
+
+BINS = 120
+TOP = 12
+MOST_FIELDS = 500
+MOST_SERIES = 6
+_NUMBERS = ("integer", "number", "decimal")
+_SHOWN = 200  # characters of a cell
+_DETAIL = 20_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the records: where it is, and what one sees of it in the list."""
+
+    path: tuple[str, ...]
+    label: str
+    kind: str
+    present: float
+    items: bool = False
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A field's values as places in `values`, −1 for none; of a list's items also whose they are."""
+
+    places: np.ndarray
+    values: pa.Array
+    owners: np.ndarray | None
+
+
+class Records:
+    """A table of records, newest first, and what it answers.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `Replay.table`, or with the documents of an index.
+    time_field : str
+        The column that says when.
+    """
+
+    def __init__(self, table: pa.Table, time_field: str) -> None:
+        self.table = table
+        self.time_field = time_field
+        self.times = _times(table, time_field)
+        self._bins, self._edges = _binned(self.times)
+        self._order = np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
+        self.own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
+        self.fields = self._list_fields()
+        self.rows = self._order
+        self.condition: str | None = None
+        self._codes: dict[tuple[tuple[str, ...], bool], _Coded] = {}
+
+    def _list_fields(self) -> list[Field]:
+        found: list[Field] = []
+        meta = [name for name in ("_key", "_partition", "_error") if name in self.table.column_names]
+        count = max(1, len(self.table))
+        for name in [*self.own, *meta]:
+            sample = _joined(self.table[name])
+            for path, leaf, _ in walk(quoted(name), sample, np.arange(len(sample))):
+                items = path.endswith("[]")
+                if path.count("[]") > (1 if items else 0) or len(found) >= MOST_FIELDS:
+                    continue  # within the items of a list: shown in the record
+                parts = tuple(_parts(path.removesuffix("[]")))
+                found.append(Field(parts, path, kind_of(leaf.type), (len(leaf) - leaf.null_count) / count, items))
+        return found
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The fields that hold texts, for a search in all of them."""
+        return [one.path for one in self.fields if one.kind == "text" and not one.items and one.label != "_error"]
+
+    # asking ----------------------------------------------------------------------------------------------
+
+    def choose(self, filters: Sequence[Filter]) -> None:
+        """Keep the rows that fulfil all filters.
+
+        Raises
+        ------
+        UsageError
+            When a condition cannot be asked.
+        """
+        wanted = condition(filters, self.texts)
+        if wanted == self.condition:
+            return
+        if wanted is None:
+            rows = self._order
+        else:
+            mask = np.zeros(len(self.table), bool)
+            mask[Where(wanted).rows(self.table)] = True
+            rows = self._order[mask[self._order]]
+        self.rows, self.condition = rows, wanted
+
+    def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
+        """Return how many of the rows there are in each bin of time, by the values of a field.
+
+        Returns
+        -------
+        dict
+            ``edges`` (milliseconds, one more than bins), ``all`` (of every record, whatever the filters), ``series``
+            (label and counts), ``undated`` (rows without a time).
+        """
+        if self._bins is None:
+            return {"edges": [], "all": [], "series": [], "undated": len(self.rows)}
+        bins, edges = self._bins, self._edges
+        mine = bins[self.rows]
+        series = [
+            {"label": label, "counts": _counts(mine if mask is None else mine[mask], len(edges) - 1)}
+            for label, mask in self._masks(tuple(by))
+        ]
+        undated = int(np.count_nonzero(mine < 0))
+        return {"edges": edges.tolist(), "all": _counts(bins, len(edges) - 1), "series": series, "undated": undated}
+
+    def _masks(self, by: tuple[str, ...]) -> list[tuple[str, np.ndarray | None]]:
+        """Return the rows of each of a field's most frequent values, and of all others."""
+        if not by:
+            return [("", None)]
+        coded = self._coded(by, items=False)
+        places = coded.places[self.rows]
+        counts = _counts(places, len(coded.values))
+        best = [int(code) for code in np.argsort(-np.array(counts), kind="stable")[:MOST_SERIES] if counts[code]]
+        masks = [(cell(coded.values[code].as_py(), most=40), places == code) for code in best]
+        rest = ~np.isin(places, best)
+        return [*masks, ("(others)", rest)] if rest.any() else [*masks]
+
+    def values(self, label: str) -> dict[str, Any]:
+        """Return a field's most frequent values among the rows, and the numbers' histogram."""
+        field = self.field(label)
+        answer: dict[str, Any] = {
+            "field": list(field.path), "label": label, "kind": field.kind, "items": field.items,
+            "rows": len(self.rows), "present": 0, "top": [], "numbers": None, "distinct": None,
+        }  # fmt: skip
+        if field.kind in ("object", "list", "map", "null"):
+            valid = np.asarray(pc.is_valid(_joined(_inside(self.table, field.path))))
+            return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
+        coded = self._coded(field.path, items=field.items)
+        places = coded.places[self.rows] if coded.owners is None else coded.places[self._mask()[coded.owners]]
+        places = places[places >= 0]
+        counts = np.array(_counts(places, len(coded.values)))
+        best = [int(code) for code in np.argsort(-counts, kind="stable")[:TOP] if counts[code]]
+        answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
+        answer["top"] = [
+            {"shown": cell(value, most=_SHOWN), "value": _plain(value), "count": int(counts[code])}
+            for code, value in ((code, coded.values[code].as_py()) for code in best)
+        ]
+        if field.kind in _NUMBERS and len(places):
+            numbers = pc.cast(coded.values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)[places]
+            numbers = numbers[np.isfinite(numbers)]
+            bins, edges = np.histogram(numbers, 24) if len(numbers) else (np.empty(0), np.empty(0))
+            answer["numbers"] = {"counts": bins.tolist(), "edges": edges.tolist()}
+        return answer
+
+    def _mask(self) -> np.ndarray:
+        mask = np.zeros(len(self.table), bool)
+        mask[self.rows] = True
+        return mask
+
+    def _coded(self, path: tuple[str, ...], *, items: bool) -> _Coded:
+        """Return a field's values as numbers of its distinct ones; kept, for it is asked again with each filter."""
+        if (path, items) not in self._codes:
+            array, owners = _joined(_inside(self.table, path)), None
+            if items:
+                lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+                owners, array = np.repeat(np.arange(len(array)), lengths), array.flatten()
+            coded = array.dictionary_encode()
+            places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+            self._codes[path, items] = _Coded(places, coded.dictionary, owners)
+        return self._codes[path, items]
+
+    def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
+        """Return the cells of some rows: time, then the fields asked for; each one line, cut where it is long."""
+        rows = self.rows[max(0, start) : max(0, start) + min(max(0, count), 500)]
+        columns: list[list[str]] = [[_time(int(ms)) for ms in self.times[rows]]]
+        for label in labels:
+            column = self.table[self.field(label).path[0]]  # row by row: `take` would join all of its chunks
+            some = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
+            array = _joined(_inside(pa.table({self.field(label).path[0]: some}), self.field(label).path))
+            columns.append([cell(one, array.type, most=_SHOWN) for one in array.to_pylist()])
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def detail(self, place: int) -> dict[str, Any]:
+        """Return one record in full: its place, key, headers, size, and value as JSON; what is long is cut."""
+        if not 0 <= place < len(self.rows):
+            raise UsageError(f"there is no row {place}: there are {len(self.rows):,}")
+        row = self.table.slice(int(self.rows[place]), 1)
+        record = row.to_pylist()[0]
+        names = set(row.column_names)
+        answer: dict[str, Any] = {"time": _time(int(self.times[self.rows[place]])), "facts": [], "headers": []}
+        for name in ("_topic", "_partition", "_offset", "_index", "_id", "_timestamp_type"):
+            if name in names:
+                answer["facts"].append([name.removeprefix("_"), cell(record[name])])
+        if "_key" in names:
+            answer["facts"].append(["key", cell(record["_key"], most=1_000)])
+        if "_value" in names:
+            size = "none: a tombstone" if record["_value"] is None else f"{len(record['_value']):,} bytes"
+            answer["facts"].append(["value", size])
+        if record.get("_error"):
+            answer["facts"].append(["error", cell(record["_error"], most=1_000)])
+        for entry in record.get("_headers") or []:
+            answer["headers"].append([cell(entry["key"]), cell(entry["value"], most=1_000)])
+        answer["value"] = self._value(record, row)
+        return answer
+
+    def _value(self, record: dict[str, Any], row: pa.Table) -> str:
+        raw = record.get("_value")
+        if raw is not None:
+            try:
+                return _cut(json.dumps(json.loads(raw), indent=2, ensure_ascii=False))
+            except (ValueError, RecursionError):
+                pass
+            if not self.own:
+                return _cut(cell(raw, most=_DETAIL))
+        shown = {name: cell(record[name], row[name].type, most=_SHOWN) for name in self.own if record[name] is not None}
+        return _cut(json.dumps(shown, indent=2, ensure_ascii=False)) if shown else cell(raw, most=_DETAIL)
+
+    def field(self, label: str) -> Field:
+        """Return a field by its label.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        for one in self.fields:
+            if one.label == label:
+                return one
+        raise UsageError(f"there is no field {label!r}")
+
+    def chosen(self) -> pa.Table:
+        """Return the rows that fulfil the filters, newest first."""
+        return self.table.take(pa.array(self.rows))
+
+
+def _binned(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return each time's bin, −1 for none, and the bins' edges; None without any time."""
+    dated = times != NO_TIME
+    if not dated.any():
+        return None, np.empty(0, np.int64)
+    low, high = int(times[dated].min()), int(times.max()) + 1
+    step = max(1, -(-(high - low) // BINS))
+    edges = low + step * np.arange(-(-(high - low) // step) + 1)
+    return np.where(dated, (np.where(dated, times, low) - low) // step, -1), edges
+
+
+def _counts(places: np.ndarray, size: int) -> list[int]:
+    found: list[int] = np.bincount(places[places >= 0], minlength=size).tolist()
+    return found
+
+
+def _inside(table: pa.Table, path: tuple[str, ...]) -> Any:
+    column = table[path[0]]
+    for name in path[1:]:
+        column = pc.struct_field(column, name)
+    return column
+
+
+def _joined(column: Any) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _parts(path: str) -> list[str]:
+    """Take a path apart at its dots, but within quotes."""
+    parts, current, inside = [], "", False
+    for char in path:
+        if char == '"':
+            inside = not inside
+        elif char == "." and not inside:
+            parts.append(current)
+            current = ""
+        else:
+            current += char
+    return [*parts, current]
+
+
+def _times(table: pa.Table, name: str) -> np.ndarray:
+    column = table[name] if name in table.column_names else pa.nulls(len(table), pa.timestamp("ms", "UTC"))
+    if pa.types.is_timestamp(column.type):
+        return times_of(column.cast(pa.timestamp("ms", column.type.tz), safe=False))
+    import pandas as pd
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        parsed = pd.to_datetime(
+            pd.Series(column.to_pylist(), dtype="object"), utc=True, errors="coerce", format="ISO8601"
+        )
+    else:
+        parsed = pd.to_datetime(pd.Series(column.to_pylist()), unit="ms", utc=True, errors="coerce")
+    return times_of(pa.array(parsed.dt.as_unit("ms")).cast(pa.timestamp("ms", "UTC")))
+
+
+def _time(ms: int) -> str:
+    return "" if ms == NO_TIME else (iso(ms) or "").replace("T", " ").replace("Z", "")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON carries it to the browser and back; None where a filter cannot name it."""
+    if isinstance(value, bool | int | float | str):
+        return value if not isinstance(value, int) or abs(value) < 2**53 else None
+    if hasattr(value, "isoformat"):
+        return {"time": value.isoformat()}
+    return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAIL else f"{text[:_DETAIL]}\n… ({len(text):,} characters)"

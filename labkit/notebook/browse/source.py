@@ -1,0 +1,178 @@
+"""What can be browsed: a topic, a window, a replay, an index; read once, with a cap that is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from labkit.decode import Spec
+from labkit.errors import NotFoundError, UsageError
+from labkit.es.index import Index
+from labkit.lab import Lab
+from labkit.replay.plan import by_last_records
+from labkit.sinks.replay import Replay
+from labkit.sinks.scratch import Load
+from labkit.times import now_ms
+from labkit.window import Window
+
+LAST = 100_000  # records of a topic given by its name
+MOST_PARTITIONS = 16  # whose offsets stand in the code
+MOST = 1_000_000  # records of a window, documents of an index
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records to look at, and how to say where they are from.
+
+    Attributes
+    ----------
+    title : str
+    table : pyarrow.Table
+    time_field : str
+    said : str
+        What of it is here; the reader must see it where it is not all.
+    whole : bool
+        Whether all of it is here.
+    code : callable
+        Takes a condition or None, returns the lines that make the same records.
+    replay : Replay or None
+    window : Window or None
+    """
+
+    title: str
+    table: pa.Table
+    time_field: str
+    said: str
+    whole: bool
+    code: Callable[[str | None], str]
+    replay: Replay | None = None
+    window: Window | None = None
+
+
+def open_source(lab: Lab | None, what: Any, *, decode: Spec, time_field: str | None, limit: int | None) -> Source:
+    """Return what is to be browsed.
+
+    Raises
+    ------
+    UsageError
+        When it is nothing that can be.
+    NotFoundError
+        When there is no topic and no index of that name.
+    """
+    if isinstance(what, Load):
+        what = what.index
+    if isinstance(what, str):
+        what = _named(_given(lab), what)
+        limit = limit or LAST
+    if isinstance(what, Window):
+        return _of_window(what, decode, limit)
+    if isinstance(what, Replay):
+        return _of_replay(what, f"a replay of {what.receipt.topic}", lambda where: _filter_code("r", where), None)
+    if isinstance(what, Index):
+        return _of_index(what, time_field, limit)
+    raise UsageError(
+        f"browse() takes a topic's or an index's name, a Window, a Replay or an index, not {type(what).__name__}",
+        hint='such as widgets.browse(lab, "irc")',
+    )
+
+
+def _given(lab: Lab | None) -> Lab:
+    if lab is None:
+        from labkit.lab import connect
+
+        return connect()
+    return lab
+
+
+def _named(lab: Lab, name: str) -> Window | Index:
+    if name in lab.cluster.topics():
+        return lab.window(name)
+    index = lab.index(name)
+    try:
+        index.count()
+    except NotFoundError as error:
+        lab.cluster.partitions(name)  # says what is wrong with the topic's name
+        raise error
+    return index
+
+
+def _of_window(window: Window, decode: Spec, limit: int | None) -> Source:
+    part = _newest(window, limit or MOST)
+    replay = part.read(decode=decode)
+
+    def code(where: str | None) -> str:
+        return f"{_window_code(part)}\n{_read_code(where, decode)}"
+
+    source = _of_replay(replay, f"topic {window.topic}, {window.plan.asked}", code, part)
+    if len(part) == len(window):
+        return source
+    said = f"the newest {len(part):,} of {len(window):,} records: limit={len(window):_} reads all"
+    return replace(source, said=said, whole=False)
+
+
+def _newest(window: Window, most: int) -> Window:
+    """Return the window's newest records, at most so many, as `Lab.window` finds them with ``last=``."""
+    if len(window) <= most:
+        return window
+    spans = {one.partition: (one.start, one.end) for one in window.plan.ranges}
+    asked = f"the newest {most:,} records of {window.plan.asked}"
+
+    def bounds(at: str | int) -> dict[int, int]:
+        """Return the window's own bounds, for the log's."""
+        if isinstance(at, str):
+            return {partition: span[at != "earliest"] for partition, span in spans.items()}
+        found = window.lab.cluster.bounds(window.topic, spans, at)
+        return {
+            partition: -1 if offset < 0 or offset >= spans[partition][1] else max(offset, spans[partition][0])
+            for partition, offset in found.items()
+        }
+
+    found = by_last_records(bounds, most, now_ms())
+    return Window(replace(window.plan, ranges=found.ranges, asked=asked), window.lab)
+
+
+def _of_replay(replay: Replay, title: str, code: Callable[[str | None], str], window: Window | None) -> Source:
+    receipt = replay.receipt
+    said = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
+    return Source(title, replay.table, "_timestamp", said, receipt.complete, code, replay, window)
+
+
+def _window_code(window: Window) -> str:
+    """Return the line that makes the same frozen window."""
+    plan = window.plan
+    if plan.start_ms is None and plan.end_ms is None and len(plan.ranges) <= MOST_PARTITIONS:
+        spans = {one.partition: (one.start, one.end) for one in plan.ranges}
+        return f"w = lab.window({json.dumps(plan.topic)}, offsets={spans})"
+    return f"w = labkit.Window.from_json({window.to_json()!r})"
+
+
+def _read_code(where: str | None, decode: Spec) -> str:
+    options = [f"decode={decode!r}"] if isinstance(decode, str) and decode != "json" else []
+    options += [f"where={where!r}"] if where else []
+    return f"r = w.read({', '.join(options)})"
+
+
+def _filter_code(name: str, where: str | None) -> str:
+    return f'df = {name}.sql("""select * from replay where {where}""")' if where else f"df = {name}.to_pandas()"
+
+
+def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source:
+    most = limit or LAST
+    total = index.count()
+    table = index.to_arrow(limit=most)
+    name = time_field or next((name for name in ("@timestamp", "timestamp", "time") if name in table.column_names), "")
+    if time_field and time_field not in table.column_names:
+        raise UsageError(f"the documents have no field {time_field!r}", hint=f"fields: {', '.join(table.column_names)}")
+
+    def code(where: str | None) -> str:
+        made = f"df = lab.index({index.name!r}, target={index.target.name!r}).to_pandas(limit={most})"
+        return f"{made}\n# where {where}" if where else made
+
+    whole = len(table) >= total
+    said = f"{len(table):,} documents" if whole else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
+    title = f"index {index.name} on {index.target.name}"
+    return Source(title, table.replace_schema_metadata(None), name, said, whole, code)

@@ -1,0 +1,171 @@
+"""The browser of records in a notebook: what the page asks is answered here, by `Records`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from labkit.decode import Spec
+from labkit.errors import LabkitError, UsageError
+from labkit.lab import Lab
+from labkit.notebook.browse.filters import Filter, condition
+from labkit.notebook.browse.records import Records
+from labkit.notebook.browse.source import Source, open_source
+from labkit.notebook.widget_base import Shown
+from labkit.sinks.replay import Replay
+from labkit.window import Window
+
+_HERE = Path(__file__).parent
+SHOWN_FIELDS = 9  # columns of the table to begin with
+
+
+class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
+    """The page's side: requests come as messages, answers go back with their number."""
+
+    _esm = _HERE / "browse.js"
+    _css = _HERE / "browse.css"
+    filters = traitlets.List().tag(sync=True)
+    columns = traitlets.List().tag(sync=True)
+    by = traitlets.Unicode("").tag(sync=True)
+    about = traitlets.Dict().tag(sync=True)
+
+
+class Browse(Shown):
+    """Records with a histogram over time, fields, filters and a table; ``.where`` is the condition that was clicked.
+
+    Attributes
+    ----------
+    source : Source
+    records : Records
+    box : BrowseView
+    """
+
+    def __init__(
+        self, lab: Lab | None, what: Any, *, decode: Spec, time_field: str | None, limit: int | None, view: str | None
+    ) -> None:
+        self.source: Source = open_source(lab, what, decode=decode, time_field=time_field, limit=limit)
+        self.records = Records(self.source.table, self.source.time_field)
+        first = [one.label for one in self.records.fields if one.kind not in ("object", "list", "map")]
+        self.box = BrowseView(
+            columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS] or first[:2],
+            about=self._about(),
+        )
+        self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
+        }  # fmt: skip
+        self.box.on_msg(self._on_message)
+        if view is not None:
+            self._take(view)
+
+    def _take(self, view: str) -> None:
+        try:
+            raw = json.loads(view)
+            filters = [dict(one) for one in raw["filters"]]
+            self.records.choose([Filter.of(one) for one in filters])
+            known = {one.label for one in self.records.fields}
+            self.box.columns = [name for name in raw["columns"] if name in known] or self.box.columns
+            self.box.by = raw["by"] if raw["by"] in known else ""
+            self.box.filters = filters
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"view is not what a browser's .view gave: {error}", hint="pass b.view") from error
+
+    # what was picked -------------------------------------------------------------------------------------
+
+    @property
+    def filters(self) -> list[Filter]:
+        """The chips."""
+        return [Filter.of(one) for one in self.box.filters]
+
+    @property
+    def where(self) -> str | None:
+        """The condition of all chips that are switched on, as `Window.read` takes it; None where there is none."""
+        return condition(self.filters, self.records.texts)
+
+    @property
+    def window(self) -> Window | None:
+        """The window that is looked at; None for an index or a Replay."""
+        return self.source.window
+
+    @property
+    def replay(self) -> Replay:
+        """The records that fulfil the chips, as a Replay.
+
+        Raises
+        ------
+        UsageError
+            Where documents of an index are looked at.
+        """
+        if self.source.replay is None:
+            raise UsageError("an index is no Replay", hint="b.to_pandas() has the documents")
+        where = self.where
+        return self.source.replay if where is None else self.source.replay.where(where)
+
+    def to_pandas(self) -> Any:
+        """Return the rows that fulfil the chips, newest first."""
+        from labkit.dataframe import to_pandas
+
+        self.records.choose(self.filters)
+        return to_pandas(self.records.chosen())
+
+    @property
+    def code(self) -> str:
+        """The lines that make the same records."""
+        return self.source.code(self.where)
+
+    def text(self) -> str:
+        """Return what is looked at, and the lines that make it."""
+        self.records.choose(self.filters)
+        count, there = len(self.records.rows), len(self.records.table)
+        return f"{self.source.title}: {self.source.said}; {count:,} of {there:,} picked\n{self.code}"
+
+    # answers ---------------------------------------------------------------------------------------------
+
+    def _about(self) -> dict[str, Any]:
+        fields = [
+            {"label": one.label, "path": list(one.path), "kind": one.kind, "present": one.present, "items": one.items}
+            for one in self.records.fields
+        ]
+        about = {"title": self.source.title, "said": self.source.said, "whole": self.source.whole}
+        return {**about, "fields": fields, "time": self.source.time_field}
+
+    def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
+        number = asked.get("number") if isinstance(asked, dict) else None
+        try:
+            answer = self._answers[asked["kind"]](asked)
+        except LabkitError as error:
+            answer = {"error": error.message, "hint": error.hint or ""}
+        except (KeyError, TypeError, ValueError) as error:
+            answer = {"error": f"the page asked for what cannot be: {error}", "hint": ""}
+        self.box.send({**answer, "number": number})
+
+    def _query(self, asked: dict[str, Any]) -> dict[str, Any]:
+        filters = [Filter.of(one) for one in asked["filters"]]
+        self.records.choose(filters)
+        by = asked.get("by") or ""
+        path = self.records.field(by).path if by else ()
+        return {
+            "count": len(self.records.rows),
+            "there": len(self.records.table),
+            "histogram": self.records.histogram(path),
+            "code": self.source.code(self.records.condition),
+        }
+
+    def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
+        rows = self.records.page(int(asked["start"]), int(asked["count"]), [str(one) for one in asked["columns"]])
+        return {"start": int(asked["start"]), "rows": rows}
+
+    def _of_field(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.records.values(str(asked["label"]))
+
+    def _detail(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.records.detail(int(asked["place"]))
+
+    @property
+    def view(self) -> str:
+        """Return the pick as JSON: a papermill parameter; ``widgets.browse(lab, what, view=…)`` takes it."""
+        return json.dumps({"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by})

@@ -1,0 +1,164 @@
+"""The browser of records, driven with mouse and keyboard in JupyterLab; pictures are kept in test-output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from support.chrome import chromium
+from support.jupyter import jupyter_lab
+from support.records import read_sample
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "test-output"
+COUNT = 6_000
+SLOW_MS = 90_000  # the machines of CI are small
+HOSTILE = "<img src=x onerror=window.evil=1>"
+
+
+@pytest.fixture
+def topic(make_topic: Any, produce: Any) -> str:
+    """The sample log with nested objects, a hostile text and field name among it."""
+    name = str(make_topic(2))
+    for partition in (0, 1):
+        own = []
+        for n, line in enumerate(read_sample(2 * COUNT)[partition:COUNT:2]):
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            document |= {"who": {"nick": document.get("nick"), "level": n % 9}, "tags": ["a", "b"][: n % 3], "n": n}
+            document |= {HOSTILE: HOSTILE} if n % 10 == 0 else {}
+            own.append(json.dumps(document).encode())
+        times = [1_790_000_000_000 + 60_000 * n for n in range(len(own))]
+        headers = [[("trace-id", b"t%d" % n)] for n in range(len(own))]
+        produce(name, own, partition=partition, timestamps=times, headers=headers)
+    return name
+
+
+@pytest.fixture
+def page(topic: str, tmp_path: Path) -> Iterator[Any]:
+    """JupyterLab with a notebook that browses the topic; its console has no error at the end."""
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    notebook = nbformat.v4.new_notebook()
+    cells = [
+        f"import labkit\nfrom labkit import widgets\nb = widgets.browse(labkit.connect(), {topic!r})\nb",
+        "print(b.where, len(b.replay), b.replay.receipt.complete)",
+    ]
+    notebook.cells = [nbformat.v4.new_code_cell(one) for one in cells]
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, root / "browse.ipynb")
+    SHOTS.mkdir(exist_ok=True)
+    with jupyter_lab(root, tmp_path) as server, chromium() as browser:
+        shown = browser.new_page(viewport={"width": 1300, "height": 1100})
+        shown.set_default_timeout(SLOW_MS)
+        said: list[str] = []
+        shown.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.goto(server.page("browse.ipynb"))
+        shown.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+        shown.click(".jp-Notebook .jp-Cell >> nth=0")
+        shown.keyboard.press("Shift+Enter")
+        shown.wait_for_selector(".lk-browse .lk-row >> nth=5")
+        yield shown
+        assert shown.evaluate("window.evil") is None
+        assert said == []
+
+
+def picked(page: Any) -> str:
+    return str(page.inner_text(".lk-browse [role=status]"))
+
+
+@pytest.mark.timeout(600)
+def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
+    page.screenshot(path=str(SHOTS / "browse.png"))
+    assert page.locator(".lk-browse .lk-time rect").count() > 50
+    assert page.locator(".lk-browse .lk-part").count() == 0
+
+    page.click(".lk-browse .lk-field button:has-text('channel')")
+    page.click(".lk-browse [aria-label='only #kafka']")
+    page.wait_for_selector(".lk-browse .lk-chip:has-text('channel = #kafka')")
+    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
+    only = picked(page)
+    page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+    assert set(page.locator(".lk-browse .lk-row .lk-cell:nth-child(4)").all_inner_texts()) == {"#kafka"}
+
+    page.click(".lk-browse [aria-label='turn around: channel = #kafka']")
+    page.wait_for_function(f"document.querySelector('.lk-browse [role=status]').textContent !== {only!r}")
+    page.click(".lk-browse [aria-label='remove: not channel = #kafka']")
+    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent === ''")
+
+    page.focus(".lk-browse .lk-rows")
+    page.keyboard.press("/")
+    page.keyboard.type("lag")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".lk-browse .lk-chip:has-text('lag')")
+    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
+
+    box = page.locator(".lk-browse .lk-time").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 20, steps=4)
+    page.mouse.up()
+    page.wait_for_selector(".lk-browse .lk-chip:has-text('_timestamp')")
+
+    page.focus(".lk-browse .lk-rows")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('lag')")
+    first = page.inner_text(".lk-browse .lk-detail .lk-bar b")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(f"document.querySelector('.lk-detail .lk-bar b').textContent !== {first!r}")
+    page.click(".lk-browse .lk-detail summary")
+    page.wait_for_selector(".lk-browse .lk-detail dt:has-text('trace-id')")
+    page.screenshot(path=str(SHOTS / "browse-record.png"))
+    page.focus(".lk-browse .lk-rows")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".lk-browse .lk-detail", state="hidden")
+
+    count = int(picked(page).split()[0].replace(",", ""))
+    page.click(".jp-Notebook .jp-Cell >> nth=1")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector(f".jp-OutputArea-output:has-text(' {count} True')")
+    assert "contains(" in page.inner_text(".lk-browse .lk-code pre")
+
+
+@pytest.mark.timeout(600)
+def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
+    page.evaluate("document.querySelector('.lk-rows').scrollTop = 1e9")
+    page.wait_for_function("[...document.querySelectorAll('.lk-row')].some((row) => row.children.length > 2)")
+    page.wait_for_selector(".lk-browse .lk-row:last-child .lk-cell:has-text('2026-09-21 14:13:20')")
+    page.check(".lk-browse [aria-label='show who.level as a column']")
+    page.wait_for_selector(".lk-browse .lk-head .lk-cell:has-text('who.level')")
+    page.select_option(".lk-browse select", "command")
+    page.wait_for_selector(".lk-browse .lk-legend span:has-text('PRIVMSG')")
+    page.click(".lk-browse .lk-field button:has-text('who.level')")
+    page.wait_for_selector(".lk-browse .lk-values svg")
+    page.set_viewport_size({"width": 800, "height": 1000})
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.screenshot(path=str(SHOTS / "browse-narrow.png"))
+    assert page.evaluate(
+        "document.querySelector('.lk-browse').scrollWidth <= document.querySelector('.lk-browse').clientWidth + 1"
+    )
+    names = page.evaluate(
+        "[...document.querySelectorAll('.lk-browse :is(button, input, select)')]"
+        ".filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title)).length"
+    )
+    assert names == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_wrong_condition_is_told_and_the_rest_goes_on(page: Any) -> None:
+    page.fill(".lk-browse .lk-find", "= nikc = 'ann'")
+    page.press(".lk-browse .lk-find", "Enter")
+    page.wait_for_selector(".lk-browse .lk-error:has-text('nikc')")
+    page.click(".lk-browse .lk-chip [title=remove]")
+    page.wait_for_function("document.querySelector('.lk-browse .lk-error').textContent === ''")
+    page.wait_for_selector(".lk-browse .lk-row >> nth=5")
