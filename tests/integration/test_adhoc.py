@@ -195,6 +195,7 @@ def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any
         others.join()
 
 
+@pytest.mark.slow
 def test_a_long_pause_between_two_calls_is_no_error(
     topic: str, name: str, attach: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

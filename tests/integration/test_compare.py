@@ -353,6 +353,7 @@ print(found.same, small, peak)
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(both: Lab) -> None:
     """200,000 documents on both sides: far more bytes than the process may take on top."""
     user, target = os.environ["LABKIT_USER"], both.target()

@@ -256,6 +256,7 @@ def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster,
             future.result(15)
 
 
+@pytest.mark.slow
 def test_a_thousand_groups_of_twenty_partitions_are_listed(
     lab: Lab, admin: Cluster, make_topic: Any, produce: Any
 ) -> None:

@@ -256,7 +256,7 @@ def test_groups_that_do_not_answer_yet_hinder_no_read(
     topic = make_topic()
     produce(topic, [b'{"n":1}'])
 
-    def silent(*_: Any) -> Any:
+    def silent(*_: Any, **_options: Any) -> Any:
         raise DeadlineError("no answer from Kafka to list the groups' offsets", hint="wait")
 
     monkeypatch.setattr("labkit.groups.guard.list_groups", silent)

@@ -23,7 +23,7 @@ from support.irc import Ngircd, Talker
 from support.stack import run_labkit
 from support.waiting import until
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 SAID = 400
 

@@ -26,6 +26,8 @@ from labkit.stack.state import Service, State
 from support.stack import missing, new_state_dir
 from support.waiting import until
 
+pytestmark = pytest.mark.slow  # starts, stops and kills stacks of its own
+
 RECORDS = 2_000
 
 
