@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import dask.dataframe as dd
 import pyarrow as pa
+from dask.dataframe.extensions import make_array_nonempty
 
 from labkit import decode as decoding
 from labkit.dataframe import to_pandas
@@ -15,6 +16,7 @@ from labkit.decode import Spec
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table
 from labkit.errors import IncompleteError, UsageError
+from labkit.nested_pandas import NestedArray, NestedDtype
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -27,6 +29,12 @@ from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size
 if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client
+
+
+@make_array_nonempty.register(NestedDtype)  # type: ignore[untyped-decorator]  # Dask has no types
+def _make_two_nested(dtype: NestedDtype) -> NestedArray:
+    """Return two values of a nested type: Dask tries its operations on such columns, and knows pandas' types alone."""
+    return NestedArray(pa.chunked_array([pa.nulls(2, dtype.pyarrow_dtype)]))
 
 
 class Frame(dd.DataFrame):  # type: ignore[misc]  # Dask has no types
