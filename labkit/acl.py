@@ -79,7 +79,7 @@ def recipe(
     principal: str,
     *,
     role: str = "lab",
-    topic: str = "*",
+    topic: str | None = None,
     indices: str = "irc*",
     bootstrap: str = "BROKER:9092",
     form: str | None = None,
@@ -91,8 +91,9 @@ def recipe(
     principal : str
         ``User:NAME`` as the broker sees it; of a client certificate often its whole subject.
     role : {"lab", "indexer", "extractor"}
-    topic : str
-        The topic to read, or of the extractor to write; ``irc*`` for all whose names start so, ``*`` for all.
+    topic : str, optional
+        The topic to read, or of the extractor to write; ``irc*`` for all whose names start so, ``*`` for all, which
+        who only reads has by default. Who writes must name one: the least is granted, not all topics.
     indices : str
         The Elasticsearch indices to read, or to write, a pattern.
     form : {"kafka-acls", "terraform", "elasticsearch-role"}, optional
@@ -101,14 +102,19 @@ def recipe(
     """
     if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
+    if role not in _SAYS:
+        raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
+    if topic is None and role == "extractor":
+        raise UsageError(
+            "the topic that the extractor may write is not named", hint="--topic irc; 'irc*' for all that start so"
+        )
+    topic = "*" if topic is None else topic
     if topic != "*":
         names.topic(topic.removesuffix("*"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
         raise UsageError(f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role")
-    if role not in _SAYS:
-        raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
     grants = [_by_pattern(grant, topic) for grant in kafka_grants(role, topic)]
     body = json.dumps(elasticsearch_role(role, indices), indent=2 if form else None)
     kafka, elasticsearch = _SAYS[role]

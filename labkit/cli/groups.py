@@ -46,7 +46,7 @@ def register(commands: Commands) -> None:
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     roles = ("lab", "indexer", "extractor")
     acl.add_argument("--role", choices=roles, default="lab", help="for `labkit index`, `labkit extract` (default: lab)")
-    acl.add_argument("--topic", default="*", help="the topic, or a prefix: 'irc*' (default: all)")
+    acl.add_argument("--topic", help="the topic, or a prefix: 'irc*' (default: all; the extractor must name it)")
     acl.add_argument("--indices", default="irc*", help="the indices it may read or write (default: irc*)")
     formats = ("kafka-acls", "terraform", "elasticsearch-role")
     acl.add_argument("--format", choices=formats, help="only this (default: the commands, and how to set the role)")

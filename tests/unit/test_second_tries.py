@@ -232,6 +232,8 @@ def test_an_administrator_finds_the_rights_of_each_role() -> None:
     assert "--group 'indexer.' --resource-pattern-type prefixed" in indexer
     assert "role/labkit_indexer" in indexer
     assert "--operation Write --topic 'irc' --resource-pattern-type literal" in extractor
+    with pytest.raises(UsageError, match="the topic that the extractor may write is not named"):
+        recipe("User:etl", role="extractor")  # it granted writing to, and making, every topic there is
     assert "pattern-type prefixed" in recipe("User:etl", role="extractor", topic="irc*")
     with pytest.raises(UsageError, match="admin"):
         recipe("User:etl", role="admin")
