@@ -254,6 +254,8 @@ def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
         return _plain(column.cast(entries), entries)
     if isinstance(kind, pl.Struct) and kind.fields:
         return pl.struct(_plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields)
+    if kind == pl.Float32:  # its shortest text is another number's than that of the same number in 64 bits
+        return column.cast(pl.Float64)
     return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
 
 

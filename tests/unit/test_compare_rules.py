@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from labkit import Comparison, charts
 from labkit.charts.comparison import by_field, over_time
-from labkit.compare import compare, join, rules, run
+from labkit.compare import compare, inputs, join, rules, run
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ
 from labkit.compare.rules import Rules, canonical, dumps, equal, loads
 from labkit.compare.times import MOST_BUCKETS, Times
@@ -616,3 +617,11 @@ def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
 def test_frames_with_empty_objects_and_maps_can_be_compared(left: pa.Array, right: pa.Array) -> None:
     found = compared(pa.table({"k": [1, 2], "m": left}), pa.table({"k": [1, 2], "m": right}), key="k")
     assert found.identical is left.equals(right)
+
+
+def test_a_float32_column_compares_as_numbers() -> None:
+    """Issue 20, item 6: 0.1 of 32 bits was the text 0.1, and so another one than the same number in 64 bits."""
+    short = pl.DataFrame({"x": [0.1, 1e20, 3.0, None], "n": [[0.1], [], None, [0.5]]},
+                         schema={"x": pl.Float32, "n": pl.List(pl.Float32)})  # fmt: skip
+    long = short.cast({"x": pl.Float64, "n": pl.List(pl.Float64)})
+    assert inputs._json(short).to_pylist() == inputs._json(long).to_pylist()
