@@ -336,7 +336,7 @@ IMPORTS = {
     "kafkarrow": "confluent_kafka, kafkarrow",
     "labkit": "labkit.lab, labkit.sinks.replay, labkit.decode.json, labkit.replay.sample, pandas",
     "aiokafka": "aiokafka, pandas",
-    "kafka": "kafka, pandas",
+    "kafka-python": "kafka, pandas",
 }
 
 
@@ -351,12 +351,12 @@ if __name__ == "__main__":
     seconds = warm_s or time.perf_counter() - began
     cpu = time.process_time() - busy
     peak_first = peak_mb()
-    warm = None
+    warm = {}
     if name.startswith(WARM):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         WAYS[name](topic, path)
-        warm = time.perf_counter() - began
+        warm = {"warm_seconds": time.perf_counter() - began, "warm_cpu_seconds": time.process_time() - busy}
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
     peak = children if name.startswith("limit: kcat") else peak_first
     told = {"seconds": seconds, "cpu_seconds": cpu, "records": records, "peak_mb": peak}
-    print(json.dumps(told | ({"warm_seconds": warm} if warm else {})))
+    print(json.dumps(told | warm))

@@ -203,7 +203,7 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> None:
     good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
     medians = {name: statistics.median(one["seconds"] for one in found) for name, found in good.items() if found}
     ours = medians.get(OURS)
-    head = f"{'records/s':>12}{'seconds':>9}{'warm':>8}{'cpu s':>8}{'peak MB':>9}{'takes':>9}"
+    head = f"{'records/s':>12}{'seconds':>9}{'warm':>8}{'cpu s':>8}{'warm':>8}{'peak MB':>9}{'takes':>9}"
     print(f"\n{what} records, each in a new process (warm: the second time in it)\n{'way':<48}{head}")
     for name in runs:
         if name not in medians:
@@ -212,11 +212,11 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> None:
         found, seconds = good[name], medians[name]
         records, peak = max(one["records"] for one in found), max(one["peak_mb"] for one in found)
         cpu = statistics.median(one["cpu_seconds"] for one in found)
-        warm = [one["warm_seconds"] for one in found if "warm_seconds" in one]
+        warm, busy = ([one[key] for one in found if key in one] for key in ("warm_seconds", "warm_cpu_seconds"))
         rate = f"{records / seconds:,.0f}" if records > 0 else ""
-        second = f"{statistics.median(warm):.2f}" if warm else ""
+        second, again = (f"{statistics.median(some):.2f}" if some else "" for some in (warm, busy))
         ratio = f"{seconds / ours:.2f} x" if ours else ""
-        print(f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{peak:>9,.0f}{ratio:>9}")
+        print(f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{again:>8}{peak:>9,.0f}{ratio:>9}")
 
 
 if __name__ == "__main__":

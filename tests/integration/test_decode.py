@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka.schema_registry.avro import AvroSerializer
@@ -332,3 +334,29 @@ def test_the_stack_keeps_its_schemas_and_remembers_its_registry(registry_url: st
     assert State.load(stack.root).credentials("lab")["registry"]["url"] == registry_url
     kept = registry_client().get_schema(number)
     assert "Kept" in (kept.schema_str or "")
+
+
+def test_a_field_that_disagrees_is_announced_and_can_be_given_a_type(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path
+) -> None:
+    """BEHAVIOURS 57: read, from the cache, under a condition, into Parquet."""
+    topic = make_topic()
+    numbers = [b'{"n":%d,"total":%d.50}' % (row, row) for row in range(500)]
+    produce(topic, [*numbers, b'{"n":500,"total":"98 EUR"}', b'{"n":501,"total":null}'])
+    window = lab.window(topic)
+    note = 'field total: 500 numbers, 1 text → text; read(types={"total": "float"})'
+    for replay in (window.read(), window.read()):  # the second time from the cache
+        assert note in replay.receipt.notes
+        assert replay.table["total"][7].as_py() == "7.50"
+    for kept in (True, False):
+        typed = window.read(types={"total": "float"}, cache=kept)
+        assert typed.table["total"].type == pa.float64()
+        assert pc.sum(typed.table["total"]).as_py() == sum(range(500)) + 250
+        assert typed.table["_error"].to_pylist()[500:] == ["field 'total' is no double here: '98 EUR'", None]
+        assert typed.receipt.undecodable == 1
+        assert note not in typed.receipt.notes
+    assert len(window.read(types={"total": "float"}, where="total > 489.5", cache=False)) == 10
+    receipt = window.to_parquet(tmp_path / "a.parquet", types={"total": "float"})
+    assert receipt.undecodable == 1
+    assert pq.read_table(tmp_path / "a.parquet")["total"].to_pylist() == typed.table["total"].to_pylist()
+    assert window.to_parquet(tmp_path / "b.parquet").notes == (note,)
