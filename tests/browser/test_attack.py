@@ -1,0 +1,175 @@
+"""A hostile topic, shown by every chart, widget and display of a run, in a browser.
+
+Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is made of it; BEHAVIOURS 43, 67, 68, 69.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit.kafka import Cluster
+from labkit.notebook import rerun
+from labkit.stack.state import State
+from support.chrome import chromium
+
+SHOTS = Path(__file__).parents[2] / "test-output"
+SLOW_MS = 240_000  # the machines of CI are small
+ATTACKS = [
+    'x" onerror="window.hacked=1',
+    "/canary.png?<img src=x onerror='window.hacked=2'>",
+    "<img src=/canary.png onerror='window.hacked=3'>",
+    "</script><script>window.hacked=4</script>",
+    "</td></table></div><svg onload=window.hacked=5>",
+    "#kafka<iframe src='javascript:parent.hacked=6'>",
+    "[x](javascript:window.hacked=7) ![y](/canary.png)",
+    "\x1b[2J\x1b]0;owned\x07\u202eevil\u2028\x9b31m",
+    "costs $5 and $6, $$x^2$$ \\(y\\)",
+    "constructor", "__proto__", "toString", "if",
+]  # fmt: skip
+FIELDS = ["nick", "channel", "image", "title", "constructor", "__proto__", ATTACKS[2], ATTACKS[4], ATTACKS[8]]
+START = 1_456_790_400_000
+
+
+def value(number: int) -> bytes:
+    text = ATTACKS[number % len(ATTACKS)]
+    after = ATTACKS[(number + 1) % len(ATTACKS)]
+    return json.dumps({
+        **dict.fromkeys(FIELDS, text), "message": f"{after}: {text}", "number": number, "amount": "$5 and $6",
+        "geo_location": {"lat": number % 50, "lon": number % 90}, "geo_city": text, "geo_country_name": text,
+    }).encode()  # fmt: skip
+
+
+VALUES = [value(number) for number in range(130)]
+HEADERS: list[Any] = [[(text, text.encode())] for text in ATTACKS] * 10
+KEYS: list[bytes | None] = [text.encode() for text in ATTACKS] * 10
+
+CHARTS = [
+    'charts.top(r, "nick")',
+    'charts.top(r, "image")',
+    'charts.top(r, "title")',
+    'charts.top(r, "constructor")',
+    f"charts.top(r, {ATTACKS[2]!r})",
+    'charts.timeline(r, by="image")',
+    'charts.timeline(r, by="title", table=True)',
+    'charts.distribution(r, "number", by="image", bins=5)',
+    f"charts.distribution(r, {ATTACKS[4]!r})",
+    "charts.heatmap(r)",
+    "charts.conversation(r)",
+    'charts.conversation(r, sender="image", form="matrix")',
+    "charts.map(r)",
+    "charts.board(lab.lag(samples=2, every='200ms'))",
+    "charts.comparison(lab.compare(r, half, key='number', latency=False))",
+    'charts.top(load.index, "image")',
+]
+DISPLAYS = [
+    "lab",
+    "w",
+    "r",
+    "r.receipt",
+    "r.to_pandas()",
+    "r.to_pandas()[['nick', 'amount']].head(13)",
+    "load",
+    "load.index",
+    "load.index.to_pandas().head(3)",
+    "lab.groups()",
+    "lab.offsets()",
+    "proof",
+    "lab.compare(r, half, key='nick', latency=False)",
+    "widgets.tail(lab, topic, last=20)",
+    "widgets.lag_board(lab, every='1s', limit='20s')",
+    "inspector = widgets.inspect(r)\ninspector",
+    "widgets.pick_window(lab, topic)",
+    "widgets.scratch(lab)",
+    "lab.window(topic).read(progress=False).sql('select * from replay limit 13')",
+]
+
+
+def cells(topic: str) -> list[str]:
+    """Return a notebook's cells: one for each chart and display; the last one is an error with an attack in it."""
+    begin = f"""
+import json, labkit
+from labkit import charts, widgets
+topic, lab = {topic!r}, labkit.connect()
+w = lab.window(topic)
+with lab.guard() as proof:
+    r = w.read(progress=False)
+half = lab.window(topic, last=60).read(progress=False)
+load = w.to_scratch("attack", ttl="1h")
+"""
+    return [begin, *CHARTS, *DISPLAYS, f"lab.window({ATTACKS[2]!r})"]
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest) -> str:
+    request.node.name = "attack"
+    name = make_topic()
+    produce(name, VALUES, keys=KEYS, headers=HEADERS, timestamps=[START + 1_800_000 * n for n in range(len(VALUES))])
+    return name
+
+
+@pytest.fixture
+def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
+    """A foreign group whose id and client id are attacks, with a member and a commit."""
+    from confluent_kafka import Consumer
+
+    name = f"<img src=/canary.png onerror='window.hacked=8'> $5 and $6 \u202e {topic}"
+    settings = {**stack.credentials("admin")["kafka"], "group.id": name, "client.id": ATTACKS[2]}
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    consumer.subscribe([topic])
+    assert consumer.consume(10, 60)
+    consumer.commit(asynchronous=False)
+    yield name
+    consumer.close()
+    admin.ask(lambda client: client.delete_consumer_groups([name]), what="delete it")
+
+
+def write_notebook(path: Path, sources: list[str]) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page that notes what it asks for, and what it complains of."""
+    SHOTS.mkdir(exist_ok=True)
+    with chromium() as browser:
+        shown = browser.new_page(viewport={"width": 1300, "height": 1400})
+        shown.set_default_timeout(SLOW_MS)
+        shown.asked, shown.said = [], []
+        shown.on("request", lambda request: shown.asked.append(request.url))
+        shown.on("console", lambda message: shown.said.append(message.text) if message.type == "error" else None)
+        shown.on("pageerror", lambda error: shown.said.append(str(error)))
+        yield shown
+
+
+def hold(page: Any, what: str, origin: str) -> None:
+    """Nothing ran, nothing of the records was fetched, nothing was typeset."""
+    assert page.evaluate("window.hacked") is None, what
+    strange = [url for url in page.asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))]
+    assert not strange, (what, strange)
+    assert page.evaluate("document.querySelectorAll('mjx-container, .MathJax, .MathJax_Display').length") == 0, what
+    assert page.locator("iframe[src^=javascript], .jp-OutputArea img[src*=canary], svg[onload]").count() == 0, what
+
+
+@pytest.mark.timeout(900)
+def test_nothing_of_it_runs_in_a_page_of_a_run(page: Any, topic: str, group: str, me: str, tmp_path: Path) -> None:
+    """The page is whole in itself: it asks for nothing at all, neither libraries nor what records name."""
+    write_notebook(tmp_path / "attack.ipynb", cells(topic)[:-1])
+    done = rerun.run(tmp_path / "attack.ipynb", folder=tmp_path / "runs")
+    page.goto(done.html.as_uri())
+    text = page.inner_text("body")
+    assert "$5 and $6" in text
+    assert "window.hacked" in text
+    assert page.locator("img").count() >= len(CHARTS)
+    for output in page.locator(".jp-OutputArea-output").all():
+        output.hover()
+    hold(page, "page", done.html.as_uri())
+    assert page.said == []
+    page.screenshot(path=SHOTS / "attack-page.png")
