@@ -44,6 +44,11 @@ def without_secrets(text: str) -> str:
     return _HEADER.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}", text)
 
 
+def has_login(text: str) -> bool:
+    """Tell whether an address in `text` has a login or a named secret in its query, or a header does."""
+    return bool(_LOGIN.search(text) or ("://" in text and _NAMED.search(text)) or _HEADER.search(text))
+
+
 def without_login(address: str) -> str:
     """Return an address, or several with commas, without its secrets; it may lack ``scheme://``."""
     return _BARE_LOGIN.sub(rf"\1{HIDDEN}@", without_secrets(address))

@@ -10,20 +10,25 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, ServerError, UsageError
 from labkit.jsonschema_import import import_jsonschema
+from labkit.masking import has_login
 from labkit.notebook.kernel import kernel_options
 from labkit.notebook.runs import Run
 from labkit.replay import read_log
 
 import_jsonschema()  # before nbformat and papermill, which do
 
-_SECRET = re.compile(r"password|secret|token|api_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"passw|pass_?phrase|(^|_)pwd$|secret|token|api_?key|private_?key|credential|bearer|authori[sz]ation|cookie"
+    r"|(^|_)auth$",
+    re.IGNORECASE,
+)
 
 
 def run(
@@ -66,7 +71,7 @@ def run(
     return done
 
 
-def check(source: Path, parameters: Iterable[str]) -> None:
+def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
     import nbformat
 
@@ -80,8 +85,8 @@ def check(source: Path, parameters: Iterable[str]) -> None:
             f"{source} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
         ) from error
     known = _parameters(content)
-    for name in parameters:
-        if _SECRET.search(name):
+    for name, value in parameters.items():
+        if _SECRET.search(name) or _holds_secret(value):
             raise UsageError(
                 f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
             )
@@ -89,6 +94,15 @@ def check(source: Path, parameters: Iterable[str]) -> None:
             raise UsageError(
                 f"{source.name} has no parameter {name!r}", hint=f"its cell of parameters sets {', '.join(known)}"
             )
+
+
+def _holds_secret(value: Any) -> bool:
+    """Tell whether a value has a name that only secrets have, or an address with a login, in it."""
+    if isinstance(value, Mapping):
+        return any(_SECRET.search(str(name)) or _holds_secret(inner) for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return any(map(_holds_secret, value))
+    return isinstance(value, str) and has_login(value)
 
 
 def _parameters(content: Any) -> list[str]:

@@ -15,6 +15,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.times import iso, now_ms
+from labkit.validation import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ class Run:
         """What ``run.json`` says; of a run that was killed also the reads so far."""
         path = self.folder / "run.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path.read_text(encoding="utf-8"))
             if found["labkit_run"] != FORMAT:
                 raise ValueError("another format")
             reads = found["reads"] or read_log.entries(self.receipts)

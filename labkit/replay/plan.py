@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit import names, times
 from labkit.errors import UsageError, WindowError
+from labkit.validation import read_json
 
 FORMAT = 1
 Bounds = Callable[[str | int], Mapping[int, int]]
@@ -89,13 +90,13 @@ class Plan:
             When it is something else.
         """
         try:
-            raw = json.loads(text)
+            raw = read_json(text)
             if raw.pop("labkit_window") != FORMAT:
                 raise ValueError("another format")
             ranges = tuple(Range(*map(int, one)) for one in raw.pop("ranges"))
             plan = cls(ranges=ranges, **raw)
             names.topic(plan.topic)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
             ) from error

@@ -15,6 +15,7 @@ from typing import Any
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
+from labkit.validation import read_json
 
 VARIABLE = "LABKIT_RECEIPTS"
 
@@ -53,7 +54,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
         return []
     for line in lines:
         try:
-            one = json.loads(line)
+            one = read_json(line)
         except ValueError:
             continue
         if isinstance(one, dict):

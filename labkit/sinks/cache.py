@@ -25,6 +25,7 @@ from labkit.private import make_private_folder, make_shared_folder
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
+from labkit.validation import read_json
 
 FORMAT = 5
 _TORN_AFTER_S = 3600  # longer than any file takes to write
@@ -67,7 +68,7 @@ def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | 
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         table.validate()
-        kept = json.loads((table.schema.metadata or {})[b"labkit"])
+        kept = read_json((table.schema.metadata or {})[b"labkit"])
         receipt = Receipt.from_dict(kept["receipt"])
         os.utime(path)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):

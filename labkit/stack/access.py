@@ -28,8 +28,12 @@ _TOPICS = {"extractor": TOPIC, "indexer": "*", "lab": "*"}
 
 
 def bindings() -> list[AclBinding]:
-    """Return the ACLs of all roles."""
-    return [
+    """Return the ACLs of all roles. Internal topics hold what others committed: the lab may see, but not read them."""
+    internal = AclBinding(
+        ResourceType.TOPIC, "__", ResourcePatternType.PREFIXED, "User:lab", "*", AclOperation.READ,
+        AclPermissionType.DENY,
+    )  # fmt: skip
+    allowed = [
         AclBinding(
             ResourceType[grant.kind],
             grant.name,
@@ -43,6 +47,7 @@ def bindings() -> list[AclBinding]:
         for grant in kafka_grants(role, topic)
         for operation in grant.operations
     ]
+    return [internal, *allowed]
 
 
 def ensure(admin: Cluster, timeout_s: float = 30) -> None:

@@ -20,6 +20,7 @@ from labkit.folders import state_dir
 from labkit.private import make_private_folder, read_private
 from labkit.secret import sealed
 from labkit.stack.registry_login import client_settings, read_login
+from labkit.validation import read_json
 
 HOST = "127.0.0.1"
 BROKERS = ("kafka", "kafka-2", "kafka-3")
@@ -62,7 +63,7 @@ class State:
         """Read the state; a folder never used gives an empty state."""
         root = root or state_dir()
         try:
-            raw = json.loads(read_private(root / "stack.json", limit=1_000_000).content)
+            raw = read_json(read_private(root / "stack.json", limit=1_000_000).content)
             services = {name: Service(**entry) for name, entry in raw["services"].items()}
             passwords = raw["passwords"]
             if not all(isinstance(word, str) for pair in passwords.items() for word in pair):

@@ -44,6 +44,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.pipelines.indexer.indexer import Indexer
 from labkit.stack.state import ROLES, State, local_profile
+from support.waiting import until
 
 TOPIC_DENIED = KafkaError.TOPIC_AUTHORIZATION_FAILED
 GROUP_DENIED = KafkaError.GROUP_AUTHORIZATION_FAILED
@@ -266,6 +267,18 @@ def test_lab_may_read_a_topic_without_joining(kafka: Any, make_topic: Any, produ
     topic = make_topic()
     produce(topic, [b"{}"])
     assert fetched(kafka("lab", group_id="labkit.test.replay"), topic) is None
+
+
+def test_lab_may_see_internal_topics_but_not_read_them(kafka: Any, asks: Any) -> None:
+    """BEHAVIOURS 80: what others committed, and their transactions, are no records of anybody's."""
+    assert "__consumer_offsets" in asks("lab").list_topics("__consumer_offsets", timeout=30).topics
+    consumer = Consumer(kafka("lab", group_id="labkit.test", enable_auto_commit=False, auto_offset_reset="earliest"))
+    try:
+        consumer.assign([TopicPartition("__consumer_offsets", 0, 0)])
+        message = until(lambda: consumer.poll(0.2), "an answer")
+        assert message.error().code() == TOPIC_DENIED
+    finally:
+        consumer.close()
 
 
 def test_lab_may_join_commit_to_and_delete_its_own_groups(kafka: Any, asks: Any, make_topic: Any, produce: Any) -> None:

@@ -21,6 +21,7 @@ import filelock
 import xxhash
 
 from labkit.errors import ConfigError
+from labkit.validation import read_json
 
 EVERY_S = 3.0
 
@@ -126,7 +127,7 @@ class Journal:
         if self._path is None:
             return {}
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            found = read_json(self._path.read_text(encoding="utf-8"))
             pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int)}  # as once: of no use
             return {
                 str(key): (int(lines), str(known), "".join(before)) for key, (lines, known, *before) in pairs.items()

@@ -1,0 +1,121 @@
+"""BEHAVIOURS 80, 81: a damaged or hostile file of labkit's own is one clear error, and the others are still listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pyarrow as pa
+import pytest
+
+from labkit.errors import ConfigError, StackError, UsageError
+from labkit.notebook import rerun, runs
+from labkit.pipelines.files.journal import Journal
+from labkit.replay import read_log
+from labkit.replay.plan import Plan
+from labkit.sinks import cache
+from labkit.stack.state import State
+
+DEEP = "[" * 10_000 + "]" * 10_000
+HOSTILE = [
+    "", "{", "null", "5", "[]", DEEP, '{"a":' * 10_000 + "1" + "}" * 10_000, '{"labkit_run": 1e999}',
+    '{"labkit_run": 1, "reads": 5, "parameters": 5}',
+    '{"labkit_run": 1, "reads": [[]], "parameters": {"a": ' + DEEP + "}}",
+    '{"labkit_window": 1, "topic": "irc", "ranges": [[0, 1e999, 2, 3]]}',
+    '{"labkit_window": 1, "ranges": ' + DEEP + "}",
+    "9" * 5000, "\x00", '{"services": ' + DEEP + "}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    """BEHAVIOURS 81: run.json, Window JSON, the journal, stack.json: never a traceback of Python's."""
+    with pytest.raises(UsageError, match="this is not a window"):
+        Plan.from_json(text)
+
+    good, bad = tmp_path / "runs" / "a-good", tmp_path / "runs" / "b-bad"
+    for folder in (good, bad):
+        folder.mkdir(parents=True)
+    runs.Run(good)._write({
+        "labkit_run": runs.FORMAT, "notebook": "n.ipynb", "source": "n.ipynb", "parameters": {"window": text},
+        "started": "2020-01-01T00:00:00Z", "elapsed_s": 1.0, "outcome": "ok", "error": None,
+        "versions": {}, "reads": [],
+    })  # fmt: skip
+    (bad / "run.json").write_text(text)
+    listed = runs.listed(tmp_path / "runs").set_index("run")
+    assert listed.loc["a-good", "outcome"] == "ok"
+    assert listed.loc["b-bad", "outcome"] == "unreadable"
+
+    journal = tmp_path / "extracted.json"
+    journal.write_text(text)
+    try:
+        Journal(journal, cluster_id="c", topic="irc")
+    except ConfigError as error:
+        assert "journal" in error.message  # noqa: PT017
+
+    (tmp_path / "stack.json").write_text(text)
+    with pytest.raises(StackError, match="is damaged"):
+        State.load(tmp_path)
+
+    log = tmp_path / "reads.jsonl"
+    log.write_text(text + '\n{"how": "read"}\n')
+    assert {"how": "read"} in read_log.entries(log)
+
+
+def test_a_damaged_window_of_the_cache_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BEHAVIOURS 81: whatever a byte of it was changed to."""
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    path = cache.folder() / "x.arrow"
+    for metadata in (
+        b"",
+        b"{",
+        DEEP.encode(),
+        b"[]",
+        b'{"receipt": 5, "at": 1}',
+        b'{"receipt": {"read": {}}, "at": 1}',
+    ):
+        table = pa.table({"value": [b"x"]}).replace_schema_metadata({b"labkit": metadata})
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        monkeypatch.setattr(cache, "_path", lambda *_: path)
+        assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
+    for length in range(0, len(whole), 11):
+        path.write_bytes(whole[:length])
+        assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
+
+
+SECRETS: dict[str, Any] = {
+    "passwd": "x", "auth": "x", "es_auth": "x", "bearer": "x", "credentials": "x", "api_key": "x", "PASSWORD": "x",
+    "private_key": "x", "cookie": "x", "pwd": "x", "authorization": "x", "passphrase": "x",
+    "url": "https://alice:hunter2@host", "proxy": "http://TOKEN@proxy:1", "place": "https://host/?api_key=hunter2",
+    "settings": {"sasl.password": "x"}, "hosts": ["https://a:b@host"], "text": "Authorization: Basic aHVudGVyMg==",
+}  # fmt: skip
+HARMLESS: dict[str, Any] = {
+    "key": "nick", "author": "ada", "topic": "irc", "window": '{"labkit_window": 1}', "url": "https://host/path?q=1",
+    "mail": "a@b.example", "author_field": "x", "passed": "yes", "n": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    path = tmp_path / "n.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_parameter_that_is_a_secret_is_refused(name: str, notebook: Path) -> None:
+    """BEHAVIOURS 80: by its name, or by a login in its value; parameters are saved."""
+    with pytest.raises(UsageError, match="looks like a secret") as caught:
+        rerun.check(notebook, {name: SECRETS[name]})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_parameter_that_only_sounds_like_one_is_taken(notebook: Path) -> None:
+    rerun.check(notebook, HARMLESS)
