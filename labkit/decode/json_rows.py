@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,8 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
 
 def _text(value: Any) -> str:
     """Return a value's JSON, its numbers as they were written."""
+    if type(value) in (str, int):
+        return encode_basestring(value) if type(value) is str else repr(value)
     if isinstance(value, Fraction):
         return value.spelling
     if isinstance(value, HugeInteger):

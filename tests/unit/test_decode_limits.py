@@ -20,6 +20,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
+from labkit.decode import plain
 from labkit.decode.limits import COLUMNS, MORE
 from labkit.decode.registry import Binary
 from labkit.errors import NotFoundError
@@ -214,3 +215,22 @@ def test_a_schema_nested_10_000_deep_is_refused_in_a_thread_too() -> None:
     thread.start()
     thread.join()
     assert "its schema cannot be used" in found[0][0]
+
+
+def test_json_that_is_too_deep_or_too_wide_costs_only_itself() -> None:
+    """BEHAVIOURS 70: ten records of 62,000 keys had no end; depth is an error of its row."""
+    wide = json.dumps({f"k{place}": place for place in range(62_000)}).encode()
+    deep = [b'{"a":' * depth + b"1" + b"}" * depth for depth in (40, 900, 100_000)]
+    lists = [b'{"a":' + b"[" * depth + b"]" * depth + b"}" for depth in (40, 900, 100_000)]
+    values = [b'{"n":1}', *deep, *lists, *[wide] * 3, b'{"n":2}']
+    decoder = plain("json")
+    began = time.process_time()
+    parsed = decoder.parse(pa.array(values, pa.binary()))
+    table = decoder.columns(parsed, decoder.unify([parsed.schema]))
+    assert time.process_time() - began < 60
+    assert list(parsed.errors) == [1, 2, 3, 4, 5, 6]
+    assert table.num_columns == COLUMNS
+    rows = table.to_pylist()
+    assert (rows[0]["n"], rows[-1]["n"]) == (1, 2)
+    assert json.loads(rows[7][MORE])["k61999"] == 61_999
+    assert any(f"are in {MORE} as JSON" in note for note in decoder.notes)

@@ -1,0 +1,1 @@
+"""Fuzzing: what takes bytes of others, and two drivers for it."""
