@@ -15,7 +15,8 @@ env: .venv/.ready  ## make the environment in .venv
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv"; $(PYTHON) -m venv --clear .venv; }
 	@echo "installing the packages of requirements.lock in .venv: 1 GB, a minute or so"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock >.venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@$(BIN)/python -m compileall -q labkit
@@ -63,6 +64,10 @@ chaos: env  ## servers and processes killed, disks full, caches shared, clocks s
 
 soak: env  ## extractor and indexer at work for 30 minutes while all they need is killed (ARGS: --minutes, --rate, --seed)
 	$(BIN)/python tests/chaos/soak.py $(ARGS)
+
+fuzz: env  ## follow coverage into the decoders and parsers for ten minutes (ARGS: targets; needs a wheel of atheris)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python atheris==3.0.0
+	$(BIN)/python tests/fuzz/run.py $(or $(SECONDS),600) $(ARGS)
 
 test-spark: .venv-spark/.ready  ## the tests of to_spark, in an environment of their own (400 MB, and jars from Maven)
 	.venv-spark/bin/python -m pytest tests/spark $(ARGS)
