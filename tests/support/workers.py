@@ -21,17 +21,17 @@ import pytest
 from support.stack import STACKS, new_state_dir
 
 MOST_RERUNS = 3
-BYTES_PER_WORKER = 1_500_000_000
-BYTES_FOR_SERVERS = 9_000_000_000
+BYTES_PER_WORKER = 1_000_000_000
+BYTES_FOR_SERVERS = 6_000_000_000
 # tests with one of these fixtures share a server of their own, so one worker runs them all; the longest first
 SHARED_FIXTURES = ("mortal", "three", "secure")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of workers for ``-n auto``: two a processor, as far as the memory goes."""
+    """Return the number of workers for ``-n auto``: two a processor, one where memory is short."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     room = (psutil.virtual_memory().available - BYTES_FOR_SERVERS) // BYTES_PER_WORKER
-    return int(max(1, min(2 * processors, room)))
+    return int(max(processors, min(2 * processors, room)))
 
 
 def is_worker(config: pytest.Config) -> bool:
