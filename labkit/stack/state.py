@@ -191,11 +191,14 @@ def locked(root: Path) -> Iterator[None]:
         ) from error
     lock = filelock.FileLock(root / "lock", mode=0o600)
     try:
-        with lock.acquire(timeout=300):
-            yield
+        lock.acquire(timeout=300)
     except filelock.Timeout as error:
         raise StackError(
             "another labkit command holds the stack", hint=f"wait for it, or see who holds {root / 'lock'}"
         ) from error
     except PermissionError as error:
         raise StackError(f"{root} belongs to another user", hint="set LABKIT_STATE to a folder of your own") from error
+    try:
+        yield
+    finally:
+        lock.release()

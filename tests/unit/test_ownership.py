@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import LabkitError, UntrustedError
+from labkit.errors import AccessError, LabkitError, UntrustedError
 from labkit.folders import cache_folder
 from labkit.private import make_private_folder
 from labkit.sinks import cache
@@ -238,3 +238,11 @@ def test_an_unpacked_server_that_others_could_change_is_unpacked_anew(root: Path
     (home / "bin" / "elasticsearch").chmod(0o777)
     assert not artefacts._is_untouched(home)
     assert not home.exists()
+
+
+def test_what_a_server_refuses_while_the_lock_is_held_is_not_taken_for_a_closed_folder(tmp_path: Path) -> None:
+    """AccessError is a PermissionError: `labkit up` said that the state folder "belongs to another user"."""
+    with pytest.raises(AccessError, match="wrong password"), locked(tmp_path / "state"):
+        raise AccessError("wrong password")
+    with locked(tmp_path / "state"):
+        pass
