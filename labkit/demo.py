@@ -170,7 +170,7 @@ def _start_once(state: State, say: Callable[[str], None]) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "labkit", "index", TOPIC, INDEX, "--group", GROUP]
     command += ["--dead-letter", str(folder / "dead-letter.jsonl")]
-    process.start(service, command, env=os.environ, cwd=folder, log=folder / "indexer.log")
+    process.start(service, command, env=os.environ, cwd=folder, log=folder / "indexer.log", as_caller=True)
     state.save()
 
 

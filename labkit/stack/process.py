@@ -42,8 +42,20 @@ def require_port(port: int, service: str) -> None:
             ) from error
 
 
-def start(service: Service, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
-    """Start `command` as the servers' user, in a session of its own: the caller's Ctrl-C does not reach it."""
+def start(
+    service: Service,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    as_caller: bool = False,
+) -> None:
+    """Start `command` in a session of its own: the caller's Ctrl-C does not reach it.
+
+    It runs as the servers' user, or, `as_caller`, as who calls this: a command of labkit's own, which the servers' user
+    could not even read where it is installed in root's home.
+    """
     with os.fdopen(open_log(log), "ab") as output:
         process = subprocess.Popen(
             command,
@@ -54,7 +66,7 @@ def start(service: Service, command: Sequence[str], *, env: Mapping[str, str], c
             stderr=subprocess.STDOUT,
             start_new_session=True,
             umask=0o077,
-            **as_service(),
+            **({} if as_caller else as_service()),
         )
     service.pid = process.pid
     service.started = born(psutil.Process(process.pid))
