@@ -11,17 +11,18 @@ replaces its receipt. Without a client the slices are read in this process's thr
 
 from __future__ import annotations
 
+import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.config import LOCAL, Profile, load_profile
 from labkit.elastic import Target
-from labkit.errors import ConfigError, LabkitError, UsageError
+from labkit.errors import ConfigError, DeadlineError, LabkitError, UnavailableError, UsageError
 from labkit.kafka import Cluster
 from labkit.registry import Registry
 from labkit.replay.plan import Plan
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 SLICE_BYTES = 64_000_000  # of keys and values; a frame of them takes three to four times as much
 MOST_RECORDS = 1_000_000
+PATIENCE_S = 60.0  # how long a slice waits for a broker before it fails
+Result = TypeVar("Result")
 UNKNOWN_RECORDS = 100_000  # in a slice, where there is no record to judge by
 _HINT = (
     "workers look the profile up as labkit.connect() does: give them its labkit.toml and variables, or "
@@ -104,6 +107,22 @@ def _looked_up(access: Access) -> Profile:
         return local_profile(access.role)
     except LabkitError as error:
         raise ConfigError(f"on a worker: {error.message}", hint=_HINT) from error
+
+
+def wait_for_brokers(read: Callable[[], Result]) -> Result:
+    """Return what `read` returns, tried again for `PATIENCE_S` while no broker answers.
+
+    A slice begins anew where another one waits in the middle of its reading: a broker that is away for some seconds
+    must not fail a computation of an hour. What cannot be had for other reasons is raised at once.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return read()
+        except (UnavailableError, DeadlineError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 # slices and receipts -------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from labkit.replay.records import TIMESTAMP_TYPES
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
 from labkit.sinks import replay
-from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell
+from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell, wait_for_brokers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ class _Read:
         token = self.how.access.token
         tell(token, number)
         fixed = Fixed(self.how.decoder(), self.known)
-        result = replay.read(self.how.reading(plan), decode=fixed, cached=False)
+        result = wait_for_brokers(lambda: replay.read(self.how.reading(plan), decode=fixed, cached=False))
         found = conform(result.table, self.empty.schema)
         receipt = replay.recounted(result.receipt, found.table)
         tell(token, number, receipt, found.unknown)
@@ -155,6 +155,10 @@ def _schemas(client: Client | None, how: How, parts: list[Plan]) -> list[Any]:
 
 
 def _schemas_of(how: How, plan: Plan) -> list[Any]:
+    return wait_for_brokers(lambda: _schemas_read(how, plan))
+
+
+def _schemas_read(how: How, plan: Plan) -> list[Any]:
     reading, module = how.reading(plan), how.decoder()
     schemas: list[Any] = []
     for batch in reading.batches():

@@ -25,7 +25,7 @@ from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.slices import cut
 from labkit.sinks import scratch
-from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell
+from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell, wait_for_brokers
 from labkit.sinks.scratch import Load, ScratchIndex, Shape
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class _Pour:
         token, there = self.access.token, self.access.connection()
         tell(token, number)
         reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+        wait_for_brokers(reading.check)
         index, chain = ScratchIndex(self.index, there.target(self.target)), Chain(self.chain.enrichers)
 
         def asked() -> bool:
