@@ -32,6 +32,7 @@ ATTEMPT_S = 3.0  # for the first answer of several brokers, one of which may be 
 MOVING_S = 25.0  # until leaders and coordinators have moved: Kafka misses a broker after 9 s, then others load
 AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
 AGAIN_S = 0.2
+PARTITIONS_SEEN_MS = 20_000  # new partitions are read after so long; librdkafka would look every five minutes
 _CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
@@ -143,6 +144,7 @@ class Connection:
         """Return a new consumer that commits nothing unless told to."""
         # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
         defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
+        defaults["topic_metadata_refresh_interval_ms"] = PARTITIONS_SEEN_MS
         names.group(group)
         if self._settings.get("group.protocol") == "consumer":  # there the broker has these settings
             settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
@@ -239,6 +241,15 @@ class Connection:
                     raise
                 answers[item] = error
         return answers
+
+    def ask_again(self, call: Callable[[], Answer], *, what: str) -> Answer:
+        """Return what a call of another client returns; what passes is asked again, for `MOVING_S` at most."""
+
+        def attempt(_attempt_s: float) -> Answer:
+            with self.errors(what):
+                return call()
+
+        return self._patiently(attempt)
 
     def _patiently(self, attempt: Callable[[float], Answer]) -> Answer:
         """Return what `attempt` returns, given how long it may take."""

@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import psutil
@@ -15,9 +16,24 @@ import psutil
 _RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
 
 
+@dataclass(frozen=True)
+class Bar:
+    """Called with the records and bytes that have come; `wait` takes what is waited for meanwhile."""
+
+    advance: Callable[[int, int], None]
+    show_wait: Callable[[str], None]
+
+    def __call__(self, records: int, size: int) -> None:
+        self.advance(records, size)
+
+    def wait(self, text: str) -> None:
+        """Show why nothing comes; the next records take it away."""
+        self.show_wait(f"waiting for Kafka: {text}")
+
+
 @contextmanager
-def bar(label: str, total: int, show: bool | None = None) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a function that takes records and bytes as they come, or None when nobody looks.
+def bar(label: str, total: int, show: bool | None = None) -> Iterator[Bar | None]:
+    """Yield what takes records and bytes as they come, or None when nobody looks.
 
     Parameters
     ----------
@@ -37,7 +53,7 @@ def bar(label: str, total: int, show: bool | None = None) -> Iterator[Callable[[
         yield from _bar(label, total)
 
 
-def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
+def _bar(label: str, total: int) -> Iterator[Bar]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=label, unit=" records", unit_scale=True, mininterval=0.5, leave=False) as shown:
@@ -50,7 +66,7 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
             shown.set_postfix_str(f"{size / 1e6:,.0f} MB, {speed / 1e6:,.0f} MB/s", refresh=False)
             shown.update(records)
 
-        yield advance
+        yield Bar(advance, shown.set_postfix_str)
         shown.total = shown.n  # records outside the asked time do not come: a notebook's bar would stay, in red
 
 
@@ -76,14 +92,14 @@ def file_bar() -> Iterator[Callable[[Any], None] | None]:
         yield tell
 
 
-def _last_line(label: str) -> Iterator[Callable[[int, int], None]]:
+def _last_line(label: str) -> Iterator[Bar]:
     records, size, began = 0, 0, time.monotonic()
 
     def advance(count: int, more: int) -> None:
         nonlocal records, size
         records, size = records + count, size + more
 
-    yield advance
+    yield Bar(advance, partial(print, flush=True))
     seconds = time.monotonic() - began
     if records:  # none was read where the cache had all of them
         print(f"{label}: {records:,} records, {size / 1e6:,.1f} MB in {seconds:.1f} s", flush=True)

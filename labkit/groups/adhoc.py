@@ -22,7 +22,7 @@ from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
-from labkit.replay.records import consume, message_batch, no_collection, portion, sorted_out
+from labkit.replay.records import committed_offsets, consume, message_batch, no_collection, portion, sorted_out
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -224,7 +224,9 @@ class AdHocGroup:
         starts = self._starts(fresh) if self.start is not None else {}
         held = [one.partition for one in partitions]
         earliest, ends = (self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest"))
-        committed = consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []
+        committed = self.cluster.ask_again(
+            lambda: committed_offsets(consumer, partitions), what=f"read the commits of group {self.group!r}"
+        )
         for one in committed:
             # a partition that comes back goes on where it was left, or where another member committed since
             known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
@@ -302,8 +304,9 @@ class AdHocGroup:
         self._join()
         offsets = [TopicPartition(self.topic, p, at) for p, at in sorted(self._positions.items())]
         if offsets:
-            with self.cluster.errors(f"commit for group {self.group!r}"):
-                self._open.commit(offsets=offsets, asynchronous=False)
+            self.cluster.ask_again(
+                lambda: self._open.commit(offsets=offsets, asynchronous=False), what=f"commit for group {self.group!r}"
+            )
         return dict(sorted(self._positions.items()))
 
     def lag(self) -> pd.DataFrame:

@@ -151,6 +151,7 @@ class Guard:
 
     def _list(self) -> list[Group]:
         """Return the groups to look at, at most `most` of them."""
+        self.cluster.committed.prepare()
         if self.most is None:
             return list_groups(self.cluster)
         if self.watched and self.there > self.most:

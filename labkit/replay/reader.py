@@ -20,12 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.errors import DeadlineError, UnavailableError, UsageError, WindowError, WindowExpiredError
+from labkit.errors import DeadlineError, ServerError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
-from labkit.kafka_errors import FETCHED_AGAIN
+from labkit.kafka_errors import FETCHED_AGAIN, MISSING
+from labkit.kafka_topic import look_at_topic
+from labkit.progress import Bar
+from labkit.replay.account import Account, book_order, book_span, end_reason
 from labkit.replay.content_hash import Content
-from labkit.replay.plan import Plan, Range
-from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.replay.plan import Plan
+from labkit.replay.receipt import Receipt
 from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
 from labkit.times import iso
 from labkit.validation import whole
@@ -33,51 +36,11 @@ from labkit.validation import whole
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000
 PORTION_RECORDS = 1_000  # measured: three times as fast as portions of 10,000, whose messages no cache holds
+LOOK_S = 2.0  # nothing came for so long: why?
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
 SHORT_POLL_S = 0.05  # where few records are left: gaps may stand in their place, and then the end is signalled
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
-
-
-@dataclass(eq=False)
-class _Account:
-    """One partition while it is read."""
-
-    range: Range
-    position: int
-    read: int = 0
-    filtered: int = 0
-    first_offset: int | None = None
-    last_offset: int | None = None
-    first_ms: int | None = None
-    last_ms: int | None = None
-    newest_ms: int = -1
-    out_of_order: int = 0
-    max_inversion_ms: int = 0
-    beyond: int = 0
-    stop_reason: str | None = None
-
-    def receipt(self) -> PartitionReceipt:
-        done = self.stop_reason in ("end", "disorder")
-        unread = 0 if done else max(0, self.range.end - self.position)
-        return PartitionReceipt(
-            partition=self.range.partition,
-            start=self.range.start,
-            end=self.range.end,
-            read=self.read,
-            filtered=self.filtered,
-            gaps=self.range.size - self.read - self.filtered - unread,
-            unread=unread,
-            first_offset=self.first_offset,
-            last_offset=self.last_offset,
-            first_timestamp_ms=self.first_ms,
-            last_timestamp_ms=self.last_ms,
-            out_of_order=self.out_of_order,
-            max_inversion_ms=self.max_inversion_ms,
-            beyond=self.beyond,
-            stop_reason=self.stop_reason or "interrupt",
-            stop_offset=self.range.end if done else self.position,
-        )
 
 
 @dataclass
@@ -119,8 +82,9 @@ class Reading:
     bytes: int = field(default=0, init=False)
     undecodable: dict[int, int] = field(default_factory=dict, init=False)
     _content: Content = field(default_factory=Content, init=False, repr=False)
-    _accounts: dict[int, _Account] = field(default_factory=dict, init=False)
-    _unclear: list[_Account] = field(default_factory=list, init=False)
+    _accounts: dict[int, Account] = field(default_factory=dict, init=False)
+    _unclear: list[Account] = field(default_factory=list, init=False)
+    _missing: bool = field(default=False, init=False)
     _notes: list[str] = field(default_factory=list, init=False)
     _began: float = field(default=0.0, init=False)
     _ended: float = field(default=0.0, init=False)
@@ -162,7 +126,7 @@ class Reading:
             consumer.close()
 
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
-        moved = time.monotonic()
+        moved = looked = time.monotonic()
         while self._open():
             batch, signals = self._gather(consumer)
             now = time.monotonic()
@@ -172,8 +136,11 @@ class Reading:
                 self._signal(consumer, message)
             for account in list(self._unclear):
                 self._judge(consumer, account)
-            if batch is not None or signals:
+            if batch is not None or _said_something(signals):
                 moved = now
+            elif now - max(moved, looked) > LOOK_S:
+                looked = now
+                self._look_for_trouble()
             if batch is not None and batch.num_rows:
                 self._ended = now
                 self._content.add(batch)
@@ -188,6 +155,22 @@ class Reading:
             if late or now - moved > STALL_TIMEOUT_S:
                 self._stop_all("deadline")
 
+    def _look_for_trouble(self) -> None:
+        """Say what is waited for; end the reading when the topic is not there any more."""
+        topic, open_ = self.plan.topic, [one.range.partition for one in self._open()]
+        found = look_at_topic(self.cluster, topic, open_)
+        if not found.there or found.topic_id not in (None, self.plan.topic_id):
+            if self._missing:  # a broker that has just started may not know it yet
+                self._stop_all("deleted")
+            self._missing = True
+            return
+        self._missing = False
+        if found.text:
+            if isinstance(self.advance, Bar):
+                self.advance.wait(found.text)
+            if (note := f"waited for Kafka: {found.text}") not in self._notes:
+                self._notes.append(note)
+
     def _batch_records(self) -> int:
         """Return how many records to ask for, by the size of those that came: few at first, for they may be large."""
         taken = sum(one.read + one.filtered for one in self._accounts.values())
@@ -200,7 +183,7 @@ class Reading:
         """Return how many records may still come: nothing is gained by waiting for more."""
         return sum(max(1, self._peek_end(one) - one.position) for one in self._open())
 
-    def _open(self) -> list[_Account]:
+    def _open(self) -> list[Account]:
         return [account for account in self._accounts.values() if account.stop_reason is None]
 
     def _stop_all(self, reason: str) -> None:
@@ -255,18 +238,18 @@ class Reading:
             kept, when = offsets[keep], times[keep]
             account.first_offset = int(kept[0]) if account.first_offset is None else account.first_offset
             account.last_offset = int(kept[-1])
-            _book_span(account, when[when >= 0])
-        _book_order(account, times[inside & (times >= 0)])
+            book_span(account, when[when >= 0])
+        book_order(account, times[inside & (times >= 0)])
         if not inside.all():
             seen = offsets[~inside]
             account.beyond += int((self._in_time(times[~inside]) & (seen < self._peek_end(account))).sum())
             if seen[-1] + 1 >= self._peek_end(account):
-                self._finish(consumer, account, _ended(account))
+                self._finish(consumer, account, end_reason(account))
         elif account.position >= self._peek_end(account):  # the last record of all: no signal of the end is waited for
-            self._finish(consumer, account, _ended(account))
+            self._finish(consumer, account, end_reason(account))
         return keep
 
-    def _peek_end(self, account: _Account) -> int:
+    def _peek_end(self, account: Account) -> int:
         """Return up to where to look for records of the asked time that follow the frozen end."""
         one = account.range
         return one.end if self.plan.end_ms is None else min(one.end + PEEK_RECORDS, one.log_end)
@@ -279,7 +262,7 @@ class Reading:
             keep &= times < self.plan.end_ms
         return keep
 
-    def _finish(self, consumer: Consumer, account: _Account, reason: str) -> None:
+    def _finish(self, consumer: Consumer, account: Account, reason: str) -> None:
         account.stop_reason = reason
         consumer.incremental_unassign([TopicPartition(self.plan.topic, account.range.partition)])
 
@@ -290,20 +273,29 @@ class Reading:
         if error.code() == KafkaError._PARTITION_EOF:
             self._end_of_partition(consumer, account, message.offset())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            self._finish(consumer, account, "expired")
+            self._finish(consumer, account, self._why_out_of_range(account))
+        elif error.code() in MISSING:
+            self._missing = True  # whether it is, the next look tells
         elif error.code() not in FETCHED_AGAIN:
             raise self.cluster.error(error, f"read topic {self.plan.topic!r}")
         elif (note := f"partition {message.partition()}: the broker said {error.str()}") not in self._notes:
             self._notes.append(note)  # it is asked again, as long as a stall may last
 
-    def _end_of_partition(self, consumer: Consumer, account: _Account, offset: int) -> None:
+    def _why_out_of_range(self, account: Account) -> str:
+        """Tell whether the log's start passed the position, or its end fell behind it."""
+        try:
+            return "truncated" if self._bounds("latest")[account.range.partition] < account.position else "expired"
+        except (UnavailableError, DeadlineError, ServerError):
+            return "expired"
+
+    def _end_of_partition(self, consumer: Consumer, account: Account, offset: int) -> None:
         if offset >= account.range.end:
-            self._finish(consumer, account, _ended(account))
+            self._finish(consumer, account, end_reason(account))
             return
         account.position = max(account.position, offset)
         self._unclear.append(account)
 
-    def _judge(self, consumer: Consumer, account: _Account) -> None:
+    def _judge(self, consumer: Consumer, account: Account) -> None:
         """Find out why a partition ends before its frozen end; asked again as long as the broker is away."""
         committed = self.isolation == "read_committed"
         try:
@@ -315,7 +307,7 @@ class Reading:
         if visible <= account.position and account.stop_reason is None:
             self._finish(consumer, account, reason)
 
-    def _more(self, account: _Account) -> bool:
+    def _more(self, account: Account) -> bool:
         return self._bounds("latest")[account.range.partition] >= account.range.end
 
     # the log against the plan ------------------------------------------------------------------------
@@ -333,7 +325,7 @@ class Reading:
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
-        self._accounts = {one.partition: _Account(one, one.start) for one in self.plan.ranges}
+        self._accounts = {one.partition: Account(one, one.start) for one in self.plan.ranges}
         self._check_log()
 
     def _check_log(self) -> None:
@@ -354,11 +346,31 @@ class Reading:
             if not account.range.size and not earliest[partition] <= end < self._peek_end(account):
                 account.stop_reason = "end"
             elif end > latest[partition]:
-                raise _recreated(self.plan.topic, f"ends at {latest[partition]} in partition {partition}, not {end}")
+                self._cut_back(account, latest[partition])
             elif start < earliest[partition]:
                 self._expired(account, earliest[partition])
 
-    def _expired(self, account: _Account, available: int) -> None:
+    def _cut_back(self, account: Account, log_end: int) -> None:
+        """Refuse, or read what is there, when the log of the very same topic ends earlier than it did."""
+        partition, end = account.range.partition, account.range.end
+        text = (
+            f"partition {partition} of {self.plan.topic!r} was cut back: it ends at {log_end:,}, the window at {end:,}"
+        )
+        if self.on_expired == "error":
+            raise WindowError(
+                text,
+                hint="an unclean leader election loses records; make a new window, or read what is there with "
+                'on_expired="clamp"',
+                partition=partition,
+                log_end=log_end,
+            )
+        self._notes.append(text)
+        account.range = replace(account.range, end=max(account.range.start, log_end), log_end=log_end)
+        account.cut = end - account.range.end
+        if not account.range.size:
+            account.stop_reason = "truncated"
+
+    def _expired(self, account: Account, available: int) -> None:
         partition, missing = account.range.partition, min(available, account.range.end) - account.range.start
         if self.on_expired == "error":
             when = self._first_available_ms(partition)
@@ -412,6 +424,9 @@ class Reading:
             if lost:
                 reason = "expired" if one.stop_reason == "end" else one.stop_reason
                 one = replace(one, start=planned[partition].start, unread=one.unread + lost, stop_reason=reason)
+            if account.cut:
+                reason = "truncated" if one.stop_reason == "end" else one.stop_reason
+                one = replace(one, end=one.end + account.cut, unread=one.unread + account.cut, stop_reason=reason)
             partitions.append(one)
         return Receipt(
             topic=self.plan.topic,
@@ -434,23 +449,9 @@ def _recreated(topic: str, how: str) -> WindowError:
     )
 
 
-def _ended(account: _Account) -> str:
-    return "disorder" if account.beyond else "end"
-
-
-def _book_span(account: _Account, when: Any) -> None:
-    if len(when):
-        account.first_ms = min(int(when.min()), account.first_ms if account.first_ms is not None else int(when[0]))
-        account.last_ms = max(int(when.max()), account.last_ms if account.last_ms is not None else int(when[0]))
-
-
-def _book_order(account: _Account, when: Any) -> None:
-    if len(when):
-        newest = np.maximum.accumulate(np.concatenate(([account.newest_ms], when)))
-        inversion = newest[:-1] - when
-        account.out_of_order += int((inversion > 0).sum())
-        account.max_inversion_ms = max(account.max_inversion_ms, int(inversion.max()))
-        account.newest_ms = int(newest[-1])
+def _said_something(signals: list[Message]) -> bool:
+    """Tell whether a partition's end came: that a broker is away is told again and again."""
+    return any(one.error().code() == KafkaError._PARTITION_EOF for one in signals)
 
 
 def _versions() -> dict[str, str]:

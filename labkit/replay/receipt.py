@@ -17,7 +17,8 @@ _WHY = {
     "end": "the frozen end was reached",
     "open_transaction": "an open transaction hides what follows (read_committed)",
     "expired": "the topic no longer has these records",
-    "truncated": "the log now ends before the frozen end",
+    "truncated": "the log was cut back: it now ends before the frozen end",
+    "deleted": "the topic was deleted, or made again, while it was read",
     "disorder": "records of the asked time follow the frozen end, behind one from a clock that ran ahead by more than "
     "the slack: leave the end out and filter, or give offsets",
     "cap": "max_bytes was reached",
@@ -58,7 +59,7 @@ class PartitionReceipt:
     beyond : int
         Records of the asked time seen just after the frozen end; they are not in the window.
     stop_reason : str
-        end | open_transaction | expired | truncated | disorder | cap | interrupt | sink | deadline | pending
+        end | open_transaction | expired | truncated | deleted | disorder | cap | interrupt | sink | deadline | pending
     stop_offset : int
         The first offset not looked at.
     """

@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 RAW_SCHEMA = pa.schema(
     [
@@ -55,6 +55,21 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     except SystemError as error:
         raise KeyboardInterrupt from error
     return messages
+
+
+def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Return a member's committed offsets, below zero where there is none.
+
+    Raises
+    ------
+    KafkaException
+        When one of them is not known: while a coordinator moves the client gives -1001 for it, as for no commit.
+    """
+    found: list[TopicPartition] = consumer.committed(partitions, timeout=10) if partitions else []
+    for one in found:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return found
 
 
 def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:

@@ -10,19 +10,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 import pytest
+from elasticsearch import ApiError
 
 from labkit.errors import LabkitError, ServerError, UnavailableError
+from labkit.lab import connect
+from labkit.pipelines.indexer.indexer import Indexer
+from labkit.stack.state import State
 from support.cluster import ThreeBrokers
 from support.waiting import until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 RECORDS = 12_000
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +206,79 @@ def test_one_dead_broker_costs_its_time_out_once(three: ThreeBrokers, topic: str
         assert replay.receipt.guard["untouched"], replay.receipt.guard["text"]
         assert max(groups_s, read_s) <= 5, (groups_s, read_s)
     assert time.monotonic() - dead < 60
+
+
+@dataclass
+class Running:
+    """An indexer of this process, in a thread, and what it says."""
+
+    indexer: Indexer
+    said: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    errors: list[Exception] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.indexer.say = self.said.append
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.indexer.run(self.stop)
+        except Exception as error:
+            self.errors.append(error)
+
+    @property
+    def lives(self) -> bool:
+        return self._thread.is_alive()
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join(60)
+        assert not self.lives, self.said
+
+
+@pytest.fixture
+def index(stack: State) -> Iterator[str]:
+    name = f"irc-three-{uuid.uuid4().hex[:8]}"
+    yield name
+    connect(role="admin").target().client.indices.delete(index=name, ignore_unavailable=True)
+
+
+def documents(index: str) -> int:
+    """Return how many documents there are, asked by an administrator's client."""
+    client = connect(role="admin").target().client
+    try:
+        client.indices.refresh(index=index, ignore_unavailable=True)
+        return int(client.count(index=index, ignore_unavailable=True)["count"])
+    except ApiError:  # its shard is not there yet
+        return 0
+
+
+def indexer_of(three: ThreeBrokers, topic: str, group: str, index: str) -> Indexer:
+    target = connect(role="indexer").target()
+    return Indexer(three.cluster("indexer"), target, topic, index, group, start="earliest")
+
+
+def test_a_second_indexer_joins_within_a_second_of_a_brokers_death_and_both_live(
+    three: ThreeBrokers, index: str
+) -> None:
+    """BEHAVIOURS 83, 86: none ends, and the index has each record once, those too that came meanwhile."""
+    topic, group, written = three.make_topic(index), f"indexer.{index}", RECORDS
+    three.produce(topic, RECORDS)
+    runs = [Running(indexer_of(three, topic, group, index))]
+    try:
+        until(lambda: documents(index) > 0)
+        three.kill(three.coordinator(group))
+        runs.append(Running(indexer_of(three, topic, group, index)))
+        three.produce(topic, 600, first=RECORDS)
+        written += 600
+        until(lambda: documents(index) == written, timeout_s=120)
+        shared = lambda: not all(run.lives for run in runs) or all(run.indexer.member.positions for run in runs)  # noqa: E731
+        until(shared, "partitions of both", timeout_s=TIMEOUT_S)
+        assert all(run.lives for run in runs), [(run.said, run.errors) for run in runs]
+    finally:
+        for run in runs:
+            run.end()
+    assert not [run.errors for run in runs if run.errors]
+    assert documents(index) == written

@@ -24,7 +24,7 @@ from labkit.stack import access, kafka, process
 from labkit.stack.state import Service, State
 from support.waiting import until
 
-READY_S = 120.0
+READY_S = 240.0
 _QUIET = logging.getLogger("labkit.librdkafka")  # a dead broker is what the tests are about
 
 

@@ -11,10 +11,19 @@ from typing import Any
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from labkit.errors import DeadlineError, NotFoundError, UnavailableError
+from labkit.errors import DeadlineError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka import Cluster
-from labkit.kafka_errors import FETCHED_AGAIN
-from labkit.replay.records import Portion, consume, message_batch, no_collection, portion, runs, sorted_out
+from labkit.kafka_errors import FETCHED_AGAIN, passes
+from labkit.replay.records import (
+    Portion,
+    committed_offsets,
+    consume,
+    message_batch,
+    no_collection,
+    portion,
+    runs,
+    sorted_out,
+)
 
 BATCH_RECORDS = 10_000
 BATCH_BYTES = 4_000_000
@@ -22,9 +31,7 @@ PORTION_RECORDS = 1_000  # measured in the reader: larger ones outgrow the proce
 POLL_S = 0.5
 _REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
            KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
-_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
-         KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
-         KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._NOENT, KafkaError._RESOLVE}  # fmt: skip
+_WAITED_FOR = {*FETCHED_AGAIN, KafkaError._NOENT}
 
 
 class StoppedError(Exception):
@@ -84,8 +91,8 @@ class Member:
     def join(self) -> None:
         """Join the group."""
         if self.start != "resume":
-            self._there = set(self.cluster.partitions(self.topic))
-            self._shared = self._has_members()
+            self._there = set(self.patiently(partial(self.cluster.partitions, self.topic)))
+            self._shared = self.patiently(self._has_members)
         self._consumer = self.cluster.consumer(
             group=self.group,
             auto_offset_reset="error",  # what is no longer there is told, see `_mislaid`
@@ -149,7 +156,7 @@ class Member:
                 self._ends_seen[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
             self._mislaid(TopicPartition(self.topic, message.partition()))
-        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_AWAY, *FETCHED_AGAIN}:
+        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_WAITED_FOR}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
     def _mislaid(self, one: TopicPartition) -> None:
@@ -189,7 +196,7 @@ class Member:
         others = [TopicPartition(self.topic, p) for p in ends if p not in self.positions]
         if not others:
             return []
-        committed = self.patiently(lambda: self.consumer.committed(others, timeout=10))
+        committed = self.patiently(partial(committed_offsets, self.consumer, others))
         first = self.patiently(partial(self.cluster.bounds, self.topic, [one.partition for one in others], "earliest"))
         return [one.partition for one in committed if max(one.offset, first[one.partition]) < ends[one.partition]]
 
@@ -233,10 +240,12 @@ class Member:
         while True:
             try:
                 return call()
-            except (UnavailableError, DeadlineError, NotFoundError) as error:
+            except (UnavailableError, DeadlineError, NotFoundError, ServerError) as error:
+                if not isinstance(error, NotFoundError) and not (passes(error) or error.facts.get("leaderless")):
+                    raise
                 reason = error.message
             except KafkaException as error:
-                if error.args[0].code() not in _AWAY:
+                if error.args[0].code() not in _WAITED_FOR:
                     raise
                 reason = error.args[0].str()
             if not said:
@@ -249,7 +258,7 @@ class Member:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [one.partition for one in partitions]
-        starts = self.patiently(lambda: consumer.committed(partitions, timeout=10)) if partitions else []
+        starts = self.patiently(partial(committed_offsets, consumer, partitions))
         earliest, latest = (
             self.patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
         )

@@ -1,0 +1,78 @@
+"""What a topic lacks when nothing comes or goes: a leader, a broker, replicas, or the topic itself."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicCollection
+
+from labkit.kafka_client import Connection
+from labkit.kafka_errors import MISSING
+
+_ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long
+_CONNECT_S = 0.3
+
+
+@dataclass(frozen=True)
+class TopicTrouble:
+    """What is wrong with a topic now.
+
+    Attributes
+    ----------
+    topic_id : str or None
+        Its id; None when it is not there, or when nobody answers (then `there` is True).
+    text : str
+        What is waited for, such as "partition 3 has no leader"; empty when nothing is seen.
+    """
+
+    topic_id: str | None
+    text: str
+    there: bool = True
+
+
+def look_at_topic(connection: Connection, topic: str, partitions: Collection[int] | None = None) -> TopicTrouble:
+    """Look at a topic's partitions, all of them by default; it takes two seconds at most."""
+    try:
+        futures = connection.admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_S)
+        found = futures[topic].result(_ANSWER_S + 0.5)
+    except (KafkaException, TimeoutError) as error:
+        if isinstance(error, KafkaException) and error.args[0].code() in MISSING:
+            return TopicTrouble(None, f"topic {topic!r} is not there", there=False)
+        return TopicTrouble(None, "no broker answers")
+    seen = [one for one in found.partitions if partitions is None or one.id in partitions]
+    texts = [_without_leader(seen), _silent_leaders(seen), _out_of_sync(seen)]
+    return TopicTrouble(str(found.topic_id), next((text for text in texts if text), ""))
+
+
+def _without_leader(partitions: list[Any]) -> str:
+    dark = [one.id for one in partitions if one.leader is None]
+    return f"{_named(dark)} no leader" if dark else ""
+
+
+def _silent_leaders(partitions: list[Any]) -> str:
+    leaders = {one.leader.id: one.leader for one in partitions}
+    for number, node in sorted(leaders.items()):
+        try:
+            socket.create_connection((node.host, node.port), _CONNECT_S).close()
+        except OSError:
+            led = [one.id for one in partitions if one.leader.id == number]
+            return f"broker {number} at {node.host}:{node.port}, which leads {_listed(led)}, does not answer"
+    return ""
+
+
+def _out_of_sync(partitions: list[Any]) -> str:
+    for one in partitions:
+        if len(one.isr) < len(one.replicas):
+            return f"partition {one.id} has {len(one.isr)} of {len(one.replicas)} replicas in sync"
+    return ""
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"partition{'s'[: len(numbers) - 1]} {', '.join(map(str, numbers))}"
+
+
+def _named(numbers: list[int]) -> str:
+    return f"{_listed(numbers)} {'has' if len(numbers) == 1 else 'have'}"
