@@ -42,6 +42,7 @@ PASSING = {
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.NOT_CONTROLLER,
     KafkaError.NETWORK_EXCEPTION,
+    KafkaError._NOENT,  # none of the partitions has a leader, as right after they were made
     KafkaError._DESTROY,  # another thread has thrown the client away
 }
 # what a consumer is told and gets over by itself: librdkafka asks or joins again
@@ -54,7 +55,6 @@ FETCHED_AGAIN = {
     KafkaError._WAIT_CACHE,
 }
 MISSING = {
-    KafkaError._NOENT,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.GROUP_ID_NOT_FOUND,

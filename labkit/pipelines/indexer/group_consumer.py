@@ -31,7 +31,6 @@ PORTION_RECORDS = 1_000  # measured in the reader: larger ones outgrow the proce
 POLL_S = 0.5
 _REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
            KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
-_WAITED_FOR = {*FETCHED_AGAIN, KafkaError._NOENT}
 
 
 class StoppedError(Exception):
@@ -156,7 +155,7 @@ class Member:
                 self._ends_seen[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
             self._mislaid(TopicPartition(self.topic, message.partition()))
-        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *_WAITED_FOR}:
+        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
             raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
 
     def _mislaid(self, one: TopicPartition) -> None:
@@ -245,7 +244,7 @@ class Member:
                     raise
                 reason = error.message
             except KafkaException as error:
-                if error.args[0].code() not in _WAITED_FOR:
+                if error.args[0].code() not in FETCHED_AGAIN:
                     raise
                 reason = error.args[0].str()
             if not said:

@@ -1,0 +1,51 @@
+"""A topic that changes while it is read: partitions are added, it is deleted."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka.admin import NewPartitions, NewTopic
+
+from labkit import Lab
+from labkit.errors import IncompleteError
+from labkit.kafka import Cluster
+from support.waiting import until
+
+pytestmark = pytest.mark.chaos
+
+
+def test_a_topic_deleted_in_mid_read_is_told_as_that(lab: Lab, admin: Cluster, produce: Callable[..., None]) -> None:
+    """BEHAVIOURS 90: within seconds, and not as a deadline after a minute."""
+    topic = f"irc-test-deleted-{uuid.uuid4().hex[:8]}"
+    admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
+    until(lambda: topic in lab.cluster.topics())
+    produce(topic, [b'{"n": %d, "text": "%s"}' % (number, b"x" * 5_000) for number in range(12_000)])
+    batches = lab.window(topic).batches()
+    next(batches)
+    admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
+    deleted = time.monotonic()
+    with pytest.raises(IncompleteError, match="to its end: deleted") as caught:
+        for _ in batches:
+            pass
+    assert time.monotonic() - deleted < 30
+    assert {one.stop_reason for one in caught.value.receipt.partitions} == {"deleted"}
+
+
+def test_new_partitions_are_read_within_30_seconds(
+    lab: Lab, admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """BEHAVIOURS 89: librdkafka's default is five minutes."""
+    topic = make_topic()
+    produce(topic, [b'{"n": 0}'])
+    with lab.attach(topic, name=f"grows-{uuid.uuid4().hex[:8]}", start="earliest") as group:
+        assert len(group.read(10)) == 1
+        admin.ask(lambda client: client.create_partitions([NewPartitions(topic, 2)]), what="add one")
+        added = time.monotonic()
+        until(lambda: len(admin.partitions(topic)) == 2)
+        produce(topic, [b'{"n": 1}'], partition=1)
+        until(lambda: len(group.tail(1)) == 1, "a record of the new partition", 40)
+        assert time.monotonic() - added < 35
+    group.close(delete=True)
