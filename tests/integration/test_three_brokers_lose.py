@@ -1,0 +1,95 @@
+"""Three real brokers that lose something: a partition's only replica, records of an unclean election, the quorum."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from labkit.errors import ServerError, WindowError
+from support.cluster import ThreeBrokers
+from support.waiting import until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.hard, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(autouse=True)
+def _whole(three: ThreeBrokers) -> None:
+    three.heal()
+
+
+def make(three: ThreeBrokers, replicas: list[list[int]], **config: str) -> str:
+    """Make a topic whose partitions have these replicas, the first of which leads."""
+    name = f"irc-lose-{uuid.uuid4().hex[:8]}"
+    settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
+    topic = NewTopic(name, len(replicas), replica_assignment=replicas, config=settings)
+    three.witness.create_topics([topic])[name].result(30)
+    until(lambda: len(three.leaders(name)) == len(replicas))
+    return name
+
+
+def test_a_partition_without_a_leader_is_named_at_once(three: ThreeBrokers) -> None:
+    """BEHAVIOURS 91: by window, read and doctor, with what can be read without it."""
+    topic = make(three, [[1], [2], [3]])
+    three.produce(topic, 300, partitions=3)
+    lab = three.lab()
+    window = lab.window(topic)
+    three.kill(2)
+    until(lambda: sorted(three.leaders(topic)) == [0, 2], timeout_s=120)
+    named = rf"partition 1 of topic '{topic}' has no leader"
+    for act in (lambda: lab.window(topic), lambda: window.read(progress=False), window.estimate):
+        began = time.monotonic()
+        with pytest.raises(ServerError, match=named) as caught:
+            act()
+        assert caught.value.hint == "its brokers are down; without it: partitions=[0, 2]"
+        assert time.monotonic() - began < 10
+    assert "has no leader" in str(lab.doctor(topic=topic))
+    assert len(lab.window(topic, partitions=caught.value.live).read(progress=False).table) == 200
+    topics = lab.topics().set_index("topic")
+    assert topic in topics.index
+    three.heal()
+    assert len(window.read(progress=False).table) == 300
+
+
+def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBrokers) -> None:
+    """BEHAVIOURS 92: the topic's id is the same, so it was not made again; clamp reads what is there."""
+    topic = make(three, [[1, 2]], min_insync_replicas="1", unclean_leader_election_enable="true")
+    three.produce(topic, 100, partitions=1)
+    three.kill(2)
+    until(lambda: len(three.witness.list_topics(topic).topics[topic].partitions[0].isrs) == 1, timeout_s=120)
+    three.produce(topic, 50, partitions=1)
+    lab = three.lab()
+    window = lab.window(topic)
+    assert len(window) == 150
+    three.kill(1)
+    three.start(2, wait=False)
+    until(lambda: three.leaders(topic) == {0: 2}, "the unclean leader", 240)
+    three.start(1, wait=False)
+    three.wait_healthy()
+    with pytest.raises(WindowError, match="was cut back: it ends at 100, the window at 150") as caught:
+        window.read(progress=False)
+    assert "made again" not in str(caught.value)
+    replay = window.read(progress=False, on_expired="clamp")
+    (partition,) = replay.receipt.partitions
+    assert (partition.read, partition.unread, partition.stop_reason) == (100, 50, "truncated")
+    assert not replay.receipt.complete
+
+
+def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBrokers) -> None:
+    """BEHAVIOURS 88: what is waited for stands in the receipt, and the records are those that were written."""
+    topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
+    three.produce(topic, 60_000, size=1_000)
+    window = three.lab().window(topic)
+    reading = window.reading(guard=False)
+    batches = reading.batches()
+    count = next(batches).num_rows
+    three.kill(1)
+    three.kill(2)
+    three.start(1, wait=False)
+    three.start(2, wait=False)
+    count += sum(batch.num_rows for batch in batches)
+    receipt = reading.receipt()
+    assert (count, receipt.complete) == (60_000, True)
+    assert any(note.startswith("waited for Kafka: ") for note in receipt.notes), receipt.notes
