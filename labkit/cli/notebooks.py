@@ -37,7 +37,9 @@ def _run(options: argparse.Namespace) -> int:
     asked = parameters.expand(options.parameter)
     if parameters.swept(options.parameter):
         return _sweep(options, asked)
-    done = rerun.run(options.notebook, asked[0], folder=options.output, progress=sys.stderr.isatty())
+    rerun.check(options.notebook, asked[0])
+    (given,) = rerun.typed(options.notebook, asked)
+    done = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
     out(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
     return OK
 
@@ -49,12 +51,13 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
 
     lists = parameters.swept(options.parameter)
     rerun.check(options.notebook, asked[0])
+    values = rerun.typed(options.notebook, asked)
     sizes = " × ".join(f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items())
     say(f"{len(asked)} runs of {options.notebook.name}: {sizes}")
     failed = done = 0
     try:
-        for number, given in enumerate(asked, 1):
-            label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={given[name]}" for name in lists)
+        for number, (texts, given) in enumerate(zip(asked, values, strict=True), 1):
+            label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={texts[name]}" for name in lists)
             try:
                 run = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
                 out(f"{label}: ok, {run.folder}")

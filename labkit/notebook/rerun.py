@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import math
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 from labkit.errors import LabkitError, ServerError, UsageError
 from labkit.jsonschema_import import import_jsonschema
 from labkit.masking import has_login
+from labkit.notebook import parameter_types
 from labkit.notebook.kernel import kernel_options
 from labkit.notebook.runs import Run
 from labkit.replay import read_log
@@ -44,7 +42,7 @@ def run(
     ----------
     notebook : path
     parameters : mapping
-        For the cell tagged ``parameters``. Texts that read as JSON numbers, booleans or null become such.
+        For the cell tagged ``parameters``; types stay what they are. Paths, times, Windows and numpy's numbers will do.
     folder : path
         Made when it is missing.
 
@@ -57,8 +55,8 @@ def run(
         When a cell fails; the output up to it is kept and named, and so are the receipts of what was read.
     """
     source, target, given = Path(notebook), Path(folder), parameters or {}
+    given = {name: parameter_types.plain(name, value) for name, value in given.items()}
     check(source, given)
-    given = {name: _typed(value) for name, value in given.items()}
     try:
         done = Run.begin(target, source, given)
     except OSError as error:
@@ -71,29 +69,21 @@ def run(
     return done
 
 
+def typed(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return the parameters of each run, given as texts, in the types that the notebook's defaults have."""
+    known = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
+    return parameter_types.from_texts(known, runs)
+
+
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
-    import nbformat
-
-    if not source.is_file() or source.suffix != ".ipynb":
-        raise UsageError(f"{source} is not a notebook", hint="give the path of an .ipynb file")
-    try:
-        content = nbformat.read(source, as_version=4)
-        nbformat.validate(content)
-    except Exception as error:  # nbformat passes on whatever the content makes it stumble over
-        raise UsageError(
-            f"{source} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
-        ) from error
-    known = _parameters(content)
+    known = parameter_types.declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):
             raise UsageError(
                 f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
             )
-        if known and name not in known:
-            raise UsageError(
-                f"{source.name} has no parameter {name!r}", hint=f"its cell of parameters sets {', '.join(known)}"
-            )
+    parameter_types.check_names(known, parameters, source.name)
 
 
 def _holds_secret(value: Any) -> bool:
@@ -103,17 +93,6 @@ def _holds_secret(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_holds_secret, value))
     return isinstance(value, str) and has_login(value)
-
-
-def _parameters(content: Any) -> list[str]:
-    """Return the names that a notebook's cell of parameters sets; none where that cannot be told."""
-    tagged = (one.source for one in content.cells if "parameters" in one.metadata.get("tags", []))
-    try:
-        tree = ast.parse(next(tagged, ""))
-    except SyntaxError:  # a magic, or another language
-        return []
-    stored = [one for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
-    return [one.id for one in sorted(stored, key=lambda one: (one.lineno, one.col_offset))]
 
 
 def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool) -> str | None:
@@ -202,19 +181,3 @@ def _page(done: Run) -> None:
     head, end, body = page.partition("</head>")
     head = re.sub(r"<script\b.*?</script>", "", head, flags=re.DOTALL)  # nbconvert's: libraries from other servers
     done.html.write_text(head.replace("<head>", f"<head>{_POLICY}", 1) + end + body, encoding="utf-8")
-
-
-def _none(word: str) -> None:
-    raise ValueError(f"{word} is no JSON: a nick, more likely")
-
-
-def _typed(value: Any) -> Any:
-    """Return a command line's text as the number, boolean or null it reads as; objects stay text (a window's JSON)."""
-    if not isinstance(value, str):
-        return value
-    try:
-        found = json.loads(value, parse_constant=_none)
-    except ValueError:
-        return value
-    huge = isinstance(found, float) and not math.isfinite(found)  # "12e4567" may be a commit's name
-    return value if huge or isinstance(found, dict | list | str) else found

@@ -128,7 +128,8 @@ def test_a_page_of_a_run_draws_them_and_runs_none_of_it(topic: str, tmp_path: Pa
         f"charts.top(r, {MARKUP!r})",
         f"print({MARKUP!r})",
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    parameters = nbformat.v4.new_code_cell("title = ''", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
     nbformat.write(notebook, tmp_path / "hostile.ipynb")
     done = rerun.run(tmp_path / "hostile.ipynb", {"title": MARKUP}, folder=tmp_path / "runs")
     with chromium() as browser:

@@ -29,7 +29,7 @@ def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
 
 
 def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(stack: State, tmp_path: Path) -> None:
-    done = rerun.run(NOTEBOOK, {"seconds": "2"}, folder=tmp_path)
+    done = rerun.run(NOTEBOOK, {"seconds": 2}, folder=tmp_path)
     cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
     found: list[Any] = [output for cell in cells for output in cell.outputs]
     assert not [output for output in found if output.output_type == "error"]

@@ -21,7 +21,7 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06-your-own-topic.ipynb"
 def test_it_runs_and_says_what_is_in_the_topic(registry_url: str, stack: State, admin: Cluster, tmp_path: Path) -> None:
     topic = f"irc-own-{uuid.uuid4().hex[:8]}"
     try:
-        done = rerun.run(NOTEBOOK, {"topic": topic, "records": "700"}, folder=tmp_path)
+        done = rerun.run(NOTEBOOK, {"topic": topic, "records": 700}, folder=tmp_path)
     finally:
         made = [name for name in (topic, f"{topic}-pipes") if name in admin.topics()]
         admin.ask(lambda client: client.delete_topics(made), what="delete them")

@@ -57,7 +57,7 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     notebook: Notebook, window: Window, tmp_path: Path
 ) -> None:
     path = notebook("both", READ, "w.to_parquet('out.parquet')\nnext(w.batches())\nr.receipt")
-    given = {"window": window.to_json(), "n": "3"}
+    given = {"window": window.to_json(), "n": 3}
     first = rerun.run(path, given, folder=tmp_path / "runs")
     assert sorted(one.name for one in first.folder.iterdir()) == ["notebook.ipynb", "page.html", "run.json"]
     assert "200 records" in first.notebook.read_text()

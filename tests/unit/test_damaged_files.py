@@ -105,7 +105,9 @@ HARMLESS: dict[str, Any] = {
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     path = tmp_path / "n.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(), path)
+    defaults = "\n".join(f"{name} = None" for name in HARMLESS)
+    cell = nbformat.v4.new_code_cell(defaults, metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     return path
 
 

@@ -25,7 +25,7 @@ from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
 from labkit.es.documents import documents
-from labkit.notebook.rerun import _typed
+from labkit.notebook.parameter_types import _guessed
 from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
@@ -122,7 +122,7 @@ def test_json_within_texts_knows_no_infinity() -> None:
 
 @pytest.mark.parametrize(("word", "value"), [("NaN", "NaN"), ("Infinity", "Infinity"), ("1.5", 1.5), ("null", None)])
 def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
-    assert _typed(word) == value
+    assert _guessed(word) == value
 
 
 def test_frames_with_infinite_numbers_differ() -> None:

@@ -144,10 +144,16 @@ def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "refused"),
-    [("topic = 'irc'\nlast, n = None, 1\nwindow: str | None = None", True), ("", False), ("%matplotlib inline", False)],
+    [
+        ("topic = 'irc'\nlast, n = None, 1\nwindow: str | None = None", "has no parameter 'topci'"),
+        ("%matplotlib inline\ntopic = 'irc'", "has no parameter 'topci'"),
+        ("", "has no parameters, so 'topci' would change nothing"),
+        ("%matplotlib inline", "has no parameters, so 'topci' would change nothing"),
+        ("topic = ", "the parameters cell of a.ipynb cannot be read"),
+    ],
 )
-def test_a_parameter_the_notebook_does_not_have_is_refused(cell: str, refused: bool, tmp_path: Path) -> None:
-    """papermill would run it with the defaults; where the parameters cannot be told, it may."""
+def test_a_parameter_the_notebook_does_not_have_is_refused(cell: str, refused: str, tmp_path: Path) -> None:
+    """BEHAVIOURS 49: papermill would run it with the defaults, and the record would have the other value."""
     import nbformat
 
     from labkit.notebook import rerun
@@ -155,10 +161,11 @@ def test_a_parameter_the_notebook_does_not_have_is_refused(cell: str, refused: b
     path = tmp_path / "a.ipynb"
     first = nbformat.v4.new_code_cell(cell, metadata={"tags": ["parameters"] if cell else []})
     nbformat.write(nbformat.v4.new_notebook(cells=[first]), path)
-    rerun.check(path, ["topic", "last", "n", "window"])
-    if refused:
-        with pytest.raises(UsageError, match="no parameter 'topci'") as caught:
-            rerun.check(path, ["topci"])
+    if "window" in cell:
+        rerun.check(path, dict.fromkeys(("topic", "last", "n", "window")))
+    with pytest.raises(UsageError, match=refused) as caught:
+        rerun.check(path, {"topci": 1})
+    if "window" in cell:
+        assert "did you mean 'topic'? " in (caught.value.hint or "")
         assert "topic, last, n, window" in (caught.value.hint or "")
-    else:
-        rerun.check(path, ["topci"])
+    assert main(["run", str(path), "-p", "topci", "x"]) == 2

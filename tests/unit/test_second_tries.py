@@ -25,7 +25,7 @@ from labkit.groups import adhoc
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.notebook.inspector import RecordInspector
-from labkit.notebook.rerun import _typed
+from labkit.notebook.parameter_types import _guessed
 from labkit.notebook.tail import Tail
 from labkit.pipelines.files.journal import Begun, Head
 from labkit.registry import Registry
@@ -152,8 +152,8 @@ def test_a_function_that_changes_its_mind_about_a_type_is_told() -> None:
 
 
 def test_a_parameter_that_would_be_infinite_is_text() -> None:
-    assert _typed("12e4567") == "12e4567"
-    assert _typed("12e4") == 120_000.0
+    assert _guessed("12e4567") == "12e4567"
+    assert _guessed("12e4") == 120_000.0
 
 
 # clients ---------------------------------------------------------------------------------------------------

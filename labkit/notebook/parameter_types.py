@@ -1,0 +1,270 @@
+"""The parameters a notebook declares, and values for them: a text gets the type of its parameter's default."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.window import Window
+
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": list, "None": None}
+_ORDER = (None, bool, int, float, list, dict, str)  # a text is tried as the first of them that it may be
+_CALLED = {
+    None: "None", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "an object",
+    str: "a text",
+}  # fmt: skip
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One parameter.
+
+    Attributes
+    ----------
+    types : tuple
+        What it may be, by its annotation or its default; empty: anything, as for a default of None.
+    source : str
+        Its line in the notebook.
+    """
+
+    types: tuple[type | None, ...]
+    source: str
+
+
+def declared(content: Any, name: str) -> dict[str, Declared]:
+    """Return what the cell tagged ``parameters`` sets, by name, in its order.
+
+    Raises
+    ------
+    UsageError
+        When that cell is no Python.
+    """
+    cell = next((one.source for one in content.cells if "parameters" in one.metadata.get("tags", [])), "")
+    lines = ["" if line.startswith(("%", "!")) else line for line in cell.splitlines()]
+    try:
+        tree = ast.parse("\n".join(lines))
+    except SyntaxError as error:
+        raise UsageError(
+            f"the parameters cell of {name} cannot be read: {error.msg}, line {error.lineno}",
+            hint="write one NAME = DEFAULT a line",
+        ) from error
+    found: dict[str, Declared] = {}
+    for node in tree.body:
+        line = lines[node.lineno - 1].strip()
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] = Declared(_annotated(node.annotation), line)
+        elif isinstance(node, ast.Assign):
+            for target, value in _pairs(node):
+                found[target] = Declared(_of_default(value), line)
+        else:  # an if, a with: it sets names too, whose type depends
+            stored = (one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+            found |= {one.id: Declared((), line) for one in stored}
+    return found
+
+
+def _pairs(node: ast.Assign) -> Iterable[tuple[str, ast.expr]]:
+    """Yield each name of an assignment with what it is set to."""
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            yield target.id, node.value
+        elif isinstance(target, ast.Tuple | ast.List):
+            values = node.value.elts if isinstance(node.value, ast.Tuple | ast.List) else []
+            same = len(values) == len(target.elts)
+            for place, one in enumerate(target.elts):
+                if isinstance(one, ast.Name):
+                    yield one.id, values[place] if same else node.value
+
+
+def _of_default(value: ast.expr) -> tuple[type | None, ...]:
+    try:
+        default = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError):
+        return ()
+    kind = list if isinstance(default, tuple) else type(default)
+    return (kind,) if kind in _ORDER else ()
+
+
+def _annotated(node: ast.expr) -> tuple[type | None, ...]:
+    """Return the types of ``int``, ``int | None``, ``list[str]``; none where it says something else."""
+    parts = [node]
+    while any(isinstance(one, ast.BinOp) for one in parts):
+        parts = [side for one in parts for side in ([one.left, one.right] if isinstance(one, ast.BinOp) else [one])]
+    names = [ast.unparse(one.value if isinstance(one, ast.Subscript) else one) for one in parts]
+    if not all(name in _TYPES for name in names):
+        return ()
+    return tuple(sorted((_TYPES[name] for name in names), key=_ORDER.index))
+
+
+def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: str) -> None:
+    """Refuse parameters that a notebook would ignore: papermill runs it with its own values all the same."""
+    unknown = [name for name in given if name not in known]
+    if not unknown:
+        return
+    if not known:
+        raise UsageError(
+            f"{notebook} has no parameters, so {unknown[0]!r} would change nothing",
+            hint="tag a cell `parameters` that sets them to their defaults",
+        )
+    near = get_close_matches(unknown[0], known, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(
+        f"{notebook} has no parameter {unknown[0]!r}", hint=f"{meant}its cell of parameters sets {', '.join(known)}"
+    )
+
+
+def from_texts(known: Mapping[str, Declared], runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return the parameters of each run, of texts: in the type of the default, and in one type in all runs.
+
+    Of a parameter without a type (its default is None) a text that is a number, true, false or null in JSON becomes
+    such, where that makes all runs alike; an object or a list stays text, as a window's JSON does.
+    """
+    found: list[dict[str, Any]] = [dict(one) for one in runs]
+    for name in dict.fromkeys(name for one in runs for name in one):
+        texts = [one[name] for one in runs if name in one]
+        types = known[name].types if name in known else ()
+        values = [_typed(name, text, known[name]) for text in texts] if types else _alike(texts)
+        for run, value in zip((one for one in found if name in one), values, strict=True):
+            run[name] = value
+    return found
+
+
+def _typed(name: str, text: str, parameter: Declared) -> Any:
+    for kind in sorted(parameter.types, key=_ORDER.index):
+        try:
+            return _read(kind, text)
+        except ValueError:
+            continue
+    wanted = " or ".join(_CALLED[kind] for kind in parameter.types)
+    raise UsageError(
+        f"parameter {name!r} must be {wanted}, as in `{parameter.source}`, not {text!r}",
+        hint=f"a parameter has its default's type; `{name}: int | str = …` in the notebook allows more",
+    )
+
+
+def _read(kind: type | None, text: str) -> Any:
+    """Return `text` as a `kind`, or raise ValueError."""
+    if kind is None:
+        if text not in ("None", "null"):
+            raise ValueError(text)
+        return None
+    if kind is bool:
+        if text.lower() not in _TRUTH:
+            raise ValueError(text)
+        return _TRUTH[text.lower()]
+    if kind in (list, dict):
+        value = _literal(text)
+        if type(value) is not kind:
+            raise ValueError(text)
+        return value
+    return text if kind is str else int(text) if kind is int else _finite(float(text))
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        try:
+            value = ast.literal_eval(text)
+        except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            raise ValueError(text) from error
+        return list(value) if isinstance(value, tuple) else value
+
+
+def _alike(texts: list[str]) -> list[Any]:
+    values = [_guessed(text) for text in texts]
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return values if len(kinds) <= 1 else list(texts)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON: a nick, more likely")
+
+
+def _guessed(text: str) -> Any:
+    """Return a text as the JSON number, boolean or null it reads as."""
+    if text == "None":
+        return None
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
+    huge = isinstance(found, float) and not math.isfinite(found)  # "12e4567" may be a commit's name
+    return text if huge or isinstance(found, dict | list | str) else found
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return what a Python caller gives as what a notebook can hold; its type stays.
+
+    Paths, times and lengths of time are texts, a Window is its JSON, numpy's numbers and arrays are Python's.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(name, one) for key, one in value.items()}
+    if hasattr(value, "tolist"):  # numpy's, pandas' columns
+        return plain(name, value.tolist())
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return [plain(name, one) for one in value]
+    for kind, convert in _PLAIN:
+        if isinstance(value, kind):
+            return convert(value)
+    raise UsageError(
+        f"parameter {name!r} must be text, number, boolean, None, time, path, Window, list or dict, "
+        f"not {type(value).__name__}",
+        hint="parameters are written into the notebook: give a path or a window, and read it there",
+    )
+
+
+def _moment(value: date) -> str | None:
+    return None if repr(value) == "NaT" else value.isoformat()  # pandas' missing time is a datetime, too
+
+
+_PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (type(None), lambda value: None),
+    (bool, bool),
+    (int, int),
+    (float, float),
+    (str, str),
+    (os.PathLike, os.fspath),
+    (date, _moment),
+    (timedelta, lambda value: f"{value.total_seconds():g}s"),
+    (Window, Window.to_json),
+)
+
+
+def read_notebook(notebook: Path) -> Any:
+    """Return the notebook's content, checked.
+
+    Raises
+    ------
+    UsageError
+        For what is no notebook.
+    """
+    import nbformat
+
+    if not notebook.is_file() or notebook.suffix != ".ipynb":
+        raise UsageError(f"{notebook} is not a notebook", hint="give the path of an .ipynb file")
+    try:
+        content = nbformat.read(notebook, as_version=4)
+        nbformat.validate(content)
+    except Exception as error:  # nbformat passes on whatever the content makes it stumble over
+        raise UsageError(
+            f"{notebook} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
+        ) from error
+    return content
