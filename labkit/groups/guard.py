@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import html, names
-from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError, UnavailableError
+from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError, UnavailableError, UsageError
 from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka import Cluster
@@ -67,6 +67,8 @@ class Guard:
         Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``; None: not known.
     ours : list of str
         Foreign groups with a member that bore labkit's client id, before or after.
+    consumed : set of str
+        Foreign groups with members, before or after.
     note : str
         Why there is no proof, when there is none.
     most : int, optional
@@ -81,11 +83,13 @@ class Guard:
     unseen: dict[str, str] = field(default_factory=dict)
     allowed: dict[str, frozenset[str] | None] = field(default_factory=dict)
     ours: list[str] = field(default_factory=list)
+    consumed: set[str] = field(default_factory=set)
     note: str = ""
     seconds: float = 0.0
     most: int | None = None
     there: int = 0
     _before: dict[str, Group] = field(default_factory=dict, repr=False)
+    _started: bool = False
     _finished: bool = False
 
     def __enter__(self) -> Guard:
@@ -99,7 +103,7 @@ class Guard:
         self.note, self.unseen = "", {}
         self._before = self._foreign()
         self.watched = sorted(self._before)
-        self._finished = False
+        self._started, self._finished = True, False
         return self
 
     def __exit__(
@@ -108,7 +112,17 @@ class Guard:
         self.stop()
 
     def stop(self) -> Guard:
-        """Take the second look and compare."""
+        """Take the second look and compare.
+
+        Raises
+        ------
+        UsageError
+            When there was no first look: all would look as if it were new.
+        """
+        if not (self._started or self.note):
+            raise UsageError(
+                "this guard was not started", hint="with lab.guard() as proof: …, or proof = lab.guard().start()"
+            )
         after = self._foreign() if not self.note else {}
         if not self.note:
             hidden = (name for name, one in after.items() if one.hidden and self._is_hidden(self._before.get(name)))
@@ -121,6 +135,7 @@ class Guard:
             self.watched = sorted(self._before.keys() - self.unseen.keys())
             seen = [*self._before.values(), *after.values()]
             self.ours = sorted({one.name for one in seen if any(m.client_id == self._client for m in one.members)})
+            self.consumed = {one.name for one in seen if one.members or not one.shows_members}
             with suppress(*_NO_LOOK):
                 self.allowed = self._allowed(sorted({one.group for one in self.changes}))
         self._finished = True
@@ -199,7 +214,7 @@ class Guard:
     def report(self) -> str:
         """Return the comparison as text."""
         if not self._finished:
-            return "the guarded block has not ended yet"
+            return f"the guarded block has not {'ended' if self._started else 'begun'} yet"
         if self.note:
             return f"not guarded: {self.note}"
         groups, dark = _counted(len(self.watched)), f"; {self._unseen()}" if self.unseen else ""
@@ -211,11 +226,11 @@ class Guard:
             if self.by_commits:
                 said += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
             return f"{'no proof for all' if dark else 'untouched'}: {said}{dark}"
-        lines = [f"changed while the block ran, of {groups}:"]
+        lines = [f"{self._verdict()}, of {groups}:"]
         lines += [f"  {one}" for one in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
-        lines.append("  offsets do not say who moved them; the lab joins and commits only to groups named labkit.*")
+        lines.append("  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them")
         lines += [f"  {self._unseen()}"] if dark else []
         return "\n".join([*lines, *(f"  {one}" for one in self.known())])
 
@@ -271,8 +286,23 @@ class Guard:
             return "; ".join(dark or [f"{self.cluster.principal} sees no foreign group"])
         if not self.changes:
             return "; ".join([f"{foreign} the same before and after", *dark])
-        moved = len({one.group for one in self.changes})
-        return "; ".join([f"{moved} of {foreign} changed meanwhile", *dark, *self.known()])
+        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known()])
+
+    def _verdict(self) -> str:
+        """Return what is known of who changed the groups, in one clause: no more than was seen."""
+        changed = {one.group for one in self.changes}
+        own = {name for name in changed if name in self.consumed}
+        others, moved = changed - own, []
+        if own:
+            moved.append(f"{len(own)} {_groups(own)} moved by {'its' if len(own) == 1 else 'their'} own consumers")
+        if others:
+            moved.append(f"{len(others)} {_groups(others)} changed by others")
+        ours = changed & set(self.ours)
+        if self.refused:  # a member with labkit's client id is then another's, such as of `labkit index`
+            return f"{'this lab' if ours else 'labkit'} touched nothing; {', '.join(moved)}"
+        if ours:
+            return f"no proof, a member with labkit's client id was in {_some(sorted(ours))}; {', '.join(moved)}"
+        return f"labkit touched nothing, though the broker would have let it; {', '.join(moved)}"
 
     def __str__(self) -> str:
         return self.report()
@@ -281,7 +311,8 @@ class Guard:
 
     @html.view
     def _repr_html_(self) -> str:
-        colour = html.GREEN if self.untouched or self.refused else html.AMBER
+        proven = self.untouched or (self.refused and not self.unseen)
+        colour = html.GREEN if proven else html.AMBER
         body = escape(self.report()).replace("\n", "<br>")
         return html.box(colour, body)
 
@@ -293,6 +324,10 @@ def _operations(answer: Any) -> frozenset[str] | None:
 
 def _counted(count: int) -> str:
     return f"{count} group{'' if count == 1 else 's'} that {'is' if count == 1 else 'are'} not the lab's"
+
+
+def _groups(groups: set[str]) -> str:
+    return "group" if len(groups) == 1 else "groups"
 
 
 def _some(groups: list[str]) -> str:

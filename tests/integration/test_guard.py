@@ -19,7 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from labkit.errors import DeadlineError, NotFoundError, ServerError
+from labkit import html
+from labkit.errors import DeadlineError, NotFoundError, ServerError, UsageError
 from labkit.groups.guard import Guard
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
@@ -85,6 +86,54 @@ def test_a_commit_meanwhile_is_told_with_what_the_broker_would_have_refused(
     assert (receipt.guard["untouched"], receipt.guard["refused"]) == (False, True)
     assert "the broker refuses User:lab to join, commit to or delete any of them" in str(receipt)
     assert "no member bore labkit's client id" in str(receipt)
+
+
+def test_the_verdict_says_who_moved_the_groups_and_its_colour_says_the_same(
+    lab: Lab, admin: Cluster, group: str, commit: Any, make_topic: Any, produce: Any
+) -> None:
+    """BEHAVIOURS 58: "changed while the block ran" stood beside a green bar, under "Nobody noticed"."""
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    consumer = admin.consumer(group=group, client_id="its-own-reader")
+    consumer.subscribe([topic])
+    while not consumer.assignment():
+        consumer.poll(0.1)
+    try:
+        with lab.guard() as proof:
+            consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
+        proof.changes = [one for one in proof.changes if one.group == group]  # other tests' groups may move
+        first = proof.report().splitlines()[0]
+        assert first.startswith("labkit touched nothing; 1 group moved by its own consumers, of ")
+        assert html.GREEN in proof._repr_html_()
+        assert proof.summary()["text"].startswith("guard: labkit touched nothing; 1 group moved by its own consumers")
+        assert not proof.untouched
+        with connect(role="admin").guard() as may:
+            consumer.commit(offsets=[TopicPartition(topic, 0, 4)], asynchronous=False)
+        assert html.AMBER in may._repr_html_()  # the broker would have let it: no proof by its rules
+        assert "labkit touched nothing; " not in may.report()
+    finally:
+        consumer.close()
+        admin.admin.delete_consumer_groups([group])[group].exception(15)
+
+
+def test_a_group_without_members_is_changed_by_others(
+    lab: Lab, group: str, commit: Any, make_topic: Any, produce: Any
+) -> None:
+    """BEHAVIOURS 58: an administrator who resets a group is no consumer of its own."""
+    topic = make_topic()
+    produce(topic, [b"{}"] * 5)
+    commit(group, topic, 1)
+    with lab.guard() as proof:
+        commit(group, topic, 4)
+    proof.changes = [one for one in proof.changes if one.group == group]
+    assert proof.report().startswith("labkit touched nothing; 1 group changed by others, of ")
+
+
+def test_a_guard_that_was_not_started_cannot_be_stopped(lab: Lab) -> None:
+    """BEHAVIOURS 58: without a first look every group looked as if it were new."""
+    with pytest.raises(UsageError, match="this guard was not started"):
+        lab.guard().stop()
+    assert lab.guard().report() == "the guarded block has not begun yet"
 
 
 def test_who_may_commit_has_no_proof(group: str, commit: Any, make_topic: Any, produce: Any, stack: State) -> None:
