@@ -41,20 +41,20 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
     table = dated(table)
     for place, one in enumerate(table.schema):
-        if (wide := _wide(one.type)) != one.type:
+        if (wide := wide_type(one.type)) != one.type:
             table = table.set_column(place, one.name, table.column(place).cast(wide))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
 
 
-def _wide(kind: pa.DataType) -> pa.DataType:
+def wide_type(kind: pa.DataType) -> pa.DataType:
     """Return a type whose bytes, within lists and objects too, may be more than 2 GiB together; they are not copied."""
     if pa.types.is_binary(kind):
         return pa.large_binary()
     if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_wide(kind.value_type)))
+        return pa.list_(kind.value_field.with_type(wide_type(kind.value_type)))
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(_wide(one.type)) for one in kind])
+        return pa.struct([one.with_type(wide_type(one.type)) for one in kind])
     return kind
 
 

@@ -7,6 +7,7 @@ files. Interrupted while it is imported, DuckDB would abort the process, and a n
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,7 +20,24 @@ from labkit.nested import rebuilt, without_offsets
 with interrupt.held():
     import duckdb
 
-__all__ = ["check_case", "columns", "connect", "duckdb", "nodes", "reason", "register", "syntax"]
+_HEADER_MACRO = """
+    create or replace macro header_of(headers, wanted) as
+    try(decode(list_filter(headers, lambda one_header: one_header.key = wanted)[-1].value))
+"""
+_HEADER_CALL = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|\bheader\s*\(""", re.IGNORECASE)
+
+__all__ = [
+    "check_case",
+    "columns",
+    "connect",
+    "duckdb",
+    "nodes",
+    "reason",
+    "register",
+    "syntax",
+    "tables",
+    "with_headers",
+]
 
 _NO_EXTENSIONS = {
     "autoinstall_known_extensions": "false",
@@ -116,6 +134,21 @@ def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]
     path = tuple(tree["column_names"]) if tree.get("class") == "COLUMN_REF" else ()
     found = {path} if path and path[0] not in own else set()
     return found | {path for one in tree.values() for path in columns(one, own)}
+
+
+def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Return a query in which ``header('trace-id')`` is the text of that header of a record.
+
+    Of several of a name the last; null where there is none, or no UTF-8. What stands in quotes stays as it is.
+    """
+    connection.execute(_HEADER_MACRO)
+    return _HEADER_CALL.sub(lambda call: call[1] or "header_of(_headers, ", query)
+
+
+def tables(tree: Any) -> set[str]:
+    """Return the tables that a syntax tree reads from: those that it makes itself (with) are none."""
+    own = {entry["key"] for one in nodes(tree) for entry in (one.get("cte_map") or {}).get("map", [])}
+    return {one["table_name"] for one in nodes(tree) if one.get("type") == "BASE_TABLE"} - own
 
 
 def check_case(names: Iterable[str], asked: set[str]) -> None:

@@ -20,6 +20,7 @@ from labkit.errors import (
 )
 from labkit.masking import without_login
 from labkit.secret import pair, sealed
+from labkit.suggest import way
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport
@@ -151,7 +152,7 @@ class Target:
                 hint="the role lacks a privilege; `labkit acl` prints the role an administrator must grant",
             )
         if status == 404:
-            return NotFoundError(f"cannot {what}: {reason}", hint="`labkit scratch` lists the scratch indices")
+            return NotFoundError(f"cannot {what}: {reason}", hint=f"{way('scratch')} lists the scratch indices")
         hint = _PARTIAL if "missing shards" in reason else None
         return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
 

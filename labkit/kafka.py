@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -17,6 +18,7 @@ from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableEr
 from labkit.kafka_client import TIMEOUT_S, Connection
 from labkit.kafka_errors import MISSING
 from labkit.kafka_offsets import CommittedOffsets
+from labkit.suggest import did_you_mean, way
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 
@@ -68,11 +70,17 @@ class Cluster(Connection):
             if meta.error.code() in MISSING:
                 raise NotFoundError(
                     f"there is no topic {topic!r} on {self.address}, or {self.principal} may not see it",
-                    hint="`labkit topics` lists those you may see",
+                    hint=f"{self._near(topic)}{way('topics')} lists those you may see",
                     topic=topic,
                 )
             raise self.error(meta.error, f"describe topic {topic!r}")
         return sorted(meta.partitions)
+
+    def _near(self, topic: str) -> str:
+        """Return which topic may have been meant by one that is not there."""
+        with suppress(LabkitError):
+            return did_you_mean(topic, self.topics())
+        return ""
 
     def bounds(self, topic: str, partitions: Iterable[int], at: str | int) -> dict[int, int]:
         """Return an offset for each partition, in one request for all.

@@ -18,6 +18,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
+from labkit.suggest import way
 
 ACCESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -163,7 +164,7 @@ def mapped(
         message = f"no answer from {who} to {what}{why}"
         return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
-        return NotFoundError(f"cannot {what}: {text}", hint="`labkit topics` and `labkit groups` list what there is")
+        return NotFoundError(f"cannot {what}: {text}", hint=f"{way('topics')} and {way('groups')} list what there is")
     return ServerError(f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from labkit.replay.estimate import Estimate
     from labkit.sinks.dask.access import Access
     from labkit.sinks.dask.frame import Frame
-    from labkit.sinks.replay import Replay
+    from labkit.sinks.replay import Order, Replay
     from labkit.sinks.scratch import Load
 
 _NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
@@ -76,8 +76,7 @@ class Window(WindowDiscovery):
         """Return the window that `to_json` wrote; without `lab` the local stack is connected to."""
         from labkit.lab import connect
 
-        plan = Plan.from_json(text)
-        return cls(plan, lab or connect())
+        return cls(Plan.from_json(text), lab or connect())
 
     # reading -----------------------------------------------------------------------------------------
 
@@ -107,6 +106,7 @@ class Window(WindowDiscovery):
         on_expired: str = "error",
         max_bytes: int | None = None,
         deadline: str | None = None,
+        order: Order = "partition",
         cache: bool = True,
         guard: bool = True,
         progress: bool | None = None,
@@ -136,6 +136,8 @@ class Window(WindowDiscovery):
             End early, and say so, once this many bytes were read.
         deadline : str, optional
             End early, and say so, after this long: ``"30s"``, ``"5m"``.
+        order : {"partition", "time"}
+            By partition, then offset; or by time, so that a frame's ``.tail()`` is the newest.
         cache : bool
             Take the window from this machine's cache when it was read before, and keep it there when it is read now.
         guard : bool
@@ -143,8 +145,8 @@ class Window(WindowDiscovery):
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which ends the queued cells too and has the part as its
-            ``.replay`` (so has ``labkit.stopped()``); or return the part, whose receipt says so.
+            What Stop, or Ctrl-C, does: raise `Stopped`, which ends the queued cells too and has the part, as its
+            ``.replay`` and in ``labkit.stopped()``; or return the part.
 
         Returns
         -------
@@ -160,16 +162,16 @@ class Window(WindowDiscovery):
         from labkit.sinks import replay
 
         check_policy(on_interrupt)
-        chain = Chain(enrich)
+        replay.check_order(order)
         with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
             )  # fmt: skip
             result = replay.read(
-                reading, decode=decode, key_decode=key_decode, types=types, where=where, enrich=chain, cached=cache,
-                registry=self.lab.registry,
-            )  # fmt: skip
+                reading, decode=decode, key_decode=key_decode, types=types, where=where, enrich=Chain(enrich),
+                cached=cache, registry=self.lab.registry,
+            ).ordered(order)  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {result.receipt.reached}", replay=result)
@@ -249,21 +251,19 @@ class Window(WindowDiscovery):
     ) -> Receipt:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
 
-        The parameters are those of `read`. After an interrupt `path` is what it was before; with
-        ``on_interrupt="keep"`` it has the part, whose receipt says so.
+        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts the part there.
         """
         from labkit.enrich import Chain
         from labkit.progress import bar
         from labkit.sinks import parquet
 
         check_policy(on_interrupt)
-        chain = Chain(enrich)
         with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             receipt = parquet.to_parquet(
-                reading, path, decode=decode, key_decode=key_decode, types=types, where=where, enrich=chain,
+                reading, path, decode=decode, key_decode=key_decode, types=types, where=where, enrich=Chain(enrich),
                 registry=self.lab.registry, keep_part=on_interrupt == "keep",
             )  # fmt: skip
         read_log.record(self.plan, receipt, "to_parquet")
@@ -326,8 +326,7 @@ class Window(WindowDiscovery):
         slice_records, send_profile : optional
             With `client`, as in `to_dask`.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which has the Load of the part as its ``.load``; or return it.
-            The index has what was loaded; loading again goes on.
+            As in `read`: `Stopped` has the Load of the part as its ``.load``, and loading again goes on.
 
         Returns
         -------

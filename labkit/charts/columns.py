@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from labkit.charts.buckets import Grid
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
+from labkit.suggest import unknown_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ class Table:
 
 def missing(name: str, names: list[str]) -> UsageError:
     """Return the error for a field that is not there."""
-    return UsageError(f"there is no field {name!r}", hint=f"there are: {', '.join(names) or 'none'}", names=names)
+    return unknown_field(name, names)
 
 
 def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:

@@ -14,6 +14,7 @@ from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
 from labkit.cli.terminal import say
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
+from labkit.suggest import for_a_shell
 
 FAMILIES = (stack, pipelines, lists, groups, windows, discover, compare, notebooks, doctor, completion)
 
@@ -22,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = build_parser()
     try:
-        options = parser.parse_args(arguments)
-        return int(options.run(options) or OK)
+        with for_a_shell():
+            options = parser.parse_args(arguments)
+            return int(options.run(options) or OK)
     except LabkitError as error:
         _complain(error.message, error.hint)
         return USAGE if isinstance(error, UsageError) else ERROR

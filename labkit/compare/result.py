@@ -27,6 +27,13 @@ SHOWN = 8
 RULES = "null = absent, 1 = 1.0, the order of an object's members does not matter, that of a list's items does"
 
 
+_DISJOINT = (
+    "the sides are different records (other times, or other topics), so there is nothing to compare one by one; "
+    'to compare periods: r.sql("select … from replay full join other using (…)", other=earlier.table)'
+)
+_DISJOINT_BY_KEY = "no key is on both sides: are these the fields that name a document on both?"
+
+
 @dataclass(frozen=True)
 class Kept:
     """The differences kept to be shown: some of them, when there are many."""
@@ -160,8 +167,17 @@ class Comparison:
     # words -----------------------------------------------------------------------------------------------
 
     @property
+    def disjoint(self) -> bool:
+        """Whether the sides share no record, though both have some: other times, other topics."""
+        both = self.counts["left"] and self.counts["right"]
+        twice = self.counts["left_duplicates"] or self.counts["right_duplicates"]
+        return self.complete and bool(both) and not (self.same or self.counts["changed"] or twice)
+
+    @property
     def verdict(self) -> str:
-        """In a word: same, different or incomplete."""
+        """In a word: same, different, incomplete, or that the sides share no record."""
+        if self.disjoint:
+            return "share no record"
         return "incomplete" if not self.complete else "same" if self.identical else "different"
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,6 +203,8 @@ class Comparison:
     def all_notes(self) -> list[str]:
         """The notes, with those the counts call for."""
         words = [f".{name} has {some:,} of {many:,}" for name, (some, many) in self.cut.items()]
+        if self.disjoint:
+            words.insert(0, _DISJOINT_BY_KEY if self.key else _DISJOINT)
         return [*self.notes, *words]
 
     def _ledger(self, side: str) -> str:
@@ -226,7 +244,8 @@ class Comparison:
 
     @html.view
     def _repr_html_(self) -> str:
-        colour = html.GREEN if self.identical else html.AMBER if not self.complete else html.RED
+        weak = self.disjoint or not self.complete
+        colour = html.GREEN if self.identical else html.AMBER if weak else html.RED
         paired = escape(", ".join(self.key)) or "origin"
         extra = [*(f"why incomplete: {reason}" for reason in self.reasons), *self.all_notes]
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)

@@ -9,10 +9,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.duckdb_sql import check_case, columns, connect, duckdb, nodes, reason, register, syntax
+from labkit.duckdb_sql import (
+    check_case,
+    columns,
+    connect,
+    duckdb,
+    nodes,
+    reason,
+    register,
+    syntax,
+    with_headers,
+)
 from labkit.errors import UsageError
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import Receipt
+from labkit.suggest import did_you_mean
 
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
 
@@ -38,6 +49,7 @@ class Where:
     def __init__(self, condition: str) -> None:
         self.condition = condition
         self._connection = connect()
+        self._sql = with_headers(self._connection, condition)
         tree = self._syntax()
         subqueries = [one.pop("subquery") for one in nodes(tree) if one.get("class") == "SUBQUERY"]
         if any(one.get("table_name") == "batch" for one in nodes(subqueries)):
@@ -50,7 +62,7 @@ class Where:
         self._names: set[str] = set()  # of all batches seen
 
     def _syntax(self) -> Any:
-        statements, why = syntax(self._connection, f"select 1 from batch where ({self.condition}\n)")
+        statements, why = syntax(self._connection, f"select 1 from batch where ({self._sql}\n)")
         if len(statements) != 1:
             raise UsageError(f"where={self.condition!r}: {why or 'not one condition'}", hint=_HINT)
         return statements[0]["where_clause"]
@@ -62,7 +74,7 @@ class Where:
         numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
         try:
             register(self._connection, "batch", numbered)
-            found = self._connection.execute(f"select __row from batch where ({self.condition}\n)").fetchnumpy()
+            found = self._connection.execute(f"select __row from batch where ({self._sql}\n)").fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
         finally:
@@ -104,7 +116,24 @@ class Where:
         known = {name.lower() for name in self._names}
         missing = sorted(name for name in self.columns if known and name.lower() not in known)
         if missing:
-            raise UsageError(
-                f"where={self.condition!r}: no record has {', '.join(missing)}",
-                hint=f"there is: {', '.join(sorted(known))}",
-            )
+            raise self._missing(missing)
+
+    def check_fields(self, names: Iterable[str]) -> None:
+        """Raise when a column it names is nearly that of another, and in none of some records: before all are read.
+
+        A field of which a few hundred records tell nothing may be rare; one letter beside a field is a slip.
+        """
+        known = {name.lower() for name in names}
+        asked = (name for name in self.columns if not name.startswith("_") and f'"{name}"' not in self.condition)
+        missing = sorted(name for name in asked if name.lower() not in known)
+        if any(did_you_mean(name, known) for name in missing):
+            self._names |= set(names)
+            raise self._missing(missing, " of a sample", '; a rare field is written in double quotes: "name"')
+
+    def _missing(self, missing: list[str], what: str = "", more: str = "") -> UsageError:
+        names = sorted(self._names)
+        meant = "".join(did_you_mean(name, names) for name in missing)
+        return UsageError(
+            f"where={self.condition!r}: no record{what} has {', '.join(missing)}",
+            hint=f"{meant}there is: {', '.join(names)}{more}",
+        )

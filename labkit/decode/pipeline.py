@@ -15,6 +15,7 @@ from labkit.decode.ahead import ahead
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
     from labkit.decode.filter import Where
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
 LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
 RESERVED = frozenset(FIRST + LAST)
+CHECKED_RECORDS = 50_000  # a window of more is sampled before a condition is asked of all of it
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Decoding:
     _content: Content = field(default_factory=Content, init=False)
 
     def __iter__(self) -> Iterator[Batch]:
+        self._check_fields()
         threads = self.threads if self.where is None and hasattr(self.module, "ready") else 1
         batches = ((batch, ready(self.module)) for batch in self.reading.batches())
         for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
@@ -75,6 +78,18 @@ class Decoding:
                 self.reading.drop(left_out)
                 self._content.add(batch.raw)
             yield batch
+
+    def _check_fields(self) -> None:
+        """Refuse a condition with a misspelt field by a sample, before a long read; a short one tells it at its end."""
+        values = getattr(self.module, "value", self.module)
+        known = plain("json")
+        if self.where is None or self.reading.plan.size < CHECKED_RECORDS or type(values) is not type(known):
+            return
+        names = set(RESERVED)
+        for batch in sample(self.reading.cluster, self.reading.plan):
+            parsed = parse(known, batch)
+            names.update(decoded(batch, parsed, known, known.unify([parsed.schema])).column_names)
+        self.where.check_fields(names)
 
     def _work(self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]) -> tuple[Batch, Counter[int]]:
         raw, parse_raw = job

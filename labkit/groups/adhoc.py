@@ -23,6 +23,7 @@ from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import committed_offsets, consume, message_batch, no_collection, portion, sorted_out
+from labkit.suggest import way
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class AdHocGroup:
             if time.monotonic() > deadline:
                 raise DeadlineError(
                     f"{self.group} got no partitions in {JOIN_TIMEOUT_S:.0f} s",
-                    hint="is the broker away? `labkit groups`",
+                    hint=f"is the broker away? {way('doctor')} tells",
                 )
 
     def _give_back(self, messages: list[Message]) -> None:

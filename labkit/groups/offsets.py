@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_grou
 from labkit.groups.lag import UNSEEN, total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.kafka import Cluster
+from labkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,3 +292,10 @@ def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
     if lag == 0:
         return "ok"
     return "unknown" if group.members or not group.shows_members else "stopped"
+
+
+def near_group(cluster: Cluster, name: str) -> str:
+    """Return which group may have been meant by one that is not there."""
+    with suppress(LabkitError):
+        return did_you_mean(name, list_whole(cluster).consumers)
+    return ""

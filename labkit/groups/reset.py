@@ -10,8 +10,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicParti
 
 from labkit import names, times
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
-from labkit.groups.offsets import Group, list_groups, must_be_seen
+from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.suggest import way
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,10 @@ def _resting(cluster: Cluster, name: str) -> Group:
             hint="stop it, then use Kafka's own tools: kafka-streams-groups or kafka-share-groups",
         )
     if group.gone:
-        raise NotFoundError(f"there is no consumer group {name!r}", hint="`labkit groups` lists those you may see")
+        raise NotFoundError(
+            f"there is no consumer group {name!r}",
+            hint=f"{near_group(cluster, name)}{way('groups')} lists those you may see",
+        )
     return group
 
 

@@ -13,9 +13,10 @@ from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
-from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen
+from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
 from labkit.kafka import Cluster
+from labkit.suggest import way
 from labkit.times import length_ms, now_ms
 from labkit.validation import whole
 
@@ -49,7 +50,7 @@ class Sampler:
             if group.gone:
                 raise NotFoundError(
                     f"there is no consumer group {group.name!r}",
-                    hint="`labkit groups` lists those you may see",
+                    hint=f"{near_group(self.cluster, group.name)}{way('groups')} lists those you may see",
                     group=group.name,
                 )
 

@@ -106,11 +106,20 @@ class LabkitMagics(Magics):
         return None
 
     def _frames(self, query: str) -> dict[str, Any]:
-        """Return the notebook's frames that a query may mean."""
+        """Return the notebook's frames that a query reads from; a column that is called as a frame is none."""
         import pandas as pd
 
-        found = {name: self.shell.user_ns.get(name) for name in set(re.findall(r"\w+", query)) - {"replay"}}
-        return {name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)}
+        from labkit.charts.counts import arrow
+        from labkit.duckdb_sql import connect as duckdb_connection
+        from labkit.duckdb_sql import syntax, tables
+
+        with duckdb_connection() as connection:
+            trees, _ = syntax(connection, query)  # none of PIVOT and the like: then any word may be a table
+        names = tables(trees) if trees else set(re.findall(r"\w+", query))
+        found = {name: self.shell.user_ns.get(name) for name in names - {"replay"}}
+        frames = {name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)}
+        polars = {name: one for name, one in found.items() if _is_polars(one)}
+        return frames | {name: arrow(one) for name, one in polars.items()}
 
     def _replayed(self, options: Namespace) -> Replay:
         spaces = self.shell.user_ns
@@ -149,6 +158,10 @@ class LabkitMagics(Magics):
                 names = []
             self._topics = (time.monotonic(), lab, names)
         return self._topics[2]
+
+
+def _is_polars(what: Any) -> bool:
+    return type(what).__module__.startswith("polars.") and hasattr(what, "to_arrow") and hasattr(what, "columns")
 
 
 def load(shell: Any) -> None:

@@ -22,7 +22,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import sample
+from labkit.replay.sample import explained, sample
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
@@ -64,7 +64,7 @@ def to_parquet(
     try:
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = _read(decoding, raw)
-            read = decoding.whole()
+            read = explained(reading.cluster, decoding.whole())
 
             def table(one: pa.RecordBatch) -> pa.Table:
                 return chain.table(decoded(one, parse(module, one), module, schema))

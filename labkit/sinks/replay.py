@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labkit import html, interrupt
-from labkit.dataframe import numbers, to_pandas
+from labkit.dataframe import numbers, to_pandas, wide_type
 from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, parse
-from labkit.decode.pipeline import Decoding, condition
+from labkit.decode.pipeline import RESERVED, Decoding, condition
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import IncompleteWarning, UsageError
@@ -21,8 +22,9 @@ from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import sample
+from labkit.replay.sample import explained, sample
 from labkit.sinks import cache
+from labkit.suggest import unknown_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,26 @@ if TYPE_CHECKING:
 _SHOWN, _COLUMNS = 5, 12  # of a replay as HTML
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 _THREADS = 2  # that decode; measured
+
+
+Order = Literal["partition", "time"]
+_AS_FRAME = frozenset({
+    "agg", "apply", "assign", "columns", "corr", "count", "describe", "drop", "drop_duplicates", "dropna", "dtypes",
+    "filter", "groupby", "hist", "iloc", "index", "info", "loc", "mean", "merge", "nunique", "pivot_table", "plot",
+    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_csv", "to_dict", "to_excel", "to_json",
+    "unique", "value_counts",
+})  # fmt: skip
+
+
+_TAKES_BYTES, _TAKES_ROWS = 1 << 30, 50_000  # Arrow's take joins a column's chunks: they must stay below 2 GiB
+
+
+def check_order(order: str) -> None:
+    """Refuse what `order` cannot be, before anything is read."""
+    if order not in ("partition", "time"):
+        raise UsageError(
+            f"order must be 'partition' or 'time', not {order!r}", hint="'time' puts the newest records last"
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +84,58 @@ class Replay:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def __getitem__(self, name: str | list[str]) -> Any:
+        """Return a column as a pandas Series, several as a DataFrame: ``r["nick"]``, ``r[["nick", "message"]]``."""
+        names = [name] if isinstance(name, str) else list(name) if isinstance(name, list | tuple) else None
+        if names is None or not all(isinstance(one, str) for one in names):
+            raise UsageError(
+                f"a Replay takes a column's name or a list of names, not {type(name).__name__}",
+                hint='choose rows with r.to_pandas()[…], or r.sql("… where …")',
+            )
+        for one in names:
+            if one not in self.table.column_names:
+                raise unknown_field(one, self.table.column_names)
+        self.warn_when_incomplete()
+        frame = to_pandas(self.table.select(names))
+        return frame[name] if isinstance(name, str) else frame
+
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point those who know pandas to the frame."""
+            if name in _AS_FRAME:
+                raise AttributeError(f"a Replay has no .{name}, its frame has: r.to_pandas().{name}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def header(self, key: str) -> pd.Series:
+        """Return each record's value of a header as text; bytes where it is no UTF-8, missing where there is none.
+
+        Of a header that is there more than once the last counts. In SQL and in ``where`` it is ``header('trace-id')``.
+        """
+        import pandas as pd
+
+        texts = [_header_text(headers, key) for headers in self.table["_headers"].to_pylist()]
+        return pd.Series(texts, name=key, dtype=object)
+
+    def head(self, n: int = 5) -> pd.DataFrame:
+        """Return the first `n` records as a DataFrame, in the table's order."""
+        self.warn_when_incomplete()
+        return to_pandas(self.table.slice(0, n))
+
+    def tail(self, n: int = 5) -> pd.DataFrame:
+        """Return the newest `n` records as a DataFrame, by time, the newest last, whatever the table's order."""
+        self.warn_when_incomplete()
+        return to_pandas(_by_time(self.table, n))
+
+    def ordered(self, order: Order) -> Replay:
+        """Return this replay with its rows by "partition", then offset, or by "time"."""
+        check_order(order)
+        keys = ("_timestamp", "_partition", "_offset") if order == "time" else ("_partition", "_offset")
+        rows = _sorted_rows(self.table, keys)
+        if np.array_equal(rows.to_numpy(), np.arange(len(rows))):  # as it is already
+            return self
+        return replace(self, table=taken(self.table, rows))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with the table's columns.
@@ -106,11 +180,22 @@ class Replay:
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
-        from labkit.duckdb_sql import check_case, columns, connect, duckdb, reason, refuse_extensions, register, syntax
+        from labkit.duckdb_sql import (
+            check_case,
+            columns,
+            connect,
+            duckdb,
+            reason,
+            refuse_extensions,
+            register,
+            syntax,
+            with_headers,
+        )
 
         self.warn_when_incomplete()
         refuse_extensions(query)
         with connect(files=True) as connection:
+            query = with_headers(connection, query)
             trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
             named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
             check_case(self.table.column_names, named)
@@ -165,13 +250,51 @@ class Replay:
 
     @html.view
     def _repr_html_(self) -> str:
-        head = to_pandas(self.table.slice(0, _SHOWN).drop_columns(["_headers"]))
+        newest = _fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
+        head = to_pandas(newest).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         some = head.iloc[:, :_COLUMNS]
         left = f", and {len(head.columns) - _COLUMNS:,} more columns" if len(head.columns) > _COLUMNS else ""
-        note = f"<p>the first {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
+        note = f"<p>the newest {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
         table = html.table([str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True)
         return self.receipt._repr_html_() + table + note
+
+
+def _by_time(table: pa.Table, n: int) -> pa.Table:
+    """Return the newest `n` rows, the newest last."""
+    rows = _sorted_rows(table, ("_timestamp", "_partition", "_offset"))
+    return taken(table, rows[max(0, len(rows) - n) :])
+
+
+def _sorted_rows(table: pa.Table, keys: tuple[str, ...]) -> pa.Array:
+    """Return the numbers of the rows, sorted; those without a time come first, for nobody calls them the newest."""
+    return pc.sort_indices(table.select(keys), sort_keys=[(key, "ascending", "at_start") for key in keys])
+
+
+def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+    """Return these rows of a table, in their order; also of one with more than 2 GiB of texts or bytes."""
+    if table.nbytes < _TAKES_BYTES:
+        return table.take(rows)
+    texts = [pa.large_string() if pa.types.is_string(one.type) else wide_type(one.type) for one in table.schema]
+    wide = pa.schema([one.with_type(kind) for one, kind in zip(table.schema, texts, strict=True)])
+    source, size = table.cast(wide), _TAKES_ROWS
+    return pa.concat_tables([source.take(rows[at : at + size]).cast(table.schema) for at in range(0, len(rows), size)])
+
+
+def _fields_first(table: pa.Table) -> pa.Table:
+    """Return a table with the records' own fields before the metadata."""
+    own = [name for name in table.column_names if name not in RESERVED]
+    return table.select([*own, *(name for name in table.column_names if name in RESERVED)])
+
+
+def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes | None:
+    values = [one["value"] for one in headers or [] if one["key"] == key]
+    if not values or values[-1] is None:
+        return None
+    try:
+        return str(values[-1].decode())
+    except UnicodeDecodeError:
+        return bytes(values[-1])
 
 
 def _asked(table: pa.Table, query: Any) -> pa.Table:
@@ -204,6 +327,7 @@ def read(
     An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()`` tells of it.
     """
     replay = _kept_or_read(reading, decode, key_decode, where, types=types, cached=cached, registry=registry)
+    replay = replace(replay, receipt=explained(reading.cluster, replay.receipt))
     return _enriched(replay, enrich) if enrich else replay
 
 

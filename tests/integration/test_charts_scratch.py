@@ -170,7 +170,7 @@ def test_an_empty_index_is_a_chart_that_says_so(make_index):
     [
         (
             lambda index: charts.top(index, "nik"),
-            r"no field 'nik'\nHint: there are: @timestamp, channel, command, host",
+            r"no field 'nik'\nHint: did you mean 'nick'\? there are: @timestamp, channel, command, host",
         ),
         (lambda index: charts.timeline(index, "nik"), "no field 'nik'"),
         (lambda index: charts.timeline(index, field="nik"), "no field 'nik'"),

@@ -70,7 +70,7 @@ def test_an_error_in_a_notebook_is_its_message_hint_and_line(topic: str) -> None
     )
     assert gone.splitlines()[0].startswith("NotFoundError: there is no topic 'irc-nowhere'")
     assert gone.splitlines()[1:] == [
-        "Hint: `labkit topics` lists those you may see",
+        "Hint: `lab.topics()` lists those you may see",
         "%tb Plain shows the whole traceback",
     ]
     for full in (whole, verbose):
@@ -82,3 +82,18 @@ def test_an_error_in_a_notebook_is_its_message_hint_and_line(topic: str) -> None
     assert "'nothing' is not there" in unknown
     assert "DuckDB refused" in sql
     assert "read already" in spent
+
+
+def test_only_the_frames_that_a_query_reads_from_are_tables(topic: str) -> None:
+    """BEHAVIOURS 50: a frame called as a column ended the cell; polars frames are tables too."""
+    *_, counted, joined = outputs(
+        f"%load_ext labkit\n%lab\n%window {topic} -o w",
+        "import pandas as pd, polars as pl\n"
+        "nick = pd.DataFrame({'odd': [1, 'two', object()]})  # Arrow takes no such column\n"
+        "n = pd.DataFrame({'x': [1]})\nteams = pl.DataFrame({'nick': ['ann', 'ben'], 'team': ['a', 'b']})",
+        f"%%replay w\n{SQL}",
+        "%%replay w\nwith n as (select * from teams) select team, count(*) c from replay join n using (nick) "
+        "group by 1 order by 1",
+    )
+    assert [line.split()[1:] for line in counted.splitlines()[-3:]] == [["ann", "2"], ["ben", "1"], ["cleo", "1"]]
+    assert [line.split()[1:] for line in joined.splitlines()[-2:]] == [["a", "2"], ["b", "1"]]

@@ -277,7 +277,10 @@ def test_texts_and_dates_will_do_when_named():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda t: charts.timeline(t, "nik"), r"no field 'nik'\nHint: there are: _timestamp, nick"),
+        (
+            lambda t: charts.timeline(t, "nik"),
+            r"no field 'nik'\nHint: did you mean 'nick'\? there are: _timestamp, nick",
+        ),
         (lambda t: charts.timeline(t, field="nik"), "no field 'nik'"),
         (lambda t: charts.timeline(t.slice(0, 0), "nik"), "no field 'nik'"),
         (lambda t: charts.top(t, "nik"), "no field 'nik'"),

@@ -38,7 +38,7 @@ ROOMS = [
     ["config_files"],
     ["nested_pandas"],
     ["nested"],
-    ["private", "secret", "validation"],
+    ["private", "secret", "suggest", "validation"],
     ["errors"],
     ["masking", "visible"],
 ]

@@ -9,6 +9,7 @@ from labkit.decode.filter import Where
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
+from support.replays import RECEIPT
 
 WHOLE = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 TABLE = pa.table({"m": ["x", "y"], "userId": [1, None], "userid": [None, 2]})
@@ -69,7 +70,7 @@ def test_a_field_in_a_lambda_must_be_there() -> None:
 
 
 def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
-    replay = Replay(TABLE, None)  # type: ignore[arg-type]  # a query does not look at the receipt
+    replay = Replay(TABLE, RECEIPT)
     with pytest.raises(UsageError, match="differ only in case"):
         replay.sql("select UserId from replay")
     assert replay.sql("select m from replay")["m"].tolist() == ["x", "y"]
@@ -82,6 +83,6 @@ def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
 def test_sums_are_numbers_that_pandas_calculates_with() -> None:
     """DuckDB's sum of integers has 128 bits."""
     table = pa.table({"n": [1, 2, None], "big": [2**62] * 3})
-    found = Replay(table, None).sql("select sum(n) n, sum(big) big, 1.25 price from replay")  # type: ignore[arg-type]
+    found = Replay(table, RECEIPT).sql("select sum(n) n, sum(big) big, 1.25 price from replay")
     assert [str(one) for one in found.dtypes] == ["Int64", "float64", "float64"]
     assert (found / 2).iloc[0].tolist() == [1.5, 2.0**61 * 3, 0.625]

@@ -1,0 +1,45 @@
+"""Names that are nearly right: what was meant, for errors about a name that is not there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from labkit.errors import UsageError
+
+MOST_LISTED = 40
+_readers = ["python"]
+
+
+@contextmanager
+def for_a_shell() -> Iterator[None]:
+    """Let hints name commands within the block: its reader is at a shell, not in a notebook or a script."""
+    _readers.append("shell")
+    try:
+        yield
+    finally:
+        _readers.pop()
+
+
+def way(command: str) -> str:
+    """Return how its reader lists or examines things: ``lab.topics()`` in Python, ``labkit topics`` in a shell."""
+    return f"`labkit {command}`" if _readers[-1] == "shell" else f"`lab.{command}()`"
+
+
+def did_you_mean(name: str, there: Iterable[str]) -> str:
+    """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there; empty without any."""
+    by_lower = {one.lower(): one for one in there}
+    near = [by_lower[one] for one in get_close_matches(name.lower(), by_lower, 3, 0.7)]
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def unknown_field(name: str, there: Iterable[str], *, where: str = "") -> UsageError:
+    """Return the error for a field that is not there, with the nearest and all that there are."""
+    names = list(there)
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return UsageError(
+        f"{where}there is no field {name!r}",
+        hint=f"{did_you_mean(name, names)}there are: {', '.join(names[:MOST_LISTED]) or 'none'}{more}",
+        names=names,
+    )

@@ -1,0 +1,162 @@
+"""What a person is told: near names, where records are, in which order rows come; nothing misleads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from labkit import charts
+from labkit.cli import main
+from labkit.errors import NotFoundError, UsageError
+from labkit.lab import Lab
+
+T0 = 1_456_790_400_000  # 2016-03-01
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    """Two partitions; the newest record is in the first."""
+    name = make_topic(2)
+    for partition, times in ((0, [T0, T0 + 9_000_000]), (1, [T0 + 1_000, T0 + 2_000])):
+        values = [json.dumps({"nick": f"n{partition}{row}", "n": row}).encode() for row in range(2)]
+        headers = [[("trace-id", b"old"), ("trace-id", f"t{row}".encode())] if partition else None for row in range(2)]
+        keys: list[bytes | None] = [f"k{partition}{row}".encode() for row in range(2)]
+        produce(name, values, partition=partition, timestamps=times, keys=keys, headers=headers)
+    return name
+
+
+def test_a_misspelt_topic_is_told_with_the_near_one(lab: Lab, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """BEHAVIOURS 61: and the way to list them is Python's in Python, a command in a shell."""
+    wrong = topic.replace("test", "tset")
+    with pytest.raises(NotFoundError) as caught:
+        lab.window(wrong)
+    assert caught.value.hint == f"did you mean {topic!r}? `lab.topics()` lists those you may see"
+    assert main(["window", wrong]) == 1
+    assert f"Hint: did you mean {topic!r}? `labkit topics` lists those you may see" in capsys.readouterr().err
+
+
+def test_a_misspelt_group_is_told_with_the_near_one(lab: Lab, admin: Any, topic: str) -> None:
+    """BEHAVIOURS 61."""
+    from confluent_kafka import TopicPartition
+
+    group = f"other.{topic}"
+    consumer = admin.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
+    consumer.close()
+    try:
+        for ask in (lambda: lab.lag(group[:-1], samples=1), lambda: lab.reset(group[:-1], topic, "earliest")):
+            with pytest.raises((NotFoundError, UsageError)) as caught:
+                ask()
+            if isinstance(caught.value, NotFoundError):
+                assert f"did you mean {group!r}? " in (caught.value.hint or "")
+    finally:
+        admin.ask_each(lambda client, some: client.delete_consumer_groups(some), [group], what="delete")
+
+
+def test_a_misspelt_field_is_told_with_the_near_one(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 61: in a condition, a column, a chart."""
+    replay = lab.window(topic).read()
+    with pytest.raises(UsageError, match="no record has nik") as caught:
+        lab.window(topic).read(where="nik = 'n00'")
+    assert "did you mean 'nick'? " in (caught.value.hint or "")
+    for ask in (lambda: replay["nik"], lambda: charts.top(replay, "nik")):
+        with pytest.raises(UsageError, match="there is no field 'nik'") as caught:
+            ask()
+        assert "did you mean 'nick'? " in (caught.value.hint or "")
+
+
+def test_a_condition_s_fields_are_checked_before_a_long_read(
+    lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BEHAVIOURS 61: the whole window was read first. A rare field, in double quotes, is asked for all the same."""
+    monkeypatch.setattr("labkit.decode.pipeline.CHECKED_RECORDS", 4)
+    window = lab.window(topic)
+    with pytest.raises(UsageError, match="no record of a sample has nik") as caught:
+        next(window.batches(where="nik = 'n00'"))
+    assert "did you mean 'nick'? " in (caught.value.hint or "")
+    assert len(window.read(where="nick = 'n00'")) == 1
+    assert len(window.read(where="_offset = 0 and nick is not null")) == 2
+    with pytest.raises(UsageError, match="no record has nik"):  # at the end: none had it
+        window.read(where="\"nik\" = 'n00'")
+
+
+def test_an_empty_window_says_where_records_are(lab: Lab, topic: str, make_topic: Callable[..., str]) -> None:
+    """BEHAVIOURS 61: "complete, no records" left the analyst to guess."""
+    told = f"nothing there: topic {topic!r} has records from 2016-03-01T00:00:00.000Z to 2016-03-01T02:30:00.000Z (UTC)"
+    for bounds in ({"start": "2030-01-01"}, {"end": "2010-01-01"}, {"last": "1h"}):
+        receipt = lab.window(topic, **bounds).read().receipt
+        assert told in str(receipt)
+        assert told in receipt._repr_html_().replace("&#x27;", "'")
+    empty = make_topic()
+    assert f"nothing there: topic {empty!r} has no record now" in str(lab.window(empty).read().receipt)
+    assert "none of the 4 records looked at" in str(lab.window(topic).read(where="n = 99").receipt)
+    assert "nothing there" not in str(lab.window(topic).read().receipt)
+
+
+def test_rows_come_by_time_where_that_is_asked_and_tail_is_the_newest(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 60: by partition, the last row of a frame is not the newest record."""
+    window = lab.window(topic)
+    by_partition, by_time = window.read(), window.read(order="time")
+    assert by_partition.to_pandas()["nick"].tolist() == ["n00", "n01", "n10", "n11"]
+    assert by_time.to_pandas()["nick"].tolist() == ["n00", "n10", "n11", "n01"]
+    assert by_time.receipt.hash == by_partition.receipt.hash
+    assert by_time.ordered("partition").table.equals(by_partition.table)
+    for replay in (by_partition, by_time):
+        assert replay.tail(2)["nick"].tolist() == ["n11", "n01"]
+        shown = replay._repr_html_()
+        assert [shown.index(nick) for nick in ("n01", "n11", "n10", "n00")] == sorted(
+            shown.index(nick) for nick in ("n01", "n11", "n10", "n00")
+        )
+        assert "the newest 4 of 4 records" in shown
+    with pytest.raises(UsageError, match="order must be 'partition' or 'time', not 'newest'"):
+        window.read(order="newest")  # type: ignore[arg-type]
+
+
+def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 65."""
+    replay = lab.window(topic).read()
+    assert replay.head(2)["nick"].tolist() == ["n00", "n01"]
+    assert isinstance(replay["nick"], pd.Series)
+    assert replay[["nick", "n"]].columns.tolist() == ["nick", "n"]
+    for name in ("groupby", "describe", "value_counts", "to_excel", "shape", "columns"):
+        with pytest.raises(AttributeError, match=rf"its frame has: r.to_pandas\(\).{name}"):
+            getattr(replay, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing_like_it'"):
+        replay.nothing_like_it  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(UsageError, match="takes a column's name or a list of names, not slice"):
+        replay[0:2]  # type: ignore[index]
+    shown = replay._repr_html_()
+    assert "k01" in shown
+    assert "b&#x27;k01" not in shown
+    assert shown.index(">nick<") < shown.index(">_partition<")
+
+
+def test_headers_are_there_to_choose_by_and_to_see(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 65: the last of several headers of a name counts."""
+    window = lab.window(topic)
+    replay = window.read()
+    assert replay.header("trace-id").tolist() == [None, None, "t0", "t1"]
+    assert window.read(where="header('trace-id') = 't1'").to_pandas()["nick"].tolist() == ["n11"]
+    frame = replay.sql(
+        "select nick, header('trace-id') trace from replay where header('trace-id') is not null order by 1"
+    )
+    assert frame.to_dict("records") == [{"nick": "n10", "trace": "t0"}, {"nick": "n11", "trace": "t1"}]
+
+
+def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 62: two periods have no record in common; "DIFFERENT, 0 same" in red said something else."""
+    first = lab.window(topic, offsets={0: (0, 1), 1: (0, 1)})
+    second = lab.window(topic, offsets={0: (1, 2), 1: (1, 2)})
+    found = lab.compare(first, second)
+    assert found.verdict == "share no record"
+    assert found.summary().startswith("SHARE NO RECORD: ")
+    assert "to compare periods: " in found.summary()
+    assert "share no record" in found._repr_html_()
+    assert not found.identical
+    assert lab.compare(first, first).verdict == "same"
+    by_key = lab.compare(first, second, key="nick")
+    assert "no key is on both sides" in by_key.summary()
