@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
@@ -41,7 +42,7 @@ def register(commands: Commands) -> None:
     json_option(window)
     replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
     where = replay.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file")
+    where.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file; its name ends in .parquet")
     where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
     replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
     replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
@@ -103,7 +104,11 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse an option that would change nothing."""
+    """Refuse an option that would change nothing, and a file's name that would say another format than it has."""
+    if options.output:
+        from labkit.sinks.parquet import check_name
+
+        check_name(Path(options.output))
     idle = {
         "--ttl": options.ttl and not options.scratch,
         "--target": options.target and not options.scratch,

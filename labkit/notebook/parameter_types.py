@@ -17,8 +17,16 @@ from labkit.errors import UsageError
 from labkit.window import Window
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": list, "None": None}
-_ORDER = (None, bool, int, float, list, dict, str)  # a text is tried as the first of them that it may be
-_CALLED = {
+_ORDER: tuple[type | None, ...] = (
+    None,
+    bool,
+    int,
+    float,
+    list,
+    dict,
+    str,
+)  # a text is tried as the first of them that it may be
+_CALLED: dict[type | None, str] = {
     None: "None", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "an object",
     str: "a text",
 }  # fmt: skip

@@ -27,7 +27,22 @@ from labkit.replay.sample import explained, sample
 if TYPE_CHECKING:
     from labkit.registry import Registry
 
+_SUFFIXES = frozenset({".parquet", ".pq"})
+_OTHER_FORMATS = frozenset({
+    ".arrow", ".avro", ".csv", ".db", ".duckdb", ".feather", ".ipc", ".json", ".jsonl", ".log", ".ndjson", ".orc",
+    ".pickle", ".pkl", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+})  # fmt: skip
 _PENDING = 1  # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
+
+
+def check_name(path: Path) -> None:
+    """Refuse the name of another format: a file's name says what is in it."""
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    if suffixes & _OTHER_FORMATS and path.suffix.lower() not in _SUFFIXES:
+        raise UsageError(
+            f"{path} must end in .parquet: that is the format of the file, and {path.suffix} is another",
+            hint="for lines of JSON: `labkit replay TOPIC --decode json > x.jsonl`; else read().to_pandas().to_csv(…)",
+        )
 
 
 def to_parquet(
@@ -53,6 +68,7 @@ def to_parquet(
     Receipt
     """
     target = Path(path)
+    check_name(target)
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
     asked = condition(where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -160,3 +161,16 @@ def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: 
     assert lab.compare(first, first).verdict == "same"
     by_key = lab.compare(first, second, key="nick")
     assert "no key is on both sides" in by_key.summary()
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.csv.gz", "x.arrow", "X.XLSX"])
+def test_a_file_s_name_says_its_format_or_is_refused(
+    lab: Lab, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """BEHAVIOURS 59: `-o x.csv` wrote Parquet, exit 0."""
+    assert main(["replay", topic, "-o", str(tmp_path / name)]) == 2
+    assert f"{name} must end in .parquet" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"must end in \.parquet: that is the format of the file"):
+        lab.window(topic).to_parquet(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    assert main(["replay", topic, "-o", str(tmp_path / "x.csv.parquet")]) == 0
