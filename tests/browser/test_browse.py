@@ -103,12 +103,14 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.wait_for_selector(".lk-browse .lk-chip:has-text('lag')")
     page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
 
+    before = picked(page)
     box = page.locator(".lk-browse .lk-time").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 20, steps=4)
     page.mouse.up()
     page.wait_for_selector(".lk-browse .lk-chip:has-text('_timestamp')")
+    page.wait_for_function(f"document.querySelector('.lk-browse [role=status]').textContent !== {before!r}")
 
     page.focus(".lk-browse .lk-rows")
     page.keyboard.press("ArrowDown")

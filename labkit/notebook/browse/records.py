@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.config import did_you_mean
 from labkit.decode.cells import cell
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
@@ -110,10 +111,20 @@ class Records:
         if wanted is None:
             rows = self._order
         else:
+            where = Where(wanted)
+            self._check(where)
             mask = np.zeros(len(self.table), bool)
-            mask[Where(wanted).rows(self.table)] = True
+            mask[where.rows(self.table)] = True
             rows = self._order[mask[self._order]]
         self.rows, self.condition = rows, wanted
+
+    def _check(self, where: Where) -> None:
+        """Refuse a condition on a field that no record has: it would pick nothing, as if there were no such value."""
+        known = {name.lower() for name in self.table.column_names}
+        for name in sorted(where.columns):
+            if name.lower() not in known:
+                near = did_you_mean(name, self.table.column_names)
+                raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(self.own[:20])}")
 
     def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
         """Return how many of the rows there are in each bin of time, by the values of a field.

@@ -1,0 +1,136 @@
+"""What is clicked in a browser of records is a condition that picks the same records as plain Python does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.decode.table import from_batches
+from labkit.errors import UsageError
+from labkit.notebook.browse.filters import Filter, condition, literal
+from labkit.notebook.browse.records import Records
+from labkit.replay.records import RAW_SCHEMA
+from labkit.sinks.replay import Replay
+from support.replays import RECEIPT
+
+TEXTS = st.text(st.sampled_from("ab'\"\\%;- é\n"), max_size=4)
+
+
+def replay_of(documents: list[dict[str, Any]]) -> Replay:
+    rows = [
+        {
+            "topic": "t", "partition": 0, "offset": n, "timestamp": 10**12 + n, "timestamp_type": "CreateTime",
+            "key": b"k", "value": json.dumps(one).encode(), "headers": [{"key": "h", "value": b"v"}],
+        }
+        for n, one in enumerate(documents)
+    ]  # fmt: skip
+    return Replay(from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT)
+
+
+def records_of(documents: list[dict[str, Any]]) -> Records:
+    return Records(replay_of(documents).table, "_timestamp")
+
+
+def offsets(records: Records) -> list[int]:
+    return sorted(records.table["_offset"].take(pa.array(records.rows)).to_pylist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.integers(0, 3)), min_size=1, max_size=8), TEXTS, st.booleans())
+def test_a_value_picks_its_records_and_turned_around_all_others(
+    pairs: list[tuple[str, int]], value: str, negated: bool
+) -> None:
+    records = records_of([{"select": text, "in": {"a.b": n}} for text, n in pairs])
+    records.choose([Filter("is", ("select",), value, negated)])
+    assert offsets(records) == [n for n, pair in enumerate(pairs) if (pair[0] == value) != negated]
+    records.choose([Filter("text", (), value or "a")])
+    assert offsets(records) == [n for n, pair in enumerate(pairs) if (value or "a") in pair[0]]
+    records.choose([Filter("between", ("in", "a.b"), [1, 3], negated)])
+    assert offsets(records) == [n for n, pair in enumerate(pairs) if (1 <= pair[1] < 3) != negated]
+
+
+def test_missing_items_times_and_switched_off() -> None:
+    records = records_of([{"a": 1, "l": ["x", "y"]}, {"a": None, "l": ["y"]}, {"l": []}])
+    for one, expected in [
+        (Filter("has", ("a",)), [0]),
+        (Filter("has", ("a",), negated=True), [1, 2]),
+        (Filter("is", ("a",), None), [1, 2]),
+        (Filter("is", ("l",), "x", items=True), [0]),
+        (Filter("is", ("l",), "x", items=True, negated=True), [1, 2]),
+        (Filter("is", ("a",), 1, on=False), [0, 1, 2]),
+        (Filter("between", ("_timestamp",), [{"time": "2001-09-09T01:46:40.001Z"}, None]), [1, 2]),
+    ]:
+        records.choose([one])
+        assert offsets(records) == expected, one
+
+
+def test_the_condition_that_is_shown_reads_the_same_records() -> None:
+    documents = [{"nick": f"n{n % 3}", "who": {"level": n}, "tags": ["a"] if n % 2 else []} for n in range(30)]
+    replay, filters = replay_of(documents), [
+        Filter("is", ("nick",), "n1", negated=True), Filter("between", ("who", "level"), [5, 20]),
+        Filter("is", ("tags",), "a", items=True),
+    ]  # fmt: skip
+    records = Records(replay.table, "_timestamp")
+    records.choose(filters)
+    assert records.condition is not None
+    assert replay.where(records.condition).table["_offset"].to_pylist() == offsets(records)
+
+
+def test_rows_are_the_newest_first_and_pages_have_the_columns_asked_for() -> None:
+    records = records_of([{"n": n, "o": {"p": None if n == 3 else "null"}} for n in range(5)])
+    assert [row[1] for row in records.page(0, 10, ["n"])] == ["4", "3", "2", "1", "0"]
+    assert [row[1] for row in records.page(0, 2, ["o.p"])] == ['"null"', "null"]
+    assert records.page(4, 10, ["n"]) == [["2001-09-09 01:46:40.000", "0"]]
+    assert records.page(9, 10, ["n"]) == []
+
+
+def test_counts_in_the_histogram_and_of_values_add_up() -> None:
+    records = records_of([{"c": "x" if n % 3 else "y", "n": n, "l": ["p"] * (n % 3)} for n in range(90)])
+    found = records.histogram(("c",))
+    assert sum(found["all"]) == 90
+    assert {one["label"]: sum(one["counts"]) for one in found["series"]} == {"x": 60, "y": 30}
+    records.choose([Filter("is", ("c",), "y")])
+    assert sum(records.histogram()["series"][0]["counts"]) == 30
+    values = records.values("n")
+    assert (values["present"], values["distinct"], sum(values["numbers"]["counts"])) == (30, 30, 30)
+    records.choose([])
+    items = records.values("l[]")
+    assert (items["present"], items["top"][0]["count"]) == (90, 90)
+
+
+def test_one_record_in_full() -> None:
+    answer = records_of([{"a": {"b": ["é"]}}]).detail(0)
+    assert json.loads(answer["value"]) == {"a": {"b": ["é"]}}
+    assert ["key", "k"] in answer["facts"]
+    assert answer["headers"] == [["h", "v"]]
+    with pytest.raises(UsageError):
+        records_of([{}]).detail(5)
+
+
+def test_a_misspelt_field_is_told_and_changes_nothing() -> None:
+    records = records_of([{"nick": "a"}, {"nick": "b"}])
+    with pytest.raises(UsageError, match="no record has a field 'nikc'") as caught:
+        records.choose([Filter("sql", value="nikc = 'a'")])
+    assert "did you mean 'nick'" in str(caught.value.hint)
+    assert len(records.rows) == 2
+    with pytest.raises(UsageError):
+        Filter.of({"op": "drop table"})
+
+
+def test_nothing_breaks_out_of_a_literal() -> None:
+    assert literal("it's") == "'it''s'"
+    assert condition([Filter("is", ('a"b',), "' or 1=1 --")], []) == "\"a\"\"b\" = ''' or 1=1 --'"
+
+
+def test_no_record_and_no_time_are_shown_as_such() -> None:
+    empty = Records(Replay(from_batches([], "json"), RECEIPT).table, "_timestamp")
+    assert empty.histogram()["edges"] == []
+    assert empty.page(0, 5, []) == []
+    documents = Records(pa.table({"_id": ["1"], "n": [1]}), "")
+    assert documents.histogram() == {"edges": [], "all": [], "series": [], "undated": 1}
+    assert documents.page(0, 5, ["n"]) == [["", "1"]]
