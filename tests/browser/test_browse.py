@@ -88,7 +88,7 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.wait_for_selector(".lk-browse .lk-chip:has-text('channel = #kafka')")
     page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
     only = picked(page)
-    page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+    page.wait_for_selector(".lk-browse .lk-row .lk-cell:nth-child(4) >> nth=5")
     assert set(page.locator(".lk-browse .lk-row .lk-cell:nth-child(4)").all_inner_texts()) == {"#kafka"}
 
     page.click(".lk-browse [aria-label='turn around: channel = #kafka']")
