@@ -1,4 +1,4 @@
-"""A hostile topic, shown by every chart, widget and display of a run, in a browser.
+"""A hostile topic, shown by every chart, widget and display in a real JupyterLab, hovered and clicked.
 
 Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is made of it; BEHAVIOURS 43, 67, 68, 69.
 """
@@ -6,6 +6,7 @@ Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
 from support.chrome import chromium
+from support.jupyter import Server, jupyter_lab
 
 SHOTS = Path(__file__).parents[2] / "test-output"
 SLOW_MS = 240_000  # the machines of CI are small
@@ -33,6 +35,7 @@ ATTACKS = [
     "constructor", "__proto__", "toString", "if",
 ]  # fmt: skip
 FIELDS = ["nick", "channel", "image", "title", "constructor", "__proto__", ATTACKS[2], ATTACKS[4], ATTACKS[8]]
+ERROR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
 START = 1_456_790_400_000
 
 
@@ -129,6 +132,15 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
     admin.ask(lambda client: client.delete_consumer_groups([name]), what="delete it")
 
 
+@pytest.fixture
+def server(topic: str, tmp_path: Path) -> Iterator[Server]:
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    write_notebook(root / "attack.ipynb", cells(topic))
+    with jupyter_lab(root, tmp_path) as running:
+        yield running
+
+
 def write_notebook(path: Path, sources: list[str]) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -152,10 +164,86 @@ def page() -> Iterator[Any]:
 def hold(page: Any, what: str, origin: str) -> None:
     """Nothing ran, nothing of the records was fetched, nothing was typeset."""
     assert page.evaluate("window.hacked") is None, what
-    strange = [url for url in page.asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))]
+    # JupyterLab makes links of paths in plain text, and asks its own server which of them there are
+    asked = [url for url in page.asked if not url.startswith(f"{origin}/api/resolvePath?")]
+    strange = [url for url in asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))]
     assert not strange, (what, strange)
     assert page.evaluate("document.querySelectorAll('mjx-container, .MathJax, .MathJax_Display').length") == 0, what
     assert page.locator("iframe[src^=javascript], .jp-OutputArea img[src*=canary], svg[onload]").count() == 0, what
+
+
+@pytest.mark.timeout(1_200)
+def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
+    page: Any, server: Server, group: str, me: str, tmp_path: Path
+) -> None:
+    origin = f"http://127.0.0.1:{server.port}"
+    page.goto(server.page("attack.ipynb"))
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+    page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    try:
+        page.wait_for_selector(ERROR)
+        assert [error.inner_text().split("\n")[0] for error in page.locator(ERROR).all()] == [
+            f"UsageError: {ATTACKS[2]!r} is not a topic name"
+        ]
+        charts = charts_of(page)
+        assert len(charts) == len(CHARTS)
+        titles: set[str] = set()
+        for number, chart in enumerate(charts):
+            titles |= hover(page, chart, number)
+            hold(page, CHARTS[number], origin)
+        assert {"nick", "constructor\u2060", "image\u2060", "title\u2060"} <= titles
+        assert not {"image", "title"} & titles
+        use_widgets(page)
+        hold(page, "widgets", origin)
+        assert "$5 and $6" in page.locator(".jp-Notebook").inner_text()
+        assert "Javascript Error" not in page.locator(".jp-Notebook").inner_text()
+        assert page.said == []
+    finally:
+        page.screenshot(path=SHOTS / "attack.png")
+
+
+def charts_of(page: Any) -> list[Any]:
+    """Scroll through the notebook, so that all of it is drawn, and return the charts' canvases."""
+    for cell in page.locator(".jp-CodeCell").all():
+        cell.scroll_into_view_if_needed()
+    page.wait_for_function(f"document.querySelectorAll('.vega-embed canvas').length >= {len(CHARTS)}")
+    return list(page.locator(".vega-embed canvas").all())
+
+
+def hover(page: Any, chart: Any, number: int) -> set[str]:
+    """Move the mouse over a chart and click; return the titles of the rows of its tooltips."""
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box["width"] > 100
+    found: set[str] = set()
+    page.screenshot(path=SHOTS / f"attack-{number:02}.png")
+    for down in range(1, 16):
+        for across in (0.23, 0.4, 0.6):
+            page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down / 16)
+            tooltip = page.evaluate("(document.getElementById('vg-tooltip-element') || {}).innerHTML || ''")
+            assert "<img" not in tooltip, tooltip
+            assert "<h2" not in tooltip, tooltip
+            found |= set(re.findall(r'<td class="key">(.*?):</td>', tooltip))
+    page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    assert found, f"no tooltip of {CHARTS[number]}"
+    return found
+
+
+def use_widgets(page: Any) -> None:
+    """Go through the records of the inspector, open what opens, click in the tables."""
+    place = page.locator(".jupyter-widgets input[type=number]").first
+    place.scroll_into_view_if_needed()
+    for row in range(len(ATTACKS)):
+        place.fill(str(row))
+        place.press("Enter")
+        for summary in page.locator(".jupyter-widgets summary:visible").all()[-2:]:  # headers, bytes
+            summary.click()
+    for table in page.locator(".jp-OutputArea table.dataframe").all():
+        table.scroll_into_view_if_needed()
+        table.locator("td").first.click()
+    page.screenshot(path=SHOTS / "attack-widgets.png")
 
 
 @pytest.mark.timeout(900)
