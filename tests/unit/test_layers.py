@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 from pathlib import Path
 
 import labkit
@@ -201,3 +202,15 @@ def test_every_error_is_in_the_tree_of_the_errors_docstring() -> None:
         assert kind.__name__ in tree
         if kind is not errors.LabkitError:
             assert any(base.__module__ == "builtins" for base in kind.__mro__[1:-2]), "also what a caller expects"
+
+
+def test_the_architecture_page_lists_the_rooms_in_their_order_and_files_that_exist() -> None:
+    root = PACKAGE.parent
+    page = (root / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = page.split("## Rooms")[1].split("```text\n")[1].split("```")[0]
+    listed = [re.split(r" {2,}", line)[0].split() for line in block.splitlines()]
+    assert [sorted(line) for line in listed] == [sorted(rooms) for rooms in ROOMS]
+    names = re.findall(r"`([a-z_]+/[a-z_/]*(?:[a-z_]+\.py)?)`", page)
+    assert len(names) > 20
+    missing = [name for name in names if not (PACKAGE / name).exists() and not (root / name).exists()]
+    assert not missing
