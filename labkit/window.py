@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,12 @@ import pyarrow as pa
 
 from labkit import html
 from labkit.discovery import WindowDiscovery
-from labkit.errors import IncompleteWarning
+from labkit.export import NOTHING, WindowExport
 from labkit.groups.guard import Guarded, watched
-from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
+from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped
 from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
 from labkit.times import length_ms
 
 if TYPE_CHECKING:
@@ -35,11 +33,9 @@ if TYPE_CHECKING:
     from labkit.sinks.replay import Order, Replay
     from labkit.sinks.scratch import Load
 
-_NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
-
 
 @dataclass(frozen=True, repr=False)
-class Window(WindowDiscovery):
+class Window(WindowDiscovery, WindowExport):
     """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
 
     Reading it twice gives the same records, as long as the topic keeps them. `Lab.window` makes one and reads nothing.
@@ -163,7 +159,7 @@ class Window(WindowDiscovery):
 
         check_policy(on_interrupt)
         replay.check_order(order)
-        with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
+        with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
@@ -232,47 +228,6 @@ class Window(WindowDiscovery):
     def sql(self, query: str, **options: Any) -> pd.DataFrame:
         """Read the window and ask DuckDB; the records are the table ``replay``."""
         return self.read(**options).sql(query)
-
-    def to_parquet(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
-        types: Mapping[str, Any] | None = None,
-        where: str | None = None,
-        enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
-        deadline: str | None = None,
-        guard: bool = True,
-        progress: bool | None = None,
-        on_interrupt: OnInterrupt = "raise",
-    ) -> Receipt:
-        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
-
-        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts the part there.
-        """
-        from labkit.enrich import Chain
-        from labkit.progress import bar
-        from labkit.sinks import parquet
-
-        check_policy(on_interrupt)
-        with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
-            reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
-            )
-            receipt = parquet.to_parquet(
-                reading, path, decode=decode, key_decode=key_decode, types=types, where=where, enrich=Chain(enrich),
-                registry=self.lab.registry, keep_part=on_interrupt == "keep",
-            )  # fmt: skip
-        read_log.record(self.plan, receipt, "to_parquet")
-        if reading.interrupted() and on_interrupt == "raise":
-            hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
-            raise stopped(f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written", hint, receipt=receipt)
-        if shortfall := receipt.shortfall:
-            warn(f"{os.fspath(path)!r} is {shortfall}", IncompleteWarning)
-        return receipt
 
     def to_scratch(
         self,
@@ -353,7 +308,7 @@ class Window(WindowDiscovery):
                 )  # fmt: skip
             load = replace(load, receipt=replace(load.receipt, guard=seen()))
         else:
-            with quiet_stop(_NOTHING), bar(self.topic, len(self), progress) as advance:
+            with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
                 reading = self.reading(
                     deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
                 )

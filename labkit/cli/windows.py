@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
@@ -42,12 +41,16 @@ def register(commands: Commands) -> None:
     json_option(window)
     replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
     where = replay.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", metavar="FILE", help="write a Parquet file; its name ends in .parquet")
+    where.add_argument(
+        "-o", "--output", metavar="FILE", help="write a file; .parquet, .csv, .jsonl or .arrow says its format"
+    )
     where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
+    replay.add_argument("--envelope", action="store_true", help="into a .jsonl: topic, key, headers … with each value")
+    replay.add_argument("--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula")
     replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
     replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
     decoders = "json, text, raw, avro, protobuf, jsonschema or auto"
-    replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (Parquet: json; else the values as they are)")
+    replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (into a file: json; else the values as they are)")
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
     enrich_options(replay)
@@ -89,9 +92,7 @@ def _replay(options: argparse.Namespace) -> int:
         out(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.output:
-        common |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
-        with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the receipt is printed
-            receipt = window.to_parquet(options.output, where=options.where, enrich=chain.enrichers, **common)
+        receipt = _file(window, options, enrich=chain.enrichers, where=options.where, **common)
     elif options.decode or options.key_decode:
         receipt = _decoded(window, options, **common)
     else:
@@ -106,10 +107,12 @@ def _replay(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Refuse an option that would change nothing, and a file's name that would say another format than it has."""
     if options.output:
-        from labkit.sinks.parquet import check_name
+        from labkit.sinks.formats import CSV, JSONL, format_of
 
-        check_name(Path(options.output))
+        file_format = format_of(options.output)
     idle = {
+        "--envelope": options.envelope and not (options.output and file_format is JSONL),
+        "--formula-safe": options.formula_safe and not (options.output and file_format is CSV),
         "--ttl": options.ttl and not options.scratch,
         "--target": options.target and not options.scratch,
         "--decode": options.decode and options.scratch,
@@ -120,8 +123,22 @@ def _check(options: argparse.Namespace) -> None:
     if named := [name for name, wrong in idle.items() if wrong]:
         raise UsageError(
             f"{named[0]} changes nothing here",
-            hint="--ttl and --target go with --scratch, --decode goes without it, --enrich goes with it or with -o",
+            hint="--ttl and --target go with --scratch, --decode goes without it, --enrich goes with it or with -o, "
+            "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv",
         )
+
+
+def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
+    """Write the format that the file's name says."""
+    from labkit.sinks.formats import format_of
+
+    given |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
+    if options.envelope:
+        given["envelope"] = True
+    if options.formula_safe:
+        given["formula_safe"] = True
+    with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the receipt is printed
+        return getattr(window, format_of(options.output).method)(options.output, **given)
 
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:

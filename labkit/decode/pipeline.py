@@ -180,3 +180,9 @@ def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
         taken.add(own)
         found.append(own)
     return found
+
+
+def fields_first(table: pa.Table) -> pa.Table:
+    """Return a table with the records' own fields before the metadata."""
+    own = [name for name in table.column_names if name not in RESERVED]
+    return table.select([*own, *(name for name in table.column_names if name in RESERVED)])

@@ -26,7 +26,7 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
     Parameters
     ----------
     how : str
-        What was called: ``read``, ``batches``, ``to_parquet``, ``to_scratch``, ``compare``.
+        What was called: ``read``, ``batches``, ``to_parquet``, ``to_csv``, ``to_scratch``, ``compare`` ….
     """
     path = os.environ.get(VARIABLE)
     if not path:

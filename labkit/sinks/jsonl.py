@@ -1,24 +1,40 @@
-"""A window's decoded records as lines of JSON, in constant memory."""
+"""A window's records as lines of JSON, in constant memory: their decoded fields, or as they are, in an envelope.
+
+The envelope is an object of topic, partition, offset, timestamp (ISO 8601, UTC), timestamp_type, key, headers (a list
+of key and value, in their order) and value. A key or value is text where it is UTF-8, else ``{"base64": "…"}``; null is
+null, so a tombstone is no empty text.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from labkit.decode import Spec, both, gathered, notes
+from labkit import interrupt
+from labkit.decode import Spec, both, gathered, heed, notes
 from labkit.decode.merge import text, unmapped
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition, decoded
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.replay.sample import sample
+from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import explained, sample
+from labkit.sinks.files import Source, part_of
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
 
 _META = {*FIRST, *LAST} - {"_error"}
+# what some readers take for the end of a line although JSON does not
+_ESCAPED = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 
 
 def lines(
@@ -45,8 +61,7 @@ def lines(
         for batch in decoding:
             schemas[:] = gathered(schemas, batch.schema)
             table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
-            gone = table.column("_value").is_null().to_pylist()
-            yield from _json(table.drop_columns([name for name in table.column_names if name in _META]), gone)
+            yield from fields(table)
 
     def receipt() -> Receipt:
         found = decoding.whole()
@@ -57,10 +72,82 @@ def lines(
     return write(), receipt
 
 
-def _json(table: pa.Table, gone: list[bool]) -> Iterator[str]:
+def fields(table: pa.Table) -> Iterator[str]:
+    """Yield each record's decoded fields as JSON."""
+    gone = table.column("_value").is_null().to_pylist()
+    table = table.drop_columns([name for name in table.column_names if name in _META])
     kinds = {one.name: one.type for one in table.schema}
     for row, tombstone in zip(table.to_pylist(), gone, strict=True):
-        fields: dict[str, Any] = {
+        present: dict[str, Any] = {
             name: unmapped(value, kinds[name]) for name, value in row.items() if value is not None
         }
-        yield text({**fields, "_value": None} if tombstone else fields)
+        yield text({**present, "_value": None} if tombstone else present)
+
+
+class JsonlFile:
+    """A file with a line of JSON for each record."""
+
+    def __init__(self, path: Path, lines_of: Callable[[Any], Iterator[str]] = fields) -> None:
+        self._lines_of = lines_of
+        self._file = path.open("xb")
+
+    def write(self, records: Any) -> None:
+        """Append the lines of a table or batch."""
+        self._file.writelines(line.translate(_ESCAPED).encode() + b"\n" for line in self._lines_of(records))
+
+    def finish(self, _receipt: Receipt) -> None:
+        """Write nothing: a line of its own would be no record."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def fields_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
+    """Open a file for the decoded fields of records."""
+    return JsonlFile(path)
+
+
+def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
+    """Open a file for the records of a decoded table as they were in the topic."""
+    names = RAW_SCHEMA.names
+    return JsonlFile(path, lambda table: envelopes(table.select([f"_{name}" for name in names]).rename_columns(names)))
+
+
+def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: bool = False) -> Receipt:
+    """Write a window's records to `path` in their envelopes, in one pass; only a condition has them decoded.
+
+    After an interrupt `path` stays what it was, unless `keep_part`.
+    """
+    reading = source.reading
+    with part_of(path) as (part, target):
+        decoding, said = source.decoding()
+        with interrupt.asked() as reading.interrupted, closing(JsonlFile(part, envelopes)) as file:
+            heed(decoding.module, reading.interrupted)
+            for batch in decoding.raw():
+                file.write(batch)
+        receipt = explained(reading.cluster, decoding.whole())
+        if not reading.interrupted() or keep_part:
+            part.replace(target)
+    told = [] if source.where is None else [*said, *notes(decoding.module)]
+    return replace(receipt, notes=(*receipt.notes, *told))
+
+
+def envelopes(records: pa.RecordBatch | pa.Table) -> Iterator[str]:
+    """Yield raw records, of `RAW_SCHEMA`, as JSON with all that the topic has of them."""
+    place = records.schema.get_field_index("timestamp")
+    times = pc.replace_substring(records.column("timestamp").cast(pa.string()), " ", "T")
+    for row in records.set_column(place, "timestamp", times).to_pylist():
+        headers = [{"key": header["key"], "value": _readable(header["value"])} for header in row["headers"] or ()]
+        parts = {"key": _readable(row["key"]), "headers": headers, "value": _readable(row["value"])}
+        yield json.dumps({**row, **parts}, ensure_ascii=False)
+
+
+def _readable(value: bytes | None) -> str | dict[str, str] | None:
+    """Return bytes as text where they are UTF-8, else marked as base64."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}

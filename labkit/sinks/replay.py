@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit import html, interrupt
 from labkit.dataframe import numbers, to_pandas, wide_type
 from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, parse
-from labkit.decode.pipeline import RESERVED, Decoding, condition
+from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import IncompleteWarning, UsageError
@@ -24,6 +24,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained, sample
 from labkit.sinks import cache
+from labkit.sinks.replay_files import ReplayFiles
 from labkit.suggest import unknown_field
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ Order = Literal["partition", "time"]
 _AS_FRAME = frozenset({
     "agg", "apply", "assign", "columns", "corr", "count", "describe", "drop", "drop_duplicates", "dropna", "dtypes",
     "filter", "groupby", "hist", "iloc", "index", "info", "loc", "mean", "merge", "nunique", "pivot_table", "plot",
-    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_csv", "to_dict", "to_excel", "to_json",
+    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_dict", "to_excel", "to_json",
     "unique", "value_counts",
 })  # fmt: skip
 
@@ -60,7 +61,7 @@ def check_order(order: str) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class Replay:
+class Replay(ReplayFiles):
     """The records of a window.
 
     Attributes
@@ -250,7 +251,7 @@ class Replay:
 
     @html.view
     def _repr_html_(self) -> str:
-        newest = _fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
+        newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
         head = to_pandas(newest).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         some = head.iloc[:, :_COLUMNS]
@@ -279,12 +280,6 @@ def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
     wide = pa.schema([one.with_type(kind) for one, kind in zip(table.schema, texts, strict=True)])
     source, size = table.cast(wide), _TAKES_ROWS
     return pa.concat_tables([source.take(rows[at : at + size]).cast(table.schema) for at in range(0, len(rows), size)])
-
-
-def _fields_first(table: pa.Table) -> pa.Table:
-    """Return a table with the records' own fields before the metadata."""
-    own = [name for name in table.column_names if name not in RESERVED]
-    return table.select([*own, *(name for name in table.column_names if name in RESERVED)])
 
 
 def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes | None:

@@ -18,7 +18,7 @@ ROOMS = [
     ["demo"],
     ["notebook"],
     ["charts"],
-    ["discovery", "lab", "window"],
+    ["discovery", "export", "lab", "window"],
     ["compare", "doctor", "topics"],
     ["find"],
     ["pipelines", "sinks"],

@@ -30,7 +30,7 @@ from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.parquet import _cast, _settled
+from labkit.sinks.files import _cast, _settled
 from labkit.sinks.replay import Replay, _filtered
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")

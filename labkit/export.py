@@ -1,0 +1,236 @@
+"""A window as a file: the part of `Window` that writes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import IncompleteWarning, UsageError
+from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
+from labkit.replay import read_log
+from labkit.replay.plan import Plan
+from labkit.replay.receipt import Receipt
+
+if TYPE_CHECKING:
+    from labkit.decode import Spec
+    from labkit.enrich import Enricher
+    from labkit.lab import Lab
+    from labkit.replay.reader import Reading
+    from labkit.sinks.files import Open
+    from labkit.sinks.formats import Format
+
+NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
+
+
+class WindowExport:
+    """The part of `Window` that writes it to a file, in constant memory; the file appears when it is whole."""
+
+    plan: Plan
+    lab: Lab
+    reading: Callable[..., Reading]
+
+    def to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Receipt:
+        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
+
+        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts the part there. The
+        file's metadata has the receipt, under ``labkit``.
+        """
+        from labkit.sinks.formats import PARQUET, ParquetFile
+
+        return self._to_file(
+            PARQUET, path, ParquetFile, decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich,
+            isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
+
+    def to_arrow(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Receipt:
+        """Write the window to one Arrow file, also known as Feather, with the columns of `Replay.table`.
+
+        The parameters, and what an interrupt does, are those of `to_parquet`. The schema's metadata has the receipt,
+        under ``labkit``, without the enrichers' notes.
+
+        Examples
+        --------
+        >>> lab.window("irc", last="1d").to_arrow("irc.arrow")  # doctest: +SKIP
+        """
+        from labkit.sinks.formats import ARROW, ArrowFile
+
+        return self._to_file(
+            ARROW, path, ArrowFile, decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich,
+            isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
+
+    def to_csv(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        metadata: bool = True,
+        formula_safe: bool = False,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Receipt:
+        """Write the window to one CSV file: the records' fields, then where they came from.
+
+        Texts are in quotes, null is nothing between two commas. Bytes are text where they are UTF-8, else
+        ``base64:…``; objects and lists are JSON.
+
+        Parameters
+        ----------
+        metadata : bool
+            Also the columns ``_topic``, ``_partition`` … ``_value``, ``_error``, behind the fields.
+        formula_safe : bool
+            Put ``'`` before texts that a spreadsheet would take for a formula (``=``, ``+``, ``-``, ``@``, a tab).
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `to_parquet`.
+
+        Examples
+        --------
+        >>> lab.window("irc", last="1d").to_csv("irc.csv", metadata=False)  # doctest: +SKIP
+        """
+        from labkit.sinks.csv_file import csv_file
+        from labkit.sinks.formats import CSV
+
+        return self._to_file(
+            CSV, path, csv_file(metadata=metadata, formula_safe=formula_safe), decode=decode, key_decode=key_decode,
+            types=types, where=where, enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline,
+            guard=guard, progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
+
+    def to_jsonl(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        envelope: bool = False,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Receipt:
+        """Write the window to a file with a line of JSON for each record.
+
+        Parameters
+        ----------
+        envelope : bool
+            By default a line has the record's decoded fields that are not null, and ``_error`` where it could not be
+            decoded; a tombstone has ``"_value": null``. With True it has topic, partition, offset, timestamp,
+            timestamp_type, key, headers and value as they are in the topic: keys and values as text where they are
+            UTF-8, else as ``{"base64": "…"}``; a tombstone's value is null. Then `decode`, `key_decode` and `types`
+            are for `where` only.
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `to_parquet`.
+
+        Examples
+        --------
+        >>> lab.window("irc", last="1d").to_jsonl("irc.jsonl", envelope=True)  # doctest: +SKIP
+        """
+        from labkit.enrich import Chain
+        from labkit.sinks.formats import JSONL
+        from labkit.sinks.jsonl import fields_file
+
+        if envelope:
+            idle = {
+                "enrich": bool(Chain(enrich)),
+                "types": types and not where,
+                "decode": decode != "json" and not where,
+            }
+            idle["key_decode"] = key_decode != "raw" and not where
+            if named := [name for name, changes_nothing in idle.items() if changes_nothing]:
+                raise UsageError(
+                    f"{named[0]} changes nothing with envelope=True: keys and values are written as they are",
+                    hint="leave one of them out; decode, key_decode and types may go with where",
+                )
+        return self._to_file(
+            JSONL, path, None if envelope else fields_file, decode=decode, key_decode=key_decode, types=types,
+            where=where, enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard,
+            progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
+
+    def _to_file(
+        self,
+        file_format: Format,
+        path: str | os.PathLike[str],
+        open_file: Open | None,
+        *,
+        enrich: Iterable[Enricher] | Enricher,
+        isolation: str,
+        on_expired: str,
+        deadline: str | None,
+        guard: bool,
+        progress: bool | None,
+        on_interrupt: OnInterrupt,
+        **decoding: Any,
+    ) -> Receipt:
+        """Write the window to a file that `open_file` opens, None for records in their envelopes."""
+        from labkit.enrich import Chain
+        from labkit.progress import bar
+        from labkit.sinks.files import Source, write_window
+        from labkit.sinks.formats import check_name
+        from labkit.sinks.jsonl import write_envelopes
+
+        check_policy(on_interrupt)
+        check_name(path, file_format)
+        keep_part = on_interrupt == "keep"
+        with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
+            reading = self.reading(
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+            )
+            source = Source(reading, enrich=Chain(enrich), registry=self.lab.registry, **decoding)
+            if open_file is None:
+                receipt = write_envelopes(source, path, keep_part=keep_part)
+            else:
+                receipt = write_window(source, path, open_file, keep_part=keep_part)
+        read_log.record(self.plan, receipt, file_format.method)
+        if reading.interrupted() and on_interrupt == "raise":
+            hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
+            raise stopped(f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written", hint, receipt=receipt)
+        if shortfall := receipt.shortfall:
+            warn(f"{os.fspath(path)!r} is {shortfall}", IncompleteWarning)
+        return receipt

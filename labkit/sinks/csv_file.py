@@ -1,0 +1,118 @@
+"""A table as CSV that a spreadsheet, pandas and the csv module read as it was.
+
+Fields come first, then where a record came from. Every text is in quotes, so that a lone ``\\r``, a newline or a quote
+within it breaks no line; null is nothing between the commas, an empty text is ``""``. Bytes are their text where they
+are UTF-8, else ``base64:…``. Objects, lists and maps are JSON. Times are UTC.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from labkit.decode.merge import text, unmapped
+from labkit.decode.pipeline import RESERVED, fields_first
+from labkit.errors import UsageError
+from labkit.replay.receipt import Receipt
+
+TEXT = pa.large_string()
+# at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"), wide forms too
+_FORMULA = r"^([\t\r\n]|\s*[=+\-@＝＋－＠])"
+# the types that Arrow writes as people read them
+_PLAIN = (
+    pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_timestamp,
+    pa.types.is_date, pa.types.is_time,
+)  # fmt: skip
+
+
+class CsvFile:
+    """A CSV file in UTF-8, its lines end in ``\\n``."""
+
+    def __init__(self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool) -> None:
+        self._metadata, self._safe = metadata, formula_safe
+        self._file = pa.OSFile(str(path), "wb")
+        self._layout = self._cells(schema.empty_table()).schema
+        self._writer: Any = None
+        if self._layout.names:
+            self._writer = pa.csv.CSVWriter(self._file, self._layout)
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is not None:
+            self._writer.write_table(self._cells(table).cast(self._layout))
+        elif len(table):
+            raise UsageError(
+                "metadata=False leaves no column: these records have no field of their own",
+                hint="leave metadata=False out, or decode the values: decode='json', 'text' …",
+            )
+
+    def finish(self, _receipt: Receipt) -> None:
+        """Write nothing: a line of its own would be no record."""
+
+    def close(self) -> None:
+        with self._file:
+            if self._writer is not None:
+                self._writer.close()
+
+    def _cells(self, table: pa.Table) -> pa.Table:
+        table = fields_first(table)
+        if not self._metadata:
+            table = table.select([name for name in table.column_names if name not in RESERVED])
+        columns = [cells(column) for column in table.columns]
+        names = pa.array(table.column_names, TEXT)
+        if self._safe:
+            columns = [formula_safe(column) if column.type.equals(TEXT) else column for column in columns]
+            names = formula_safe(names)
+        return pa.table(columns, names.to_pylist())
+
+
+def csv_file(*, metadata: bool = True, formula_safe: bool = False) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:
+    """Return what opens a CSV file."""
+    opened = partial(CsvFile, metadata=metadata, formula_safe=formula_safe)
+    return lambda path, schema, _receipt: opened(path, schema)
+
+
+def cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as CSV holds it: numbers, booleans and times as they are, all else as text."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return cells(column.cast(kind.value_type))
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            return column.cast(TEXT)
+        except pa.ArrowInvalid:  # some are no UTF-8
+            return _texts(column, readable)
+    if pa.types.is_string(kind):
+        return column.cast(TEXT)
+    if kind.equals(TEXT) or any(is_plain(kind) for is_plain in _PLAIN):
+        return column
+    return _texts(column, lambda value: text(readable(unmapped(value, kind))))
+
+
+def readable(value: Any) -> Any:
+    """Return a value with its bytes, also those within it, as text where they are UTF-8, else ``base64:…``."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"base64:{base64.b64encode(value).decode()}"
+    if isinstance(value, dict):
+        return {key: readable(item) for key, item in value.items()}
+    return [readable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def formula_safe(texts: Any) -> Any:
+    """Return texts with ``'`` before what a spreadsheet would take for a formula."""
+    return pc.replace_substring_regex(texts, _FORMULA, r"'\1", max_replacements=1)
+
+
+def _texts(column: pa.ChunkedArray, render: Callable[[Any], Any]) -> pa.ChunkedArray:
+    """Return each value as text, null as null."""
+    values = (value for chunk in column.chunks for value in chunk.to_pylist())
+    return pa.chunked_array([pa.array([None if value is None else render(value) for value in values], TEXT)])

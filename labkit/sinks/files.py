@@ -1,0 +1,213 @@
+"""A window or a table as one file, in constant memory; the file appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from labkit import interrupt
+from labkit.decode import Spec, both, gathered, heed, notes, parse
+from labkit.decode.ahead import ahead
+from labkit.decode.pipeline import Decoding, condition, decoded
+from labkit.enrich import Chain
+from labkit.errors import LabkitError, UsageError
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import explained, sample
+
+if TYPE_CHECKING:
+    from labkit.registry import Registry
+
+_PENDING = 1  # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
+_ROWS = 20_000  # of a table that is in memory, written at a time
+
+
+class Writer(Protocol):
+    """A file of one format, being written."""
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; each table has the schema the file was opened with."""
+
+    def finish(self, receipt: Receipt) -> None:
+        """Write what comes after the last row; only called when all rows were written."""
+
+    def close(self) -> None:
+        """Close the file, be it whole or not."""
+
+
+Open: TypeAlias = "Callable[[Path, pa.Schema, Receipt], Writer]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What of a topic goes into the file, and how it is decoded.
+
+    Attributes
+    ----------
+    reading : Reading
+    decode, key_decode, types, where, enrich, registry
+        As `labkit.sinks.replay.read` takes them.
+    """
+
+    reading: Reading
+    decode: Spec = "json"
+    key_decode: Spec = "raw"
+    types: Mapping[str, Any] | None = None
+    where: str | None = None
+    enrich: Chain | None = None
+    registry: Registry | None = None
+
+    def decoding(self) -> tuple[Decoding, list[str]]:
+        """Return the reading's records decoded, and what ``auto`` says of its choices."""
+        reading, asked = self.reading, condition(self.where)
+        module, said, _ = both(
+            self.decode, self.key_decode, types=self.types, registry=self.registry,
+            sample=lambda: sample(reading.cluster, reading.plan),
+        )  # fmt: skip
+        return Decoding(reading, module, asked, most=_PENDING), said
+
+
+def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, *, keep_part: bool = False) -> Receipt:
+    """Write a window's records to `path`, with the columns of `Replay.table`, ordered as they came.
+
+    The records land raw in a nameless file on the same disk first, while the fields' types are found out; the second
+    pass, over that file, decodes under the one schema that holds for all. After an interrupt `path` stays what it was,
+    unless `keep_part`.
+    """
+    with part_of(path) as (part, target):
+        decoding, said = source.decoding()
+        module, chain = decoding.module, source.enrich or Chain([])
+        with tempfile.TemporaryFile(dir=target.parent) as raw:
+            schema = _read(decoding, raw)
+            read = explained(source.reading.cluster, decoding.whole())
+
+            def table(batch: pa.RecordBatch) -> pa.Table:
+                return chain.table(decoded(batch, parse(module, batch), module, schema))
+
+            def receipt() -> Receipt:
+                return replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
+
+            if not source.reading.interrupted() or keep_part:
+                _decode_file(raw, part, table, receipt, open_file)
+                part.replace(target)
+    return receipt()
+
+
+def write_table(table: pa.Table, receipt: Receipt, path: str | os.PathLike[str], open_file: Open) -> Receipt:
+    """Write a table that is in memory to `path`; return its receipt."""
+    with part_of(path) as (part, target):
+        schema = _settled(table.schema)
+        with closing_whole(open_file(part, schema, receipt), lambda: receipt) as writer:
+            for start in range(0, len(table), _ROWS):
+                writer.write(table.slice(start, _ROWS).cast(schema))
+        part.replace(target)
+    return receipt
+
+
+@contextmanager
+def part_of(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the path of a file beside `path` that is gone at the end, and `path`.
+
+    Raises
+    ------
+    UsageError
+        When `path` cannot be, before anything is read, or the disk refuses it.
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        yield part, target
+    except LabkitError:  # Kafka's are OSErrors too
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror or error}", hint="check the space and the rights"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def closing_whole(writer: Writer, receipt: Callable[[], Receipt]) -> Iterator[Writer]:
+    """Yield the writer; finish its file when the block ends well, and close it either way."""
+    try:
+        yield writer
+        writer.finish(receipt())
+    except BaseException:
+        with suppress(OSError, pa.ArrowException):  # the first error is the one that tells
+            writer.close()
+        raise
+    writer.close()
+
+
+def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
+    """Write the window's raw records as an Arrow file; return the fields' types."""
+    schemas: list[Any] = []
+    with (
+        interrupt.asked() as decoding.reading.interrupted,
+        pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
+    ):
+        heed(decoding.module, decoding.reading.interrupted)
+        for batch in decoding:
+            schemas = gathered(schemas, batch.schema)  # unified once, at the end: a field null so far is no text yet
+            writer.write_batch(batch.raw)
+    return decoding.module.unify(schemas)
+
+
+def _batches(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an Arrow file, one at a time in memory; an empty one where it has none."""
+    reader = pa.ipc.open_file(raw)
+    if not reader.num_record_batches:
+        yield pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    yield from map(reader.get_batch, range(reader.num_record_batches))
+
+
+def _decode_file(
+    raw: IO[bytes],
+    part: Path,
+    decode_batch: Callable[[pa.RecordBatch], pa.Table],
+    receipt: Callable[[], Receipt],
+    open_file: Open,
+) -> None:
+    tables: Iterable[pa.Table] = ahead(_batches(raw), decode_batch, most=_PENDING)
+    tables = iter(tables)
+    first = next(tables)
+    untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
+    layout = _settled(first.schema)
+    with closing_whole(open_file(part, layout, receipt()), receipt) as writer:
+        writer.write(_cast(first, layout, untyped))
+        for table in tables:
+            writer.write(_cast(table, layout, untyped))
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """Make text of columns whose type the first batch does not show."""
+    return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
+
+
+def _cast(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:
+    """Bring a batch under the first one's types; only a function's own columns can differ."""
+    for name in set(untyped) & set(table.column_names):
+        if not (pa.types.is_null(kind := table.field(name).type) or pa.types.is_string(kind)):
+            raise UsageError(
+                f"enrich: column {name!r} had no value in the first batch, and is {kind} now",
+                hint="have your function give it a type, such as pd.Series(found, dtype='Float64')",
+            )
+    try:
+        return table.select(layout.names).cast(layout)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        raise UsageError(
+            f"enrich: a function returned other columns or types than for the first batch: {error}",
+            hint="return the same columns with the same types for each batch",
+        ) from error

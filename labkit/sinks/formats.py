@@ -1,0 +1,107 @@
+"""The formats of files, by the end of their names: Parquet, Arrow, CSV, lines of JSON."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from labkit.decode.pipeline import RESERVED
+from labkit.errors import UsageError
+from labkit.replay.receipt import Receipt
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format, the ends of its files' names, and the method of a Window and a Replay that writes it."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    method: str
+
+
+PARQUET = Format("Parquet", (".parquet", ".pq"), "to_parquet")
+CSV = Format("CSV", (".csv",), "to_csv")
+JSONL = Format("lines of JSON", (".jsonl", ".ndjson"), "to_jsonl")
+ARROW = Format("Arrow", (".arrow", ".feather", ".ipc"), "to_arrow")
+FORMATS = (PARQUET, CSV, JSONL, ARROW)
+_OTHERS = frozenset({
+    ".7z", ".avro", ".br", ".bz2", ".db", ".duckdb", ".gz", ".json", ".log", ".lz4", ".orc", ".pickle", ".pkl",
+    ".snappy", ".sqlite", ".tar", ".tgz", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zip",
+    ".zst",
+})  # fmt: skip
+
+
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """Return the format that a file's name says; refuse a name that says none of these."""
+    suffix = Path(path).suffix.lower()
+    chosen = next((known for known in FORMATS if suffix in known.suffixes), None)
+    if chosen is None:
+        raise UsageError(
+            f"{path} must end in .parquet, .csv, .jsonl or .arrow: the end of a file's name says its format",
+            hint="for anything else, `labkit replay TOPIC --decode json` writes lines of JSON to standard output",
+        )
+    return chosen
+
+
+def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
+    """Refuse the name of another format: a file's name says what is in it."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if suffixes and suffixes[-1] in wanted.suffixes:
+        return
+    known = {suffix: other for other in FORMATS if other is not wanted for suffix in other.suffixes}
+    if named := [suffix for suffix in reversed(suffixes) if suffix in known or suffix in _OTHERS]:
+        other = known.get(named[0])
+        raise UsageError(
+            f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {named[0]} is another",
+            hint=f"{other.method}() writes {other.name}" if other else "to_csv, to_jsonl, to_arrow and to_parquet "
+            "write .csv, .jsonl, .arrow and .parquet; nothing is compressed around them",
+        )  # fmt: skip
+
+
+class ParquetFile:
+    """A Parquet file; its metadata has the receipt, under ``labkit``."""
+
+    def __init__(self, path: Path, schema: pa.Schema, _receipt: Receipt) -> None:
+        import pyarrow.parquet as pq
+
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def finish(self, receipt: Receipt) -> None:
+        self._writer.add_key_value_metadata({"labkit": receipt.to_json()})
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ArrowFile:
+    """An Arrow file, also known as Feather; its schema's metadata has the receipt, without the enrichers' notes."""
+
+    def __init__(self, path: Path, schema: pa.Schema, receipt: Receipt) -> None:
+        # the format allows a column one dictionary, and each batch may bring one of its own
+        plain = [
+            column.with_type(column.type.value_type)
+            if pa.types.is_dictionary(column.type) and column.name not in RESERVED
+            else column
+            for column in schema
+        ]
+        metadata = {**(schema.metadata or {}), b"labkit": receipt.to_json().encode()}
+        self._schema = pa.schema(plain, metadata)
+        self._file = pa.OSFile(os.fspath(path), "wb")
+        options = pa.ipc.IpcWriteOptions(compression="lz4")  # which every reader of Feather knows
+        self._writer = pa.ipc.new_file(self._file, self._schema, options=options)
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table.cast(self._schema))
+
+    def finish(self, _receipt: Receipt) -> None:
+        """Write nothing: what was read stands in the schema."""
+
+    def close(self) -> None:
+        with self._file:
+            self._writer.close()

@@ -1,0 +1,61 @@
+"""A Replay as a file: the part of `Replay` that writes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from labkit.replay.receipt import Receipt
+from labkit.sinks.formats import ARROW, CSV, JSONL, PARQUET, check_name
+
+Path = str | os.PathLike[str]
+
+
+class ReplayFiles:
+    """The part of `Replay` that writes it to a file, in the table's order; an earlier file stays until all is written.
+
+    Each method returns the receipt, and warns when the Replay is a part of its window.
+    """
+
+    table: pa.Table
+    receipt: Receipt
+    warn_when_incomplete: Callable[[], None]
+
+    def to_parquet(self, path: Path) -> Receipt:
+        """Write the table to a Parquet file; its metadata has the receipt, under ``labkit``."""
+        from labkit.sinks.files import write_table
+        from labkit.sinks.formats import ParquetFile
+
+        check_name(path, PARQUET)
+        self.warn_when_incomplete()
+        return write_table(self.table, self.receipt, path, ParquetFile)
+
+    def to_arrow(self, path: Path) -> Receipt:
+        """Write the table to an Arrow (Feather) file; its schema's metadata has the receipt, under ``labkit``."""
+        from labkit.sinks.files import write_table
+        from labkit.sinks.formats import ArrowFile
+
+        check_name(path, ARROW)
+        self.warn_when_incomplete()
+        return write_table(self.table, self.receipt, path, ArrowFile)
+
+    def to_csv(self, path: Path, *, metadata: bool = True, formula_safe: bool = False) -> Receipt:
+        """Write the table to a CSV file; the parameters are those of `Window.to_csv`."""
+        from labkit.sinks.csv_file import csv_file
+        from labkit.sinks.files import write_table
+
+        check_name(path, CSV)
+        self.warn_when_incomplete()
+        opened = csv_file(metadata=metadata, formula_safe=formula_safe)
+        return write_table(self.table, self.receipt, path, opened)
+
+    def to_jsonl(self, path: Path, *, envelope: bool = False) -> Receipt:
+        """Write a line of JSON for each record: its fields, or all that the topic has of it; see `Window.to_jsonl`."""
+        from labkit.sinks.files import write_table
+        from labkit.sinks.jsonl import envelope_file, fields_file
+
+        check_name(path, JSONL)
+        self.warn_when_incomplete()
+        return write_table(self.table, self.receipt, path, envelope_file if envelope else fields_file)
