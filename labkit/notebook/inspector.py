@@ -17,7 +17,7 @@ from labkit.decode import cells
 from labkit.decode.json_rows import too_deep
 from labkit.decode.merge import as_json, unmapped
 from labkit.errors import UsageError
-from labkit.notebook.widget_base import Shown
+from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
 from labkit.sinks.replay import Replay
 from labkit.validation import whole
 from labkit.visible import brief, visible
@@ -30,10 +30,13 @@ _BYTES, _ITEMS, _TEXT, _NODES = 4_096, 200, 2_000, 5_000  # shown at most; what 
 class RecordInspector(Shown):
     """A record of a Replay; ``.row`` is which one."""
 
-    def __init__(self, replay: Replay, row: int = 0) -> None:
+    def __init__(self, replay: Replay, row: int | None = None) -> None:
         if not isinstance(replay, Replay):
             raise UsageError(f"a {type(replay).__name__} cannot be looked into", hint="give a Replay: window.read()")
-        row = whole(row, "row", "which record? rows count from 0")
+        self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
+        kept = kept_pick(*self._key) if row is None else None
+        self._kept = "" if not kept else f"row {kept}, looked at before: row=0 is the first"
+        row = whole(kept or 0 if row is None else row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
             raise UsageError(f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0")
@@ -42,8 +45,9 @@ class RecordInspector(Shown):
         self.slider = ipy.IntSlider(min=0, max=last, readout=False)
         ipy.link((self.place, "value"), (self.slider, "value"))
         self.view = ipy.HTML()
-        self.box = ipy.VBox([ipy.HBox([self.place, self.slider]), self.view])
-        self.place.observe(lambda _: self._draw(), "value")
+        self.said = ipy.HTML(f"<i>{self._kept}</i>" if self._kept else "")
+        self.box = ipy.VBox([ipy.HBox([self.place, self.slider, self.said]), self.view])
+        self.place.observe(lambda _: self._changed(), "value")
         self._draw()
 
     @property
@@ -57,8 +61,23 @@ class RecordInspector(Shown):
         found: dict[str, Any] = dated(self.replay.table.slice(self.row, 1)).to_pylist()[0]
         return found
 
+    def _changed(self) -> None:
+        self.said.value = ""
+        keep_pick(self.row, *self._key)
+        self._draw()
+
     def _draw(self) -> None:
         self.view.value = html.shown(self._markup()) if len(self.replay) else _NONE
+        self._renew_picture()
+
+    def picture(self) -> str:
+        """Return the record."""
+        return str(self.view.value)
+
+    @property
+    def code(self) -> str:
+        """The line that looks at the same record, of the Replay ``r``."""
+        return f"labkit.widgets.inspect(r, row={self.row})"
 
     def _markup(self) -> str:
         record = self.record

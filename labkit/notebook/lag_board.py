@@ -22,6 +22,8 @@ _COLOURS = {"ok": html.GREEN, "idle": html.GREY, "slow": html.AMBER, "unknown": 
 class LagBoard(Shown):
     """A board of groups with verdict, lag and rates. ``.stop()`` ends it; so does running its cell again."""
 
+    _every_s = 5.0  # the picture: it would be saved again and again
+
     def __init__(self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str) -> None:
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
         self._groups, self._patience = groups, patience
@@ -66,9 +68,21 @@ class LagBoard(Shown):
         self.view.value = table(self.judged)
         when = iso(look[0].at_ms) if look else "no group"
         self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
+        self._renew_picture()
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}"
+        self._renew_now()
+
+    def picture(self) -> str:
+        """Return the board as it was last."""
+        return f"{self.view.value}<div>{self.state.value}</div>"
+
+    @property
+    def code(self) -> str:
+        """The line that makes it."""
+        groups = "" if self._groups is None else f"groups={self._groups}"
+        return f"labkit.widgets.lag_board({groups})"
 
     @property
     def judged(self) -> list[Judged]:

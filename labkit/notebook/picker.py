@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import ipywidgets as ipy
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
 from labkit.notebook.timeline import Timeline, picture, short, timeline
-from labkit.notebook.widget_base import Shown
+from labkit.notebook.widget_base import Shown, forget_pick, keep_pick, kept_pick
 from labkit.window import Window
 
 TIME, NEWEST = "time", "newest records"
@@ -46,14 +47,27 @@ class Choice:
         return f"w = lab.window({', '.join(words)})"
 
 
+@dataclass(frozen=True)
+class _Pick:
+    """What was picked of a topic, for the next picker: times in milliseconds; None is the topic's own end, or all."""
+
+    by: str
+    newest: int
+    start_ms: int | None
+    end_ms: int | None
+    partitions: tuple[int, ...] | None
+
+
 class WindowPicker(Shown):
     """Topic, time, partitions or the newest N; ``.window`` is the Window, ``.code`` the line that makes the same one.
+
+    The kernel keeps the pick of each topic: the next picker begins with it, and says so.
 
     The timeline comes from Kafka's time index: no record is read. A window is frozen when ``.window`` is first asked
     for after a change, and stays the same until the next one.
     """
 
-    def __init__(self, lab: Lab, topic: str | None = None) -> None:
+    def __init__(self, lab: Lab, topic: str | None = None, *, anew: bool = False) -> None:
         topics = list(lab.cluster.topics())
         if topic is not None and topic not in topics:
             lab.cluster.partitions(topic)  # says what is wrong
@@ -62,10 +76,15 @@ class WindowPicker(Shown):
                 "there is no topic to pick from", hint="`labkit extract` fills one; `labkit doctor` looks why"
             )
         self.lab = lab
+        before = topic or kept_pick("picker", lab.cluster.cluster_id)
+        topic = before if before in topics else topics[0]
+        if anew:
+            forget_pick("picker", lab.cluster.cluster_id, topic)
+        self._kept = ""
         self._quiet = False
         self._frozen: tuple[Choice, Window] | None = None
         wide, label = ipy.Layout(width="100%"), {"description_width": "70px"}
-        self.topic = ipy.Dropdown(options=topics, value=topic or topics[0], description="topic", style=label)
+        self.topic = ipy.Dropdown(options=topics, value=topic, description="topic", style=label)
         self.partitions = ipy.SelectMultiple(options=[], rows=3, description="partitions", style=label)
         self.by = ipy.ToggleButtons(options=[TIME, NEWEST], style={"button_width": "11em"})
         self.newest = ipy.BoundedIntText(
@@ -77,15 +96,20 @@ class WindowPicker(Shown):
         self.chart = ipy.HTML(layout=ipy.Layout(width="auto", margin="0 10px"))
         self.said = ipy.HTML(layout=wide)
         refresh = ipy.Button(description="refresh", icon="refresh", tooltip="look at the topic again")
+        self.anew = ipy.Button(description="begin anew", icon="undo", tooltip="pick all of the topic again")
         head = ipy.HBox(
-            [self.topic, self.partitions, ipy.VBox([self.by, refresh])], layout=ipy.Layout(flex_flow="row wrap")
+            [self.topic, self.partitions, ipy.VBox([self.by, ipy.HBox([refresh, self.anew])])],
+            layout=ipy.Layout(flex_flow="row wrap"),
         )
         self.box = ipy.VBox([head, self.chart, self.range, self.newest, self.said], layout=wide)
         self.timeline = self._load()
+        if before not in (None, topic):
+            self._kept = f"topic {before}, picked before, is gone"
         self.topic.observe(lambda _: self.refresh(), "value")
         refresh.on_click(lambda _: self.refresh())
+        self.anew.on_click(lambda _: self.begin_anew())
         for part in (self.partitions, self.by, self.newest, self.range):
-            part.observe(lambda _: self._draw(), "value")
+            part.observe(lambda _: self._changed(), "value")
         self._draw()
 
     # what was picked ---------------------------------------------------------------------------------
@@ -99,11 +123,14 @@ class WindowPicker(Shown):
         if self.by.value == NEWEST or self.timeline.grid is None:
             last = int(self.newest.value) if self.by.value == NEWEST else None
             return Choice(topic, last=last, partitions=partitions)
-        edges = self.timeline.edges
-        first, last = self.range.index
-        start = None if first == 0 else short(edges[first])
-        end = None if last == len(edges) - 1 else short(edges[last])
+        start, end = (None if ms is None else short(ms) for ms in self._times)
         return Choice(topic, start, end, partitions=partitions)
+
+    @property
+    def _times(self) -> tuple[int | None, int | None]:
+        """The slider's two times; None at the topic's own end."""
+        first, last = self.range.index
+        return self._marks[first] if first else None, self._marks[last] if last < len(self._marks) - 1 else None
 
     @property
     def code(self) -> str:
@@ -124,13 +151,20 @@ class WindowPicker(Shown):
         counts = self.timeline.of(self.partitions.value or self.timeline.partitions)
         if self.by.value == NEWEST:
             return min(int(self.newest.value), int(counts.sum()))
-        first, last = self.range.index
+        first, last = self._buckets
         return int(counts[first:last].sum())
+
+    @property
+    def _buckets(self) -> tuple[int, int]:
+        """The buckets that the slider's times touch; those of an earlier pick may lie within one."""
+        first, last = (self._marks[place] for place in self.range.index)
+        edges = self.timeline.edges
+        return max(0, bisect_right(edges, first) - 1), bisect_left(edges, last)
 
     # showing -----------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Look at the topic anew; what was picked begins anew too."""
+        """Look at the topic again; what was picked is kept, and its window is frozen anew."""
         self._frozen = None
         try:
             self.timeline = self._load()
@@ -139,15 +173,57 @@ class WindowPicker(Shown):
             return
         self._draw()
 
-    def _load(self) -> Timeline:
-        found = timeline(self.lab.cluster, str(self.topic.value))
+    def begin_anew(self) -> None:
+        """Pick all of the topic again."""
+        forget_pick("picker", self.lab.cluster.cluster_id, str(self.topic.value))
         with self._silence():
-            edges = found.edges or [0, 0]
-            self.range.options = [(short(ms), place) for place, ms in enumerate(edges)]
-            self.range.index = (0, len(edges) - 1)
+            self.by.value = TIME
+        self.refresh()
+
+    def _load(self) -> Timeline:
+        topic = str(self.topic.value)
+        found = timeline(self.lab.cluster, topic)
+        pick: _Pick | None = kept_pick("picker", self.lab.cluster.cluster_id, topic)
+        lost: list[str] = []
+        edges = found.edges or [0, 0]
+        start, end = (None, None) if pick is None else (pick.start_ms, pick.end_ms)
+        if start is not None and not edges[0] <= start < edges[-1]:
+            lost.append(f"no record is as of {short(start)} now")
+            start = None
+        if end is not None and not edges[0] < end <= edges[-1]:
+            lost.append(f"no record is up to {short(end)} now")
+            end = None
+        chosen = set(found.partitions) if pick is None or pick.partitions is None else set(pick.partitions)
+        if gone := chosen - set(found.partitions):
+            lost.append(f"there is no partition {', '.join(map(str, sorted(gone)))} now")
+        with self._silence():
+            given = {ms for ms in (start, end) if ms is not None}
+            self._marks = sorted({*edges, *given}) if found.edges else edges
+            last = len(self._marks) - 1
+            self.range.options = [(short(ms), place) for place, ms in enumerate(self._marks)]
+            self.range.index = (
+                0 if start is None else self._marks.index(start),
+                last if end is None else self._marks.index(end),
+            )
             self.partitions.options = found.partitions
-            self.partitions.value = tuple(found.partitions)
+            self.partitions.value = tuple(sorted(chosen & set(found.partitions))) or tuple(found.partitions)
+            if pick is not None:
+                self.by.value, self.newest.value = pick.by, pick.newest
+        self._kept = "" if pick is None else "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
         return found
+
+    def _changed(self) -> None:
+        """Keep what is picked now, and draw it."""
+        if self._quiet:
+            return
+        self._kept = ""
+        every = len(self.partitions.value) in (0, len(self.timeline.partitions))
+        pick = _Pick(
+            str(self.by.value), int(self.newest.value), *self._times,
+            None if every else tuple(sorted(self.partitions.value)),
+        )  # fmt: skip
+        keep_pick(pick, "picker", self.lab.cluster.cluster_id, str(self.topic.value))
+        self._draw()
 
     @contextmanager
     def _silence(self) -> Iterator[None]:
@@ -164,12 +240,24 @@ class WindowPicker(Shown):
         by_time = self.by.value == TIME
         self.range.layout.display = "" if by_time and self.timeline.grid else "none"
         self.newest.layout.display = "none" if by_time else ""
-        lit = self.range.index if by_time else (0, 0)
+        lit = self._buckets if by_time else (0, 0)
         self.chart.value = picture(self.timeline, self.partitions.value or self.timeline.partitions, *lit)
-        self.said.value = f"about {self.records:,} records <pre>{escape(self.code)}</pre>"
+        keep_pick(str(self.topic.value), "picker", self.lab.cluster.cluster_id)
+        self.said.value = f"{self._said()} <pre>{escape(self.code)}</pre>"
+        self._renew_picture()
+
+    def _said(self) -> str:
+        kept = f" <i>({escape(self._kept)})</i>" if self._kept else ""
+        return f"about {self.records:,} records{kept}"
+
+    def picture(self) -> str:
+        """Return the timeline with what is picked."""
+        names = escape(str(self.topic.value))
+        return f"<b>{names}</b>{self.chart.value}<div>{self._said()}</div>"
 
     def text(self) -> str:
         """Return what is picked, and the line that makes it."""
         edges = self.timeline.edges
         span = f"records of {short(edges[0])} to {short(edges[-1])}" if edges else "no record has a time"
-        return f"window picker on {self.topic.value}: {span}; picked about {self.records:,}\n  {self.code}"
+        kept = f" ({self._kept})" if self._kept else ""
+        return f"window picker on {self.topic.value}: {span}; picked about {self.records:,}{kept}\n  {self.code}"

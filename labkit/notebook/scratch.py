@@ -28,6 +28,7 @@ class ScratchManager(Shown):
         self.lab = lab
         self._rows: list[dict[str, Any]] = []
         self._ticks: list[ipy.Checkbox] = []
+        self._quiet = False
         self._asked: list[ScratchIndex] = []
         self.refresh_button = _button("refresh", "refresh", "look again", self.refresh)
         self.collect_button = _button(
@@ -67,8 +68,9 @@ class ScratchManager(Shown):
         return [row for row, tick in zip(self._rows, self._ticks, strict=True) if tick.value]
 
     def _tick_all(self, on: bool) -> None:
-        for tick in self._ticks:
-            tick.value = on
+        if not self._quiet:
+            for tick in self._ticks:
+                tick.value = on
 
     # what the buttons do -----------------------------------------------------------------------------
 
@@ -110,6 +112,7 @@ class ScratchManager(Shown):
         chosen, ttl = self.chosen, self.ttl.value
         expires = self._safely(lambda: [index.extend(ttl) for index in chosen])
         if expires:
+            self._tick_all(False)
             self._again(f"{_listed([index.name for index in chosen])} will expire at {min(expires)}")
 
     def _stop_asking(self) -> None:
@@ -132,11 +135,17 @@ class ScratchManager(Shown):
 
     def _load(self) -> None:
         rows = self.lab.scratch().sort_values(["expires", "index"]).to_dict("records")
+        ticked = {(row["index"], row["target"]) for row in self._ticked}
         self._rows, more = [{str(name): one for name, one in row.items()} for row in rows[:_SHOWN]], rows[_SHOWN:]
-        self._ticks = [ipy.Checkbox(indent=False, layout=ipy.Layout(width="auto")) for _ in self._rows]
+        self._ticks = [
+            ipy.Checkbox((row["index"], row["target"]) in ticked, indent=False, layout=ipy.Layout(width="auto"))
+            for row in self._rows
+        ]
         for tick in self._ticks:
             tick.observe(lambda _: self._buttons(), "value")
+        self._quiet = True  # the box of all is not ticked, those that were ticked stay so
         self.every.value = False
+        self._quiet = False
         cells = [self.every, *(_cell(f"<b>{name}</b>") for name in _HEAD)]
         for tick, row in zip(self._ticks, self._rows, strict=True):
             cells += [tick, *map(_cell, _row(row))]
@@ -144,11 +153,22 @@ class ScratchManager(Shown):
         left = f"; {len(more):,} that expire later are not shown: lab.scratch() has them" if more else ""
         total = size(sum(row["bytes"] for row in rows))
         self.said.value = f"{len(rows):,} scratch indices, {total}{left}" if rows else _NONE
+        gone = ticked - {(row["index"], row["target"]) for row in self._rows}
+        if gone:
+            self.said.value += f"; no longer there: {escape(_listed(sorted(name for name, _ in gone)))}"
         self._buttons()
+        self._renew_picture()
 
     def _buttons(self) -> None:
         nothing = not any(tick.value for tick in self._ticks)
         self.delete_button.disabled = self.extend_button.disabled = nothing
+
+    code = "labkit.widgets.scratch()"
+
+    def picture(self) -> str:
+        """Return the table."""
+        table = html.table(_HEAD, [_row(row) for row in self._rows]) if self._rows else ""
+        return html.shown(f"{table}<div>{self.said.value}</div>")
 
     def text(self) -> str:
         """Return the indices as text."""

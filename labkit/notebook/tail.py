@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,15 @@ _KEPT = 2_000  # records a filter looks through
 _KEPT_BYTES = 20_000_000  # they are decoded with each step: larger ones would hold up the kernel
 _STEP_S = 0.3
 _COLUMNS = 12  # that are shown
+_MOST = 48  # characters of a cell
+_HEIGHT = "640px"  # twenty records and the scroll bar
 _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
 class Tail(Shown):
     """A live tail. ``.frame`` has what it shows, ``.stop()`` ends it; so does running its cell again."""
+
+    _every_s = 5.0  # the picture: it would be saved again and again
 
     def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec, limit: str) -> None:
         self.lab, self._topic, self._rows, self._decode = lab, topic, rows, decode
@@ -78,6 +83,7 @@ class Tail(Shown):
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
+        self._renew_now()
         if self._follower is not None:
             self._follower.close()
 
@@ -112,8 +118,20 @@ class Tail(Shown):
         frame = _told(self.frame)
         some = frame.iloc[::-1, :_COLUMNS]
         left = f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>" if len(frame.columns) > _COLUMNS else ""
-        table = html.table([str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True)
-        self.view.value = html.shown(f'<div style="max-height:360px;overflow:auto;line-height:1.4">{table}{left}</div>')
+        table = html.table([str(name) for name in some], cells.rows(some, _narrow_cell), one_line=True)
+        self.view.value = html.shown(
+            f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
+        )
+        self._renew_picture()
+
+    def picture(self) -> str:
+        """Return the newest records as they were last."""
+        return f"<b>{escape(self._topic)}</b>{self.view.value}<div>{self.state.value}</div>"
+
+    @property
+    def code(self) -> str:
+        """The line that makes it."""
+        return f"labkit.widgets.tail(topic={json.dumps(self._topic)}, last={self._last})"
 
     def text(self) -> str:
         """Return the newest records, as text."""
@@ -151,6 +169,12 @@ def _having(frame: pd.DataFrame, text: str) -> Any:
         column = frame[name].map(_readable).astype("string").fillna("")
         found |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
     return found
+
+
+def _narrow_cell(value: Any, kind: pa.DataType | None) -> str:
+    """Return one line of HTML that makes no column wide; all of a text is in the inspector."""
+    shown = escape(cells.cell(value, kind, most=_MOST))
+    return f'<i style="opacity:.6">{shown}</i>' if value is None else shown
 
 
 def _short_cell(value: Any, kind: pa.DataType | None) -> str:

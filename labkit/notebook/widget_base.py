@@ -1,19 +1,44 @@
-"""How a widget shows itself: as itself where somebody can click, as text in a headless run and outside a notebook."""
+"""How a widget shows itself: as itself where somebody can click, as text in a headless run and outside a notebook.
+
+A widget lives in its kernel only, and JupyterLab says "model not found" where it is gone. So each widget is shown with
+a picture of itself, an output of its own that is kept up to date: the page hides the picture while the widget lives,
+and the widget's place where it does not. What was picked is kept in the kernel for the next widget on the same data.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from html import escape
 from typing import Any
+from uuid import uuid4
 
+from labkit import html
 from labkit.progress import headless, in_notebook
+from labkit.times import iso, now_ms
+
+_SETTLED_S = 0.3  # a change is in the picture after this long: a slider changes many times while it is dragged
+_picks: dict[tuple[str, ...], Any] = {}
 
 
 class Shown:
-    """Something with a ``box`` of ipywidgets and a text."""
+    """Something with a ``box`` of ipywidgets, a text and a picture."""
 
     box: Any
+    _every_s = _SETTLED_S
+    _picture_id: str | None = None
+    _waiting: asyncio.TimerHandle | None = None
+
+    @property
+    def code(self) -> str:
+        """The lines that make what it shows."""
+        raise NotImplementedError
 
     def text(self) -> str:
         """Return what it shows, as text."""
+        raise NotImplementedError
+
+    def picture(self) -> str:
+        """Return what it shows as HTML that needs no kernel, without the code."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -22,7 +47,71 @@ class Shown:
     def _repr_mimebundle_(self, **_: Any) -> Any:
         if headless() or not in_notebook():
             return {"text/plain": self.text()}
-        return self.box._repr_mimebundle_()
+        from IPython.display import display
+
+        if self._picture_id is None:
+            self._picture_id = f"lk-{uuid4().hex}"
+            self.box.add_class(self._live_class)
+        display(self._saved(), raw=True, display_id=self._picture_id)
+        found = self.box._repr_mimebundle_()
+        bundle = found[0] if isinstance(found, tuple) else found  # anywidget adds metadata: none that the page needs
+        return {**bundle, "text/plain": f"{type(self).__name__}: live while its kernel runs"}
+
+    @property
+    def _live_class(self) -> str:
+        return f"{self._picture_id}-live"
+
+    def _saved(self) -> dict[str, str]:
+        """Return the picture as a saved notebook has it, with the rules that hide it while the widget lives."""
+        name, live = self._picture_id, self._live_class
+        # no :has() within another: a browser leaves out a rule that has one
+        hidden = (
+            f".jp-OutputArea:has(.{live}) .jp-OutputArea-child:has(.{name})",
+            f".jp-OutputArea:has(.{live}) .{name}",
+            f".jp-OutputArea:has(.{name}) .jp-OutputArea-output:is(.jupyter-widgets, .lm-Panel):not(:has(*))",
+        )
+        style = "".join(f"{one}{{display:none}}" for one in hidden)
+        when = (iso(now_ms()) or "")[:16].replace("T", " ")
+        said = f"a picture of {when} UTC: run the cell to have the widget again"
+        markup = (
+            f'<div class="{name} {html.AS_IT_IS}"><style>{style}</style>{self.picture()}'
+            f'<pre>{escape(self.code)}</pre><div style="opacity:.75;font-size:85%">{said}</div></div>'
+        )
+        return {"text/html": markup, "text/plain": self.code}
+
+    def _renew_picture(self) -> None:
+        """Bring the saved picture up to date, soon; called with each change."""
+        if self._picture_id is None or self._waiting is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel: there is no notebook to be saved
+            return
+        self._waiting = loop.call_later(self._every_s, self._renew_now)
+
+    def _renew_now(self) -> None:
+        from IPython.display import update_display
+
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._picture_id is not None:
+            update_display(self._saved(), raw=True, display_id=self._picture_id)
+
+
+def keep_pick(pick: Any, *key: str) -> None:
+    """Keep what was picked for the next widget with this key, as long as the kernel runs."""
+    _picks[key] = pick
+
+
+def kept_pick(*key: str) -> Any:
+    """Return what was picked with this key, or None."""
+    return _picks.get(key)
+
+
+def forget_pick(*key: str) -> None:
+    """Begin anew."""
+    _picks.pop(key, None)
 
 
 def size(count: float) -> str:

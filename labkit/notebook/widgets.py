@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse
 
 
-def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicker:
+def pick_window(lab: Lab | None = None, topic: str | None = None, *, anew: bool = False) -> WindowPicker:
     """Return a window picker: ``picker.window`` is what it picks, ``picker.code`` the line that makes the same one.
 
     Parameters
@@ -31,9 +31,11 @@ def pick_window(lab: Lab | None = None, topic: str | None = None) -> WindowPicke
     lab : Lab, optional
         Left out: `connect()`.
     topic : str, optional
-        The topic to begin with; left out: the first one.
+        The topic to begin with; left out: the last that was picked from, or the first one.
+    anew : bool
+        Begin with all of the topic; by default with what was picked of it before, in this kernel.
     """
-    return WindowPicker(lab or connect(), topic)
+    return WindowPicker(lab or connect(), topic, anew=anew)
 
 
 def browse(
@@ -44,6 +46,7 @@ def browse(
     time_field: str | None = None,
     limit: int | None = None,
     view: str | None = None,
+    anew: bool = False,
 ) -> Browse:
     """Return a browser of records: a histogram over time, fields, filters by a click, a table, one record in full.
 
@@ -64,11 +67,13 @@ def browse(
         How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is left out is said.
     view : str, optional
         What ``b.view`` gave: the same filters and columns.
+    anew : bool
+        Begin without filters; by default with those clicked on it before, in this kernel.
     """
     from labkit.notebook.browse.widget import Browse
 
     count = None if limit is None else whole(limit, "limit", "how many records at most", low=1)
-    return Browse(lab, what, decode=decode, time_field=time_field, limit=count, view=view)
+    return Browse(lab, what, decode=decode, time_field=time_field, limit=count, view=view, anew=anew)
 
 
 def tail(
@@ -112,8 +117,11 @@ def lag_board(
     return LagBoard(lab or connect(), chosen, every=every, limit=limit, patience=patience)
 
 
-def inspect(replay: Replay, row: int = 0) -> RecordInspector:
-    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is which one."""
+def inspect(replay: Replay, row: int | None = None) -> RecordInspector:
+    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is which one.
+
+    Left out, `row` is the one looked at before in these records, in this kernel, or the first.
+    """
     return RecordInspector(replay, row)
 
 

@@ -72,6 +72,42 @@ def test_the_picker_picks_by_time_partition_and_count_and_prints_the_line_that_d
     assert picker.code in repr(picker)
 
 
+def test_what_was_picked_of_a_topic_is_kept_until_it_is_begun_anew(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 63: the next widget on the same data, and refresh, keep the pick, and say so."""
+    first = widgets.pick_window(lab, topic)
+    edges = first.timeline.edges
+    first.range.index = (edges.index(FIRST + 10 * HOUR), edges.index(FIRST + 30 * HOUR))
+    first.partitions.value = (1,)
+    assert "picked before" not in first.said.value
+    second = widgets.pick_window(lab, topic)
+    assert second.code == first.code
+    assert second.records == 20
+    assert "picked before, and kept" in second.said.value
+    second.refresh()
+    assert second.code == first.code
+    assert widgets.pick_window(lab).code == first.code
+    assert widgets.pick_window(lab, topic, anew=True).code == f'w = lab.window("{topic}")'
+
+    second.by.value, second.newest.value = "newest records", 7
+    third = widgets.pick_window(lab, topic)
+    assert "last=7" in third.code
+    third.anew.click()
+    assert third.code == f'w = lab.window("{topic}")'
+
+    replay = lab.window(topic).read(progress=False)
+    widgets.inspect(replay).place.value = 9
+    assert widgets.inspect(replay).row == 9
+    assert "looked at before" in widgets.inspect(replay).said.value
+    assert widgets.inspect(replay, 0).row == 0
+
+    clicked = widgets.browse(lab, topic)
+    clicked.box.filters = [{"op": "is", "field": ["nick"], "value": "n1"}]
+    again = widgets.browse(lab, topic)
+    assert again.where == "nick = 'n1'"
+    assert "as clicked before" in again.box.about["kept"]
+    assert widgets.browse(lab, topic, anew=True).where is None
+
+
 def test_the_picker_follows_topics_and_says_what_there_is_not(
     lab: Lab, topic: str, make_topic: Callable[..., str]
 ) -> None:
@@ -147,6 +183,7 @@ def test_scratch_indices_are_listed_kept_for_longer_and_deleted_once_asked(
     board.extend_button.click()
     assert "not a length of time" in board.said.value
 
+    board.refresh_button.click()  # BEHAVIOURS 63: what is ticked stays so
     board.delete_button.click()
     assert f"Delete <b>{names[2]}</b> with 10 documents?" in board.question.value
     board.no_button.click()

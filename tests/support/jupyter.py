@@ -45,7 +45,7 @@ def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
         f"--notebook-dir={root}", "--allow-root",
     ]  # fmt: skip
     quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
+    quiet.parent.mkdir(parents=True, exist_ok=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     environment = {**os.environ, **folders, **settings, "JUPYTER_TOKEN": server.token}
     with (home / "jupyter.log").open("w") as log:

@@ -53,6 +53,12 @@ function render({ model, el }) {
   const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title),
     make("span", { class: about.whole ? "" : "lk-part" }, about.said), said, find, by);
   const chips = make("div", { class: "lk-chips" });
+  const beginning = { filters: [], by: "", columns: about.columns };
+  const kept = make("div", { class: "lk-kept" });
+  if (about.kept) {
+    const anew = make("button", { onclick: () => { for (const [name, value] of Object.entries(beginning)) set(name, value); } }, "begin anew");
+    kept.append(about.kept, " ", anew);
+  }
   const wrong = make("div", { class: "lk-error", role: "alert" });
   const brush = make("div", { class: "lk-brush", hidden: "" });
   const chart = document.createElementNS(SVG, "svg");
@@ -72,7 +78,7 @@ function render({ model, el }) {
   const copy = make("button", { onclick: () => copyText(state.code, copy) }, "copy code");
   el.classList.add("lk-browse");
   el.style.containerType = "inline-size";
-  el.append(bar, chips, wrong, time, legend, make("div", { class: "lk-main" }, fields, rows, detail),
+  el.append(bar, kept, chips, wrong, time, legend, make("div", { class: "lk-main" }, fields, rows, detail),
     make("div", { class: "lk-bar lk-code" }, code, copy));
 
   // ---- state that the kernel shares
@@ -82,6 +88,7 @@ function render({ model, el }) {
     model.save_changes();
   }
   function changed(name) {
+    kept.replaceChildren(); // it is another pick now
     if (name === "columns") { state.rows.clear(); drawHead(); drawFields(); drawRows(); }
     else query();
   }

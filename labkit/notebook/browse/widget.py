@@ -16,7 +16,7 @@ from labkit.lab import Lab
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source
-from labkit.notebook.widget_base import Shown
+from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
 from labkit.sinks.replay import Replay
 from labkit.window import Window
 
@@ -46,7 +46,15 @@ class Browse(Shown):
     """
 
     def __init__(
-        self, lab: Lab | None, what: Any, *, decode: Spec, time_field: str | None, limit: int | None, view: str | None
+        self,
+        lab: Lab | None,
+        what: Any,
+        *,
+        decode: Spec,
+        time_field: str | None,
+        limit: int | None,
+        view: str | None,
+        anew: bool = False,
     ) -> None:
         self.source: Source = open_source(lab, what, decode=decode, time_field=time_field, limit=limit)
         self.records = Records(self.source.table, self.source.time_field)
@@ -59,8 +67,29 @@ class Browse(Shown):
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
         }  # fmt: skip
         self.box.on_msg(self._on_message)
+        key = ("browse", self.source.title if self.window is None else self.window.topic)
+        before = None if anew else kept_pick(*key)
         if view is not None:
             self._take(view)
+        elif before is not None:
+            self._begin_with(before)
+        self.box.observe(lambda _: self._changed(key), ["filters", "columns", "by"])
+
+    def _begin_with(self, before: str) -> None:
+        """Take what was clicked before; where these records cannot have it, say so."""
+        columns = self.box.columns
+        try:
+            self._take(before)
+            kept = "filters and columns as clicked before"
+        except LabkitError as error:
+            kept = f"the filters clicked before do not fit: {error.message}"
+        self.box.about = {**self.box.about, "kept": kept, "columns": columns}
+
+    def _changed(self, key: tuple[str, ...]) -> None:
+        keep_pick(self.view, *key)
+        if "kept" in self.box.about:
+            self.box.about = self._about()
+        self._renew_picture()
 
     def _take(self, view: str) -> None:
         try:
@@ -116,6 +145,12 @@ class Browse(Shown):
     def code(self) -> str:
         """The lines that make the same records."""
         return self.source.code(self.where)
+
+    def picture(self) -> str:
+        """Return the histogram, the newest rows and the chips."""
+        from labkit.notebook.browse.picture import picture
+
+        return picture(self)
 
     def text(self) -> str:
         """Return what is looked at, and the lines that make it."""
