@@ -15,9 +15,9 @@ import nbformat
 from labkit.charts.show import packed
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
-from chrome import chromium, find  # noqa: E402  (the tests' own browser and JupyterLab)
-from real_lab import Server, jupyter_lab  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from support.chrome import chromium, find  # noqa: E402  (the tests' own browser and JupyterLab)
+from support.jupyter import Server, jupyter_lab  # noqa: E402
 
 PICTURE = ROOT / "docs" / "tour.png"
 SIZE = {"width": 1130, "height": 1150}
