@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])  # as Arrow lays it out
+_MOST_DAYS = 106_751_990  # with less than a day beside them they fit in 64 bits of microseconds
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -104,22 +106,26 @@ def numbers(table: pa.Table) -> pa.Table:
 
 
 def _length(column: pa.ChunkedArray) -> pa.Array:
-    """Return intervals as lengths of time; as texts where one has months, which have no length of their own."""
+    """Return intervals as lengths of time, exact to the microsecond.
+
+    As texts where one has months, which have no length of their own, or more days than 64 bits of microseconds hold.
+    """
     if not len(column):
         return pa.array([], pa.duration("us"))
     whole = column.combine_chunks()
     parts = np.frombuffer(whole.buffers()[1], _INTERVAL)[whole.offset : whole.offset + len(whole)]
     valid = whole.is_valid().to_numpy(zero_copy_only=False)
-    if parts["months"][valid].any():
+    if parts["months"][valid].any() or (abs(parts["days"][valid].astype(np.int64)) > _MOST_DAYS).any():
         return pa.array([None if one is None else _in_words(one) for one in whole.to_pylist()], pa.string())
     micros = parts["days"] * np.int64(86_400_000_000) + parts["nanoseconds"] // 1000
     return pa.array(micros, mask=~valid).cast(pa.duration("us"))
 
 
-def _in_words(one: Any) -> str:
-    days = f"{one.days} days" if one.days else ""
-    seconds = f"{one.nanoseconds / 1e9:g} s" if one.nanoseconds else ""
-    return " ".join(part for part in (f"{one.months} months", days, seconds) if part)
+def _in_words(length: Any) -> str:
+    months = f"{length.months} months" if length.months else ""
+    days = f"{length.days} days" if length.days else ""
+    seconds = f"{Decimal(length.nanoseconds).scaleb(-9).normalize():f} s" if length.nanoseconds else ""
+    return " ".join(part for part in (months, days, seconds) if part) or "0 s"
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

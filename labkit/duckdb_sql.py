@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import interrupt
+from labkit.duckdb_intervals import in_microseconds, refuse_cut_durations
 from labkit.errors import UsageError
 from labkit.nested import rebuilt, without_offsets
 
@@ -80,12 +81,13 @@ def refuse_extensions(query: str) -> None:
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
-    """Make a table known to DuckDB, which refuses some slices of nested Arrow columns."""
+    """Make a table known to DuckDB, which refuses some slices of nested columns and cuts durations to microseconds."""
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
-        table = without_offsets(table)
-    elif type(table).__module__.startswith("pandas.") and hasattr(table, "dtypes"):
+        table = in_microseconds(without_offsets(table))
+    elif type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "dtypes"):
+        refuse_cut_durations(table)
         table = _frame_without_offsets(table)
     connection.register(name, table)
 

@@ -49,7 +49,8 @@ class WindowExport:
         """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
 
         The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts the part there. The
-        file's metadata has the receipt, under ``labkit``.
+        file's metadata has the receipt, under ``labkit``. A Protobuf ``Duration`` is a duration to pyarrow, pandas and
+        polars; Parquet has no such type, so DuckDB and Spark see an integer: its microseconds.
         """
         from labkit.sinks.formats import PARQUET, ParquetFile
 

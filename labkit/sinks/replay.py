@@ -166,7 +166,8 @@ class Replay(ReplayFiles):
     def sql(self, query: str, **tables: Any) -> pd.DataFrame:
         """Ask DuckDB; the records are the table ``replay``.
 
-        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths.
+        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths,
+        exact to the microsecond, and texts where one has months.
         A query runs as you: it may read and write your files (``from 'teams.parquet'``). It reaches no network and
         loads no extension.
 
@@ -181,6 +182,7 @@ class Replay(ReplayFiles):
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
+        from labkit.duckdb_intervals import with_carried_days
         from labkit.duckdb_sql import (
             check_case,
             columns,
@@ -205,7 +207,7 @@ class Replay(ReplayFiles):
                 for name, one in tables.items():
                     register(connection, name, one)
                 answer = connection.sql(query)
-                found = pa.table({}) if answer is None else answer.to_arrow_table()
+                found = pa.table({}) if answer is None else with_carried_days(connection, answer).to_arrow_table()
             except duckdb.Error as error:
                 there = ", ".join(self.table.column_names)
                 raise UsageError(

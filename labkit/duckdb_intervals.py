@@ -1,0 +1,130 @@
+"""Intervals on their way into and out of DuckDB: the exact length, or an error.
+
+DuckDB counts microseconds, and hands an interval to Arrow as months, days and 64 bits of nanoseconds: more than 292
+years of microseconds come out as another length, without a word. So whole days are carried into the days first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+_ANSWER = "_answer_with_intervals"  # no table of a user's is called so
+_MACRO = """
+    create or replace macro carry_days_of(length) as case when length is not null then
+        to_months((12 * date_part('year', length) + date_part('month', length))::int)
+        + to_days((date_part('day', length) + date_part('hour', length) // 24)::int)
+        + to_microseconds(date_part('hour', length) % 24 * 3600000000 + date_part('minute', length) * 60000000
+            + date_part('microsecond', length))
+    end
+"""
+
+
+def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) -> DuckDBPyRelation:
+    """Return an answer whose intervals, within lists and objects too, come out of DuckDB as they are.
+
+    Raises
+    ------
+    UsageError
+        When one stands where it cannot be reached: in a union.
+    """
+    if not any(_holds_interval(kind) for kind in answer.types):
+        return answer
+    connection.execute(_MACRO)
+    names = [f"column_{place}" for place in range(len(answer.columns))]  # two of one name are told apart
+    chosen = [
+        f"{_carried(name, kind)} as {_quoted(column)}"
+        for name, kind, column in zip(names, answer.types, answer.columns, strict=True)
+    ]
+    source = f"{_ANSWER} as {_ANSWER}({', '.join(names)})"
+    return answer.query(_ANSWER, f"select {', '.join(chosen)} from {source}")
+
+
+def _holds_interval(kind: Any) -> bool:
+    return kind.id == "interval" or any(_holds_interval(child) for _, child in _children(kind))
+
+
+def _children(kind: Any) -> list[tuple[str, Any]]:
+    if kind.id not in ("list", "array", "struct", "map", "union"):
+        return []
+    return [(name, child) for name, child in kind.children if name != "size"] if kind.id == "array" else kind.children
+
+
+def _carried(value: str, kind: Any, depth: int = 0) -> str:
+    """Return the SQL of a value whose intervals have less than a day of microseconds."""
+    if not _holds_interval(kind):
+        return value
+    if kind.id == "interval":
+        return f"carry_days_of({value})"
+    item = f"item_{depth}"
+    children = dict(_children(kind))
+    if kind.id == "struct":
+        fields = [
+            f"{_quoted(name)} := {_carried(f'{value}.{_quoted(name)}', child, depth)}"
+            for name, child in children.items()
+        ]
+        return f"case when {value} is not null then struct_pack({', '.join(fields)}) end"
+    if kind.id == "map":
+        pair = [f'"{name}" := {_carried(f"{item}.{name}", child, depth + 1)}' for name, child in children.items()]
+        entries = f"list_transform(map_entries({value}), lambda {item}: struct_pack({', '.join(pair)}))"
+        return f"case when {value} is not null then map_from_entries({entries}) end"
+    if kind.id == "union":
+        raise UsageError("sql gives no interval within a union", hint="ask for epoch_us(…) of it: microseconds")
+    child = children["child"]
+    items = f"list_transform({value}::{child}[], lambda {item}: {_carried(item, child, depth + 1)})"
+    return f"{items}::{kind}" if kind.id == "array" else items
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def in_microseconds(table: pa.Table) -> pa.Table:
+    """Return a table whose durations of nanoseconds are microseconds, which DuckDB would cut without a word.
+
+    Raises
+    ------
+    UsageError
+        When one has a part of a microsecond.
+    """
+    for place, field in enumerate(table.schema):
+        if (kind := _microseconds(field.type)) == field.type:
+            continue
+        try:
+            column = table.column(place).cast(kind)
+        except pa.ArrowInvalid as error:
+            raise _cut(field.name) from error
+        table = table.set_column(place, field.with_type(kind), column)
+    return table
+
+
+def _microseconds(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_duration(kind):
+        return pa.duration("us") if kind.unit == "ns" else kind
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_microseconds(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(_microseconds(one.type)) for one in kind])
+    return kind
+
+
+def refuse_cut_durations(frame: Any) -> None:
+    """Raise UsageError when a pandas frame has a duration with a part of a microsecond."""
+    for place, dtype in enumerate(frame.dtypes):
+        if getattr(dtype, "kind", "") == "m" and str(dtype) == "timedelta64[ns]":
+            column = frame.iloc[:, place].dropna()
+            if (column.to_numpy().astype("int64") % 1000).any():
+                raise _cut(str(frame.columns[place]))
+
+
+def _cut(name: str) -> UsageError:
+    return UsageError(
+        f"{name!r} has durations of nanoseconds, and DuckDB counts whole microseconds",
+        hint="round them first, or give their nanoseconds as integers",
+    )

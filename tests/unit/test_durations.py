@@ -1,0 +1,159 @@
+"""BEHAVIOURS 38: a length of time beyond 292 years comes out of `.sql` as it is, or as an error."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory
+
+from labkit.decode.registry import Binary
+from labkit.duckdb_sql import connect
+from labkit.errors import UsageError
+from labkit.replay.receipt import Receipt
+from labkit.sinks.replay import Replay
+
+RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
+DAY = 86_400_000_000  # µs
+AGES = 3_652_425 * DAY + 7  # 10,000 years, the most of a Protobuf Duration
+LENGTHS = [AGES, -AGES, 106_000_000 * DAY + DAY - 1, 1 - DAY, 5, -1, 0, None]
+
+
+def replay(**columns: pa.Array) -> Replay:
+    return Replay(pa.table(columns), RECEIPT)
+
+
+def micros(frame: pd.DataFrame, name: str) -> list[int | None]:
+    numbers = pa.array(frame[name], pa.duration("us"), from_pandas=True).cast(pa.int64())
+    return list(numbers.to_pylist())
+
+
+def length_of(part: Any) -> int:
+    assert part.months == 0
+    return int(part.days * DAY + part.nanoseconds // 1000)
+
+
+@pytest.fixture
+def ages() -> Replay:
+    return replay(n=pa.array(range(len(LENGTHS))), took=pa.array(LENGTHS, pa.duration("us")))
+
+
+def test_lengths_of_ten_thousand_years_are_exact(ages: Replay) -> None:
+    frame = ages.sql("select took, took as again, n from replay order by n")
+    assert frame["n"].tolist() == list(range(len(LENGTHS)))
+    assert micros(frame, "took") == micros(frame, "again") == LENGTHS
+
+
+def test_arithmetic_with_lengths_is_exact_and_keeps_the_order(ages: Replay) -> None:
+    frame = ages.sql("select took - interval '1 day 1 hour' less from replay where n < 4 order by n desc")
+    assert micros(frame, "less") == [part - DAY - DAY // 24 for part in reversed(LENGTHS[:4])]
+    frame = ages.sql("select timestamp '9999-01-01' - timestamp '0001-01-01' whole, max(took) most from replay")
+    assert micros(frame, "whole") == [3_651_694 * DAY]
+    assert micros(frame, "most") == [LENGTHS[2]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 4, 5])
+def test_lengths_within_objects_lists_and_maps_are_exact(ages: Replay, place: int) -> None:
+    frame = ages.sql(f"""select {{'a b': took, 'list': [[took]], 'n': n}} object, [{{'x': took}}] list,
+        map(['k'], [took]) map, array_value(took, took) pair, null::interval[] none from replay where n = {place}""")
+    row = frame.iloc[0]
+    wanted = LENGTHS[place]
+    assert length_of(row["object"]["a b"]) == length_of(row["object"]["list"][0][0]) == wanted
+    assert row["object"]["n"] == place
+    assert length_of(row["list"][0]["x"]) == wanted
+    assert length_of(dict(row["map"])["k"]) == wanted
+    assert [length_of(part) for part in row["pair"]] == [wanted, wanted]
+    assert frame["none"].isna().all()
+
+
+def test_months_and_very_many_days_are_told_in_words_exactly() -> None:
+    found = replay(n=pa.array([1]))
+    frame = found.sql("""select interval '1 month 3 days' + to_microseconds(14454775807) as late,
+        to_days(2000000000) day_count, interval '-25 months -2 days -1 second' less""")
+    assert frame.iloc[0].to_dict() == {
+        "late": "1 months 3 days 14454.775807 s",
+        "day_count": "2000000000 days",
+        "less": "-25 months -2 days -1 s",
+    }
+
+
+def test_a_length_that_cannot_be_told_is_an_error(ages: Replay) -> None:
+    with pytest.raises(UsageError, match="out of range"):
+        ages.sql("select to_days(2147483647) + to_hours(48) much")
+    with pytest.raises(UsageError, match="no interval within a union"):
+        ages.sql("select union_value(a := took) from replay")
+    seconds = replay(took=pa.array([10**14], pa.duration("s")))
+    with pytest.raises(UsageError, match="Could not convert"):
+        seconds.sql("select took from replay")
+
+
+def test_parts_of_a_microsecond_are_refused_and_not_cut(ages: Replay) -> None:
+    odd = pa.array([1_999], pa.duration("ns"))
+    whole = pa.array([2_000], pa.duration("ns"))
+    for table in (pa.table({"t": odd}), pa.table({"t": pa.array([[1_999]], pa.list_(odd.type))}),
+                  pd.DataFrame({"t": pd.to_timedelta([1_999, None], unit="ns")})):  # fmt: skip
+        with pytest.raises(UsageError, match="'t' has durations of nanoseconds") as caught:
+            ages.sql("select t from given", given=table)
+        assert "round them" in str(caught.value.hint)
+    for table in (pa.table({"t": whole}), pd.DataFrame({"t": pd.to_timedelta([2_000], unit="ns")})):
+        assert ages.sql("select t from given", given=table)["t"].tolist() == [timedelta(microseconds=2)]
+
+
+def spans() -> pa.Table:
+    """Return messages with a Protobuf Duration, also in a list and in another message, as labkit decodes them."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
+    file.dependency.append("google/protobuf/duration.proto")
+    kind = ".google.protobuf.Duration"
+    inner, outer = file.message_type.add(name="In"), file.message_type.add(name="M")
+    inner.field.add(name="took", number=1, type=11, label=1, type_name=kind)
+    outer.field.add(name="took", number=1, type=11, label=1, type_name=kind)
+    outer.field.add(name="many", number=2, type=11, label=3, type_name=kind)
+    outer.field.add(name="inner", number=3, type=11, label=1, type_name=".m.In")
+    pool.Add(file)
+    make = message_factory.GetMessageClass(pool.FindMessageTypeByName("m.M"))
+    schema = SimpleNamespace(
+        schema_str=base64.b64encode(file.SerializeToString()).decode(), schema_type="PROTOBUF", references=[]
+    )
+    values = []
+    for length in LENGTHS:
+        message = make()
+        if length is not None:
+            for took in (message.took, message.many.add(), message.inner.took):
+                took.FromMicroseconds(length)
+        values.append(b"\0\0\0\0\1\2\2" + message.SerializeToString())
+    registry = SimpleNamespace(schema=lambda number: schema, referenced=None)
+    decoder = Binary(cast(Any, registry), "protobuf")
+    parsed = decoder.parse(pa.array(values, pa.binary()))
+    assert not parsed.errors
+    return decoder.columns(parsed, decoder.unify([parsed.schema]))
+
+
+def test_a_duration_of_protobuf_is_a_duration_in_parquet(tmp_path: Path) -> None:
+    """To what reads Arrow's schema; to others it is an integer, of microseconds as `to_parquet` says."""
+    table, path = spans(), tmp_path / "x.parquet"
+    assert table.schema.field("took").type == pa.duration("us")
+    wanted = [None if length is None else timedelta(microseconds=length) for length in LENGTHS]
+    pq.write_table(table, path)
+    for name, one in (("arrow", pq.read_table(path)), ("polars", pl.read_parquet(path).to_arrow())):
+        assert one["took"].to_pylist() == wanted, name
+        assert one["many"].to_pylist() == [[] if length is None else [length] for length in wanted], name
+        assert [row and row["took"] for row in one["inner"].to_pylist()] == wanted, name
+    assert micros(pd.read_parquet(path), "took") == LENGTHS
+    with connect(files=True) as connection:
+        rows = connection.execute(f"select took from '{path}'").fetchall()
+    assert [length for (length,) in rows] == LENGTHS
+
+
+def test_a_duration_of_protobuf_is_exact_in_sql() -> None:
+    frame = Replay(spans(), RECEIPT).sql('select took, many[1] item, "inner".took deep from replay')
+    assert micros(frame, "took") == micros(frame, "item") == micros(frame, "deep") == LENGTHS
