@@ -37,7 +37,7 @@ class CsvFile:
 
     def __init__(self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool) -> None:
         self._metadata, self._safe = metadata, formula_safe
-        self._file = pa.OSFile(str(path), "wb")
+        self._file = path.open("wb")
         self._layout = self._cells(schema.empty_table()).schema
         self._writer: Any = None
         if self._layout.names:

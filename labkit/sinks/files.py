@@ -123,7 +123,7 @@ def part_of(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
         When `path` cannot be, before anything is read, or the disk refuses it.
     """
     target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
+    if target.is_dir() or not target.parent.is_dir() or "\0" in target.name:
         raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
     try:

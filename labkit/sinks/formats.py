@@ -67,7 +67,8 @@ class ParquetFile:
     def __init__(self, path: Path, schema: pa.Schema, _receipt: Receipt) -> None:
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._file = path.open("xb")  # Arrow takes no path that is not UTF-8
+        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
 
     def write(self, table: pa.Table) -> None:
         self._writer.write_table(table)
@@ -76,7 +77,8 @@ class ParquetFile:
         self._writer.add_key_value_metadata({"labkit": receipt.to_json()})
 
     def close(self) -> None:
-        self._writer.close()
+        with self._file:
+            self._writer.close()
 
 
 class ArrowFile:
@@ -92,7 +94,7 @@ class ArrowFile:
         ]
         metadata = {**(schema.metadata or {}), b"labkit": receipt.to_json().encode()}
         self._schema = pa.schema(plain, metadata)
-        self._file = pa.OSFile(os.fspath(path), "wb")
+        self._file = path.open("xb")
         options = pa.ipc.IpcWriteOptions(compression="lz4")  # which every reader of Feather knows
         self._writer = pa.ipc.new_file(self._file, self._schema, options=options)
 

@@ -251,3 +251,15 @@ def test_a_method_refuses_another_format_s_name(tmp_path: Path, write: Callable[
     assert not list(tmp_path.iterdir())
     check_name(tmp_path / "x", PARQUET)  # a name that says nothing says nothing false
     check_name(tmp_path / "2016.03.01", CSV)
+
+
+@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
+def test_a_name_that_is_not_utf_8_is_a_file_and_one_with_a_null_is_refused(
+    tmp_path: Path, write: Callable[..., Any]
+) -> None:
+    """A file's name is bytes: one from an old disk ended in a UnicodeEncodeError."""
+    found = replay({"value": b"{}"})
+    write(found, tmp_path / "\udcff")
+    assert [one.name for one in tmp_path.iterdir()] == ["\udcff"]
+    with pytest.raises(UsageError, match="cannot be written"):
+        write(found, tmp_path / "a\0b")
