@@ -16,6 +16,7 @@ import pytest
 
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
+from labkit.profile.fields import quoted
 from labkit.stack.state import State
 from support.chrome import chromium
 from support.jupyter import Server, jupyter_lab
@@ -106,6 +107,9 @@ half = lab.window(topic, last=60).read(progress=False)
 load = w.to_scratch("attack", ttl="1h")
 """
     return [begin, *CHARTS, *DISPLAYS, f"lab.window({ATTACKS[2]!r})"]
+
+
+VIEWS = ["w.profile()", "r.profile()", "r.profile().compare(half.profile())", "widgets.browse(lab, topic)"]
 
 
 @pytest.fixture
@@ -244,6 +248,67 @@ def use_widgets(page: Any) -> None:
         table.scroll_into_view_if_needed()
         table.locator("td").first.click()
     page.screenshot(path=SHOTS / "attack-widgets.png")
+
+
+def use_browser(page: Any, check: Callable[[str], None]) -> None:
+    """Open each field's values in the browser of records, choose a value of each, open a record."""
+    browser = page.locator(".lk-browse")
+    browser.locator(".lk-row .lk-cell >> nth=5").wait_for()
+    for number, name in enumerate(FIELDS):
+        row = browser.locator(".lk-fields > div > div").filter(
+            has=page.get_by_label(f"show {quoted(name)} as a column", exact=True)
+        )
+        row.locator(".lk-field button").click()
+        row.locator("[aria-label^='only ']").nth(number).click()
+        chip = browser.locator(".lk-chip")
+        chip.wait_for()
+        assert chip.inner_text().startswith(f"{name} = "), name
+        browser.get_by_role("status").get_by_text("10 picked").wait_for()
+        check(f"browse: {chip.inner_text()}")
+        chip.get_by_title("remove", exact=True).click()
+        chip.wait_for(state="detached")
+        browser.locator("[role=status]:text-is('')").wait_for(state="attached")
+    for name in FIELDS[2:]:
+        browser.get_by_label(f"show {quoted(name)} as a column", exact=True).check()
+    browser.get_by_label("stack the histogram by").select_option(quoted(ATTACKS[2]))
+    browser.locator(".lk-legend span").nth(3).wait_for()
+    browser.locator(".lk-rows").focus()
+    for _ in ATTACKS:
+        page.keyboard.press("ArrowDown")
+    browser.locator(".lk-detail summary").click()
+    browser.locator(".lk-detail details dt").first.wait_for()
+    page.screenshot(path=SHOTS / "attack-browse.png")
+    check("browse: columns, histogram and a record")
+
+
+@pytest.mark.timeout(900)
+def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(page: Any, topic: str, tmp_path: Path) -> None:
+    """Profiles, two compared, and the browser: fields opened, values chosen, a record opened. BEHAVIOURS 43, 67, 69."""
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    begin = cells(topic)[0].partition("load = ")[0]
+    write_notebook(root / "views.ipynb", [begin, *VIEWS])
+    with jupyter_lab(root, tmp_path) as server:
+        origin = f"http://127.0.0.1:{server.port}"
+        page.goto(server.page("views.ipynb"))
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        try:
+            page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+            assert page.locator(ERROR).count() == 0
+            text = page.locator(".jp-Notebook").inner_text()
+            assert "$5 and $6" in text
+            assert "window.hacked=3" in text
+            for part in page.locator(".jp-OutputArea-output summary:visible").all():
+                part.click()
+            hold(page, "profiles", origin)
+            page.screenshot(path=SHOTS / "attack-profiles.png")
+            use_browser(page, lambda what: hold(page, what, origin))
+            assert page.said == []
+        finally:
+            page.screenshot(path=SHOTS / "attack-views.png")
 
 
 @pytest.mark.timeout(900)
