@@ -12,7 +12,7 @@ from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
-from labkit.groups.lag import judge_all, total_lag, worst
+from labkit.groups.lag import judge_all, worst
 
 if TYPE_CHECKING:
     import altair as alt
@@ -142,7 +142,9 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _uncounted(rows: pd.DataFrame) -> int:
     """Return how many partitions have no known lag at the last look, though there may be something to read."""
     last = rows.drop_duplicates(["group", "topic", "partition"], keep="last")
-    return total_lag(samples_of(last))[1]
+    start = last.get("log_start", 0)
+    empty = last["committed"].isna() & last["log_end"].notna() & (last["log_end"] <= start)
+    return int((last["lag"].isna() & ~empty.fillna(False)).sum())
 
 
 def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> None:
