@@ -20,7 +20,7 @@ import pytest
 
 from support.stack import STACKS, new_state_dir
 
-MOST_RERUNS = 3
+MOST_RERUNS = int(os.environ.get("LABKIT_TEST_RERUNS", "3"))
 BYTES_PER_WORKER = 1_000_000_000
 BYTES_FOR_SERVERS = 6_000_000_000
 # tests with one of these fixtures share a server of their own, so one worker runs them all; the longest first
