@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labkit import html
 from labkit.profile.fields import FieldStats
 from labkit.profile.result import Profile, shares
 
@@ -78,21 +79,18 @@ class ProfileComparison:
         rows = [f"  {one.change:<10}  {visible(one.field)}: {one.detail}" for one in self.different]
         return "\n".join([*map(visible, self._head()), *rows])
 
+    @html.view
     def _repr_html_(self) -> str:
-        from labkit import html
-
         rows = [
             (html.word(_colour(one), escape(one.change)), f"<code>{escape(one.field)}</code>", escape(one.detail))
             for one in self.different
         ]
         head = "<br>".join(map(escape, self._head()))
         table = html.table(("change", "field", "what"), rows) if rows else ""
-        return html.shown(html.box(html.AMBER if rows else html.GREEN, head) + table)
+        return html.box(html.AMBER if rows else html.GREEN, head) + table
 
 
 def _colour(one: FieldChange) -> str:
-    from labkit import html
-
     return html.RED if one.change in ("only left", "only right", "type") else html.AMBER
 
 

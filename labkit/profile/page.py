@@ -28,7 +28,7 @@ def as_html(profile: Profile) -> str:
         f"<b>{escape(profile.what)}</b> · {html.word(colour, escape(first))}{lines}"
         f"{_volume(profile)}{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
     )
-    return html.shown(html.box(colour, body) + _table(profile))
+    return html.box(colour, body) + _table(profile)
 
 
 def _table(profile: Profile) -> str:

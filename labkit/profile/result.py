@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labkit import html
 from labkit.profile.fields import FieldStats
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
@@ -165,6 +166,7 @@ class Profile:
 
         return as_text(self)
 
+    @html.view
     def _repr_html_(self) -> str:
         from labkit.profile.page import as_html
 

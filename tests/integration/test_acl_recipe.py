@@ -131,6 +131,7 @@ def lagging(it: Granted, folder: Path) -> None:
 
 METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "window": windows,
+    "profile": lambda it, _: it.lab.profile(it.topic).complete,
     "topics": lambda it, _: list(it.lab.topics()["topic"]) == [it.topic],
     "groups": lambda it, _: PRODUCTION in set(it.lab.groups()["group"]),
     "offsets": lambda it, _: PRODUCTION in set(it.lab.offsets()["group"]),
