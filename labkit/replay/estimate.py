@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -58,7 +59,12 @@ def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     records = round(plan.size * read / planned)
     rest_s = time.monotonic() - began - first_s
     per_record_s = rest_s / (read - first_records) if read > first_records else first_s / read
-    return Estimate(records, round(reading.bytes / read * records), round(first_s + per_record_s * records, 1), read)
+    return Estimate(records, round(reading.bytes / read * records), tenths(first_s + per_record_s * records), read)
+
+
+def tenths(seconds: float) -> float:
+    """Return seconds rounded up to tenths: what takes some time never takes none."""
+    return math.ceil(seconds * 10) / 10
 
 
 def _middle(one: Range, count: int) -> Range:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import fastavro
 import pyarrow as pa
@@ -173,7 +174,7 @@ def irc(data: bytes) -> None:
 
 def labkit_toml(data: bytes) -> None:
     """Any file of settings: read, or one clear error."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ):
         path = Path(folder) / "labkit.toml"
         path.write_bytes(data)
         os.environ["LABKIT_CONFIG"] = str(path)

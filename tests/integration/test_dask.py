@@ -200,12 +200,12 @@ def test_a_function_travels_and_one_that_cannot_says_so(lab: Lab, client: Client
 def test_a_worker_s_error_is_labkit_s(lab: Lab, client: Client, topic: str, me: str) -> None:
     elsewhere = Lab(lab.connection)  # the window is made with the right settings, the workers have others
     window = elsewhere.window(topic)
-    elsewhere.profile = other(lab, **{"sasl.password": "wrong"})
+    elsewhere.connection = other(lab, **{"sasl.password": "wrong"})
     with pytest.raises(AccessError, match="refused the login"):
         window.to_dask(client, send_profile=True).compute()
     with pytest.raises(AccessError, match="refused the login"):
         window.to_scratch("refused", client=client, send_profile=True)
-    elsewhere.profile = other(lab)
+    elsewhere.connection = other(lab)
     with pytest.raises(ConfigError, match="on a worker: there is no profile 'by-hand'") as raised:
         window.to_dask(client).compute()
     assert "send_profile=True" in (raised.value.hint or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 import uuid
@@ -29,6 +30,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack import kafka, process
 from labkit.stack.state import HOST, State
+from support.stack import new_state_dir
 from support.waiting import until
 
 OFTEN = ["--samples", "3", "--every", "200ms"]
@@ -180,12 +182,13 @@ def second_broker(first: State, folder: Path) -> Iterator[subprocess.Popen[bytes
 
 
 @pytest.fixture
-def leaderless(mortal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, str]]:
+def leaderless(mortal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, str]]:
     """A topic whose partition 1 was on a broker that is dead; partition 0 has a leader."""
     monkeypatch.setenv("LABKIT_STATE", str(mortal))
     admin, topic = connect(role="admin").cluster, f"irc-test-leaderless-{uuid.uuid4().hex[:8]}"
     commit(admin, "other.before", "irc", 0)  # the commits' own topic is on the first broker
-    with second_broker(State.load(mortal), tmp_path) as broker:
+    folder = new_state_dir()  # the servers' user must be able to enter it
+    with second_broker(State.load(mortal), folder) as broker:
         until(lambda: len(admin.ask(lambda client: client.describe_cluster(), what="look").nodes) == 2)
         new = NewTopic(topic, 2, replica_assignment=[[1], [2]])
         admin.ask(lambda client: client.create_topics([new]), what="make it")
@@ -194,6 +197,7 @@ def leaderless(mortal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         until(lambda: admin.metadata().topics[topic].partitions[1].leader == -1)
     yield admin, topic
     admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.chaos
