@@ -51,6 +51,6 @@ def test_who_has_the_token_is_answered(registry_url: str, registry_lab: Lab, sta
     assert registry_lab.registry.user == "a token"
     token = json.loads((stack.root / FILE).read_text())["token"]
     assert stat.S_IMODE((stack.root / FILE).stat().st_mode) == 0o600
-    assert token not in repr(registry_lab.profile) + repr(vars(registry_lab.registry))
+    assert token not in repr(registry_lab.connection) + repr(vars(registry_lab.registry))
     with pytest.raises(AccessError, match="refused the login of anonymous"):
         Registry({"url": registry_url}).check()

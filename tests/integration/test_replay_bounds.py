@@ -397,7 +397,7 @@ def test_a_wrong_password_fails_within_seconds_and_is_not_shown(stack: State, la
     assert "refused the login of User:lab" in text
     again = Window.from_json(lab.window(daily).to_json(), lab_with(stack, sasl_password=wrong))
     fails_fast(AccessError, again.read, wrong, right)
-    assert wrong not in repr(stranger) + repr(stranger.profile) + repr(stranger.cluster)
+    assert wrong not in repr(stranger) + repr(stranger.connection) + repr(stranger.cluster)
 
 
 def test_an_unreachable_broker_fails_within_seconds_with_its_address(stack: State, lab: Lab, daily: str):
