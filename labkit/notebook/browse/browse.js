@@ -19,6 +19,9 @@ const make = (tag, attributes = {}, ...children) => {
 
 const number = (value) => Number(value).toLocaleString("en-US");
 const percent = (share) => (share > 0 && share < 0.001 ? "<0.1" : (100 * share).toFixed(share > 0.1 ? 0 : 1)) + " %";
+// as labkit.visible does: what controls or turns a text around is shown as its escape
+const visible = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+  (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 const moment = (ms) => new Date(ms).toISOString().replace("T", " ").replace("Z", "").replace(/\.000$/, "");
 
 function render({ model, el }) {
@@ -115,7 +118,8 @@ function render({ model, el }) {
     state.rows.clear();
     state.asking.clear();
     said.textContent = answer.count === answer.there ? "" : `${number(answer.count)} picked`;
-    code.textContent = state.code = answer.code;
+    state.code = answer.code;
+    code.textContent = answer.code.split("\n").map(visible).join("\n");
     drawTime(answer.histogram);
     drawHead();
     rows.scrollTop = 0;
@@ -137,11 +141,11 @@ function render({ model, el }) {
   }
 
   function words(one) {
-    const name = (one.field || []).join(".");
+    const name = visible((one.field || []).join("."));
     const not = one.negated ? "not " : "";
-    const show = (value) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time)) : String(value));
-    if (one.op === "sql") return `${not}${one.value}`;
-    if (one.op === "text") return `${not}“${one.value}”${name ? ` in ${name}` : ""}`;
+    const show = (value) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time)) : visible(value));
+    if (one.op === "sql") return `${not}${visible(one.value)}`;
+    if (one.op === "text") return `${not}“${visible(one.value)}”${name ? ` in ${name}` : ""}`;
     if (one.op === "has") return `${not}has ${name}`;
     if (one.op === "between") return `${not}${name}: ${one.value[0] === null ? "" : show(one.value[0])} … ${one.value[1] === null ? "" : show(one.value[1])}`;
     return `${not}${name} ${one.value === null ? "is missing" : `= ${show(one.value)}`}`;
