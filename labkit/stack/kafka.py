@@ -74,7 +74,7 @@ def start(state: State, say: Callable[[str], None], *, brokers: int | None = Non
     StackError
         When it cannot be started; the message says why, the hint holds the log's tail.
     """
-    services = _choose_brokers(state, brokers)
+    services = _choose_brokers(state, brokers, say)
     stopped = []
     for service in services:
         if process.running(service):
@@ -100,7 +100,7 @@ def start_broker(state: State, service: Service, say: Callable[[str], None]) -> 
     state.save()
 
 
-def _choose_brokers(state: State, count: int | None) -> list[Service]:
+def _choose_brokers(state: State, count: int | None, say: Callable[[str], None]) -> list[Service]:
     """Return the brokers of the state; the first time, make `count` with ports of their own."""
     there = state.brokers
     if count is not None and count not in BROKERS:
@@ -110,10 +110,11 @@ def _choose_brokers(state: State, count: int | None) -> list[Service]:
             f"the local Kafka has {len(there)} broker{'s'[: len(there) - 1]}, not {count}",
             hint="`labkit down --purge` removes it with its data; then `labkit up --brokers` makes another",
         )
-    for number in range(1, (count or 1) + 1) if not there else ():
-        name = NAMES[number - 1]
-        state.services[name] = Service(name, KAFKA_VERSION, process.free_port(), process.free_port())
-    state.save()
+    if not there:
+        find_java(17, say)  # without one nothing is chosen
+        for name in NAMES[: count or 1]:
+            state.services[name] = Service(name, KAFKA_VERSION, process.free_port(), process.free_port())
+        state.save()
     return state.brokers
 
 

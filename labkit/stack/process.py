@@ -182,4 +182,4 @@ def tail(log: Path, lines: int = 12) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return "(no log)"
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.expandtabs(4).splitlines()[-lines:])

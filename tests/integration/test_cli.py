@@ -22,6 +22,7 @@ from labkit.kafka import Cluster
 from labkit.stack.state import State
 
 RECORDS = 60_000
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 @pytest.fixture(scope="module")

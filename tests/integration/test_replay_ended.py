@@ -129,17 +129,17 @@ def test_a_deadline_ends_a_read_to_which_nothing_comes(many: Window, stalled: th
 @pytest.fixture
 def stalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make each consumer pause what it is assigned, as if the broker had nothing to say; set once it waits."""
-    import labkit.kafka
+    import labkit.kafka_client
 
     event = threading.Event()
 
-    class Paused(labkit.kafka._Consumer):  # type: ignore[misc]
+    class Paused(labkit.kafka_client._Consumer):  # type: ignore[misc]
         def assign(self, positions: Any) -> None:
             super().assign(positions)
             self.pause(positions)
             event.set()
 
-    monkeypatch.setattr(labkit.kafka, "_Consumer", Paused)
+    monkeypatch.setattr(labkit.kafka_client, "_Consumer", Paused)
     return event
 
 
