@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
+from support.indexing import Bench
 from support.terminal import on_a_terminal
 
 ATTACK = "\x1b[2J\x1b]0;owned\x07\x9b31m\x9d\u202eevil\u2066\u200f\r\nforged: ok\u2028\x08\x7f"
@@ -45,6 +48,16 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
     admin.ask(lambda client: client.delete_consumer_groups([name]), what="delete it")
 
 
+def run_uncontrolled(*command: str) -> tuple[int, str]:
+    """Run a command on a terminal; nothing it writes controls the terminal, or is a line of the attack's own."""
+    code, written = on_a_terminal(*command)
+    found = CONTROLS.search(written)
+    assert not found, (command, written[max(0, found.start() - 80) : found.end() + 20])
+    assert "Traceback" not in written, written
+    assert "\nforged: ok" not in written, command
+    return code, written
+
+
 def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, group: str, lab: Lab) -> None:
     commands = [
         ["groups"],
@@ -58,11 +71,7 @@ def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, gr
         ["groups", "delete", group],
     ]
     for command in commands:
-        code, written = on_a_terminal(*command)
-        found = CONTROLS.search(written)
-        assert not found, (command, written[max(0, found.start() - 80) : found.end() + 20])
-        assert "Traceback" not in written
-        assert "\nforged: ok" not in written, command
+        code, written = run_uncontrolled(*command)
         if command[0] == "replay" and "--where" not in command:
             assert code == 0
             lines = [line for line in written.split("\n") if "evil" in line]
@@ -72,3 +81,37 @@ def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, gr
             assert lines, command
     report = str(lab.lag([group], samples=2, every="100ms").attrs) + repr(lab.guard())
     assert not CONTROLS.search(report)
+
+
+def test_no_view_of_records_or_indices_lets_them_control_the_terminal(
+    topic: str, group: str, lab: Lab, me: str, bench: Bench, tmp_path: Path
+) -> None:
+    load = lab.window(topic).to_scratch("hostile", progress=False)
+    frozen = tmp_path / "window.json"
+    frozen.write_text(lab.window(topic).to_json())
+    dead = str(tmp_path / "dead.jsonl")
+    parameters = nbformat.v4.new_code_cell("nick = 'a'", metadata={"tags": ["parameters"]})
+    failing = nbformat.v4.new_code_cell("print(nick)\nraise ValueError(nick)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, failing]), tmp_path / "hostile.ipynb")
+    runs = ["--output", str(tmp_path / "runs")]
+    indexer = ["index", topic, bench.index, "--group", bench.group, "--once"]
+    scratch = f"{load.index.name}@default"
+    commands: list[tuple[list[str], int, str]] = [
+        (["topics"], 0, topic),
+        (["profile", topic], 0, "owned"),
+        (["profile", topic, "--decode", "text"], 0, "owned"),
+        (["find", topic, "evil"], 0, "owned"),
+        (["find", topic, "evil", "--in", "key"], 0, "owned"),
+        (["find", topic, ATTACK, "--decode", "text"], 0, "owned"),
+        (["doctor", "--topic", topic], 0, topic),
+        (["scratch"], 0, "hostile"),
+        ([*indexer, "--dead-letter", dead], 0, '"indexed": 3'),
+        (["compare", scratch, bench.index], 0, "same"),
+        (["compare", scratch, f"window:{frozen}"], 0, ""),
+        (["compare", scratch, bench.index, "--key", "nick"], 3, "2 without a key"),
+        (["run", str(tmp_path / "hostile.ipynb"), "-p", "nick", ATTACK, *runs], 1, "owned"),
+        (["runs", *runs], 0, "owned"),
+    ]
+    for command, expected, part in commands:
+        code, written = run_uncontrolled(*command)
+        assert (code, part in written) == (expected, True), (command, written)
