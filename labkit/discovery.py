@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from labkit.config import Profile as Settings
+from labkit.elastic import Target
 from labkit.groups.guard import watched
 from labkit.interrupt import OnInterrupt, check_policy, stopped
 from labkit.replay import read_log
@@ -15,6 +18,8 @@ from labkit.times import length_ms
 from labkit.validation import whole
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.decode import Spec
     from labkit.lab import Lab
     from labkit.profile.result import Profile
@@ -156,7 +161,33 @@ class WindowDiscovery:
 class LabDiscovery:
     """The part of `Lab` that looks at what is in a topic."""
 
+    connection: Settings
     window: Callable[..., Window]
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """The Elasticsearch clusters by name."""
+        return {name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()}
+
+    def indices(self, *patterns: str) -> pd.DataFrame:
+        """Return one row per index that you may look at, on each of the Elasticsearch targets.
+
+        Parameters
+        ----------
+        *patterns : str
+            Only indices that one of these matches: ``"irc*"``; without any, all. Hidden indices are left out.
+
+        Returns
+        -------
+        DataFrame
+            By target, then name: index, target, documents (objects within ``nested`` fields are documents too), bytes,
+            created, scratch (whether it is a scratch index, yours or another user's); and of those that labkit made
+            also topic, window (the hash of the frozen offsets that it was loaded from last), expires. What may not be
+            seen is missing. Of several targets, one that is away is a warning.
+        """
+        from labkit.es.catalog import indices_frame
+
+        return indices_frame(self.targets.values(), patterns)
 
     def profile(
         self,

@@ -98,11 +98,6 @@ class Lab(LabDiscovery):
         )
 
     @cached_property
-    def targets(self) -> dict[str, Target]:
-        """The Elasticsearch clusters by name."""
-        return {name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()}
-
-    @cached_property
     def registry(self) -> Registry | None:
         """The schema registry, or None when the profile has none."""
         from labkit.registry import Registry
@@ -160,22 +155,36 @@ class Lab(LabDiscovery):
 
     # lists -------------------------------------------------------------------------------------------
 
-    def topics(self) -> pd.DataFrame:
+    def topics(self, *patterns: str) -> pd.DataFrame:
         """Return one row per topic: topic, partitions, records (by offsets), earliest, latest, retention_ms, cleanup.
 
+        Parameters
+        ----------
+        *patterns : str
+            Only topics that one of these matches: ``"irc*"``, ``"orders.?"``; without any, all.
+
+        Notes
+        -----
         ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
         sums over the partitions of the log's first offset and its end. What a topic does not tell is missing: where a
         partition has no leader, where the right DescribeConfigs is, or where the topic was deleted meanwhile.
         """
-        return topics_frame(self.cluster)
+        return topics_frame(self.cluster, patterns)
 
-    def groups(self) -> pd.DataFrame:
+    def groups(self, *patterns: str) -> pd.DataFrame:
         """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
 
+        Parameters
+        ----------
+        *patterns : str
+            Only groups that one of these matches: ``"indexer.*"``; without any, all.
+
+        Notes
+        -----
         The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
         with members and a lag is doing takes several looks.
         """
-        return groups_frame(self.cluster)
+        return groups_frame(self.cluster, patterns)
 
     def offsets(self) -> pd.DataFrame:
         """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.

@@ -10,6 +10,8 @@ import getpass
 import hashlib
 import os
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from labkit.errors import RefusedError, UsageError
 
@@ -131,3 +133,21 @@ def scratch_name(name: str) -> str:
     """Return the full name of this user's scratch index `name`: ``scratch-<user>-<name>``."""
     prefix = f"{SCRATCH_PREFIX}{user()}-"
     return scratch_index(name if name.startswith(prefix) else prefix + name)
+
+
+def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """Return the names that one of the patterns matches, in their order; all of them without a pattern.
+
+    Parameters
+    ----------
+    patterns : iterable of str
+        ``*`` stands for any characters, ``?`` for one, ``[ab]`` for a or b; upper and lower case differ.
+    """
+    patterns = list(patterns)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise UsageError(
+                f"a pattern must be a text such as 'irc*', not {pattern!r}",
+                hint="several are given one after the other: ('irc*', 'orders.*')",
+            )
+    return [name for name in known if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]

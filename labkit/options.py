@@ -11,6 +11,15 @@ from labkit.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with a hint, instead of a page of usage."""
 
+    implied: str | None = None  # the command of this parser's that a line means which names none
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse what is known of a line, as argparse does."""
+        if self.implied is not None and args is not None:
+            named = {name for one in self._actions if isinstance(one.choices, dict) for name in one.choices}
+            args = [self.implied, *args] if {*named, "-h", "--help"}.isdisjoint(args) else args
+        return super().parse_known_args(args, namespace)
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse all of a line; what is left over is an error of the command it is left over of."""
         found: argparse.Namespace

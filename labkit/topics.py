@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster
+from labkit.names import choose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,11 +16,13 @@ _WHOLE = ["records", "earliest", "latest", "retention_ms"]
 _COLUMNS = ["topic", "partitions", *_WHOLE, "cleanup", "timestamp_type"]
 
 
-def topics_frame(cluster: Cluster) -> pd.DataFrame:
-    """Return one row per topic; see `labkit.lab.Lab.topics`."""
+def topics_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame:
+    """Return one row per topic that a pattern matches; see `labkit.lab.Lab.topics`."""
     import pandas as pd
 
-    found = cluster.topics()
+    choose([], patterns)  # what is no pattern is told before anything is asked
+    known = cluster.topics()
+    found = {name: known[name] for name in choose(known, patterns)}
     settings = cluster.each_topic_settings(found)
     bounds = cluster.log_bounds((name, one) for name, partitions in found.items() for one in partitions)
     rows = [

@@ -38,6 +38,19 @@ def table_command(commands: Commands, name: str, table: Callable[[Lab], pd.DataF
     return json_option(profile_options(command(commands, name, run, text), "lab"))
 
 
+def names_command(commands: Commands, name: str, table: Callable[..., pd.DataFrame], text: str, example: str) -> Any:
+    """Add a command that prints a DataFrame of what some patterns match, and return its parser."""
+
+    def run(options: argparse.Namespace) -> None:
+        print_table(table(open_lab(options), *options.patterns), options)
+
+    parser = json_option(profile_options(command(commands, name, run, text), "lab"))
+    parser.add_argument(
+        "patterns", nargs="*", metavar="PATTERN", help=f"only these, such as {example!r} (default: all)"
+    )
+    return parser
+
+
 def json_option(parser: Any) -> Any:
     """Let the command take ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -13,6 +13,7 @@ from labkit.cli.common import (
     Commands,
     command,
     json_option,
+    names_command,
     open_lab,
     profile_options,
     stop_event,
@@ -54,7 +55,10 @@ def register(commands: Commands) -> None:
 
 def _group_commands(commands: Commands) -> None:
     groups = table_command(commands, "groups", lambda lab: lab.groups(), "list the consumer groups, or change one")
-    kinds = groups.add_subparsers(dest="kind", metavar="reset|delete", parser_class=Parser)
+    kinds = groups.add_subparsers(dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser)
+    text = "list the groups; `labkit groups PATTERN…` does it too"
+    listed = names_command(kinds, "list", lambda lab, *patterns: lab.groups(*patterns), text, "indexer.*")
+    groups.implied = "list"
     reset = command(kinds, "reset", _reset, "move the commits of a group without members")
     reset.add_argument("group", metavar="GROUP")
     reset.add_argument("--topic", required=True)
@@ -63,8 +67,8 @@ def _group_commands(commands: Commands) -> None:
     reset.add_argument("--i-own-this-group", action="store_true", help="also a group that is not named labkit.*")
     delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
     delete.add_argument("group", metavar="GROUP")
-    for one in (reset, delete):
-        for option in json_option(profile_options(one, "lab"))._actions:
+    for one in (listed, *(json_option(profile_options(changing, "lab")) for changing in (reset, delete))):
+        for option in one._actions:
             if option.dest in ("profile", "role", "json"):  # what was given before the word counts, too
                 option.default = argparse.SUPPRESS
 

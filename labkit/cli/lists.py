@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
     Commands,
     command,
     json_option,
+    names_command,
     open_lab,
     profile_options,
     table_command,
 )
-from labkit.cli.terminal import out
+from labkit.cli.terminal import out, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    table_command(commands, "topics", lambda lab: lab.topics(), "list the topics")
+    names_command(commands, "topics", lambda lab, *patterns: lab.topics(*patterns), "list the topics", "irc*")
+    indices = names_command(commands, "indices", _index_lines, "list the indices that you may look at", "irc*")
+    indices.set_defaults(run=_indices)
     table_command(commands, "scratch", lambda lab: lab.scratch(), "list your scratch indices")
     retention = command(commands, "retention", _retention, "show, or set, for how long a topic keeps records")
     json_option(profile_options(retention, "lab"))
@@ -28,6 +35,21 @@ def register(commands: Commands) -> None:
     json_option(profile_options(gc, "lab"))
     cache = json_option(command(commands, "cache", _cache, "list the windows kept on this machine"))
     cache.add_argument("--clear", action="store_true", help="remove them")
+
+
+def _indices(options: argparse.Namespace) -> None:
+    found = open_lab(options).indices(*options.patterns)
+    print_table(found if options.json else _index_lines(found), options)
+
+
+def _index_lines(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a line: --json has them all."""
+    source = found["topic"].str.cat(found["window"].str[:8], sep=" ").where(found["topic"].notna())
+    megabytes = found["bytes"].map(lambda size: f"{size / 1e6:,.1f}", na_action="ignore")
+    lines = found[["index", "documents"]].assign(
+        MB=megabytes, created=found["created"].dt.strftime("%Y-%m-%d"), topic_window=source
+    )
+    return lines.assign(target=found["target"]) if found["target"].nunique() > 1 else lines
 
 
 def _retention(options: argparse.Namespace) -> None:

@@ -41,7 +41,7 @@ def _write(stream: TextIO, lines: Iterable[object]) -> None:
 def print_table(frame: pd.DataFrame, options: argparse.Namespace) -> None:
     """Print a DataFrame as text, or as JSON records."""
     if options.json:
-        out(frame.to_json(orient="records", indent=2))
+        out(frame.to_json(orient="records", indent=2, date_format="iso"))
     elif frame.empty:
         out("none")
     else:

@@ -14,6 +14,7 @@ from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_grou
 from labkit.groups.lag import UNSEEN, total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.kafka import Cluster
+from labkit.names import choose
 from labkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -265,11 +266,17 @@ def offsets_frame(cluster: Cluster) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
 
-def groups_frame(cluster: Cluster) -> pd.DataFrame:
-    """Return one row per group: group, state, protocol, members, topics, lag, verdict of one look."""
+def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame:
+    """Return one row per group that a pattern matches, with the verdict of one look; see `labkit.lab.Lab.groups`."""
     import pandas as pd
 
-    found = list_groups(cluster)
+    choose([], patterns)  # what is no pattern is told before anything is asked
+    cluster.committed.prepare()
+    listing = list_whole(cluster)
+    consumers, others = (
+        {name: known[name] for name in choose(known, patterns)} for known in (listing.consumers, listing.others)
+    )
+    found = list_groups(cluster, listing=Listing(consumers, others))
     by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in found}
     for row in lags(cluster, found):
         by_group[row.group].append(row)

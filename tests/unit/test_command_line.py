@@ -16,8 +16,8 @@ from labkit import cli, options
 from labkit.errors import UsageError
 
 COMMANDS = [
-    "up", "down", "status", "credentials", "extract", "index", "topics", "groups", "offsets", "scratch", "retention",
-    "gc", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
+    "up", "down", "status", "credentials", "extract", "index", "topics", "indices", "groups", "offsets", "scratch",
+    "retention", "gc", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 
@@ -111,7 +111,7 @@ USAGE = [
     "index irc irc --group",
     "index irc irc --group indexer.x --from nowhere",
     "index irc irc --group indexer.x --nope",
-    "topics extra",
+    "scratch extra",
     "topics --role",
     "groups --profile",
     "offsets --json --nope",
@@ -170,7 +170,7 @@ def test_a_wrong_command_line_is_one_line_and_a_hint(line: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("junk", ["a\nb", "a\rb", "a\u2028b", "x" * 5000], ids=ascii)
-@pytest.mark.parametrize("command", [[], ["extract"], ["topics"], ["up"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["extract"], ["scratch"], ["up"]], ids=str)
 def test_junk_where_a_word_belongs_stays_one_line(
     command: list[str], junk: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +181,7 @@ def test_junk_where_a_word_belongs_stays_one_line(
 
 @pytest.mark.parametrize("junk", ["\x1b]0;owned\x07", "\x1b[31mred", "\x08\x08"], ids=ascii)
 def test_junk_does_not_reach_the_terminal_as_control_characters(junk: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _, _, err = run(["topics", junk], capsys)
+    _, _, err = run(["scratch", junk], capsys)
     assert not any(c < " " and c != "\n" for c in err)
 
 

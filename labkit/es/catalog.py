@@ -1,0 +1,83 @@
+"""The list of indices: whose they are, how large, and which window of a topic a scratch index was loaded from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from labkit.elastic import Target
+from labkit.errors import AccessError, LabkitError
+from labkit.names import SCRATCH_PREFIX, choose
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS = ("index", "target", "documents", "bytes", "created", "scratch", "topic", "window", "expires")
+
+
+def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd.DataFrame:
+    """Return one row per index that a pattern matches; see `labkit.lab.Lab.indices`."""
+    import pandas as pd
+
+    choose([], patterns)  # what is no pattern is told before anything is asked
+    rows: list[dict[str, Any]] = []
+    known = list(targets)
+    away: list[LabkitError] = []
+    for target in known:
+        try:
+            rows += _rows(target, patterns)
+        except LabkitError as error:
+            away.append(error)
+            if len(away) == len(known):
+                raise
+            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"documents": "Int64", "bytes": "Int64"})
+    created = pd.to_datetime(frame["created"], unit="ms", utc=True)
+    expires = pd.to_datetime(frame["expires"], errors="coerce", utc=True)
+    return frame.assign(
+        created=created.astype("datetime64[ms, UTC]"),
+        expires=expires.astype("datetime64[ms, UTC]"),
+        scratch=frame["scratch"].astype(bool),
+    )
+
+
+def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
+    """Return a row for each index that this user may look at; closed ones have no counts."""
+    open_or_closed = ["open", "closed"]
+    with target.errors("list the indices"):
+        client = target.client.indices
+        settings = client.get_settings(
+            index="*", expand_wildcards=open_or_closed, filter_path="*.settings.index.creation_date"
+        ).body
+        mappings = client.get_mapping(
+            index="*", expand_wildcards=open_or_closed, filter_path="*.mappings._meta.labkit"
+        ).body
+    sizes = _sizes(target)
+    rows = []
+    for name in choose(sorted(settings), patterns):
+        made = mappings.get(name, {}).get("mappings", {}).get("_meta", {}).get("labkit", {})
+        made = made if isinstance(made, dict) else {}  # anybody may write there
+        primaries = sizes.get(name, {}).get("primaries", {})
+        rows.append({
+            "index": name,
+            "target": target.name,
+            "documents": primaries.get("docs", {}).get("count"),
+            "bytes": primaries.get("store", {}).get("size_in_bytes"),
+            "created": int(settings[name]["settings"]["index"]["creation_date"]),
+            "scratch": name.startswith(SCRATCH_PREFIX),
+            "topic": made.get("topic"),
+            "window": made.get("window"),
+            "expires": made.get("expires"),
+        })  # fmt: skip
+    return rows
+
+
+def _sizes(target: Target) -> dict[str, Any]:
+    """Return the indices' statistics, as far as this user may see them."""
+    try:
+        with target.errors("count the indices' documents"):
+            found = target.client.indices.stats(index="*", metric="docs,store", filter_path="indices.*.primaries").body
+    except AccessError:
+        return {}
+    return dict(found.get("indices", {}))

@@ -1,0 +1,118 @@
+"""Lists by patterns of names: topics, groups, indices, in Python and on the command line."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from labkit import cli
+from labkit.errors import UsageError
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from support.waiting import until
+
+
+def test_topics_by_several_patterns(lab: Lab, make_topic: Callable[..., str], produce: Any) -> None:
+    first, second = make_topic(2), make_topic()
+    produce(first, [b"1", b"2"], partition=1)
+    every = lab.topics()
+    some = lab.topics(f"{first[:-2]}*", second)
+    assert some["topic"].tolist() == sorted([first, second])
+    assert some.set_index("topic").loc[first, ["partitions", "records"]].tolist() == [2, 2]
+    assert set(some["topic"]) < set(every["topic"])
+    nothing = lab.topics("no such*", "IRC-TEST*")  # upper and lower case differ, as in Kafka
+    assert nothing.empty
+    assert nothing.columns.tolist() == every.columns.tolist()
+    assert str(nothing["records"].dtype) == "Int64"
+
+
+def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., str]) -> None:
+    topic, mark = make_topic(), uuid.uuid4().hex[:8]
+    names = [f"indexer.{mark}-a", f"indexer.{mark}-b", f"other.{mark}"]
+    for name in names:
+        consumer = admin.consumer(group=name)
+        consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+        consumer.close()
+    until(lambda: set(names) <= set(lab.groups()["group"]), "the groups")
+    assert lab.groups(f"indexer.{mark}*")["group"].tolist() == names[:2]
+    assert lab.groups(f"*{mark}-a", f"other.{mark}")["group"].tolist() == [names[0], names[2]]
+    nothing = lab.groups("indexer.nobody*")
+    assert nothing.empty
+    assert nothing.columns.tolist() == lab.groups().columns.tolist()
+    for future in admin.admin.delete_consumer_groups(names).values():
+        future.result(15)
+
+
+def test_indices_with_the_window_they_came_from(
+    lab: Lab, stack: Any, make_topic: Callable[..., str], produce: Any, me: str
+) -> None:
+    from labkit.elastic import Target
+
+    topic = make_topic()
+    produce(topic, [b'{"n": 1}', b'{"n": 2}'])
+    window = lab.window(topic)
+    load = window.to_scratch("catalog")
+    production = f"irc-test-{uuid.uuid4().hex[:8]}"
+    client = Target("default", stack.credentials("admin")["elasticsearch"]).client
+    client.index(index=production, document={"n": 1}, refresh=True)
+    client.indices.put_mapping(index=production, meta={"labkit": "somebody's own"})
+    try:
+        found = lab.indices(load.index.name, f"{production}*").set_index("index")
+        assert found["documents"].to_dict() == {load.index.name: 2, production: 1}
+        assert found["scratch"].to_dict() == {load.index.name: True, production: False}
+        assert found.loc[load.index.name, "window"] == window.plan.hash
+        assert found.loc[load.index.name, "topic"] == topic
+        assert found["topic"].isna()[production]
+        assert (found["bytes"] > 0).all()
+        age_s = (found["expires"] - found["created"])[load.index.name].total_seconds()
+        assert abs(age_s - 2 * 86_400) < 60
+        client.indices.close(index=production)
+        closed = lab.indices(production)
+        assert closed["index"].tolist() == [production]
+        assert closed["documents"].isna().all()
+        nothing = lab.indices("no-such-*")
+        assert nothing.empty
+        assert nothing.columns.tolist() == lab.indices().columns.tolist()
+        assert str(nothing["created"].dtype) == "datetime64[ms, UTC]"
+    finally:
+        client.indices.delete(index=production)
+
+
+def test_what_is_no_pattern_is_refused_before_a_server_is_asked() -> None:
+    from labkit.config import Profile
+
+    away = Lab(Profile("away", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
+    for ask in (away.topics, away.groups, away.indices):
+        for odd in ("", 5, ["irc*"]):
+            with pytest.raises(UsageError, match="a pattern must be a text such as"):
+                ask(odd)
+
+
+def test_the_commands_take_patterns(
+    lab: Lab, make_topic: Callable[..., str], produce: Any, me: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = make_topic()
+    produce(topic, [b'{"n": 1}'])
+    load = lab.window(topic).to_scratch("names")
+    capsys.readouterr()
+
+    def run(*words: str) -> Any:
+        assert cli.main(words) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert [row["topic"] for row in run("topics", f"{topic[:-1]}?", "--json")] == [topic]
+    assert run("topics", "no such*", "--json") == run("groups", "no such*", "--json") == []
+    assert run("groups", "--json", "list", "no such*") == []
+    assert [row["documents"] for row in run("indices", load.index.name, "--json")] == [1]
+    assert run("indices", load.index.name, "--json")[0]["created"].startswith("20")
+    assert cli.main(["indices", load.index.name]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert load.index.name in lines[1]
+    assert lab.window(topic).plan.hash[:8] in lines[1]
+    assert cli.main(["groups", "reset"]) == cli.main(["topics", ""]) == 2
