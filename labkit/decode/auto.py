@@ -14,7 +14,8 @@ from typing import NamedTuple
 import orjson
 import pyarrow as pa
 
-from labkit.decode.registry import TYPES, Binary, JsonSchema, framed, schema_id
+from labkit.decode.registry import TYPES, Binary, JsonSchema
+from labkit.decode.wire_format import framed, schema_id
 from labkit.errors import LabkitError, UnavailableError
 from labkit.registry import Registry
 

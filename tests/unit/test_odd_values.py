@@ -20,7 +20,7 @@ from labkit.decode.filter import Where
 from labkit.decode.fixed_schema import conform
 from labkit.decode.merge import TEXT, decimal, text
 from labkit.decode.pipeline import condition
-from labkit.decode.protobuf import _decimal
+from labkit.decode.protobuf_reader import _decimal
 from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError

@@ -52,12 +52,8 @@ class Reader:
 
     Parameters
     ----------
-    schema : confluent_kafka.schema_registry.Schema
-        As a descriptor in base64.
-    referenced : callable
-        Takes a subject and a version and returns that schema.
-    path : tuple of int
-        Which of the file's messages: its number, then those of messages within.
+    descriptor : google.protobuf.descriptor.Descriptor
+        The message's.
 
     Attributes
     ----------
@@ -69,8 +65,7 @@ class Reader:
         Which values of the message read last mean nothing (a time beyond the calendar), and are null.
     """
 
-    def __init__(self, schema: Any, referenced: Callable[[str, int], Any], path: tuple[int, ...]) -> None:
-        descriptor = _message(_file(schema, referenced), path)
+    def __init__(self, descriptor: Any) -> None:
         self.name = str(descriptor.full_name)
         self._class: Any = message_factory.GetMessageClass(descriptor)
         self._ready = True  # values are as Arrow takes them
@@ -220,6 +215,21 @@ _KNOWN: dict[str, Convert] = {
     **{f"{_GOOGLE}{name}": lambda value: text(MessageToDict(value)) for name in ("Struct", "Value", "ListValue")},
     "confluent.type.Decimal": _decimal,
 }
+
+
+def descriptor_of(schema: Any, referenced: Callable[[str, int], Any], path: tuple[int, ...]) -> Any:
+    """Return the descriptor of a registry's message.
+
+    Parameters
+    ----------
+    schema : confluent_kafka.schema_registry.Schema
+        As a descriptor in base64.
+    referenced : callable
+        Takes a subject and a version and returns that schema.
+    path : tuple of int
+        Which of the file's messages: its number, then those of messages within.
+    """
+    return _message(_file(schema, referenced), path)
 
 
 def _file(schema: Any, referenced: Callable[[str, int], Any]) -> Any:
