@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit import charts, enrich, errors
+    from labkit import charts, decode, enrich, errors
     from labkit.compare import Comparison
     from labkit.groups.adhoc import AdHocGroup
     from labkit.interrupt import last_part as stopped
@@ -28,6 +28,7 @@ __all__ = [
     "Window",
     "charts",
     "connect",
+    "decode",
     "enrich",
     "errors",
     "stopped",

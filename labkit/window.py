@@ -114,7 +114,8 @@ class Window(WindowDiscovery, WindowExport):
         ----------
         decode : {"json", "text", "raw", "avro", "protobuf", "jsonschema", "auto"} or callable
             How values become columns. Formats behind a schema's id need the profile's registry; "auto" chooses by a
-            sample. A function takes a value's bytes and returns anything JSON-like; what it raises is ``_error``.
+            sample. `labkit.decode.avro` and ``protobuf`` take a schema from a file, also as ``"avro:FILE.avsc"``. A
+            function takes a value's bytes and returns anything JSON-like; what it raises is ``_error``.
         key_decode : as `decode`
             The same for keys: columns ``_key_<field>``. "raw" adds none; ``_key`` always holds the bytes.
         types : dict, optional

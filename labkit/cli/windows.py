@@ -49,7 +49,7 @@ def register(commands: Commands) -> None:
     replay.add_argument("--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula")
     replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
     replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
-    decoders = "json, text, raw, avro, protobuf, jsonschema or auto"
+    decoders = "json, text, raw, avro, protobuf, jsonschema, auto, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE"
     replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (into a file: json; else the values as they are)")
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")

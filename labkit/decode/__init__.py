@@ -2,7 +2,7 @@
 
 A decoder parses batches alone and then brings them under the one schema that holds for all of them, so that the
 columns are the same whatever the batch size. A module may be one (``json``, ``text``, ``raw``), or an object
-(``registry.Binary``).
+(``registry.Binary``). ``avro(path)`` and ``protobuf(path)`` are decoders by a schema's file.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checka
 import pyarrow as pa
 
 from labkit.decode.json_shape import Shape
+from labkit.decode.schema_files import FORMS, SchemaFile, avro, is_named, named, protobuf
 from labkit.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
+
+__all__ = ["avro", "protobuf"]
 
 PLAIN = ("json", "text", "raw")
 REGISTRY = ("avro", "protobuf", "jsonschema")
@@ -57,11 +60,12 @@ class Decoder(Protocol):
         """Return a batch's fields under that schema, one row per value."""
 
 
-Spec: TypeAlias = "str | Decoder | Callable[[bytes], Any]"
+Spec: TypeAlias = "str | SchemaFile | Decoder | Callable[[bytes], Any]"
+HINT = f"one of {', '.join(NAMES)}, {FORMS}, labkit.decode.avro(…), .protobuf(…), or a function that takes bytes"
 
 
 def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
-    """Return the decoder `spec` names or is: a name, a function of one value's bytes, or a decoder.
+    """Return the decoder `spec` names or is: a name, a schema's file, a function of one value's bytes, or a decoder.
 
     Raises
     ------
@@ -70,22 +74,30 @@ def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     ConfigError
         When it needs a registry and the profile has none.
     """
+    spec = opened(spec)
     if isinstance(spec, str):
         return _named(spec, registry)
+    if isinstance(spec, SchemaFile):
+        return spec.decoder()
     if isinstance(spec, Decoder):
         return spec
     if callable(spec):
         from labkit.decode.custom import Own
 
         return Own(spec)
-    raise UsageError(f"decode={spec!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")
+    raise UsageError(f"decode={spec!r}", hint=HINT)
+
+
+def opened(spec: Spec) -> Spec:
+    """Return a decoder whose name says a schema's file, as that schema; any other as it is."""
+    return named(spec) if isinstance(spec, str) and is_named(spec) else spec
 
 
 def _named(name: str, registry: Registry | None) -> Decoder:
     if name in PLAIN:
         return plain(name)
     if name not in REGISTRY:
-        raise UsageError(f"decode={name!r}", hint=f"one of {', '.join(NAMES)}, or a function that takes bytes")
+        raise UsageError(f"decode={name!r}", hint=HINT)
     if registry is None:
         raise ConfigError(
             f"decode={name!r} needs a schema registry, and this profile has none",
@@ -147,7 +159,7 @@ def chosen(
     lasting = True
     batches = list(sample()) if "auto" in (decode, key_decode) else []
     found: list[Spec] = []
-    for spec, column in ((decode, "value"), (key_decode, "key")):
+    for spec, column in ((opened(decode), "value"), (opened(key_decode), "key")):
         one = spec
         if isinstance(spec, str) and spec == "auto":
             from labkit.decode.auto import choose
@@ -204,12 +216,18 @@ def heed(decoder: Any, interrupted: Callable[[], bool]) -> None:
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
-    """Return a name under which a decoded window may be kept; None for functions: two may share a name."""
+    """Return a name under which a decoded window may be kept; None for functions: two may share a name.
+
+    `opened` comes first: a schema's content names it, not its file, which may change.
+    """
     names = []
     for spec in (decode, key_decode):
-        if not isinstance(spec, str) or spec not in NAMES:
+        if isinstance(spec, SchemaFile):
+            names.append(spec.cache_name)
+        elif isinstance(spec, str) and spec in NAMES:
+            names.append(spec)
+        else:
             return None
-        names.append(spec)
     if names[1] == "raw":
         names.pop()
     if registry is not None and {*REGISTRY, "auto"} & set(names):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labkit import html
 from labkit.dataframe import to_pandas
-from labkit.decode import Spec, cells
+from labkit.decode import Spec, cells, opened
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
@@ -38,7 +38,7 @@ class Tail(Shown):
     _every_s = 5.0  # the picture: it would be saved again and again
 
     def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec, limit: str) -> None:
-        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, decode
+        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, opened(decode)
         self._limit_s = length_ms(limit) / 1000
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import numbers, to_pandas, wide_type
-from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, parse
+from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, opened, parse
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -345,7 +345,7 @@ def _kept_or_read(
     cached: bool,
     registry: Registry | None,
 ) -> Replay:
-    asked = condition(where)
+    asked, decode, key_decode = condition(where), opened(decode), opened(key_decode)
     name = cache_name(decode, key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)

@@ -1,0 +1,127 @@
+"""Protobuf descriptors: a pool of a compiled file and its imports, and the message that is meant."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.message import DecodeError
+
+from labkit.errors import UsageError
+from labkit.suggest import MOST_LISTED, did_you_mean
+
+_OWN = "google/protobuf/"  # what every protoc has with it
+
+
+class Descriptors:
+    """The files of a ``FileDescriptorSet`` as a pool.
+
+    Attributes
+    ----------
+    files : dict
+        Name to file, in the order they were compiled: imports first.
+
+    Raises
+    ------
+    UsageError
+        When it is none, or lacks an import.
+    """
+
+    def __init__(self, content: bytes, path: str = "the schema") -> None:
+        self._path = path
+        self._hint = f"make it so: protoc --include_imports --descriptor_set_out={path} FILE.proto"
+        try:
+            self.files = {one.name: one for one in FileDescriptorSet.FromString(content).file}
+        except DecodeError:
+            self.files = {}
+        if not self.files:
+            raise UsageError(f"{path} holds no compiled descriptors", hint=f"{self._hint}, or name the .proto")
+        self._pool = descriptor_pool.DescriptorPool()
+        self._added: set[str] = set()
+        for name in self.files:
+            self._add_with_imports(name)
+
+    def _add_with_imports(self, first: str) -> None:
+        """Add a file to the pool after those it imports; imports may be deeper than Python's stack."""
+        waiting, opened = [first], set()
+        while waiting:
+            name = waiting[-1]
+            file = self.files.get(name) or _own_file(name)
+            if file is None:
+                raise UsageError(f"{self._path} lacks {name!r}, which it imports", hint=self._hint)
+            missing = [one for one in file.dependency if one not in self._added]
+            if not missing:
+                self._add(waiting.pop(), file)
+            elif name in opened:
+                raise UsageError(f"{self._path}: {name!r} imports itself", hint=self._hint)
+            else:
+                opened.add(name)
+                waiting += missing
+
+    def _add(self, name: str, file: FileDescriptorProto) -> None:
+        if name in self._added:
+            return
+        self._added.add(name)
+        try:
+            self._pool.AddSerializedFile(file.SerializeToString())
+            self._pool.FindFileByName(name)
+        except (TypeError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UsageError(f"{self._path}: {name!r} cannot be used: {reason}", hint=self._hint) from error
+
+    def messages(self, file: str | None = None) -> list[str]:
+        """Return the full names of a file's messages, those within others last; by default of all files."""
+        names = [file] if file in self.files else [one for one in self.files if not one.startswith(_OWN)]
+        waiting = [one for name in names for one in self._pool.FindFileByName(name).message_types_by_name.values()]
+        found = []
+        while waiting:
+            found += [str(one.full_name) for one in waiting]
+            waiting = [part for one in waiting for part in one.nested_types if not part.GetOptions().map_entry]
+        return found
+
+    def find(self, message: str) -> Any:
+        """Return the descriptor of a message by its full name."""
+        return self._pool.FindMessageTypeByName(message)
+
+
+def _own_file(name: str) -> FileDescriptorProto | None:
+    """Return one of Protobuf's own files, such as that of Timestamp."""
+    if not name.startswith(_OWN) or not name.endswith(".proto"):
+        return None
+    stem = name.removeprefix(_OWN).removesuffix(".proto")
+    if not stem.isidentifier():
+        return None
+    try:
+        content = import_module(f"google.protobuf.{stem}_pb2").DESCRIPTOR.serialized_pb
+    except ImportError:
+        return None
+    return FileDescriptorProto.FromString(content)
+
+
+def choose_message(descriptors: Descriptors, message: str | None, path: str, file: str | None) -> str:
+    """Return the full name of the message that is meant; the only one of the file where none is named.
+
+    Raises
+    ------
+    UsageError
+        When there is no such message, or there are several and none is named.
+    """
+    there = descriptors.messages()
+    own = descriptors.messages(file)
+    listed = ", ".join(own[:MOST_LISTED]) + (f" and {len(own) - MOST_LISTED} more" if len(own) > MOST_LISTED else "")
+    if not own:
+        raise UsageError(f"{path} has no message", hint="name the file with the messages")
+    if message is None:
+        tops = [one for one in own if not any(one.startswith(f"{other}.") for other in own)]
+        if len(tops) > 1:
+            raise UsageError(
+                f"{path} has {len(tops):,} messages, and message= names none", hint=f"message= one of: {listed}"
+            )
+        return tops[0]
+    if message not in there:
+        by_end = [one for one in there if one.rpartition(".")[2] == message.rpartition(".")[2]]
+        near = f"did you mean {' or '.join(map(repr, by_end[:3]))}? " if by_end else did_you_mean(message, there)
+        raise UsageError(f"{path} has no message {message!r}", hint=f"{near}it has: {listed}")
+    return message
