@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.config import Profile as Settings
 from labkit.elastic import Target
+from labkit.errors import UsageError
 from labkit.groups.guard import watched
 from labkit.interrupt import OnInterrupt, check_policy, stopped
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
-from labkit.times import length_ms
+from labkit.times import length_ms, to_ms
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.lab import Lab
     from labkit.profile.result import Profile
+    from labkit.replay.reader import Reading
     from labkit.sinks.replay import Replay
     from labkit.window import Window
 
@@ -36,6 +38,7 @@ class WindowDiscovery:
 
     plan: Plan
     lab: Lab
+    reading: Callable[..., Reading]
 
     def profile(
         self,
@@ -155,6 +158,120 @@ class WindowDiscovery:
             on_expired=on_expired, deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "find")
+        return found
+
+    def latest(
+        self,
+        key: Spec = "raw",
+        *,
+        decode: Spec = "json",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Replay:
+        """Return the newest record of each key, as a compacted topic would keep it; tombstoned keys are left out.
+
+        Memory grows with the number of keys (and the partitions each is in), not with that of records.
+
+        Parameters
+        ----------
+        key : as `key_decode` of `read`
+            How keys become columns ``_key_<field>``. Keys are the same when their bytes are; with "json" when they mean
+            the same, whatever the order of their members.
+        decode, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `read`.
+
+        Returns
+        -------
+        Replay
+            One row per key, ordered by partition, then offset. In a partition the highest offset is the newest; of a
+            key in several partitions the record with the newest time. Records that are superseded, tombstones and
+            records without a key count as filtered, and the receipt says how many of each there are.
+
+        Examples
+        --------
+        >>> lab.window("users").latest().to_pandas()  # doctest: +SKIP
+        """
+        from labkit.find.latest import check_key, latest
+        from labkit.progress import bar
+
+        check_policy(on_interrupt)
+        check_key(key)
+        with bar(self.plan.topic, self.plan.size, progress) as advance:
+            reading = self.reading(
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+            )
+            found = latest(reading, key=key, decode=decode, registry=self.lab.registry)
+        read_log.record(self.plan, found.receipt, "latest")
+        if reading.interrupted() and on_interrupt == "raise":
+            raise stopped(f"stopped at {found.receipt.reached}", replay=found)
+        return found
+
+    def around(
+        self,
+        partition: int | None = None,
+        offset: int | None = None,
+        *,
+        time: Any = None,
+        before: int = 10,
+        after: int = 10,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Replay:
+        """Return a record and its neighbours in time, in all partitions of the window; only a few records are read.
+
+        Parameters
+        ----------
+        partition, offset : int, optional
+            The record.
+        time : str or datetime, optional
+            In the place of a record: the neighbours of this point in time, UTC without a zone.
+        before, after : int
+            How many neighbours on each side, at most 10,000.
+        decode, key_decode, isolation, on_expired, deadline, on_interrupt
+            As in `read`.
+
+        Returns
+        -------
+        Replay
+            By time, the newest last; where times are equal by partition and offset. Its receipt is that of the offsets
+            that were looked at.
+
+        Examples
+        --------
+        >>> lab.window("irc").around(2, 4711, before=3, after=3)  # doctest: +SKIP
+        >>> lab.window("irc").around(time="2016-03-01T12:00")  # doctest: +SKIP
+        """
+        from labkit.find.around import MOST, Anchor, around
+
+        check_policy(on_interrupt)
+        if (time is None) == (partition is None and offset is None) or (partition is None) != (offset is None):
+            raise UsageError(
+                "around takes a record's partition and offset, or a time",
+                hint='w.around(0, 4711), or w.around(time="2016-03-01T12:00")',
+            )
+        hint = f"how many records on that side? 0 to {MOST:,}"
+        sides = {
+            name: whole(value, name, hint, low=0, high=MOST) for name, value in (("before", before), ("after", after))
+        }
+        if partition is not None:
+            hint = "a record's place, such as w.around(0, 4711)"
+            anchor = Anchor(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
+        else:
+            anchor = Anchor(time_ms=to_ms(time))
+        found = around(
+            self.lab.cluster, self.plan, anchor, **sides, decode=decode, key_decode=key_decode,
+            registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation, on_expired=on_expired,
+            deadline_s=None if deadline is None else length_ms(deadline) / 1000,
+        )  # fmt: skip
+        read_log.record(self.plan, found.receipt, "around")
         return found
 
 

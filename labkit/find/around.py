@@ -1,0 +1,228 @@
+"""The neighbours in time of one record, or of a point in time, in all partitions of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import interrupt
+from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode.pipeline import by_partition
+from labkit.decode.table import assemble
+from labkit.errors import UsageError
+from labkit.interrupt import OnInterrupt, stopped
+from labkit.kafka import Cluster
+from labkit.profile.fields import NO_TIME
+from labkit.profile.records import times_of
+from labkit.registry import Registry
+from labkit.replay.content_hash import Content
+from labkit.replay.plan import Plan, Range
+from labkit.replay.reader import Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import sample
+from labkit.sinks.replay import Replay, recounted
+from labkit.times import dated, iso
+
+MOST = 10_000  # records on each side
+_GROWTH = 4  # where offsets without a record stand between
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What the neighbours are of: a record, or a point in time."""
+
+    partition: int | None = None
+    offset: int | None = None
+    time_ms: int | None = None
+
+
+@dataclass
+class _Side:
+    """One partition around a place in it."""
+
+    range: Range
+    place: int  # the first offset that is not before the anchor
+    low: int
+    high: int
+
+    def widened(self, before: int, after: int) -> None:
+        self.low = max(self.range.start, self.low - before)
+        self.high = min(self.range.end, self.high + after)
+
+
+def around(
+    cluster: Cluster,
+    plan: Plan,
+    anchor: Anchor,
+    *,
+    before: int,
+    after: int,
+    decode: Spec,
+    key_decode: Spec,
+    registry: Registry | None,
+    on_interrupt: OnInterrupt,
+    **options: Any,
+) -> Replay:
+    """Return the neighbours as a Replay, by time; see `labkit.Window.around`."""
+    _check(plan, anchor)
+    decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    with interrupt.asked() as interrupted:
+        heed(decoder, interrupted)
+        look = _Look(cluster, plan, {**options, "interrupted": interrupted})
+        if anchor.time_ms is None:
+            anchor, missing = look.at_record(anchor, before, after)
+            said = [*said, *missing]
+        records, receipt = look.both_sides(anchor, before, after)
+        ended = interrupted()
+    chosen = _nearest(records, anchor, before, after)
+    by_offset = chosen.take(pc.sort_indices(chosen, sort_keys=[("partition", "ascending"), ("offset", "ascending")]))
+    batches = by_offset.combine_chunks().to_batches()
+    table = assemble(batches, [parse(decoder, one) for one in batches], decoder)
+    receipt = recounted(_counted(receipt, batches), table)
+    receipt = replace(receipt, notes=(*receipt.notes, *said, *notes(decoder), _in_words(anchor, len(table))))
+    replay = Replay(table, receipt, registry).ordered("time")
+    if ended and on_interrupt == "raise":
+        raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)
+    return replay
+
+
+def _check(plan: Plan, anchor: Anchor) -> None:
+    """Refuse a record that is not among the window's, before anything is read."""
+    if anchor.partition is None:
+        return
+    ranges = {one.partition: one for one in plan.ranges}
+    one = ranges.get(anchor.partition)
+    if one is None:
+        raise UsageError(
+            f"the window has no partition {anchor.partition}", hint=f"it has {', '.join(map(str, ranges))}"
+        )
+    if anchor.offset is None or not one.start <= anchor.offset < one.end:
+        raise UsageError(
+            f"offset {anchor.offset} of partition {one.partition} is not in the window, which has {one.start} to "
+            f"{one.end - 1}" if one.size else f"the window has no offset of partition {one.partition}",
+            hint="make a window that has it: lab.window(topic)",
+        )  # fmt: skip
+
+
+class _Look:
+    """Reads a few records here and there."""
+
+    def __init__(self, cluster: Cluster, plan: Plan, options: dict[str, Any]) -> None:
+        self.cluster, self.plan, self.options = cluster, plan, options
+
+    def read(self, sides: list[_Side]) -> tuple[pa.Table, Receipt]:
+        ranges = tuple(
+            replace(side.range, start=side.low, end=side.high,
+                    log_end=side.range.log_end if side.high == side.range.end else side.high)
+            for side in sides
+        )  # fmt: skip
+        reading = Reading(self.cluster, replace(self.plan, ranges=ranges), **self.options)
+        batches = list(reading.batches())
+        return pa.Table.from_batches(batches, RAW_SCHEMA), reading.receipt()
+
+    def at_record(self, anchor: Anchor, before: int, after: int) -> tuple[Anchor, list[str]]:
+        """Return the anchor with its record's time; where there is no record, with that of the next or the last."""
+        one = next(one for one in self.plan.ranges if one.partition == anchor.partition)
+        offset = anchor.offset or 0
+        side = _Side(one, offset, offset, offset + 1)
+        while True:
+            table, _ = self.read([side])
+            if len(table) or (side.low, side.high) == (one.start, one.end) or self.options["interrupted"]():
+                break
+            width = side.high - side.low
+            side.widened(max(before, width * _GROWTH), max(after, width * _GROWTH))
+        if not len(table):
+            return anchor, [f"partition {anchor.partition} has no record in this window"]
+        offsets = table["offset"].to_numpy()
+        row = min(int(np.searchsorted(offsets, offset)), len(table) - 1)
+        time_ms = int(times_of(table["timestamp"])[row])
+        missing = []
+        if offsets[row] != offset:
+            missing = [
+                f"partition {anchor.partition} has no record at offset {offset} (compacted, aborted, or a "
+                f"transaction's marker); offset {offsets[row]} stands for it"
+            ]
+        return replace(anchor, time_ms=None if time_ms == NO_TIME else time_ms), missing
+
+    def both_sides(self, anchor: Anchor, before: int, after: int) -> tuple[pa.Table, Receipt]:
+        """Return the records around the anchor in each partition, more than enough of them."""
+        sides = [_Side(one, place, place, place) for one, place in self._places(anchor).items()]
+        for side in sides:
+            side.widened(before, after + 1)
+        growth = 1
+        while True:
+            table, receipt = self.read(sides)
+            short = [side for side in sides if _is_short(side, table, before, after)]
+            if not short or not receipt.complete or self.options["interrupted"]():
+                return table, receipt
+            growth *= _GROWTH
+            for side in short:
+                side.widened(growth * max(1, before), growth * (after + 1))
+
+    def _places(self, anchor: Anchor) -> dict[Range, int]:
+        """Return where the anchor stands in each partition; of a record without a time only its own is known."""
+        own = {one: anchor.offset or 0 for one in self.plan.ranges if one.partition == anchor.partition}
+        if anchor.time_ms is None:
+            return own
+        others = [one for one in self.plan.ranges if one not in own and one.size]
+        if not others:
+            return own
+        (offsets,) = self.cluster.offsets_at(
+            self.plan.topic, [one.partition for one in others], [max(0, anchor.time_ms)]
+        )
+        places = {
+            one: one.end if offset < 0 else min(max(offset, one.start), one.end)
+            for one, offset in zip(others, offsets, strict=True)
+        }
+        return {one: place for one, place in sorted({**own, **places}.items()) if one.size}
+
+
+def _is_short(side: _Side, table: pa.Table, before: int, after: int) -> bool:
+    """Tell whether a side has fewer records than wanted although there may be more."""
+    offsets = table["offset"].to_numpy()[table["partition"].to_numpy() == side.range.partition]
+    earlier = int((offsets < side.place).sum())
+    lacks_before = earlier < before and side.low > side.range.start
+    return lacks_before or (len(offsets) - earlier < after + 1 and side.high < side.range.end)
+
+
+def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Table:
+    """Return the anchor's record and those next to it, by time."""
+    if not len(table):
+        return table
+    times = times_of(table["timestamp"])
+    order = np.lexsort((table["offset"].to_numpy(), table["partition"].to_numpy(), times))
+    own = (table["partition"].to_numpy() == anchor.partition) & (table["offset"].to_numpy() == (anchor.offset or 0))
+    if anchor.partition is not None and own.any():
+        place = int(np.flatnonzero(own[order])[0])
+        first_after = place + 1
+    elif anchor.time_ms is None:
+        place = first_after = int(np.searchsorted(table["offset"].to_numpy()[order], anchor.offset or 0))
+    else:
+        place = first_after = int(np.searchsorted(times[order], anchor.time_ms))
+    rows = order[max(0, place - before) : first_after + after]
+    return table.take(pa.array(rows))
+
+
+def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
+    """Return the receipt of the records that are shown; others that were read are filtered out."""
+    shown = by_partition(np.concatenate([one.column("partition").to_numpy() for one in batches] or [np.empty(0, int)]))
+    partitions = tuple(
+        replace(one, read=shown[one.partition], filtered=one.filtered + one.read - shown[one.partition])
+        for one in receipt.partitions
+    )
+    return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
+
+
+def _in_words(anchor: Anchor, shown: int) -> str:
+    time = "" if anchor.time_ms is None else f"{iso(anchor.time_ms)}" if dated(anchor.time_ms) else "its time"
+    if anchor.partition is None:
+        return f"the {shown:,} records nearest in time to {time}, of all partitions of the window"
+    where = f"partition {anchor.partition} offset {anchor.offset}"
+    if anchor.time_ms is None:
+        return f"{shown:,} records around {where}, which has no time: of its own partition only"
+    return f"{shown:,} records around {where} ({time}), by time, of all partitions of the window"

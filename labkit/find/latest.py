@@ -1,0 +1,170 @@
+"""The newest record of each key of a window, as a compacted topic would keep it.
+
+Within a partition the record with the highest offset counts. A key that is in several partitions has one record, the
+one with the newest time. Rows are dropped as the window is read, so memory grows with the number of keys, not with that
+of records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import interrupt
+from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode.pipeline import by_partition
+from labkit.decode.table import assemble
+from labkit.profile.records import times_of
+from labkit.registry import Registry
+from labkit.replay.content_hash import Content
+from labkit.replay.reader import BATCH_RECORDS, Reading
+from labkit.replay.receipt import Receipt
+from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import explained, sample
+from labkit.sinks.replay import Replay, recounted, taken
+
+_IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
+
+
+@dataclass
+class Newest:
+    """The newest record of each key in each partition, of the batches so far.
+
+    Parameters
+    ----------
+    as_json : bool
+        Compare keys by what they mean as JSON, whatever the order of members; keys that are no JSON by their bytes.
+    """
+
+    as_json: bool = False
+    keyless: Counter[int] = field(default_factory=Counter)
+    _kept: pa.Table = field(default_factory=lambda: pa.Table.from_batches([], _schema()), init=False)
+    _waiting: list[pa.RecordBatch] = field(default_factory=list, init=False)
+    _size: int = field(default=0, init=False)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in a batch; what is not the newest is forgotten when as many wait as there are keys."""
+        has_key = batch.column("key").is_valid()
+        if not pc.all(has_key).as_py():
+            self.keyless += by_partition(batch.filter(pc.invert(has_key)).column("partition").to_numpy())
+            batch = batch.filter(has_key)
+        if not batch.num_rows:
+            return
+        keys = batch.column("key")
+        identity = pa.array(map(_canonical, keys.to_pylist()), pa.binary()) if self.as_json else keys
+        wide = pa.table([*batch.columns, identity], schema=_schema())
+        self._waiting += taken(wide, _newest_rows(wide, by_partition_too=True)).to_batches()
+        self._size += self._waiting[-1].num_rows
+        if self._size > max(BATCH_RECORDS, len(self._kept)):
+            self._forget_older()
+
+    def _forget_older(self) -> None:
+        table = pa.concat_tables([self._kept, pa.Table.from_batches(self._waiting, _schema())])
+        self._kept, self._waiting, self._size = taken(table, _newest_rows(table, by_partition_too=True)), [], 0
+
+    def result(self) -> tuple[pa.Table, int, int]:
+        """Return one record for each key, by partition and offset; and how many keys are in several partitions, and how
+        many ended with a tombstone: those are left out.
+        """
+        self._forget_older()
+        newest = taken(self._kept, _newest_rows(self._kept, by_partition_too=False))
+        several = len(self._kept) - len(newest)
+        if several:
+            counts = self._kept[_IDENTITY].value_counts().field("counts")
+            several = pc.sum(pc.greater(counts, 1)).as_py()
+        present = newest.filter(newest["value"].is_valid())
+        places = pc.sort_indices(present, sort_keys=[("partition", "ascending"), ("offset", "ascending")])
+        ordered = taken(present, places).select(RAW_SCHEMA.names)
+        return ordered, int(several), len(newest) - len(present)
+
+
+def _schema() -> pa.Schema:
+    return RAW_SCHEMA.append(pa.field(_IDENTITY, pa.binary()))
+
+
+def _canonical(key: bytes) -> bytes:
+    try:
+        return b"json " + orjson.dumps(orjson.loads(key), option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return b"bytes " + key
+
+
+def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
+    """Return the row of each key's newest record: by offset in each partition, or by time among the partitions."""
+    if not len(table):
+        return pa.array([], pa.int64())
+    codes = pa.concat_arrays(
+        [chunk.indices for chunk in table[_IDENTITY].dictionary_encode().unify_dictionaries().chunks]
+    ).to_numpy()
+    partitions, offsets = table["partition"].to_numpy(), table["offset"].to_numpy()
+    if by_partition_too:
+        order = np.lexsort((offsets, partitions, codes))
+        run = np.stack([codes[order], partitions[order]])
+    else:
+        order = np.lexsort((offsets, partitions, times_of(table["timestamp"]), codes))
+        run = codes[order][np.newaxis]
+    is_last = np.append((run[:, 1:] != run[:, :-1]).any(axis=0), True)
+    return pa.array(np.sort(order[is_last]))
+
+
+def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | None) -> Replay:
+    """Return the newest record of each key as a Replay; see `labkit.Window.latest`."""
+    decoder, said, _ = both(decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
+    newest = Newest(as_json=key == "json")
+    with interrupt.asked() as reading.interrupted:
+        heed(decoder, reading.interrupted)
+        for batch in reading.batches():
+            newest.add(batch)
+        records, several, tombstoned = newest.result()
+        batches = records.to_batches(max_chunksize=BATCH_RECORDS)
+        table = assemble(batches, [parse(decoder, one) for one in batches], decoder)
+    receipt = reading.receipt()
+    read = receipt.read
+    receipt = recounted(_counted(receipt, batches), table)
+    found = [*said, *notes(decoder), *_in_words(read, len(table), several, tombstoned, newest.keyless)]
+    receipt = replace(receipt, notes=(*receipt.notes, *found))
+    return Replay(table, explained(reading.cluster, receipt) if not read else receipt, registry)
+
+
+def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
+    """Return the receipt of the records that are left; the others count as filtered."""
+    left: Counter[int] = Counter()
+    for batch in batches:
+        left += by_partition(batch.column("partition").to_numpy())
+    partitions = tuple(
+        replace(one, read=left[one.partition], filtered=one.filtered + one.read - left[one.partition])
+        for one in receipt.partitions
+    )
+    return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
+
+
+def _in_words(read: int, left: int, several: int, tombstoned: int, keyless: Counter[int]) -> list[str]:
+    without_key = keyless.total()
+    superseded = read - left - tombstoned - without_key
+    lines = [
+        f"the newest record of each of {left + tombstoned:,} keys in this window; filtered out are {superseded:,} "
+        f"records superseded by a newer one of their key, {tombstoned:,} tombstones (the newest of their key: it is "
+        f"deleted) and {without_key:,} records without a key"
+    ]
+    if several:
+        lines.append(f"{several:,} keys are in several partitions: of those the record with the newest time counts")
+    return lines
+
+
+def check_key(key: Any) -> None:
+    """Refuse what `key` cannot be, before anything is read."""
+    from labkit.decode import NAMES
+    from labkit.errors import UsageError
+
+    if isinstance(key, str) and key not in NAMES:
+        raise UsageError(
+            f"key must be one of {', '.join(map(repr, NAMES))}, not {key!r}: it says how the records' keys are decoded",
+            hint=f'the newest of each value of a field: w.sql(\'select distinct on ("{key}") * from replay order by '
+            f'"{key}", _timestamp desc\')',
+        )
