@@ -31,7 +31,7 @@ def register(commands: Commands) -> None:
     json_option(profile)
     find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
     window_options(profile_options(find, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
-    find.add_argument("what", help="a text that must be in it")
+    find.add_argument("what", metavar="WHAT", help="a text that must be in it")
     find.add_argument("--regex", action="store_true", help="WHAT is a regular expression, as Python has them")
     find.add_argument("--ignore-case", action="store_true", help="upper and lower case are the same (with --regex)")
     find.add_argument("--field", metavar="NAME", help="only in this field, such as message or author.name")

@@ -23,6 +23,7 @@ from support.stack import STACKS, new_state_dir
 MOST_RERUNS = int(os.environ.get("LABKIT_TEST_RERUNS", "3"))
 BYTES_PER_WORKER = 1_000_000_000
 BYTES_FOR_SERVERS = 6_000_000_000
+LONGEST_ID = 100
 # tests with one of these fixtures share a server of their own, so one worker runs them all; the longest first
 SHARED_FIXTURES = ("mortal", "three", "secure")
 
@@ -57,6 +58,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("alone") and "stack" in metafunc.fixturenames:
         metafunc.parametrize("stack", ["alone"], indirect=True, ids=[pytest.HIDDEN_PARAM])
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text by its length: each worker sends all ids to the others' runner, which keeps them."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
 
 
 def _group(item: pytest.Item) -> str:
