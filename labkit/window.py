@@ -236,6 +236,9 @@ class Window(WindowDiscovery, WindowExport):
         *,
         ttl: str = "2d",
         target: str = "default",
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        metadata: bool = False,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
         mapping: Mapping[str, Any] | None = None,
@@ -261,8 +264,13 @@ class Window(WindowDiscovery, WindowExport):
             After this long `Lab.gc` removes it.
         target : str
             The Elasticsearch cluster, as the profile names it.
+        decode, key_decode : str, callable or Decoder
+            As in `read`. Values of JSON become documents as they are; of other formats each record's decoded fields do,
+            mapped by the columns' types. A record that cannot be decoded is among the rejects, with the reason.
+        metadata : bool
+            Whether each document gets ``_kafka``: topic, partition, offset, timestamp, timestamp_type, key, headers.
         where : str, optional
-            Load only the records whose JSON fulfils this condition, as in `read`; the others count as filtered.
+            Load only the records that fulfil this condition, as in `read`; the others count as filtered.
         enrich : enrichers, optional
             Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A document that is there
             already stays as it is: enrich into a new index.
@@ -290,11 +298,14 @@ class Window(WindowDiscovery, WindowExport):
             With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
         """
         from labkit.enrich import Chain
+        from labkit.es.encode import Encoder, Form
         from labkit.progress import bar
+        from labkit.replay.sample import sample
         from labkit.sinks import scratch
 
         check_policy(on_interrupt)
         chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
+        form = Form(decode, key_decode, metadata).check()
         if client is not None:
             from labkit.sinks.dask.access import engine
 
@@ -303,9 +314,10 @@ class Window(WindowDiscovery, WindowExport):
 
             with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
                 load = dask_scratch.load(
-                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, chain=chain,
-                    shape=shape, patience=patience, isolation=isolation, on_expired=on_expired, advance=advance,
+                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, form=form,
+                    chain=chain, shape=shape, patience=patience, isolation=isolation, on_expired=on_expired,
                     deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
+                    advance=advance,
                 )  # fmt: skip
             load = replace(load, receipt=replace(load.receipt, guard=seen()))
         else:
@@ -313,10 +325,11 @@ class Window(WindowDiscovery, WindowExport):
                 reading = self.reading(
                     deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
                 )
-                cluster = self.lab.target(target)
+                settled = form.settled(lambda: sample(reading.cluster, self.plan), self.lab.registry)
                 load = scratch.load(
-                    reading, name, cluster, ttl=ttl, where=where, enrich=chain, shape=shape, patience=patience
-                )
+                    reading, name, self.lab.target(target), ttl=ttl, where=where, shape=shape, patience=patience,
+                    encoder=Encoder(settled, self.lab.registry, chain),
+                )  # fmt: skip
         read_log.record(self.plan, load.receipt, "to_scratch")
         if load.interrupted and on_interrupt == "raise":
             raise stopped(f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded", load=load)

@@ -77,6 +77,14 @@ def enrich_options(parser: Any) -> None:
     )  # fmt: skip
 
 
+def metadata_option(parser: Any) -> None:
+    """Let the command take ``--metadata``."""
+    parser.add_argument(
+        "--metadata", action="store_true",
+        help="add _kafka to each document: topic, partition, offset, timestamp, key, headers",
+    )  # fmt: skip
+
+
 def enrich_chain(options: argparse.Namespace) -> Any:
     """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
     import warnings

@@ -18,6 +18,7 @@ from labkit.cli.common import (
     enrich_chain,
     enrich_options,
     json_option,
+    metadata_option,
     open_lab,
     profile_options,
     window_of,
@@ -49,8 +50,11 @@ def register(commands: Commands) -> None:
     replay.add_argument("--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula")
     replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
     replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
+    metadata_option(replay)
     decoders = "json, text, raw, avro, protobuf, jsonschema, auto, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE"
-    replay.add_argument("--decode", metavar="NAME", help=f"{decoders} (into a file: json; else the values as they are)")
+    replay.add_argument(
+        "--decode", metavar="NAME", help=f"{decoders} (into a file or an index: json; else as they are)"
+    )
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
     enrich_options(replay)
@@ -86,6 +90,7 @@ def _replay(options: argparse.Namespace) -> int:
         ttl, target = options.ttl or "2d", options.target or "default"
         load = window.to_scratch(
             options.scratch, ttl=ttl, target=target, where=options.where, enrich=chain.enrichers,
+            decode=options.decode or "json", key_decode=options.key_decode or "raw", metadata=options.metadata,
             on_interrupt="keep", **common,
         )  # fmt: skip
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
@@ -115,15 +120,14 @@ def _check(options: argparse.Namespace) -> None:
         "--formula-safe": options.formula_safe and not (options.output and file_format is CSV),
         "--ttl": options.ttl and not options.scratch,
         "--target": options.target and not options.scratch,
-        "--decode": options.decode and options.scratch,
-        "--key-decode": options.key_decode and options.scratch,
+        "--metadata": options.metadata and not options.scratch,
         "--enrich": options.enrich and not (options.scratch or options.output),
         "--transform": options.transform and not (options.scratch or options.output),
     }
     if named := [name for name, wrong in idle.items() if wrong]:
         raise UsageError(
             f"{named[0]} changes nothing here",
-            hint="--ttl and --target go with --scratch, --decode goes without it, --enrich goes with it or with -o, "
+            hint="--ttl, --target and --metadata go with --scratch, --enrich goes with it or with -o, "
             "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv",
         )
 

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,7 +104,8 @@ class Bulk:
     give_up : callable
         Asked while waiting, in any thread; once it says so, what is left counts as unsent.
     make : callable, optional
-        Called with each index that documents name, before the first of them is sent.
+        Called with an index and the fields its documents must find mapped, before the
+        first of those is sent: for each index that documents name, and for each new set of fields.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Bulk:
         patience_s: float | None = 120,
         waiting: Callable[[str], None] | None = None,
         give_up: Callable[[], bool] = lambda: False,
-        make: Callable[[str], None] | None = None,
+        make: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.target = target
         self.index = index
@@ -125,7 +126,7 @@ class Bulk:
         self.make = make
         self._request_bytes = REQUEST_BYTES
         self._good = 0
-        self._made: set[str] = set()
+        self._made: dict[str, Mapping[str, Any]] = {}
         self._making = threading.Lock()
         self._closing = threading.Event()
         self._troubles: dict[int, str] = {}
@@ -260,14 +261,14 @@ class Bulk:
         return _Answer(docs, items=items)
 
     def _make(self, docs: Documents) -> None:
-        """Make the indices that are named for the first time."""
-        if docs.indices is None or self.make is None:
+        """Make the indices that are named for the first time, and map fields that come for the first time."""
+        if self.make is None or (docs.indices is None and not docs.fields):
             return
         with self._making:
-            for name in docs.indices.unique().to_pylist():
-                if name not in self._made:
-                    self.make(name)
-                    self._made.add(name)
+            for name in [self.index] if docs.indices is None else docs.indices.unique().to_pylist():
+                if self._made.get(name) is not docs.fields:
+                    self.make(name, docs.fields)
+                    self._made[name] = docs.fields
 
     @staticmethod
     def _too_large(docs: Documents) -> _Answer:

@@ -8,9 +8,10 @@ the text in ``message`` and its origin in ``labkit``. What enrichers add is spli
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ import pyarrow.compute as pc
 
 from labkit.decode import decoder
 from labkit.enrich.chain import Added, Chain
-from labkit.es.json_append import splice
+from labkit.es.json_append import Fragments, fragments, splice, splice_one
 from labkit.es.mappings import IndexName
 from labkit.replay.records import joined, replaced
 from labkit.times import dated, iso
 
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})  # one object: what is made anew is told by identity
+_MORE = "more"
 _MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8, a byte order mark where it is the first
 
 
@@ -55,11 +58,13 @@ class Documents:
     ----------
     ids, sources : Array
     origin : RecordBatch
-        topic, partition, offset, timestamp, value.
+        topic, partition, offset, timestamp, value; ``more``, what was added to each document, where something was.
     indices : Array or None
         The index of each, where they do not all go into one.
     rejects : list of Reject
         Records left out.
+    fields : mapping
+        How the index must have mapped some of their fields before they come.
     """
 
     ids: pa.StringArray
@@ -67,19 +72,21 @@ class Documents:
     origin: pa.RecordBatch
     indices: pa.StringArray | None = None
     rejects: list[Reject] = field(default_factory=list)
+    fields: Mapping[str, Any] = field(default_factory=lambda: NO_FIELDS)
 
     def take(self, rows: Iterable[int]) -> Documents:
         """Return some of them."""
         chosen = pa.array(list(rows), pa.int64())
         indices = None if self.indices is None else self.indices.take(chosen)
-        return Documents(self.ids.take(chosen), self.sources.take(chosen), self.origin.take(chosen), indices)
+        columns = (self.ids.take(chosen), self.sources.take(chosen), self.origin.take(chosen))
+        return Documents(*columns, indices, fields=self.fields)
 
     def slice(self, first: int, last: int) -> Documents:
         """Return those from `first` up to `last`, exclusive."""
         count = last - first
         indices = None if self.indices is None else self.indices.slice(first, count)
         columns = (self.ids.slice(first, count), self.sources.slice(first, count), self.origin.slice(first, count))
-        return Documents(*columns, indices)
+        return Documents(*columns, indices, fields=self.fields)
 
     def chunks(self, request_bytes: int) -> list[Documents]:
         """Split into requests of about `request_bytes`."""
@@ -115,7 +122,14 @@ class Documents:
         return len(self.ids)
 
 
-def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName | None = None) -> Documents:
+def documents(
+    batch: pa.RecordBatch,
+    chain: Chain | None = None,
+    name: IndexName | None = None,
+    *,
+    more: Sequence[Fragments] = (),
+    columns: Callable[[pa.RecordBatch], pa.Table] | None = None,
+) -> Documents:
     """Return a raw batch's records as documents.
 
     Parameters
@@ -125,6 +139,10 @@ def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName
         Enrichers. A record one of their functions fails for is a reject.
     name : IndexName, optional
         When it is a pattern, each document has an index of its own.
+    more : sequence of Fragments
+        What else each document gets, a text for each record.
+    columns : callable, optional
+        Makes columns of the batch, for functions among the enrichers; by default from its JSON.
     """
     topic = batch.column("topic").cast(pa.string())
     numbers = (batch.column(column).cast(pa.string()) for column in ("partition", "offset"))
@@ -136,10 +154,12 @@ def documents(batch: pa.RecordBatch, chain: Chain | None = None, name: IndexName
     values = replaced(values, {row: _stand_in(batch.slice(row, 1)) for row in _unfit(values, text)})
     origin = batch.select(["topic", "partition", "offset", "timestamp", "value"])
     indices = name.of(batch.column("timestamp")) if name is not None and name.dated else None
-    if not chain:
-        return Documents(ids, values, origin, indices)
-    added = chain.added(batch, _all_columns)
-    return _without_failures(Documents(ids, splice(values, added), origin, indices), added)
+    if more:  # for stand-ins that are made when Elasticsearch has refused the value
+        texts = pc.binary_join_element_wise(*(part.texts for part in more), pa.scalar(b"", pa.binary()))
+        origin = origin.append_column(_MORE, texts)
+    added = chain.added(batch, columns or _all_columns) if chain else Added()
+    sources = splice(values, [*fragments(added), *more])
+    return _without_failures(Documents(ids, sources, origin, indices), added)
 
 
 def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray) -> Documents:
@@ -198,6 +218,7 @@ def concat(parts: list[Documents]) -> Documents:
         pa.concat_arrays([part.sources for part in parts]),
         pa.Table.from_batches([part.origin for part in parts]).combine_chunks().to_batches()[0],
         pa.concat_arrays(indices) if indices else None,
+        fields=parts[0].fields,
     )
 
 
@@ -254,7 +275,10 @@ def unparsable(one: Documents) -> Documents | None:
             return None
     except orjson.JSONDecodeError:
         pass
-    return replace(one, sources=pa.array([_stand_in(one.origin)], pa.binary()))
+    document: bytes | None = _stand_in(one.origin)
+    if _MORE in one.origin.schema.names:
+        document = splice_one(document, one.origin.column(_MORE).to_pylist())
+    return replace(one, sources=pa.array([document], pa.binary()))
 
 
 def as_stored(batch: pa.RecordBatch) -> Documents:

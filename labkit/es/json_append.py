@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -16,17 +18,37 @@ from labkit.replay.records import joined, replaced
 _SHORT = 16  # bytes; an empty object takes no comma
 
 
-def splice(values: pa.BinaryArray, added: Added) -> pa.BinaryArray:
+@dataclass(frozen=True)
+class Fragments:
+    """What is added to each record: ``,"name":value,"name":value``, empty where nothing is.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the fields.
+    texts : BinaryArray
+    """
+
+    names: list[str]
+    texts: pa.BinaryArray
+
+
+def fragments(added: Added) -> list[Fragments]:
+    """Return what a chain of enrichers added."""
+    parts = [(table, rows) for table, rows in added.parts if table.num_columns and table.num_rows]
+    return [Fragments(table.column_names, _fragments(table).take(rows)) for table, rows in parts]
+
+
+def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray:
     """Return JSON objects with the added fields at their end; the record's own bytes stay as they are.
 
     What is no object that ends in a brace stays as it is; Elasticsearch will refuse it.
     """
-    parts = [(table, rows) for table, rows in added.parts if table.num_columns and table.num_rows]
     if not parts or not len(values):
         return values
-    names = [name for table, _ in parts for name in table.column_names]
+    names = [name for part in parts for name in part.names]
     empty = pa.scalar(b"", pa.binary())
-    pieces = [pc.coalesce(_fragments(table).take(rows), empty) for table, rows in parts]
+    pieces = [pc.coalesce(part.texts, empty) for part in parts]
     ends = pc.ends_with(values, pattern=b"}")
     slow = pc.or_(pc.invert(ends), pc.less(pc.binary_length(values), _SHORT))
     slow = pc.or_(slow, _may_clash(values, names)) if len(set(names)) == len(names) else pa.repeat(True, len(values))
@@ -34,7 +56,8 @@ def splice(values: pa.BinaryArray, added: Added) -> pa.BinaryArray:
     spliced = pc.binary_join_element_wise(
         pc.binary_slice(values, 0, -1), *pieces, pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
     )
-    return replaced(spliced, {row: _spliced(values[row].as_py(), parts, row) for row in numbers})
+    closer = {row: splice_one(values[row].as_py(), [one[row].as_py() for one in pieces]) for row in numbers}
+    return replaced(spliced, closer)
 
 
 def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:
@@ -55,8 +78,8 @@ def _shared(one: str, other: str) -> int:
     return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _spliced(value: bytes | None, parts: list[tuple[pa.Table, pa.Array]], row: int) -> bytes | None:
-    """Splice one record that needs a closer look."""
+def splice_one(value: bytes | None, pieces: Iterable[bytes]) -> bytes | None:
+    """Return one record with what is added; where a name is taken, under the name with ``_`` at its end."""
     text = (value or b"").strip()
     try:
         own = orjson.loads(text)
@@ -65,12 +88,8 @@ def _spliced(value: bytes | None, parts: list[tuple[pa.Table, pa.Array]], row: i
     if not isinstance(own, dict):
         return value
     taken, new = set(own), {}
-    for table, rows in parts:
-        number = rows[row].as_py()
-        found = {} if number is None else _jsonable(table.slice(number, 1)).to_pylist()[0]
-        for name, one in found.items():
-            if one is None:
-                continue
+    for piece in pieces:
+        for name, one in orjson.loads(b"{%b}" % piece[1:]).items():
             while name in taken:
                 name += "_"  # noqa: PLW2901
             taken.add(name)

@@ -16,6 +16,7 @@ from labkit.dataframe import only_dates
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es import templates
+from labkit.es.column_types import missing
 
 SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
     "number_of_shards": 1,
@@ -151,6 +152,35 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
     }
     if wanted:
         client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
+
+
+def extend(target: Target, index: str, properties: Mapping[str, Any]) -> None:
+    """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to itself, stays.
+
+    A field that it refuses is left to its own rule for new fields: then it is the documents that are refused.
+    """
+    client = target.client
+    found = [one["mappings"] for one in client.indices.get_mapping(index=index).values()]
+    if any(one.get("dynamic", True) in _CLOSED for one in found):
+        return
+    there = found[0].get("properties", {}) if len(found) == 1 else {}
+    _put(client, index, missing(properties, there))
+
+
+_CLOSED = ("strict", "false", False)  # it takes no new fields by itself
+
+
+def _put(client: elasticsearch.Elasticsearch, index: str, properties: Mapping[str, Any]) -> None:
+    """Put fields; where Elasticsearch refuses them together, one by one."""
+    if not properties:
+        return
+    try:
+        client.indices.put_mapping(index=index, properties=properties, write_index_only=True)
+    except elasticsearch.BadRequestError as error:
+        if len(properties) == 1 or "total fields" in str(error):
+            return
+        for name, rule in properties.items():
+            _put(client, index, {name: rule})
 
 
 def doubling(target: Target, index: str) -> str:

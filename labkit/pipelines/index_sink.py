@@ -91,7 +91,9 @@ class IndexSink:
                 self.place += f"/{mappings.uuid(target, index)}"  # made anew it is empty
                 if why := mappings.doubling(target, index):
                     say(f"warning: {why}")
-        self._bulk = Bulk(target, index, patience_s=None, waiting=self._wait, give_up=give_up, make=self._make)
+        self._bulk = Bulk(
+            target, index, patience_s=None, waiting=self._wait, give_up=give_up, make=lambda name, _: self._make(name)
+        )
 
     def _make(self, index: str) -> None:
         mappings.ensure(self.target, names.index(index), mappings.mapping())

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ import orjson
 import pyarrow as pa
 
 from labkit import html, interrupt, names
+from labkit.decode import heed
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target
-from labkit.enrich import Chain
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
-from labkit.es.documents import Documents, Reject, documents, of_records
+from labkit.es.documents import Documents, Reject, of_records
+from labkit.es.encode import Encoder
 from labkit.es.index import Index
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -196,25 +198,26 @@ def load(
     *,
     ttl: str = "2d",
     where: str | None = None,
-    enrich: Chain | None = None,
+    encoder: Encoder | None = None,
     shape: Shape | None = None,
     patience: str = "2m",
 ) -> Load:
-    """Load a window into the scratch index `name` of this user, streaming.
+    """Load a window into the scratch index `name` of this user, streaming; `encoder` makes the documents.
 
     An index of that name is added to: records that are in it already are counted as existing. An interrupt ends the
     load early, and so does a cluster that is away or too busy for longer than `patience`; the counts and the receipt
     say how far it got.
     """
-    index, chain, shape = ScratchIndex(names.scratch_name(name), target), enrich or Chain([]), shape or Shape()
+    index, encoder, shape = ScratchIndex(names.scratch_name(name), target), encoder or Encoder(), shape or Shape()
     chosen = condition(where)
-    made = prepare(index, ttl, reading.plan, chain, shape)
+    made = prepare(index, ttl, reading.plan, encoder, shape)
     with interrupt.asked() as asked:
-        outcome, receipt = pour(reading, index, chain, where=chosen, patience=patience, asked=asked)
+        heed(encoder.module, asked)
+        outcome, receipt = pour(reading, index, encoder, where=chosen, patience=patience, asked=asked)
         finish(index, outcome, made)
     if chosen is not None:
         chosen.check(receipt)
-    chain.check()
+    encoder.chain.check()
     return Load(index, receipt, outcome, interrupted=asked())
 
 
@@ -240,16 +243,18 @@ def _require_same(index: ScratchIndex, made: str) -> None:
     )
 
 
-def prepare(index: ScratchIndex, ttl: str, plan: Plan, chain: Chain, shape: Shape) -> str:
-    """Make the index for a plan's records as its enrichers and the user want it; return what `finish` knows it by."""
-    ensure(index, ttl, plan, mappings.mapping(*shape.mappings, properties=chain.properties), shape.settings)
+def prepare(index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape) -> str:
+    """Make the index for a plan's documents, and as the user wants it; return what `finish` knows it by."""
+    ensure(index, ttl, plan, mappings.mapping(*shape.mappings, properties=encoder.properties), shape.settings)
+    with index.target.errors(f"map the fields of {index.name!r}"):
+        mappings.extend(index.target, index.name, encoder.fields)
     return _identity(index)
 
 
 def pour(
     reading: Reading,
     index: ScratchIndex,
-    chain: Chain,
+    encoder: Encoder,
     *,
     where: Where | None = None,
     patience: str,
@@ -261,18 +266,21 @@ def pour(
     """
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
-    bulk = Bulk(index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up)
-    chosen = Decoding(reading, where=where)
+    bulk = Bulk(
+        index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up,
+        make=partial(mappings.extend, index.target),
+    )  # fmt: skip
+    chosen = Decoding(reading, encoder.module, where=where)
     try:
-        for batch in chosen.raw():
-            bulk.put(documents(batch, chain))
+        for docs in encoder.documents(chosen):
+            bulk.put(docs)
             _book(bulk, outcome, leave=1)
         _book(bulk, outcome)
     finally:
         bulk.close()
     receipt = chosen.receipt()
     receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
-    return outcome, replace(receipt, notes=(*receipt.notes, *chain.notes()))
+    return outcome, replace(receipt, notes=(*receipt.notes, *encoder.notes))
 
 
 def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:

@@ -142,7 +142,8 @@ replay TOPIC --last 5 -o a.parquet --decode nope
 replay TOPIC --last 5 -o a.parquet --scratch a
 replay TOPIC --last 5 --ttl 2d
 replay TOPIC --last 5 --target default -o a.parquet
-replay TOPIC --last 5 --scratch a --decode json
+replay TOPIC --last 5 --metadata
+replay TOPIC --last 5 --scratch a --decode raw
 replay TOPIC --last 5 --enrich geoip:ip
 replay TOPIC --last 5 -o a.parquet --enrich geoip
 replay TOPIC --last 5 --partitions 9

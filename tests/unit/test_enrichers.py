@@ -23,7 +23,7 @@ from labkit.enrich.functions import FunctionError, load_function
 from labkit.enrich.geoip import GeoIP
 from labkit.errors import ConfigError, UsageError
 from labkit.es.documents import documents
-from labkit.es.json_append import splice
+from labkit.es.json_append import fragments, splice
 from labkit.es.mappings import MAPPING, IndexName, doubled, mapping
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -343,7 +343,7 @@ def test_an_enricher_a_command_line_cannot_mean_is_refused(text: str) -> None:
 
 def test_nothing_added_is_nothing_changed() -> None:
     values = pa.array([b'{"a":1}', None], pa.binary())
-    assert splice(values, Added()) is values
+    assert splice(values, fragments(Added())) is values
 
 
 # indices -------------------------------------------------------------------------------------------------

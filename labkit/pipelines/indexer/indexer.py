@@ -113,7 +113,12 @@ class Indexer:
             self.cluster, self.topic, self.group, self.start, self.say, self._stop, leaving=self._leave
         )
         bulk = self.bulk = Bulk(
-            self.target, self.index, patience_s=None, waiting=self._wait, give_up=self._stop.is_set, make=self._make
+            self.target,
+            self.index,
+            patience_s=None,
+            waiting=self._wait,
+            give_up=self._stop.is_set,
+            make=lambda name, _: self._make(name),
         )
         try:
             partitions = self.cluster.partitions(self.topic)

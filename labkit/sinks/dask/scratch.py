@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 from distributed import KilledWorker, as_completed
 
 from labkit import interrupt, names
+from labkit.decode import heed
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import condition
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UnavailableError
 from labkit.es.bulk import Outcome
+from labkit.es.encode import Encoder, Form
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.replay.sample import sample
 from labkit.replay.slices import cut
 from labkit.sinks import scratch
 from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell, wait_for_brokers
@@ -44,6 +47,7 @@ class _Pour:
     index: str
     target: str
     where: str | None
+    form: Form
     chain: Chain
     patience: str
     isolation: str
@@ -55,12 +59,14 @@ class _Pour:
         reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
         wait_for_brokers(reading.check)
         index, chain = ScratchIndex(self.index, there.target(self.target)), Chain(self.chain.enrichers)
+        encoder = Encoder(self.form, there.registry, chain)
 
         def asked() -> bool:
             return token in _halted
 
         where = condition(self.where)  # one for each slice: threads may share a task
-        outcome, receipt = scratch.pour(reading, index, chain, where=where, patience=self.patience, asked=asked)
+        heed(encoder.module, asked)
+        outcome, receipt = scratch.pour(reading, index, encoder, where=where, patience=self.patience, asked=asked)
         return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
 
@@ -77,6 +83,7 @@ def load(
     *,
     ttl: str,
     where: str | None,
+    form: Form,
     chain: Chain,
     shape: Shape,
     patience: str,
@@ -89,15 +96,16 @@ def load(
     """Load a window into the scratch index `name` of this user by the client's workers; see `Window.to_scratch`."""
     there = access.connection()
     index = ScratchIndex(names.scratch_name(name), there.target(target))
-    movable(enrich=chain)
+    movable(enrich=chain, decode=form)
     chosen = condition(where)
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
-    made = scratch.prepare(index, ttl, plan, chain, shape)
+    form = form.settled(lambda: sample(there.cluster, plan), there.registry)
+    made = scratch.prepare(index, ttl, plan, Encoder(form, there.registry, chain), shape)
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
     began = time.monotonic()
-    task = _Pour(access, index.name, target, where, chain, patience, isolation, on_expired)
+    task = _Pour(access, index.name, target, where, form, chain, patience, isolation, on_expired)
     run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
     with interrupt.asked() as asked:
         run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)

@@ -1,0 +1,58 @@
+"""How Elasticsearch is to index decoded columns, where their JSON alone would mislead it. Pure.
+
+Texts, whole numbers and booleans are left to the index: its own rule for new fields, or its administrator's, fits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+# what a number of JSON cannot hold is exact in its keyword
+_EXACT: dict[str, Any] = {"type": "double", "fields": {"keyword": {"type": "keyword"}}}
+_BINARY: dict[str, Any] = {"type": "binary"}  # base64, kept and not searched
+# one field, whatever keys it has: a map's keys are data, and a mapping must not grow with them
+FLAT: dict[str, Any] = {"type": "flattened", "ignore_above": 1024}
+
+
+def properties(fields: Mapping[str, pa.DataType]) -> dict[str, Any]:
+    """Return the mapping of columns: dates, decimals, fractions, bytes, maps, and objects with one of them."""
+    found = {name: _rule(kind) for name, kind in fields.items()}
+    return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _rule(kind: pa.DataType) -> dict[str, Any] | None:
+    if pa.types.is_struct(kind):
+        inside = properties({one.name: one.type for one in kind})
+        return {"properties": inside} if inside else None
+    if pa.types.is_map(kind):
+        return FLAT
+    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+        return _rule(kind.value_type)
+    return next((rule for fits, rule in _SCALARS if fits(kind)), None)
+
+
+_is = pa.types
+_SCALARS: list[tuple[Callable[[pa.DataType], bool], dict[str, Any]]] = [
+    (lambda kind: _is.is_timestamp(kind) or _is.is_date(kind), {"type": "date"}),
+    (lambda kind: _is.is_decimal(kind) or _is.is_uint64(kind), _EXACT),
+    (_is.is_floating, {"type": "double"}),
+    (lambda kind: _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind), _BINARY),
+    (_is.is_time, {"type": "keyword"}),
+]
+
+
+def missing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties that a mapping lacks; a field it has stays as it is, whatever its type."""
+    found: dict[str, Any] = {}
+    for name, rule in wanted.items():
+        known = there.get(name)
+        if known is None:
+            found[name] = rule
+        elif "properties" in rule and "properties" in known:
+            inside = missing(rule["properties"], known["properties"])
+            if inside:
+                found[name] = {"properties": inside}
+    return found

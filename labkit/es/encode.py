@@ -1,0 +1,199 @@
+"""Any decoder's records as documents: their columns as JSON, their mapping from the columns' types.
+
+Values of JSON are not decoded: they go as the bytes they are (`labkit.es.documents`). Of any other format a record
+becomes the object of its decoded fields, named as in a frame; decoded keys are ``_key_<field>``. A tombstone is tagged
+as it is of JSON. A record that cannot be decoded has no document but a reject, with the reason; its source is what
+could be read of it, else the value's bytes as ``{"base64": …}``.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import decode as decoding
+from labkit.decode import Spec
+from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded
+from labkit.enrich.chain import Chain
+from labkit.errors import UsageError
+from labkit.es import json_text, metadata
+from labkit.es.column_types import properties
+from labkit.es.documents import Documents, Reject, documents
+from labkit.es.json_append import Fragments
+from labkit.es.mappings import IndexName
+from labkit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Form:
+    """How records become documents. It can travel to other processes.
+
+    Attributes
+    ----------
+    decode, key_decode : Spec
+        As `Window.read` takes them, "auto" no longer among them.
+    metadata : bool
+        Whether documents say where they came from, see `labkit.es.metadata`.
+    seen : tuple
+        Schemas of a sample, in the decoder's terms: what they agree on holds from the first record on.
+    notes : tuple of str
+        How "auto" chose.
+    """
+
+    decode: Spec = "json"
+    key_decode: Spec = "raw"
+    metadata: bool = False
+    seen: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is decoded."""
+        return self.decode == "json" and self.key_decode == "raw"
+
+    def check(self) -> Form:
+        """Raise when no document would have a field."""
+        if self.decode == "raw" and self.key_decode == "raw" and not self.metadata:
+            raise UsageError(
+                'decode="raw" gives documents no field', hint='decode="text" does, and metadata=True says their origin'
+            )
+        return self
+
+    def settled(self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None) -> Form:
+        """Return this form with "auto" decided, and with the schemas of a sample."""
+        if self.plain:
+            return self
+        batches = sample()
+        specs, notes, _ = decoding.chosen(self.decode, self.key_decode, registry=registry, sample=lambda: batches)
+        found = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
+        if found.plain:
+            return found
+        module, _, _ = decoding.both(*specs, registry=registry, sample=list)
+        return replace(found, seen=tuple(decoding.parse(module, batch).schema for batch in batches))
+
+
+@dataclass
+class Encoder:
+    """Makes documents of raw records, in one form; what it has seen of their types stays.
+
+    Parameters
+    ----------
+    form : Form
+        Settled.
+    registry : Registry, optional
+    chain : Chain
+        What to add to the documents.
+    name : IndexName, optional
+        As `documents` takes it.
+    """
+
+    form: Form = field(default_factory=Form)
+    registry: Registry | None = None
+    chain: Chain = field(default_factory=lambda: Chain([]))
+    name: IndexName | None = None
+    fields: dict[str, Any] = field(default_factory=dict, init=False)  # how to map the records' own
+
+    def __post_init__(self) -> None:
+        self.renew()
+        self._has_keys = self.form.key_decode != "raw"
+        self._schemas: tuple[list[Any], list[Any]] = ([], [])
+        self._types: pa.Schema | None = None
+        for schema in self.form.seen:
+            self._schema(schema)
+
+    def renew(self) -> None:
+        """Take a new decoder, that asks the registry anew what it could not have before."""
+        self.module, _, _ = decoding.both(self.form.decode, self.form.key_decode, registry=self.registry, sample=list)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """How the index is to map what is added to the records' own fields."""
+        return {**(metadata.PROPERTIES if self.form.metadata else {}), **self.chain.properties}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the receipt should tell."""
+        said = () if self.form.plain else decoding.notes(self.module)
+        return (*self.form.notes, *said, *self.chain.notes())
+
+    def documents(self, batches: Decoding) -> Iterator[Documents]:
+        """Yield the documents of a reading's records."""
+        if self.form.plain:
+            yield from (self.of_raw(batch) for batch in batches.raw())
+        else:
+            yield from (self._of_decoded(batch) for batch in batches if batch.raw.num_rows)
+
+    def of_raw(self, raw: pa.RecordBatch) -> Documents:
+        """Return the documents of raw records."""
+        if self.form.plain:
+            return documents(raw, self.chain, self.name, more=self._metadata(raw))
+        parsed = decoding.parse(self.module, raw)
+        return self._of_decoded(Batch(raw, parsed, parsed.schema))
+
+    def _metadata(self, raw: pa.RecordBatch) -> list[Fragments]:
+        return [metadata.metadata(raw)] if self.form.metadata else []
+
+    def _schema(self, schema: Any) -> Any:
+        """Take in one batch's schema; return that of all so far."""
+        parts = schema if self._has_keys else (schema,)
+        modules = (self.module.value, self.module.key) if self._has_keys else (self.module,)
+        for known, part in zip(self._schemas, parts, strict=False):
+            known[:] = decoding.gathered(known, part)
+        found = tuple(module.unify(known) for module, known in zip(modules, self._schemas, strict=False))
+        return found if self._has_keys else found[0]
+
+    def _of_decoded(self, batch: Batch) -> Documents:
+        table = decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
+        names = table.column_names
+        fields = table.select(names[len(FIRST) : names.index("_timestamp_type")])
+        keys = table.select(names[names.index("_key") + 1 : names.index("_headers")])
+        as_is = self.form.decode == "json"
+        errors = {row: f"key: {why}" for row, why in batch.parsed.key.errors.items()} if as_is else batch.parsed.errors
+        raw, more = batch.raw, self._metadata(batch.raw)
+        if not as_is:
+            raw = self._with_json(raw, fields)
+            self._map(pa.schema([*fields.schema, *keys.schema]))
+        else:
+            self._map(keys.schema)
+        if keys.num_columns:
+            more.append(Fragments(keys.column_names, json_text.fields(keys).cast(pa.binary())))
+        rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
+        if rejects:
+            chosen = np.ones(len(raw), bool)
+            chosen[list(errors)] = False
+            rows = pa.array(chosen)
+            raw, table = raw.filter(rows), table.filter(rows)
+            more = [Fragments(one.names, one.texts.filter(rows)) for one in more]
+        docs = documents(raw, self.chain, self.name, more=more, columns=lambda _: table)
+        return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
+
+    @staticmethod
+    def _with_json(raw: pa.RecordBatch, fields: pa.Table) -> pa.RecordBatch:
+        """Return raw records with their fields as JSON in the place of the values; a tombstone stays null."""
+        values = raw.column("value")
+        objects = pc.if_else(values.is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary()))
+        return raw.set_column(raw.schema.get_field_index("value"), "value", objects)
+
+    def _map(self, schema: pa.Schema) -> None:
+        """Take in the columns' types; `fields` becomes another object when they ask for more."""
+        if self._types is None or not schema.equals(self._types):
+            self._types = schema
+            found = {**self.fields, **properties({one.name: one.type for one in schema})}
+            self.fields = self.fields if found == self.fields else found
+
+
+def _reject(raw: pa.RecordBatch, encoded: pa.RecordBatch, row: int, reason: str) -> Reject:
+    """Return the reject of a record that could not be decoded, or not all of it."""
+    origin = raw.slice(row, 1).select(["topic", "partition", "offset"]).to_pylist()[0]
+    value, known = (one.column("value")[row].as_py() for one in (raw, encoded))
+    source = "null" if value is None else (known or b"{}").decode("utf-8", "replace")
+    if source == "{}":
+        source = orjson.dumps({"base64": b64encode(value).decode()}).decode()
+    return Reject(**origin, status=0, type="decode", reason=reason, source=source)

@@ -1,0 +1,193 @@
+"""Arrow columns as JSON, column by column: no record is touched by itself.
+
+Times are ISO 8601 in UTC (without a zone: taken as UTC), with milliseconds where that is all they have; decimals are
+texts with all of their digits, bytes base64, maps objects. A field that is null is left out of its object; infinite
+fractions, and those that are no number, are null, for JSON has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.errors import UsageError
+from labkit.replay.records import joined
+
+_NULL = pa.scalar("null")
+_FAR = 2**31 - 1  # without an end, Arrow 26 fails
+
+
+def objects(table: pa.Table) -> pa.BinaryArray:
+    """Return each row as a JSON object, of the columns that are not null in it."""
+    return wrap(fields(table)).cast(pa.binary())
+
+
+def fields(table: pa.Table) -> pa.StringArray:
+    """Return each row as ``,"name":value,"name":value``, without its nulls."""
+    return members(table.column_names, [json(_whole(column)) for column in table.columns], len(table))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+
+
+def members(names: Sequence[str], texts: Sequence[pa.StringArray], count: int) -> pa.StringArray:
+    """Return what `fields` does, of values that are JSON already."""
+    parts: list[Any] = []
+    for name, value in zip(names, texts, strict=True):
+        mark = pa.scalar(f",{orjson.dumps(name).decode()}:")
+        if value.null_count == len(value):
+            continue
+        parts += [mark, value] if not value.null_count else [pc.binary_join_element_wise(mark, value, "")]
+    if not parts:
+        return pa.array([""] * count, pa.string())
+    return pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
+
+
+def wrap(texts: pa.StringArray) -> pa.StringArray:
+    """Return rows of `fields` or `members` as objects."""
+    inside = pc.binary_slice(texts.cast(pa.binary()), 1, _FAR).cast(pa.string())
+    return between("{", inside, "}")
+
+
+def between(first: str, texts: pa.StringArray, last: str) -> pa.StringArray:
+    """Return texts with something before and after them."""
+    return pc.binary_join_element_wise(pa.scalar(first), texts, pa.scalar(last), "")
+
+
+def json(column: pa.Array) -> pa.StringArray:
+    """Return each value as JSON text; null where it is null."""
+    kind = column.type
+    for fits, write in _WRITERS:
+        if fits(kind):
+            return write(column)
+    raise UsageError(f"a column is {kind}, which JSON lacks", hint="make text or numbers of it")
+
+
+def _plain(column: pa.Array) -> pa.StringArray:
+    return column.cast(pa.string())
+
+
+def _fractions(column: pa.Array) -> pa.StringArray:
+    """Return fractions that look like ones, also where they are whole: an index goes by that."""
+    texts = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type)).cast(pa.string())
+    whole = pc.equal(pc.floor(column), column)
+    if not pc.any(whole).as_py():
+        return texts
+    bare = pc.and_(whole, pc.less(pc.find_substring(texts, "e"), 0))
+    return pc.if_else(bare, between("", texts, ".0"), texts)
+
+
+def _quoted(column: pa.Array) -> pa.StringArray:
+    return between('"', column, '"')
+
+
+def _texts(column: pa.Array) -> pa.StringArray:
+    return _quoted(_escaped(column.cast(pa.string())))
+
+
+def _escaped(texts: pa.StringArray) -> pa.StringArray:
+    """Return texts as JSON has them within quotes; what is nowhere in the column is not looked for in each."""
+    data = joined(texts)
+    found = np.frombuffer(data, np.uint8)
+    marks = [mark for mark in (b"\\", b'"') if mark in bytes(data)]  # the backslash first
+    if len(found) and found.min() < ord(" "):
+        marks += [bytes([code]) for code in np.unique(found[found < ord(" ")]).tolist()]
+    for mark in marks:
+        text = mark.decode()
+        texts = pc.replace_substring(texts, pattern=text, replacement=orjson.dumps(text)[1:-1].decode())
+    return texts
+
+
+def _times(column: pa.Array) -> pa.StringArray:
+    """Return points in time with milliseconds, or nine digits where they have more."""
+    unit = column.type.unit
+    local = column.cast(pa.timestamp(unit))
+    if unit in ("s", "ms"):
+        return _iso(local.cast(pa.timestamp("ms")), "Z")
+    whole = pc.floor_temporal(local, unit="millisecond")
+    short = _iso(whole.cast(pa.timestamp("ms"), safe=False), "Z")
+    exact = pc.equal(whole, local)
+    if pc.all(exact).as_py() in (True, None):
+        return short
+    return pc.if_else(exact, short, _iso(local, "000Z" if unit == "us" else "Z"))
+
+
+def _iso(local: pa.Array, end: str) -> pa.StringArray:
+    text = pc.replace_substring(local.cast(pa.string()), pattern=" ", replacement="T")
+    return between('"', text, f'{end}"')
+
+
+def _bytes(column: pa.Array) -> pa.StringArray:
+    import polars as pl
+
+    found = pl.Series(column.cast(pa.large_binary())).bin.encode("base64")
+    return _quoted(found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
+
+
+def _structs(column: Any) -> pa.StringArray:
+    texts = [json(one) for one in column.flatten()]
+    return _masked(wrap(members([one.name for one in column.type], texts, len(column))), column)
+
+
+def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
+    return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string())) if column.null_count else texts
+
+
+def _lists(column: Any) -> pa.StringArray:
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
+    return _listed(column, pc.fill_null(json(column.flatten()), _NULL), "[]")
+
+
+def _maps(column: Any) -> pa.StringArray:
+    """Return maps as objects; of equal keys Arrow holds both, and a reader of JSON takes the last."""
+    key, item = column.type.key_type, column.type.item_type
+    kind = pa.list_(pa.struct([pa.field("key", key, nullable=False), ("value", item)]))
+    entries = column.cast(kind)
+    keys, items = entries.flatten().flatten()
+    names = _texts(keys.cast(pa.string()))
+    pairs = pc.binary_join_element_wise(names, pc.fill_null(json(items), _NULL), ":")
+    return _listed(entries, pairs, "{}")
+
+
+def _listed(column: Any, items: pa.StringArray, brackets: str) -> pa.StringArray:
+    """Return the items of each list between brackets, with commas."""
+    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return _masked(between(brackets[0], joined_by_comma(items, sizes), brackets[1]), column)
+
+
+def joined_by_comma(items: pa.StringArray, sizes: np.ndarray) -> pa.StringArray:
+    """Return so many items after the other in one text each."""
+    ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends), items), ",")
+
+
+def _decoded(column: Any) -> pa.StringArray:
+    values = json(column.dictionary)
+    return values.take(column.indices)
+
+
+_is = pa.types
+_WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArray]]] = [
+    (lambda kind: _is.is_string(kind) or _is.is_large_string(kind), _texts),
+    (lambda kind: _is.is_integer(kind) or _is.is_boolean(kind) or _is.is_null(kind), _plain),
+    (_is.is_floating, _fractions),
+    (_is.is_timestamp, _times),
+    (
+        lambda kind: _is.is_date(kind) or _is.is_time(kind) or _is.is_decimal(kind),
+        lambda column: _quoted(column.cast(pa.string())),
+    ),
+    (lambda kind: _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind), _bytes),
+    (_is.is_struct, _structs),
+    (lambda kind: _is.is_list(kind) or _is.is_large_list(kind) or _is.is_fixed_size_list(kind), _lists),
+    (_is.is_map, _maps),
+    (_is.is_dictionary, _decoded),
+]
