@@ -26,7 +26,7 @@ _WRITE = [
 
 _SAYS = {  # of each role: in Kafka, in Elasticsearch
     "lab": (
-        "read and describe, join only groups named labkit.*",
+        "read and describe, but no internal topics; join only groups named labkit.*",
         "write only indices named scratch-*, read what is named",
     ),
     "indexer": ("read as groups named indexer.*", "write what is named, and make it; delete nothing"),
@@ -36,12 +36,16 @@ _SAYS = {  # of each role: in Kafka, in Elasticsearch
 
 @dataclass(frozen=True)
 class Grant:
-    """What a principal may do on one kind of Kafka resource; ``*`` is any name."""
+    """What a principal may do on one kind of Kafka resource, or is denied to; ``*`` is any name."""
 
     kind: str
     name: str
     prefixed: bool
     operations: tuple[str, ...]
+    denied: bool = False
+
+
+_INTERNAL = Grant("TOPIC", "__", True, ("READ",), denied=True)  # these topics hold what others committed
 
 
 def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
@@ -54,6 +58,7 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
         ),
         "lab": (
             Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")),
+            *([_INTERNAL] if topic == "*" else []),
             Grant("GROUP", "*", False, ("DESCRIBE",)),
             Grant("GROUP", "labkit.", True, ("DELETE", "DESCRIBE", "READ")),
         ),
@@ -139,11 +144,12 @@ def recipe(
 
 
 def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") -> str:
-    """Return the command of Kafka's distribution that grants it."""
+    """Return the command of Kafka's distribution that grants it, or denies it."""
+    permission = "deny" if grant.denied else "allow"
     operations = " ".join(f"--operation {_words(one)}" for one in grant.operations)
     return (
         f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "
-        f"--allow-principal '{principal}' {operations} "
+        f"--{permission}-principal '{principal}' {operations} "
         f"--{grant.kind.lower()} '{grant.name}' --resource-pattern-type {_pattern(grant)}"
     )
 
@@ -175,7 +181,7 @@ def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
 def _resource(principal: str, grant: Grant, operation: str) -> str:
     """Return one operation as a resource; https://registry.terraform.io/providers/Mongey/kafka names its arguments."""
     place = "all" if grant.name == "*" else f"{grant.name}_{_pattern(grant)}"
-    parts = (principal.partition(":")[2], grant.kind, place, operation)
+    parts = (principal.partition(":")[2], grant.kind, place, *(["not"] if grant.denied else []), operation)
     label = re.sub(r"[^a-z0-9]+", "_", "_".join(("labkit", *parts)).lower()).strip("_")
     values = {
         "resource_name": grant.name,
@@ -184,7 +190,7 @@ def _resource(principal: str, grant: Grant, operation: str) -> str:
         "acl_principal": principal.replace("${", "$${").replace("%{", "%%{"),
         "acl_host": "*",
         "acl_operation": _words(operation),
-        "acl_permission_type": "Allow",
+        "acl_permission_type": "Deny" if grant.denied else "Allow",
     }
     width = max(map(len, values))
     lines = [f'  {name:<{width}} = "{value}"' for name, value in values.items()]

@@ -28,12 +28,8 @@ _TOPICS = {"extractor": TOPIC, "indexer": "*", "lab": "*"}
 
 
 def bindings() -> list[AclBinding]:
-    """Return the ACLs of all roles. Internal topics hold what others committed: the lab may see, but not read them."""
-    internal = AclBinding(
-        ResourceType.TOPIC, "__", ResourcePatternType.PREFIXED, "User:lab", "*", AclOperation.READ,
-        AclPermissionType.DENY,
-    )  # fmt: skip
-    allowed = [
+    """Return the ACLs of all roles."""
+    return [
         AclBinding(
             ResourceType[grant.kind],
             grant.name,
@@ -41,13 +37,12 @@ def bindings() -> list[AclBinding]:
             f"User:{role}",
             "*",
             AclOperation[operation],
-            AclPermissionType.ALLOW,
+            AclPermissionType.DENY if grant.denied else AclPermissionType.ALLOW,
         )
         for role, topic in _TOPICS.items()
         for grant in kafka_grants(role, topic)
         for operation in grant.operations
     ]
-    return [internal, *allowed]
 
 
 def ensure(admin: Cluster, timeout_s: float = 30) -> None:

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from labkit import cli
 from labkit.acl import kafka_grants, recipe
+from labkit.errors import AccessError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from support.secure_stack import SecureStack
@@ -43,10 +44,12 @@ def printed(capsys: Any, *arguments: str) -> str:
     return str(capsys.readouterr().out)
 
 
-def apply_kafka(secure: SecureStack, commands: str, kinds: tuple[str, ...] = ("--topic", "--group")) -> None:
+def apply_kafka(
+    secure: SecureStack, commands: str, kinds: tuple[str, ...] = ("--topic", "--group"), count: int = 3
+) -> None:
     """Run the printed commands through the distribution's own class."""
     lines = [shlex.split(line) for line in commands.splitlines() if line.startswith("kafka-acls.sh")]
-    assert len(lines) == 3
+    assert len(lines) == count
     for words in lines:
         assert words[1:5] == ["--bootstrap-server", "BROKER:9092", "--command-config", "admin.properties"]
         if set(kinds) & set(words):
@@ -253,3 +256,19 @@ def test_a_prefix_of_topics_is_granted_as_one(secure: SecureStack, capsys: Any) 
     until(lambda: list(lab.topics()["topic"]) == [mine])
     assert until(lambda: lab.doctor(topic=mine).healthy)
     assert lab.window(mine).read().receipt.complete
+
+
+def test_all_topics_are_those_that_hold_nothing_internal(secure: SecureStack, capsys: Any) -> None:
+    """BEHAVIOURS 80: what others committed stands in a topic too."""
+    name, password = secure.new_user("erin")
+    mine = secure.new_topic()
+    consumer = secure.admin.consumer(group=PRODUCTION)
+    consumer.commit(offsets=[TopicPartition(mine, 0, 1)], asynchronous=False)
+    consumer.close()
+    printed_commands = printed(capsys, "--principal", f"User:{name}")
+    apply_kafka(secure, printed_commands, kinds=("--topic",), count=4)
+    lab = secure.lab(secure.kafka(name, password))
+    assert until(lambda: mine in set(lab.topics()["topic"]))
+    assert until(lambda: lab.window(mine).read(guard=False).receipt.complete)
+    with pytest.raises(AccessError, match="__consumer_offsets"):
+        lab.window("__consumer_offsets").read(guard=False)
