@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,34 @@ from labkit.charts.search import Index
 from labkit.charts.source import Counts, Source, Span, Terms
 from labkit.errors import UsageError
 from labkit.es.index import Index as Stored
+from labkit.es.index import Part
 from labkit.sinks.replay import Replay
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+Query: TypeAlias = "str | Mapping[str, Any] | None"
+
+
+def narrowed(data: Any, query: Query) -> Any:
+    """Return `data`; of an index the documents that fulfil `query`, when there is one.
+
+    Raises
+    ------
+    UsageError
+        When there is a query and `data` is no index.
+    """
+    if query is None:
+        return data
+    if not isinstance(data, Stored):
+        raise UsageError(
+            f"query= must come with an index, and this is a {type(data).__name__}",
+            hint="""of a Replay: charts.top(r.where("command = 'PRIVMSG'"), …)""",
+        )
+    return Part(data.name, data.target, query)
 
 
 def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:

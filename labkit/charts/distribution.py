@@ -33,6 +33,7 @@ def distribution(
     log: bool = False,
     trim: bool | None = None,
     top: int = 6,
+    query: counts.Query = None,
     title: str | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw how a field's numbers are spread, or its texts' lengths: a histogram, or one for each value of `by`.
@@ -57,6 +58,9 @@ def distribution(
         Leave out the lowest and the highest 1 %; by default a side where they would take more than half of the picture.
     top : int
         How many values of `by`: 1 to 20.
+    query : str or dict, optional
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
+        ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -73,7 +77,7 @@ def distribution(
     """
     bins = whole(bins, "bins", f"a chart has room for 2 to {MOST_BINS}", low=2, high=MOST_BINS)
     top = whole(top, "top", f"a chart has room for 1 to {draw.MOST_SERIES} values", low=1, high=draw.MOST_SERIES)
-    source = counts.opened(data, None, needed=False)
+    source = counts.opened(counts.narrowed(data, query), None, needed=False)
     found = numbers(source, field, of)
     known = found.known
     terms = (

@@ -34,6 +34,7 @@ def timeline(
     field: str | None = None,
     top: int = 8,
     table: bool = False,
+    query: counts.Query = None,
     title: str | None = None,
 ) -> alt.Chart | alt.VConcatChart:
     """Draw how many records there are over time.
@@ -55,6 +56,9 @@ def timeline(
     table : bool
         Below, count the values of `by` (without it: name the largest buckets) in the part of the time that is brushed
         with the mouse; of all of it as long as none is. A click beside the brush takes it away.
+    query : str or dict, optional
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
+        ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -69,7 +73,7 @@ def timeline(
         When there is no such field, no time, or `every` makes more than 5,000 rows.
     """
     top = whole(top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES)
-    source = counts.opened(data, field)
+    source = counts.opened(counts.narrowed(data, query), field)
     span = source.span
     title = title or titled(source, "records over time" + (f" by {by}" if by else ""))
     if not span.timed:
@@ -85,7 +89,7 @@ def timeline(
     return dressed(_linked(found, by) if table else _zooming(found, by), title, lines)
 
 
-def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.Chart:
+def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title: str | None = None) -> alt.Chart:
     """Draw the `n` most frequent values of a field.
 
     Parameters
@@ -96,6 +100,9 @@ def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.
         Whose values to count; ``geo.country`` is a struct's member. Ties are in the values' order.
     n : int
         How many: 1 to 200.
+    query : str or dict, optional
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
+        ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -115,7 +122,7 @@ def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.
     A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no longer ones.
     """
     n = whole(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
-    source = counts.opened(data, None, needed=False)
+    source = counts.opened(counts.narrowed(data, query), None, needed=False)
     terms = source.terms(field, n, timed=False)
     if not terms.records:
         return nothing(title or titled(source, f"top {plural(field)}"), _no_records(source.span))
@@ -124,7 +131,7 @@ def top(data: Any, field: str, n: int = 20, *, title: str | None = None) -> alt.
     return _bars(counts.ranked(terms), field, title, _told(source.span, field=field, terms=terms, timed=False))
 
 
-def heatmap(data: Any, *, field: str | None = None, title: str | None = None) -> alt.Chart:
+def heatmap(data: Any, *, field: str | None = None, query: counts.Query = None, title: str | None = None) -> alt.Chart:
     """Draw how many records there are by hour of the day and weekday, in UTC.
 
     Parameters
@@ -133,6 +140,9 @@ def heatmap(data: Any, *, field: str | None = None, title: str | None = None) ->
         A frame from another library with an Arrow form, such as polars, will do too.
     field : str, optional
         The field that says when, as for `timeline`.
+    query : str or dict, optional
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
+        ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -146,7 +156,7 @@ def heatmap(data: Any, *, field: str | None = None, title: str | None = None) ->
     UsageError
         When there is no such field, or no time.
     """
-    source = counts.opened(data, field)
+    source = counts.opened(counts.narrowed(data, query), field)
     span = source.span
     title = title or titled(source, "records by hour and weekday")
     if not span.timed:

@@ -65,7 +65,7 @@ class Places:
     located: int
 
 
-def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt.LayerChart:
+def map(data: Any, field: str | None = None, *, query: counts.Query = None, title: str | None = None) -> alt.LayerChart:
     """Draw where records come from: a circle for each place, by the number of its records.
 
     Parameters
@@ -74,6 +74,9 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
         Enriched with `labkit.enrich.geoip`.
     field : str, optional
         The field of points (lat and lon; a geo_point in Elasticsearch); by default the one that is there.
+    query : str or dict, optional
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
+        ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -87,8 +90,9 @@ def map(data: Any, field: str | None = None, *, title: str | None = None) -> alt
     UsageError
         When there is no such field.
     """
+    data = counts.narrowed(data, query)
     found = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
-    name = data.name if isinstance(data, Index) else data.receipt.topic if isinstance(data, Replay) else ""
+    name = str(data) if isinstance(data, Index) else data.receipt.topic if isinstance(data, Replay) else ""
     what = "where records come from"
     return _drawn(found, title or (f"{name}: {what}" if name else what[0].upper() + what[1:]))
 

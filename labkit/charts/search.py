@@ -52,7 +52,7 @@ class Index:
     @property
     def name(self) -> str:
         """What it is called."""
-        return self._index.name
+        return str(self._index)
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, Any]]:

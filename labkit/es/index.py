@@ -21,6 +21,7 @@ from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
 from labkit.es.fields import UNMAPPED
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+from labkit.visible import brief, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,6 +283,20 @@ class Index:
             return aggregations.flattened(found["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
         return asking.frame(lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs))
+
+
+@dataclass(frozen=True, repr=False)
+class Part(Index):
+    """The documents of an index that fulfil a query: only to be counted, by `search`."""
+
+    query: str | Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name} where {visible(brief(str(self.query), 60))}"
+
+    def search(self, *, query: Mapping[str, Any] | None = None, **body: Any) -> dict[str, Any]:
+        """Ask Elasticsearch about those of its documents that also fulfil `query`."""
+        return super().search(query={"bool": {"filter": [asked(self.query), asked(query)]}}, **body)
 
 
 def asked(query: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import contextlib
 import uuid
+from functools import partial
 
 import orjson
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from labkit import charts
@@ -86,15 +88,15 @@ def both(make_index):
 
 
 CASES = {
-    "timeline": charts.timeline,
-    "timeline per day": lambda data: charts.timeline(data, every="1d"),
-    "timeline per week": lambda data: charts.timeline(data, every="1w"),
-    "timeline by channel, with nulls": lambda data: charts.timeline(data, "channel"),
-    "timeline by nick, with others": lambda data: charts.timeline(data, "nick", top=5, every="6h"),
-    "top nicks": lambda data: charts.top(data, "nick"),
-    "top commands, all of them": lambda data: charts.top(data, "command"),
-    "top ips, mostly null": lambda data: charts.top(data, "ip", 50),
-    "heatmap": charts.heatmap,
+    "timeline": partial(charts.timeline),
+    "timeline per day": partial(charts.timeline, every="1d"),
+    "timeline per week": partial(charts.timeline, every="1w"),
+    "timeline by channel, with nulls": partial(charts.timeline, by="channel"),
+    "timeline by nick, with others": partial(charts.timeline, by="nick", top=5, every="6h"),
+    "top nicks": partial(charts.top, field="nick"),
+    "top commands, all of them": partial(charts.top, field="command"),
+    "top ips, mostly null": partial(charts.top, field="ip", n=50),
+    "heatmap": partial(charts.heatmap),
 }
 
 
@@ -105,6 +107,28 @@ def test_the_same_numbers_from_both(both, case):
     assert frame.title.subtitle == index.title.subtitle
     assert frame.data["records"].sum() > 5_000
     assert index.title.text.startswith("scratch-test-charts-")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("query", ["command:JOIN", {"term": {"command.keyword": "JOIN"}}], ids=["text", "dict"])
+def test_a_query_charts_a_part_of_an_index(both, case, query):
+    records, index = both
+    joins = records.filter(pc.equal(records["command"], "JOIN"))
+    frame, part = CASES[case](joins), CASES[case](index, query=query)
+    pd.testing.assert_frame_equal(frame.data, part.data)
+    assert frame.title.subtitle == part.title.subtitle
+    assert f"{index.name} where " in part.title.text
+    assert "JOIN" in part.title.text
+
+
+def test_a_query_is_for_an_index_and_one_that_cannot_be_read_is_refused(both):
+    records, index = both
+    with pytest.raises(UsageError, match="must come with an index, and this is a Table"):
+        charts.top(records, "nick", query="command:JOIN")
+    with pytest.raises(UsageError, match="query"):
+        charts.top(index, "nick", query="command:[")
+    with pytest.raises(UsageError, match="query"):
+        charts.heatmap(index, query={"no_such_query": {}})
 
 
 def test_ties_empty_texts_numbers_and_truths(make_index):
