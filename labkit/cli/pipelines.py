@@ -15,6 +15,7 @@ from labkit.cli.common import (
     command,
     enrich_chain,
     enrich_options,
+    metadata_option,
     open_cluster,
     open_profile,
     profile_options,
@@ -153,6 +154,12 @@ def _index_command(commands: Commands) -> None:
         help="where to begin: at the group's commits, the log's start or end, or a point in time (ISO 8601, UTC)",
     )  # fmt: skip
     index.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    index.add_argument(
+        "--decode", default="json", metavar="NAME",
+        help="json (default), text, avro, protobuf, jsonschema, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE",
+    )  # fmt: skip
+    index.add_argument("--key-decode", default="raw", metavar="NAME", help="the same for keys (default: raw)")
+    metadata_option(index)
     enrich_options(index)
     index.add_argument(
         "--dead-letter", metavar="FILE|index:NAME",
@@ -167,6 +174,7 @@ def _index(options: argparse.Namespace) -> int:
     from labkit.kafka import Cluster
     from labkit.lab import Lab
     from labkit.pipelines.indexer.indexer import Indexer, begin_at
+    from labkit.registry import Registry
     from labkit.times import length_ms
 
     begin_at(options.start)  # what is misspelt is told first, be there a cluster or not
@@ -174,7 +182,8 @@ def _index(options: argparse.Namespace) -> int:
     target: Target = Lab(profile).target(options.target)
     indexer = Indexer(
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
-        enrich=enrich_chain(options),
+        enrich=enrich_chain(options), decode=options.decode, key_decode=options.key_decode,
+        metadata=options.metadata, registry=Registry(profile.registry) if profile.registry else None,
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
         metrics=lambda counts: out(json.dumps(counts)),
     )  # fmt: skip

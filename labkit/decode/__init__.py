@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from labkit.decode.json_shape import Shape
 from labkit.decode.schema_files import FORMS, SchemaFile, avro, is_named, named, protobuf
-from labkit.errors import ConfigError, UsageError
+from labkit.errors import ConfigError, LabkitError, UsageError
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
@@ -207,12 +207,21 @@ def lasting(decoder: Any) -> bool:
     return bool(getattr(decoder, "lasting", True))
 
 
+def trouble(decoder: Any) -> LabkitError | None:
+    """Return what kept a registry from answering, where it did: the records are not to blame for it."""
+    schemas = (getattr(one, "schemas", None) for one in _parts(decoder))
+    return next((one.trouble for one in schemas if one is not None and one.trouble is not None), None)
+
+
 def heed(decoder: Any, interrupted: Callable[[], bool]) -> None:
     """Let decoders that may be slow know of an interrupt."""
-    parts: list[Any] = [decoder, getattr(decoder, "value", None), getattr(decoder, "key", None)]
-    for one in parts:
+    for one in _parts(decoder):
         if hasattr(one, "interrupted"):
             one.interrupted = interrupted
+
+
+def _parts(decoder: Any) -> list[Any]:
+    return [decoder, getattr(decoder, "value", None), getattr(decoder, "key", None)]
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:

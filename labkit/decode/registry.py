@@ -38,6 +38,8 @@ class Schemas:
         What the receipt should say.
     lasting : bool
         Whether the registry's answers were such that asking again gives the same.
+    trouble : LabkitError or None
+        What kept the registry from answering, the first time; not that it does not know an id.
     """
 
     def __init__(self, registry: Registry, kind: str) -> None:
@@ -50,6 +52,7 @@ class Schemas:
         self._answered = False
         self._away: str | None = None
         self.lasting = True
+        self.trouble: LabkitError | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -92,13 +95,16 @@ class Schemas:
         except UnavailableError as error:
             if not self._answered:
                 raise
+            self.trouble = error
             self.lasting, self._away = False, f"no answer from the schema registry at {self.registry.address}"
             return self._no(number, f"{self._away} ({type(error.__cause__).__name__})")
         except LabkitError as error:
             unknown = f"not in the schema registry at {self.registry.address}"
             self.lasting, self._answered = False, True
             self._refusals += 1
-            return self._no(number, unknown if isinstance(error, NotFoundError) else error.message)
+            is_unknown = isinstance(error, NotFoundError)
+            self.trouble = self.trouble or (None if is_unknown else error)
+            return self._no(number, unknown if is_unknown else error.message)
         self._answered = True
         if (schema.schema_type or "AVRO") != TYPES[self.kind]:
             return self._no(number, f"it is of type {schema.schema_type}, not {TYPES[self.kind]}")
@@ -118,6 +124,7 @@ class Schemas:
                 found = self._made(schema, path)
             except LabkitError as error:  # a schema it refers to cannot be had
                 self.lasting = False
+                self.trouble = self.trouble or (None if isinstance(error, NotFoundError) else error)
                 found = self._no(number, error.message)
             except Exception as error:  # whatever the schema makes the parsers stumble over
                 found = self._no(number, f"its schema cannot be used: {reason_of(error)}")

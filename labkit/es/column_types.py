@@ -56,3 +56,17 @@ def missing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, An
             if inside:
                 found[name] = {"properties": inside}
     return found
+
+
+_WHOLE = frozenset({"long", "integer", "short", "byte"})
+
+
+def truncating(wanted: Mapping[str, Any], there: Mapping[str, Any], inside: str = "") -> list[str]:
+    """Return the fields whose fractions a mapping cuts to whole numbers, without a word: only ``_source`` has them."""
+    found: list[str] = []
+    for name, rule in wanted.items():
+        known = there.get(name, {})
+        if rule.get("type") == "double" and known.get("type") in _WHOLE:
+            found.append(inside + name)
+        found += truncating(rule.get("properties", {}), known.get("properties", {}), f"{inside}{name}.")
+    return found

@@ -22,7 +22,7 @@ from labkit import decode as decoding
 from labkit.decode import Spec
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded
 from labkit.enrich.chain import Chain
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
 from labkit.es.column_types import properties
 from labkit.es.documents import Documents, Reject, documents
@@ -111,6 +111,11 @@ class Encoder:
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
         self.module, _, _ = decoding.both(self.form.decode, self.form.key_decode, registry=self.registry, sample=list)
+
+    @property
+    def trouble(self) -> LabkitError | None:
+        """What kept the registry from answering; `renew` forgets it."""
+        return decoding.trouble(self.module)
 
     @property
     def properties(self) -> dict[str, Any]:

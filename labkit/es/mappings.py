@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from labkit.dataframe import only_dates
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es import templates
-from labkit.es.column_types import missing
+from labkit.es.column_types import missing, truncating
 
 SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
     "number_of_shards": 1,
@@ -154,17 +154,26 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
         client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
 
 
-def extend(target: Target, index: str, properties: Mapping[str, Any]) -> None:
+def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[str]:
     """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to itself, stays.
 
-    A field that it refuses is left to its own rule for new fields: then it is the documents that are refused.
+    A field that it refuses is left to its own rule for new fields: then it is the documents that are refused. What is
+    returned are the fields whose fractions it cuts.
     """
     client = target.client
     found = [one["mappings"] for one in client.indices.get_mapping(index=index).values()]
-    if any(one.get("dynamic", True) in _CLOSED for one in found):
-        return
     there = found[0].get("properties", {}) if len(found) == 1 else {}
-    _put(client, index, missing(properties, there))
+    if not any(one.get("dynamic", True) in _CLOSED for one in found):
+        _put(client, index, missing(properties, there))
+    return truncating(properties, there)
+
+
+def cut_fractions(index: str, fields: Sequence[str]) -> str:
+    """Return the warning about fields that `extend` returned."""
+    return (
+        f"{index} has whole numbers in {', '.join(fields)}, and records have fractions there: "
+        "it finds and sums them cut, only their _source is right; a new index has both"
+    )
 
 
 _CLOSED = ("strict", "false", False)  # it takes no new fields by itself

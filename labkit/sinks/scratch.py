@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -266,9 +265,10 @@ def pour(
     """
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
+    cut: set[str] = set()
     bulk = Bulk(
         index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up,
-        make=partial(mappings.extend, index.target),
+        make=lambda name, fields: cut.update(mappings.extend(index.target, name, fields)),
     )  # fmt: skip
     chosen = Decoding(reading, encoder.module, where=where)
     try:
@@ -280,7 +280,8 @@ def pour(
         bulk.close()
     receipt = chosen.receipt()
     receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
-    return outcome, replace(receipt, notes=(*receipt.notes, *encoder.notes))
+    warned = (mappings.cut_fractions(index.name, sorted(cut)),) if cut else ()
+    return outcome, replace(receipt, notes=(*receipt.notes, *encoder.notes, *warned))
 
 
 def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:

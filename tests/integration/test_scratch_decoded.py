@@ -10,14 +10,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from confluent_kafka.schema_registry.avro import AvroSerializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+from confluent_kafka.serialization import MessageField
 from distributed import Client
 
 from labkit import enrich
 from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.sinks.scratch import Load
+from support.registry import avro_schema as schema
+from support.registry import avro_values as avro
 from support.registry import registry_client
 
 MakeTopic = Callable[..., str]
@@ -49,16 +50,6 @@ ORDER = {
     "words": ["a", "b"],
 }  # fmt: skip
 pytestmark = pytest.mark.usefixtures("me", "registry_url")
-
-
-def schema(**fields: Any) -> str:
-    found = [{"name": name, "type": kind} for name, kind in fields.items()]
-    return json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": found})
-
-
-def avro(topic: str, text: str, *values: Any, of: Any = MessageField.VALUE) -> list[bytes]:
-    serializer = AvroSerializer(registry_client(), text, conf={"normalize.schemas": False})
-    return [serializer(value, SerializationContext(topic, of)) for value in values]
 
 
 def balanced(load: Load) -> dict[str, int]:

@@ -115,6 +115,9 @@ class Bench:
         lines = ["[profiles.fast.kafka]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items())]
         lines += ["[profiles.fast.elasticsearch.default]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in found["elasticsearch"].items()]
+        if found["registry"]:
+            lines += ["[profiles.fast.registry]"]
+            lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in found["registry"].items()]
         path = folder / "labkit.toml"
         write_private(path, "\n".join(lines))
         return path

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
+from typing import Any
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from labkit.stack.state import State
 
@@ -19,3 +23,15 @@ def registry_request(path: str, **headers: str) -> urllib.request.Request:
     found = State.load().credentials("lab")["registry"]
     login = {"Authorization": f"Bearer {found['bearer.auth.token']}"}
     return urllib.request.Request(found["url"] + path, headers={**login, **headers})
+
+
+def avro_schema(**fields: Any) -> str:
+    """Return the schema of a record with these fields."""
+    found = [{"name": name, "type": kind} for name, kind in fields.items()]
+    return json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": found})
+
+
+def avro_values(topic: str, schema: str, *values: Any, of: Any = MessageField.VALUE) -> list[bytes]:
+    """Return values as Confluent's serialiser writes them; the schema is registered."""
+    serializer = AvroSerializer(registry_client(), schema)
+    return [serializer(value, SerializationContext(topic, of)) for value in values]

@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from labkit import names
+from labkit.decode import Spec
 from labkit.elastic import Target
 from labkit.enrich import Chain
-from labkit.errors import UsageError
+from labkit.errors import UnavailableError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import IN_FLIGHT, Bulk, Outcome
-from labkit.es.documents import documents
+from labkit.es.documents import Documents
+from labkit.es.encode import Encoder, Form
 from labkit.kafka import Cluster
 from labkit.pipelines.indexer.dead_letters import Letters, NoLetters, find_letters
 from labkit.pipelines.indexer.group_consumer import POLL_S, Member, StoppedError
+from labkit.registry import Registry
 from labkit.times import iso, now_ms, to_ms
 
 BUSY_POLL_S = 0.05  # while requests are on their way: what they come to is booked soon
 STARTS = ("resume", "earliest", "latest")
+ASK_AGAIN_S = 60.0
+_PASSES = {429, 500, 502, 503, 504}  # a registry's answers that the next one may not be
 WARN_AFTER = 10_000  # records without the field that is to be enriched
 
 
@@ -61,6 +68,12 @@ class Indexer:
         committed, at the log's start, its end, or the first record at or after a time.
     enrich : Chain
         What to add to the documents.
+    decode, key_decode : Spec
+        What the records are, see `labkit.decode`. What cannot be decoded goes to the dead letters.
+    metadata : bool
+        Whether documents say where they came from, see `labkit.es.metadata`.
+    registry : Registry, optional
+        Where decoders have their schemas from. While it is away it is waited for.
     dead_letter : Path or str, optional
         Where refused records are put aside with origin, reason and source: a file of JSON lines, or ``index:NAME``.
         Without one, a refused record ends the run with an error and is not passed over.
@@ -79,6 +92,10 @@ class Indexer:
     group: str
     start: Any = "resume"
     enrich: Chain = field(default_factory=lambda: Chain([]))
+    decode: Spec = "json"
+    key_decode: Spec = "raw"
+    metadata: bool = False
+    registry: Registry | None = None
     dead_letter: Path | str | None = None
     once: bool = False
     every_s: float = 10.0
@@ -94,6 +111,8 @@ class Indexer:
     _began: float = field(default_factory=time.monotonic, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _letters: Letters = field(default_factory=NoLetters, init=False)
+    _cut: set[str] = field(default_factory=set, init=False)
+    _renewed: float = field(default_factory=time.monotonic, init=False)
 
     def __post_init__(self) -> None:
         names.topic(self.topic)
@@ -104,6 +123,14 @@ class Indexer:
             raise UsageError(
                 f"group {self.group!r} is a lab's", hint="name a production group, such as indexer.logstash-es"
             )
+
+        if "auto" in (self.decode, self.key_decode):
+            raise UsageError(
+                "an indexer cannot decode by 'auto', for another start might choose otherwise",
+                hint="`labkit replay TOPIC --last 100 --decode auto --json` says what it is",
+            )
+        form = Form(self.decode, self.key_decode, self.metadata).check()
+        self.encoder = Encoder(form, self.registry, self.enrich, self.name)
 
     def run(self, stop: threading.Event | None = None) -> dict[str, int]:
         """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
@@ -118,7 +145,7 @@ class Indexer:
             patience_s=None,
             waiting=self._wait,
             give_up=self._stop.is_set,
-            make=lambda name, _: self._make(name),
+            make=self._make,
         )
         try:
             partitions = self.cluster.partitions(self.topic)
@@ -153,7 +180,7 @@ class Indexer:
             found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
             if found is not None:
                 batch, stretch = found
-                self.bulk.put(documents(batch, self.enrich, self.name), stretch)
+                self.bulk.put(self._documents(batch), stretch)
             self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
             if found is None and not self.bulk.busy:
                 self.member.commit_ends()
@@ -234,24 +261,52 @@ class Indexer:
         self._waiting = True
         self.member.pause()
 
-    def _resume(self) -> None:
+    def _resume(self, who: str = "Elasticsearch") -> None:
         if self._waiting:
             self._waiting = False
             self.member.resume()
-            self.say("Elasticsearch answers again")
+            self.say(f"{who} answers again")
+
+    def _documents(self, batch: pa.RecordBatch) -> Documents:
+        """Return a batch's documents; wait while the registry does not answer, for the records are not to blame."""
+        while True:
+            try:
+                docs, trouble = self.encoder.of_raw(batch), self.encoder.trouble
+            except UnavailableError as error:
+                trouble = error
+            if trouble is None:
+                self._resume("the schema registry")
+                self._ask_again(docs)
+                return docs
+            if not (isinstance(trouble, UnavailableError) or trouble.facts.get("status", 0) in _PASSES):
+                raise trouble
+            self._wait(trouble.message)
+            self._stop.wait(POLL_S)
+            self.encoder.renew()
+
+    def _ask_again(self, docs: Documents) -> None:
+        """Forget, now and then, which ids the registry did not know: one may be registered later."""
+        if docs.rejects and time.monotonic() - self._renewed > ASK_AGAIN_S:
+            self._renewed = time.monotonic()
+            self.encoder.renew()
 
     # indices -----------------------------------------------------------------------------------------
 
     def _make_first(self) -> None:
         if not self.name.dated:
-            self._make(self.index)
+            self._make(self.index, {})
             if why := mappings.doubling(self.target, self.index):
                 self.say(f"warning: {why}")
         else:
             self.target.client.indices.exists(index=self.name.undated)  # a wrong password shows now, not later
 
-    def _make(self, index: str) -> None:
-        mappings.ensure(self.target, names.index(index), mappings.mapping(properties=self.enrich.properties))
+    def _make(self, index: str, fields: Mapping[str, Any]) -> None:
+        """Make an index, or add what it lacks of the fields that its documents have."""
+        mappings.ensure(self.target, names.index(index), mappings.mapping(properties=self.encoder.properties))
+        cut = set(mappings.extend(self.target, index, fields)) - self._cut if fields else set()
+        if cut:
+            self._cut |= cut
+            self.say(f"warning: {mappings.cut_fractions(index, sorted(cut))}")
 
     def _say_missing(self) -> None:
         try:
