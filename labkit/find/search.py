@@ -14,7 +14,7 @@ from labkit import interrupt
 from labkit.config import did_you_mean
 from labkit.decode import Spec, both, heed, notes, parse
 from labkit.decode.pipeline import by_partition, note_errors
-from labkit.decode.table import from_batches
+from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
@@ -120,7 +120,7 @@ def find(
     if not (found or ended):
         _check_field(search)
     hits = search.wanted() if search.hits else []
-    table = _in_order(from_batches(hits, decoder), hits)
+    table = _in_order(assemble(hits, [parse(decoder, one) for one in hits], decoder), hits)
     said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
     said += ["it was stopped before the search was done"] if ended else []
     replay = Replay(table, _counted(receipt, hits, said), registry)
