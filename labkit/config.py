@@ -18,6 +18,10 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     url = "https://registry:8081"
     basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
 
+    [profiles.prod.topics."orders.*"]         # how these topics are decoded, see `labkit.topic_settings`
+    value = "avro"
+    key = "text"
+
 A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
 ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
 ``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file.
@@ -42,6 +46,7 @@ from labkit.config_files import ConfigFile, config_files, refuse_code, require_t
 from labkit.errors import ConfigError, UntrustedError
 from labkit.masking import without_login
 from labkit.secret import Secret, fill, literal, masked, pair, quoted, sealed
+from labkit.topic_settings import TopicSettings, read_topics
 
 LOCAL = "local"
 # of the Elasticsearch client's settings; a password of digits stays a text
@@ -49,7 +54,7 @@ _NUMBERS = frozenset(
     {"connections_per_node", "dead_node_backoff_factor", "max_dead_node_backoff", "max_retries",
      "min_delay_between_sniffing", "request_timeout", "retry_on_status", "sniff_timeout"}
 )  # fmt: skip
-_TABLES = ("kafka", "elasticsearch", "registry")
+_TABLES = ("kafka", "elasticsearch", "registry", "topics")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Profile:
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
     registry : dict
         ``url`` and what else `labkit.registry.Registry` takes; empty when there is none.
+    topics : tuple of TopicSettings
+        How its topics are decoded.
     source : str
         Where it was read from.
     warnings : tuple of str
@@ -79,6 +86,7 @@ class Profile:
     kafka: Mapping[str, Any] = field(repr=False)
     elasticsearch: Mapping[str, Mapping[str, Any]] = field(repr=False)
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    topics: tuple[TopicSettings, ...] = field(default=(), kw_only=True, repr=False)
     source: str = field(default="", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -128,7 +136,7 @@ def list_profiles() -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for file in config_files():
         for name, table in file.tables.items():
-            if name not in rows:
+            if name not in rows and not (name == LOCAL and isinstance(table, dict) and set(table) == {"topics"}):
                 rows[name] = _file_row(name, table, file)
     known = {_upper(name) for name in rows}
     for variable in sorted(os.environ):
@@ -159,8 +167,14 @@ def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
     return rows
 
 
-def check_local() -> None:
-    """Raise ConfigError when a file in reach has a profile of the local stack's name, which would never be used."""
+def local_topics() -> tuple[TopicSettings, ...]:
+    """Return what the nearest file that has ``[profiles.local.topics]`` says of the local stack's topics.
+
+    Raises
+    ------
+    ConfigError
+        When a profile of the local stack's name has more, which would never be used.
+    """
     for file in config_files():
         try:
             tables = file.tables
@@ -168,6 +182,8 @@ def check_local() -> None:
             continue
         if LOCAL in tables:
             _check(LOCAL, tables[LOCAL], str(file.path))
+            return read_topics(LOCAL, tables[LOCAL].get("topics", {}), str(file.path))
+    return ()
 
 
 def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
@@ -257,10 +273,12 @@ def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any
 
 def _check(name: str, table: Any, where: str) -> None:
     """Raise ConfigError when the table of profile `name` has not the form of one."""
-    if name == LOCAL:
-        raise ConfigError(f"profile {name!r} in {where}: so is the local stack called", hint="give it another name")
     if not isinstance(table, dict):
         raise ConfigError(f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]")
+    if name == LOCAL and set(table) != {"topics"}:
+        raise ConfigError(
+            f"profile {name!r} in {where}: so is the local stack called", hint="give it another name, or topics alone"
+        )
     for unknown in sorted(set(table) - set(_TABLES)):
         raise ConfigError(
             f"profile {name!r} in {where}: unknown: {unknown}",
@@ -277,6 +295,7 @@ def _check(name: str, table: Any, where: str) -> None:
             f"profile {name!r} in {where}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
+    read_topics(name, table.get("topics", {}), where)
     if not isinstance(table.get("registry", {}), dict):
         raise ConfigError(f"profile {name!r} in {where}: registry is no table", hint='write url = "https://…" in it')
 
@@ -302,6 +321,7 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
         kafka=kafka,
         elasticsearch=targets,
         registry=sealed(filled.get("registry", {})),
+        topics=read_topics(name, table.get("topics", {}), str(path)),
         source=str(path or "the environment"),
         warnings=_open_to_others(table, file) if file else (),
     )

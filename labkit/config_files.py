@@ -83,7 +83,8 @@ def _seal(table: Any) -> Any:
     """Return a profile's table with its secrets sealed; what has not the form of one is as it was."""
     if not isinstance(table, dict):
         return table
-    found = {name: sealed(item) if isinstance(item, dict) else item for name, item in table.items()}
+    settings = {name: item for name, item in table.items() if isinstance(item, dict) and name != "topics"}
+    found = table | {name: sealed(item) for name, item in settings.items()}
     targets = table.get("elasticsearch")
     if isinstance(targets, dict):
         found["elasticsearch"] = {

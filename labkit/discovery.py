@@ -44,8 +44,8 @@ class WindowDiscovery:
         self,
         *,
         sample: int | None = None,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         where: str | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
@@ -83,7 +83,7 @@ class WindowDiscovery:
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        how = How(decode, key_decode, where, self.lab.registry)
+        how = How(*self.lab.decoders(self.plan.topic, decode, key_decode), where, self.lab.registry)
         with (
             bar(self.plan.topic, sum(plan.size for plan in plans), progress) as advance,
             watched(self.lab.cluster, guard) as seen,
@@ -108,8 +108,8 @@ class WindowDiscovery:
         limit: int = 20,
         newest: bool = True,
         in_: str | Sequence[str] = ("value",),
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -151,10 +151,11 @@ class WindowDiscovery:
         check_policy(on_interrupt)
         needle = Needle.of(what, field, in_)
         count = whole(limit, "limit", "how many records at most, such as limit=20", low=1)
+        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         found = find(
             self.lab.cluster, self.plan, needle, limit=count, newest=newest,
-            slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=decode,
-            key_decode=key_decode, registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation,
+            slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=value,
+            key_decode=key, registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation,
             on_expired=on_expired, deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "find")
@@ -162,9 +163,9 @@ class WindowDiscovery:
 
     def latest(
         self,
-        key: Spec = "raw",
+        key: Spec | None = None,
         *,
-        decode: Spec = "json",
+        decode: Spec | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -199,12 +200,13 @@ class WindowDiscovery:
         from labkit.progress import bar
 
         check_policy(on_interrupt)
+        value, key = self.lab.decoders(self.plan.topic, decode, key)
         check_key(key)
         with bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            found = latest(reading, key=key, decode=decode, registry=self.lab.registry)
+            found = latest(reading, key=key, decode=value, registry=self.lab.registry)
         read_log.record(self.plan, found.receipt, "latest")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {found.receipt.reached}", replay=found)
@@ -218,8 +220,8 @@ class WindowDiscovery:
         time: Any = None,
         before: int = 10,
         after: int = 10,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -266,8 +268,9 @@ class WindowDiscovery:
             anchor = Anchor(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
         else:
             anchor = Anchor(time_ms=to_ms(time))
+        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         found = around(
-            self.lab.cluster, self.plan, anchor, **sides, decode=decode, key_decode=key_decode,
+            self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
             registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation, on_expired=on_expired,
             deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip

@@ -34,8 +34,8 @@ class WindowExport:
         self,
         path: str | os.PathLike[str],
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -64,8 +64,8 @@ class WindowExport:
         self,
         path: str | os.PathLike[str],
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -99,8 +99,8 @@ class WindowExport:
         *,
         metadata: bool = True,
         formula_safe: bool = False,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -143,8 +143,8 @@ class WindowExport:
         path: str | os.PathLike[str],
         *,
         envelope: bool = False,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -180,9 +180,9 @@ class WindowExport:
             idle = {
                 "enrich": bool(Chain(enrich)),
                 "types": types and not where,
-                "decode": decode != "json" and not where,
+                "decode": decode is not None and not where,
             }
-            idle["key_decode"] = key_decode != "raw" and not where
+            idle["key_decode"] = key_decode is not None and not where
             if named := [name for name, changes_nothing in idle.items() if changes_nothing]:
                 raise UsageError(
                     f"{named[0]} changes nothing with envelope=True: keys and values are written as they are",
@@ -219,10 +219,12 @@ class WindowExport:
         check_policy(on_interrupt)
         check_name(path, file_format)
         keep_part = on_interrupt == "keep"
+        specs = self.lab.decoders(self.plan.topic, decoding["decode"], decoding["key_decode"])
         with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
+            decoding["decode"], decoding["key_decode"] = specs
             source = Source(reading, enrich=Chain(enrich), registry=self.lab.registry, **decoding)
             if open_file is None:
                 receipt = write_envelopes(source, path, keep_part=keep_part)

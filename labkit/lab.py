@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from labkit import html, names, times
-from labkit.config import LOCAL, Profile, check_local, default_profile, load_profile
+from labkit.config import LOCAL, Profile, default_profile, load_profile, local_topics
 from labkit.discovery import LabDiscovery
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.compare import Comparison
+    from labkit.decode import Spec
     from labkit.doctor import Diagnosis
     from labkit.es.index import Index
     from labkit.groups.adhoc import AdHocGroup
@@ -67,8 +69,8 @@ def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
         return load_profile(name)
     from labkit.stack.state import local_profile
 
-    check_local()
-    return local_profile(role)
+    topics = local_topics()
+    return replace(local_profile(role), topics=topics)
 
 
 class Lab(LabDiscovery):
@@ -152,6 +154,12 @@ class Lab(LabDiscovery):
             self.cluster, topic, start=start, end=end, last=last, offsets=offsets, partitions=partitions, slack=slack
         )
         return Window(plan, self)
+
+    def decoders(self, topic: str, decode: Spec | None = None, key_decode: Spec | None = None) -> tuple[Spec, Spec]:
+        """Return how a topic's values and keys are decoded: as given, as ``labkit.toml`` says, or JSON, raw."""
+        from labkit.decode.topics import topic_decoders
+
+        return topic_decoders(self.connection.topics, topic, decode, key_decode)
 
     # lists -------------------------------------------------------------------------------------------
 
@@ -315,7 +323,7 @@ class Lab(LabDiscovery):
         """
         from labkit.groups.adhoc import AdHocGroup
 
-        return AdHocGroup(self.cluster, topic, name, start, self.registry)
+        return AdHocGroup(self.cluster, topic, name, start, self.registry, self.decoders(topic))
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
         """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with the fix.

@@ -93,8 +93,8 @@ class Window(WindowDiscovery, WindowExport):
     def read(
         self,
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -113,11 +113,12 @@ class Window(WindowDiscovery, WindowExport):
         Parameters
         ----------
         decode : {"json", "text", "raw", "avro", "protobuf", "jsonschema", "auto"} or callable
-            How values become columns. Formats behind a schema's id need the profile's registry; "auto" chooses by a
-            sample. `labkit.decode.avro` and ``protobuf`` take a schema from a file, also as ``"avro:FILE.avsc"``. A
-            function takes a value's bytes and returns anything JSON-like; what it raises is ``_error``.
+            How values become columns; by default as ``labkit.toml`` says of the topic, else "json". Formats behind a
+            schema's id need the profile's registry; "auto" chooses by a sample. `labkit.decode.avro` and ``protobuf``
+            take a schema from a file, also as ``"avro:FILE.avsc"``. A function takes a value's bytes and returns
+            anything JSON-like; what it raises is ``_error``.
         key_decode : as `decode`
-            The same for keys: columns ``_key_<field>``. "raw" adds none; ``_key`` always holds the bytes.
+            The same for keys: columns ``_key_<field>``. "raw", the default, adds none; ``_key`` always holds the bytes.
         types : dict, optional
             Fields' types, ``{"total": "float"}`` (int, bool, text, time): other values are null, with ``_error``.
         where : str, optional
@@ -160,13 +161,14 @@ class Window(WindowDiscovery, WindowExport):
 
         check_policy(on_interrupt)
         replay.check_order(order)
+        specs = self.lab.decoders(self.topic, decode, key_decode)
         with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
                 advance=advance,
             )  # fmt: skip
             result = replay.read(
-                reading, decode=decode, key_decode=key_decode, types=types, where=where, enrich=Chain(enrich),
+                reading, decode=specs[0], key_decode=specs[1], types=types, where=where, enrich=Chain(enrich),
                 cached=cache, registry=self.lab.registry,
             ).ordered(order)  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
@@ -236,8 +238,8 @@ class Window(WindowDiscovery, WindowExport):
         *,
         ttl: str = "2d",
         target: str = "default",
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         metadata: bool = False,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -305,7 +307,7 @@ class Window(WindowDiscovery, WindowExport):
 
         check_policy(on_interrupt)
         chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
-        form = Form(decode, key_decode, metadata).check()
+        form = Form(*self.lab.decoders(self.topic, decode, key_decode), metadata).check()
         if client is not None:
             from labkit.sinks.dask.access import engine
 
@@ -341,8 +343,8 @@ class Window(WindowDiscovery, WindowExport):
         self,
         client: Client | None = None,
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         schema: str = "sample",
         slice_records: int | None = None,
         isolation: str = "read_committed",
@@ -389,8 +391,9 @@ class Window(WindowDiscovery, WindowExport):
         client = engine(client)  # says so when Dask is not installed
         from labkit.sinks.dask.frame import to_dask
 
+        value, key = self.lab.decoders(self.topic, decode, key_decode)
         return to_dask(
-            self._access(send_profile), self.plan, client, decode=decode, key_decode=key_decode, schema=schema,
+            self._access(send_profile), self.plan, client, decode=value, key_decode=key, schema=schema,
             slice_records=slice_records, isolation=isolation, on_expired=on_expired,
         )  # fmt: skip
 

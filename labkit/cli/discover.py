@@ -25,8 +25,10 @@ def register(commands: Commands) -> None:
     profile = command(commands, "profile", _profile, "show what is in a topic: fields, types, values, keys, volume")
     window_options(profile_options(profile, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
     profile.add_argument("--sample", metavar="N", help="look at N records only, spread evenly (default: at all)")
-    profile.add_argument("--decode", default="json", metavar="NAME", help="as `labkit replay --decode` (default: json)")
-    profile.add_argument("--key-decode", default="raw", metavar="NAME", help="the same for keys (default: raw)")
+    profile.add_argument(
+        "--decode", metavar="NAME", help="as `labkit replay --decode` (default: as labkit.toml says, or json)"
+    )
+    profile.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     profile.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
     json_option(profile)
     find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
@@ -44,7 +46,9 @@ def register(commands: Commands) -> None:
     )
     find.add_argument("--limit", default="20", metavar="N", help="how many records at most (default: 20)")
     find.add_argument("--oldest", action="store_true", help="the oldest first")
-    find.add_argument("--decode", default="json", metavar="NAME", help="as `labkit replay --decode` (default: json)")
+    find.add_argument(
+        "--decode", metavar="NAME", help="as `labkit replay --decode` (default: as labkit.toml says, or json)"
+    )
     json_option(find)
 
 

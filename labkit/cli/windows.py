@@ -53,7 +53,9 @@ def register(commands: Commands) -> None:
     metadata_option(replay)
     decoders = "json, text, raw, avro, protobuf, jsonschema, auto, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE"
     replay.add_argument(
-        "--decode", metavar="NAME", help=f"{decoders} (into a file or an index: json; else as they are)"
+        "--decode",
+        metavar="NAME",
+        help=f"{decoders} (into a file or an index: as labkit.toml says, or json; else as they are)",
     )
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
@@ -90,7 +92,7 @@ def _replay(options: argparse.Namespace) -> int:
         ttl, target = options.ttl or "2d", options.target or "default"
         load = window.to_scratch(
             options.scratch, ttl=ttl, target=target, where=options.where, enrich=chain.enrichers,
-            decode=options.decode or "json", key_decode=options.key_decode or "raw", metadata=options.metadata,
+            decode=options.decode, key_decode=options.key_decode, metadata=options.metadata,
             on_interrupt="keep", **common,
         )  # fmt: skip
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
@@ -136,7 +138,7 @@ def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
     """Write the format that the file's name says."""
     from labkit.sinks.formats import format_of
 
-    given |= {"decode": options.decode or "json", "key_decode": options.key_decode or "raw"}
+    given |= {"decode": options.decode, "key_decode": options.key_decode}
     if options.envelope:
         given["envelope"] = True
     if options.formula_safe:
@@ -164,10 +166,8 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     from labkit.sinks.jsonl import lines
 
     reading = window.reading(**common)
-    written, receipt = lines(
-        reading, decode=options.decode or "json", key_decode=options.key_decode or "raw", where=options.where,
-        registry=window.lab.registry,
-    )  # fmt: skip
+    value, key = window.lab.decoders(window.topic, options.decode, options.key_decode)
+    written, receipt = lines(reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry)
     with interrupt.asked() as reading.interrupted:
         write_lines(line for line in written if not options.json)
         sys.stdout.flush()

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checka
 import pyarrow as pa
 
 from labkit.decode.json_shape import Shape
-from labkit.decode.schema_files import FORMS, SchemaFile, avro, is_named, named, protobuf
+from labkit.decode.schema_files import SchemaFile, avro, is_named, named, protobuf
+from labkit.decode.topics import Configured
 from labkit.errors import ConfigError, LabkitError, UsageError
+from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
@@ -25,9 +27,9 @@ __all__ = ["avro", "protobuf"]
 
 PLAIN = ("json", "text", "raw")
 REGISTRY = ("avro", "protobuf", "jsonschema")
-NAMES = (*PLAIN, *REGISTRY, "auto")
+NAMES = DECODERS
 # how a decoding's own notes start
-NOTES = ("auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ", "field ")
+NOTES = ("value = ", "key = ", "auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ", "field ")
 
 
 class Parsed(Protocol):
@@ -60,8 +62,8 @@ class Decoder(Protocol):
         """Return a batch's fields under that schema, one row per value."""
 
 
-Spec: TypeAlias = "str | SchemaFile | Decoder | Callable[[bytes], Any]"
-HINT = f"one of {', '.join(NAMES)}, {FORMS}, labkit.decode.avro(…), .protobuf(…), or a function that takes bytes"
+Spec: TypeAlias = "str | SchemaFile | Configured | Decoder | Callable[[bytes], Any]"
+HINT = f"one of {', '.join(NAMES)}, {SCHEMA_FORMS}, labkit.decode.avro(…), .protobuf(…), or a function that takes bytes"
 
 
 def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
@@ -89,8 +91,15 @@ def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
 
 
 def opened(spec: Spec) -> Spec:
-    """Return a decoder whose name says a schema's file, as that schema; any other as it is."""
+    """Return a decoder whose name says a schema's file, or which labkit.toml names, as what that is."""
+    if isinstance(spec, Configured):
+        return spec.opened()
     return named(spec) if isinstance(spec, str) and is_named(spec) else spec
+
+
+def said_of(*specs: Spec) -> list[str]:
+    """Return what a receipt should say of where decoders are named."""
+    return [spec.note for spec in specs if isinstance(spec, Configured)]
 
 
 def _named(name: str, registry: Registry | None) -> Decoder:
@@ -157,9 +166,11 @@ def chosen(
     """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of "auto"."""
     notes: list[str] = []
     lasting = True
-    batches = list(sample()) if "auto" in (decode, key_decode) else []
+    specs = [opened(decode), opened(key_decode)]
+    notes += said_of(decode, key_decode)
+    batches = list(sample()) if "auto" in specs else []
     found: list[Spec] = []
-    for spec, column in ((opened(decode), "value"), (opened(key_decode), "key")):
+    for spec, column in zip(specs, ("value", "key"), strict=True):
         one = spec
         if isinstance(spec, str) and spec == "auto":
             from labkit.decode.auto import choose

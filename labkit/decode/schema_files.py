@@ -17,6 +17,7 @@ from typing import TypeAlias
 from labkit.decode.by_record import ByRecord, Located, Reader, reason_of
 from labkit.decode.wire_format import framed, schema_id
 from labkit.errors import UsageError
+from labkit.topic_settings import SCHEMA_FORMS
 
 MOST_BYTES = 10_000_000  # of a schema's file
 FilePath: TypeAlias = "str | os.PathLike[str]"
@@ -268,8 +269,6 @@ def _nearest(path: Path) -> str:
 
 # names on a command line and in labkit.toml ------------------------------------------------------------------
 
-FORMS = "avro:FILE.avsc, protobuf:FILE.proto#MESSAGE"
-
 
 def named(text: str, folder: Path = Path()) -> SchemaFile:
     """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names; FILE is relative to `folder`."""
@@ -279,7 +278,7 @@ def named(text: str, folder: Path = Path()) -> SchemaFile:
     file, _, message = rest.partition("#")
     if kind == "protobuf" and file:
         return protobuf(folder / file, message=message or None)
-    raise UsageError(f"decode must be a decoder's name or {FORMS}, not {text!r}", hint=f"such as {FORMS}")
+    raise UsageError(f"decode must be a decoder's name or {SCHEMA_FORMS}, not {text!r}", hint="FILE is a path")
 
 
 def is_named(text: str) -> bool:

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode import Spec, both, heed, notes, opened, parse
 from labkit.decode.pipeline import by_partition
+from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
 from labkit.profile.records import times_of
 from labkit.registry import Registry
@@ -116,7 +117,7 @@ def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
 def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | None) -> Replay:
     """Return the newest record of each key as a Replay; see `labkit.Window.latest`."""
     decoder, said, _ = both(decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
-    newest = Newest(as_json=key == "json")
+    newest = Newest(as_json=opened(key) == "json")
     with interrupt.asked() as reading.interrupted:
         heed(decoder, reading.interrupted)
         for batch in reading.batches():
@@ -162,7 +163,7 @@ def check_key(key: Any) -> None:
     from labkit.decode import NAMES
     from labkit.errors import UsageError
 
-    if isinstance(key, str) and key not in NAMES:
+    if isinstance(key, str) and key not in NAMES and not is_named(key):
         raise UsageError(
             f"key must be one of {', '.join(map(repr, NAMES))}, not {key!r}: it says how the records' keys are decoded",
             hint=f'the newest of each value of a field: w.sql(\'select distinct on ("{key}") * from replay order by '

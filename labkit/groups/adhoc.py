@@ -54,6 +54,7 @@ class AdHocGroup:
     name: str
     start: Any = None
     registry: Registry | None = field(default=None, repr=False)
+    decoders: tuple[Spec, Spec] = field(default=("json", "raw"), repr=False)
 
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
@@ -95,8 +96,8 @@ class AdHocGroup:
         count: int = 1000,
         *,
         timeout: str = "10s",
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
         """Return the next records, at most `count`; fewer when there are no more now or `timeout` has passed.
@@ -112,8 +113,8 @@ class AdHocGroup:
         self,
         seconds: float | str | timedelta = 10,
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
         """Return what comes within `seconds` (``10``, or ``"1m"``); Stop does what it does in `read`."""
@@ -124,13 +125,15 @@ class AdHocGroup:
         self,
         count: int | None,
         timeout_s: float,
-        decode: Spec,
-        key_decode: Spec,
+        decode: Spec | None,
+        key_decode: Spec | None,
         on_interrupt: interrupt.OnInterrupt,
         *,
         at_end: bool,
     ) -> pd.DataFrame:
         interrupt.check_policy(on_interrupt)
+        value = self.decoders[0] if decode is None else decode
+        key = self.decoders[1] if key_decode is None else key_decode
         self._join()
         before = dict(self._positions)
         try:
@@ -138,7 +141,7 @@ class AdHocGroup:
                 raw = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
-                frame = to_pandas(from_batches(raw, decode, key_decode=key_decode, registry=self.registry))
+                frame = to_pandas(from_batches(raw, value, key_decode=key, registry=self.registry))
             if asked() and on_interrupt == "raise":
                 raise interrupt.stopped(f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame)
             return frame

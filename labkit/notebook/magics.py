@@ -128,7 +128,7 @@ class LabkitMagics(Magics):
         if decode is not None and callable(spaces.get(decode)):
             decode = spaces[decode]
         if isinstance(found, Window):
-            return found.read(decode=decode or "json", where=options.where)
+            return found.read(decode=decode, where=options.where)
         if not isinstance(found, Replay):
             what = f"is a {type(found).__name__}" if options.of in spaces else "is not there"
             raise UsageError(f"{options.of!r} {what}", hint="name a Window: `%window irc --last 6h -o w` makes one")

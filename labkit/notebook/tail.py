@@ -37,13 +37,13 @@ class Tail(Shown):
 
     _every_s = 5.0  # the picture: it would be saved again and again
 
-    def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec, limit: str) -> None:
-        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, opened(decode)
+    def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec | None, limit: str) -> None:
+        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, opened(lab.decoders(topic, decode)[0])
         self._limit_s = length_ms(limit) / 1000
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic
         self._kept: list[pa.RecordBatch] = []
-        from_batches([], decode, registry=lab.registry)  # and when there is no such decoder
+        from_batches([], self._decode, registry=lab.registry)  # and when there is no such decoder
         self._follower: Follower | None = None
         self._live: Live | None = None
         self.pause = ipy.ToggleButton(description="pause", icon="pause")

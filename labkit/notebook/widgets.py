@@ -42,7 +42,7 @@ def browse(
     lab: Lab | None = None,
     what: Any = None,
     *,
-    decode: Spec = "json",
+    decode: Spec | None = None,
     time_field: str | None = None,
     limit: int | None = None,
     view: str | None = None,
@@ -77,7 +77,13 @@ def browse(
 
 
 def tail(
-    lab: Lab | None = None, topic: str = "", *, last: int = 20, rows: int = 50, decode: Spec = "json", limit: str = "1h"
+    lab: Lab | None = None,
+    topic: str = "",
+    *,
+    last: int = 20,
+    rows: int = 50,
+    decode: Spec | None = None,
+    limit: str = "1h",
 ) -> Tail:
     """Return a live tail of `topic`, with pause and filter; it joins no group and commits nothing.
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import numbers, to_pandas, wide_type
-from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, opened, parse
+from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, opened, parse, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -323,8 +323,10 @@ def read(
 
     An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()`` tells of it.
     """
-    replay = _kept_or_read(reading, decode, key_decode, where, types=types, cached=cached, registry=registry)
-    replay = replace(replay, receipt=explained(reading.cluster, replay.receipt))
+    specs = opened(decode), opened(key_decode)
+    replay = _kept_or_read(reading, *specs, where, types=types, cached=cached, registry=registry)
+    receipt = explained(reading.cluster, replay.receipt)  # the cache keeps no word of who named a decoder
+    replay = replace(replay, receipt=replace(receipt, notes=(*receipt.notes, *said_of(decode, key_decode))))
     return _enriched(replay, enrich) if enrich else replay
 
 
@@ -345,7 +347,7 @@ def _kept_or_read(
     cached: bool,
     registry: Registry | None,
 ) -> Replay:
-    asked, decode, key_decode = condition(where), opened(decode), opened(key_decode)
+    asked = condition(where)
     name = cache_name(decode, key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)

@@ -224,6 +224,8 @@ def test_a_profile_called_local_is_refused_not_ignored(config: Any) -> None:
     with pytest.raises(ConfigError, match="so is the local stack called"):
         labkit.connect("local")
     assert "so is the local stack called" in {row["profile"]: row for row in list_profiles()}["local"]["source"]
+    config("x", "[profiles.local.topics.orders]\nvalue = 'text'\n")  # the one thing it may say
+    assert "local" not in {row["profile"] for row in list_profiles()}
 
 
 @pytest.mark.parametrize(("mode", "password", "warned"), [

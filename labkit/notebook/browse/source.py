@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.decode import Spec
+from labkit.decode.schema_files import SchemaFile
 from labkit.errors import NotFoundError, UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
@@ -53,7 +54,9 @@ class Source:
     window: Window | None = None
 
 
-def open_source(lab: Lab | None, what: Any, *, decode: Spec, time_field: str | None, limit: int | None) -> Source:
+def open_source(
+    lab: Lab | None, what: Any, *, decode: Spec | None, time_field: str | None, limit: int | None
+) -> Source:
     """Return what is to be browsed.
 
     Raises
@@ -100,7 +103,7 @@ def _named(lab: Lab, name: str) -> Window | Index:
     return index
 
 
-def _of_window(window: Window, decode: Spec, limit: int | None) -> Source:
+def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source:
     part = _newest(window, limit or MOST)
     replay = part.read(decode=decode)
 
@@ -150,8 +153,8 @@ def _window_code(window: Window) -> str:
     return f"w = labkit.Window.from_json({window.to_json()!r})"
 
 
-def _read_code(where: str | None, decode: Spec) -> str:
-    options = [f"decode={decode!r}"] if isinstance(decode, str) and decode != "json" else []
+def _read_code(where: str | None, decode: Spec | None) -> str:
+    options = [f"decode={decode!r}"] if isinstance(decode, str | SchemaFile) else []
     options += [f"where={where!r}"] if where else []
     return f"r = w.read({', '.join(options)})"
 

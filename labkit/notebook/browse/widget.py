@@ -50,7 +50,7 @@ class Browse(Shown):
         lab: Lab | None,
         what: Any,
         *,
-        decode: Spec,
+        decode: Spec | None,
         time_field: str | None,
         limit: int | None,
         view: str | None,
