@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-spark check audit chaos soak lab gallery up down lock bench clean
+.PHONY: help env demo test test-all test-spark check audit chaos soak lab gallery docs docs-serve up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +34,13 @@ gallery: env  ## execute every notebook on the local stack; docs/gallery/index.h
 	$(BIN)/labkit demo
 	$(BIN)/python docs/gallery.py
 	$(BIN)/python docs/picture.py
+
+docs: env  ## build the documentation in build/site; offline, a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/site
+	@echo "build/site/index.html"
+
+docs-serve: docs  ## show the documentation on http://127.0.0.1:8123 (PORT)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(or $(PORT),8123)
 
 up: env  ## start the local stack
 	$(BIN)/labkit up
