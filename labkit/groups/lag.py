@@ -48,7 +48,8 @@ UNSEEN = {
 }
 MEMBERS_UNSEEN = "unknown"  # the state of a group whose members the client cannot see: Kafka Streams' own kind
 REMADE = ("beyond end", "end went back")
-_WORST_FIRST = (*BAD, "unknown", "ok", "idle")
+VERDICTS = (*BAD, "unknown", "ok", "idle")
+"""The worst first."""
 _REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
 
 
@@ -396,7 +397,7 @@ def _known_lag(row: _Lag) -> int | None:
 
 def worst(verdicts: Iterable[str]) -> str:
     """Return the verdict on a group: that of its worst partition; ``unknown`` when it has none."""
-    return min(verdicts, key=_WORST_FIRST.index, default="unknown")
+    return min(verdicts, key=VERDICTS.index, default="unknown")
 
 
 _NOTHING = "no commit of it and no partition it holds can be seen: a share group shows neither"

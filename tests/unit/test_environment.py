@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CONDA_NAMES = {"python-duckdb": "duckdb", "python-xxhash": "xxhash"}
+CONDA_NAMES = {"prometheus_client": "prometheus-client", "python-duckdb": "duckdb", "python-xxhash": "xxhash"}
 CONDA_ONLY = {"python", "openjdk", "pip"}
 
 

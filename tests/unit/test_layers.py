@@ -79,6 +79,7 @@ OWNERS = {
     "pyspark": {"sinks"},
     "keyring": {"secret"},
     "maxminddb": {"enrich"},
+    "prometheus_client": {"groups"},
 }
 MOST_LINES = 475
 # what makes a client belongs to one module

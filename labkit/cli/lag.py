@@ -1,0 +1,205 @@
+"""The command ``labkit lag``: a look, a check for cron, or a watch that alarms."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, stop_event
+from labkit.cli.terminal import out, print_table, say
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from labkit.errors import LabkitError
+    from labkit.groups.alerts import Alerts
+    from labkit.groups.lag import GroupVerdict, Judged
+    from labkit.groups.metrics import Outlet
+
+_SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
+_CHECK = (
+    "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
+    "has a partition that cannot be looked at or has records and no commit, or no partition at all"
+)
+_PATIENCE = (
+    "how long commits may stand still: a little more than the consumers wait between two "
+    "(default: 5.5s; 65s for sinks that commit each minute)"
+)
+_METRICS = (
+    "with --watch: Prometheus text on this port of this machine (ADDRESS:PORT opens it to others), or in this file "
+    "after each look"
+)
+_ALERT = (
+    "with --watch: a program that is run once, with JSON on standard input, when a group becomes a case of --check "
+    "(see there), another one, or none any more; also when the cluster does not answer. No shell is used"
+)
+_FEW = 10  # groups that each have a line at each look
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    lag = command(commands, "lag", _lag, "look at groups several times and tell what their consumers do")
+    json_option(profile_options(lag, "lab"))
+    lag.add_argument("groups", nargs="*", metavar="GROUP", help="default: all")
+    lag.add_argument("--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)")
+    lag.add_argument("--every", metavar="TIME", help="time between two looks (default: 2s; with --watch: 10s)")
+    lag.add_argument("--patience", metavar="TIME", default="5.5s", help=_PATIENCE)
+    lag.add_argument("--record", metavar="FOLDER", help="append the looks to a history of Parquet files")
+    how = lag.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="go on until it is stopped")
+    how.add_argument("--check", action="store_true", help=_CHECK)
+    lag.add_argument(
+        "--max-lag", type=int, metavar="N", help="with --check, --alert: also when a group's lag is above N"
+    )
+    lag.add_argument("--metrics", metavar="PORT|FILE", help=_METRICS)
+    lag.add_argument("--alert", metavar="COMMAND", help=_ALERT)
+
+
+def _lag(options: argparse.Namespace) -> int:
+    if options.max_lag is not None and not (options.check or options.alert):
+        raise UsageError("--max-lag goes with --check or --alert", hint="labkit lag --check GROUP --max-lag 1000")
+    for name in ("metrics", "alert"):
+        if getattr(options, name) is not None and not options.watch:
+            raise UsageError(f"--{name} goes with --watch", hint=f"labkit lag --watch --{name} …")
+    if options.samples is not None and options.samples < 1:
+        raise UsageError(f"--samples {options.samples}", hint="how many looks? 3 or more for a verdict")
+    return _watch(options) if options.watch else _look(options)
+
+
+def _look(options: argparse.Namespace) -> int:
+    found = open_lab(options).lag(
+        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
+        patience=options.patience, on_interrupt="keep",
+    )  # fmt: skip
+    verdicts = _verdicts(found, options.groups)
+    if options.check:
+        return _check(verdicts, options)
+    if options.json:
+        print_table(found, options)
+        return OK
+    shown = [name for name in _SHOWN if name != "group" or found["group"].nunique() > 1]
+    print_table(found[shown], options)
+    for one in verdicts:
+        out(one)
+    if found.attrs.get("interrupted"):
+        say("interrupted: judged by what was seen until then")
+    return OK
+
+
+def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:
+    from labkit.groups.lag import Judged, judge_groups
+
+    names = [name for name in Judged.__slots__ if name in found]  # type: ignore[attr-defined]
+    rows = found[names].astype(object).where(found[names].notna(), None)
+    judged = (Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
+    return judge_groups(judged, named)
+
+
+def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
+    """Print one line per group, the worst first; 3 when somebody should look at one."""
+    from labkit.groups.alerts import facts, is_alarm
+
+    bad = [one for one in verdicts if is_alarm(one, options.groups, options.max_lag)]
+    if options.json:
+        out(json.dumps([{**facts(one), "alarm": one in bad} for one in verdicts], indent=2))
+    else:
+        for one in [*bad, *(one for one in verdicts if one not in bad)]:
+            out(f"{'ALARM' if one in bad else 'ok   '} {one}")
+        if not verdicts:
+            out("none")
+    return INCOMPLETE if bad else OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from labkit.groups import sampling
+    from labkit.groups.history import History
+    from labkit.groups.lag import judge_groups
+    from labkit.times import length_ms
+
+    with ExitStack() as ending:
+        lab = open_lab(options)
+        outputs = _Outputs(options, lab.connection.name, ending)
+        stop = stop_event()
+        sampler = sampling.Sampler(lab.cluster, options.groups or None)
+        every_s = sampling.every_seconds(options.every or "10s")
+        keep = History(options.record).append if options.record else lambda _: None
+        sampler.check()
+        looks = sampling.watch(
+            sampler, every_s, stop.is_set, keep=keep, away=outputs.away, patience_s=length_ms(options.patience) / 1000
+        )
+        before: dict[str, str] = {}
+        for count, judged in enumerate(looks, 1):
+            verdicts, now = judge_groups(judged, options.groups), _now()
+            before = _print_look(verdicts, now, before, options)
+            outputs.update(judged, verdicts, now)
+            if options.samples and count >= options.samples:
+                break
+    return OK
+
+
+class _Outputs:
+    """What a watch tells to programs: metrics and alerts, where they were asked for."""
+
+    def __init__(self, options: argparse.Namespace, cluster: str, ending: ExitStack) -> None:
+        self._alerts: Alerts | None = None
+        self._outlet: Outlet | None = None
+        if options.alert is not None:
+            from labkit.groups.alerts import Alerts
+
+            self._alerts = Alerts(options.alert, cluster, named=options.groups, max_lag=options.max_lag, say=say)
+            ending.callback(self._alerts.close)
+        if options.metrics is not None:
+            from labkit.groups.metrics import LagMetrics, Outlet
+
+            self._outlet = Outlet(LagMetrics(cluster), options.metrics)
+            ending.callback(self._outlet.close)
+            self._outlet.renew()
+            say(f"metrics: {self._outlet.address}")
+
+    def update(self, judged: list[Judged], verdicts: list[GroupVerdict], now: str) -> None:
+        """Tell of a look."""
+        if self._alerts is not None:
+            self._alerts.update(verdicts, now)
+        if self._outlet is not None:
+            self._outlet.metrics.update(judged, time.time())
+            self._outlet.renew()
+
+    def away(self, error: LabkitError) -> None:
+        """Tell that the cluster does not answer."""
+        say(error.message)
+        if self._alerts is not None:
+            self._alerts.away(error, _now())
+        if self._outlet is not None:
+            self._outlet.metrics.away()
+            self._outlet.renew()
+
+
+def _now() -> str:
+    from labkit.times import iso, now_ms
+
+    return (iso(now_ms()) or "")[:19] + "Z"
+
+
+def _print_look(
+    verdicts: list[GroupVerdict], now: str, before: dict[str, str], options: argparse.Namespace
+) -> dict[str, str]:
+    """Print a line for each group; of many groups, for those whose verdict is another than before."""
+    from labkit.groups.alerts import facts
+
+    after = {one.group: one.verdict for one in verdicts}
+    if options.json:
+        for one in verdicts:
+            out(json.dumps({"at": now, **facts(one)}))
+        return after
+    if len(verdicts) > _FEW:
+        kinds = sorted(set(after.values()))
+        counts = ", ".join(f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds)
+        out(f"{now}  {len(verdicts)} groups: {counts}")
+        verdicts = [one for one in verdicts if before and before.get(one.group) != one.verdict]
+    for one in verdicts:
+        out(f"{now}  {one}")
+    if not after:
+        out(f"{now}  no group")
+    return after

@@ -1,0 +1,129 @@
+"""Call a command of the user's when a group's verdict changes, once for each change.
+
+Only changes that concern somebody: into an alarm, from one alarm to another, and out of it. A verdict that is unknown
+because there are too few looks yet, or a rebalance, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from labkit.errors import LabkitError, UsageError
+from labkit.groups.lag import BAD, GroupVerdict
+
+TIMEOUT_S = 30.0
+GONE = "gone"
+
+
+def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | None = None) -> bool:
+    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
+    blind = (verdict.unseen or verdict.uncommitted) and verdict.group in named
+    lag = verdict.lag
+    over = max_lag is not None and verdict.verdict != "idle" and (lag is None or lag > max_lag)
+    return verdict.verdict in BAD or verdict.remade or blind or over
+
+
+def facts(verdict: GroupVerdict) -> dict[str, Any]:
+    """Return what a program wants to know of a group's verdict."""
+    return {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
+
+
+class Alerts:
+    """Remembers each group's verdict, and calls a command when it changes.
+
+    Parameters
+    ----------
+    command : str
+        A program and its arguments, split as a shell would, but run without one: what is foreign, such as a group's
+        name, comes as JSON on standard input and nowhere else.
+    say : callable
+        Is told when the command fails.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        cluster: str,
+        *,
+        named: Iterable[str] = (),
+        max_lag: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._command = _split(command)
+        self._cluster, self._named, self._max_lag, self._say = cluster, frozenset(named), max_lag, say
+        self._before: dict[str, tuple[str, bool]] = {}
+        self._away = False
+        # one after the other, so that they arrive in order; beside the looks, so that a slow one delays none
+        self._calls = ThreadPoolExecutor(1, thread_name_prefix="labkit-alert")
+
+    def update(self, verdicts: Iterable[GroupVerdict], at: str) -> None:
+        """Call the command for each group whose verdict changed since the last time."""
+        if self._away:
+            self._away = False
+            self._call({"at": at, "group": None, "verdict": "ok", "was": "unknown", "alarm": False,
+                        "why": "the cluster answers again"})  # fmt: skip
+        there = set()
+        for verdict in verdicts:
+            there.add(verdict.group)
+            alarm = is_alarm(verdict, self._named, self._max_lag)
+            if verdict.verdict == "unknown" and not alarm:
+                continue
+            self._change({"at": at, **facts(verdict), "alarm": alarm})
+        for group in self._before.keys() - there:
+            why = "there is no such group any more"
+            self._change({"at": at, "group": group, "verdict": GONE, "why": why, "alarm": False})
+            del self._before[group]
+
+    def away(self, error: LabkitError, at: str) -> None:
+        """Call the command once while the cluster does not answer: nobody watches the groups then."""
+        if not self._away:
+            self._away = True
+            self._call({"at": at, "group": None, "verdict": "unknown", "was": None, "alarm": True,
+                        "why": error.message})  # fmt: skip
+
+    def _change(self, now: dict[str, Any]) -> None:
+        was, alarmed = self._before.get(now["group"], (None, False))
+        self._before[now["group"]] = now["verdict"], now["alarm"]
+        if (now["verdict"], now["alarm"]) != (was, alarmed) and (now["alarm"] or alarmed):
+            self._call({**now, "was": was})
+
+    def _call(self, event: dict[str, Any]) -> None:
+        self._calls.submit(self._run, json.dumps({"cluster": self._cluster, **event}) + "\n")
+
+    def _run(self, event: str) -> None:
+        program = self._command[0]
+        try:
+            # a session of its own: Ctrl-C at the watch ends no call halfway
+            done = subprocess.run(
+                self._command, input=event, text=True, timeout=TIMEOUT_S, start_new_session=True, check=False
+            )
+        except subprocess.TimeoutExpired:
+            self._say(f"--alert: {program} did not end in {TIMEOUT_S:g} s and was killed")
+        except OSError as error:
+            self._say(f"--alert: {program} cannot be run: {error.strerror}")
+        else:
+            if done.returncode:
+                self._say(f"--alert: {program} ended with {done.returncode}")
+
+    def close(self) -> None:
+        """Wait for the calls that are under way."""
+        self._calls.shutdown(wait=True)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--alert {command!r}: {error}", hint="quote it as for a shell") from error
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(
+            f"--alert {command!r}: there is no such program",
+            hint="write a program and its arguments; pipes and redirections go in a script",
+        )
+    return words

@@ -1,0 +1,100 @@
+"""When the command of `labkit lag --alert` is called, and what it is told: a real program, verdicts made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import UnavailableError, UsageError
+from labkit.groups.alerts import Alerts
+from labkit.groups.lag import GroupVerdict
+
+KEEP = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+
+
+def verdict(word: str, lag: int | None = 5, group: str = "g", **more: Any) -> GroupVerdict:
+    return GroupVerdict(group, word, "why", 1, lag, **more)
+
+
+def calls_of(tmp_path: Path, looks: list[Any], **options: Any) -> list[dict[str, Any]]:
+    """Return what the command was told after these looks; a LabkitError is a look that failed."""
+    file = tmp_path / "calls"
+    file.touch()
+    alerts = Alerts(f'{sys.executable} -c "{KEEP}" {file}', "prod", **options)
+    for look in looks:
+        if isinstance(look, Exception):
+            alerts.away(look, "now")
+        else:
+            alerts.update(look, "now")
+    alerts.close()
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_change_is_told_once(tmp_path: Path) -> None:
+    words = ["unknown", "ok", "stalled", "stalled", "unknown", "stalled", "stopped", "ok", "idle", "ok"]
+    calls = calls_of(tmp_path, [[verdict(word)] for word in words])
+    assert [(one["was"], one["verdict"], one["alarm"]) for one in calls] == [
+        ("ok", "stalled", True),
+        ("stalled", "stopped", True),
+        ("stopped", "ok", False),
+    ]
+    assert calls[0] == {
+        "cluster": "prod", "at": "now", "group": "g", "verdict": "stalled", "why": "why", "partitions": 1, "lag": 5,
+        "unknown": 0, "alarm": True, "was": "ok",
+    }  # fmt: skip
+
+
+def test_who_is_bad_from_the_start_is_told(tmp_path: Path) -> None:
+    calls = calls_of(tmp_path, [[verdict("unknown")], [verdict("stopped"), verdict("ok", group="other")]])
+    assert [(one["group"], one["was"], one["verdict"]) for one in calls] == [("g", None, "stopped")]
+
+
+def test_a_group_that_ends_and_one_beyond_the_limit(tmp_path: Path) -> None:
+    looks = [[verdict("ok", 5), verdict("slow", group="s")], [verdict("ok", 50)], [verdict("ok", 60)], []]
+    calls = calls_of(tmp_path, looks, max_lag=9)
+    assert [(one["group"], one["verdict"], one["alarm"]) for one in calls] == [
+        ("s", "slow", True),
+        ("g", "ok", True),
+        ("s", "gone", False),
+        ("g", "gone", False),
+    ]
+
+
+def test_a_cluster_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
+    away = UnavailableError("no broker answers")
+    looks = [[verdict("ok")], away, away, [verdict("ok")], [verdict("ok")]]
+    calls = calls_of(tmp_path, looks)
+    assert [(one["group"], one["alarm"], one["why"]) for one in calls] == [
+        (None, True, "no broker answers"),
+        (None, False, "the cluster answers again"),
+    ]
+
+
+def test_a_named_group_that_cannot_be_seen_is_told(tmp_path: Path) -> None:
+    hidden = verdict("unknown", None, flags=frozenset({"no leader"}), unknown=1)
+    assert calls_of(tmp_path, [[hidden]]) == []
+    assert [one["alarm"] for one in calls_of(tmp_path, [[hidden], [hidden]], named=["g"])] == [True]
+
+
+@pytest.mark.parametrize("command", ["", "no-such-program-at-all x", "'unclosed"], ids=["empty", "missing", "quote"])
+def test_a_command_that_cannot_be_is_told_before_the_watch(command: str) -> None:
+    with pytest.raises(UsageError, match="--alert"):
+        Alerts(command, "prod")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [("raise SystemExit(7)", "ended with 7"), ("import time; time.sleep(60)", "did not end")],
+    ids=["fails", "hangs"],
+)  # fmt: skip
+def test_a_command_that_fails_is_said(code: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.groups.alerts.TIMEOUT_S", 1.0)
+    said: list[str] = []
+    alerts = Alerts(f'{sys.executable} -c "{code}"', "prod", say=said.append)
+    alerts.update([verdict("stopped")], "now")
+    alerts.close()
+    assert len(said) == 1
+    assert text in said[0]
