@@ -1,4 +1,4 @@
-"""Take the README's picture: a real JupyterLab in Chromium, a window picked with the mouse, read, and charted.
+"""Take the README's picture: a real JupyterLab in Chromium, records browsed, filtered by a click, one in full.
 
 ``make gallery`` calls it, after `labkit demo` has filled the topic; without a Chromium the picture stays as it is.
 """
@@ -19,29 +19,37 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.chrome import chromium, find  # noqa: E402  (the tests' own browser and JupyterLab)
 from support.jupyter import Server, jupyter_lab  # noqa: E402
 
-PICTURE = ROOT / "docs" / "tour.png"
-SIZE = {"width": 1130, "height": 1150}
+PICTURE = ROOT / "docs" / "browse.png"
+SIZE = {"width": 1130, "height": 1030}
 CELLS = (
-    'from labkit import charts, connect, widgets\n\npicker = widgets.pick_window(connect(), "irc")\npicker',
-    "r = picker.window.read(cache=False)\nr.receipt",
-    'charts.timeline(r, by="channel")',
+    'from labkit import connect, widgets\n\nlab = connect()\nb = widgets.browse(lab, "irc")\nb',
+    "b.where, len(b.replay)",
 )
 
 
 def take(page: Any, server: Server) -> None:
-    """Run the cells as a person would, and take the picture."""
-    page.goto(server.page("window.ipynb"))
+    """Look for records as a person would, and take the picture."""
+    page.goto(server.page("browse.ipynb"))
     page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
     page.keyboard.press("Control+b")  # the files' side bar away
-    run(page, "Run All Cells")
-    page.wait_for_selector(".vega-embed canvas, .vega-embed svg")
-    drag(page, 0, 300)
-    drag(page, 1, -110)
-    page.locator(".jp-CodeCell >> text=picker.window").first.click()
-    run(page, "Run Selected Cell and All Below")
-    page.wait_for_selector("#jp-main-statusbar >> text=| Busy", timeout=5_000)
+    run(page, "Run Selected Cell")
+    browser = page.locator(".lk-browse")
+    browser.locator(".lk-row .lk-cell >> nth=5").wait_for()
+    browser.get_by_label("stack the histogram by").select_option("channel")
+    browser.locator(".lk-legend span").nth(3).wait_for()
+    field = browser.locator(".lk-fields > div > div").filter(
+        has=page.get_by_label("show command as a column", exact=True)
+    )
+    field.locator(".lk-field button").click()
+    field.locator("[aria-label^='only ']").first.click()
+    browser.locator(".lk-chip").wait_for()
+    browser.get_by_role("status").get_by_text("picked").wait_for()
+    browser.locator(".lk-row").nth(6).click()
+    browser.locator(".lk-detail").wait_for()
+    page.locator(".jp-CodeCell >> text=b.where").first.click()
+    run(page, "Run Selected Cell")
     page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
-    page.locator(".vega-embed canvas, .vega-embed svg").first.wait_for()
+    page.locator(".jp-OutputArea-output >> text=PRIVMSG").last.wait_for()
     page.mouse.move(5, 5)
     page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
     PICTURE.write_bytes(packed(page.screenshot()))
@@ -51,16 +59,6 @@ def run(page: Any, what: str) -> None:
     """Choose from the menu."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text(what, exact=True).click()
-
-
-def drag(page: Any, handle: int, way: int) -> None:
-    """Drag one of the slider's handles by so many pixels."""
-    box = page.locator(".jupyter-widgets .noUi-handle").nth(handle).bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + way, y, steps=10)
-    page.mouse.up()
 
 
 def main() -> None:
@@ -73,7 +71,7 @@ def main() -> None:
         notebooks.mkdir()
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        nbformat.write(notebook, notebooks / "window.ipynb")
+        nbformat.write(notebook, notebooks / "browse.ipynb")
         with jupyter_lab(notebooks, Path(folder)) as server:
             page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
             page.set_default_timeout(90_000)
