@@ -70,8 +70,8 @@ class Registry:
                 hint='write url = "https://…", and basic_auth = [user, password] and ca_certs where it needs them',
             ) from error
 
-    def schema(self, number: int) -> Any:
-        """Return the schema with the id `number`, fetched once.
+    def schema(self, number: int | str) -> Any:
+        """Return the schema with the id `number`, or with that GUID, fetched once.
 
         Raises
         ------
@@ -81,6 +81,11 @@ class Registry:
             When nobody answers.
         """
         # "serialized" is how a Protobuf schema comes as a descriptor; the other kinds have no such format
+        if isinstance(number, str):
+            return self._ask(
+                lambda client: client.get_schema_by_guid(number, fmt="serialized"),
+                f"fetch the schema with GUID {number}",
+            )
         return self._ask(lambda client: client.get_schema(number, fmt="serialized"), f"fetch schema id {number}")
 
     def referenced(self, subject: str, version: int) -> Any:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from labkit.decode.json_shape import Shape
 from labkit.decode.schema_files import SchemaFile, avro, is_named, named, protobuf
 from labkit.decode.topics import Configured
+from labkit.decode.wire_format import with_header_ids
 from labkit.errors import ConfigError, LabkitError, UsageError
 from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
@@ -176,7 +177,8 @@ def chosen(
             from labkit.decode.auto import choose
 
             looked_at = [item for batch in batches for item in batch.column(column).to_pylist()]
-            choice = choose(looked_at, registry, of=f"{column}s")
+            headed = [item for batch in batches for item in with_header_ids(batch, column).to_pylist()]
+            choice = choose(looked_at, registry, of=f"{column}s", headed=headed)
             notes.append(choice.why)
             one, lasting = choice.name, lasting and choice.lasting
         found.append(one)

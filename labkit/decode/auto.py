@@ -32,8 +32,14 @@ class Choice(NamedTuple):
     lasting: bool
 
 
-def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str = "values") -> Choice:
-    """Return the decoder that fits most of `sample`.
+def choose(
+    sample: Iterable[bytes | None],
+    registry: Registry | None,
+    *,
+    of: str = "values",
+    headed: Iterable[bytes | None] | None = None,
+) -> Choice:
+    """Return the decoder that fits most of `sample`; `headed` has the schema ids of headers in front.
 
     Raises
     ------
@@ -41,14 +47,15 @@ def choose(sample: Iterable[bytes | None], registry: Registry | None, *, of: str
         When values ask for a registry and the profile's cannot be reached.
     """
     values = [value for value in sample if value]
+    frames = values if headed is None else [value for value in headed if value]
     nothing = Choice("json" if of == "values" else "raw", "there is none to see", True)
-    found = _chosen(values, registry) if values else nothing
+    found = _chosen(values, frames, registry) if values else nothing
     return found._replace(why=f"auto chose {found.name} for the {of}: {found.why}")
 
 
-def _chosen(values: list[bytes], registry: Registry | None) -> Choice:
+def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None) -> Choice:
     count = len(values)
-    marked = [value for value in values if framed(value)]
+    marked = [value for value in frames if framed(value)]
     objects = sum(map(_is_object, values))
     texts = sum(map(_is_text, values)) - objects
     refusal, lasting = "", True

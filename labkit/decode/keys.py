@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit import decode
+
 PREFIX = "_key_"
 
 
@@ -57,7 +59,8 @@ class Both:
 
     def parse_batch(self, batch: pa.RecordBatch) -> Parsed:
         """Decode one batch of records."""
-        return Parsed(self.value.parse(batch.column("value")), self.key.parse(batch.column("key")))
+        keys = self.key.parse_keys(batch) if hasattr(self.key, "parse_keys") else self.key.parse(batch.column("key"))
+        return Parsed(decode.parse(self.value, batch), keys)
 
     def unify(self, schemas: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return the schemas that hold for all batches."""

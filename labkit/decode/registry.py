@@ -3,13 +3,14 @@
 Schemas come from a schema registry through confluent-kafka's client, once for each id. Each record is read under
 the schema it was written with; the columns are those of all ids together, by the rule of ``labkit.decode.merge``,
 so they do not depend on how the records are cut into batches. Records are not checked against a JSON Schema: what
-breaks it is read all the same. Ids in headers are not looked at, and rules of a schema (encryption, CEL) are not
-run.
+breaks it is read all the same. An id in a header is as good as one in front of the record. Rules of a schema
+(encryption, CEL) are not run.
 """
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.decode import plain
 from labkit.decode.by_record import ByRecord, Located, Reader, UnreadableError, reason_of
-from labkit.decode.wire_format import HEAD, framed, schema_id
+from labkit.decode.wire_format import GUID_HEAD, HEAD, SchemaId, framed, head_size, schema_id, with_header_ids
 from labkit.errors import LabkitError, NotFoundError, UnavailableError
 from labkit.registry import Registry
 
@@ -45,9 +46,9 @@ class Schemas:
     def __init__(self, registry: Registry, kind: str) -> None:
         self.registry, self.kind = registry, kind
         self._lock = threading.Lock()
-        self._schemas: dict[int, Any] = {}
-        self._readers: dict[tuple[int, tuple[int, ...]], Reader | UnreadableError] = {}
-        self._reasons: dict[str, list[int]] = {}
+        self._schemas: dict[SchemaId, Any] = {}
+        self._readers: dict[tuple[SchemaId, tuple[int, ...]], Reader | UnreadableError] = {}
+        self._reasons: dict[str, list[SchemaId]] = {}
         self._refusals = 0
         self._answered = False
         self._away: str | None = None
@@ -57,16 +58,20 @@ class Schemas:
     @property
     def notes(self) -> list[str]:
         """What was read by, and what was refused."""
-        used = [number for number, schema in sorted(self._schemas.items()) if not isinstance(schema, UnreadableError)]
+        used = [
+            number
+            for number, schema in sorted(self._schemas.items(), key=str)
+            if not isinstance(schema, UnreadableError)
+        ]
         notes = [f"decoded as {self.kind} by schema ids {_some(used)} of {self.registry.address}"] if used else []
         notes += [f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()]
-        for (number, _), reader in sorted(self._readers.items()):
+        for (number, _), reader in sorted(self._readers.items(), key=str):
             notes += [
                 f"schema id {number}: {note}" for note in ([] if isinstance(reader, UnreadableError) else reader.notes)
             ]
         return notes
 
-    def schema(self, number: int) -> Any:
+    def schema(self, number: SchemaId) -> Any:
         """Return the schema of an id, of this kind.
 
         Raises
@@ -84,7 +89,7 @@ class Schemas:
             raise UnreadableError(*found.args)  # a new one: an exception raised again and again collects tracebacks
         return found
 
-    def _fetch(self, number: int) -> Any:
+    def _fetch(self, number: SchemaId) -> Any:
         if self._away:
             return self._no(number, self._away)
         if self._refusals >= UNKNOWN_IDS:
@@ -110,11 +115,11 @@ class Schemas:
             return self._no(number, f"it is of type {schema.schema_type}, not {TYPES[self.kind]}")
         return schema
 
-    def _no(self, number: int, reason: str) -> UnreadableError:
+    def _no(self, number: SchemaId, reason: str) -> UnreadableError:
         self._reasons.setdefault(reason, []).append(number)
         return UnreadableError(f"schema id {number}: {reason}")
 
-    def reader(self, number: int, path: tuple[int, ...]) -> Reader:
+    def reader(self, number: SchemaId, path: tuple[int, ...]) -> Reader:
         """Return what reads the records of an id."""
         key = (number, path)
         found = self._readers.get(key)
@@ -143,7 +148,7 @@ class Schemas:
         return protobuf_reader.Reader(protobuf_reader.descriptor_of(schema, self.registry.referenced, path))
 
 
-def _some(numbers: list[int]) -> str:
+def _some(numbers: list[SchemaId]) -> str:
     return ", ".join(map(str, numbers[:8])) + (f" … ({len(numbers)})" if len(numbers) > 8 else "")
 
 
@@ -153,16 +158,17 @@ def _no_frame(value: bytes) -> str:
     return f"not Confluent's wire format: it starts with {value[:5].hex(' ')}" if value else _EMPTY
 
 
-def _payload(kind: str, value: bytes) -> tuple[int, tuple[int, ...], bytes]:
+def _payload(kind: str, value: bytes) -> tuple[SchemaId, tuple[int, ...], bytes]:
     """Take a framed value apart: the schema's id, which of its messages (Protobuf), the record."""
     if not framed(value):
         raise UnreadableError(_no_frame(value))
+    size = head_size(value)
     if kind != "protobuf":
-        return schema_id(value), (), value[HEAD:]
-    if len(value) == HEAD:
+        return schema_id(value), (), value[size:]
+    if len(value) == size:
         raise UnreadableError(_no_frame(value))
-    if value[HEAD] == 0:  # short for the first message
-        return schema_id(value), (0,), value[6:]
+    if value[size] == 0:  # short for the first message
+        return schema_id(value), (0,), value[size + 1 :]
     from io import BytesIO
 
     from confluent_kafka.schema_registry.serde import SchemaId
@@ -175,10 +181,22 @@ def _payload(kind: str, value: bytes) -> tuple[int, tuple[int, ...], bytes]:
     return schema_id(value), tuple(head.message_indexes or (0,)), source.read()
 
 
-class _Framed:
+class _Framed(ABC):
     """What the decoders of the wire format share."""
 
     schemas: Schemas
+
+    @abstractmethod
+    def parse(self, values: pa.BinaryArray) -> Any:
+        """Read one batch of framed values."""
+
+    def parse_batch(self, batch: pa.RecordBatch) -> Any:
+        """Read the values of one batch of records, by ids in front of them or in headers."""
+        return self.parse(with_header_ids(batch, "value"))
+
+    def parse_keys(self, batch: pa.RecordBatch) -> Any:
+        """Read the keys of one batch of records."""
+        return self.parse(with_header_ids(batch, "key"))
 
     @property
     def notes(self) -> list[str]:
@@ -191,7 +209,7 @@ class _Framed:
         return self.schemas.lasting
 
 
-class Binary(_Framed, ByRecord):
+class Binary(ByRecord, _Framed):
     """The decoder of Avro and of Protobuf."""
 
     def __init__(self, registry: Registry, kind: str) -> None:
@@ -217,21 +235,27 @@ class JsonSchema(_Framed):
         errors: dict[int, str] = {}
         long = pc.fill_null(pc.greater(pc.binary_length(values), 5), False)
         filled = pc.if_else(long, values, pa.scalar(_FILLER, values.type))
-        heads = pc.binary_slice(filled, 0, 5).dictionary_encode()
+        by_guid = pc.starts_with(filled, pattern=b"\1")
+        heads = pc.if_else(by_guid, pc.binary_slice(filled, 0, GUID_HEAD), pc.binary_slice(filled, 0, HEAD))
+        heads = heads.dictionary_encode()
         reasons = [self._refused(head) for head in heads.dictionary.to_pylist()]
         codes = heads.indices.to_numpy()
         bad = np.array([reason is not None for reason in reasons], bool)[codes] & values.is_valid().to_numpy(False)
         for row in np.flatnonzero(bad).tolist():
             errors[row] = reasons[codes[row]] or _no_frame(values[row].as_py())
         ready = pc.if_else(pa.array(bad), pa.scalar(_FILLER, values.type), filled)
-        inner = pc.binary_slice(ready, 5, _FAR)  # without an end, Arrow 26 fails
+        inner = pc.if_else(  # without an end, Arrow 26 fails
+            pc.and_(by_guid, pa.array(~bad)),
+            pc.binary_slice(ready, GUID_HEAD, _FAR),
+            pc.binary_slice(ready, HEAD, _FAR),
+        )
         parsed = self._json.parse(inner)
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
 
     def _refused(self, head: bytes) -> str | None:
         """Say why values with this head are not read: no id, or none of a JSON Schema; "" when each says so itself."""
-        if len(head) < 5 or head[0]:
+        if not framed(head):
             return ""
         try:
             self.schemas.schema(schema_id(head))

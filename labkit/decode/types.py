@@ -100,6 +100,10 @@ class Typed:
         """Decode one batch of values."""
         return self._parse(self.inner.parse, values)
 
+    def parse_batch(self, batch: pa.RecordBatch) -> Parsed:
+        """Decode one batch of records."""
+        return self._parse(lambda _: decode.parse(self.inner, batch), batch.column("value"))
+
     def _parse(self, parse_values: Callable[[pa.BinaryArray], Any], values: pa.BinaryArray) -> Parsed:
         inner = parse_values(values)
         schema = self.inner.unify([inner.schema])

@@ -376,3 +376,28 @@ def test_a_registry_that_cannot_be_reached_is_one_error(
     )
     replay = web.window(topic).read(decode="avro")
     assert replay.receipt.undecodable == 1
+
+
+# ids in headers ------------------------------------------------------------------------------------------------
+
+
+def test_ids_in_headers_are_read_like_those_in_front(
+    registry_lab: Lab, client: SchemaRegistryClient, make_topic: MakeTopic, produce: Produce
+) -> None:
+    name = make_topic()
+    schema = record(("nick", "string"))
+    framed = avro(client, name, schema, {"nick": "ada"}, {"nick": "alan"})
+    keys = avro(client, name, record(("n", "long"), name="Key"), {"n": 1}, {"n": 2}, of=MessageField.KEY)
+    heads = [
+        [("trace", b"x"), ("__value_schema_id", value[:5]), ("__key_schema_id", key[:5])]
+        for value, key in zip(framed, keys, strict=True)
+    ]
+    produce(name, [value[5:] for value in framed], keys=[key[5:] for key in keys], headers=heads)
+    produce(name, framed, keys=keys)
+    found = registry_lab.window(name).read(decode="avro", key_decode="avro")
+    assert found.receipt.counts["undecodable"] == 0
+    assert found.table["nick"].to_pylist() == ["ada", "alan"] * 2
+    assert found.table["_key_n"].to_pylist() == [1, 2] * 2
+    assert found.table["_value"].to_pylist()[0] == framed[0][5:]
+    chosen = registry_lab.window(name, offsets={0: (0, 2)}).read(decode="auto")
+    assert chosen.table["nick"].to_pylist() == ["ada", "alan"]
