@@ -73,7 +73,7 @@ def main() -> None:
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
         nbformat.write(notebook, notebooks / "browse.ipynb")
         with jupyter_lab(notebooks, Path(folder)) as server:
-            page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
+            page = browser.new_page(viewport=SIZE, device_scale_factor=1.25)
             page.set_default_timeout(90_000)
             take(page, server)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
