@@ -23,6 +23,7 @@ from labkit.groups.sampling import lag_frame
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
 from labkit.progress import in_notebook
+from labkit.queries import LabQueries
 from labkit.replay.freeze import freeze
 from labkit.topics import topics_frame
 from labkit.window import Window
@@ -73,7 +74,7 @@ def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
     return replace(local_profile(role), topics=topics)
 
 
-class Lab(LabDiscovery):
+class Lab(LabDiscovery, LabQueries):
     """A connection to one Kafka cluster and its Elasticsearch targets.
 
     Nothing is asked of a server until a method needs it.

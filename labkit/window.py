@@ -13,6 +13,7 @@ from labkit.discovery import WindowDiscovery
 from labkit.export import NOTHING, WindowExport
 from labkit.groups.guard import Guarded, watched
 from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped
+from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Window(WindowDiscovery, WindowExport):
+class Window(WindowDiscovery, WindowExport, WindowQueries):
     """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
 
     Reading it twice gives the same records, as long as the topic keeps them. `Lab.window` makes one and reads nothing.
@@ -227,10 +228,6 @@ class Window(WindowDiscovery, WindowExport):
     def to_polars(self, **options: Any) -> pl.DataFrame:
         """Read the window into a polars DataFrame; `options` are those of `read`."""
         return self.read(**options).to_polars()
-
-    def sql(self, query: str, **options: Any) -> pd.DataFrame:
-        """Read the window and ask DuckDB; the records are the table ``replay``."""
-        return self.read(**options).sql(query)
 
     def to_scratch(
         self,

@@ -87,7 +87,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
         decoding, said = source.decoding()
         module, chain = decoding.module, source.enrich or Chain([])
         with tempfile.TemporaryFile(dir=target.parent) as raw:
-            schema = _read(decoding, raw)
+            schema = spool(decoding, raw)
             read = explained(source.reading.cluster, decoding.whole())
 
             def table(batch: pa.RecordBatch) -> pa.Table:
@@ -105,7 +105,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
 def write_table(table: pa.Table, receipt: Receipt, path: str | os.PathLike[str], open_file: Open) -> Receipt:
     """Write a table that is in memory to `path`; return its receipt."""
     with part_of(path) as (part, target):
-        schema = _settled(table.schema)
+        schema = settled(table.schema)
         with closing_whole(open_file(part, schema, receipt), lambda: receipt) as writer:
             for start in range(0, len(table), _ROWS):
                 writer.write(table.slice(start, _ROWS).cast(schema))
@@ -151,7 +151,7 @@ def closing_whole(writer: Writer, receipt: Callable[[], Receipt]) -> Iterator[Wr
     writer.close()
 
 
-def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
+def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
     """Write the window's raw records as an Arrow file; return the fields' types."""
     schemas: list[Any] = []
     with (
@@ -165,7 +165,7 @@ def _read(decoding: Decoding, raw: IO[bytes]) -> Any:
     return decoding.module.unify(schemas)
 
 
-def _batches(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
+def spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file, one at a time in memory; an empty one where it has none."""
     reader = pa.ipc.open_file(raw)
     if not reader.num_record_batches:
@@ -180,23 +180,23 @@ def _decode_file(
     receipt: Callable[[], Receipt],
     open_file: Open,
 ) -> None:
-    tables: Iterable[pa.Table] = ahead(_batches(raw), decode_batch, most=_PENDING)
+    tables: Iterable[pa.Table] = ahead(spooled(raw), decode_batch, most=_PENDING)
     tables = iter(tables)
     first = next(tables)
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
-    layout = _settled(first.schema)
+    layout = settled(first.schema)
     with closing_whole(open_file(part, layout, receipt()), receipt) as writer:
-        writer.write(_cast(first, layout, untyped))
+        writer.write(cast_to(first, layout, untyped))
         for table in tables:
-            writer.write(_cast(table, layout, untyped))
+            writer.write(cast_to(table, layout, untyped))
 
 
-def _settled(schema: pa.Schema) -> pa.Schema:
+def settled(schema: pa.Schema) -> pa.Schema:
     """Make text of columns whose type the first batch does not show."""
     return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
 
 
-def _cast(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:
+def cast_to(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:
     """Bring a batch under the first one's types; only a function's own columns can differ."""
     for name in set(untyped) & set(table.column_names):
         if not (pa.types.is_null(kind := table.field(name).type) or pa.types.is_string(kind)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import html, interrupt
-from labkit.dataframe import numbers, to_pandas, wide_type
+from labkit.dataframe import to_pandas, wide_type
 from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, opened, parse, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
@@ -182,39 +181,10 @@ class Replay(ReplayFiles):
         >>> r.sql("select nick, count(*) n from replay group by 1 order by n desc")  # doctest: +SKIP
         >>> r.sql("select team, count(*) from replay join teams using (nick) group by 1", teams=df)  # doctest: +SKIP
         """
-        from labkit.duckdb_intervals import with_carried_days
-        from labkit.duckdb_sql import (
-            check_case,
-            columns,
-            connect,
-            duckdb,
-            reason,
-            refuse_extensions,
-            register,
-            syntax,
-            with_headers,
-        )
+        from labkit.sinks.sql import ask
 
         self.warn_when_incomplete()
-        refuse_extensions(query)
-        with connect(files=True) as connection:
-            query = with_headers(connection, query)
-            trees, _ = syntax(connection, query)  # none of PIVOT and the like: then its words are taken for names
-            named = {part for path in columns(trees) for part in path} if trees else set(re.findall(r"\w+", query))
-            check_case(self.table.column_names, named)
-            try:
-                register(connection, "replay", self.table if len(self) else _asked(self.table, trees))
-                for name, one in tables.items():
-                    register(connection, name, one)
-                answer = connection.sql(query)
-                found = pa.table({}) if answer is None else with_carried_days(connection, answer).to_arrow_table()
-            except duckdb.Error as error:
-                there = ", ".join(self.table.column_names)
-                raise UsageError(
-                    f"DuckDB refused this: {reason(error)}",
-                    hint=f"the table is `replay`: {there}; others are given by name: sql(query, teams=frame)",
-                ) from error
-        return to_pandas(numbers(found))
+        return ask(query, {"replay": self.table}, tables)
 
     def enrich(self, *enrichers: Enricher | Iterable[Enricher]) -> Replay:
         """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
@@ -292,20 +262,6 @@ def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes 
         return str(values[-1].decode())
     except UnicodeDecodeError:
         return bytes(values[-1])
-
-
-def _asked(table: pa.Table, query: Any) -> pa.Table:
-    """Return the table of an empty window with the fields a query asks for: no record told which there are."""
-    from labkit.duckdb_sql import columns, nodes
-
-    def asked(tree: Any) -> set[str]:
-        return {path[0] for path in columns(tree)}
-
-    named = [one for one in nodes(query) if one.get("alias")]
-    own = {one["alias"] for one in named if one["alias"] not in asked(one)}  # but `lower(nick) as nick` asks for nick
-    for name in sorted(asked(query) - own - set(table.column_names)):
-        table = table.append_column(name, pa.nulls(0))
-    return table
 
 
 def read(

@@ -18,7 +18,7 @@ ROOMS = [
     ["demo"],
     ["notebook"],
     ["charts"],
-    ["discovery", "export", "lab", "window"],
+    ["discovery", "export", "lab", "queries", "window"],
     ["compare", "doctor", "topics"],
     ["find"],
     ["pipelines", "sinks"],

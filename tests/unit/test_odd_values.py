@@ -30,7 +30,7 @@ from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.files import _cast, _settled
+from labkit.sinks.files import cast_to, settled
 from labkit.sinks.replay import Replay, _filtered
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
@@ -166,9 +166,9 @@ def test_bytes_within_what_a_function_adds_are_refused() -> None:
 
 def test_a_column_without_a_value_in_the_first_batch_is_no_text_later() -> None:
     first = pa.table({"n": pa.nulls(2)})
-    assert _cast(pa.table({"n": ["x"]}), _settled(first.schema), ["n"])["n"].to_pylist() == ["x"]
+    assert cast_to(pa.table({"n": ["x"]}), settled(first.schema), ["n"])["n"].to_pylist() == ["x"]
     with pytest.raises(UsageError, match="'n' had no value in the first batch, and is double now"):
-        _cast(pa.table({"n": [1.5]}), _settled(first.schema), ["n"])
+        cast_to(pa.table({"n": [1.5]}), settled(first.schema), ["n"])
 
 
 def test_points_that_are_no_numbers_are_not_on_the_map() -> None:

@@ -1,0 +1,212 @@
+"""SQL asked of windows: the part of `Window` and `Lab` that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import IncompleteWarning, UsageError
+from labkit.interrupt import quiet_stop, stopped, warn
+from labkit.replay import read_log
+from labkit.replay.plan import Plan
+from labkit.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.decode import Spec
+    from labkit.enrich import Enricher
+    from labkit.lab import Lab
+    from labkit.replay.reader import Reading
+    from labkit.sinks.sql import SpooledWindow
+    from labkit.window import Window
+
+_DECODING = ("decode", "key_decode", "types", "where")
+_OPTIONS = (*_DECODING, "enrich", "isolation", "on_expired", "max_bytes", "deadline", "guard")
+NOTHING = "stopped; nothing is kept: the query was not answered yet"
+
+
+class WindowQueries:
+    """The part of `Window` that asks DuckDB, in constant memory."""
+
+    plan: Plan
+    lab: Lab
+    reading: Callable[..., Reading]
+
+    def sql(
+        self,
+        query: str,
+        *,
+        decode: Spec = "json",
+        key_decode: Spec = "raw",
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        max_bytes: int | None = None,
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        **tables: Any,
+    ) -> pd.DataFrame:
+        """Ask DuckDB of the window's records, the table ``replay``, in constant memory where the query allows it.
+
+        The records land in a file of a temporary folder first (``TMPDIR`` names another), so a query of any window
+        takes the disk and not the memory; what is sorted, joined or grouped spills there too. The answer is a frame in
+        memory: ask for less than all. Rows come in the order in which Kafka gave them: sort where it matters.
+
+        Parameters
+        ----------
+        query : str
+            As in `Replay.sql`.
+        decode, key_decode, types, where, enrich, isolation, on_expired, max_bytes, deadline, guard, progress
+            As in `read`.
+        **tables : DataFrame or Arrow table
+            More tables, under these names.
+
+        Returns
+        -------
+        DataFrame
+            Its ``.attrs["receipts"]`` has the receipt of the read, as plain values, under ``"replay"``.
+
+        Raises
+        ------
+        IncompleteError
+            When the window was not read to its end, but for `max_bytes` and ``on_expired="clamp"``, which warn.
+        UsageError
+            When DuckDB refuses the query, or needs more memory or disk than there is.
+
+        Examples
+        --------
+        >>> w.sql("select nick, count(*) n from replay group by 1 order by n desc limit 20")  # doctest: +SKIP
+        """
+        options = {
+            "decode": decode, "key_decode": key_decode, "types": types, "where": where, "enrich": enrich,
+            "isolation": isolation, "on_expired": on_expired, "max_bytes": max_bytes, "deadline": deadline,
+            "guard": guard,
+        }  # fmt: skip
+        if "replay" in tables:
+            raise UsageError("the window is the table replay, so no other can be", hint="give it another name")
+        return _ask(query, {"replay": self}, {"replay": options}, tables, progress)  # type: ignore[dict-item]
+
+
+class LabQueries:
+    """The part of `Lab` that asks DuckDB of several windows."""
+
+    def sql(
+        self,
+        query: str,
+        /,
+        *,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        progress: bool | None = None,
+        **tables: Any,
+    ) -> pd.DataFrame:
+        """Ask DuckDB of several windows, in constant memory where the query allows it; see `Window.sql`.
+
+        Parameters
+        ----------
+        query : str
+        options : dict, optional
+            How a window is read, by its name: ``{"a": {"decode": "avro"}}``; the options are those of `Window.sql`.
+        progress : bool, optional
+            Show a bar; by default in a notebook or a terminal only.
+        **tables : Window, Replay, DataFrame or Arrow table
+            The tables, under these names.
+
+        Returns
+        -------
+        DataFrame
+            Its ``.attrs["receipts"]`` has the receipt of each window and Replay, as plain values, by its name.
+
+        Examples
+        --------
+        >>> lab.sql("select a.n, b.total from a join b using (id)", a=orders, b=bills)  # doctest: +SKIP
+        """
+        from labkit.window import Window
+
+        windows = {name: table for name, table in tables.items() if isinstance(table, Window)}
+        others = {name: table for name, table in tables.items() if name not in windows}
+        for name in options or {}:
+            if name not in windows:
+                raise UsageError(
+                    f"options are given for {name!r}, which is no window here",
+                    hint=f"the windows are: {', '.join(windows) or 'none; lab.sql(query, a=lab.window(…))'}",
+                )
+        return _ask(query, windows, options or {}, others, progress)
+
+
+def _ask(
+    query: str,
+    windows: Mapping[str, Window],
+    options: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Any],
+    progress: bool | None,
+) -> pd.DataFrame:
+    """Read each window into a file, then ask; what is no table is refused before anything is read."""
+    from labkit.sinks.replay import Replay
+    from labkit.sinks.sql import ask, check_query, require_whole, scratch_folder
+
+    replays = {name: table for name, table in others.items() if isinstance(table, Replay)}
+    given = {name: table for name, table in others.items() if name not in replays}
+    check_query(query, [*windows, *replays], given)
+    receipts: dict[str, Any] = {}
+    with quiet_stop(NOTHING), scratch_folder() as folder:
+        own: dict[str, Any] = {}
+        for name, window in windows.items():
+            own[name] = spooled = _spool(window, folder / f"{len(own)}.arrow", progress, **options.get(name, {}))
+            read_log.record(window.plan, spooled.receipt, "sql")
+            if shortfall := require_whole(f"the window {name!r} of {window.topic!r}", spooled.receipt):
+                warn(f"the window {name!r} of {window.topic!r} is {shortfall}", IncompleteWarning)
+            receipts[name] = spooled.receipt.to_dict()
+        for name, replay in replays.items():
+            replay.warn_when_incomplete()
+            own[name], receipts[name] = replay.table, replay.receipt.to_dict()
+        found = ask(query, own, given, folder)
+    found.attrs["receipts"] = receipts
+    return found
+
+
+def _spool(
+    window: Window,
+    path: Path,
+    progress: bool | None,
+    *,
+    enrich: Iterable[Enricher] | Enricher = (),
+    isolation: str = "read_committed",
+    on_expired: str = "error",
+    max_bytes: int | None = None,
+    deadline: str | None = None,
+    guard: bool = True,
+    **decoding: Any,
+) -> SpooledWindow:
+    from labkit.enrich import Chain
+    from labkit.progress import bar
+    from labkit.sinks.files import Source
+    from labkit.sinks.sql import spool_window
+
+    _check_options(decoding)
+    with bar(window.topic, len(window), progress) as advance:
+        reading = window.reading(
+            deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
+            advance=advance,
+        )  # fmt: skip
+        source = Source(reading, enrich=Chain(enrich), registry=window.lab.registry, **decoding)
+        spooled = spool_window(source, path)
+    if reading.interrupted():
+        receipt = spooled.receipt
+        read_log.record(window.plan, receipt, "sql")
+        hint = "nothing is kept, and the query was not asked"
+        raise stopped(f"stopped at {receipt.reached} of {window.topic!r}", hint, receipt=receipt)
+    return spooled
+
+
+def _check_options(decoding: Mapping[str, Any]) -> None:
+    for name in decoding:
+        if name not in _DECODING:
+            raise UsageError(
+                f"a window of sql has no option {name!r}",
+                hint=f"{did_you_mean(name, _OPTIONS)}the options are {', '.join(_OPTIONS)}",
+            )

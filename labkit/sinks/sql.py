@@ -1,0 +1,315 @@
+"""SQL over tables, and over windows in constant memory.
+
+A window's records land raw in a file of a folder of their own, while the fields' types are found out; DuckDB then reads
+that file, decoded batch by batch under the one schema that holds for all, as often as the query needs, and spills into
+the same folder. So a window that was not read to its end is known before a query is answered.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit import duckdb_sql
+from labkit.dataframe import numbers, to_pandas
+from labkit.decode import notes, parse
+from labkit.decode.ahead import ahead
+from labkit.decode.pipeline import decoded
+from labkit.duckdb_intervals import in_microseconds, with_carried_days
+from labkit.enrich import Chain
+from labkit.errors import IncompleteError, LabkitError, UsageError
+from labkit.nested import without_offsets
+from labkit.replay.receipt import Receipt
+from labkit.replay.sample import explained
+from labkit.sinks.files import Source, cast_to, settled, spool, spooled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEMORY = "1GB"  # of DuckDB, for a query of windows; more is spilled to the disk
+_WANTED = frozenset({"cap", "expired"})  # why a window ends early that the user asked to read so
+
+
+@dataclass
+class SpooledWindow:
+    """A window's records in a file, as a table that DuckDB can read again and again.
+
+    Attributes
+    ----------
+    receipt : Receipt
+        Of the read.
+    layout : pyarrow.Schema
+        Of all columns as they are decoded.
+    wanted : list of str
+        The columns that a query names; others are not decoded for it.
+    error : BaseException or None
+        What went wrong while DuckDB read it: DuckDB has only its text.
+    """
+
+    path: Path
+    receipt: Receipt
+    decode_batch: Any
+    layout: pa.Schema
+    untyped: list[str]
+    wanted: list[str] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @property
+    def column_names(self) -> list[str]:
+        """All columns."""
+        return list(self.layout.names)
+
+    def _schema(self) -> pa.Schema:
+        return for_duckdb(self.layout.empty_table().select(self.wanted)).schema
+
+    def __arrow_c_schema__(self) -> Any:
+        return self._schema().__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Begin another pass over the records."""
+        reader = pa.RecordBatchReader.from_batches(self._schema(), self._batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            with pa.OSFile(str(self.path)) as raw:
+                for table in ahead(spooled(raw), self._table, most=1):
+                    yield from table.to_batches()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _table(self, batch: pa.RecordBatch) -> pa.Table:
+        return for_duckdb(cast_to(self.decode_batch(batch), self.layout, self.untyped).select(self.wanted))
+
+
+def for_duckdb(table: pa.Table) -> pa.Table:
+    """Return a table that DuckDB takes as it is."""
+    return in_microseconds(without_offsets(table))
+
+
+def spool_window(source: Source, path: Path) -> SpooledWindow:
+    """Read a window into a file at `path`.
+
+    Raises
+    ------
+    UsageError
+        When the disk has no room for it.
+    """
+    decoding, said = source.decoding()
+    module, chain = decoding.module, source.enrich or Chain([])
+    try:
+        with path.open("xb") as raw:
+            schema = spool(decoding, raw)
+    except LabkitError:  # Kafka's are OSErrors too
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="the records of a window are kept there while it is asked; TMPDIR names another folder",
+        ) from error
+
+    def decode_batch(batch: pa.RecordBatch) -> pa.Table:
+        return chain.table(decoded(batch, parse(module, batch), module, schema))
+
+    with pa.OSFile(str(path)) as raw:
+        first = decode_batch(next(spooled(raw)))
+    untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
+    layout = settled(first.schema)
+    read = explained(source.reading.cluster, decoding.whole())
+    read = replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
+    return SpooledWindow(path, read, decode_batch, layout, untyped)
+
+
+def require_whole(name: str, receipt: Receipt) -> str:
+    """Return why a window is a part, as the user wanted it, or nothing.
+
+    Raises
+    ------
+    IncompleteError
+        When it ended early for a reason that nobody asked for: the answer would be short in silence.
+    """
+    if set(receipt.reasons) <= _WANTED:
+        return receipt.shortfall
+    hint = "read() keeps the part: w.read().sql(…)"
+    if "open_transaction" in receipt.reasons:
+        hint = 'isolation="read_uncommitted" reads on; or end the window before it'
+    raise IncompleteError(
+        f"{name} was not read to its end, so the query was not asked: {receipt.shortfall}", hint=hint, receipt=receipt
+    )
+
+
+def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> None:
+    """Refuse what cannot be asked before anything is read: no query, a table that the query does not name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise UsageError(
+            f"a query must be a text, not {query!r}", hint='such as "select nick, count(*) n from replay group by 1"'
+        )
+    duckdb_sql.refuse_extensions(query)
+    for name, table in given.items():
+        if isinstance(table, str | bytes | int | float | bool) or table is None or callable(table):
+            raise UsageError(
+                f"{name}={table!r} is no table",
+                hint="a Window, Replay, DataFrame or Arrow table; options are spelt otherwise?",
+            )
+    with duckdb_sql.connect() as connection:
+        trees, why = duckdb_sql.syntax(connection, duckdb_sql.with_headers(connection, query))
+    if "yntax error" in why:
+        raise UsageError(f"DuckDB refused this: {why}", hint="the query is SQL as DuckDB has it")
+    tables = {name.lower() for name in duckdb_sql.tables(trees)}
+    unused = [name for name in names if name.lower() not in tables]
+    if trees and unused:
+        raise UsageError(
+            f"the query does not read {', '.join(unused)}", hint=f"write `… from {unused[0]}`; it reads {_some(tables)}"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "no table"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder for records and for what DuckDB spills; nobody else can read it, and it is gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="labkit-sql-") as folder:
+        yield Path(folder)
+
+
+def ask(
+    query: str, own: Mapping[str, pa.Table | SpooledWindow], given: Mapping[str, Any], folder: Path | None = None
+) -> pd.DataFrame:
+    """Return DuckDB's answer as a DataFrame.
+
+    Parameters
+    ----------
+    own : mapping
+        Tables of records by name.
+    given : mapping
+        More tables: DataFrames, Arrow tables.
+    folder : Path, optional
+        Where DuckDB may spill; then it has little memory.
+
+    Raises
+    ------
+    UsageError
+        When DuckDB refuses the query, or it needs more memory than there is.
+    """
+    duckdb_sql.refuse_extensions(query)
+    config: dict[str, Any] = {} if folder is None else {"memory_limit": MEMORY, "temp_directory": str(folder)}
+    with duckdb_sql.connect(files=True, **config) as connection:
+        query = duckdb_sql.with_headers(connection, query)
+        trees, _ = duckdb_sql.syntax(connection, query)  # none of PIVOT and the like: its words are taken for names
+        named = {part for path in duckdb_sql.columns(trees) for part in path} if trees else set(_words(query))
+        everything = {name.lower() for table in own.values() for name in table.column_names}
+        try:
+            for name, table in own.items():
+                duckdb_sql.check_case(table.column_names, named)
+                duckdb_sql.register(connection, name, _ready(name, table, trees, everything, alone=len(own) == 1))
+            for name, table in given.items():
+                duckdb_sql.register(connection, name, table)
+            found = _interruptible(connection, lambda: _answer(connection, query))
+        except duckdb_sql.duckdb.Error as error:
+            raise _refused(error, own) from error
+    return to_pandas(numbers(found))
+
+
+def _answer(connection: Any, query: str) -> pa.Table:
+    answer = connection.sql(query)
+    return pa.table({}) if answer is None else with_carried_days(connection, answer).to_arrow_table()
+
+
+def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
+    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this thread does."""
+    with ThreadPoolExecutor(1, "labkit-sql") as pool:
+        future = pool.submit(work)
+        try:
+            while not future.done():
+                wait([future], timeout=0.1)
+        except KeyboardInterrupt:
+            while not future.done():  # it may not have begun yet
+                connection.interrupt()
+                wait([future], timeout=0.1)
+            raise
+        return future.result()
+
+
+def _words(query: str) -> list[str]:
+    return re.findall(r"\w+", query)
+
+
+def _ready(
+    name: str, table: pa.Table | SpooledWindow, trees: list[Any], everything: set[str], *, alone: bool
+) -> pa.Table | SpooledWindow:
+    """Return the table with the columns that the query needs."""
+    if isinstance(table, pa.Table):
+        return table if len(table) else _asked(name, table, trees, alone=alone)
+    if not table.receipt.read:
+        return _asked(name, table.layout.empty_table(), trees, alone=alone)
+    table.wanted = _needed(table.column_names, trees, everything)
+    return table
+
+
+def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[str]:
+    """Return which of the columns a query can need: all of them, unless its syntax names each it needs."""
+    nodes = list(duckdb_sql.nodes(trees))
+    paths = duckdb_sql.columns(trees)
+    joined = {name for node in nodes for name in node.get("using_columns") or ()}
+    named = {part.lower() for path in paths for part in path} | {name.lower() for name in joined}
+    aliases = {node["alias"].lower() for node in nodes if node.get("alias")}
+    whole_rows = any(len(path) == 1 and path[0].lower() not in everything | aliases for path in paths)
+    all_named = trees and not whole_rows and not any(
+        node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" for node in nodes
+    )  # fmt: skip
+    found = [name for name in columns if name.lower() in named] if all_named else columns
+    return found or columns[:1]  # `count(*)` needs rows alone
+
+
+def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
+    """Return the table of an empty window with the fields a query asks for: no record told which there are."""
+    columns, nodes = duckdb_sql.columns, list(duckdb_sql.nodes(query))
+
+    def asked(tree: Any) -> set[str]:
+        return {path[0] for path in columns(tree)} if alone else {
+            path[1] for path in columns(tree) if len(path) > 1 and path[0] == name
+        }  # fmt: skip
+
+    named = [node for node in nodes if node.get("alias")]
+    own = {node["alias"] for node in named if node["alias"] not in asked(node)}  # `lower(nick) as nick` asks for nick
+    joined = {column for node in nodes for column in node.get("using_columns") or ()}
+    for column in sorted((asked(query) - own | joined) - set(table.column_names)):
+        table = table.append_column(column, pa.nulls(0))
+    return table
+
+
+def _refused(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> BaseException:
+    """Return the error that the user should see: what broke in a source comes before what DuckDB made of it."""
+    broken = [table.error for table in own.values() if isinstance(table, SpooledWindow) and table.error]
+    if broken:
+        return broken[0]
+    if isinstance(error, duckdb_sql.duckdb.OutOfMemoryException):
+        return UsageError(
+            f"the query needs more memory or disk than there is: {duckdb_sql.reason(error)}",
+            hint="aggregate, or choose fewer columns and records; to_parquet(path) writes all of them to a file",
+        )
+    there = "; ".join(f"{name}: {', '.join(table.column_names)}" for name, table in own.items())
+    what = f"the table is `{next(iter(own))}`" if len(own) == 1 else "the tables are"
+    there = there.partition(": ")[2] if len(own) == 1 else there
+    return UsageError(
+        f"DuckDB refused this: {duckdb_sql.reason(error)}",  # type: ignore[arg-type]
+        hint=f"{what}: {there}; others are given by name: sql(query, teams=frame)",
+    )
