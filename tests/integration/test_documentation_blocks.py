@@ -1,0 +1,82 @@
+"""The Python blocks of the how-to pages and of the first five minutes run as they stand, on a real topic."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.lab import Lab
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted([*(DOCS / "how-to").glob("*.md"), *(DOCS / "start").glob("*.md")])
+COUNT = 3_000
+WORDS = ("kafka streams", "a time out", "what is a partition, and who reads it after all that time?", "hello")
+DAY_MS = 86_400_000
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def topic(admin: Any) -> str:
+    """A small `irc`: two weeks of records, the last of them now."""
+    from confluent_kafka.admin import NewTopic
+
+    name = f"irc-test-docs-{uuid.uuid4().hex[:8]}"
+    admin.ask(lambda client: client.create_topics([NewTopic(name, 2, 1)]), what="make it")
+    producer = admin.producer(linger_ms=5)
+    now = int(time.time() * 1000)
+    for n in range(COUNT):
+        nick = ("alice", "bob", "carol")[n % 3]
+        record = {
+            "nick": nick,
+            "channel": ("#kafka", "#labkit")[n % 2],
+            "ip": f"81.2.69.{n % 200}",
+            "message": f"{WORDS[n % len(WORDS)]} {n}",
+        }
+        sent = now - 13 * DAY_MS * (COUNT - n) // COUNT
+        producer.produce(name, json.dumps(record).encode(), key=nick, partition=n % 2, timestamp=sent)
+    assert producer.flush(60) == 0
+    return name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(
+    page: Path, lab: Lab, topic: str, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in python_blocks(page):
+        code = block.replace('"irc"', repr(topic))
+        exec(compile(code, f"{page.name}: {block.splitlines()[0]}", "exec"), names)
+        check_claims(names)
+
+
+def check_claims(names: dict[str, Any]) -> None:
+    """What the pages say of their results holds."""
+    if "r" in names:
+        assert names["r"].receipt.complete
+    if "hits" in names:
+        assert len(names["hits"]) == 20
+    if "same" in names:
+        assert names["same"].read().receipt.hash == names["w"].read().receipt.hash
+    if "load" in names:
+        counts = names["load"].counts
+        assert counts["sent"] == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"] > 0
+    if "counts" in names:
+        assert len(names["counts"].dropna()) == 2
+    if "records" in names:
+        assert len(names["records"]) == 1000
+    if "df" in names:
+        receipt = names["df"].receipt()
+        assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread > 0
+    if "proof" in names:
+        assert names["proof"].untouched
