@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +13,18 @@ import pyarrow.compute as pc
 
 from labkit import names
 from labkit.compare import rules
-from labkit.decode.pipeline import RESERVED
+from labkit.decode import decoder
+from labkit.decode.pipeline import RESERVED, Decoding
 from labkit.elastic import Target
 from labkit.errors import UsageError
-from labkit.es.documents import as_stored
+from labkit.es.documents import Documents, as_stored
+from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
 from labkit.es.index import Index
+from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
-from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay
 from labkit.sinks.scratch import Load, ScratchIndex
 
@@ -90,29 +93,44 @@ def only_within(side: Side, window: Window) -> None:
     side.batches = batches
 
 
-def side(what: Any, target: Callable[[str], Target], default: str) -> Side:
+def side(what: Any, target: Callable[[str], Target], default: str, beside: Any = None) -> Side:
     """Return `what` as a side of a comparison.
+
+    Records become the documents that the other side has, `beside`: an index keeps how its own were made.
 
     Raises
     ------
     UsageError
         When it is nothing that can be compared.
     """
+    if (index := _index(what, target, default)) is not None:
+        found = _of_index(index)
+        found.reasons += _unloaded(what) if isinstance(what, Load) else []
+        return found
+    if isinstance(what, Replay):
+        return _of_replay(what, _form(_index(beside, target, default)))
+    if hasattr(what, "reading") and hasattr(what, "plan"):
+        return _of_window(what, _form(_index(beside, target, default)))
+    return _of_table(what)
+
+
+def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | None:
+    """Return the index that `what` names or is; None where it is none."""
     if isinstance(what, str):
         name, _, where = what.partition("@")
         kind = ScratchIndex if name.startswith(names.SCRATCH_PREFIX) else Index  # what was just written counts
-        return _of_index(kind(names.index_pattern(name), target(where or default)))
+        return kind(names.index_pattern(name), target(where or default))
     if isinstance(what, Load):
-        found = _of_index(what.index)
-        found.reasons += _unloaded(what)
-        return found
-    if isinstance(what, Index):
-        return _of_index(what)
-    if isinstance(what, Replay):
-        return _of_replay(what)
-    if hasattr(what, "reading") and hasattr(what, "plan"):
-        return _of_window(what)
-    return _of_table(what)
+        return what.index
+    return what if isinstance(what, Index) else None
+
+
+def _form(index: Index | None) -> Form:
+    """Return how an index's documents were made, as far as it says; of JSON as it is, it says nothing."""
+    if index is None:
+        return PLAIN
+    metas = [one.get("_meta", {}).get("labkit", {}) for one in index.mapping().values()]
+    return Form.of_meta(metas[0]) if metas and isinstance(metas[0], dict) else PLAIN
 
 
 def _of_index(index: Index) -> Side:
@@ -136,36 +154,70 @@ def _unread(receipt: Receipt) -> list[str]:
     return [f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"]
 
 
-def _of_replay(replay: Replay) -> Side:
+def _of_replay(replay: Replay, form: Form) -> Side:
+    name, notes = f"replay of {replay.receipt.topic}", []
+    fields, keys = own_columns(replay.table)
+    if OWN not in (form.decode, form.key_decode) and not form.plain:  # it was read another way than the index
+        if not fields.num_columns or (form.key_decode != "raw" and not keys.num_columns):
+            replay = replay.decode(form.decode, key_decode=form.key_decode)
+    elif form.decode == "json" and not _holds_json(replay):
+        form = replace(form, decode=OWN)
+    what = "the JSON" if form.decode == "json" else "what was decoded"
+
     def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
-        raw = replay.table.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(RAW_SCHEMA.names)
-        for batch in raw.to_batches(max_chunksize=ROWS):
+        for first in range(0, len(replay), ROWS):
             if stop():
                 return
-            yield _of_records(batch)
+            yield _of_documents(of_table(replay.table.slice(first, ROWS), form))
 
-    name, notes = f"replay of {replay.receipt.topic}", []
     if replay.enriched is not None:
-        notes.append(f"the JSON of {name} is compared, without the columns of enrichers: .to_pandas() has these")
+        notes.append(f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these")
     return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
 
 
-def _of_window(window: Window) -> Side:
+def _holds_json(replay: Replay) -> bool:
+    """Tell whether values are JSON by themselves; where none is, and fields were decoded all the same, they are not."""
+    values = replay.table.column("_value").slice(0, ROWS).combine_chunks()
+    errors = decoder("json").parse(values).errors
+    return len(errors) < len(values) - values.null_count or not own_columns(replay.table)[0].num_columns
+
+
+def _of_window(window: Window, form: Form) -> Side:
+    if OWN in (form.decode, form.key_decode):
+        raise UsageError(
+            "the index was made by a decoder that has no name, so a window cannot be read as it was",
+            hint="compare a replay: lab.compare(w.read(decode=…), index)",
+        )
+
     def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
         reading = window.reading()
         reading.interrupted = stop
-        for batch in reading.batches():
-            yield _of_records(batch)
+        lost = 0
+        for docs in _documents(window, form, reading):
+            lost += len(docs.rejects)
+            yield _of_documents(docs)
         receipt = reading.receipt()
         read_log.record(window.plan, receipt, "compare")
         found.reasons += _unread(receipt)
+        if lost:
+            found.reasons.append(f"{lost:,} records could not be decoded, and are no documents")
 
     found = Side(f"window of {window.topic}", batches, lambda: len(window))
     return found
 
 
-def _of_records(batch: pa.RecordBatch) -> pa.RecordBatch:
-    docs = as_stored(batch)
+def _documents(window: Window, form: Form, reading: Any) -> Iterator[Documents]:
+    """Yield a window's records as documents of a form."""
+    if form.plain:
+        for batch in reading.batches():
+            yield as_stored(batch, [metadata(batch)] if form.metadata else [])
+        return
+    registry = window.lab.registry
+    encoder = Encoder(form.settled(lambda: sample(reading.cluster, window.plan), registry), registry)
+    yield from encoder.documents(Decoding(reading, encoder.module))
+
+
+def _of_documents(docs: Documents) -> pa.RecordBatch:
     return _batch(docs.ids, docs.sources, docs.origin.column("timestamp").cast(pa.int64()))
 
 

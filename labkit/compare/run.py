@@ -56,7 +56,7 @@ def compare(
     keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
     if not time or '"' in time:
         raise UsageError(f"time={time!r}", hint="name the field that says when, such as @timestamp")
-    sides = side(a, targets, target), side(b, targets, target)
+    sides = side(a, targets, target, beside=b), side(b, targets, target, beside=a)
     if within is not None:
         for one in sides:
             only_within(one, within)

@@ -281,9 +281,9 @@ def unparsable(one: Documents) -> Documents | None:
     return replace(one, sources=pa.array([document], pa.binary()))
 
 
-def as_stored(batch: pa.RecordBatch) -> Documents:
+def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Documents:
     """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
-    docs = documents(batch)
+    docs = documents(batch, more=more)
     odd = {row: unparsable(docs.slice(row, row + 1)) for row in decoder("json").parse(docs.sources).errors}
     new = {row: one.sources[0].as_py() for row, one in odd.items() if one is not None}
     return replace(docs, sources=replaced(docs.sources, new))

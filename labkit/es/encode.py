@@ -9,7 +9,7 @@ could be read of it, else the value's bytes as ``{"base64": …}``.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,10 +25,13 @@ from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
 from labkit.es.column_types import properties
-from labkit.es.documents import Documents, Reject, documents
+from labkit.es.documents import Documents, Reject, as_stored, documents
 from labkit.es.json_append import Fragments
 from labkit.es.mappings import IndexName
 from labkit.registry import Registry
+from labkit.replay.records import RAW_SCHEMA
+
+OWN = "own"  # a decoder that no name stands for
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class Form:
         """Whether nothing is decoded."""
         return self.decode == "json" and self.key_decode == "raw"
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What an index keeps in its ``_meta``, for `labkit.compare`; nothing of plain JSON."""
+        if self.plain and not self.metadata:
+            return {}
+        names = (spec if isinstance(spec, str) else OWN for spec in (self.decode, self.key_decode))
+        return dict(zip(("decode", "key_decode"), names, strict=True)) | {"metadata": self.metadata}
+
+    @classmethod
+    def of_meta(cls, meta: Mapping[str, Any]) -> Form:
+        """Return the form of an index's documents by what it keeps of it."""
+        return cls(
+            str(meta.get("decode", "json")), str(meta.get("key_decode", "raw")), bool(meta.get("metadata", False))
+        )
+
     def check(self) -> Form:
         """Raise when no document would have a field."""
         if self.decode == "raw" and self.key_decode == "raw" and not self.metadata:
@@ -79,6 +97,9 @@ class Form:
         return replace(found, seen=tuple(decoding.parse(module, batch).schema for batch in batches))
 
 
+PLAIN = Form()
+
+
 @dataclass
 class Encoder:
     """Makes documents of raw records, in one form; what it has seen of their types stays.
@@ -94,7 +115,7 @@ class Encoder:
         As `documents` takes it.
     """
 
-    form: Form = field(default_factory=Form)
+    form: Form = PLAIN
     registry: Registry | None = None
     chain: Chain = field(default_factory=lambda: Chain([]))
     name: IndexName | None = None
@@ -138,12 +159,10 @@ class Encoder:
     def of_raw(self, raw: pa.RecordBatch) -> Documents:
         """Return the documents of raw records."""
         if self.form.plain:
-            return documents(raw, self.chain, self.name, more=self._metadata(raw))
+            more = [metadata.metadata(raw)] if self.form.metadata else []
+            return documents(raw, self.chain, self.name, more=more)
         parsed = decoding.parse(self.module, raw)
         return self._of_decoded(Batch(raw, parsed, parsed.schema))
-
-    def _metadata(self, raw: pa.RecordBatch) -> list[Fragments]:
-        return [metadata.metadata(raw)] if self.form.metadata else []
 
     def _schema(self, schema: Any) -> Any:
         """Take in one batch's schema; return that of all so far."""
@@ -156,19 +175,11 @@ class Encoder:
 
     def _of_decoded(self, batch: Batch) -> Documents:
         table = decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
-        names = table.column_names
-        fields = table.select(names[len(FIRST) : names.index("_timestamp_type")])
-        keys = table.select(names[names.index("_key") + 1 : names.index("_headers")])
         as_is = self.form.decode == "json"
         errors = {row: f"key: {why}" for row, why in batch.parsed.key.errors.items()} if as_is else batch.parsed.errors
-        raw, more = batch.raw, self._metadata(batch.raw)
-        if not as_is:
-            raw = self._with_json(raw, fields)
-            self._map(pa.schema([*fields.schema, *keys.schema]))
-        else:
-            self._map(keys.schema)
-        if keys.num_columns:
-            more.append(Fragments(keys.column_names, json_text.fields(keys).cast(pa.binary())))
+        fields, keys = own_columns(table)
+        self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
+        raw, more = _appended(batch.raw, fields, keys, self.form)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
             chosen = np.ones(len(raw), bool)
@@ -179,19 +190,40 @@ class Encoder:
         docs = documents(raw, self.chain, self.name, more=more, columns=lambda _: table)
         return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
 
-    @staticmethod
-    def _with_json(raw: pa.RecordBatch, fields: pa.Table) -> pa.RecordBatch:
-        """Return raw records with their fields as JSON in the place of the values; a tombstone stays null."""
-        values = raw.column("value")
-        objects = pc.if_else(values.is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary()))
-        return raw.set_column(raw.schema.get_field_index("value"), "value", objects)
-
     def _map(self, schema: pa.Schema) -> None:
         """Take in the columns' types; `fields` becomes another object when they ask for more."""
         if self._types is None or not schema.equals(self._types):
             self._types = schema
             found = {**self.fields, **properties({one.name: one.type for one in schema})}
             self.fields = self.fields if found == self.fields else found
+
+
+def of_table(table: pa.Table, form: Form) -> Documents:
+    """Return decoded records as an index of that form holds them, those with ``_error`` too."""
+    (raw,) = table.select([f"_{name}" for name in RAW_SCHEMA.names]).combine_chunks().to_batches() or [None]
+    fields, keys = own_columns(table)
+    raw, more = _appended(raw.rename_columns(RAW_SCHEMA.names), fields, keys, form)
+    return as_stored(raw, more)
+
+
+def own_columns(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the records' fields and the decoded keys of a decoded table."""
+    names = table.column_names
+    fields = names[len(FIRST) : names.index("_timestamp_type")]
+    return table.select(fields), table.select(names[names.index("_key") + 1 : names.index("_headers")])
+
+
+def _appended(
+    raw: pa.RecordBatch, fields: pa.Table, keys: pa.Table, form: Form
+) -> tuple[pa.RecordBatch, list[Fragments]]:
+    """Return raw records whose values are JSON, and what else each document gets; a tombstone stays null."""
+    more = [metadata.metadata(raw)] if form.metadata else []
+    if form.key_decode != "raw" and keys.num_columns:
+        more.append(Fragments(keys.column_names, json_text.fields(keys).cast(pa.binary())))
+    if form.decode == "json":
+        return raw, more
+    objects = pc.if_else(raw.column("value").is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary()))
+    return raw.set_column(raw.schema.get_field_index("value"), "value", objects), more
 
 
 def _reject(raw: pa.RecordBatch, encoded: pa.RecordBatch, row: int, reason: str) -> Reject:

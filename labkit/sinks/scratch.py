@@ -20,7 +20,7 @@ from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
-from labkit.es.encode import Encoder
+from labkit.es.encode import PLAIN, Encoder, Form
 from labkit.es.index import Index
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -244,7 +244,8 @@ def _require_same(index: ScratchIndex, made: str) -> None:
 
 def prepare(index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape) -> str:
     """Make the index for a plan's documents, and as the user wants it; return what `finish` knows it by."""
-    ensure(index, ttl, plan, mappings.mapping(*shape.mappings, properties=encoder.properties), shape.settings)
+    mapping = mappings.mapping(*shape.mappings, properties=encoder.properties)
+    ensure(index, ttl, plan, mapping, shape.settings, form=encoder.form)
     with index.target.errors(f"map the fields of {index.name!r}"):
         mappings.extend(index.target, index.name, encoder.fields)
     return _identity(index)
@@ -325,10 +326,12 @@ def ensure(
     plan: Plan,
     mapping: Mapping[str, Any],
     settings: Mapping[str, Any] | None = None,
+    *,
+    form: Form = PLAIN,
 ) -> None:
     """Make the index, or put off the expiry of the one that is there."""
     expires = now_ms() + length_ms(ttl)
-    meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires)}
+    meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires), **form.meta}
     with index.target.errors(f"make index {index.name!r}"):
         shape = {**mapping, "_meta": {"labkit": meta}}
         mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})

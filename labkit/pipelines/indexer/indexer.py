@@ -302,7 +302,10 @@ class Indexer:
 
     def _make(self, index: str, fields: Mapping[str, Any]) -> None:
         """Make an index, or add what it lacks of the fields that its documents have."""
-        mappings.ensure(self.target, names.index(index), mappings.mapping(properties=self.encoder.properties))
+        mapping = mappings.mapping(properties=self.encoder.properties)
+        if meta := self.encoder.form.meta:
+            mapping["_meta"] = {"labkit": meta}
+        mappings.ensure(self.target, names.index(index), mapping)
         cut = set(mappings.extend(self.target, index, fields)) - self._cut if fields else set()
         if cut:
             self._cut |= cut
