@@ -238,7 +238,9 @@ class Lab(LabDiscovery, LabQueries):
         -------
         DataFrame
             One row per group and partition: verdict, doing (reading | idle | offline | stuck | unknown), why, lag,
-            behind_s (age of the record at the committed offset), read_per_s, written_per_s, eta_s, and the last look.
+            behind_s (age of the record at the committed offset), since (``19:12 (49 min)``, UTC: since when records
+            wait; by the oldest one's own time, or, where ``since_by`` is ``looks``, by when it was seen), read_per_s,
+            written_per_s, eta_s, and the last look.
             ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
 
         Raises

@@ -15,8 +15,9 @@ from labkit.errors import UsageError
 if TYPE_CHECKING:
     from labkit.errors import LabkitError
     from labkit.groups.alerts import Alerts
-    from labkit.groups.lag import GroupVerdict, Judged
+    from labkit.groups.lag import Judged
     from labkit.groups.metrics import Outlet
+    from labkit.groups.verdicts import GroupVerdict
 
 _SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
 _CHECK = (
@@ -89,7 +90,8 @@ def _look(options: argparse.Namespace) -> int:
 
 
 def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:
-    from labkit.groups.lag import Judged, judge_groups
+    from labkit.groups.lag import Judged
+    from labkit.groups.verdicts import judge_groups
 
     names = [name for name in Judged.__slots__ if name in found]  # type: ignore[attr-defined]
     rows = found[names].astype(object).where(found[names].notna(), None)
@@ -115,7 +117,7 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
 def _watch(options: argparse.Namespace) -> int:
     from labkit.groups import sampling
     from labkit.groups.history import History
-    from labkit.groups.lag import judge_groups
+    from labkit.groups.verdicts import judge_groups
     from labkit.times import length_ms
 
     with ExitStack() as ending:

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
-from labkit.groups.lag import BAD, GroupVerdict
+from labkit.groups.lag import BAD
+from labkit.groups.verdicts import GroupVerdict
 
 TIMEOUT_S = 30.0
 GONE = "gone"
@@ -31,7 +32,9 @@ def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | No
 
 def facts(verdict: GroupVerdict) -> dict[str, Any]:
     """Return what a program wants to know of a group's verdict."""
-    return {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
+    found = {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
+    since = verdict.behind_since
+    return found | {"behind_since": None if since is None else f"{since:%Y-%m-%dT%H:%M:%SZ}"}
 
 
 class Alerts:

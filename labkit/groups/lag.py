@@ -32,10 +32,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Protocol
 
-from labkit.visible import visible
+from labkit.times import dated
 
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
@@ -111,10 +112,15 @@ class Judged:
         When the lag will be 0 at these rates; None when it will not.
     behind_s : float or None
         Age of the record at the committed offset.
+    behind_since, since_by : datetime or None, str
+        Since when records wait, in UTC, and what tells it: ``record``, the oldest one that is not committed, by its own
+        timestamp; ``looks``, the first look that saw the group behind after one that saw it at the end. Else None, "".
     flag : str
         That of the last look, or ``end went back``: the log ends earlier than before.
     longer : bool
         Whether more looks would tell.
+    at : datetime or None
+        When the last look was.
     """
 
     group: str
@@ -137,6 +143,14 @@ class Judged:
     samples: int
     seconds: float
     longer: bool = False
+    at: datetime | None = None
+    behind_since: datetime | None = None
+    since_by: str = ""
+
+    @property
+    def since(self) -> str:
+        """Since when records wait, as a person reads it: ``19:12 (49 min)``; empty when that is not known."""
+        return "" if self.behind_since is None else since_text(self.behind_since, self.at)
 
 
 def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
@@ -151,6 +165,7 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
     look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen, patience_s)
     verdict, why, longer = _verdict(look)
     last = look.last
+    since, by = _behind_since(look)
     return Judged(
         group=last.group, topic=last.topic, partition=last.partition,
         verdict=verdict, doing=_doing(look, verdict), why=why,
@@ -158,7 +173,38 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
         read_per_s=look.read_per_s, written_per_s=look.written_per_s, eta_s=look.eta_s,
         committed=last.committed, log_start=last.log_start, log_end=last.log_end, flag=look.flag,
         member=last.member, host=last.host, samples=len(look.samples), seconds=look.span_s, longer=longer,
+        at=_datetime(last.at_ms), behind_since=since, since_by=by,
     )  # fmt: skip
+
+
+def _behind_since(look: _Looks) -> tuple[datetime | None, str]:
+    """Return since when records wait, and what tells it. A record from the future tells nothing."""
+    last = look.last
+    if not last.lag or look.drained:
+        return None, ""
+    if last.behind_ms:
+        return _datetime(last.at_ms - last.behind_ms), "record"
+    return first_behind(look.samples)
+
+
+def first_behind(samples: Sequence[Sample]) -> tuple[datetime | None, str]:
+    """Return the first look that saw a partition behind, after the last one that saw it at the end; else None."""
+    for before, after in reversed(list(pairwise(samples))):
+        if before.lag == 0:
+            return _datetime(after.at_ms), "looks"
+    return None, ""
+
+
+def _datetime(ms: int) -> datetime | None:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) if dated(ms) else None
+
+
+def since_text(since: datetime, now: datetime | None) -> str:
+    """Return a time, with its date when that is not today's, and how long ago it was: ``19:12 (49 min)``."""
+    if now is None:
+        return f"{since:%Y-%m-%d %H:%M}"
+    day = "" if since.date() == now.date() else f"{since:%d %b} " if since.year == now.year else f"{since:%Y-%m-%d} "
+    return f"{day}{since:%H:%M} ({_seconds((now - since).total_seconds())})"
 
 
 class _Looks:
@@ -349,7 +395,9 @@ def _rate(per_s: float | None) -> str:
 def _seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
 
 
 def judge_all(samples: Iterable[Sample], patience_s: float = PATIENCE_S) -> list[Judged]:
@@ -398,74 +446,3 @@ def _known_lag(row: _Lag) -> int | None:
 def worst(verdicts: Iterable[str]) -> str:
     """Return the verdict on a group: that of its worst partition; ``unknown`` when it has none."""
     return min(verdicts, key=VERDICTS.index, default="unknown")
-
-
-_NOTHING = "no commit of it and no partition it holds can be seen: a share group shows neither"
-
-
-@dataclass(frozen=True, slots=True)
-class GroupVerdict:
-    """The verdict on a group, as one line says it; of no partition when none of it can be seen.
-
-    Attributes
-    ----------
-    lag : int or None
-        Of all its partitions; None when that of any is not known.
-    unknown : int
-        How many partitions have a lag that is not known.
-    known_lag : int
-        The lag of the other partitions.
-    """
-
-    group: str
-    verdict: str
-    why: str
-    partitions: int
-    lag: int | None
-    flags: frozenset[str] = frozenset()
-    unknown: int = 0
-    known_lag: int = 0
-
-    @property
-    def unseen(self) -> bool:
-        """Whether a partition of it, or all of it, could not be looked at."""
-        return not self.partitions or not self.flags.isdisjoint(UNSEEN)
-
-    @property
-    def uncommitted(self) -> bool:
-        """Whether a partition of it has records and no commit: nobody can tell whether they are read."""
-        return bool(self.unknown) and "no commit" in self.flags
-
-    @property
-    def remade(self) -> bool:
-        """Whether a topic of it seems to have been made again: its commits mean nothing there."""
-        return not self.flags.isdisjoint(REMADE)
-
-    @property
-    def lag_text(self) -> str:
-        """The lag as a person reads it: what is not known is not counted as 0."""
-        if self.lag is not None:
-            return f"{self.lag:,}"
-        return f"{self.known_lag:,} or more" if 0 < self.unknown < self.partitions else "not known"
-
-    def __str__(self) -> str:
-        return visible(f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}")
-
-
-def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
-    """Return each group's verdict: its worst partition's, with that one's reason; also of those named without any."""
-    found = []
-    for group, rows in groupby(judged, key=lambda one: one.group):
-        mine = list(rows)
-        verdict = worst(one.verdict for one in mine)
-        so = [one for one in mine if one.verdict == verdict]
-        first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
-        where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
-        why = first.why if len(mine) == 1 else f"{where}: {first.why}"
-        lag, unknown = total_lag(mine)
-        known = sum(one.lag or 0 for one in mine)
-        flags = frozenset(one.flag for one in mine)
-        found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known))
-    nothing = set(named) - {one.group for one in found}
-    found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
-    return sorted(found, key=lambda one: one.group)

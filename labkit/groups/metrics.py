@@ -20,7 +20,8 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from labkit.errors import UsageError
-from labkit.groups.lag import VERDICTS, Judged, judge_groups, total_lag
+from labkit.groups.lag import VERDICTS, Judged, total_lag
+from labkit.groups.verdicts import judge_groups
 
 _PARTITION = ("cluster_name", "group", "topic", "partition", "member_host", "client_id")
 _GROUP = ("cluster_name", "group")

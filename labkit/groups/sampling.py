@@ -7,14 +7,16 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
-from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, judge_all, judge_groups
+from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, first_behind, judge_all
 from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
+from labkit.groups.verdicts import judge_groups
 from labkit.kafka import Cluster
 from labkit.suggest import way
 from labkit.times import length_ms, now_ms
@@ -209,7 +211,7 @@ def lag_frame(
     samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
-        return frame(judge_all(samples_of(groups, samples), patience_s))
+        return frame(_with_history(judge_all(samples_of(groups, samples), patience_s), groups))
     every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
@@ -224,15 +226,35 @@ def lag_frame(
     return judged
 
 
+def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
+    """Look through all of a history for since when partitions are behind, where no record's time tells it."""
+    if all(row.behind_since or not row.lag for row in judged):
+        return judged
+    ordered = sorted(samples_of(history), key=lambda one: one.at_ms)
+    looks: dict[tuple[str, str, int], list[Sample]] = {}
+    for one in ordered:
+        looks.setdefault((one.group, one.topic, one.partition), []).append(one)
+    found = []
+    for row in judged:
+        if row.lag and row.behind_since is None:
+            since, by = first_behind(looks[row.group, row.topic, row.partition])
+            found.append(replace(row, behind_since=since, since_by=by))
+        else:
+            found.append(row)
+    return found
+
+
 def frame(judged: list[Judged], named: Iterable[str] = (), **facts: Any) -> pd.DataFrame:
     """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
     import pandas as pd
 
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
+    columns.insert(columns.index("behind_s") + 1, "since")
     found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
     whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
-    found = found.astype(whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
+    moments = dict.fromkeys(("at", "behind_since"), "datetime64[ms, UTC]")
+    found = found.astype(whole | parts | moments).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
     groups = judge_groups(judged, named)
     found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
     found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}

@@ -9,8 +9,9 @@ import ipywidgets as ipy
 
 from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
-from labkit.groups.lag import Judged, judge_groups
+from labkit.groups.lag import Judged
 from labkit.groups.sampling import Recent, Sampler, every_seconds
+from labkit.groups.verdicts import judge_groups
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.errors import UnavailableError, UsageError
 from labkit.groups.alerts import Alerts
-from labkit.groups.lag import GroupVerdict
+from labkit.groups.verdicts import GroupVerdict
 
 KEEP = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
@@ -44,7 +44,7 @@ def test_a_change_is_told_once(tmp_path: Path) -> None:
     ]
     assert calls[0] == {
         "cluster": "prod", "at": "now", "group": "g", "verdict": "stalled", "why": "why", "partitions": 1, "lag": 5,
-        "unknown": 0, "alarm": True, "was": "ok",
+        "unknown": 0, "behind_since": None, "alarm": True, "was": "ok",
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ from labkit.errors import NotFoundError, UnavailableError, UsageError
 from labkit.groups import lag as rules
 from labkit.groups import sampling
 from labkit.groups.history import MANY, SCHEMA, History, read_history, samples_of, to_frame
-from labkit.groups.lag import Sample, judge, judge_all, judge_groups, worst
+from labkit.groups.lag import Sample, judge, judge_all, worst
+from labkit.groups.verdicts import judge_groups
 from labkit.notebook import lag_board
 
 FIRST = Sample(1_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1")
@@ -378,3 +380,46 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
     assert len(read_history(History(tmp_path / "empty").folder)) == 0
     with pytest.raises(UsageError, match="lacks"):
         samples_of(pd.DataFrame({"a": [1]}))
+
+
+def test_behind_since_is_the_time_of_the_oldest_record_that_waits() -> None:
+    judged = judge(looks([5] * 5, 10, behind_ms=49 * 60_000))
+    assert judged.since_by == "record"
+    assert judged.behind_since == datetime(1970, 1, 1, 0, 16, 48, tzinfo=UTC) - timedelta(minutes=49)
+    assert judged.since == "1969-12-31 23:27 (49 min)"
+    (group,) = judge_groups([judged])
+    assert "behind since 1969-12-31 23:27 UTC (49 min)" in str(group)
+
+
+def test_behind_since_goes_by_looks_where_no_record_tells_and_is_never_guessed() -> None:
+    seen = judge(looks([10, 10, 10, 10], [10, 10, 15, 15]))
+    assert (seen.since_by, seen.behind_since) == ("looks", datetime(1970, 1, 1, 0, 16, 44, tzinfo=UTC))
+    for unknown in (looks([5] * 5, 10), looks([10] * 5, 10), looks([None] * 5, 10), looks([5] * 5, 10, behind_ms=0)):
+        assert (judge(unknown).since_by, judge(unknown).behind_since, judge(unknown).since) == ("", None, "")
+
+
+def test_a_history_tells_since_when_beyond_the_looks_that_judge(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for one in looks([10] * 30, [10] * 5 + [15] * 25):
+        history.append([one])
+    frame = sampling.lag_frame(
+        None,
+        to_frame(read_history(tmp_path)),
+        samples=5,
+        every="2s",
+        record=None,
+        patience="5.5s",
+        on_interrupt="raise",
+    )  # type: ignore[arg-type]
+    (row,) = frame.to_dict("records")
+    assert (row["since_by"], row["behind_since"]) == ("looks", pd.Timestamp(1_010_000, unit="ms", tz="UTC"))
+    assert row["since"] == "00:16 (48 s)"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"),
+    [(49, "19:12 (49 min)"), (24 * 60, "28 Nov 20:01 (24.0 h)"), (400 * 24 * 60, "2025-10-25 20:01 (400 days)")],
+)
+def test_a_time_is_shown_with_the_date_it_needs(minutes: int, text: str) -> None:
+    now = datetime(2026, 11, 29, 20, 1, tzinfo=UTC)
+    assert rules.since_text(now - timedelta(minutes=minutes), now) == text

@@ -22,7 +22,7 @@ from labkit.cli import terminal
 from labkit.decode import cells
 from labkit.errors import LabkitError
 from labkit.groups.guard import Change
-from labkit.groups.lag import GroupVerdict
+from labkit.groups.verdicts import GroupVerdict
 from labkit.visible import LONGEST, text_table, visible
 
 ATTACKS = (

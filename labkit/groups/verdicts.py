@@ -1,0 +1,93 @@
+"""The verdict on a group: that of its worst partition, and one line that says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from labkit.groups.lag import REMADE, UNSEEN, Judged, total_lag, worst
+from labkit.visible import visible
+
+_LATEST = datetime.max.replace(tzinfo=UTC)
+_NOTHING = "no commit of it and no partition it holds can be seen: a share group shows neither"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVerdict:
+    """The verdict on a group, as one line says it; of no partition when none of it can be seen.
+
+    Attributes
+    ----------
+    lag : int or None
+        Of all its partitions; None when that of any is not known.
+    unknown : int
+        How many partitions have a lag that is not known.
+    known_lag : int
+        The lag of the other partitions.
+    behind_since : datetime or None
+        Since when the first of its partitions has records that wait, as far as that is known.
+    since : str
+        The same as a person reads it.
+    """
+
+    group: str
+    verdict: str
+    why: str
+    partitions: int
+    lag: int | None
+    flags: frozenset[str] = frozenset()
+    unknown: int = 0
+    known_lag: int = 0
+    behind_since: datetime | None = None
+    since: str = ""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a partition of it, or all of it, could not be looked at."""
+        return not self.partitions or not self.flags.isdisjoint(UNSEEN)
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether a partition of it has records and no commit: nobody can tell whether they are read."""
+        return bool(self.unknown) and "no commit" in self.flags
+
+    @property
+    def remade(self) -> bool:
+        """Whether a topic of it seems to have been made again: its commits mean nothing there."""
+        return not self.flags.isdisjoint(REMADE)
+
+    @property
+    def lag_text(self) -> str:
+        """The lag as a person reads it: what is not known is not counted as 0."""
+        if self.lag is not None:
+            return f"{self.lag:,}"
+        return f"{self.known_lag:,} or more" if 0 < self.unknown < self.partitions else "not known"
+
+    def __str__(self) -> str:
+        since = f", behind since {self.since}" if self.since else ""
+        return visible(f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}{since}")
+
+
+def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
+    """Return each group's verdict: its worst partition's, with that one's reason; also of those named without any."""
+    found = []
+    for group, rows in groupby(judged, key=lambda one: one.group):
+        mine = list(rows)
+        verdict = worst(one.verdict for one in mine)
+        so = [one for one in mine if one.verdict == verdict]
+        first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
+        where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
+        why = first.why if len(mine) == 1 else f"{where}: {first.why}"
+        lag, unknown = total_lag(mine)
+        known = sum(one.lag or 0 for one in mine)
+        flags = frozenset(one.flag for one in mine)
+        oldest = min(
+            (one for one in mine if one.behind_since), key=lambda one: one.behind_since or _LATEST, default=None
+        )
+        since = (oldest.behind_since, oldest.since.replace(" (", " UTC (")) if oldest else (None, "")
+        found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since))
+    nothing = set(named) - {one.group for one in found}
+    found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
+    return sorted(found, key=lambda one: one.group)
