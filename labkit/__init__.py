@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labkit.interrupt import last_part as stopped
     from labkit.lab import Lab, connect
     from labkit.notebook import widgets
+    from labkit.notebook.runs import runs
     from labkit.replay.receipt import Receipt
     from labkit.sinks.replay import Replay
     from labkit.sinks.scratch import Load, ScratchIndex
@@ -31,6 +32,7 @@ __all__ = [
     "decode",
     "enrich",
     "errors",
+    "runs",
     "stopped",
     "widgets",
 ]
@@ -46,6 +48,7 @@ _HOMES = {
     "ScratchIndex": "labkit.sinks.scratch",
     "Window": "labkit.window",
     "connect": "labkit.lab",
+    "runs": "labkit.notebook.runs",
 }
 
 

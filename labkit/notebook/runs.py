@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit import html
 from labkit.errors import LabkitError, UsageError
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
+from labkit.suggest import did_you_mean
 from labkit.times import iso, now_ms
 from labkit.validation import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.window import Window
 
 FORMAT = 1
 _LIBRARIES = (
@@ -89,6 +95,41 @@ class Run:
         })  # fmt: skip
         return run
 
+    @property
+    def windows(self) -> list[Window]:
+        """The windows that it read, each once, in the order in which it read them first."""
+        from labkit.lab import connect
+        from labkit.window import Window
+
+        found: dict[str, Plan] = {}
+        for read in self.record["reads"]:
+            try:
+                plan = Plan.from_json(json.dumps(read["window"]))
+            except (LabkitError, KeyError, TypeError) as error:
+                raise UsageError(
+                    f"{self.folder} has a read whose window cannot be understood", hint="was run.json changed by hand?"
+                ) from error
+            found.setdefault(plan.hash, plan)
+        lab = connect() if found else None
+        return [Window(plan, lab) for plan in found.values() if lab is not None]
+
+    @property
+    def window(self) -> Window:
+        """The first window that it read; `windows` has all of them.
+
+        Raises
+        ------
+        UsageError
+            When it read none.
+        """
+        windows = self.windows
+        if not windows:
+            outcome = self.record["outcome"]
+            raise UsageError(
+                f"the run {self.folder.name} ({outcome}) read no window", hint="labkit.runs() lists the runs"
+            )
+        return windows[0]
+
     def end(self, outcome: str, error: str | None, elapsed_s: float) -> None:
         """Write down how it ended, and what was read."""
         self._write({**self.record, "outcome": outcome, "error": error, "elapsed_s": round(elapsed_s, 1)})
@@ -108,6 +149,75 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@dataclass(frozen=True, repr=False)
+class Runs:
+    """The runs in a folder, the newest last; shown as a table."""
+
+    folder: Path
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per run: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error."""
+        return listed(self.folder)
+
+    def __len__(self) -> int:
+        return len(self.to_pandas())
+
+    def __iter__(self) -> Iterator[Run]:
+        return (Run(self.folder / name) for name in self.to_pandas()["run"])
+
+    def __getitem__(self, name: str) -> Run:
+        """Return the run whose folder is `name`, or the only one whose name begins so."""
+        return find(self.folder, name)
+
+    def last(self, notebook: str | None = None) -> Run:
+        """Return the newest run, whatever came of it; with `notebook` the newest of that one.
+
+        Parameters
+        ----------
+        notebook : str, optional
+            Its name, with or without ``.ipynb``.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        frame = self.to_pandas()
+        stems = frame["notebook"].map(lambda name: Path(name).stem, na_action="ignore")
+        wanted = frame if notebook is None else frame[stems == Path(str(notebook)).name.removesuffix(".ipynb")]
+        if wanted.empty:
+            there = ", ".join(sorted(set(stems.dropna()))) or "none"
+            of = "" if notebook is None else f" of the notebook {notebook!r}"
+            near = "" if notebook is None else did_you_mean(str(notebook), stems.dropna())
+            raise UsageError(
+                f"{self.folder} has no run{of}",
+                hint=f"{near}notebooks with runs: {there}; `labkit run NOTEBOOK` makes one, or labkit.runs(FOLDER)",
+            )
+        return Run(self.folder / wanted["run"].iloc[-1])
+
+    def __repr__(self) -> str:
+        frame = self.to_pandas()
+        return f"no runs in {self.folder}" if frame.empty else frame.to_string(index=False, max_colwidth=40)
+
+    @html.view
+    def _repr_html_(self) -> str:
+        frame = self.to_pandas()
+        shown = frame.astype(object).where(frame.notna(), "").astype(str)
+        return html.table(
+            [str(name) for name in shown], [[escape(cell) for cell in row] for row in shown.to_numpy()], one_line=True
+        )
+
+
+def runs(folder: str | os.PathLike[str] = "runs") -> Runs:
+    """Return the runs of notebooks that ``labkit run`` left in `folder`.
+
+    Examples
+    --------
+    >>> labkit.runs().last("01-discover").window  # doctest: +SKIP
+    """
+    return Runs(Path(folder))
 
 
 def listed(folder: Path) -> pd.DataFrame:
