@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit import names
 from labkit.config import Profile as Settings
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.groups.guard import watched
 from labkit.interrupt import OnInterrupt, check_policy, stopped
+from labkit.kafka import Cluster
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.times import length_ms, to_ms
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.decode import Spec
+    from labkit.es.index import Index
     from labkit.lab import Lab
     from labkit.profile.result import Profile
     from labkit.replay.reader import Reading
     from labkit.sinks.replay import Replay
+    from labkit.trace import Trace
     from labkit.window import Window
 
 AUTO_SAMPLE = 200_000  # offsets that `Lab.profile` looks at of a window with more than `MOST_READ`
@@ -282,7 +287,9 @@ class LabDiscovery:
     """The part of `Lab` that looks at what is in a topic."""
 
     connection: Settings
+    cluster: Cluster
     window: Callable[..., Window]
+    index: Callable[..., Index]
 
     @cached_property
     def targets(self) -> dict[str, Target]:
@@ -340,3 +347,78 @@ class LabDiscovery:
         if sample == "auto":
             sample = AUTO_SAMPLE if len(window) > MOST_READ else None
         return window.profile(sample=sample, **options)  # type: ignore[arg-type]
+
+    def trace(
+        self,
+        topic: str,
+        partition: int | None = None,
+        offset: int | None = None,
+        *,
+        key: str | None = None,
+        index: str | Index | None = None,
+        group: str | None = None,
+        where: str | None = None,
+        dead_letters: str | Path | None = None,
+        document_id: str | None = None,
+        target: str = "default",
+    ) -> Trace:
+        """Return where one record is on its road, and why it is not where it is missed; nothing is written.
+
+        Parameters
+        ----------
+        topic : str
+        partition, offset : int, optional
+            The record.
+        key : str, optional
+            In their place: the newest record with this key.
+        index : str or Index, optional
+            The index it should be in; an alias and a pattern will do.
+        group : str, optional
+            The consumer group that should have read it.
+        where : str, optional
+            The condition that leaves records out, as in `Window.read`.
+        dead_letters : str or path, optional
+            What ``labkit index --dead-letter`` names: a file, or ``index:NAME``.
+        document_id : str, optional
+            The document's ``_id``, where it is not ``topic-partition-offset``.
+        target : str
+            The Elasticsearch cluster of the indices.
+
+        Returns
+        -------
+        Trace
+            Shown as text or HTML: ``.verdict`` in a sentence, ``.steps`` one for each place, ``.to_pandas()``.
+
+        Examples
+        --------
+        >>> lab.trace("irc", 2, 4711, index="irc", group="indexer.logstash-es")  # doctest: +SKIP
+        """
+        from labkit import trace
+        from labkit.decode.pipeline import condition
+
+        condition(where)  # what is no condition is told before anything is asked
+        by_place = partition is not None and offset is not None
+        if by_place == (key is not None) or (partition is None) != (offset is None):
+            raise UsageError(
+                "trace takes a record's partition and offset, or its key",
+                hint='lab.trace("irc", 2, 4711), or lab.trace("irc", key="#kafka")',
+            )
+        if isinstance(index, str):
+            index = self.index(index, target=target)
+        if isinstance(dead_letters, str) and dead_letters.startswith(trace.DEAD_LETTER_INDEX):
+            letters: Any = self.index(dead_letters.removeprefix(trace.DEAD_LETTER_INDEX), target=target)
+        else:
+            letters = dead_letters
+        if group is not None:
+            names.group(group)
+        if key is not None:
+            place = trace.find_key(self.window(topic), key)
+            if place is None:
+                return trace.without_record(topic, key)
+            partition, offset = place
+        hint = 'a record\'s place, such as lab.trace("irc", 2, 4711)'
+        question = trace.Question(
+            topic, whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0), where=where,
+            group=group, index=index, dead_letters=letters, document_id=document_id,
+        )  # fmt: skip
+        return trace.trace(self.cluster, self.window, question)

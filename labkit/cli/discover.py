@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options
+from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, open_lab, profile_options
 from labkit.cli.terminal import out, say
 from labkit.cli.windows import asked_window
 from labkit.errors import UsageError
@@ -50,6 +50,20 @@ def register(commands: Commands) -> None:
         "--decode", metavar="NAME", help="as `labkit replay --decode` (default: as labkit.toml says, or json)"
     )
     json_option(find)
+    trace = command(
+        commands, "trace", _trace, "follow one record: in the topic, past the group, in the index, or why not"
+    )
+    profile_options(trace, "lab")
+    trace.add_argument("topic", metavar="TOPIC")
+    trace.add_argument("place", nargs="?", metavar="PARTITION:OFFSET", help="the record, such as 2:4711; or --key")
+    trace.add_argument("--key", help="in its place: the newest record with this key")
+    trace.add_argument("--index", metavar="NAME", help="the index it should be in")
+    trace.add_argument("--group", metavar="GROUP", help="the group that should have read it")
+    trace.add_argument("--where", metavar="SQL", help="the condition that leaves records out")
+    trace.add_argument("--dead-letter", metavar="FILE|index:NAME", help="where refused records go")
+    trace.add_argument("--id", metavar="_ID", help="the document's _id (default: TOPIC-PARTITION-OFFSET)")
+    trace.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    json_option(trace)
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -108,3 +122,16 @@ def _as_json(found: Replay) -> dict[str, Any]:
         for one in found.table.select(names).to_pylist()
     ]  # fmt: skip
     return {"records": records, "receipt": found.receipt.to_dict()}
+
+
+def _trace(options: argparse.Namespace) -> int:
+    place = re.fullmatch(r"(\d+):(\d+)", options.place or "")
+    if options.place is not None and place is None:
+        raise UsageError(f"{options.place!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711")
+    partition, offset = (int(place[1]), int(place[2])) if place else (None, None)
+    found = open_lab(options).trace(
+        options.topic, partition, offset, key=options.key, index=options.index, group=options.group,
+        where=options.where, dead_letters=options.dead_letter, document_id=options.id, target=options.target,
+    )  # fmt: skip
+    out(found.to_json() if options.json else found)
+    return OK if {step.state for step in found.steps} <= {"yes"} else INCOMPLETE

@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "indices", "groups", "offsets", "scratch",
-    "retention", "gc", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
+    "retention", "gc", "trace", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
 ]  # fmt: skip
 HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
 

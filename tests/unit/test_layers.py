@@ -19,7 +19,7 @@ ROOMS = [
     ["notebook"],
     ["charts"],
     ["discovery", "export", "lab", "queries", "window"],
-    ["compare", "doctor", "topics"],
+    ["compare", "doctor", "topics", "trace"],
     ["find"],
     ["pipelines", "sinks"],
     ["es"],

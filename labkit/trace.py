@@ -1,0 +1,370 @@
+"""One record followed on its road: is it in the topic, did the group pass it, is it in the index, and if not, why.
+
+Each place is looked at by itself; one that cannot be looked at says so and hides no other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from labkit import html
+from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.es.index import Index
+from labkit.groups.offsets import list_groups, must_be_seen
+from labkit.visible import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.kafka import Cluster
+    from labkit.sinks.replay import Replay
+    from labkit.window import Window
+
+DEAD_LETTER_INDEX = "index:"
+YES, NO, ODD, UNKNOWN = "yes", "no", "odd", "unknown"
+_MARKS = {YES: "✓", NO: "✗", ODD: "!", UNKNOWN: "?"}
+_COLOURS = {YES: html.GREEN, NO: html.RED, ODD: html.AMBER, UNKNOWN: html.GREY}
+_FEW = 6  # fields that are named
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one place tells of the record.
+
+    Attributes
+    ----------
+    place : str
+        topic, condition, group, index or dead letters.
+    state : str
+        yes (it is there, or passed) | no | odd | unknown (it could not be looked at).
+    code : str
+        What was seen, in a word: found, expired, future, open, aborted, missing, filtered, passed, not reached, ….
+    text : str
+        The evidence.
+    """
+
+    place: str
+    state: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """A record's road; shown as text and HTML.
+
+    Attributes
+    ----------
+    topic : str
+    partition, offset : int or None
+        None when no record has the key that was asked for.
+    steps : tuple of Step
+    verdict : str
+        One sentence: where it is, or why it is not there.
+    record : Replay or None
+        The record, while the topic has it.
+    """
+
+    topic: str
+    partition: int | None
+    offset: int | None
+    steps: tuple[Step, ...]
+    verdict: str
+    record: Replay | None = field(default=None, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The ``_id`` that labkit gives its document."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per place: place, state, code, text."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(step) for step in self.steps], columns=["place", "state", "code", "text"])
+
+    def to_json(self) -> str:
+        """Return everything but the record as JSON."""
+        steps = [asdict(step) for step in self.steps]
+        return json.dumps({"topic": self.topic, "partition": self.partition, "offset": self.offset, "steps": steps,
+                           "verdict": self.verdict})  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [f"{_MARKS[step.state]} {step.place + ':':<14}{visible(step.text)}" for step in self.steps]
+        return "\n".join([f"{self._title()}", *lines, f"= {visible(self.verdict)}"])
+
+    __repr__ = __str__
+
+    def _title(self) -> str:
+        place = "no such record" if self.offset is None else f"partition {self.partition} offset {self.offset}"
+        return f"{self.topic}, {place}"
+
+    @html.view
+    def _repr_html_(self) -> str:
+        rows = [
+            [html.word(_COLOURS[step.state], f"{_MARKS[step.state]} {step.place}"), escape(step.text)]
+            for step in self.steps
+        ]
+        states = {step.state for step in self.steps}
+        colour = html.RED if NO in states else html.AMBER if states - {YES} else html.GREEN
+        head = f"<b>{escape(self.verdict)}</b><br><code>{escape(self._title())}</code>"
+        return html.box(colour, head + html.table(["place", "what it tells"], rows))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of which places."""
+
+    topic: str
+    partition: int
+    offset: int
+    where: str | None = None
+    group: str | None = None
+    index: Index | None = None
+    dead_letters: str | Path | Index | None = None
+    document_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.document_id or f"{self.topic}-{self.partition}-{self.offset}"
+
+
+def trace(cluster: Cluster, window: Callable[..., Window], question: Question) -> Trace:
+    """Look at each place; see `labkit.lab.Lab.trace`."""
+    topic_step, record = _in_topic(cluster, window, question)
+    steps = [topic_step]
+    if question.where is not None and record is not None:
+        steps.append(_condition(question.where, record))
+    if question.group is not None:
+        steps.append(_tried("group", lambda: _group(cluster, question)))
+    if (index := question.index) is not None:
+        steps.append(_tried("index", lambda: _index(question, index, record, window)))
+    if question.dead_letters is not None:
+        steps.append(_tried("dead letters", lambda: _dead_letters(question)))
+    return Trace(
+        question.topic, question.partition, question.offset, tuple(steps), _verdict(question, steps), record
+    )  # fmt: skip
+
+
+def find_key(window: Window, key: str) -> tuple[int, int] | None:
+    """Return where the newest record of a key is."""
+    found = window.find(re.compile(rf"\A{re.escape(key)}\Z"), in_=("key",), limit=1, decode="raw")
+    if not len(found):
+        return None
+    return found.table["_partition"][0].as_py(), found.table["_offset"][0].as_py()
+
+
+def without_record(topic: str, key: str) -> Trace:
+    """Return the trace of a key that no record has."""
+    text = f"no record of the topic has the key {key!r}: it was never written, or is deleted or compacted"
+    return Trace(topic, None, None, (Step("topic", NO, "missing", text),), text)
+
+
+def _tried(place: str, look: Callable[[], Step]) -> Step:
+    try:
+        return look()
+    except NotFoundError as error:
+        return Step(place, NO, "no such place", error.message)
+    except LabkitError as error:
+        return Step(place, UNKNOWN, "not seen", f"could not be looked at: {error.message}")
+
+
+# the topic -------------------------------------------------------------------------------------------------
+
+
+def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Question) -> tuple[Step, Replay | None]:
+    topic, partition, offset = question.topic, question.partition, question.offset
+    known = cluster.partitions(topic)
+    if partition not in known:
+        raise UsageError(
+            f"topic {topic!r} has no partition {partition}", hint=f"it has {len(known)}: {known[0]} to {known[-1]}"
+        )
+    first, end = (cluster.bounds(topic, [partition], at)[partition] for at in ("earliest", "latest"))
+    if offset < first:
+        text = f"deleted: the partition begins at offset {first:,} now (retention, or records were deleted)"
+        return Step("topic", NO, "expired", text), None
+    if offset >= end:
+        return Step("topic", NO, "future", f"not written: the partition ends at offset {end:,} now"), None
+    options: dict[str, Any] = {"cache": False, "guard": False, "progress": False, "on_expired": "clamp"}
+    one = window(topic, offsets={partition: (offset, offset + 1)})
+    found = one.read(isolation="read_uncommitted", **options)
+    if not len(found):
+        compacted = "compact" in _cleanup(cluster, topic)
+        text = (
+            "compacted away (a newer record of its key is there), or a transaction's marker"
+            if compacted else "not a record: a transaction's marker has this offset"
+        )  # fmt: skip
+        return Step("topic", NO, "compacted" if compacted else "marker", text), None
+    if not len(one.read(isolation="read_committed", **options)):
+        stable = cluster.bounds(topic, [partition], "stable")[partition]
+        if stable <= offset:
+            return Step(
+                "topic", ODD, "open", "in a transaction that is open: read_committed does not show it yet"
+            ), found
+        return Step("topic", ODD, "aborted", "in a transaction that was aborted: read_committed never shows it"), found
+    row = found.table.slice(0, 1).to_pylist()[0]
+    value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
+    bad = f", not decoded: {row['_error']}" if row["_error"] else ""
+    return Step("topic", YES, "found", f"there, of {row['_timestamp']}, {value}{bad}"), found
+
+
+def _cleanup(cluster: Cluster, topic: str) -> str:
+    try:
+        return cluster.topic_settings([topic])[topic].get("cleanup.policy", "")
+    except LabkitError:  # may not be told; then it may be compacted
+        return "compact"
+
+
+def _condition(where: str, record: Replay) -> Step:
+    if len(record.where(where)):
+        return Step("condition", YES, "fulfilled", f"it fulfils {where}")
+    return Step("condition", NO, "filtered", f"it does not fulfil {where}")
+
+
+def _group(cluster: Cluster, question: Question) -> Step:
+    (group,) = list_groups(cluster, [str(question.group)])
+    must_be_seen(group, cluster.principal)
+    if group.gone:
+        return Step("group", NO, "no group", f"there is no group {group.name}")
+    committed = group.committed.get((question.topic, question.partition))
+    members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
+    who = f"{group.name} ({group.state}, {members})"
+    if committed is None:
+        return Step("group", UNKNOWN, "no commit", f"{who} has committed nothing of this partition")
+    if committed <= question.offset:
+        left = question.offset - committed
+        return Step("group", NO, "not reached", f"{who} committed {committed:,}: {left:,} offsets come before it")
+    return Step("group", YES, "passed", f"{who} committed {committed:,}, which is past it")
+
+
+# the index -------------------------------------------------------------------------------------------------
+
+
+def _index(question: Question, index: Index, record: Replay | None, window: Callable[..., Window]) -> Step:
+    hits = _by_id(index, question.id)
+    if not hits:
+        return Step("index", NO, "missing", f"{index.name} has no document {question.id}")
+    hit = hits[0]
+    where = f"{hit['_index']} has it as {question.id}, version {hit['_version']}"
+    where += f" (and {len(hits) - 1} more of the same _id)" if len(hits) > 1 else ""
+    value = None if record is None else record.table["_value"][0].as_py()
+    changed, added = _differences(value, hit["_source"])
+    if changed:
+        later = _later(question, record, window)
+        text = f"{where}; other than in the record: {_some(changed)}{later}"
+        return Step("index", ODD, "overwritten" if later else "changed", text)
+    more = f"; added: {_some(added)}" if added else ""
+    return Step("index", YES, "found", where + more)
+
+
+def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
+    found = index.search(query={"ids": {"values": [document_id]}}, version=True, size=10)
+    hits: list[dict[str, Any]] = found["hits"]["hits"]
+    if not hits:
+        index.count()  # of a pattern that matches no index this is an error
+    return hits
+
+
+def _differences(value: bytes | None, document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the record's fields that the document has otherwise or not at all, and those it has beyond them."""
+    try:
+        record = orjson.loads(value) if value else None
+    except orjson.JSONDecodeError:
+        record = None
+    if not isinstance(record, dict):
+        return [], []
+    changed = [name for name, own in record.items() if own is not None and document.get(name) != own]
+    return sorted(changed), sorted(set(document) - set(record))
+
+
+def _later(question: Question, record: Replay | None, window: Callable[..., Window]) -> str:
+    """Return which later record of the same key there is; nothing where there is none."""
+    key = None if record is None else record.table["_key"][0].as_py()
+    try:
+        place = None if key is None else find_key(window(question.topic), key.decode())
+    except UnicodeDecodeError:
+        return ""
+    if place is None or place == (question.partition, question.offset):
+        return ""
+    return f"; a later record of its key is partition {place[0]} offset {place[1]}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+
+
+def _dead_letters(question: Question) -> Step:
+    """Look among the dead letters: an index, or a file of JSON lines, as ``labkit index --dead-letter`` writes them."""
+    place = question.dead_letters
+    if isinstance(place, Index):
+        letters = [hit["_source"] for hit in _by_id(place, f"{question.topic}-{question.partition}-{question.offset}")]
+        name = f"index {place.name}"
+    else:
+        name, letters = str(place), _of_file(Path(str(place)), question)
+    if not letters:
+        return Step("dead letters", YES, "none", f"{name} has none of it")
+    return Step("dead letters", NO, "refused", f"{name} has it: {letters[-1].get('reason')}")
+
+
+def _of_file(path: Path, question: Question) -> list[dict[str, Any]]:
+    wanted, found = (question.topic, question.partition, question.offset), []
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    letter = orjson.loads(line)
+                    if (letter["topic"], letter["partition"], letter["offset"]) == wanted:
+                        found.append(letter)
+                except (orjson.JSONDecodeError, KeyError, TypeError):  # torn by a kill
+                    continue
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="the file that --dead-letter names"
+        ) from error
+    return found
+
+
+# the verdict -----------------------------------------------------------------------------------------------
+
+
+def _verdict(question: Question, steps: list[Step]) -> str:
+    code = {step.place: step.code for step in steps}
+    text = {step.place: step.text for step in steps}
+    index = "the index" if question.index is None else question.index.name
+    if code.get("index") == "found":
+        gone = "; its record is no longer in the topic" if code["topic"] in ("expired", "compacted") else ""
+        return f"It is in {index}, under its _id{gone}."
+    if code.get("index") in ("changed", "overwritten"):
+        why = "was overwritten by a later record" if code["index"] == "overwritten" else "was changed since"
+        return f"It is in {index}, and {why}."
+    absent = f"It is not in {index}: " if "index" in code else ""
+    reasons = {
+        "dead letters": {"refused": f"it was refused ({text.get('dead letters', '')})"},
+        "topic": {
+            "expired": "its record is deleted from the topic", "future": "no such record was written yet",
+            "compacted": "its record is not in the topic (compacted, or a marker)",
+            "marker": "that offset is no record but a transaction's marker",
+            "open": "its transaction is open", "aborted": "its transaction was aborted",
+        },
+        "condition": {"filtered": "the condition leaves it out"},
+        "group": {"not reached": f"{question.group} has not come to it yet", "no group": "there is no such group",
+                  "no commit": f"{question.group} has committed nothing of its partition",
+                  "passed": f"{question.group} has passed it, so it was written elsewhere, left out, or deleted since"},
+    }  # fmt: skip
+    for place, known in reasons.items():
+        passed = place == "group" and code.get(place) == "passed" and "index" not in code
+        if not passed and (reason := known.get(code.get(place, ""))):
+            return f"{absent or 'Not to be had: '}{reason}."
+    if code.get("index") == "not seen":
+        return f"It is in the topic; {index} could not be looked at."
+    if absent:
+        return f"{absent}{text['index']}; name a group= to see whether it was read."
+    return "It is in the topic" + (f", and {question.group} has passed it." if code.get("group") == "passed" else ".")

@@ -1,0 +1,175 @@
+"""One record followed through real servers: each reason why it is not where it is missed."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from labkit import cli
+from labkit.elastic import Target
+from labkit.errors import NotFoundError, UsageError
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.stack.state import State
+from labkit.trace import Trace
+from support.waiting import until
+
+Make, Produce = Callable[..., str], Callable[..., None]
+
+
+@pytest.fixture
+def index(stack: State) -> Iterator[Any]:
+    """A production index, and the client of an administrator who writes to it."""
+    client = Target("default", stack.credentials("admin")["elasticsearch"]).client
+    name = f"irc-test-trace-{uuid.uuid4().hex[:8]}"
+    client.indices.create(index=name)
+    yield name, client
+    client.indices.delete(index=name)
+
+
+@pytest.fixture
+def topic(make_topic: Make, produce: Produce) -> str:
+    name = make_topic()
+    values: list[bytes | None] = [b'{"n": %d, "nick": "u%d"}' % (n, n) for n in range(4)]
+    produce(name, [*values, None], keys=[b"a", b"b", b"c", b"a", b"a"])
+    return name
+
+
+def codes(found: Trace) -> dict[str, str]:
+    return {step.place: step.code for step in found.steps}
+
+
+def test_a_record_that_is_where_it_should_be(lab: Lab, admin: Cluster, topic: str, index: Any) -> None:
+    name, client = index
+    client.index(index=name, id=f"{topic}-0-1", document={"n": 1, "nick": "u1", "geo": "AT"}, refresh=True)
+    group = f"indexer.{uuid.uuid4().hex[:8]}"
+    consumer = admin.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
+    consumer.close()
+    found = lab.trace(topic, 0, 1, index=name, group=group, where="n = 1")
+    assert codes(found) == {"topic": "found", "condition": "fulfilled", "group": "passed", "index": "found"}
+    assert found.verdict == f"It is in {name}, under its _id."
+    assert "committed 2, which is past it" in str(found)
+    assert "added: geo" in str(found)
+    assert found.record is not None
+    assert found.record.table["nick"].to_pylist() == ["u1"]
+    assert found.to_pandas()["state"].tolist() == ["yes"] * 4
+    assert found.id in found._repr_html_()
+    late = lab.trace(topic, 0, 2, index=name, group=group)
+    assert codes(late) == {"topic": "found", "group": "not reached", "index": "missing"}
+    assert late.verdict == f"It is not in {name}: {group} has not come to it yet."
+    lost = lab.trace(topic, 0, 0, index=name, group=group)
+    assert "has passed it, so it was written elsewhere, left out, or deleted since" in lost.verdict
+    assert "leaves it out" in lab.trace(topic, 0, 0, index=name, group=group, where="n > 0").verdict
+    nobody = lab.trace(topic, 0, 0, group="indexer.nobody-has-this")
+    assert codes(nobody)["group"] == "no group"
+    admin.admin.delete_consumer_groups([group])[group].result(15)
+
+
+def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> None:
+    name, client = index
+    for n in (1, 3):
+        client.index(index=name, id="a", document={"n": n, "nick": f"u{n}"}, refresh=True)
+    found = lab.trace(topic, 0, 0, index=name, document_id="a")
+    assert codes(found)["index"] == "overwritten"
+    assert "version 2; other than in the record: n, nick; a later record of its key is partition 0 offset 4" in str(
+        found
+    )
+    assert found.verdict == f"It is in {name}, and was overwritten by a later record."
+    client.index(index=name, id=f"{topic}-0-1", document={"n": 7, "nick": "u1"}, refresh=True)
+    changed = lab.trace(topic, 0, 1, index=name)
+    assert codes(changed)["index"] == "changed"
+    assert "record: n" in str(changed)
+
+
+def test_by_key(lab: Lab, topic: str) -> None:
+    found = lab.trace(topic, key="a")
+    assert (found.partition, found.offset) == (0, 4)
+    assert "a tombstone" in str(found)
+    assert lab.trace(topic, key="c").offset == 2
+    missing = lab.trace(topic, key="[")
+    assert missing.offset is None
+    assert "no record of the topic has the key '['" in missing.verdict
+
+
+def test_why_a_record_is_not_in_the_topic(lab: Lab, admin: Cluster, topic: str, produce: Produce, index: Any) -> None:
+    name, client = index
+    producer = admin.producer(transactional_id=topic)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b'{"n": 5}', partition=0)
+    producer.flush(30)
+    assert codes(lab.trace(topic, 0, 5)) == {"topic": "open"}
+    producer.abort_transaction(30)
+    until(lambda: codes(lab.trace(topic, 0, 5)) == {"topic": "aborted"}, "the abort")
+    assert "never shows it" in str(lab.trace(topic, 0, 5))
+    assert codes(lab.trace(topic, 0, 6)) == {"topic": "marker"}
+    assert codes(lab.trace(topic, 0, 99)) == {"topic": "future"}
+    client.index(index=name, id=f"{topic}-0-0", document={"n": 0}, refresh=True)
+    admin.ask(lambda one: one.delete_records([TopicPartition(topic, 0, 2)]), what="delete records")
+    gone = lab.trace(topic, 0, 0, index=name)
+    assert codes(gone) == {"topic": "expired", "index": "found"}
+    assert "the partition begins at offset 2 now" in str(gone)
+    assert gone.verdict.endswith("its record is no longer in the topic.")
+    assert lab.trace(topic, 0, 1, index=name).verdict == f"It is not in {name}: its record is deleted from the topic."
+
+
+def test_a_compacted_record(lab: Lab, make_topic: Make, produce: Produce) -> None:
+    topic = make_topic(cleanup_policy="compact", segment_ms="200", min_cleanable_dirty_ratio="0.01",
+                       max_compaction_lag_ms="500")  # fmt: skip
+    produce(topic, [b'{"n": 1}', b'{"n": 2}'], keys=[b"k", b"k"])
+    time.sleep(0.5)
+    produce(topic, [b'{"n": 3}'], keys=[b"k"])
+    time.sleep(0.5)
+    produce(topic, [b'{"n": 4}'], keys=[b"other"])
+    until(lambda: codes(lab.trace(topic, 0, 0))["topic"] == "compacted", "compaction", timeout_s=90)
+    assert codes(lab.trace(topic, 0, 3))["topic"] == "found"
+
+
+def test_dead_letters_in_a_file_and_an_index(lab: Lab, topic: str, index: Any, tmp_path: Path) -> None:
+    name, client = index
+    letter = {"topic": topic, "partition": 0, "offset": 2, "status": 400, "reason": "failed to parse field [n]"}
+    file = tmp_path / "dead.jsonl"
+    file.write_text('{"torn\n' + json.dumps({**letter, "offset": 1}) + "\n" + json.dumps(letter) + "\n")
+    found = lab.trace(topic, 0, 2, index=name, dead_letters=file)
+    assert codes(found) == {"topic": "found", "index": "missing", "dead letters": "refused"}
+    assert "it was refused" in found.verdict
+    assert "failed to parse field [n]" in found.verdict
+    assert codes(lab.trace(topic, 0, 3, dead_letters=str(file)))["dead letters"] == "none"
+    client.index(index=name, id=f"{topic}-0-2", document=letter, refresh=True)
+    assert codes(lab.trace(topic, 0, 2, dead_letters=f"index:{name}"))["dead letters"] == "refused"
+
+
+def test_what_cannot_be_asked_and_what_cannot_be_seen(lab: Lab, topic: str) -> None:
+    for odd in ({}, {"partition": 0}, {"partition": 0, "offset": 1, "key": "a"}):
+        with pytest.raises(UsageError, match="partition and offset, or its key"):
+            lab.trace(topic, **odd)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no partition 7"):
+        lab.trace(topic, 7, 0)
+    with pytest.raises(UsageError, match="where="):
+        lab.trace(topic, 0, 0, where="n ==== 1")
+    with pytest.raises(NotFoundError, match="no topic"):
+        lab.trace("irc-test-no-such-topic", 0, 0)
+    found = lab.trace(topic, 0, 0, index="irc-no-such-index", dead_letters="/no/such/file")
+    assert codes(found) == {"topic": "found", "index": "no such place", "dead letters": "not seen"}
+    hidden = lab.trace(topic, 0, 0, index="secret-of-others")
+    assert codes(hidden)["index"] in ("not seen", "no such place")
+
+
+def test_the_command(topic: str, index: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    name, _ = index
+    capsys.readouterr()
+    assert cli.main(["trace", topic, "0:1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "= It is in the topic."
+    assert cli.main(["trace", topic, "0:1", "--index", name, "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert [step["code"] for step in told["steps"]] == ["found", "missing"]
+    assert cli.main(["trace", topic, "--key", "b"]) == 0
+    assert cli.main(["trace", topic, "one"]) == cli.main(["trace", topic]) == 2
