@@ -68,8 +68,9 @@ def profile_options(parser: Any, role: str | None = None) -> Any:
 def enrich_options(parser: Any) -> None:
     """Let the command take ``--enrich`` and ``--transform``."""
     parser.add_argument(
-        "--enrich", action="append", default=[], metavar="geoip:FIELD[=PREFIX]|parse:FIELD:REGEX",
-        help="add fields; may be given again",
+        "--enrich", action="append", default=[], metavar="KIND:FIELD…",
+        help="add or change fields: geoip:FIELD[=PREFIX], parse:FIELD:REGEX, unwrap:debezium, rename:OLD=NEW,…, "
+        "drop:FIELD,…; may be given again",
     )  # fmt: skip
     parser.add_argument(
         "--transform", action="append", default=[], metavar="MODULE:FUNCTION",

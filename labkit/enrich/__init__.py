@@ -1,6 +1,7 @@
 """Enrich: columns in, more columns out; the same enrichers serve frames, Parquet, scratch indices and the indexer.
 
 ``geoip(field)`` locates addresses, ``parse(field, regex)`` takes a text apart, ``apply(function)`` is your own.
+``unwrap("debezium")``, ``rename({…})`` and ``drop([…])`` change what fields there are, and come first in documents.
 A list of them is a chain: a later one may read what an earlier one added.
 
 No field of a record is ever overwritten. In a table, an added column whose name is taken has ``_`` appended; in a
@@ -13,18 +14,29 @@ from labkit.enrich.chain import Chain, Enricher
 from labkit.enrich.functions import apply
 from labkit.enrich.geoip import geoip
 from labkit.enrich.regex import parse
+from labkit.enrich.shapes import drop, rename, unwrap
 from labkit.errors import UsageError
 
-__all__ = ["Chain", "Enricher", "apply", "geoip", "named", "parse"]
+__all__ = ["Chain", "Enricher", "apply", "drop", "geoip", "named", "parse", "rename", "unwrap"]
 
 
 def named(text: str) -> Enricher:
-    """Return the enricher a command line names: ``geoip:FIELD``, ``geoip:FIELD=PREFIX`` or ``parse:FIELD:REGEX``."""
+    """Return the enricher a command line names: ``geoip:FIELD``, ``parse:FIELD:REGEX``, ``unwrap:debezium`` …."""
     kind, _, rest = text.partition(":")
     if kind == "geoip" and rest:
         field, _, prefix = rest.partition("=")
         return geoip(field, prefix=prefix or "geoip")
+    if kind == "unwrap" and rest:
+        return unwrap(rest)
+    if kind == "drop" and rest:
+        return drop(rest.split(","))
+    if kind == "rename" and "=" in rest:
+        return rename(dict(pair.split("=", 1) for pair in rest.split(",") if "=" in pair))
     field, _, regex = rest.partition(":")
     if kind == "parse" and field and regex:
         return parse(field, regex)
-    raise UsageError(f"enrich {text!r}", hint="write geoip:FIELD, geoip:FIELD=PREFIX or parse:FIELD:REGEX")
+    raise UsageError(
+        f"enrich {text!r}",
+        hint="write geoip:FIELD, geoip:FIELD=PREFIX, parse:FIELD:REGEX, "
+        "unwrap:debezium, unwrap:connect, rename:OLD=NEW,… or drop:FIELD,…",
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from labkit.decode import fields
 from labkit.enrich.functions import FunctionError
+from labkit.enrich.shapes import Change
 from labkit.errors import UsageError
 
 SLICE_ROWS = 100_000
@@ -124,6 +126,9 @@ class Chain:
             When a field is not there, or a function fails.
         """
         for one in self.enrichers:
+            if isinstance(one, Change):
+                table = one.change(table, whole=True)
+                continue
             if one.field is not None:
                 none = not len(table) and one.field not in table.column_names  # an empty window has no fields
                 column = pa.chunked_array([], pa.string()) if none else _text_column(table, one.field)
@@ -137,6 +142,27 @@ class Chain:
             table = _joined(table, found)
         return table
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The enrichers that change what fields a document has.
+
+        Raises
+        ------
+        UsageError
+            When one comes after what adds fields: those are added to the finished document.
+        """
+        first = tuple(takewhile(lambda one: isinstance(one, Change), self.enrichers))
+        late = [one for one in self.enrichers[len(first) :] if isinstance(one, Change)]
+        if late:
+            raise UsageError(f"enrich: {late[0]!r} must come before what adds fields", hint="put it first in the list")
+        return first  # type: ignore[return-value]
+
+    def changed(self, batch: pa.Table) -> pa.Table:
+        """Return the decoded table of a batch of documents with its fields changed."""
+        for one in self.changes:
+            batch = one.change(batch, whole=False)
+        return batch
+
     # documents ---------------------------------------------------------------------------------------
 
     def added(self, batch: pa.RecordBatch, decode: Callable[[pa.RecordBatch], pa.Table]) -> Added:
@@ -145,7 +171,7 @@ class Chain:
         values = batch.column("value")
         raw = fields.texts(values, [one.field for one in self.enrichers if one.field is not None])
         table: pa.Table | None = None
-        for one in self.enrichers:
+        for one in self.enrichers[len(self.changes) :]:
             if one.field is None:
                 table = decode(batch) if table is None else table
                 result.parts.append(_function(one, _with(table, result), result.failures))

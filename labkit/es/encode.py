@@ -123,6 +123,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self.renew()
+        self._plain = self.form.plain and not self.chain.changes
         self._has_keys = self.form.key_decode != "raw"
         self._schemas: tuple[list[Any], list[Any]] = ([], [])
         self._types: pa.Schema | None = None
@@ -151,14 +152,14 @@ class Encoder:
 
     def documents(self, batches: Decoding) -> Iterator[Documents]:
         """Yield the documents of a reading's records."""
-        if self.form.plain:
+        if self._plain:
             yield from (self.of_raw(batch) for batch in batches.raw())
         else:
             yield from (self._of_decoded(batch) for batch in batches if batch.raw.num_rows)
 
     def of_raw(self, raw: pa.RecordBatch) -> Documents:
         """Return the documents of raw records."""
-        if self.form.plain:
+        if self._plain:
             more = [metadata.metadata(raw)] if self.form.metadata else []
             return documents(raw, self.chain, self.name, more=more)
         parsed = decoding.parse(self.module, raw)
@@ -174,12 +175,12 @@ class Encoder:
         return found if self._has_keys else found[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
-        table = decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
-        as_is = self.form.decode == "json"
+        table = self.chain.changed(decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema)))
+        as_is = self.form.decode == "json" and not self.chain.changes
         errors = {row: f"key: {why}" for row, why in batch.parsed.key.errors.items()} if as_is else batch.parsed.errors
         fields, keys = own_columns(table)
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
-        raw, more = _appended(batch.raw, fields, keys, self.form)
+        raw, more = _appended(batch.raw, fields, keys, self.form, as_is=as_is)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
             chosen = np.ones(len(raw), bool)
@@ -202,7 +203,7 @@ def of_table(table: pa.Table, form: Form) -> Documents:
     """Return decoded records as an index of that form holds them, those with ``_error`` too."""
     (raw,) = table.select([f"_{name}" for name in RAW_SCHEMA.names]).combine_chunks().to_batches() or [None]
     fields, keys = own_columns(table)
-    raw, more = _appended(raw.rename_columns(RAW_SCHEMA.names), fields, keys, form)
+    raw, more = _appended(raw.rename_columns(RAW_SCHEMA.names), fields, keys, form, as_is=form.decode == "json")
     return as_stored(raw, more)
 
 
@@ -214,13 +215,13 @@ def own_columns(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _appended(
-    raw: pa.RecordBatch, fields: pa.Table, keys: pa.Table, form: Form
+    raw: pa.RecordBatch, fields: pa.Table, keys: pa.Table, form: Form, *, as_is: bool
 ) -> tuple[pa.RecordBatch, list[Fragments]]:
     """Return raw records whose values are JSON, and what else each document gets; a tombstone stays null."""
     more = [metadata.metadata(raw)] if form.metadata else []
     if form.key_decode != "raw" and keys.num_columns:
         more.append(Fragments(keys.column_names, json_text.fields(keys).cast(pa.binary())))
-    if form.decode == "json":
+    if as_is:
         return raw, more
     objects = pc.if_else(raw.column("value").is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary()))
     return raw.set_column(raw.schema.get_field_index("value"), "value", objects), more

@@ -1,0 +1,287 @@
+"""Enrichers that change what fields there are: envelopes unwrapped, fields renamed or dropped, column by column.
+
+Debezium's envelope is ``before``, ``after``, ``source``, ``op`` and times, alone or as the ``payload`` beside its
+``schema``. Unwrapped, a record has the row's fields: those after the change, of a delete those before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.decode import merge
+from labkit.decode.keys import PREFIX
+from labkit.decode.pipeline import RESERVED
+from labkit.errors import UsageError
+from labkit.suggest import unknown_field
+
+_ENVELOPE = ("before", "after", "source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")
+_TIME = pa.timestamp("ms", "UTC")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What all of them share: they read no one field, and say nothing of an index."""
+
+    properties: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    field: None = dataclasses.field(default=None, init=False, repr=False)
+
+    def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
+        """Return a decoded table with other fields.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether the table has the fields of all records; a batch of documents may lack some.
+        """
+        raise NotImplementedError
+
+    def add(self, table: pa.Table) -> pa.Table:
+        """Add nothing: fields change in their place."""
+        return pa.table({})
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to say."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Unwrap(Change):
+    """See `unwrap`."""
+
+    kind: str
+
+    def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
+        """Return the table with the payload's fields, of Debezium's with the row's."""
+        own = _fields(table)
+        inner = table.column("payload") if "payload" in own else None
+        if inner is not None and pa.types.is_struct(inner.type):
+            parts = (
+                dict(zip((one.name for one in inner.type), inner.combine_chunks().flatten(), strict=True))
+                if len(table)
+                else {one.name: pa.nulls(0, one.type) for one in inner.type}
+            )
+            rest = {name: column for name, column in own.items() if name not in ("payload", "schema")}
+            own = {**rest, **{name: _either(part, rest.get(name)) for name, part in parts.items()}}
+        elif self.kind == "connect":
+            if whole and len(table) and inner is None:
+                raise UsageError("unwrap('connect'): no record has a payload", hint=f"there is: {', '.join(own)}")
+            own.pop("schema", None)
+        if self.kind == "debezium":
+            if "op" not in own:
+                if whole and len(table) - table.column("_value").null_count:
+                    there = ", ".join(_fields(table)) or "no field at all"
+                    raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {there}")
+                return table
+            own = _rows(own, table.column("_value"))
+        return _with_fields(table, own)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a receipt should tell."""
+        return (f"unwrapped from {self.kind}'s envelopes",)
+
+
+def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
+    """Return the rows' fields of Debezium's envelopes, what came with them, and other records' fields."""
+    op = _whole(own["op"])
+    deleted = pc.fill_null(pc.equal(op, "d"), False)
+    before, after = (_parts(own.get(name)) for name in ("before", "after"))
+    found: dict[str, Any] = {}
+    for name in (*after, *(name for name in before if name not in after)):
+        kind = merge.merge(*(part[name].type if name in part else pa.null() for part in (after, before)))
+        kind = merge.settled(kind)
+        new, old = (
+            merge.cast(part[name], kind) if name in part else pa.nulls(len(op), kind) for part in (after, before)
+        )
+        found[name] = pc.if_else(deleted, old, new)
+    source = _parts(own.get("source"))
+    found["__op"] = op
+    found["__deleted"] = pc.or_(deleted, _whole(pc.is_null(values)))
+    found["__source_time"] = _time(source.get("ts_ms"), len(op))
+    found["__time"] = _time(own.get("ts_ms"), len(op))
+    found |= {f"__{name}": source[name] for name in ("db", "schema", "table") if name in source}
+    rest = {name: column for name, column in own.items() if name not in _ENVELOPE}
+    for name, column in rest.items():
+        found[_free(name, found)] = column
+    return found
+
+
+def _whole(column: Any) -> pa.Array:
+    found = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+
+
+def _parts(column: Any) -> dict[str, pa.Array]:
+    """Return an object's fields; none of what is no object, such as a column without a value."""
+    if column is None or not pa.types.is_struct(column.type):
+        return {}
+    whole = _whole(column)
+    return dict(zip((one.name for one in whole.type), whole.flatten(), strict=True))
+
+
+def _time(column: Any, count: int) -> pa.Array:
+    if column is None or not pa.types.is_integer(column.type):
+        return _whole(column) if column is not None and pa.types.is_timestamp(column.type) else pa.nulls(count, _TIME)
+    return _whole(column).cast(pa.int64()).cast(_TIME)
+
+
+def _either(inner: pa.Array, outer: Any) -> pa.Array:
+    """Return a payload's field, and the record's own where it is not wrapped."""
+    if outer is None:
+        return inner
+    whole = _whole(outer)
+    if _is_empty(inner) or _is_empty(whole):
+        return whole if _is_empty(inner) else inner
+    kind = merge.settled(merge.merge(inner.type, whole.type))
+    return _coalesced(merge.cast(inner, kind), merge.cast(whole, kind))
+
+
+def _is_empty(column: pa.Array) -> bool:
+    """Tell whether a column is one of text only because no record has a value in it."""
+    return bool(pa.types.is_large_string(column.type) and column.null_count == len(column))
+
+
+def _coalesced(first: pa.Array, second: pa.Array) -> pa.Array:
+    return pc.if_else(first.is_valid(), first, second)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+@dataclass(frozen=True)
+class Rename(Change):
+    """See `rename`."""
+
+    names: tuple[tuple[str, str], ...]
+
+    def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
+        """Return the table with other names of fields."""
+        own, names = _fields(table), dict(self.names)
+        _check_known(names, own, whole=whole and len(table) > 0)
+        found: dict[str, Any] = {}
+        for name, column in own.items():
+            new = names.get(name, name)
+            if new in found or (new != name and new in own and new not in names):
+                raise UsageError(
+                    f"rename: there is a field {new!r} already", hint="drop it first, or choose another name"
+                )
+            found[new] = column
+        return _with_fields(table, found)
+
+
+@dataclass(frozen=True)
+class Drop(Change):
+    """See `drop`."""
+
+    names: tuple[str, ...]
+
+    def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
+        """Return the table without fields."""
+        own = _fields(table)
+        _check_known(
+            [name for name in self.names if "." not in name or name in own], own, whole=whole and len(table) > 0
+        )
+        for name in self.names:
+            if name in own:
+                del own[name]
+                continue
+            head, _, rest = name.partition(".")
+            if head in own and rest:
+                found = _without(_whole(own[head]), rest, name if whole and len(table) else "")
+                own |= {head: found}
+        return _with_fields(table, own)
+
+
+def _without(column: Any, path: str, name: str) -> pa.Array:
+    """Return an object without a field within it; `name` is told where there is none."""
+    head, _, rest = path.partition(".")
+    kind = column.type
+    if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:
+        if name:
+            there = [one.name for one in kind] if pa.types.is_struct(kind) else []
+            raise unknown_field(name, there, where="drop: ")
+        return column
+    parts = dict(zip((one.name for one in kind), column.flatten(), strict=True))
+    if rest:
+        parts[head] = _without(parts[head], rest, name)
+    else:
+        del parts[head]
+    fields = [pa.field(one, part.type) for one, part in parts.items()]
+    return pa.StructArray.from_arrays(list(parts.values()), fields=fields, mask=column.is_null())
+
+
+def _check_known(names: Any, own: Mapping[str, Any], *, whole: bool) -> None:
+    for name in names:
+        if whole and name not in own:
+            raise unknown_field(name, own, where="enrich: ")
+
+
+def _fields(table: pa.Table) -> dict[str, Any]:
+    """Return the records' own fields."""
+    names = [name for name in table.column_names if name not in RESERVED and not name.startswith(PREFIX)]
+    return {name: table.column(name) for name in names}
+
+
+def _with_fields(table: pa.Table, own: Mapping[str, Any]) -> pa.Table:
+    """Return a table with other fields in the place of the records' own; those named as metadata get ``_`` appended."""
+    names = table.column_names
+    before = _fields(table)
+    place = next((number for number, name in enumerate(names) if name in before), names.index("_timestamp") + 1)
+    kept = [name for name in names if name not in before]
+    first = [name for name in names[:place] if name in kept]
+    columns = {name: table.column(name) for name in first}
+    for name, column in own.items():
+        columns[_free(name, dict.fromkeys([*RESERVED, *kept, *columns]))] = column
+    return pa.table({**columns, **{name: table.column(name) for name in kept if name not in columns}})
+
+
+def unwrap(kind: str) -> Unwrap:
+    """Take records out of their envelopes.
+
+    Parameters
+    ----------
+    kind : {"debezium", "connect"}
+        "debezium": the fields of the row, after the change; of a delete those before it. With them come ``__op`` (c, u,
+        r, d …; null for a tombstone), ``__deleted`` (a delete or a tombstone), ``__source_time`` (of the change in the
+        database), ``__time`` (when Debezium saw it), and ``__db``, ``__schema``, ``__table`` where the source has them.
+        "connect": the fields of the ``payload`` that Kafka Connect writes beside a ``schema``. A Debezium envelope with
+        a schema is unwrapped of both at once.
+    """
+    if kind not in ("debezium", "connect"):
+        raise UsageError(f"unwrap must be 'debezium' or 'connect', not {kind!r}", hint="unwrap('debezium')")
+    return Unwrap(kind)
+
+
+def rename(names: Mapping[str, str]) -> Rename:
+    """Give fields other names: ``rename({"_id": "order_id"})``."""
+    if (
+        not isinstance(names, Mapping)
+        or not names
+        or not all(isinstance(one, str) for pair in names.items() for one in pair)
+    ):
+        raise UsageError(f"rename takes a dict of names, not {names!r}", hint='write rename({"_id": "order_id"})')
+    _check_own([*names, *names.values()])
+    return Rename(tuple(names.items()))
+
+
+def drop(names: Sequence[str]) -> Drop:
+    """Leave fields out: ``drop(["_id", "source.db"])``; one within an object by its path."""
+    listed = [names] if isinstance(names, str) else list(names)
+    if not listed or not all(isinstance(one, str) and one for one in listed):
+        raise UsageError(f"drop takes names of fields, not {names!r}", hint='write drop(["_id"])')
+    _check_own(listed)
+    return Drop(tuple(listed))
+
+
+def _check_own(names: Sequence[str]) -> None:
+    for name in names:
+        if name in RESERVED or name.startswith(PREFIX):
+            raise UsageError(f"{name!r} is no field of the records", hint="metadata stay; df.drop(columns=…) in pandas")

@@ -1,0 +1,69 @@
+"""Debezium's envelopes from a real topic: as a frame, a file, a scratch index, and by the continuous indexer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from labkit import enrich
+from labkit.lab import Lab
+from support.indexing import Bench
+
+AT_MS = 1_456_833_600_000
+CHAIN = [enrich.unwrap("debezium"), enrich.rename({"_id": "customer_id"}), enrich.drop(["email"])]
+
+
+def envelope(op: str, before: Any, after: Any) -> bytes:
+    source = {"connector": "mysql", "ts_ms": AT_MS, "db": "shop", "table": "customers", "file": "binlog.1", "pos": 4}
+    payload = {"before": before, "after": after, "source": source, "op": op, "ts_ms": AT_MS + 5}
+    return json.dumps({"schema": {"type": "struct", "fields": []}, "payload": payload}).encode()
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    """Twenty customers read, one changed, one deleted with its tombstone."""
+    rows = [{"_id": n, "name": f"name{n}", "email": "x"} for n in range(20)]
+    name = make_topic()
+    changed = {**rows[3], "name": "new"}
+    values = [envelope("r", None, row) for row in rows]
+    produce(name, [*values, envelope("u", rows[3], changed), envelope("d", rows[4], None), None])
+    return name
+
+
+def test_a_frame_and_a_file_have_the_rows(lab: Lab, topic: str, tmp_path: Path) -> None:
+    window = lab.window(topic)
+    found = window.read(enrich=CHAIN)
+    answer = found.sql("select __op, count(*) n, max(customer_id) top from replay group by 1 order by 1 nulls last")
+    assert answer["n"].tolist() == [1, 20, 1, 1]
+    assert answer["__op"].tolist()[:3] == ["d", "r", "u"]
+    assert found.receipt.complete
+    assert "unwrapped from debezium's envelopes" in found.receipt.notes
+    window.to_parquet(tmp_path / "rows.parquet", enrich=CHAIN)
+    table = pq.read_table(tmp_path / "rows.parquet")
+    assert table.select(found.table.column_names).to_pylist() == found.table.to_pylist()
+    assert found.decode("text").table["text"].null_count == 1
+
+
+def test_documents_are_the_rows(lab: Lab, topic: str) -> None:
+    load = lab.window(topic).to_scratch(f"cdc-{topic[-8:]}", ttl="1h", enrich=CHAIN)
+    assert load.counts["indexed"] == 23
+    assert not len(load.rejects)
+    frame = load.index.to_pandas().sort_values("_id")
+    assert frame["customer_id"].notna().sum() == 22
+    assert frame["__deleted"].sum() == 1  # a tombstone is a document that says only that
+    assert not {"payload", "schema", "email"} & set(frame.columns)
+
+
+def test_the_indexer_unwraps_too(bench: Bench, topic: str) -> None:
+    run = bench.once(
+        topic, "--enrich", "unwrap:debezium", "--enrich", "rename:_id=customer_id", "--enrich", "drop:email"
+    )
+    assert run.ledger == {"sent": 23, "indexed": 23, "existing": 0, "rejected": 0, "unsent": 0}
+    assert bench.document(topic, 20)["name"] == "new"
+    assert bench.document(topic, 21)["__deleted"] is True
+    assert bench.document(topic, 0)["customer_id"] == 0
