@@ -14,6 +14,7 @@ from confluent_kafka.serialization import MessageField
 from distributed import Client
 
 from labkit import enrich
+from labkit.cli import main
 from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.sinks.scratch import Load
@@ -275,6 +276,19 @@ def test_json_as_it_is_beside_decoded_keys(registry_lab: Lab, make_topic: MakeTo
     assert document(load, f"{topic}-0-0") == {"n": 100.0, "_key_id": 1}
     assert document(load, f"{topic}-0-1")["message"] == "odd"
     assert document(load, f"{topic}-0-1")["_key_id"] == 2
+
+
+def test_the_command_line_loads_avro_with_its_origin(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = make_topic()
+    produce(topic, [*avro(topic, schema(id="long"), {"id": 1}), b"odd"], keys=[b"k", b"l"])
+    command = ["replay", topic, "--start", "earliest", "--end", "latest", "--scratch", "cli", "--json"]
+    assert main([*command, "--decode", "avro", "--key-decode", "text", "--metadata"]) == 3  # one cannot be decoded
+    ledger = json.loads(capsys.readouterr().out)
+    assert ledger["counts"] == {"sent": 2, "indexed": 1, "existing": 0, "rejected": 1, "unsent": 0}
+    found = dict(registry_lab.target().client.get(index=ledger["index"], id=f"{topic}-0-0")["_source"])
+    assert (found["id"], found["_key_text"], found["_kafka"]["key"]) == (1, "k", "k")
 
 
 def test_workers_make_the_documents_that_one_process_makes(
