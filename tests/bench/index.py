@@ -15,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from labkit.stack.state import State
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from index_peers import LIMIT, LIMIT_GEO, WAYS  # noqa: E402
+from index_peers import AVRO_INDEX, AVRO_SCRATCH, LIMIT, LIMIT_GEO, WAYS  # noqa: E402
 from read import PARTITIONS, WORDS  # noqa: E402
 
 # what labkit's indexer aims at, against the others
@@ -34,29 +36,61 @@ GOALS = {WAYS[3]: "2", WAYS[5]: "1.1", LIMIT: "0.9", WAYS[1]: "0.85 (GeoIP)"}
 ADDRESSES = 20_000
 
 
-def fill(admin: Cluster, topic: str, records: int) -> None:
-    """Write JSON records of about 280 bytes from public addresses, once."""
+def records_of(count: int) -> Iterator[dict[str, Any]]:
+    """Yield records of about 280 bytes of JSON, from public addresses."""
+    rng = random.Random(7)
+    hosts = [".".join(str(rng.randrange(1, 223)) for _ in range(4)) for _ in range(ADDRESSES)]
+    for number in range(count):
+        yield {
+            "@timestamp": f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z",
+            "channel": f"#c{number % 8}", "nick": f"nick{number % 350}", "host": rng.choice(hosts),
+            "count": number, "score": number / 7, "message": " ".join(rng.choices(WORDS, k=14)),
+        }  # fmt: skip
+
+
+def fill(admin: Cluster, topic: str, records: int, encode: Callable[[dict[str, Any]], bytes]) -> None:
+    """Write the records, once."""
     if topic in admin.topics():
         if sum(admin.bounds(topic, range(PARTITIONS), "latest").values()) == records:
             return
         admin.ask(lambda client: client.delete_topics([topic]), what="delete the topic")
     new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
     admin.ask(lambda client: client.create_topics([new]), what="make the topic")
-    producer, rng = admin.producer(linger_ms=50, compression_type="lz4"), random.Random(7)
-    hosts = [".".join(str(rng.randrange(1, 223)) for _ in range(4)) for _ in range(ADDRESSES)]
-    for number in range(records):
-        value = {
-            "@timestamp": f"2026-11-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00.000Z",
-            "channel": f"#c{number % 8}", "nick": f"nick{number % 350}", "host": rng.choice(hosts),
-            "count": number, "score": number / 7, "message": " ".join(rng.choices(WORDS, k=14)),
-        }  # fmt: skip
+    producer = admin.producer(linger_ms=50, compression_type="lz4")
+    for number, value in enumerate(records_of(records)):
         while True:
             try:
-                producer.produce(topic, json.dumps(value), partition=number % PARTITIONS)
+                producer.produce(topic, encode(value), partition=number % PARTITIONS)
                 break
             except BufferError:
                 producer.poll(0.5)
     producer.flush()
+
+
+def avro_encoder(state: State, topic: str) -> Callable[[dict[str, Any]], bytes]:
+    """Return what writes a record as Avro in Confluent's wire format; its schema is registered."""
+    import io
+
+    import fastavro
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+    kinds = {"@timestamp": {"type": "long", "logicalType": "timestamp-millis"}, "count": "long", "score": "double"}
+    names = next(records_of(1))
+    # Avro's names have no @: the field is called when
+    fields = [{"name": name.replace("@timestamp", "when"), "type": kinds.get(name, "string")} for name in names]
+    schema = {"type": "record", "name": "Message", "fields": fields}
+    client = SchemaRegistryClient(state.credentials("admin")["registry"])
+    number = client.register_schema(f"{topic}-value", Schema(json.dumps(schema), "AVRO"))
+    head, parsed = b"\0" + number.to_bytes(4, "big"), fastavro.parse_schema(schema)
+
+    def encode(value: dict[str, Any]) -> bytes:
+        out = io.BytesIO(head)
+        out.seek(len(head))
+        when = datetime.fromisoformat(value["@timestamp"])
+        fastavro.schemaless_writer(out, parsed, {**value, "when": when})
+        return out.getvalue()
+
+    return encode
 
 
 def measure(name: str, topic: str, records: int, credentials: str, state: State) -> dict[str, Any]:
@@ -76,9 +110,11 @@ def main() -> None:
     parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
     options = parser.parse_args()
-    state = local.up(say=print)
+    state = local.up(say=print, with_registry=True)
     topic = f"irc-bench-index-{options.records}"
-    fill(Cluster(state.credentials("admin")["kafka"]), topic, options.records)
+    admin = Cluster(state.credentials("admin")["kafka"])
+    fill(admin, topic, options.records, lambda value: json.dumps(value).encode())
+    fill(admin, f"{topic}-avro", options.records, avro_encoder(state, f"{topic}-avro"))
     ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     errors = {}
@@ -89,7 +125,8 @@ def main() -> None:
         file.flush()
         for turn in range(0 if not options.no_warm_up else 1, options.rounds + 1):
             for name in [one for one in ways if one not in errors]:
-                found = measure(name, topic, options.records, file.name, state)
+                of = f"{topic}-avro" if name in (AVRO_INDEX, AVRO_SCRATCH) else topic
+                found = measure(name, of, options.records, file.name, state)
                 if "error" in found:
                     errors[name] = found["error"]
                     continue
@@ -123,6 +160,10 @@ def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], record
             f"GeoIP costs {seconds[WAYS[1]] / ours['seconds'] - 1:.0%}; Elasticsearch alone, documents located before: "
             f"{seconds[LIMIT_GEO] / seconds[LIMIT] - 1:.0%}"
         )
+    for avro, plain in ((AVRO_INDEX, WAYS[0]), (AVRO_SCRATCH, WAYS[2])):
+        if {avro, plain} <= set(medians):
+            ratio = medians[plain]["seconds"] / medians[avro]["seconds"]
+            print(f"{avro}: {ratio:.2f} of the speed of JSON as it is (goal 0.7)")
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
     found = {"records": records, "medians": medians, "runs": runs, "errors": errors}

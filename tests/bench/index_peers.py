@@ -17,6 +17,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,23 @@ class Way:
         self.target = Target("default", self.credentials["elasticsearch"])
         self.cluster = Cluster(self.credentials["kafka"])
 
-    def indexer(self, *enrichers: Any) -> None:
+    def indexer(self, *enrichers: Any, decode: str = "json") -> None:
         from labkit.enrich import Chain
+        from labkit.lab import connect
         from labkit.pipelines.indexer.indexer import Indexer
 
         group = f"indexer.bench-{uuid.uuid4().hex[:8]}"
         found = Indexer(
             self.cluster, self.target, self.topic, self.index, group, once=True, enrich=Chain(enrichers),
-            say=lambda _text: None,
+            say=lambda _text: None, decode=decode, registry=connect(role="admin").registry,
         ).run()  # fmt: skip
         assert found["indexed"] == self.records, found
 
-    def scratch(self) -> None:
+    def scratch(self, decode: str = "json") -> None:
         from labkit.lab import connect
-        from labkit.sinks import scratch
 
-        window = connect(role="admin").window(self.topic)
-        load = scratch.load(window.reading(), self.index, self.target)
+        os.environ["LABKIT_USER"] = "bench"
+        load = connect(role="admin").window(self.topic).to_scratch("bench", decode=decode, guard=False, progress=False)
         assert load.counts["indexed"] == self.records, load.counts
 
     def consumer(self) -> Any:
@@ -166,6 +167,7 @@ def rsyslog(way: Way) -> tuple[float, float, float]:
 
 LIMIT = "limit: prepared requests, two in flight, no Kafka"
 LIMIT_GEO = "limit: the same, documents located before"
+AVRO_INDEX, AVRO_SCRATCH = "labkit index --decode avro", "labkit scratch load, decode=avro"  # the same records as Avro
 WAYS = [
     "labkit index",
     "labkit index --enrich geoip:host",
@@ -175,6 +177,8 @@ WAYS = [
     "rsyslog imkafka -> omelasticsearch",
     LIMIT,
     LIMIT_GEO,
+    AVRO_INDEX,
+    AVRO_SCRATCH,
 ]
 
 
@@ -193,6 +197,7 @@ def run(name: str, way: Way) -> dict[str, float]:
     calls: dict[str, Any] = {
         WAYS[0]: way.indexer, WAYS[2]: way.scratch, WAYS[3]: way.helpers_bulk, WAYS[4]: way.parallel_bulk,
     }  # fmt: skip
+    calls[AVRO_INDEX], calls[AVRO_SCRATCH] = partial(way.indexer, decode="avro"), partial(way.scratch, "avro")
     if name == LIMIT:
         bodies = way.prepare()
         calls[LIMIT] = lambda: way.limit(bodies)
