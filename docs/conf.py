@@ -18,13 +18,14 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx_copybutton",
     "generated_pages",
 ]
 exclude_patterns = ["gallery"]
 nitpicky = True
-# What others' packages are called in signatures: their documentation is not here, and a build asks no network.
-nitpick_ignore_regex = []
+# Names in backticks are links where they have a place here; a parameter that is called as a module is none.
+nitpick_ignore_regex = [("py:obj", ".*")]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
@@ -33,7 +34,7 @@ autodoc_member_order = "bysource"
 maximum_signature_line_length = 88
 add_module_names = False
 numpydoc_show_class_members = False
-default_role = "code"
+default_role = "autolink"
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
