@@ -9,14 +9,27 @@ import os
 import sys
 from collections.abc import Sequence
 
-from labkit.cli import compare, completion, discover, doctor, groups, lag, lists, notebooks, pipelines, stack, windows
+from labkit.cli import (
+    compare,
+    completion,
+    discover,
+    doctor,
+    groups,
+    lag,
+    lists,
+    notebooks,
+    pipelines,
+    stack,
+    tail,
+    windows,
+)
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
 from labkit.cli.terminal import say
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 from labkit.suggest import for_a_shell
 
-FAMILIES = (stack, pipelines, lists, groups, lag, windows, discover, compare, notebooks, doctor, completion)
+FAMILIES = (stack, pipelines, lists, groups, lag, tail, windows, discover, compare, notebooks, doctor, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WINDOW = "window:"  # before the name of a file; a topic has no colon
 OK, ERROR, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 Commands = Any  # argparse's own type of it is private
+View = Callable[["pd.DataFrame"], "pd.DataFrame"]
+"""Returns the columns of a table that a terminal shows."""
 
 
 def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
@@ -29,20 +31,30 @@ def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], A
     return parser
 
 
-def table_command(commands: Commands, name: str, table: Callable[[Lab], pd.DataFrame], text: str) -> Any:
+def table_command(
+    commands: Commands, name: str, table: Callable[[Lab], pd.DataFrame], text: str, view: View | None = None
+) -> Any:
     """Add a command that prints a DataFrame of the lab's, and return its parser."""
 
     def run(options: argparse.Namespace) -> None:
-        print_table(table(open_lab(options)), options)
+        print_table(table(open_lab(options)), options, view)
 
     return json_option(profile_options(command(commands, name, run, text), "lab"))
 
 
-def names_command(commands: Commands, name: str, table: Callable[..., pd.DataFrame], text: str, example: str) -> Any:
+def names_command(
+    commands: Commands,
+    name: str,
+    table: Callable[..., pd.DataFrame],
+    text: str,
+    example: str,
+    *,
+    view: View | None = None,
+) -> Any:
     """Add a command that prints a DataFrame of what some patterns match, and return its parser."""
 
     def run(options: argparse.Namespace) -> None:
-        print_table(table(open_lab(options), *options.patterns), options)
+        print_table(table(open_lab(options), *options.patterns), options, view)
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
     OK,
@@ -20,11 +21,15 @@ from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
 from labkit.options import Parser
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     _group_commands(commands)
-    table_command(commands, "offsets", lambda lab: lab.offsets(), "list each group's offsets and lag")
+    text = "list each group's offsets and lag, the largest lag first"
+    table_command(commands, "offsets", lambda lab: worst_first(lab.offsets()), text, _offsets_view)
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     roles = ("lab", "indexer", "extractor")
@@ -36,10 +41,14 @@ def register(commands: Commands) -> None:
 
 
 def _group_commands(commands: Commands) -> None:
-    groups = table_command(commands, "groups", lambda lab: lab.groups(), "list the consumer groups, or change one")
+    groups = table_command(
+        commands, "groups", lambda lab: lab.groups(), "list the consumer groups, the worst first, or change one"
+    )
     kinds = groups.add_subparsers(dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser)
     text = "list the groups; `labkit groups PATTERN…` does it too"
-    listed = names_command(kinds, "list", lambda lab, *patterns: lab.groups(*patterns), text, "indexer.*")
+    listed = names_command(
+        kinds, "list", lambda lab, *patterns: worst_first(lab.groups(*patterns)), text, "indexer.*", view=_groups_view
+    )
     groups.implied = "list"
     reset = command(kinds, "reset", _reset, "move the commits of a group without members")
     reset.add_argument("group", metavar="GROUP")
@@ -53,6 +62,27 @@ def _group_commands(commands: Commands) -> None:
         for option in one._actions:
             if option.dest in ("profile", "role", "json"):  # what was given before the word counts, too
                 option.default = argparse.SUPPRESS
+
+
+def worst_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return groups or their partitions by verdict, the worst first, then by lag, the largest first."""
+    from labkit.groups.lag import VERDICTS
+
+    rank = rows["verdict"].map(VERDICTS.index) if "verdict" in rows else 0
+    ordered = rows.assign(_rank=rank).sort_values(
+        ["_rank", "lag"], ascending=[True, False], na_position="last", kind="stable"
+    )
+    return ordered.drop(columns="_rank").reset_index(drop=True)
+
+
+def _groups_view(groups: pd.DataFrame) -> pd.DataFrame:
+    return groups[["group", "verdict", "lag", "members", "state", "topics", "protocol"]]
+
+
+def _offsets_view(rows: pd.DataFrame) -> pd.DataFrame:
+    shown = rows[["group", "topic", "partition", "lag", "flag", "committed", "log_end", "member"]]
+    shown = shown.assign(flag=shown["flag"].replace("", None), member=shown["member"].replace("", None))
+    return shown.rename(columns={"partition": "part"})
 
 
 def _reset(options: argparse.Namespace) -> int:

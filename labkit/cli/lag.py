@@ -9,17 +9,36 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, stop_event
+from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.errors import LabkitError
     from labkit.groups.alerts import Alerts
     from labkit.groups.lag import Judged
     from labkit.groups.metrics import Outlet
     from labkit.groups.verdicts import GroupVerdict
 
-_SHOWN = ["group", "topic", "partition", "verdict", "lag", "behind_s", "read_per_s", "written_per_s", "eta_s", "member"]
+_SHOWN = [
+    "group",
+    "topic",
+    "partition",
+    "verdict",
+    "lag",
+    "since",
+    "behind_s",
+    "read_per_s",
+    "written_per_s",
+    "eta_s",
+    "member",
+]
+_VIEW = {
+    "group": "group", "topic": "topic", "partition": "part", "verdict": "verdict", "lag": "lag",
+    "since": "behind since", "read_per_s": "read/s", "written_per_s": "write/s", "member": "member",
+}  # fmt: skip
 _CHECK = (
     "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
     "has a partition that cannot be looked at or has records and no commit, or no partition at all"
@@ -77,16 +96,24 @@ def _look(options: argparse.Namespace) -> int:
     verdicts = _verdicts(found, options.groups)
     if options.check:
         return _check(verdicts, options)
+    found = worst_first(found)
     if options.json:
         print_table(found, options)
         return OK
     shown = [name for name in _SHOWN if name != "group" or found["group"].nunique() > 1]
-    print_table(found[shown], options)
+    print_table(found[shown], options, _view)
     for one in verdicts:
         out(one)
     if found.attrs.get("interrupted"):
         say("interrupted: judged by what was seen until then")
     return OK
+
+
+def _view(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a line; of texts that are optional, those that say something."""
+    rows = rows.assign(**{name: rows[name].replace("", None) for name in ("since", "member")})
+    shown = [name for name in _VIEW if name in rows and not (name in ("since", "member") and rows[name].isna().all())]
+    return rows[shown].round({"read_per_s": 0, "written_per_s": 0}).rename(columns=_VIEW)
 
 
 def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    names_command(commands, "topics", lambda lab, *patterns: lab.topics(*patterns), "list the topics", "irc*")
+    names_command(
+        commands, "topics", lambda lab, *patterns: lab.topics(*patterns), "list the topics", "irc*", view=_topics_view
+    )
     indices = names_command(commands, "indices", _index_lines, "list the indices that you may look at", "irc*")
     indices.set_defaults(run=_indices)
-    table_command(commands, "scratch", lambda lab: lab.scratch(), "list your scratch indices")
+    table_command(commands, "scratch", lambda lab: lab.scratch(), "list your scratch indices", _scratch_view)
     retention = command(commands, "retention", _retention, "show, or set, for how long a topic keeps records")
     json_option(profile_options(retention, "lab"))
     retention.add_argument("topic", metavar="TOPIC")
@@ -40,6 +42,25 @@ def register(commands: Commands) -> None:
 def _indices(options: argparse.Namespace) -> None:
     found = open_lab(options).indices(*options.patterns)
     print_table(found if options.json else _index_lines(found), options)
+
+
+def _topics_view(topics: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a line, retention in days."""
+    keeps = topics["retention_ms"].map(_days, na_action="ignore").astype(object)
+    shown = topics[["topic", "partitions", "records"]].assign(keeps=keeps)
+    return shown.assign(cleanup=topics["cleanup"], times=topics["timestamp_type"])
+
+
+def _days(ms: int) -> str:
+    return "for ever" if ms < 0 else f"{ms / 86_400_000:,.4g} days"
+
+
+def _scratch_view(indices: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a line, sizes in MB, times without seconds."""
+    shown = indices[["index", "documents"]].assign(MB=(indices["bytes"] / 1e6).round(1), topic=indices["topic"])
+    expires = indices["expires"].map(lambda at: str(at)[:16], na_action="ignore")
+    shown = shown.assign(expires=expires, expired=indices["expired"])
+    return shown.assign(target=indices["target"]) if indices["target"].nunique() > 1 else shown
 
 
 def _index_lines(found: pd.DataFrame) -> pd.DataFrame:

@@ -7,9 +7,11 @@ they go as they are, to a terminal with escapes.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 from labkit.visible import visible
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TOMBSTONE = "(tombstone)"
+_COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}  # of verdicts, as ANSI has them
+_UNCUT = ("verdict", "behind since", "keeps", "expires")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
 
@@ -38,12 +42,22 @@ def _write(stream: TextIO, lines: Iterable[object]) -> None:
     stream.flush()
 
 
-def print_table(frame: pd.DataFrame, options: argparse.Namespace) -> None:
-    """Print a DataFrame as text, or as JSON records."""
+def print_table(
+    frame: pd.DataFrame, options: argparse.Namespace, view: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+) -> None:
+    """Print a DataFrame as JSON records, as text, or, on a terminal, in its width.
+
+    Parameters
+    ----------
+    view : callable, optional
+        Returns the columns that a terminal shows.
+    """
     if options.json:
         out(frame.to_json(orient="records", indent=2, date_format="iso"))
     elif frame.empty:
         out("none")
+    elif sys.stdout.isatty():
+        _write_fitted(frame if view is None else view(frame))
     else:
         out(_table(frame))
 
@@ -57,6 +71,43 @@ def _table(frame: pd.DataFrame) -> str:
     rows = cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-"))
     names = [visible(str(name)) for name in frame.columns]
     return str(pd.DataFrame(list(rows), columns=names).to_string(index=False))
+
+
+def _write_fitted(frame: pd.DataFrame) -> None:
+    """Write a table that no terminal wraps: all of it is in ``--json`` and in a pipe."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    from labkit.cli.columns import SEPARATOR, fit
+    from labkit.decode import cells
+
+    numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
+    names = [visible(str(name)) for name in frame.columns]
+    rows = list(cells.rows(frame, _cell))
+    whole = [name in _UNCUT for name in names]
+    lines, left_out = fit(names, rows, numeric, whole, width=shutil.get_terminal_size().columns)
+    verdict = names.index("verdict") if "verdict" in names and _may_colour() else None
+    for line in lines:
+        if verdict is not None:
+            line[verdict] = _coloured(line[verdict])
+        sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")  # each cell is visible(); what is not is ours
+    sys.stdout.flush()
+    if left_out:
+        say(f"{left_out} more columns: --json, or a wider terminal")
+
+
+def _cell(value: Any, kind: Any) -> str:
+    from labkit.decode import cells
+
+    return f"{value:,}" if type(value) is int else cells.cell(value, kind, null="-")
+
+
+def _may_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _coloured(text: str) -> str:
+    code = _COLOURS.get(text.strip())
+    return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def write_values(values: Iterable[bytes | None]) -> None:

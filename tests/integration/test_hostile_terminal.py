@@ -48,9 +48,9 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
     admin.ask(lambda client: client.delete_consumer_groups([name]), what="delete it")
 
 
-def run_uncontrolled(*command: str) -> tuple[int, str]:
+def run_uncontrolled(*command: str, columns: int = 80) -> tuple[int, str]:
     """Run a command on a terminal; nothing it writes controls the terminal, or is a line of the attack's own."""
-    code, written = on_a_terminal(*command)
+    code, written = on_a_terminal(*command, columns=columns)
     found = CONTROLS.search(written)
     assert not found, (command, written[max(0, found.start() - 80) : found.end() + 20])
     assert "Traceback" not in written, written
@@ -66,6 +66,8 @@ def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, gr
         ["lag", "--check", "--samples", "2", "--every", "100ms"],
         ["replay", topic],
         ["replay", topic, "--decode", "json"],
+        ["tail", topic, "--limit", "3"],
+        ["tail", topic, "--limit", "3", "--decode", "json", "--json"],
         ["replay", topic, "--decode", "text", "--where", f"nick = '{ATTACK}'"],
         ["window", ATTACK],
         ["groups", "delete", group],
@@ -77,6 +79,7 @@ def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, gr
             lines = [line for line in written.split("\n") if "evil" in line]
             assert len(lines) == (1 if "--decode" in command else 3)  # the others are no JSON
         if command[0] in ("groups", "offsets", "lag") and "delete" not in command:
+            _, written = run_uncontrolled(*command, columns=1_000)  # so wide that no name is cut
             lines = [line for line in written.split("\n") if topic in line and "evil" in line]
             assert lines, command
     report = str(lab.lag([group], samples=2, every="100ms").attrs) + repr(lab.guard())

@@ -1,0 +1,98 @@
+"""A table in the width of a terminal: no row wraps, long texts are cut in the middle, numbers stand right."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+ELLIPSIS = "…"
+_GAP = 2
+_LEAST = 8  # characters that are left of a text
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for each wide character of East Asia, emoji too."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(char) for char in text)
+
+
+def _width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Me", "Mn"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut_middle(text: str, most: int) -> str:
+    """Return a text in at most so many columns: of a long one its begin and its end."""
+    if width_of(text) <= most:
+        return text
+    if most < 2:
+        return ELLIPSIS[:most]
+    head = _take(text, most // 2)
+    tail = _take(text[::-1], most - 1 - width_of(head))[::-1]
+    return f"{head}{ELLIPSIS}{tail}"
+
+
+def _take(text: str, most: int) -> str:
+    taken = width = 0
+    for char in text:
+        width += _width(char)
+        if width > most:
+            break
+        taken += 1
+    return text[:taken]
+
+
+def fit(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    whole: Sequence[bool],
+    *,
+    width: int,
+) -> tuple[list[list[str]], int]:
+    """Return lines of padded cells, the names first, that take at most `width`, and how many columns were left out.
+
+    Texts are cut before a column is left out; numbers, and columns that are to be whole, never are.
+    """
+    rigid = [number or keep for number, keep in zip(numeric, whole, strict=True)]
+    columns = [[name, *cells] for name, *cells in zip(names, *rows, strict=True)]
+    natural = [max(map(width_of, column)) for column in columns]
+    count = len(columns)
+    while count > 1 and _least(natural[:count], rigid) > width:
+        count -= 1
+    widths = _shrink(natural[:count], rigid, width)
+    lines = []
+    for row in zip(*columns[:count], strict=True):
+        cells = [cut_middle(text, most) for text, most in zip(row, widths, strict=True)]
+        pads = [" " * (most - width_of(text)) for text, most in zip(cells, widths, strict=True)]
+        lines.append(
+            [pad + text if right else text + pad for text, pad, right in zip(cells, pads, numeric, strict=False)]
+        )
+    return lines, len(columns) - count
+
+
+def _least(natural: Sequence[int], rigid: Sequence[bool]) -> int:
+    least = [one if keep else min(one, _LEAST) for one, keep in zip(natural, rigid, strict=False)]
+    return sum(least) + _GAP * (len(least) - 1)
+
+
+def _shrink(natural: list[int], rigid: Sequence[bool], width: int) -> list[int]:
+    """Take from the widest text, a column at a time, until all fit."""
+    widths = list(natural)
+    texts = [place for place in range(len(widths)) if not rigid[place]]
+    while sum(widths) + _GAP * (len(widths) - 1) > width and texts:
+        widest = max(texts, key=lambda place: widths[place])
+        if widths[widest] <= _LEAST:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+SEPARATOR = " " * _GAP
+
+
+def cut_end(text: str, most: int) -> str:
+    """Return a line in at most so many columns."""
+    return text if width_of(text) <= most else f"{_take(text, most - 1)}{ELLIPSIS}"

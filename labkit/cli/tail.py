@@ -1,0 +1,171 @@
+"""The command ``labkit tail``: a topic's newest records, and those that come. It joins no group, commits nothing."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from labkit.cli.common import OK, Commands, command, json_option, open_lab, profile_options, stop_event
+from labkit.cli.terminal import out, say, write_lines
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from labkit.lab import Lab
+    from labkit.replay.follow import Follower
+
+_PAUSE_S = 0.2
+_MOST = 2_000  # characters of a value, where no terminal cuts it
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    tail = command(commands, "tail", _tail, "show a topic's newest records, and those that come, until Ctrl-C")
+    profile_options(tail, "lab")
+    tail.add_argument("topic", metavar="TOPIC")
+    tail.add_argument("--last", type=int, default=10, metavar="N", help="begin with the newest N (default: 10)")
+    tail.add_argument("--limit", type=int, metavar="N", help="end after N records")
+    tail.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
+    tail.add_argument("--decode", metavar="NAME", help="show fields instead of the value, as `labkit replay --decode`")
+    tail.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+    json_option(tail)
+
+
+def _tail(options: argparse.Namespace) -> int:
+    for name, least in (("last", 0), ("limit", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be {least} or more, not {value}", hint=f"such as --{name} 20")
+    from labkit.replay.follow import Follower
+
+    lab, stop = open_lab(options), stop_event()
+    shown = _Shown(lab, options)
+    follower = Follower(lab.cluster, options.topic, last=options.last)
+    try:
+        trouble = ""
+        while not stop.is_set() and not shown.enough:
+            batch = follower.take()
+            if follower.trouble != trouble:
+                trouble = follower.trouble
+                say(trouble or "Kafka answers again")
+            if batch is None:
+                stop.wait(_PAUSE_S)
+            else:
+                shown.show(batch)
+    finally:
+        follower.close()
+    say(_sum(follower, shown, options))
+    shown.say_missing()
+    return OK
+
+
+def _sum(follower: Follower, shown: _Shown, options: argparse.Namespace) -> str:
+    text = f"{shown.count:,} record{'' if shown.count == 1 else 's'} of {options.topic}"
+    if options.where:
+        text += f" fulfil the condition, of {follower.seen:,}"
+    return text + (f"; {follower.skipped:,} were skipped: they came too fast" if follower.skipped else "")
+
+
+class _Shown:
+    """Prints what fulfils the condition, a line for each record."""
+
+    def __init__(self, lab: Lab, options: argparse.Namespace) -> None:
+        from labkit.decode.pipeline import condition
+
+        self._lab, self._options = lab, options
+        self._where = condition(options.where)
+        self._fields = bool(options.decode)
+        self._specs = lab.decoders(options.topic, options.decode, options.key_decode)
+        self._module: Any = None
+        self.count = 0
+        if self._needs_decoding:
+            self._decoder([])  # says at once when there is no such decoder
+
+    @property
+    def _needs_decoding(self) -> bool:
+        return self._fields or bool(self._options.key_decode) or self._where is not None
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many were shown as were asked for."""
+        return self._options.limit is not None and self.count >= self._options.limit
+
+    def _decoder(self, batches: list[pa.RecordBatch]) -> Any:
+        from labkit.decode import both
+
+        module, _, _ = both(*self._specs, registry=self._lab.registry, sample=lambda: batches)
+        return module
+
+    def show(self, batch: pa.RecordBatch) -> None:
+        """Print the records of a batch."""
+        import pyarrow as pa
+
+        table = None
+        if self._needs_decoding:
+            table = self._decode(batch)
+            if self._where is not None:
+                rows = pa.array(self._where.rows(table))
+                batch, table = batch.take(rows), table.take(rows)
+        if self._options.limit is not None:
+            left = self._options.limit - self.count
+            batch, table = batch.slice(0, left), None if table is None else table.slice(0, left)
+        self.count += batch.num_rows
+        if self._options.json:
+            write_lines(self._json(batch, table))
+            sys.stdout.flush()
+        else:
+            for line in self._lines(batch, table):
+                out(line)
+
+    def _decode(self, batch: pa.RecordBatch) -> pa.Table:
+        from labkit.decode import parse
+        from labkit.decode.pipeline import decoded
+
+        if self._module is None:
+            self._module = self._decoder([batch])
+        parsed = parse(self._module, batch)
+        table = decoded(batch, parsed, self._module, self._module.unify([parsed.schema]))
+        if self._where is not None and not self._where.seen:
+            self._where.check_fields(table.column_names)
+        return table
+
+    def _json(self, batch: pa.RecordBatch, table: pa.Table | None) -> Iterator[str]:
+        """Yield all that the topic has of each record; decoded fields beside the value."""
+        from labkit.sinks.jsonl import envelopes, fields
+
+        if table is None or not (self._fields or self._options.key_decode):
+            yield from envelopes(batch)
+            return
+        for envelope, values in zip(envelopes(batch), fields(table), strict=True):
+            yield f'{envelope[:-1]}, "fields": {values}}}'
+
+    def _lines(self, batch: pa.RecordBatch, table: pa.Table | None) -> Iterator[str]:
+        """Yield time, place, key and value, or fields; on a terminal no line wraps."""
+        from labkit.cli.columns import cut_end
+        from labkit.decode.cells import cell
+        from labkit.sinks.jsonl import fields
+
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        values = (
+            (cell(value, most=_MOST) for value in batch["value"].to_pylist())
+            if table is None or not (self._fields or self._options.key_decode)
+            else fields(table)
+        )
+        columns = [batch[name].to_pylist() for name in ("timestamp", "partition", "offset", "key")]
+        for time, partition, offset, key, value in zip(*columns, values, strict=True):
+            when = cell(time)[:-6] if width else cell(time)  # on a terminal without the zone: it is UTC
+            line = f"{when}  {partition}@{offset}  {cell(key, most=24 if width else 200)}  {value}"
+            yield cut_end(line, width) if width else line
+
+    def say_missing(self) -> None:
+        """Say which fields of the condition no record had."""
+        if self._where is None or not self._where.seen:
+            return
+        known = {name.lower() for name in self._where.seen}
+        missing = sorted(name for name in self._where.columns if name.lower() not in known)
+        if missing:
+            say(f"no record had {', '.join(missing)}; there is: {', '.join(sorted(self._where.seen))}")

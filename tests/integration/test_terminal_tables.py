@@ -1,0 +1,145 @@
+"""Tables and `labkit tail` on a terminal of 80 columns, in a pipe, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+from labkit import cli
+from labkit.cli.columns import width_of
+from labkit.kafka import Cluster
+from labkit.stack.state import State
+from support.terminal import on_a_terminal
+
+pytestmark = pytest.mark.usefixtures("stack")
+COLOUR = re.compile(r"\x1b\[\d+m")
+
+
+@pytest.fixture
+def groups(admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]) -> Iterator[list[str]]:
+    """Groups of long names: at the end, behind, further behind."""
+    topic = make_topic()
+    produce(topic, [b"{}"] * 20)
+    run = uuid.uuid4().hex[:8]
+    names = [f"tables-{run}.a-name-that-is-as-long-as-those-of-real-clusters-may-be.{one}" for one in range(3)]
+    for name, offset in zip(names, (20, 12, 4), strict=True):
+        commit = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 0, offset)])
+
+        def call(client: object, commit: ConsumerGroupTopicPartitions = commit) -> object:
+            return client.alter_consumer_group_offsets([commit])  # type: ignore[attr-defined]
+
+        admin.ask(call, what="commit")
+    yield names
+    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), names, what="delete")
+
+
+def test_a_terminal_has_the_worst_first_and_no_line_that_wraps(groups: list[str]) -> None:
+    pattern = groups[0].split(".")[0] + ".*"
+    looks = ["--samples", "3", "--every", "100ms"]
+    for command in (["groups", pattern], ["lag", *groups, *looks], ["offsets"], ["topics"]):
+        code, written = on_a_terminal(*command)
+        table = written.split("\n\n")[0].splitlines()
+        rows = [line for line in table if not line.startswith("tables-") or ": " not in line]
+        assert code == 0
+        assert all(width_of(line) <= 80 for line in rows), command
+        assert "\x1b" not in written
+    code, written = on_a_terminal("groups", pattern)
+    lines = written.splitlines()
+    assert [re.search(r"(\d)  ", line)[1] for line in lines[1:4]] == ["2", "1", "0"]  # type: ignore[index]
+    assert "…" in lines[1]
+    assert [line.split()[1:3] for line in lines[1:4]] == [["stopped", "16"], ["stopped", "8"], ["ok", "0"]]
+
+
+def test_verdicts_have_colours_on_a_terminal_unless_no_color(groups: list[str]) -> None:
+    pattern = groups[0].split(".")[0] + ".*"
+    code, written = on_a_terminal("groups", pattern, colour=True)
+    assert code == 0
+    assert "\x1b[31mstopped" in written
+    assert "\x1b[32mok" in written
+    assert "\x1b" not in COLOUR.sub("", written)
+
+
+def test_pipes_and_json_have_all(groups: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pattern = groups[0].split(".")[0] + ".*"
+    assert cli.main(["groups", pattern]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == groups[::-1]
+    assert cli.main(["groups", pattern, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["group"], row["lag"], row["verdict"]) for row in rows] == [
+        (groups[2], 16, "stopped"),
+        (groups[1], 8, "stopped"),
+        (groups[0], 0, "ok"),
+    ]
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    name = make_topic()
+    values = [b'{"n": 1, "who": "ada"}', b'{"n": 2, "who": "bob"}', None]
+    produce(name, values, keys=[b"k"] * 3, headers=[[("h", b"1"), ("h", None)]] * 3)
+    return name
+
+
+def test_tail_json_has_all_of_each_record(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tail", topic, "--limit", "3", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["offset"], row["key"]) for row in rows] == [(0, "k"), (1, "k"), (2, "k")]
+    assert rows[0]["headers"] == [{"key": "h", "value": "1"}, {"key": "h", "value": None}]
+    assert rows[2]["value"] is None
+    assert rows[0]["timestamp"].endswith("Z")
+    assert cli.main(["tail", topic, "--limit", "1", "--json", "--decode", "json", "--where", "n = 2"]) == 0
+    captured = capsys.readouterr()
+    (row,) = [json.loads(line) for line in captured.out.splitlines()]
+    assert (row["offset"], row["fields"]) == (1, {"n": 2, "who": "bob"})
+    assert captured.err == f"1 record of {topic} fulfil the condition, of 3\n"
+
+
+def test_tail_on_a_terminal_cuts_lines(make_topic: Callable[..., str], produce: Callable[..., None]) -> None:
+    name = make_topic()
+    produce(name, [b"x" * 500, b"short"])
+    code, written = on_a_terminal("tail", name, "--limit", "2")
+    long, short = written.splitlines()[:2]
+    assert code == 0
+    assert (width_of(long), long[-1]) == (80, "…")
+    assert short.endswith("0@1  null  short")
+
+
+def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[..., None]) -> None:
+    command = [sys.executable, "-m", "labkit", "tail", topic, "--last", "1"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "LABKIT_STATE": str(stack.root)},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().rstrip().endswith("0@2  k  null")
+        produce(topic, [b"new"])
+        assert process.stdout.readline().rstrip().endswith("0@3  null  new")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out, err) == (0, "", f"2 records of {topic}\n")
+
+
+def test_what_tail_cannot_do_is_told_at_once(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, text in (
+        (["--last", "-1"], "--last must be 0 or more, not -1"),
+        (["--limit", "0"], "--limit must be 1 or more, not 0"),
+        (["--decode", "jsno"], "jsno"),
+        (["--where", "n ="], "where="),
+        (["--limit", "1", "--where", "whoo = 'ada'"], "whoo"),
+    ):
+        assert cli.main(["tail", topic, *wrong]) == 2, wrong
+        assert text in capsys.readouterr().err
+    assert cli.main(["tail", "no-such-topic"]) == 1
