@@ -1,7 +1,8 @@
 """Call a command of the user's when a group's verdict changes, once for each change.
 
 Only changes that concern somebody: into an alarm, from one alarm to another, and out of it. A verdict that is unknown
-because there are too few looks yet, or a rebalance, changes nothing.
+because there are too few looks yet, or a rebalance, changes nothing. That a group cannot be seen is told when the next
+look agrees.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Alerts:
         self._cluster, self._named, self._max_lag, self._say = cluster, frozenset(named), max_lag, say
         self._before: dict[str, tuple[str, bool]] = {}
         self._away = False
+        self._unseen: set[str] = set()
         # one after the other, so that they arrive in order; beside the looks, so that a slow one delays none
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="labkit-alert")
 
@@ -75,7 +77,10 @@ class Alerts:
         for verdict in verdicts:
             there.add(verdict.group)
             alarm = is_alarm(verdict, self._named, self._max_lag)
-            if verdict.verdict == "unknown" and not alarm:
+            if verdict.verdict != "unknown":
+                self._unseen.discard(verdict.group)
+            elif not alarm or verdict.group not in self._unseen:  # a coordinator that has just moved shows nothing
+                self._unseen.add(verdict.group)
                 continue
             self._change({"at": at, **facts(verdict), "alarm": alarm})
         for group in self._before.keys() - there:

@@ -77,7 +77,8 @@ def test_a_cluster_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
 def test_a_named_group_that_cannot_be_seen_is_told(tmp_path: Path) -> None:
     hidden = verdict("unknown", None, flags=frozenset({"no leader"}), unknown=1)
     assert calls_of(tmp_path, [[hidden]]) == []
-    assert [one["alarm"] for one in calls_of(tmp_path, [[hidden], [hidden]], named=["g"])] == [True]
+    assert calls_of(tmp_path, [[verdict("ok")], [hidden], [verdict("ok")]], named=["g"]) == []
+    assert [one["alarm"] for one in calls_of(tmp_path, [[hidden], [hidden], [hidden]], named=["g"])] == [True]
 
 
 @pytest.mark.parametrize("command", ["", "no-such-program-at-all x", "'unclosed"], ids=["empty", "missing", "quote"])
