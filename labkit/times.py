@@ -8,35 +8,42 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.spoken_times import EXAMPLES, exact, parse_spoken
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999, the end exclusive
 _LONGEST_MS = 1000 * 366 * 86_400_000
-TIME_HINT = "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime"
+TIME_HINT = (
+    f"write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime; or {EXAMPLES}"
+)
 
 
-def to_ms(value: Any) -> int:
+def to_ms(value: Any, zone: tzinfo = UTC) -> int:
     """Return a point in time as milliseconds since the epoch, UTC.
 
     Parameters
     ----------
     value : str, datetime, date, pandas.Timestamp or numpy.datetime64
+        A text is ISO 8601, or as people say it: ``"yesterday 14:00"``, ``"2h ago"`` (see `labkit.spoken_times`).
         Kafka's timestamps are whole milliseconds, so a finer value is rounded up: with that,
         ``start <= t`` and ``t < end`` select the same records before and after rounding.
+    zone : tzinfo
+        Of times without one.
 
     Raises
     ------
     UsageError
-        For a bare number (its unit would be a guess), NaT, or text that is not ISO 8601.
+        For a bare number (its unit would be a guess), NaT, a text that says no time, or a time that the zone has
+        twice or not at all.
     """
     if isinstance(value, bool | int | float):
         raise _unitless(value)
-    ms = _datetime_ms(value) if isinstance(value, datetime | date | str) else _numpy_ms(value)
+    ms = _datetime_ms(value, zone) if isinstance(value, datetime | date | str) else _numpy_ms(value)
     if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
@@ -49,23 +56,31 @@ def _unitless(value: Any) -> UsageError:
     )
 
 
-def _datetime_ms(value: datetime | date | str) -> int:
+def _datetime_ms(value: datetime | date | str, zone: tzinfo) -> int:
     if isinstance(value, str):
         if re.fullmatch(r"\s*[-+]?\d{9,}\s*", value):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
             raise _unitless(value)
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError as error:
-            raise UsageError(f"{value!r} is not a point in time", hint=TIME_HINT) from error
+        value = _read(value, zone)
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.year != value.year:  # pandas.NaT is a datetime too, and equals nothing
         raise UsageError("NaT is not a point in time", hint=TIME_HINT)
     nanos = getattr(value, "nanosecond", 0)
-    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if value.tzinfo is None:
+        value = exact(value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value, zone)
     since = value - datetime(1970, 1, 1, tzinfo=UTC)
     micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     return -(-(micros * 1000 + nanos) // 1_000_000)
+
+
+def _read(text: str, zone: tzinfo) -> datetime:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        spoken = parse_spoken(text, datetime.now(UTC), zone)
+        if spoken is None:
+            raise UsageError(f"{text!r} is not a point in time", hint=TIME_HINT) from error
+        return spoken
 
 
 def _numpy_ms(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -47,7 +48,7 @@ def freeze(
         resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
     else:
         resolved = plan.by_time(bounds, start, end, slack_ms)
-        words = f"from {start or 'earliest'} to {end or 'latest'}"
+        words = f"from {_echoed(start, resolved.start_ms)} to {_echoed(end, resolved.end_ms, 'latest')}"
     return plan.Plan(
         topic=topic,
         cluster_id=cluster.cluster_id,
@@ -59,6 +60,12 @@ def freeze(
         asked=words,
         frozen_ms=now,
     )
+
+
+def _echoed(asked_time: Any, ms: int | None, without: str = "earliest") -> str:
+    """Return a bound as it was asked for, and the moment that it means where its words do not say that."""
+    words = str(asked_time or without)
+    return words if ms is None or re.match(r"\s*\d{4}-?\d", words) else f"{words} ({times.iso(ms)})"
 
 
 def _timestamp_type(cluster: Cluster, topic: str) -> str:

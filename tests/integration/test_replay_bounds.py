@@ -414,3 +414,18 @@ def test_a_topic_one_may_not_see_is_an_access_error_or_not_found(stack: State, a
         extractor.window(daily).read()
     assert "User:extractor" in str(caught.value)
     assert caught.value.hint
+
+
+def test_times_as_people_say_them_are_frozen_and_echoed(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    now = int(time.time() * 1000)
+    produce(topic, numbered(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
+    window = lab.window(topic, start="2h ago", end="now")
+    assert window.read().table["n"].to_pylist() == [1, 2]
+    assert window.plan.start_ms is not None
+    assert abs(window.plan.start_ms - (now - 7_200_000)) < 60_000
+    assert "from 2h ago (20" in window.plan.asked
+    assert "to now (20" in window.plan.asked
+    again = Window.from_json(window.to_json(), lab)
+    assert (again.plan.start_ms, again.plan.end_ms) == (window.plan.start_ms, window.plan.end_ms)
+    assert "to 00:00 (20" in lab.window(topic, end="00:00").plan.asked

@@ -1,0 +1,97 @@
+"""Points in time as people say them: ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday``, ``2016-W09``. Pure.
+
+Each is one moment, in the zone given, from the moment given on. A clock time without a day is the last one that was; a
+weekday is that of the last seven days, today included, ``last monday`` the one before today.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from labkit.errors import UsageError
+
+EXAMPLES = "'now', '2h ago', '19:12', 'today', 'yesterday 14:00', 'monday 9:30', 'last friday', '2016-W09'"
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)\s+ago")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_WEEK = re.compile(r"(\d{4})-w(\d{2})")
+_DAY = re.compile(
+    rf"(today|yesterday|(?:last\s+)?(?:{'|'.join(_DAYS)}))(?:\s+(?:at\s+)?(\d{{1,2}}:\d{{2}}(?::\d{{2}})?))?"
+)
+
+
+def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | None:
+    """Return the moment, with its zone; None for what is not said so.
+
+    Parameters
+    ----------
+    now : datetime
+        With a zone.
+
+    Raises
+    ------
+    UsageError
+        When there is no such time of the day, or it is there twice or not at all in the zone.
+    """
+    said = " ".join(text.lower().split())
+    here = now.astimezone(zone)
+    said = "0s ago" if said == "now" else said
+    if found := _AGO.fullmatch(said):
+        try:
+            return now - timedelta(seconds=float(found[1]) * _UNITS[found[2][0]])
+        except OverflowError as error:
+            raise UsageError(f"{text!r} is before the year 1", hint="write such as '2h ago'") from error
+    if _CLOCK.fullmatch(said):
+        moment = at(here.date(), _clock(said), zone)
+        return moment if moment <= now else at(here.date() - timedelta(days=1), _clock(said), zone)
+    if found := _WEEK.fullmatch(said):
+        try:
+            return at(date.fromisocalendar(int(found[1]), int(found[2]), 1), time(), zone)
+        except ValueError as error:
+            raise UsageError(f"{text!r} is not a week: {error}", hint="ISO weeks are 2016-W01 to 2016-W52") from error
+    if found := _DAY.fullmatch(said):
+        return at(_day(found[1], here.date()), _clock(found[2]) if found[2] else time(), zone)
+    return None
+
+
+def _day(word: str, today: date) -> date:
+    if word in ("today", "yesterday"):
+        return today - timedelta(days=word == "yesterday")
+    back = (today.weekday() - _DAYS.index(word.removeprefix("last").strip())) % 7
+    return today - timedelta(days=7 if word.startswith("last") and not back else back)
+
+
+def _clock(text: str) -> time:
+    hour, minute, second = (int(part or 0) for part in _CLOCK.fullmatch(text).groups())  # type: ignore[union-attr]
+    try:
+        return time(hour, minute, second)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time of the day", hint="00:00 to 23:59:59") from error
+
+
+def at(day: date, clock: time, zone: tzinfo) -> datetime:
+    """Return a day's time in a zone.
+
+    Raises
+    ------
+    UsageError
+        When clocks are set then, so that the zone has that time twice or not at all.
+    """
+    return exact(datetime.combine(day, clock), zone)
+
+
+def exact(local: datetime, zone: tzinfo) -> datetime:
+    """Return a time without a zone as that of a zone; UsageError where it is there twice or not at all."""
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return first
+    exists = first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local.replace(fold=0)
+    shown = local.isoformat(" ", "seconds")
+    both = " or ".join(one.isoformat("T", "seconds") for one in (first, second))
+    if exists:
+        raise UsageError(f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {both}")
+    raise UsageError(
+        f"{shown} is not there in {zone}: clocks are set forward then", hint="write a time with its offset"
+    )
