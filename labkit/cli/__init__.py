@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     try:
         with for_a_shell():
-            options = parser.parse_args(arguments)
+            try:
+                options = parser.parse_args(arguments)
+            finally:
+                sys.stdout.flush()  # --help leaves by SystemExit: a reader that is gone shows here, not after the end
             return int(options.run(options) or OK)
     except LabkitError as error:
         _complain(error.message, error.hint)
