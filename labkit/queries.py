@@ -38,8 +38,8 @@ class WindowQueries:
         self,
         query: str,
         *,
-        decode: Spec = "json",
-        key_decode: Spec = "raw",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
@@ -193,7 +193,10 @@ def _spool(
             deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
             advance=advance,
         )  # fmt: skip
-        source = Source(reading, enrich=Chain(enrich), registry=window.lab.registry, **decoding)
+        value, key = window.lab.decoders(window.topic, decoding.pop("decode", None), decoding.pop("key_decode", None))
+        source = Source(
+            reading, decode=value, key_decode=key, enrich=Chain(enrich), registry=window.lab.registry, **decoding
+        )
         spooled = spool_window(source, path)
     if reading.interrupted():
         receipt = spooled.receipt

@@ -66,6 +66,16 @@ def test_what_is_given_wins(configured: Lab, topic: str) -> None:
     assert notes(configured.window(topic).read(decode="raw", key_decode="raw")) == []
 
 
+def test_sql_uses_them(configured: Lab, topic: str) -> None:
+    window = configured.window(topic)
+    found = window.sql("select sum(id) s, max(_key_text) k from replay")
+    assert found.iloc[0].tolist() == [45, "k9"]
+    assert any(note.startswith("value = ") for note in found.attrs["receipts"]["replay"]["notes"])
+    query = "select count(*) n from a join b on a.id = octet_length(b._value)"
+    found = configured.sql(query, a=window, b=window, options={"b": {"decode": "raw"}})
+    assert found["n"].tolist() == [10]
+
+
 def test_files_profiles_finds_groups_and_dask_use_them(configured: Lab, topic: str, tmp_path: Path) -> None:
     window = configured.window(topic)
     receipt = window.to_parquet(tmp_path / "orders.parquet")
