@@ -138,6 +138,10 @@ METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "topics": lambda it, _: list(it.lab.topics()["topic"]) == [it.topic],
     "groups": lambda it, _: PRODUCTION in set(it.lab.groups()["group"]),
     "offsets": lambda it, _: PRODUCTION in set(it.lab.offsets()["group"]),
+    "indices": lambda it, _: it.index in set(it.lab.indices()["index"]),
+    "decoders": lambda it, _: it.lab.decoders(it.topic) == ("json", "raw"),
+    "sql": lambda it, _: len(it.lab.sql("select * from a", a=it.lab.window(it.topic))) == 2,
+    "trace": lambda it, _: len(it.lab.trace(it.topic, 0, 0, index=it.index, group=PRODUCTION).steps) == 3,
     "lag": lagging,
     "lag_history": lagging,
     "reset": lambda it, _: reset(it),
@@ -267,6 +271,7 @@ def test_all_topics_are_those_that_hold_nothing_internal(secure: SecureStack, ca
     consumer.close()
     printed_commands = printed(capsys, "--principal", f"User:{name}")
     apply_kafka(secure, printed_commands, kinds=("--topic",), count=4)
+    secure.grant(name, [one for one in kafka_grants("lab", mine) if one.kind == "GROUP"])
     lab = secure.lab(secure.kafka(name, password))
     assert until(lambda: mine in set(lab.topics()["topic"]))
     assert until(lambda: lab.window(mine).read(guard=False).receipt.complete)
