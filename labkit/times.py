@@ -23,7 +23,7 @@ TIME_HINT = (
 )
 
 
-def to_ms(value: Any, zone: tzinfo = UTC) -> int:
+def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
     """Return a point in time as milliseconds since the epoch, UTC.
 
     Parameters
@@ -34,6 +34,8 @@ def to_ms(value: Any, zone: tzinfo = UTC) -> int:
         ``start <= t`` and ``t < end`` select the same records before and after rounding.
     zone : tzinfo
         Of times without one.
+    spoken : bool
+        Whether a text may say it as people do: a user's may, a record's may not.
 
     Raises
     ------
@@ -43,7 +45,9 @@ def to_ms(value: Any, zone: tzinfo = UTC) -> int:
     """
     if isinstance(value, bool | int | float):
         raise _unitless(value)
-    ms = _datetime_ms(value, zone) if isinstance(value, datetime | date | str) else _numpy_ms(value)
+    if isinstance(value, str):
+        value = _read(value, zone, spoken)
+    ms = _datetime_ms(value, zone) if isinstance(value, datetime | date) else _numpy_ms(value)
     if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
@@ -56,11 +60,7 @@ def _unitless(value: Any) -> UsageError:
     )
 
 
-def _datetime_ms(value: datetime | date | str, zone: tzinfo) -> int:
-    if isinstance(value, str):
-        if re.fullmatch(r"\s*[-+]?\d{9,}\s*", value):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
-            raise _unitless(value)
-        value = _read(value, zone)
+def _datetime_ms(value: datetime | date, zone: tzinfo) -> int:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.year != value.year:  # pandas.NaT is a datetime too, and equals nothing
@@ -73,14 +73,16 @@ def _datetime_ms(value: datetime | date | str, zone: tzinfo) -> int:
     return -(-(micros * 1000 + nanos) // 1_000_000)
 
 
-def _read(text: str, zone: tzinfo) -> datetime:
+def _read(text: str, zone: tzinfo, spoken: bool) -> datetime:
+    if re.fullmatch(r"\s*[-+]?\d{9,}\s*", text):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
+        raise _unitless(text)
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError as error:
-        spoken = parse_spoken(text, datetime.now(UTC), zone)
-        if spoken is None:
+        moment = parse_spoken(text, datetime.now(UTC), zone) if spoken else None
+        if moment is None:
             raise UsageError(f"{text!r} is not a point in time", hint=TIME_HINT) from error
-        return spoken
+        return moment
 
 
 def _numpy_ms(value: Any) -> int:

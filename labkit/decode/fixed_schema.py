@@ -162,10 +162,10 @@ def _object(column: Any, kind: pa.DataType, name: str, errors: dict[int, str], u
 def _one_by_one(
     column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
 ) -> pa.Array:
-    texts, values = _is_text(column.type), []
+    values = []
     for row, value in enumerate(column.to_pylist()):
         bad: list[str] = []
-        values.append(_fit(_read(value) if texts and value is not None else value, kind, name, bad, unknown))
+        values.append(_fit(value, kind, name, bad, unknown))
         if bad:
             errors.setdefault(row, bad[0])
     return pa.array(values, kind)
@@ -184,6 +184,8 @@ def _no_constant(name: str) -> Any:
 
 def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict[str, int]) -> Any:
     """Return a value as Arrow takes it for `kind`; None, and a reason in `bad`, where it is of another type."""
+    if isinstance(value, str) and not _is_text(kind):
+        value = _read(value)  # values that disagree are JSON in a column of texts, or in a list of them
     if value is None:
         return None
     if pa.types.is_struct(kind) and isinstance(value, dict):

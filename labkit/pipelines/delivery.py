@@ -112,7 +112,7 @@ def kafka_ms(value: str) -> int | None:
     Kafka's client takes 0 for "now" and refuses less; past the year 9999 it could not be shown again.
     """
     try:
-        stamp = to_ms(value)
+        stamp = to_ms(value, spoken=False)
     except (UsageError, OverflowError):
         return None
     return stamp if 0 < stamp < _YEAR_10000_MS else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ from labkit.errors import AccessError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.pipelines.indexer.indexer import Indexer
+from labkit.stack.ownership import service_account
 from labkit.stack.state import ROLES, State, local_profile
 from support.waiting import until
 
@@ -500,13 +502,18 @@ def settings_and_logs(root: Path) -> Iterator[Path]:
             yield path
 
 
-def test_every_file_with_a_password_in_it_is_its_owners_alone(stack: State) -> None:
+def test_every_file_with_a_password_in_it_is_its_owners_and_its_servers_alone(stack: State) -> None:
     secrets = [password.encode() for password in stack.passwords.values()]
     holding = [path for path in settings_and_logs(stack.root) if any(one in path.read_bytes() for one in secrets)]
     assert stack.root / "stack.json" in holding
-    assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in holding} == {
-        path.name: "0o600" for path in holding
-    }
+    servers_read = {stack.root / broker.name / "server.properties" for broker in stack.brokers}
+    account = service_account()  # whose group no person is in; None: servers run as who started them
+    for path in holding:
+        status = path.stat()
+        shared = account is not None and path in servers_read
+        assert oct(stat.S_IMODE(status.st_mode)) == ("0o640" if shared else "0o600"), path
+        assert status.st_uid == os.geteuid(), path
+        assert status.st_gid == (account.gid if account and shared else status.st_gid), path
 
 
 def test_no_log_holds_a_password(stack: State) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit import decode
@@ -107,6 +107,7 @@ records = st.lists(st.dictionaries(st.sampled_from("fgh"), values, max_size=3), 
 
 @settings(max_examples=60, deadline=None)
 @given(records, records, st.integers(0, 6))
+@example([{"f": None, "g": [False]}], [{}, {}, {"f": None, "g": False}, {"g": [0]}], 3)
 def test_it_is_the_same_however_batches_are_cut(sample: list[Any], later: list[Any], at: int) -> None:
     whole = under(sample, later)
     parts = [under(sample, some) for some in (later[:at], later[at:])]

@@ -134,7 +134,8 @@ def test_a_record_of_a_far_time_and_half_a_pair_can_be_looked_into() -> None:
 
 
 def test_a_tail_without_such_a_decoder_fails_at_once() -> None:
-    lab: Any = SimpleNamespace(cluster=SimpleNamespace(partitions=lambda _: [0]), registry=None)
+    cluster = SimpleNamespace(partitions=lambda _: [0])
+    lab: Any = SimpleNamespace(cluster=cluster, registry=None, decoders=lambda _, decode: (decode, "raw"))
     for decode in ("jsn", "avro"):
         with pytest.raises(ValueError, match=decode):
             Tail(lab, "irc", last=1, rows=1, decode=decode, limit="1h")
