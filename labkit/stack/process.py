@@ -144,10 +144,10 @@ def stop_together(services: Sequence[Service]) -> list[Service]:
             family += [*process.children(recursive=True), process]
             process.terminate()
             stopped.append(service)
-    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S if len(stopped) < 2 else _TOGETHER_TIMEOUT_S)
+    alive = _wait_ended(family, STOP_TIMEOUT_S if len(stopped) < 2 else _TOGETHER_TIMEOUT_S)
     for member in alive:
         member.kill()
-    psutil.wait_procs(alive, timeout=10)
+    _wait_ended(alive, 10)
     for service in services:
         service.pid = 0
     return stopped
@@ -167,11 +167,31 @@ def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
     for process in strays:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(strays, timeout=STOP_TIMEOUT_S)
+    alive = _wait_ended(strays, STOP_TIMEOUT_S)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=10)
+    _wait_ended(alive, 10)
+
+
+def _wait_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until processes have ended; return those that have not.
+
+    A zombie has ended: it stays until its parent asks, which may be a notebook's kernel, or a container's first process
+    that never does.
+    """
+    ends = time.monotonic() + timeout_s
+    while (alive := [one for one in processes if _works(one)]) and time.monotonic() < ends:
+        time.sleep(0.05)
+    psutil.wait_procs([one for one in processes if one not in alive], timeout=0)  # our own children are asked
+    return alive
+
+
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def tail(log: Path, lines: int = 12) -> str:

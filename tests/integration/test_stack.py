@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,6 +374,27 @@ def test_a_pid_used_again_by_another_process_is_not_ours() -> None:
     assert process.running(Service("x", pid=mine.pid, started=process.born(mine))) == mine
     assert process.running(Service("x", pid=mine.pid, started=process.born(mine) - 1000)) is None
     assert not process.stop(Service("x", pid=mine.pid, started=process.born(mine) - 1000))
+
+
+PARENT = """
+import subprocess, time
+print(subprocess.Popen(["sleep", "300"]).pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_server_whose_parent_does_not_ask_for_its_end_has_ended() -> None:
+    """A container's first process may never ask, and a kernel that started the stack does not: a zombie is left."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout
+            child = psutil.Process(int(parent.stdout.readline()))
+            began = time.monotonic()
+            assert process.stop(Service("x", pid=child.pid, started=process.born(child)))
+            assert time.monotonic() - began < 10
+            assert child.status() == psutil.STATUS_ZOMBIE
+        finally:
+            parent.kill()
 
 
 # the servers' files --------------------------------------------------------------------------------------
