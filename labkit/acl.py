@@ -26,7 +26,7 @@ _WRITE = [
 
 _SAYS = {  # of each role: in Kafka, in Elasticsearch
     "lab": (
-        "read and describe, but no internal topics; join only groups named labkit.*",
+        "read and describe, but no internal topics; write topics and join groups only named labkit.*",
         "write only indices named scratch-*, read what is named",
     ),
     "indexer": ("read as groups named indexer.*", "write what is named, and make it; delete nothing"),
@@ -59,6 +59,7 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
         "lab": (
             Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")),
             *([_INTERNAL] if topic == "*" else []),
+            Grant("TOPIC", "labkit.", True, ("CREATE", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE")),
             Grant("GROUP", "*", False, ("DESCRIBE",)),
             Grant("GROUP", "labkit.", True, ("DELETE", "DESCRIBE", "READ")),
         ),

@@ -11,6 +11,7 @@ from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, war
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
+from labkit.times import length_ms
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from labkit.replay.reader import Reading
     from labkit.sinks.files import Open
     from labkit.sinks.formats import Format
+    from labkit.sinks.topic import TopicCopy
 
 NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
@@ -193,6 +195,65 @@ class WindowExport:
             where=where, enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard,
             progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
+
+    def to_topic(
+        self,
+        name: str,
+        *,
+        ttl: str = "2d",
+        where: str | None = None,
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> TopicCopy:
+        """Copy the window's records into a new scratch topic, ``labkit.<user>.<name>``, to be consumed again and again.
+
+        Keys, values, headers, times and partitions are as they were; offsets begin anew. The producer is idempotent.
+
+        Parameters
+        ----------
+        name : str
+        ttl : str
+            After this long `Lab.gc` deletes the topic.
+        where, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `to_parquet`.
+
+        Returns
+        -------
+        TopicCopy
+            ``.topic`` is its whole name, ``.counts`` add up (``read = written + failed``), ``.window()`` is a window of
+            it, ``.drop()`` deletes it.
+
+        Raises
+        ------
+        UsageError
+            When there is such a topic.
+
+        Examples
+        --------
+        >>> lab.window("irc", last="1d").to_topic("retry")  # doctest: +SKIP
+        """
+        from labkit import names
+        from labkit.progress import bar
+        from labkit.sinks import topic
+
+        check_policy(on_interrupt)
+        names.scratch_topic(name)
+        length_ms(ttl)
+        with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
+            reading = self.reading(
+                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+            )
+            copy = topic.fill(self.lab.cluster, reading, name, self.lab.window, ttl=ttl, where=where)
+        read_log.record(self.plan, copy.receipt, "to_topic")
+        if copy.interrupted and on_interrupt == "raise":
+            raise stopped(f"stopped at {copy.receipt.reached}; {copy.topic} has what was written", copy=copy)
+        if shortfall := copy.receipt.shortfall:
+            warn(f"{copy.topic!r} is {shortfall}", IncompleteWarning)
+        return copy
 
     def _to_file(
         self,

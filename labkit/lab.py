@@ -437,11 +437,12 @@ class Lab(LabDiscovery, LabQueries):
         return ScratchIndex(names.scratch_name(name), self.target(target))
 
     def gc(self) -> list[str]:
-        """Delete this user's expired scratch indices and ad hoc groups without a member; return their names.
+        """Delete this user's expired scratch indices and topics, and ad hoc groups without members; return their names.
 
         A server that is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the names.
         """
         from labkit.groups.adhoc import collect_groups
+        from labkit.sinks import topic
         from labkit.sinks.scratch import collect
 
         gone: list[str] = []
@@ -449,6 +450,7 @@ class Lab(LabDiscovery, LabQueries):
         for work in (
             *(partial(collect, target) for target in self.targets.values()),
             partial(collect_groups, self.cluster),
+            partial(topic.collect, self.cluster),
         ):
             try:
                 gone += work()

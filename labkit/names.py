@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from labkit.errors import RefusedError, UsageError
 
 GROUP_PREFIX = "labkit."
+TOPIC_PREFIX = "labkit."
 SCRATCH_PREFIX = "scratch-"
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -54,6 +55,34 @@ def topic(name: str) -> str:
             f"{name!r} is not a topic name", hint="1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
         )
     return name
+
+
+def lab_topic(name: str) -> str:
+    """Return `name` if it is a topic the lab may make, write or delete.
+
+    Raises
+    ------
+    RefusedError
+        When it does not start with ``labkit.``.
+    """
+    if not name.startswith(TOPIC_PREFIX):
+        raise RefusedError(
+            f"topic {name!r} is not the lab's to write",
+            hint=f"the lab only makes, writes and deletes topics whose name starts with {TOPIC_PREFIX!r}",
+            topic=name,
+        )
+    return topic(name)
+
+
+def scratch_topic(name: str) -> str:
+    """Return the full name of this user's scratch topic `name`: ``labkit.<user>.<name>``."""
+    prefix = f"{TOPIC_PREFIX}{user()}."
+    short = name.removeprefix(prefix) if isinstance(name, str) else ""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", short) or short.startswith(TOPIC_PREFIX):
+        raise UsageError(
+            f"{name!r} is not a scratch topic's name", hint=f"1 to 100 of a-z A-Z 0-9 . _ -; it becomes {prefix}NAME"
+        )
+    return lab_topic(prefix + short)
 
 
 def index(name: str) -> str:

@@ -1,0 +1,134 @@
+"""A window as a scratch topic, on a real broker that refuses the lab all other topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from labkit import acl, names
+from labkit.errors import AccessError, RefusedError, UsageError
+from labkit.kafka import Cluster
+from labkit.lab import Lab
+from labkit.sinks import topic as topic_module
+from support.waiting import until
+
+START_MS = 1_456_790_400_000  # of 2016: older than any retention
+Make, Produce = Callable[..., str], Callable[..., None]
+KEPT = ["_partition", "_timestamp", "_key", "_value", "_headers"]
+
+
+@pytest.fixture
+def mine(me: str, admin: Cluster) -> Iterator[str]:
+    """A user of the test's own, whose scratch topics are gone after it."""
+    yield me
+    left = [name for name in admin.topics() if name.startswith(f"labkit.{me}.")]
+    if left:
+        admin.ask(lambda client: client.delete_topics(left), what="delete them")
+
+
+@pytest.fixture
+def source(make_topic: Make, produce: Produce) -> str:
+    topic = make_topic(3, message_timestamp_after_max_ms=topic_module.FOR_EVER)  # one record is of 2096
+    produce(topic, [b'{"n": 1}', None, b"", b"\xff\x00"], keys=[b"a", b"a", None, b"\xfe"], partition=2,
+            timestamps=[START_MS, START_MS + 5, START_MS - 9_000, 4_000_000_000_000],
+            headers=[[("h", b"1"), ("h", None), ("x", b"\xff")], None, [], [("h", b"2")]])  # fmt: skip
+    produce(topic, [b'{"n": %d}' % n for n in range(30_000)], timestamps=[START_MS + n for n in range(30_000)])
+    return topic
+
+
+def test_records_are_as_they_were(lab: Lab, admin: Cluster, source: str, mine: str) -> None:
+    window = lab.window(source)
+    copy = window.to_topic("retry", ttl="1h")
+    assert copy.topic == f"labkit.{mine}.retry"
+    assert copy.counts == {"read": 30_004, "written": 30_004, "failed": 0}
+    assert copy.complete
+    assert copy.receipt.planned == copy.receipt.read + copy.receipt.filtered + copy.receipt.gaps
+    again, before = copy.window().read(cache=False), window.read(cache=False)
+    assert again.receipt.complete
+    assert again.table.select(KEPT).to_pylist() == before.table.select(KEPT).to_pylist()
+    assert len(admin.partitions(copy.topic)) == 3
+    assert "30,004 read = 30,004 written + 0 failed" in str(copy)
+    assert copy.topic in copy._repr_html_()
+    with pytest.raises(UsageError, match="there already"):
+        window.to_topic("retry")
+    copy.drop()
+    until(lambda: copy.topic not in admin.topics(), "the topic is gone")
+
+
+def test_some_of_the_records(lab: Lab, source: str, mine: str) -> None:
+    copy = lab.window(source).to_topic("some", where="n < 10")
+    assert copy.counts == {"read": 11, "written": 11, "failed": 0}
+    assert copy.receipt.filtered == 30_004 - 11
+    assert sorted(copy.window().read().table["n"].to_pylist()) == sorted([1, *range(10)])
+
+
+def test_gc_deletes_only_what_has_expired_and_is_ones_own(
+    lab: Lab, admin: Cluster, source: str, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = lab.window(source, offsets={2: (0, 1)})
+    kept = window.to_topic("kept", ttl="1h")
+    gone = window.to_topic("gone", ttl="0s")
+    other = f"labkit.{mine}.by-hand"  # made by another tool: nothing says that it expires
+    admin.ask(lambda client: client.create_topics([NewTopic(other, 1, 1)]), what="make it")
+    until(lambda: other in admin.topics(), "the topic")
+    monkeypatch.setenv("LABKIT_USER", "somebody_else")
+    assert gone.topic not in lab.gc()
+    monkeypatch.setenv("LABKIT_USER", mine)
+    assert gone.topic in lab.gc()
+    until(lambda: gone.topic not in admin.topics(), "the topic is gone")
+    assert {kept.topic, other} <= set(admin.topics())
+
+
+def test_names_that_are_not_the_labs_are_refused_before_a_server_is_asked(lab: Lab, source: str, mine: str) -> None:
+    window = lab.window(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cluster, "ask", None)  # asking would fail
+        for odd in ("", "a b", "../irc", "x" * 101, "labkit.bob.retry", 5):
+            with pytest.raises(UsageError, match="not a scratch topic's name"):
+                window.to_topic(odd)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="not a length of time"):
+            window.to_topic("retry", ttl="soon")
+        with pytest.raises(RefusedError, match="not the lab's to write"):
+            topic_module.drop(lab.cluster, "irc")
+    assert names.scratch_topic(f"labkit.{mine}.retry") == f"labkit.{mine}.retry"
+
+
+def test_the_broker_refuses_the_lab_all_other_topics(lab: Lab, source: str, mine: str) -> None:
+    for call in (
+        lambda client: client.create_topics([NewTopic("irc-not-the-labs", 1, 1)]),
+        lambda client: client.create_topics([NewTopic("labkitten", 1, 1)]),
+        lambda client: client.delete_topics([source]),
+    ):
+        with pytest.raises(AccessError):
+            lab.cluster.ask(call, what="try it")
+    producer, errors = lab.cluster.producer(), []
+    producer.produce(source, b"x", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(20)
+    assert [error.name() for error in errors] == ["TOPIC_AUTHORIZATION_FAILED"]
+
+
+def test_what_fails_is_counted(lab: Lab, admin: Cluster, make_topic: Make, mine: str) -> None:
+    """A record larger than the client takes."""
+    topic = make_topic(max_message_bytes="3000000")
+    producer = admin.producer(message_max_bytes=3_000_000)
+    for size in (10, 2_000_000, 20):
+        producer.produce(topic, b"x" * size, partition=0)
+    assert producer.flush(30) == 0
+    copy = lab.window(topic).to_topic("large")
+    assert copy.counts == {"read": 3, "written": 2, "failed": 1}
+    assert not copy.complete
+    assert "1 records failed: " in str(copy)
+
+
+def test_the_recipe_grants_the_same() -> None:
+    text = acl.recipe("User:ann")
+    (line,) = [line for line in text.splitlines() if "--topic 'labkit.'" in line]
+    for operation in ("Create", "Delete", "Write", "Read", "Describe"):
+        assert f"--operation {operation} " in line
+    assert line.endswith("--resource-pattern-type prefixed")
+    body: dict[str, Any] = json.loads(acl.recipe("User:ann", form="elasticsearch-role"))
+    assert body["indices"][0]["names"] == ["scratch-*"]
