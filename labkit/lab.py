@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,7 @@ class Lab(LabDiscovery, LabQueries):
         start: Any = None,
         end: Any = None,
         last: str | timedelta | int | None = None,
+        on: str | date | None = None,
         offsets: Mapping[int, tuple[int, int]] | None = None,
         partitions: Iterable[int] | int | None = None,
         slack: str = "1m",
@@ -136,6 +137,8 @@ class Lab(LabDiscovery, LabQueries):
             Half-open [start, end), UTC when no zone is given. Left out: the log's start, the log's end now.
         last : str, timedelta or int, optional
             ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
+        on : str or date, optional
+            A day, week or month in UTC: ``"yesterday"``, ``"monday"``, ``"2016-03-01"``, ``"2016-W09"``, ``"2016-03"``.
         offsets : dict, optional
             ``{partition: (start, end)}``, half-open.
         partitions : iterable of int, or int, optional
@@ -152,8 +155,9 @@ class Lab(LabDiscovery, LabQueries):
             When the bounds cannot be.
         """
         plan = freeze(
-            self.cluster, topic, start=start, end=end, last=last, offsets=offsets, partitions=partitions, slack=slack
-        )
+            self.cluster, topic, start=start, end=end, last=last, on=on, offsets=offsets, partitions=partitions,
+            slack=slack,
+        )  # fmt: skip
         return Window(plan, self)
 
     def decoders(self, topic: str, decode: Spec | None = None, key_decode: Spec | None = None) -> tuple[Spec, Spec]:

@@ -39,6 +39,7 @@ def window_options(parser: Any, topic: str | None = None) -> Any:
     parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
     parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
     parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
+    parser.add_argument("--on", metavar="DAY", help="a day, week or month: yesterday, 2016-03-01, 2016-W09, 2016-03")
     parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
     parser.add_argument("--partitions", metavar="P,…", help="only these, such as 0,2")
     parser.add_argument("--slack", metavar="TIME", help="how far out of time order (default: 1m)")
@@ -49,8 +50,8 @@ def window_bounds(options: argparse.Namespace) -> dict[str, Any]:
     """Return the parsed bounds as `Lab.window` takes them."""
     offsets = None if options.offsets is None else _offsets(options.offsets)
     partitions = None if options.partitions is None else options.partitions.split(",")
-    bounds = {"start": options.start, "end": options.end, "last": options.last, "offsets": offsets}
-    bounds |= {"partitions": partitions, "slack": options.slack}
+    bounds = {"start": options.start, "end": options.end, "last": options.last, "on": options.on}
+    bounds |= {"offsets": offsets, "partitions": partitions, "slack": options.slack}
     return {name: value for name, value in bounds.items() if value is not None}
 
 

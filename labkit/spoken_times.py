@@ -17,6 +17,7 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-w(\d{2})")
+_MONTH = re.compile(r"(\d{4})-(\d{2})")
 _DAY = re.compile(
     rf"(today|yesterday|(?:last\s+)?(?:{'|'.join(_DAYS)}))(?:\s+(?:at\s+)?(\d{{1,2}}:\d{{2}}(?::\d{{2}})?))?"
 )
@@ -54,6 +55,26 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
     if found := _DAY.fullmatch(said):
         return at(_day(found[1], here.date()), _clock(found[2]) if found[2] else time(), zone)
     return None
+
+
+def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime] | None:
+    """Return when a day, ISO week or month begins and when the next one does; None for what is none of them."""
+    said = " ".join(text.lower().split())
+    today = now.astimezone(zone).date()
+    try:
+        if found := _WEEK.fullmatch(said):
+            first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
+            after = first + timedelta(weeks=1)
+        elif found := _MONTH.fullmatch(said):
+            first = date(int(found[1]), int(found[2]), 1)
+            after = (first + timedelta(days=31)).replace(day=1)
+        else:
+            spoken = _DAY.fullmatch(said)
+            first = _day(spoken[1], today) if spoken and not spoken[2] else date.fromisoformat(text.strip())
+            after = first + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    return at(first, time(), zone), at(after, time(), zone)
 
 
 def _day(word: str, today: date) -> date:

@@ -12,10 +12,12 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.spoken_times import EXAMPLES, exact, parse_spoken
+from labkit.spoken_times import EXAMPLES, exact, parse_days, parse_spoken
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_LENGTH = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(ms|s(?:ec(?:onds?)?)?|m(?:in(?:utes?)?)?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?)(?![a-z])"
+)
 FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999, the end exclusive
 _LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = (
@@ -51,6 +53,31 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
     if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
+
+
+def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """Return when a day, week or month begins and when the next one does.
+
+    Parameters
+    ----------
+    value : date or str
+        A text is ``"yesterday"``, ``"monday"``, ``"2016-03-01"``, ``"2016-W09"`` or ``"2016-03"``.
+    zone : tzinfo
+        Where the days are.
+
+    Raises
+    ------
+    UsageError
+        For what is none of these.
+    """
+    text = value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
+    span = parse_days(text, datetime.now(UTC), zone) if isinstance(text, str) else None
+    if span is None:
+        raise UsageError(
+            f"{value!r} is not a day, a week or a month",
+            hint="write 'yesterday', 'monday', '2016-03-01', '2016-W09' or '2016-03'; start= and end= take times",
+        )
+    return span
 
 
 def _unitless(value: Any) -> UsageError:
@@ -95,13 +122,14 @@ def _numpy_ms(value: Any) -> int:
 
 
 def length_ms(value: Any) -> int:
-    """Return a length of time in milliseconds: ``"90d"``, ``"6h"``, ``"1h 30m"`` or a timedelta."""
+    """Return a length of time in milliseconds: ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a timedelta."""
     if isinstance(value, timedelta):
         return _limited(math.ceil(value.total_seconds() * 1000), value)
     parts = _LENGTH.findall(value) if isinstance(value, str) else []
     if not parts or _LENGTH.sub("", value).strip():
         raise UsageError(f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'")
-    return _limited(sum(float(number) * _UNITS_MS[unit] for number, unit in parts), value)
+    units = ((number, unit if unit == "ms" else unit[0]) for number, unit in parts)
+    return _limited(sum(float(number) * _UNITS_MS[unit] for number, unit in units), value)
 
 
 def _limited(ms: float, value: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from labkit import times
@@ -21,16 +21,17 @@ def freeze(
     start: Any = None,
     end: Any = None,
     last: str | timedelta | int | None = None,
+    on: str | date | None = None,
     offsets: Mapping[int, tuple[int, int]] | None = None,
     partitions: Iterable[int] | int | None = None,
     slack: str = "1m",
 ) -> plan.Plan:
     """Ask the broker for the offsets of the asked bounds; `labkit.lab.Lab.window` says what they may be."""
-    given = [start is not None or end is not None, last is not None, offsets is not None]
+    given = [start is not None or end is not None, last is not None, on is not None, offsets is not None]
     if offsets is not None and partitions is not None:
         raise UsageError("offsets name their partitions already", hint="leave partitions out")
     if sum(given) > 1:
-        raise UsageError("give one of start/end, last, offsets", hint='such as lab.window("irc", last="6h")')
+        raise UsageError("give one of start/end, last, on, offsets", hint='such as lab.window("irc", last="6h")')
     chosen = _partitions(cluster, topic, partitions)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
@@ -46,6 +47,9 @@ def freeze(
         resolved, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
     elif last is not None:
         resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
+    elif on is not None:
+        resolved = plan.by_time(bounds, *times.day_span(on), slack_ms)
+        words = f"on {on} (from {times.iso(resolved.start_ms)} to {times.iso(resolved.end_ms)})"
     else:
         resolved = plan.by_time(bounds, start, end, slack_ms)
         words = f"from {_echoed(start, resolved.start_ms)} to {_echoed(end, resolved.end_ms, 'latest')}"

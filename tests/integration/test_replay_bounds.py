@@ -26,6 +26,7 @@ from labkit.lab import Lab
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import consume
 from labkit.stack.state import State
+from labkit.times import to_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 DAY = 86_400_000
@@ -429,3 +430,26 @@ def test_times_as_people_say_them_are_frozen_and_echoed(lab: Lab, make_topic: Ma
     again = Window.from_json(window.to_json(), lab)
     assert (again.plan.start_ms, again.plan.end_ms) == (window.plan.start_ms, window.plan.end_ms)
     assert "to 00:00 (20" in lab.window(topic, end="00:00").plan.asked
+
+
+def test_a_day_a_week_and_a_month_are_windows(lab: Lab, make_topic: MakeTopic, produce: Produce):
+    topic = make_topic()
+    moments = [
+        "2016-02-28T23:59:59.999",
+        "2016-02-29T00:00",
+        "2016-02-29T23:59:59.999",
+        "2016-03-01T00:00",
+        "2016-04-01",
+    ]
+    produce(topic, numbered(5), timestamps=[to_ms(moment) for moment in moments])
+    expected = {"2016-02-29": [1, 2], "2016-W09": [1, 2, 3], "2016-02": [0, 1, 2], "2016-03": [3], "yesterday": []}
+    for day, numbers in expected.items():
+        window = lab.window(topic, on=day)
+        table = window.read().table
+        assert (table["n"].to_pylist() if numbers else []) == numbers, day
+        assert table.num_rows == len(numbers)
+        assert window.plan.asked.startswith(f"on {day} (from 20")
+    with pytest.raises(UsageError, match="give one of start/end, last, on, offsets"):
+        lab.window(topic, on="yesterday", last="1 day")
+    with pytest.raises(UsageError, match="is not a day"):
+        lab.window(topic, on="2h ago")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from labkit.errors import UsageError
-from labkit.spoken_times import exact, parse_spoken
-from labkit.times import now_ms, to_ms
+from labkit.spoken_times import exact, parse_days, parse_spoken
+from labkit.times import day_span, now_ms, to_ms
 
 NOW = datetime(2026, 11, 29, 1, 30, tzinfo=UTC)  # a Sunday; in Vienna half past two
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -75,3 +76,46 @@ def test_bounds_take_them_and_errors_show_examples() -> None:
     assert to_ms("2016-03-01", VIENNA) == 1_456_786_800_000
     with pytest.raises(UsageError, match="yesterday 14:00"):
         to_ms("the other day")
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "after"),
+    [
+        ("today", "2026-11-29", "2026-11-30"),
+        (" Yesterday ", "2026-11-28", "2026-11-29"),
+        ("last sunday", "2026-11-22", "2026-11-23"),
+        ("2016-02-29", "2016-02-29", "2016-03-01"),
+        ("2026-W48", "2026-11-23", "2026-11-30"),
+        ("2020-w53", "2020-12-28", "2021-01-04"),
+        ("2016-02", "2016-02-01", "2016-03-01"),
+        ("2016-12", "2016-12-01", "2017-01-01"),
+    ],
+)
+def test_a_day_a_week_and_a_month_end_where_the_next_begins(said: str, first: str, after: str) -> None:
+    for zone in (UTC, VIENNA):
+        span = parse_days(said, NOW, zone)
+        assert span is not None
+        assert [moment.replace(tzinfo=None).isoformat() for moment in span] == [
+            f"{first}T00:00:00",
+            f"{after}T00:00:00",
+        ]
+
+
+def test_a_day_on_which_clocks_are_set_is_shorter_or_longer() -> None:
+    for day, hours in (("2026-03-29", 23), ("2026-10-25", 25)):
+        first, after = (moment.astimezone(UTC) for moment in parse_days(day, NOW, VIENNA) or ())
+        assert after - first == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    "value", ["yesterday 14:00", "2016-02-30", "2016-W60", "2016-13", "2016", "now", "", "9999-12-31", 5, None,
+              datetime(2016, 3, 1)],
+)  # fmt: skip
+def test_what_is_no_day_is_refused_with_examples(value: Any) -> None:
+    with pytest.raises(UsageError, match="is not a day, a week or a month") as caught:
+        day_span(value)
+    assert "2016-W09" in str(caught.value.hint)
+
+
+def test_a_date_is_its_day() -> None:
+    assert day_span(date(2016, 3, 1)) == day_span("2016-03-01")

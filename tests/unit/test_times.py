@@ -130,13 +130,21 @@ def test_a_year_beyond_nanoseconds_from_pandas():
         ("0s", 0),
         (timedelta(minutes=5), 300_000),
         (timedelta(microseconds=1), 1),
+        ("1 day", 86_400_000),
+        ("2 hours 30 minutes", 9_000_000),
+        ("10 min", 600_000),
+        ("45 sec", 45_000),
+        ("3weeks", 1_814_400_000),
+        ("500 ms", 500),
     ],
 )
 def test_lengths(text: Any, ms: int):
     assert length_ms(text) == ms
 
 
-@pytest.mark.parametrize("text", ["", "5", "d", "-5d", "5 parsecs", "1h and 5m", "5D", 5, None, "∞d"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "d", "-5d", "5 parsecs", "1h and 5m", "5D", 5, None, "∞d", "1 month", "2 dayss", "1 daym"]
+)
 def test_a_length_without_a_known_unit_is_refused(text: Any):
     with pytest.raises(UsageError) as caught:
         length_ms(text)
