@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
+from confluent_kafka import IsolationLevel, KafkaError, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
@@ -254,6 +254,21 @@ class Cluster(Connection):
             lambda admin: admin.describe_topics(asked, request_timeout=TIMEOUT_S), what=f"describe topic {topic!r}"
         )
         return str(found[topic].topic_id)
+
+    def require_write(self, topic: str) -> None:
+        """Raise an AccessError when the broker says that this principal may not write to the topic.
+
+        To ask is needed: a principal that may write to any topic gets an idempotent producer, and hears only with the
+        first record that it is not for this one (KIP-679).
+        """
+        asked = TopicCollection([topic])
+        found = self.ask(
+            lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=TIMEOUT_S),
+            what=f"describe topic {topic!r}",
+        )[topic]
+        allowed = {AclOperation(one) for one in found.authorized_operations or ()}
+        if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
+            raise self.error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), f"write to topic {topic!r}")
 
     def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
         """Set some of the topic's configuration; the rest stays."""

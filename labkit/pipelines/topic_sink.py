@@ -66,7 +66,7 @@ class TopicSink:
     cluster : Cluster
         As a principal that may write to `topic`.
     topic : str
-        Must exist: it is asked for at once, so a wrong name or password fails in seconds.
+        Must exist: it is asked for at once, so a wrong name, password or right fails in seconds.
     patience_s : float, default 300
         How long a record may wait for Kafka before the run fails; 0 waits for ever.
     close_timeout_s : float, default 30
@@ -90,6 +90,7 @@ class TopicSink:
         give_up: Callable[[], bool] | None = None,
     ) -> None:
         cluster.partitions(topic)
+        cluster.require_write(topic)
         self.topic = topic
         self.rejections: list[str] = []  # the first few, in words
         self._what = f"write to topic {topic!r}"

@@ -112,7 +112,7 @@ window bad!topic
 window .
 window TOPIC --profile nope
 window TOPIC --role nope
-window TOPIC --start yesterday
+window TOPIC --start yesteryear
 window TOPIC --start 5
 window TOPIC --start 1456790400000
 window TOPIC --start=
@@ -134,7 +134,7 @@ window TOPIC --offsets 0:0-99999999999999999999999
 window TOPIC --offsets 0:1-2,0:3-4
 replay nope
 replay bad!topic
-replay TOPIC --start yesterday
+replay TOPIC --start yesteryear
 replay TOPIC --offsets 0:5-1
 replay TOPIC --last 5 --deadline soon
 replay TOPIC --last 5 --deadline 5

@@ -178,7 +178,7 @@ def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, 
     produce(name, values(10), timestamps=[T0 + n * 1000 for n in range(10)])
     assert bench.once(name, "--from", "2016-03-01T00:00:06Z").ledger["indexed"] == 4
     assert bench.ids() == {f"{name}-0-{offset}" for offset in range(6, 10)}
-    assert bench.start(name, "--from", "yesterday").ended() == 2
+    assert bench.start(name, "--from", "yesteryear").ended() == 2
 
 
 def test_refused_records_go_to_an_index(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:

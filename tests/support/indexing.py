@@ -99,6 +99,7 @@ class Bench:
     """A stack, and what one test makes on it."""
 
     def __init__(self, state: State, folder: Path) -> None:
+        state = State.load(state.root)  # with what was started since, such as the registry
         self.admin = Cluster(state.credentials("admin")["kafka"])
         found = state.credentials("admin")["elasticsearch"]
         self.client: elasticsearch.Elasticsearch = Target("default", found).client

@@ -295,12 +295,16 @@ def test_terraform_is_read_as_what_the_commands_grant() -> None:
     found = hcl2.loads(recipe(principal, topic="irc*", form="terraform") + "\n")["resource"]
     blocks = [body for one in found for kind in one.values() for body in kind.values()]
     labels = [label for one in found for kind in one.values() for label in kind]
-    assert len(set(labels)) == len(labels) == 7
+    assert len(set(labels)) == len(labels) == 13
     assert {next(iter(one)).strip('"') for one in found} == {"kafka_acl"}
     keys = ("resource_type", "resource_name", "resource_pattern_type_filter", "acl_operation")
     rights = {tuple(one[key].strip('"') for key in keys) for one in blocks}
     assert rights == {
         *(("Topic", "irc", "Prefixed", one) for one in ("Describe", "DescribeConfigs", "Read")),
+        *(
+            ("Topic", "labkit.", "Prefixed", one)
+            for one in ("Create", "Delete", "Describe", "DescribeConfigs", "Read", "Write")
+        ),
         ("Group", "*", "Literal", "Describe"),
         *(("Group", "labkit.", "Prefixed", one) for one in ("Delete", "Describe", "Read")),
     }
