@@ -271,7 +271,7 @@ class Cluster(Connection):
             raise self.error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), f"write to topic {topic!r}")
 
     def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
-        """Set some of the topic's configuration; the rest stays."""
+        """Set some of the topic's configuration, and wait until the broker tells it; the rest stays."""
         resource = ConfigResource(
             ConfigResource.Type.TOPIC,
             topic,
@@ -284,6 +284,9 @@ class Cluster(Connection):
             lambda admin: admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S),
             what=f"alter topic {topic!r}",
         )
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline and not settings.items() <= self.topic_settings([topic])[topic].items():
+            time.sleep(0.05)  # the broker that is asked hears of it a moment later
 
 
 def replay_group() -> str:
