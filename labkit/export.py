@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
 
+def check_used(where: str | None, decode: Spec | None, key_decode: Spec | None) -> None:
+    """Refuse decoders of records that stay as they are, where no condition is asked of them."""
+    for name, spec in (("decode", decode), ("key_decode", key_decode)):
+        if spec is not None and where is None:
+            raise UsageError(
+                f"{name} changes nothing without where: the records stay as they are", hint=f"leave {name} out"
+            )
+
+
 class WindowExport:
     """The part of `Window` that writes it to a file, in constant memory; the file appears when it is whole."""
 
@@ -202,6 +211,8 @@ class WindowExport:
         *,
         ttl: str = "2d",
         where: str | None = None,
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -218,8 +229,8 @@ class WindowExport:
         name : str
         ttl : str
             After this long `Lab.gc` deletes the topic.
-        where, isolation, on_expired, deadline, guard, progress, on_interrupt
-            As in `to_parquet`.
+        where, decode, key_decode, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `to_parquet`; `decode` and `key_decode` are how `where` sees the records.
 
         Returns
         -------
@@ -237,17 +248,21 @@ class WindowExport:
         >>> lab.window("irc", last="1d").to_topic("retry")  # doctest: +SKIP
         """
         from labkit import names
+        from labkit.decode.pipeline import undecoded
         from labkit.progress import bar
         from labkit.sinks import topic
 
         check_policy(on_interrupt)
+        check_used(where, decode, key_decode)
         names.scratch_topic(name)
         length_ms(ttl)
         with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            copy = topic.fill(self.lab.cluster, reading, name, self.lab.window, ttl=ttl, where=where)
+            specs = self.lab.decoders(self.plan.topic, decode, key_decode)
+            records = undecoded(reading, where, *specs, registry=self.lab.registry)
+            copy = topic.fill(self.lab.cluster, records, name, self.lab.window, ttl=ttl)
         read_log.record(self.plan, copy.receipt, "to_topic")
         if copy.interrupted and on_interrupt == "raise":
             raise stopped(f"stopped at {copy.receipt.reached}; {copy.topic} has what was written", copy=copy)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from labkit import html
 from labkit.discovery import WindowDiscovery
-from labkit.export import NOTHING, WindowExport
+from labkit.export import NOTHING, WindowExport, check_used
 from labkit.groups.guard import Guarded, watched
 from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped
 from labkit.queries import WindowQueries
@@ -181,6 +181,8 @@ class Window(WindowDiscovery, WindowExport, WindowQueries):
         self,
         *,
         where: str | None = None,
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
         isolation: str = "read_committed",
         on_expired: str = "error",
         deadline: str | None = None,
@@ -191,7 +193,9 @@ class Window(WindowDiscovery, WindowExport, WindowQueries):
         Parameters
         ----------
         where : str, optional
-            A condition on the fields of JSON values, as in `read`.
+            A condition, as in `read`.
+        decode, key_decode : str, callable or Decoder
+            How the condition sees values and keys, as in `read`; the batches stay raw.
         isolation, on_expired, deadline, guard
             As in `read`.
 
@@ -200,20 +204,20 @@ class Window(WindowDiscovery, WindowExport, WindowQueries):
         IncompleteError
             At the end, when the window was not read to its frozen end.
         """
-        from labkit.decode.pipeline import Decoding, condition
+        from labkit.decode.pipeline import undecoded
         from labkit.errors import IncompleteError
 
-        asked = condition(where)
+        check_used(where, decode, key_decode)
         reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
-        chosen = Decoding(reading, where=asked)
+        specs = self.lab.decoders(self.topic, decode, key_decode)
+        chosen = undecoded(reading, where, *specs, registry=self.lab.registry)
         try:
             yield from chosen.raw()
         finally:
             receipt = chosen.receipt()
             if receipt.partitions:  # it began
                 read_log.record(self.plan, receipt, "batches")
-        if asked is not None:
-            asked.check(receipt)
+        chosen.check(receipt)
         if not receipt.complete:
             raise IncompleteError(
                 f"the window was not read to its end: {', '.join(receipt.reasons)}",

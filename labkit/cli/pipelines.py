@@ -155,10 +155,15 @@ def _index_command(commands: Commands) -> None:
     )  # fmt: skip
     index.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
     index.add_argument(
-        "--decode", default="json", metavar="NAME",
-        help="json (default), text, avro, protobuf, jsonschema, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE",
+        "--decode", metavar="NAME",
+        help="json, text, avro, protobuf, jsonschema, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE (left out: as "
+        "labkit.toml says, or json)",
     )  # fmt: skip
-    index.add_argument("--key-decode", default="raw", metavar="NAME", help="the same for keys (default: raw)")
+    index.add_argument("--key-decode", metavar="NAME", help="the same for keys (left out: as labkit.toml says, or raw)")
+    index.add_argument(
+        "--where", metavar="SQL",
+        help="only records that fulfil this: \"channel = '#kafka'\"; the group passes over the others",
+    )  # fmt: skip
     metadata_option(index)
     enrich_options(index)
     index.add_argument(
@@ -170,20 +175,25 @@ def _index_command(commands: Commands) -> None:
 
 
 def _index(options: argparse.Namespace) -> int:
+    from labkit.decode import opened, said_of
     from labkit.elastic import Target
     from labkit.kafka import Cluster
     from labkit.lab import Lab
     from labkit.pipelines.indexer.indexer import Indexer, begin_at
-    from labkit.registry import Registry
     from labkit.times import length_ms
 
     begin_at(options.start)  # what is misspelt is told first, be there a cluster or not
     profile = open_profile(options)
-    target: Target = Lab(profile).target(options.target)
+    lab = Lab(profile)
+    target: Target = lab.target(options.target)
+    specs = lab.decoders(options.topic, options.decode, options.key_decode)
+    for note in said_of(*specs):
+        say(note)
+    value, key = map(opened, specs)
     indexer = Indexer(
         Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
-        enrich=enrich_chain(options), decode=options.decode, key_decode=options.key_decode,
-        metadata=options.metadata, registry=Registry(profile.registry) if profile.registry else None,
+        enrich=enrich_chain(options), decode=value, key_decode=key, where=options.where,
+        metadata=options.metadata, registry=lab.registry,
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,
         metrics=lambda counts: out(json.dumps(counts)),
     )  # fmt: skip

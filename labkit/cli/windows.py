@@ -149,10 +149,11 @@ def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
-    from labkit.decode.pipeline import Decoding, condition
+    from labkit.decode.pipeline import undecoded
 
     reading = window.reading(**common)
-    chosen = Decoding(reading, where=condition(options.where))
+    specs = window.lab.decoders(window.topic)
+    chosen = undecoded(reading, options.where, *specs, registry=window.lab.registry)
     with interrupt.asked() as reading.interrupted:
         for batch in chosen.raw():
             if not options.json:

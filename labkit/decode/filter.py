@@ -111,8 +111,11 @@ class Where:
 
     def check(self, receipt: Receipt) -> None:
         """Raise when a column it names was in none of the records of a reading that came to its end."""
-        if not receipt.complete:
-            return
+        if receipt.complete:
+            self.check_seen()
+
+    def check_seen(self) -> None:
+        """Raise when a column it names was in none of the records so far."""
         known = {name.lower() for name in self._names}
         missing = sorted(name for name in self.columns if known and name.lower() not in known)
         if missing:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import key_columns, parse, plain, ready
+from labkit.decode import Spec, both, key_columns, parse, plain, ready
 from labkit.decode.ahead import ahead
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
@@ -19,6 +19,7 @@ from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
     from labkit.decode.filter import Where
+    from labkit.registry import Registry
 
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
 LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
@@ -96,12 +97,11 @@ class Decoding:
         parsed = parse_raw(raw)
         if self.where is None:
             return Batch(raw, parsed, parsed.schema), Counter()
-        rows = self.where.rows(decoded(raw, parsed, self.module, self.module.unify([parsed.schema])))
-        if len(rows) == len(raw):
-            return Batch(raw, parsed, parsed.schema), Counter()
-        chosen = raw.take(pa.array(rows))
-        before, after = (by_partition(one.column("partition").to_numpy()) for one in (raw, chosen))
-        return Batch(chosen, parse(self.module, chosen), parsed.schema), before - after
+        chosen = fulfilling(Batch(raw, parsed, parsed.schema), self.module, self.where)
+        if chosen.raw is raw:
+            return chosen, Counter()
+        before, after = (by_partition(one.column("partition").to_numpy()) for one in (raw, chosen.raw))
+        return chosen, before - after
 
     def raw(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as they are; decoded only where a condition is asked of them."""
@@ -121,9 +121,40 @@ class Decoding:
             When the condition names a column that no record has.
         """
         receipt = self.receipt()
+        self.check(receipt)
+        return receipt
+
+    def check(self, receipt: Receipt) -> None:
+        """Raise when the condition names a column that none of the records of a whole reading has."""
         if self.where is not None:
             self.where.check(receipt)
-        return receipt
+
+
+def choosing(
+    reading: Reading,
+    where: str | None,
+    decode: Spec,
+    key_decode: Spec,
+    *,
+    types: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+    most: int = 1,
+) -> tuple[Decoding, list[str]]:
+    """Return a reading's records, decoded as said and chosen by a condition, and what to say of the decoders."""
+    chosen = condition(where)
+    module, said, _ = both(
+        decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+    )
+    return Decoding(reading, module, chosen, most=most), said
+
+
+def undecoded(
+    reading: Reading, where: str | None, decode: Spec, key_decode: Spec, *, registry: Registry | None = None
+) -> Decoding:
+    """Return a reading's records as they are; only a condition has them decoded."""
+    if where is None:
+        return Decoding(reading)
+    return choosing(reading, where, decode, key_decode, registry=registry)[0]
 
 
 def condition(where: str | None) -> Where | None:
@@ -133,6 +164,17 @@ def condition(where: str | None) -> Where | None:
     from labkit.decode.filter import Where  # DuckDB: a reader without a condition starts without it
 
     return Where(where)
+
+
+def fulfilling(batch: Batch, module: Any, where: Where, keep: Iterable[int] = ()) -> Batch:
+    """Return the records that fulfil a condition, and the rows of `keep` whatever it says."""
+    raw = batch.raw
+    rows = where.rows(decoded(raw, batch.parsed, module, module.unify([batch.schema])))
+    rows = np.union1d(rows, np.fromiter(keep, np.int64))
+    if len(rows) == len(raw):
+        return batch
+    chosen = raw.take(pa.array(rows))
+    return Batch(chosen, parse(module, chosen), batch.schema)
 
 
 def by_partition(partitions: np.ndarray) -> Counter[int]:

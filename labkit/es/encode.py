@@ -11,7 +11,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from labkit import decode as decoding
 from labkit.decode import Spec
-from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded
+from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, fulfilling
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
@@ -30,6 +30,9 @@ from labkit.es.json_append import Fragments
 from labkit.es.mappings import IndexName
 from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
+
+if TYPE_CHECKING:
+    from labkit.decode.filter import Where
 
 OWN = "own"  # a decoder that no name stands for
 
@@ -113,17 +116,21 @@ class Encoder:
         What to add to the documents.
     name : IndexName, optional
         As `documents` takes it.
+    where : Where, optional
+        Which of the records given to `of_raw` become documents. What cannot be decoded is a reject whatever it says.
     """
 
     form: Form = PLAIN
     registry: Registry | None = None
     chain: Chain = field(default_factory=lambda: Chain([]))
     name: IndexName | None = None
+    where: Where | None = None
     fields: dict[str, Any] = field(default_factory=dict, init=False)  # how to map the records' own
 
     def __post_init__(self) -> None:
         self.renew()
         self._plain = self.form.plain and not self.chain.changes
+        self._as_is = self.form.decode == "json" and not self.chain.changes
         self._has_keys = self.form.key_decode != "raw"
         self._schemas: tuple[list[Any], list[Any]] = ([], [])
         self._types: pa.Schema | None = None
@@ -159,11 +166,24 @@ class Encoder:
 
     def of_raw(self, raw: pa.RecordBatch) -> Documents:
         """Return the documents of raw records."""
-        if self._plain:
-            more = [metadata.metadata(raw)] if self.form.metadata else []
-            return documents(raw, self.chain, self.name, more=more)
+        if self._plain and self.where is None:
+            return self._of_json(raw)
         parsed = decoding.parse(self.module, raw)
-        return self._of_decoded(Batch(raw, parsed, parsed.schema))
+        batch = Batch(raw, parsed, parsed.schema)
+        if self.where is not None:
+            batch = fulfilling(batch, self.module, self.where, keep=() if self._plain else self._undecodable(parsed))
+        return self._of_json(batch.raw) if self._plain else self._of_decoded(batch)
+
+    def _of_json(self, raw: pa.RecordBatch) -> Documents:
+        more = [metadata.metadata(raw)] if self.form.metadata else []
+        return documents(raw, self.chain, self.name, more=more)
+
+    def _undecodable(self, parsed: Any) -> dict[int, str]:
+        """Return the rows that have no document, with the reason; a value that is no JSON has a stand-in."""
+        if self._as_is:
+            return {row: f"key: {why}" for row, why in parsed.key.errors.items()}
+        errors: dict[int, str] = parsed.errors
+        return errors
 
     def _schema(self, schema: Any) -> Any:
         """Take in one batch's schema; return that of all so far."""
@@ -176,8 +196,7 @@ class Encoder:
 
     def _of_decoded(self, batch: Batch) -> Documents:
         table = self.chain.changed(decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema)))
-        as_is = self.form.decode == "json" and not self.chain.changes
-        errors = {row: f"key: {why}" for row, why in batch.parsed.key.errors.items()} if as_is else batch.parsed.errors
+        as_is, errors = self._as_is, self._undecodable(batch.parsed)
         fields, keys = own_columns(table)
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
         raw, more = _appended(batch.raw, fields, keys, self.form, as_is=as_is)

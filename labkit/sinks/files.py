@@ -14,15 +14,15 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, both, gathered, heed, notes, parse
+from labkit.decode import Spec, gathered, heed, notes, parse
 from labkit.decode.ahead import ahead
-from labkit.decode.pipeline import Decoding, condition, decoded
+from labkit.decode.pipeline import Decoding, choosing, decoded
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained, sample
+from labkit.replay.sample import explained
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
@@ -68,12 +68,10 @@ class Source:
 
     def decoding(self) -> tuple[Decoding, list[str]]:
         """Return the reading's records decoded, and what ``auto`` says of its choices."""
-        reading, asked = self.reading, condition(self.where)
-        module, said, _ = both(
-            self.decode, self.key_decode, types=self.types, registry=self.registry,
-            sample=lambda: sample(reading.cluster, reading.plan),
+        return choosing(
+            self.reading, self.where, self.decode, self.key_decode, types=self.types, registry=self.registry,
+            most=_PENDING,
         )  # fmt: skip
-        return Decoding(reading, module, asked, most=_PENDING), said
 
 
 def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, *, keep_part: bool = False) -> Receipt:

@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, gathered, heed, notes
+from labkit.decode import Spec, gathered, heed, notes
 from labkit.decode.merge import text, unmapped
-from labkit.decode.pipeline import FIRST, LAST, Decoding, condition, decoded
+from labkit.decode.pipeline import FIRST, LAST, choosing, decoded
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained, sample
+from labkit.replay.sample import explained
 from labkit.sinks.files import Source, part_of
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def lines(
     ``_error`` where it could not be decoded. A tombstone has ``"_value": null``. A field has the type it has in its
     batch.
     """
-    asked = condition(where)
-    module, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
-
-    decoding = Decoding(reading, module, asked)
+    decoding, said = choosing(reading, where, decode, key_decode, registry=registry)
+    module = decoding.module
     schemas: list[Any] = []
 
     def write() -> Iterator[str]:

@@ -17,10 +17,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic
 
 from labkit import html, interrupt, names
-from labkit.decode.pipeline import Decoding, condition
+from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, UsageError
 from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, length_ms, now_ms
 
@@ -87,17 +86,14 @@ class TopicCopy:
         return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
 
 
-def fill(
-    cluster: Cluster, reading: Reading, name: str, window_of: Callable[..., Window], *, ttl: str, where: str | None
-) -> TopicCopy:
+def fill(cluster: Cluster, decoding: Decoding, name: str, window_of: Callable[..., Window], *, ttl: str) -> TopicCopy:
     """Make the topic and write the window's records to it; an interrupt ends it early, and the counts say so."""
-    topic, chosen = names.scratch_topic(name), condition(where)
+    topic, reading = names.scratch_topic(name), decoding.reading
     expires_ms = now_ms() + length_ms(ttl)
     partitions = cluster.partitions(reading.plan.topic)
     reading.check()  # a window that cannot be read makes no topic
     _make(cluster, reading.plan.topic, topic, len(partitions), expires_ms)
     writer = _Writer(cluster.producer(linger_ms=20, queue_buffering_max_kbytes=65_536), topic)
-    decoding = Decoding(reading, where=chosen)
     with interrupt.asked() as reading.interrupted:
         for batch in decoding.raw():
             writer.write(batch)

@@ -148,3 +148,34 @@ def test_a_registry_that_is_away_is_waited_for_and_no_record_is_to_blame(
     assert run.stop() == 0
     assert run.ledger == {"sent": 500, "indexed": 500, "existing": 0, "rejected": 0, "unsent": 0}
     assert not letters.exists() or not letters.read_text()
+
+
+def test_a_condition_chooses_and_what_cannot_be_decoded_is_no_less_a_dead_letter(
+    decoding: Bench, make_topic: Any, produce: Any, tmp_path: Path
+) -> None:
+    topic, letters = make_topic(), tmp_path / "letters.jsonl"
+    produce(topic, [*orders(topic, *range(10)), b"odd"])
+    options = ["--decode", "avro", "--dead-letter", str(letters)]
+    run = decoding.start(topic, "--once", "--where", "scor > 8", *options)
+    assert run.ended() == 2
+    assert any("no record of a sample has scor" in line for line in run.said), run.said
+    assert decoding.committed() == {}
+    run = decoding.once(topic, "--where", "score > 7.5", *options, code=3)
+    assert run.ledger == {"sent": 4, "indexed": 3, "existing": 0, "rejected": 1, "unsent": 0}
+    assert run.metrics[-1]["filtered"] == 7
+    assert decoding.ids() == {f"{topic}-0-{n}" for n in (7, 8, 9)}
+    assert json.loads(letters.read_text())["offset"] == 10
+
+
+def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(bench: Bench, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [b'{ "n": 1.50 }', b'{"n": 2}', b"no json", None, b'{"n": 3}'])
+    run = bench.once(topic, "--where", "n < 2 or _offset = 2", "--metadata")
+    assert run.ledger["indexed"] == 2
+    assert run.metrics[-1]["filtered"] == 3
+    assert bench.ids() == {f"{topic}-0-0", f"{topic}-0-2"}
+    assert bench.document(topic, 0)["_kafka"]["offset"] == 0
+    assert bench.document(topic, 2)["tags"] == ["_jsonparsefailure"]
+    again = bench.once(topic, "--from", "earliest", "--where", "rare is not null")
+    assert again.metrics[-1]["filtered"] == 5
+    assert any("no record has rare" in line for line in again.said), again.said

@@ -12,8 +12,10 @@ import pytest
 
 import labkit
 from labkit.cli import main
+from labkit.errors import UsageError
 from labkit.lab import Lab
-from labkit.stack.state import State
+from labkit.stack.state import State, write_private
+from support.indexing import Bench
 
 pytestmark = pytest.mark.usefixtures("stack")
 SCHEMA = {"type": "record", "name": "Order", "fields": [{"name": "id", "type": "long"}]}
@@ -96,6 +98,33 @@ def test_files_profiles_finds_groups_and_dask_use_them(configured: Lab, topic: s
     frame = window.to_dask()
     assert frame["id"].compute().tolist() == list(range(10))
     assert any(note.startswith("value = ") for note in frame.receipt().notes)
+
+
+def test_conditions_on_raw_records_use_them(
+    configured: Lab, topic: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    window = configured.window(topic)
+    batches = list(window.batches(where="id > 7 and _key_text <> 'k9'"))
+    assert [row["value"] for batch in batches for row in batch.to_pylist()] == [b"\x10"]
+    as_text = window.batches(where="text like '%\n%'", decode="text")
+    assert [row["offset"] for batch in as_text for row in batch.to_pylist()] == [5]
+    with pytest.raises(UsageError, match="decode changes nothing without where"):
+        next(window.batches(decode="avro"))
+    assert main(["replay", topic, "--where", "id > 7"]) == 0
+    assert capfdbinary.readouterr().out == b"\x10\n\x12\n"
+
+
+def test_the_indexer_uses_them(configured: Lab, topic: str, bench: Bench, tmp_path: Path) -> None:
+    table = f'[profiles.fast.topics."{topic[:-4]}*"]\nvalue = "avro:order.avsc"\nkey = "text"\n'
+    profile = tmp_path / "labkit.toml"
+    write_private(profile, profile.read_text().replace("[profiles.local", "[profiles.other") + "\n" + table)
+    run = bench.once(topic, "--where", "id >= 4")
+    assert run.ledger == {"sent": 6, "indexed": 6, "existing": 0, "rejected": 0, "unsent": 0}
+    assert run.metrics[-1]["filtered"] == 4
+    assert bench.committed() == {0: 10}
+    assert bench.ids() == {f"{topic}-0-{n}" for n in range(4, 10)}
+    assert bench.document(topic, 9) == {"id": 9, "_key_text": "k9"}
+    assert any(line.startswith('value = "avro:order.avsc", by [profiles.fast.topics.') for line in run.said), run.said
 
 
 def test_the_command_line_uses_them_for_files_and_leaves_plain_values_alone(

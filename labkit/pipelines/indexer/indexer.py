@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from labkit import names
 from labkit.decode import Spec
+from labkit.decode.pipeline import condition
 from labkit.elastic import Target
 from labkit.enrich import Chain
 from labkit.errors import UnavailableError, UsageError
@@ -70,6 +71,8 @@ class Indexer:
         What to add to the documents.
     decode, key_decode : Spec
         What the records are, see `labkit.decode`. What cannot be decoded goes to the dead letters.
+    where : str, optional
+        Only records that fulfil this condition, as `Window.read` takes it; the group passes over the others.
     metadata : bool
         Whether documents say where they came from, see `labkit.es.metadata`.
     registry : Registry, optional
@@ -94,6 +97,7 @@ class Indexer:
     enrich: Chain = field(default_factory=lambda: Chain([]))
     decode: Spec = "json"
     key_decode: Spec = "raw"
+    where: str | None = None
     metadata: bool = False
     registry: Registry | None = None
     dead_letter: Path | str | None = None
@@ -104,6 +108,8 @@ class Indexer:
 
     outcome: Outcome = field(default_factory=Outcome, init=False)
     _rejected: int = field(default=0, init=False)
+    _checked: bool = field(default=False, init=False)
+    _filtered: int = field(default=0, init=False)
     _waiting: bool = field(default=False, init=False)
     _leaving: bool = field(default=False, init=False)
     _others_said: bool = field(default=False, init=False)
@@ -130,7 +136,8 @@ class Indexer:
                 hint="`labkit replay TOPIC --last 100 --decode auto --json` says what it is",
             )
         form = Form(self.decode, self.key_decode, self.metadata).check()
-        self.encoder = Encoder(form, self.registry, self.enrich, self.name)
+        self._condition = condition(self.where)
+        self.encoder = Encoder(form, self.registry, self.enrich, self.name, self._condition)
 
     def run(self, stop: threading.Event | None = None) -> dict[str, int]:
         """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
@@ -163,14 +170,15 @@ class Indexer:
             bulk.close()
             self._letters.close()
             member.close()
-        if self.once and self.enrich.missing and self.outcome.sent:
+        if self.once and self.outcome.sent + self._filtered:
             self._say_missing()
         return self.counts
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger: ``sent = indexed + existing + rejected + unsent``."""
-        return {**self.outcome.counts, "rejected": self._rejected}
+        """The ledger: ``sent = indexed + existing + rejected + unsent``, and what a condition left out as filtered."""
+        filtered = {} if self.where is None else {"filtered": self._filtered}
+        return {**self.outcome.counts, "rejected": self._rejected, **filtered}
 
     # the loop ----------------------------------------------------------------------------------------
 
@@ -180,11 +188,12 @@ class Indexer:
             found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
             if found is not None:
                 batch, stretch = found
-                self.bulk.put(self._documents(batch), stretch)
+                docs = self._documents(batch)
+                self.bulk.put(docs, (stretch, batch.num_rows - len(docs) - len(docs.rejects)))
             self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
             if found is None and not self.bulk.busy:
                 self.member.commit_ends()
-            if not warned and self.outcome.sent > WARN_AFTER:
+            if not warned and self.outcome.sent + self._filtered > WARN_AFTER:
                 warned = True
                 self._say_missing()
             if time.monotonic() - told >= self.every_s:
@@ -210,7 +219,7 @@ class Indexer:
             return
         self._settling = True
         try:
-            for stretch, outcome in self.bulk.settled(leave):
+            for (stretch, filtered), outcome in self.bulk.settled(leave):
                 self._resume()
                 if outcome.unsent:  # told to stop while Elasticsearch was away
                     raise StoppedError
@@ -220,6 +229,7 @@ class Indexer:
                 self._rejected += len(outcome.rejects)
                 outcome.rejects.clear()  # they are safe; a pipeline that runs for months must not keep them
                 self.outcome.add(outcome)
+                self._filtered += filtered
                 self.member.commit(stretch)
         finally:
             self._settling = False
@@ -275,6 +285,7 @@ class Indexer:
             except UnavailableError as error:
                 trouble = error
             if trouble is None:
+                self._check_condition()
                 self._resume("the schema registry")
                 self._ask_again(docs)
                 return docs
@@ -283,6 +294,12 @@ class Indexer:
             self._wait(trouble.message)
             self._stop.wait(POLL_S)
             self.encoder.renew()
+
+    def _check_condition(self) -> None:
+        """Refuse a condition with a misspelt field before the group passes over what it leaves out."""
+        if self._condition is not None and self._condition.seen and not self._checked:
+            self._condition.check_fields(self._condition.seen)
+            self._checked = True
 
     def _ask_again(self, docs: Documents) -> None:
         """Forget, now and then, which ids the registry did not know: one may be registered later."""
@@ -312,7 +329,10 @@ class Indexer:
             self.say(f"warning: {mappings.cut_fractions(index, sorted(cut))}")
 
     def _say_missing(self) -> None:
-        try:
-            self.enrich.check()
-        except UsageError as error:
-            self.say(f"warning: {error.message}; {error.hint}")
+        checks = [self.enrich.check] if self.enrich.missing else []
+        checks += [self._condition.check_seen] if self._condition else []
+        for check in checks:
+            try:
+                check()
+            except UsageError as error:
+                self.say(f"warning: {error.message}; {error.hint}")
