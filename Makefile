@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-spark check audit chaos soak lab gallery docs docs-serve up down lock bench clean
+.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery docs docs-serve up down lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ check: env  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+style: env  ## count vague names, long lines and functions, nested comprehensions (ARGS: --files, --list FIGURE)
+	$(BIN)/python .ci/count_style.py $(ARGS)
 
 audit: env  ## ask the advisory database about the locked dependencies (needs a network)
 	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict
