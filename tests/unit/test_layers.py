@@ -18,7 +18,7 @@ ROOMS = [
     ["demo"],
     ["notebook"],
     ["charts"],
-    ["discovery", "export", "lab", "queries", "window"],
+    ["consumers", "discovery", "engines", "export", "lab", "queries", "window"],
     ["compare", "doctor", "topics", "trace"],
     ["find"],
     ["pipelines", "sinks"],

@@ -1,0 +1,145 @@
+"""Consumer groups: the part of `Lab` that lists, judges and moves them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labkit.groups.guard import Guard
+from labkit.groups.history import read_history, to_frame
+from labkit.groups.offsets import groups_frame, offsets_frame
+from labkit.groups.reset import delete, plan_reset
+from labkit.groups.sampling import lag_frame
+from labkit.interrupt import OnInterrupt
+from labkit.kafka import Cluster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LabConsumers:
+    """The part of `Lab` about consumer groups: those of others are only looked at."""
+
+    cluster: Cluster
+
+    def groups(self, *patterns: str) -> pd.DataFrame:
+        """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
+
+        Parameters
+        ----------
+        *patterns : str
+            Only groups that one of these matches: ``"indexer.*"``; without any, all.
+
+        Notes
+        -----
+        The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
+        with members and a lag is doing takes several looks.
+        """
+        return groups_frame(self.cluster, patterns)
+
+    def offsets(self) -> pd.DataFrame:
+        """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
+
+        Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
+        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?); or why the log's
+        ends are missing: ``not allowed``, ``no leader``, ``no answer``.
+        """
+        return offsets_frame(self.cluster)
+
+    def lag(
+        self,
+        group: str | Iterable[str] | pd.DataFrame | None = None,
+        *,
+        samples: int = 5,
+        every: str = "2s",
+        record: str | os.PathLike[str] | None = None,
+        patience: str = "5.5s",
+        on_interrupt: OnInterrupt = "raise",
+    ) -> pd.DataFrame:
+        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
+
+        The rules stand in `labkit.groups.lag`.
+
+        Parameters
+        ----------
+        group : str, several of them, or a DataFrame of `lag_history`; by default all groups
+            A history is judged by its newest `samples` looks, but none before a gap; no server is asked.
+        samples : int
+            How many looks; a verdict needs 3. Where commits stand still it takes as many more as the patience needs.
+        every : str
+            The time between two looks.
+        record : path, optional
+            Also append the looks to this history.
+        patience : str
+            A standstill of commits is called one when it is no shorter. Consumers usually commit every 5 s; of one that
+            commits each minute, as sinks of Connect, Flink and Spark may, ``"65s"`` tells.
+        on_interrupt : {"raise", "keep"}
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was seen as its ``.frame``; or return that.
+
+        Returns
+        -------
+        DataFrame
+            One row per group and partition: verdict, doing (reading | idle | offline | stuck | unknown), why, lag,
+            behind_s (age of the record at the committed offset), since (``19:12 (49 min)``, UTC: since when records
+            wait; by the oldest one's own time, or, where ``since_by`` is ``looks``, by when it was seen), read_per_s,
+            written_per_s, eta_s, and the last look.
+            ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such group.
+        """
+        return lag_frame(
+            self.cluster,
+            group,
+            samples=samples,
+            every=every,
+            record=record,
+            patience=patience,
+            on_interrupt=on_interrupt,
+        )
+
+    def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
+
+        `lag` judges it, `labkit.charts.lag` draws it. No server is asked.
+        """
+        return to_frame(read_history(path))
+
+    def reset(
+        self,
+        group: str,
+        topic: str,
+        to: str | Any | Mapping[int, int],
+        *,
+        execute: bool = False,
+        i_own_this_group: bool = False,
+    ) -> pd.DataFrame:
+        """Plan to move a group's commits in `topic`; with `execute`, move them.
+
+        Parameters
+        ----------
+        group : str
+            One of the lab's, ``labkit.*``; another one only with `i_own_this_group` and a role that may. It must have
+            no members.
+        to : "earliest", "latest", a point in time or ``{partition: offset}``
+
+        Returns
+        -------
+        DataFrame
+            One row per partition: topic, partition, committed, target, moves, log_start, log_end.
+        """
+        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group)
+        if execute:
+            plan.execute()
+        return plan.frame(executed=execute)
+
+    def delete_group(self, group: str) -> None:
+        """Delete one of the lab's own groups, ``labkit.*``, with its commits; it must have no members."""
+        delete(self.cluster, group)
+
+    def guard(self) -> Guard:
+        """Return a context manager that compares every foreign group before and after its block."""
+        return Guard(self.cluster)

@@ -1,0 +1,122 @@
+"""A window on a cluster of workers: the part of `Window` that hands its slices to Dask and Spark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit.replay.plan import Plan
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from pyspark.sql import DataFrame, SparkSession
+
+    from labkit.decode import Spec
+    from labkit.lab import Lab
+    from labkit.sinks.dask.access import Access
+    from labkit.sinks.dask.frame import Frame
+
+
+class WindowEngines:
+    """The part of `Window` that other engines read: the same frozen offsets, by workers of a cluster."""
+
+    plan: Plan
+    lab: Lab
+
+    def to_dask(
+        self,
+        client: Client | None = None,
+        *,
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
+        schema: str = "sample",
+        slice_records: int | None = None,
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        send_profile: bool = False,
+    ) -> Frame:
+        """Return the window as a lazy ``dask.dataframe``, one task for each slice of the frozen offsets.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Of the cluster that computes it; left out: the client in force, else the threads of this process.
+        decode, key_decode : str, callable or Decoder
+            As in `read`. A function travels to the workers; what it uses must be there.
+        schema : {"sample", "all"}
+            Columns and types must be known before anything is computed. "sample" takes those of a few records of each
+            of the largest partitions: a value of another type is null then and its record has ``_error``, a field the
+            sample lacks is no column and the receipt names it, and ``_value`` has every record's bytes
+            (`labkit.decode.fixed_schema` has the whole rule). "all" has the workers read the window once for its
+            schema: the frame then equals `read()`.
+        slice_records : int, optional
+            Offsets in a slice, at most; by default about 64 MB of keys and values, judged by a sample. Partitions with
+            more are cut, small ones share a slice.
+        isolation, on_expired : str
+            As in `read`.
+        send_profile : bool
+            Send this profile's settings, passwords too, with the tasks. By default only its name travels, and each
+            worker looks it up, in its own ``labkit.toml`` and environment.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            Columns and order are those of `Replay.to_pandas`. Its ``.receipt()`` adds up what the workers told of the
+            slices computed so far. Each computation reads Kafka again; ``.persist()`` keeps the records in the cluster.
+
+        Raises
+        ------
+        IncompleteError
+            When it is computed and a slice cannot be read to its end.
+        WindowExpiredError, ConfigError, UsageError
+        """
+        from labkit.sinks.dask.access import engine
+
+        client = engine(client)  # says so when Dask is not installed
+        from labkit.sinks.dask.frame import to_dask
+
+        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
+        return to_dask(
+            self._access(send_profile), self.plan, client, decode=value, key_decode=key, schema=schema,
+            slice_records=slice_records, isolation=isolation, on_expired=on_expired,
+        )  # fmt: skip
+
+    def to_spark(
+        self, spark: SparkSession, *, isolation: str = "read_committed", slice_records: int | None = None
+    ) -> DataFrame:
+        """Return the window as a lazy Spark DataFrame, read by Spark's own Kafka source.
+
+        Parameters
+        ----------
+        spark : pyspark.sql.SparkSession
+            With the package ``org.apache.spark:spark-sql-kafka-0-10_2.13`` of its version in ``spark.jars.packages``.
+        isolation : {"read_committed", "read_uncommitted"}
+            As in `read`.
+        slice_records : int, optional
+            Offsets in a Spark partition, at most; by default one for each Kafka partition.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            Columns as `batches` has them; the same records. There is no receipt: Spark fails by itself
+            (``failOnDataLoss``) when records are gone. What travels to the executors, and what is hidden of it, stands
+            in `labkit.sinks.spark`.
+
+        Raises
+        ------
+        ConfigError
+            When Spark lacks that package, or a setting of the profile has no counterpart in Kafka's Java client.
+        IncompleteError
+            When an open transaction hides a part of the window.
+        WindowExpiredError
+        """
+        from labkit.sinks.spark import to_spark
+
+        return to_spark(self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records)
+
+    def _access(self, send_profile: bool) -> Access:
+        """Return how workers come to this lab's servers."""
+        from labkit.sinks.dask.access import Access, Connection
+
+        profile = self.lab.connection
+        here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
+        return Access(profile.name, profile.role, sent=profile if send_profile else None, here=here)
