@@ -37,6 +37,12 @@ def _interrupts() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _quick_servers() -> None:
+    """Compile the servers' code quickly and not well: most of a short life is their start."""
+    os.environ.setdefault("LABKIT_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_window_cache() -> None:
     """Read Kafka each time: the cache has tests of its own."""
     os.environ["LABKIT_CACHE_GB"] = "0"

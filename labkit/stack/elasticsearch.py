@@ -17,7 +17,7 @@ from labkit.acl import elasticsearch_role
 from labkit.errors import StackError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import elasticsearch_home
-from labkit.stack.java import find_java
+from labkit.stack.java import find_java, java_options
 from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP_MB = 512
@@ -74,7 +74,7 @@ def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, 
         **_environment(folder, java),
         "ES_TMPDIR": str(folder / "tmp"),
         "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",  # else the starter leaves a folder in /tmp each time
-        "ES_JAVA_OPTS": f"-Xms{HEAP_MB}m -Xmx{HEAP_MB}m -Dlabkit.run={run_id}",
+        "ES_JAVA_OPTS": " ".join([f"-Xms{HEAP_MB}m", f"-Xmx{HEAP_MB}m", *java_options(), f"-Dlabkit.run={run_id}"]),
     }
     main = [str(home / "bin" / "elasticsearch")]
     process.start(service, main, env=env, cwd=folder, log=log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from labkit.errors import JavaNotFoundError
+from labkit.errors import ConfigError, JavaNotFoundError
 from labkit.folders import cache_dir, cache_folder
 from labkit.private import read_private
 
@@ -27,6 +28,24 @@ _FOLDERS = (
 )
 _FETCHED_VERSION = 21  # new enough for every service of the stack
 _FETCH_TIMEOUT_S = 900
+
+
+def java_options() -> list[str]:
+    """Return the options of ``LABKIT_JAVA_OPTIONS``, for each Java virtual machine of the local stack.
+
+    Raises
+    ------
+    ConfigError
+        When its quotes do not match.
+    """
+    text = os.environ.get("LABKIT_JAVA_OPTIONS", "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"LABKIT_JAVA_OPTIONS must be options of Java, separated by spaces, not {text!r}: {error}",
+            hint="for example LABKIT_JAVA_OPTIONS='-XX:TieredStopAtLevel=1'",
+        ) from None
 
 
 def find_java(minimum: int, say: Callable[[str], None] = lambda text: None) -> Path:

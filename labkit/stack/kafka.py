@@ -13,7 +13,7 @@ from pathlib import Path
 from labkit.errors import StackError, UsageError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
-from labkit.stack.java import find_java
+from labkit.stack.java import find_java, java_options
 from labkit.stack.state import BROKERS as NAMES
 from labkit.stack.state import HOST, Service, State, write_private
 
@@ -121,7 +121,7 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
 def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
     """Return the command that runs a class of Kafka's distribution, all but the class's name."""
     java, jars = find_java(17, say), kafka_class_path(say)
-    command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", f"-Dlabkit.run={run_id}"]
+    command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", *java_options(), f"-Dlabkit.run={run_id}"]
     command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
     return [*command, "-cp", os.pathsep.join(map(str, jars))]
 

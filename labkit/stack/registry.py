@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import REGISTRY_VERSION, registry_home
-from labkit.stack.java import find_java
+from labkit.stack.java import find_java, java_options
 from labkit.stack.registry_login import FILE, new_login, read_login, server_settings
 from labkit.stack.state import HOST, Service, State, write_private
 
@@ -52,7 +52,7 @@ def start(state: State, say: Callable[[str], None]) -> Service:
         "LOG_LEVEL": "WARN",
         "REGISTRY_LOG_LEVEL": "WARN",
     }
-    command = [str(java / "bin" / "java"), HEAP, "-Xms64m", f"-Dlabkit.run={state.run_id}"]
+    command = [str(java / "bin" / "java"), HEAP, "-Xms64m", *java_options(), f"-Dlabkit.run={state.run_id}"]
     command += [f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(next(home.glob("*-runner.jar")))]
     process.start(service, command, env=env, cwd=folder, log=log)
     state.save()

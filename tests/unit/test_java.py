@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import JavaNotFoundError, StackError
+from labkit.errors import ConfigError, JavaNotFoundError, StackError
 from labkit.stack import java
 
 
@@ -182,3 +182,11 @@ def test_without_a_package_manager_the_hint_names_where_java_is_to_be_had(monkey
     assert caught.value.hint == (
         "install a Java runtime 17 or newer from https://adoptium.net; or point LABKIT_JAVA_HOME at one"
     )
+
+
+def test_options_of_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 '-Da=b c'")
+    assert java.java_options() == ["-XX:TieredStopAtLevel=1", "-Da=b c"]
+    monkeypatch.setenv("LABKIT_JAVA_OPTIONS", "'-Da")
+    with pytest.raises(ConfigError, match="LABKIT_JAVA_OPTIONS must be options of Java"):
+        java.java_options()
