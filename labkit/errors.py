@@ -29,10 +29,13 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.masking import without_secrets
 from labkit.visible import visible
+
+if TYPE_CHECKING:
+    from labkit.replay.receipt import Receipt
 
 _OURS = Path(__file__).parent
 _RED, _BOLD, _PLAIN = "\x1b[0;31m", "\x1b[1m", "\x1b[0m"
@@ -56,13 +59,13 @@ class _Message(BaseException):
         super().__init__(message)
         self.message = visible(" ".join(message.split()))
         self.hint = hint and visible(without_secrets(hint), keep="\n")
-        self.facts = facts
+        self.facts: dict[str, Any] = {}
+        self.add_facts(**facts)
 
-    def __getattr__(self, name: str) -> Any:
-        facts = self.__dict__.get("facts", {})
-        if name in facts:
-            return facts[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def add_facts(self, **facts: Any) -> None:
+        """Keep facts, as attributes too, where Tab shows them."""
+        self.facts.update(facts)
+        self.__dict__.update(facts)
 
     def __str__(self) -> str:
         return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
@@ -108,6 +111,8 @@ class Stopped(_Message, KeyboardInterrupt):
         What there was until then; also by its own name: ``replay``, ``load``, ``comparison``, ``frame``, ``receipt``.
     """
 
+    part: Any
+
 
 class IncompleteWarning(UserWarning):
     """This shows a part of a window: it was not read to its frozen end."""
@@ -127,6 +132,8 @@ class ConfigError(LabkitError, ValueError):
 
 class UntrustedError(ConfigError, PermissionError):
     """A file or folder that another user made or could change, or a profile that was never allowed."""
+
+    reason: str
 
 
 class NotFoundError(LabkitError, LookupError):
@@ -163,6 +170,8 @@ class JavaNotFoundError(StackError):
 
 class IncompleteError(LabkitError, RuntimeError):
     """A window was not read to its frozen end; ``receipt`` says how far it was."""
+
+    receipt: Receipt
 
 
 class ServerError(LabkitError, RuntimeError):

@@ -335,6 +335,6 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
             except LabkitError as error:
                 errors.append(error)
         if errors:
-            errors[0].facts["deleted"] = gone
+            errors[0].add_facts(deleted=gone)
             raise errors[0]
         return gone

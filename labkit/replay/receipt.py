@@ -132,11 +132,35 @@ class Receipt:
     hash: str = ""
     guard: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def __getattr__(self, name: str) -> int:
-        # planned, read, filtered, gaps, unread, undecodable: sums over the partitions
-        if name in _COUNTS:
-            return sum(getattr(one, name) for one in self.partitions)
-        raise AttributeError(name)
+    @property
+    def planned(self) -> int:
+        """Offsets asked for, in all partitions."""
+        return sum(partition.planned for partition in self.partitions)
+
+    @property
+    def read(self) -> int:
+        """Records delivered."""
+        return sum(partition.read for partition in self.partitions)
+
+    @property
+    def filtered(self) -> int:
+        """Records outside the asked time, or left out by ``where``."""
+        return sum(partition.filtered for partition in self.partitions)
+
+    @property
+    def gaps(self) -> int:
+        """Offsets without a record."""
+        return sum(partition.gaps for partition in self.partitions)
+
+    @property
+    def unread(self) -> int:
+        """Offsets not reached."""
+        return sum(partition.unread for partition in self.partitions)
+
+    @property
+    def undecodable(self) -> int:
+        """Records among those read that could not be decoded."""
+        return sum(partition.undecodable for partition in self.partitions)
 
     @property
     def complete(self) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.errors import IncompleteError
 from labkit.replay.receipt import _WHY, GAPS_NOTE, UNDATED_NOTE, PartitionReceipt, Receipt
 from labkit.times import length_ms
 
@@ -79,6 +80,23 @@ def test_the_totals_are_the_sums_over_the_partitions():
     assert found.counts == counts
     assert {name: getattr(found, name) for name in counts} == counts
     assert "520 planned = 511 read + 4 filtered out + 3 gaps + 2 not reached" in str(found)
+
+
+def test_tab_shows_the_totals_and_a_misspelt_one_is_an_error():
+    empty = receipt()
+    assert {"planned", "read", "filtered", "gaps", "unread", "undecodable"} <= set(dir(empty))
+    with pytest.raises(AttributeError, match="unreed"):
+        _ = empty.unreed  # type: ignore[attr-defined]
+
+
+def test_an_errors_facts_are_attributes_that_tab_shows_and_that_travel():
+    error = IncompleteError("short", receipt=receipt())
+    error.add_facts(deleted=["a"])
+    again = pickle.loads(pickle.dumps(error))
+    for each in (error, again):
+        assert {"receipt", "deleted"} <= set(dir(each))
+        assert each.facts == {"receipt": each.receipt, "deleted": ["a"]}
+        assert not hasattr(each, "replay")
 
 
 def test_one_partition_that_ended_early_makes_the_receipt_incomplete():

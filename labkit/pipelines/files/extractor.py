@@ -177,7 +177,7 @@ def extract_files(
             for name in names:
                 run.file(name)
         except LabkitError as error:
-            error.facts["report"] = tally.report(opened_sink)
+            error.add_facts(report=tally.report(opened_sink))
             raise
     return tally.report(opened_sink)
 

@@ -152,6 +152,6 @@ class IrcExtractor:
                 session.follow()
                 sink.close()
             except LabkitError as error:
-                error.facts["report"] = session.report()
+                error.add_facts(report=session.report())
                 raise
         return session.report()
