@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.enrich import Enricher
     from labkit.lab import Lab
-    from labkit.replay.estimate import Estimate
+    from labkit.replay.sample import Estimate
     from labkit.sinks.replay import Order, Replay
     from labkit.sinks.scratch import Load
 
@@ -85,7 +85,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
 
     def estimate(self) -> Estimate:
         """Judge by a sample how many records, bytes and seconds `read` will take."""
-        from labkit.replay.estimate import estimate
+        from labkit.replay.sample import estimate
 
         return estimate(self.lab.cluster, self.plan)
 

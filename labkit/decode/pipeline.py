@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from labkit.decode import Spec, both, key_columns, parse, plain, ready
-from labkit.decode.ahead import ahead
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -25,6 +25,25 @@ FIRST = ("_topic", "_partition", "_offset", "_timestamp")
 LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
 RESERVED = frozenset(FIRST + LAST)
 CHECKED_RECORDS = 50_000  # a window of more is sampled before a condition is asked of all of it
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Result], *, most: int, threads: int = 1) -> Iterator[Result]:
+    """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the caller.
+
+    `items` is iterated over in the caller's thread; with more threads than one `work` must be safe for them.
+    """
+    with ThreadPoolExecutor(threads, "labkit-work") as pool:
+        pending: deque[Future[Result]] = deque()
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > most:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 @dataclass(frozen=True)

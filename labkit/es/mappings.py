@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import elasticsearch
@@ -15,7 +17,6 @@ from labkit import names
 from labkit.dataframe import only_dates
 from labkit.elastic import Target
 from labkit.errors import UsageError
-from labkit.es import templates
 from labkit.es.column_types import missing, truncating
 
 SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
@@ -134,7 +135,7 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
     """
     client = target.client
     if not client.indices.exists(index=index):
-        shape = dict(mappings) if settings is not None else beside(mappings, templates.mappings(client, index))
+        shape = dict(mappings) if settings is not None else beside(mappings, template_mappings(client, index))
         try:
             client.indices.create(index=index, mappings=shape, settings=settings)
             return
@@ -219,3 +220,31 @@ def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> 
     mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & {*MAPPING["properties"]}
     kept = {key: rule for key, rule in mappings.items() if key not in said}
     return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
+
+
+def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[dict[str, Any]]:
+    """Return the mappings that templates have for an index of this name; none where they may not be read.
+
+    Elasticsearch takes the matching template of the highest priority with its components, or, where there is none,
+    all matching ones of the old kind:
+    https://www.elastic.co/docs/manage-data/data-store/templates
+    """
+    with suppress(elasticsearch.AuthorizationException):
+        found = [one["index_template"] for one in client.indices.get_index_template()["index_templates"]]
+        matching = [one for one in found if _matches(one, index)]
+        if matching:
+            best = max(matching, key=lambda one: one.get("priority", 0))
+            return [one.get("mappings", {}) for one in (best.get("template", {}), *_components(client, best))]
+        return [one.get("mappings", {}) for one in client.indices.get_template().values() if _matches(one, index)]
+    return []
+
+
+def _matches(template: dict[str, Any], index: str) -> bool:
+    return any(fnmatchcase(index, pattern) for pattern in template["index_patterns"])
+
+
+def _components(client: elasticsearch.Elasticsearch, template: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (named := template.get("composed_of")):
+        return []
+    found = client.cluster.get_component_template()["component_templates"]
+    return [one["component_template"]["template"] for one in found if one["name"] in named]

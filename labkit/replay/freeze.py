@@ -11,7 +11,8 @@ from typing import Any
 from labkit import times
 from labkit.errors import AccessError, UsageError, WindowError
 from labkit.kafka import Cluster
-from labkit.replay import asked, plan
+from labkit.replay import plan
+from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
 def freeze(
@@ -41,9 +42,9 @@ def freeze(
         return cluster.bounds(topic, chosen, at)
 
     if offsets is not None:
-        spans = asked.spans(offsets)
+        spans = offset_ranges(offsets)
         resolved, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
-    elif last is not None and (count := asked.newest(last)) is not None:
+    elif last is not None and (count := newest_count(last)) is not None:
         resolved, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
     elif last is not None:
         resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
@@ -87,7 +88,7 @@ def _partitions(cluster: Cluster, topic: str, wanted: Iterable[int] | int | None
     there = cluster.partitions(topic)
     if wanted is None:
         return there
-    chosen = asked.partitions(wanted)
+    chosen = partition_numbers(wanted)
     if unknown := set(chosen) - set(there):
         raise WindowError(
             f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"

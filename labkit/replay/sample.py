@@ -1,8 +1,10 @@
-"""A few of a window's records, to judge the rest by."""
+"""A few of a window's records, to judge the rest by: how to decode it, and what reading it will take."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+import time
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -19,6 +21,7 @@ BYTES = 8_000_000
 TIMEOUT_S = 10.0
 ENDS = 5  # offsets at each end of a partition: the last may be a transaction's marker
 MOST_PARTITIONS = 100
+ESTIMATE_RECORDS = 20_000
 
 
 def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
@@ -67,3 +70,61 @@ def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
         spans.append(reading.receipt().span_ms)
     times = [ms for span in spans for ms in span if ms is not None]
     return min(times, default=None), max(times, default=None)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a read will take; from `sampled` records of its largest partitions.
+
+    Attributes
+    ----------
+    records : int
+        At most so many: offsets planned, scaled by what the sample had of them.
+    bytes : int
+        Of keys and values.
+    seconds : float
+        At the speed the sample came with, on this machine and network, now.
+    """
+
+    records: int
+    bytes: int
+    seconds: float
+    sampled: int
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.records:,} records, {self.bytes / 1e6:,.1f} MB, {self.seconds:,.1f} s "
+            f"(from a sample of {self.sampled:,}; a frame of it takes three to four times the bytes in memory)"
+        )
+
+    __repr__ = __str__
+
+
+def estimate(cluster: Cluster, plan: Plan) -> Estimate:
+    """Read a sample from the middle of the largest partitions and scale it up."""
+    largest = sorted((one for one in plan.ranges if one.size), key=lambda one: one.size, reverse=True)[:PARTITIONS]
+    share = ESTIMATE_RECORDS // max(1, len(largest))
+    reading = Reading(cluster, replace(plan, ranges=tuple(_middle(one, share) for one in largest)), on_expired="clamp")
+    began = time.monotonic()
+    first_s, first_records, read = 0.0, 0, 0
+    for batch in reading.batches():
+        read += batch.num_rows
+        if not first_records:  # connecting is paid once, whatever the size
+            first_s, first_records = time.monotonic() - began, batch.num_rows
+    planned = sum(min(one.size, share) for one in largest)
+    if not read:
+        return Estimate(0, 0, 0.0, 0)
+    records = round(plan.size * read / planned)
+    rest_s = time.monotonic() - began - first_s
+    per_record_s = rest_s / (read - first_records) if read > first_records else first_s / read
+    return Estimate(records, round(reading.bytes / read * records), tenths(first_s + per_record_s * records), read)
+
+
+def tenths(seconds: float) -> float:
+    """Return seconds rounded up to tenths: what takes some time never takes none."""
+    return math.ceil(seconds * 10) / 10
+
+
+def _middle(one: Range, count: int) -> Range:
+    start = one.start + max(0, one.size - count) // 2
+    return replace(one, start=start, end=min(one.end, start + count))

@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import Spec, gathered, heed, notes, parse
-from labkit.decode.ahead import ahead
-from labkit.decode.pipeline import Decoding, choosing, decoded
+from labkit.decode.pipeline import Decoding, ahead, choosing, decoded
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.replay.reader import Reading

@@ -21,8 +21,7 @@ import pyarrow as pa
 from labkit import duckdb_sql
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode import notes, parse
-from labkit.decode.ahead import ahead
-from labkit.decode.pipeline import decoded
+from labkit.decode.pipeline import ahead, decoded
 from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.enrich import Chain
 from labkit.errors import IncompleteError, LabkitError, UsageError

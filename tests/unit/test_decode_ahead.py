@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.decode.ahead import ahead
+from labkit.decode.pipeline import ahead
 
 
 def test_results_come_in_the_items_order() -> None:

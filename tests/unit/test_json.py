@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.decode.ahead import ahead
 from labkit.decode.json import Json
+from labkit.decode.pipeline import ahead
 
 Records = list[bytes | None]
 

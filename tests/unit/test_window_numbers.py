@@ -11,48 +11,48 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.options import Parser, window_bounds, window_options
-from labkit.replay import asked
 from labkit.times import length_ms, to_ms
+from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
 @pytest.mark.parametrize("last", [10_000, np.int64(10_000), np.uint16(10_000), "10000", "10_000", " 10000 "])
 def test_a_number_of_records(last: Any) -> None:
-    found = asked.newest(last)
+    found = newest_count(last)
     assert (found, type(found)) == (10_000, int)
 
 
 @pytest.mark.parametrize("last", ["6h", timedelta(hours=6), pd.Timedelta("6h"), "360m"])
 def test_a_length_of_time(last: Any) -> None:
-    assert asked.newest(last) is None
+    assert newest_count(last) is None
     assert length_ms(last) == 6 * 3_600_000
 
 
 @pytest.mark.parametrize("last", [True, 1.5, 10_000.0, [], b"10", None, np.float64(3)])
 def test_neither(last: Any) -> None:
     with pytest.raises(UsageError, match="no whole number"):
-        asked.newest(last)
+        newest_count(last)
 
 
 @pytest.mark.parametrize("last", ["", "10 000", "1e4", "_1", "six hours", "-1"])
 def test_a_text_that_is_neither_is_no_length_of_time(last: str) -> None:
-    assert asked.newest(last) is None
+    assert newest_count(last) is None
     with pytest.raises(UsageError, match="not a length of time"):
         length_ms(last)
 
 
 @pytest.mark.parametrize("wanted", [[2, 0], (np.int32(2), 0, 0), {"0", "2"}, np.array([0, 2]), pd.Index([2, 0])])
 def test_partitions(wanted: Any) -> None:
-    assert asked.partitions(wanted) == [0, 2]
+    assert partition_numbers(wanted) == [0, 2]
 
 
 def test_one_partition_needs_no_list() -> None:
-    assert asked.partitions(3) == asked.partitions("3") == asked.partitions(np.int64(3)) == [3]
+    assert partition_numbers(3) == partition_numbers("3") == partition_numbers(np.int64(3)) == [3]
 
 
 @pytest.mark.parametrize("wanted", [[], "all", [None], [0.5], [[1]]])
 def test_no_partitions(wanted: Any) -> None:
     with pytest.raises(UsageError):
-        asked.partitions(wanted)
+        partition_numbers(wanted)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_no_partitions(wanted: Any) -> None:
 )
 def test_offsets_of_a_partition(offsets: Any) -> None:
     """JSON has texts for keys, and a DataFrame's offsets are NumPy's."""
-    assert asked.spans(offsets) == {0: (1, 5)}
+    assert offset_ranges(offsets) == {0: (1, 5)}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_offsets_of_a_partition(offsets: Any) -> None:
 )  # fmt: skip
 def test_no_offsets(offsets: Any) -> None:
     with pytest.raises(UsageError, match=r"offsets|partition"):
-        asked.spans(offsets)
+        offset_ranges(offsets)
 
 
 @pytest.mark.parametrize("text", ["1711121012345", "1456833600", " 1732000000000", "-1456833600", "201603011230"])
@@ -88,6 +88,6 @@ def test_the_command_line_s() -> None:
     parser = window_options(Parser())
     options = parser.parse_args(["irc", "--last", "10_000", "--partitions", "0,2", "--slack", "5m"])
     bounds = window_bounds(options)
-    assert (asked.newest(bounds["last"]), asked.partitions(bounds["partitions"]), bounds["slack"]) == (
+    assert (newest_count(bounds["last"]), partition_numbers(bounds["partitions"]), bounds["slack"]) == (
         10_000, [0, 2], "5m",
     )  # fmt: skip
