@@ -11,6 +11,18 @@ import pyarrow.compute as pc
 NULL = 0
 
 
+def list_owners(array: pa.Array) -> np.ndarray:
+    """Return, for each item of ``array.flatten()``, the row of a list's entry that has it."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(array)), lengths)
+
+
+def map_entries(array: pa.MapArray) -> pa.ListArray:
+    """Return maps as lists of objects, each with a key and an item."""
+    kind = array.type
+    return array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+
+
 def without_offsets(table: pa.Table) -> pa.Table:
     """Return a table whose nested chunks begin at the first element of their buffers; others are copied.
 
@@ -82,7 +94,7 @@ def _key_of_struct(array: pa.StructArray) -> pa.Array:
 def _key_of_list(array: Any) -> pa.LargeBinaryArray:
     kind = array.type
     if pa.types.is_map(kind):
-        array = array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+        array = map_entries(array)
     elif pa.types.is_fixed_size_list(kind):
         array = array.cast(pa.large_list(kind.value_field))
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)

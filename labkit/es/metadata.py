@@ -18,6 +18,7 @@ from labkit.dataframe import only_dates
 from labkit.es import json_text
 from labkit.es.column_types import FLAT
 from labkit.es.json_append import Fragments
+from labkit.nested import list_owners
 
 NAME = "_kafka"
 _KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": 1024}
@@ -68,7 +69,7 @@ def _headers(column: pa.ListArray) -> pa.StringArray:
     entries = column.flatten()
     if not len(entries):
         return pa.nulls(len(column), pa.string())
-    rows = pc.list_parent_indices(column).to_numpy()
+    rows = list_owners(column)
     names = entries.field("key")
     found = names.dictionary_encode()
     # equal names of a record side by side, in their order

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from labkit.decode import parse
 from labkit.errors import UsageError
+from labkit.nested import list_owners
 from labkit.profile.fields import quoted, walk
 
 PLACES = ("value", "key", "headers")
@@ -114,8 +115,7 @@ class Needle:
     def _in_headers(self, headers: pa.Array) -> np.ndarray:
         found = np.zeros(len(headers), bool)
         entries = headers.flatten()
-        lengths = np.nan_to_num(pc.list_value_length(headers).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
-        owners = np.repeat(np.arange(len(headers)), lengths)
+        owners = list_owners(headers)
         for column in (entries.field("key").cast(pa.binary()), entries.field("value")):
             found[owners[self._in_bytes(column)]] = True
         return found

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.nested import list_owners, map_entries
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 
 MOST_FIELDS = 2_000
@@ -200,15 +201,10 @@ def walk(path: str, array: pa.Array, rows: np.ndarray) -> Iterator[tuple[str, pa
         for member, inner in zip(array.type, array.flatten(), strict=True):
             yield from walk(f"{path}.{quoted(member.name)}", inner, rows)
     elif pa.types.is_map(array.type):
-        yield from walk(f"{path}[]", array.items, rows[_owners(array)])
+        entries = map_entries(array)
+        yield from walk(f"{path}[]", entries.flatten().flatten()[1], rows[list_owners(entries)])
     elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        yield from walk(f"{path}[]", array.flatten(), rows[_owners(array)])
-
-
-def _owners(array: pa.Array) -> np.ndarray:
-    """Return for each item of a list's or a map's entries the place of its entry."""
-    lengths = np.nan_to_num(pc.list_value_length(array).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
-    return np.repeat(np.arange(len(array)), lengths)
+        yield from walk(f"{path}[]", array.flatten(), rows[list_owners(array)])
 
 
 def _undictionary(array: pa.Array) -> pa.Array:

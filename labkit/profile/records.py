@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.nested import list_owners
 from labkit.profile.fields import NO_TIME
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 
@@ -117,8 +118,7 @@ class RecordStats:
         names = headers.flatten()
         if not len(names):
             return
-        lengths = np.nan_to_num(pc.list_value_length(headers).to_numpy(zero_copy_only=False), nan=0).astype(np.int64)
-        pairs = pa.table({"row": np.repeat(np.arange(len(headers)), lengths), "name": names.field("key")})
+        pairs = pa.table({"row": list_owners(headers), "name": names.field("key")})
         distinct = pairs.group_by(["row", "name"]).aggregate([])  # a record may have a header twice
         for one in pc.value_counts(distinct["name"]).to_pylist():
             if one["values"] in self.headers or len(self.headers) < MOST_HEADERS:

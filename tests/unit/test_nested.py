@@ -22,7 +22,8 @@ from labkit.decode.filter import Where
 from labkit.decode.table import from_batches
 from labkit.duckdb_sql import duckdb, register
 from labkit.errors import UsageError
-from labkit.nested import ranks
+from labkit.nested import list_owners, map_entries, ranks
+from labkit.profile.fields import walk
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA, TIMESTAMP_TYPES
 from labkit.sinks.replay import Replay
@@ -187,3 +188,20 @@ def test_nested_bytes_numbers_and_times_are_counted() -> None:
     kind = pa.struct([("b", pa.binary()), ("f", pa.float64()), ("t", pa.timestamp("ms", "UTC")), ("n", pa.null())])
     row = {"b": b"\xff", "f": np.nan, "t": 5, "n": None}
     assert to_pandas(pa.table({"a": pa.array([row, row, {**row, "b": b""}], kind)}))["a"].nunique() == 2
+
+
+def test_each_item_of_a_list_is_owned_by_its_row_also_in_slices_and_beside_nulls():
+    lists = pa.array([["a"], [], None, ["b", "c"], ["d"]])
+    assert list_owners(lists).tolist() == [0, 3, 3, 4]
+    assert list_owners(lists.slice(2)).tolist() == [1, 1, 2]
+    maps = pa.array([[("a", 1)], None, [("b", 2), ("c", 3)]], pa.map_(pa.string(), pa.int64()))
+    assert list_owners(map_entries(maps)).tolist() == [0, 2, 2]
+    assert len(list_owners(pa.array([], pa.list_(pa.int64())))) == 0
+
+
+def test_a_maps_items_are_walked_with_the_rows_that_have_them_also_in_slices():
+    maps = pa.array([[("a", 1)], None, [("b", 2), ("c", 3)]], pa.map_(pa.string(), pa.int64()))
+    walked = [(path, items.to_pylist(), rows.tolist()) for path, items, rows in walk("m", maps, np.arange(3))]
+    assert walked[1:] == [("m[]", [1, 2, 3], [0, 2, 2])]
+    _, (_, items, rows) = walk("m", maps.slice(1), np.arange(2))
+    assert (items.to_pylist(), rows.tolist()) == ([2, 3], [1, 1])

@@ -19,6 +19,7 @@ from labkit.decode.cells import cell
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
+from labkit.nested import list_owners
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.profile.fields import NO_TIME, kind_of, quoted, walk
 from labkit.profile.records import times_of
@@ -195,8 +196,7 @@ class Records:
         if (path, items) not in self._codes:
             array, owners = _joined(_inside(self.table, path)), None
             if items:
-                lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-                owners, array = np.repeat(np.arange(len(array)), lengths), array.flatten()
+                owners, array = list_owners(array), array.flatten()
             coded = array.dictionary_encode()
             places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
             self._codes[path, items] = _Coded(places, coded.dictionary, owners)
