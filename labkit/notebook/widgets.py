@@ -6,6 +6,7 @@ They are plain ipywidgets over the public API, and text in a headless run and ou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def browse(
     decode: Spec | None = None,
     time_field: str | None = None,
     limit: int | None = None,
-    view: str | None = None,
+    view: str | os.PathLike[str] | None = None,
     anew: bool = False,
 ) -> Browse:
     """Return a browser of records: a histogram over time, fields, filters by a click, a table, one record in full.
@@ -65,8 +66,9 @@ def browse(
         Of an index, the field that says when; by default ``@timestamp``, ``timestamp`` or ``time``.
     limit : int, optional
         How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is left out is said.
-    view : str, optional
-        What ``b.view`` gave: the same filters and columns.
+    view : str or path, optional
+        What ``b.view`` gave, or the path of the file that "save view" wrote: the same filters and columns, and without
+        `what` the same records.
     anew : bool
         Begin without filters; by default with those clicked on it before, in this kernel.
     """

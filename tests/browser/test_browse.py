@@ -130,6 +130,47 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.keyboard.press("Shift+Enter")
     page.wait_for_selector(f".jp-OutputArea-output:has-text(' {count} True')")
     assert "contains(" in page.inner_text(".lk-browse .lk-code pre")
+    buttons_do_what_they_say(page, count)
+
+
+def press(page: Any, action: str) -> str:
+    """Press a button below the records; return what it says once it is done."""
+    page.click(f".lk-browse [data-action={action}]")
+    page.wait_for_function(
+        "(action) => !document.querySelector(`.lk-browse [data-action=${action}]`).disabled"
+        " && !document.querySelector('.lk-result').textContent.endsWith('…')", arg=action,
+    )  # fmt: skip
+    assert page.locator(".lk-result.lk-error").count() == 0, page.inner_text(".lk-result")
+    return str(page.inner_text(".lk-result"))
+
+
+def buttons_do_what_they_say(page: Any, count: int) -> None:
+    said = {name: press(page, name) for name in ("df", "csv", "parquet", "view")}
+    press(page, "df")  # its own df, not df2
+    said["scratch"] = press(page, "scratch")
+    assert said["df"].startswith(f"df: a DataFrame of {count:,} rows")
+    assert f"{count:,} indexed" in said["scratch"]
+    files = {name: said[name].split(": ", 1)[0] for name in ("csv", "parquet", "view")}
+    index = said["scratch"].split(":", 1)[0]
+    page.screenshot(path=str(SHOTS / "browse-buttons.png"))
+    check = (
+        f"import pandas\nlab = labkit.connect()\nc = widgets.browse(lab, view={files['view']!r})\n"
+        f"print('all', len(df), len(pandas.read_csv({files['csv']!r})), len(pandas.read_parquet({files['parquet']!r})),"
+        f" lab.index({index!r}).count(), len(c.replay), c.where == b.where, 'df2' in globals())\n"
+        f"labkit.ScratchIndex({index!r}, lab.index({index!r}).target).drop()"
+    )
+    page.click(".jp-Notebook .jp-Cell >> nth=1 >> .cm-content")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(check)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(
+        ".jp-Notebook .jp-Cell >> nth=1 >> .jp-OutputArea-output:is(:has-text('all '), :has-text('Error'))"
+    )
+    said_by_cell = page.inner_text(".jp-Notebook .jp-Cell >> nth=1 >> .jp-OutputArea")
+    assert f"all {' '.join([str(count)] * 5)} True False" in said_by_cell
+    press(page, "cell")
+    added = page.locator(".jp-Notebook .jp-Cell >> nth=1").locator(".cm-content").inner_text()
+    assert added.replace("\n", "") == page.inner_text(".lk-browse .lk-code pre").replace("\n", "")
 
 
 @pytest.mark.timeout(600)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,8 +14,11 @@ from hypothesis import strategies as st
 
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
+from labkit.notebook.browse import actions
 from labkit.notebook.browse.filters import Filter, condition, literal
 from labkit.notebook.browse.records import Records
+from labkit.notebook.browse.view import named_in, read_view
+from labkit.notebook.browse.widget import Browse
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
@@ -134,3 +139,33 @@ def test_no_record_and_no_time_are_shown_as_such() -> None:
     documents = Records(pa.table({"_id": ["1"], "n": [1]}), "")
     assert documents.histogram() == {"edges": [], "all": [], "series": [], "undated": 1}
     assert documents.page(0, 5, ["n"]) == [["", "1"]]
+
+
+def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
+    view = Browse(None, replay_of([{"a": 1}]), decode=None, time_field=None, limit=None, view=None, anew=True).view
+    (tmp_path / "v.json").write_text(view)
+    assert read_view(tmp_path / "v.json") == read_view(view)
+    with pytest.raises(UsageError, match="names no window and no index"):
+        named_in(None, read_view(view))
+    for wrong in (str(tmp_path / "none.json"), "{", "{]", ""):
+        with pytest.raises(UsageError, match="view"):
+            read_view(wrong)
+
+
+def test_buttons_write_what_is_picked_and_never_over_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    browse = Browse(
+        None, replay_of([{"a": n} for n in range(9)]), decode=None, time_field=None, limit=None, view=None, anew=True
+    )
+    browse.box.filters = [{"op": "between", "field": ["a"], "value": [3, None]}]
+    works = [actions.prepare(browse, "csv"), actions.prepare(browse, "csv"), actions.prepare(browse, "parquet")]
+    browse.box.filters = []  # what is clicked afterwards does not change what was asked for
+    for work in works:
+        assert ": 6 records, " in work()
+    paths = sorted(tmp_path.iterdir())
+    assert [path.suffix for path in paths].count(".csv") == 2
+    assert {len(pd.read_csv(path)) for path in paths if path.suffix == ".csv"} == {6}
+    with pytest.raises(UsageError, match="no button 'scratch'"):
+        actions.prepare(browse, "scratch")
+    with pytest.raises(UsageError, match="no notebook"):
+        actions.prepare(browse, "df")()

@@ -79,10 +79,17 @@ function render({ model, el }) {
   const detail = make("div", { class: "lk-detail", hidden: "", "aria-label": "the record" });
   const code = make("pre", {});
   const copy = make("button", { onclick: () => copyText(state.code, copy) }, "copy code");
+  const result = make("div", { class: "lk-result", role: "status", "aria-live": "polite" });
+  const named = { cell: "next cell", df: "keep as df", csv: "CSV", parquet: "Parquet", scratch: "scratch index", view: "save view" };
+  const meant = { cell: "put the code into a new cell below", df: "keep the picked records as a DataFrame in this notebook",
+    csv: "write the picked records to a CSV file", parquet: "write the picked records to a Parquet file",
+    scratch: "load the picked records into a scratch index", view: "save records, filters and columns as JSON" };
+  const buttons = make("div", { class: "lk-bar lk-actions", role: "group", "aria-label": "what to do with the picked records" }, copy,
+    ...["cell", ...about.actions].map((action) => make("button", { title: meant[action], "data-action": action, onclick: (event) => act(action, event.currentTarget) }, named[action])), result);
   el.classList.add("lk-browse");
   el.style.containerType = "inline-size";
   el.append(bar, kept, chips, wrong, time, legend, make("div", { class: "lk-main" }, fields, rows, detail),
-    make("div", { class: "lk-bar lk-code" }, code, copy));
+    make("div", { class: "lk-bar lk-code" }, code), buttons);
 
   // ---- state that the kernel shares
   const get = (name) => model.get(name);
@@ -370,6 +377,34 @@ function render({ model, el }) {
     if (event.key === "/" && !["INPUT", "SELECT"].includes(event.target.tagName)) { find.focus(); event.preventDefault(); }
     event.stopPropagation(); // the notebook's own keys do not act on it
   });
+
+  async function act(action, button) {
+    const tell = (text, bad) => { result.textContent = visible(text); result.classList.toggle("lk-error", Boolean(bad)); };
+    if (action === "cell") {
+      if (addCell(state.code)) tell("the code is in the cell below");
+      else { await copyText(state.code, copy); tell("this page cannot add a cell: the code is copied, paste it into a cell"); }
+      return;
+    }
+    button.disabled = true;
+    tell(`${named[action]} …`);
+    const answer = await ask("do", { action });
+    button.disabled = false;
+    tell(answer.error ? `${answer.error}${answer.hint ? ` (${answer.hint})` : ""}` : answer.done, answer.error);
+  }
+
+  // JupyterLab's widget manager knows its notebook; another page has none, or another
+  function addCell(text) {
+    const notebook = model.widget_manager?.context?.model;
+    const insert = notebook?.sharedModel?.insertCell;
+    if (!insert || !notebook.cells) return false;
+    const views = (cell) => (cell.outputs?.toJSON?.() || []).map((one) => one.data?.["application/vnd.jupyter.widget-view+json"]?.model_id);
+    for (let n = 0; n < notebook.cells.length; n += 1)
+      if (views(notebook.cells.get(n)).includes(about.model)) {
+        notebook.sharedModel.insertCell(n + 1, { cell_type: "code", source: text, metadata: { trusted: true } });
+        return true;
+      }
+    return false;
+  }
 
   async function copyText(text, button) {
     const before = button.textContent;

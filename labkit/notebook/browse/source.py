@@ -52,6 +52,21 @@ class Source:
     code: Callable[[str | None], str]
     replay: Replay | None = None
     window: Window | None = None
+    index: Index | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the topic or index."""
+        if self.index is not None:
+            return self.index.name
+        return self.replay.receipt.topic if self.replay is not None else "records"
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What finds the same records again: a frozen window, or an index; nothing for a Replay."""
+        if self.index is not None:
+            return {"index": self.index.name, "target": self.index.target.name}
+        return {} if self.window is None else {"window": json.loads(self.window.to_json())}
 
 
 def open_source(
@@ -178,4 +193,4 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     whole = len(table) >= total
     said = f"{len(table):,} documents" if whole else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
     title = f"index {index.name} on {index.target.name}"
-    return Source(title, table.replace_schema_metadata(None), name, said, whole, code)
+    return Source(title, table.replace_schema_metadata(None), name, said, whole, code, index=index)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import traitlets
 from labkit.decode import Spec
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
+from labkit.notebook.browse import actions
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source
+from labkit.notebook.browse.view import named_in, read_view
 from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
 from labkit.sinks.replay import Replay
 from labkit.window import Window
@@ -53,24 +57,30 @@ class Browse(Shown):
         decode: Spec | None,
         time_field: str | None,
         limit: int | None,
-        view: str | None,
+        view: str | os.PathLike[str] | None,
         anew: bool = False,
     ) -> None:
+        saved = None if view is None else read_view(view)
+        if what is None and saved is not None:
+            lab, what, options = named_in(lab, saved)
+            decode, time_field, limit = decode or options[0], time_field or options[1], limit or options[2]
+        self.decode, self._limit = decode, limit
         self.source: Source = open_source(lab, what, decode=decode, time_field=time_field, limit=limit)
         self.records = Records(self.source.table, self.source.time_field)
         first = [one.label for one in self.records.fields if one.kind not in ("object", "list", "map")]
         self.box = BrowseView(
             columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS] or first[:2],
-            about=self._about(),
         )
+        self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
         }  # fmt: skip
+        self._working: set[asyncio.Task[None]] = set()
         self.box.on_msg(self._on_message)
         key = ("browse", self.source.title if self.window is None else self.window.topic)
         before = None if anew else kept_pick(*key)
-        if view is not None:
-            self._take(view)
+        if saved is not None:
+            self._take(saved)
         elif before is not None:
             self._begin_with(before)
         self.box.observe(lambda _: self._changed(key), ["filters", "columns", "by"])
@@ -79,7 +89,7 @@ class Browse(Shown):
         """Take what was clicked before; where these records cannot have it, say so."""
         columns = self.box.columns
         try:
-            self._take(before)
+            self._take(read_view(before))
             kept = "filters and columns as clicked before"
         except LabkitError as error:
             kept = f"the filters clicked before do not fit: {error.message}"
@@ -91,9 +101,8 @@ class Browse(Shown):
             self.box.about = self._about()
         self._renew_picture()
 
-    def _take(self, view: str) -> None:
+    def _take(self, raw: dict[str, Any]) -> None:
         try:
-            raw = json.loads(view)
             filters = [dict(one) for one in raw["filters"]]
             self.records.choose([Filter.of(one) for one in filters])
             known = {one.label for one in self.records.fields}
@@ -119,6 +128,11 @@ class Browse(Shown):
     def window(self) -> Window | None:
         """The window that is looked at; None for an index or a Replay."""
         return self.source.window
+
+    @property
+    def name(self) -> str:
+        """The topic's or the index's name, as a file may have it in its own."""
+        return actions.file_name(self.source.name)
 
     @property
     def replay(self) -> Replay:
@@ -166,17 +180,42 @@ class Browse(Shown):
             for one in self.records.fields
         ]
         about = {"title": self.source.title, "said": self.source.said, "whole": self.source.whole}
-        return {**about, "fields": fields, "time": self.source.time_field}
+        return {
+            **about,
+            "fields": fields,
+            "time": self.source.time_field,
+            "actions": actions.offered(self),
+            "model": self.box.model_id,
+        }
 
     def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
         number = asked.get("number") if isinstance(asked, dict) else None
         try:
+            if asked["kind"] == "do":
+                self._begin(actions.prepare(self, str(asked["action"])), number)
+                return
             answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
             answer = {"error": error.message, "hint": error.hint or ""}
         except (KeyError, TypeError, ValueError) as error:
             answer = {"error": f"the page asked for what cannot be: {error}", "hint": ""}
         self.box.send({**answer, "number": number})
+
+    def _begin(self, work: actions.Work, number: Any) -> None:
+        """Do a button's work in a thread; its answer goes out from the loop."""
+
+        async def finish() -> None:
+            try:
+                answer = {"done": await asyncio.to_thread(work)}
+            except LabkitError as error:
+                answer = {"error": error.message, "hint": error.hint or ""}
+            except Exception as error:  # nobody awaits this task: what is not shown here is seen nowhere
+                answer = {"error": f"{type(error).__name__}: {error}", "hint": ""}
+            self.box.send({**answer, "number": number})
+
+        task = asyncio.get_running_loop().create_task(finish())
+        self._working.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._working.discard)
 
     def _query(self, asked: dict[str, Any]) -> dict[str, Any]:
         filters = [Filter.of(one) for one in asked["filters"]]
@@ -202,5 +241,8 @@ class Browse(Shown):
 
     @property
     def view(self) -> str:
-        """Return the pick as JSON: a papermill parameter; ``widgets.browse(lab, what, view=…)`` takes it."""
-        return json.dumps({"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by})
+        """Return what is looked at and the pick as JSON: a papermill parameter; ``widgets.browse(view=…)`` takes it."""
+        pick = {"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by}
+        options = {"time_field": self.source.time_field or None, "limit": self._limit}
+        decode = {"decode": self.decode} if isinstance(self.decode, str) else {}
+        return json.dumps({**self.source.named, **options, **decode, **pick})
