@@ -90,7 +90,7 @@ test-spark: .venv-spark/.ready  ## the tests of to_spark, in an environment of t
 
 lock: env  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--group dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+		--group dev --extra stack --extra irc --extra geoip --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment and the runs
 	rm -rf .venv .venv-spark runs

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigError
+from labkit.extras import needs_extra
 from labkit.masking import HIDDEN, is_secret, without_login, without_secrets
 
 _ADDRESS = re.compile(r"hosts?$|servers$|url$|proxy$|proxies|endpoint")
@@ -155,11 +156,9 @@ def _file(path: Path, where: str) -> str:
 
 def _keyring(name: str, where: str) -> str:
     service, _, user = name.rpartition("/")
-    try:
+    with needs_extra("keyring", where):
         import keyring
         import keyring.errors
-    except ImportError as error:
-        raise ConfigError(f"{where} needs a keyring", hint="pip install 'labkit[keyring]'") from error
     try:
         word = keyring.get_password(service, user)
     except keyring.errors.KeyringError as error:

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.errors import ConfigError
+from labkit.extras import needs_extra
 from labkit.times import iso
 
 OLD_DAYS = 60
@@ -231,6 +232,7 @@ def find_database(path: str | os.PathLike[str] | None = None) -> Database:
     named = path or os.environ.get("LABKIT_GEOIP_DB")
     if named:
         return Database(Path(named).expanduser())
-    from _maxminddb_geolite2 import geolite2_database
+    with needs_extra("geoip", "GeoIP without a database of your own"):
+        from _maxminddb_geolite2 import geolite2_database
 
     return Database(Path(geolite2_database()), bundled=True)

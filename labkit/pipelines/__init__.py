@@ -7,8 +7,20 @@ JSON lines; both write through a ``TopicSink``, which says of every record wheth
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from labkit.pipelines.files.extractor import extract_files
-from labkit.pipelines.irc.extractor import IrcExtractor
 from labkit.pipelines.topic_sink import TopicSink
 
+if TYPE_CHECKING:
+    from labkit.pipelines.irc.extractor import IrcExtractor
+
 __all__ = ["IrcExtractor", "TopicSink", "extract_files"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "IrcExtractor":  # its library is an extra that the others do without
+        from labkit.pipelines.irc.extractor import IrcExtractor
+
+        return IrcExtractor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import bcrypt
-
 from labkit.acl import elasticsearch_role
 from labkit.errors import StackError
 from labkit.stack import ownership, process
@@ -155,6 +153,8 @@ def configure(
 
 
 def _bcrypt(password: str) -> str:
+    import bcrypt
+
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(10, prefix=b"2a")).decode()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, StackError
+from labkit.extras import needs_extra
 from labkit.folders import JOURNAL, SPOOL, state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process, registry
@@ -40,6 +42,7 @@ def up(
     """
     for version in versions:
         check_version(version)
+    _require_libraries()
     root = state_dir()
     with locked(root):
         state = State.load(root)
@@ -65,6 +68,12 @@ def up(
         finally:
             state.save()
         return state
+
+
+def _require_libraries() -> None:
+    with needs_extra("stack", "the local stack"):
+        for name in ("bcrypt", "cryptography", "jgo"):
+            import_module(name)
 
 
 def _require_space(root: Path) -> None:

@@ -40,6 +40,7 @@ ROOMS = [
     ["nested_pandas"],
     ["nested"],
     ["private", "secret", "suggest", "validation"],
+    ["extras"],
     ["errors"],
     ["masking", "visible"],
 ]

@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import irc.client
-
 from labkit.errors import AccessError, ConfigError, UnavailableError, UsageError
 from labkit.pipelines.delivery import Counts, Sink
 from labkit.pipelines.irc.casemapping import CaseMapping
 from labkit.pipelines.irc.channels import Channels
 from labkit.pipelines.irc.login import Login
 from labkit.pipelines.irc.record import UNPARSED, parse, record, text
-from labkit.pipelines.irc.wire import Connection, Dialer, Reactor
+from labkit.pipelines.irc.wire import Connection, Dialer, Reactor, ServerConnectionError
 from labkit.times import now_ms
 
 PING_AFTER_S = 25.0
@@ -146,7 +144,7 @@ class Session:
         self.connection.heard_at = self.pinged_at = time.monotonic()
         try:
             self._connect()
-        except irc.client.ServerConnectionError as error:
+        except ServerConnectionError as error:
             cause = error.__cause__
             if self.connections == 0 and isinstance(cause, OSError):
                 _hopeless(cause, where)

@@ -21,11 +21,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import irc.client
-from jaraco.stream.buffer import LineBuffer
-
 from labkit.errors import ConfigError, LabkitError, UsageError
+from labkit.extras import needs_extra
 from labkit.pipelines.irc.record import text
+
+with needs_extra("irc", "IRC"):
+    import irc.client
+    from jaraco.stream.buffer import LineBuffer
+
+ServerConnectionError = irc.client.ServerConnectionError
 
 CONNECT_TIMEOUT_S = 15.0
 SEND_TIMEOUT_S = 10.0

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from labkit.config import LOCAL, Profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, DeadlineError, LabkitError, UnavailableError, UsageError
+from labkit.extras import needs_extra
 from labkit.kafka import Cluster
 from labkit.registry import Registry
 from labkit.replay.plan import Plan
@@ -213,10 +214,8 @@ def engine(client: Client | None) -> Client | None:
     UsageError
         When it is no client that can be waited for.
     """
-    try:
+    with needs_extra("dask", "Dask"):
         import distributed
-    except ImportError as error:
-        raise ConfigError("Dask is not installed", hint="pip install 'labkit[dask]'") from error
     if client is None:
         try:
             client = distributed.default_client()
