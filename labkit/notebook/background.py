@@ -15,6 +15,7 @@ from typing import Any
 
 from labkit.errors import LabkitError
 
+Cell = tuple[str | None, str | None]  # id and text
 _running: set[Live] = set()
 _before: Any = None
 
@@ -30,6 +31,8 @@ class Live:
         Called with the reason, once, on the loop.
     closed : callable
         Tells whether the widget is closed.
+    cell : Cell, optional
+        The cell that shows it, as `cell_now` gave it; left out: the one that runs.
     """
 
     def __init__(
@@ -40,12 +43,13 @@ class Live:
         *,
         every_s: float,
         limit_s: float,
+        cell: Cell | None = None,
     ) -> None:
         self._step, self._ended, self._closed = step, ended, closed
         self._every_s, self._until = every_s, time.monotonic() + limit_s
         self._loop = asyncio.get_running_loop()
         self._why: str | None = None
-        self._cell = _cell_now()
+        self._cell = cell or cell_now()
         _watch_the_kernel()
         _running.add(self)
         self._task = self._loop.create_task(self._run())
@@ -92,7 +96,7 @@ def _shell() -> Any:
     return None if shell is None else shell.get_ipython()
 
 
-def _cell_now() -> tuple[str | None, str | None]:
+def cell_now() -> Cell:
     """Return id and text of the cell that runs; a front end may give no id."""
     shell = _shell()
     kernel = getattr(shell, "kernel", None)

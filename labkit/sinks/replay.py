@@ -199,7 +199,7 @@ class Replay(ReplayFiles):
         types : dict, optional
             As `Window.read` takes them.
         """
-        raw = _raw(self.table)
+        raw = raw_batches(self.table)
         module, said, _ = both(decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw))
         table = assemble(raw, [parse(module, batch) for batch in raw], module)
         kept = tuple(
@@ -352,11 +352,11 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
         replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
-    receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(_raw(chosen)))
+    receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen)))
     return Replay(chosen, receipt, replay.registry)
 
 
-def _raw(table: pa.Table) -> list[pa.RecordBatch]:
+def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
     """Return a decoded table's records as batches of `RAW_SCHEMA`."""
     batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
     return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]

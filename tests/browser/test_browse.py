@@ -198,10 +198,36 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_wrong_condition_is_told_and_the_rest_goes_on(page: Any) -> None:
+def test_a_wrong_condition_is_told_and_what_comes_is_followed(page: Any, topic: str, produce: Any) -> None:
     page.fill(".lk-browse .lk-find", "= nikc = 'ann'")
     page.press(".lk-browse .lk-find", "Enter")
     page.wait_for_selector(".lk-browse .lk-error:has-text('nikc')")
     page.click(".lk-browse .lk-chip [title=remove]")
     page.wait_for_function("document.querySelector('.lk-browse .lk-error').textContent === ''")
     page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+
+    page.click(".lk-browse .lk-row >> nth=2")
+    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
+    record = page.inner_text(".lk-browse .lk-detail .lk-bar b")
+    page.click(".lk-browse .lk-live")
+    page.wait_for_selector(".lk-browse .lk-pace:has-text('following: 0 new')")
+    late = 1_790_900_000_000
+    produce(topic, [b'{"nick": "late", "added": 1}'] * 30, partition=0, timestamps=[late + n for n in range(30)])
+    page.wait_for_selector(".lk-browse .lk-pace:has-text('30 new')")
+    page.wait_for_selector(".lk-browse .lk-fields button:has-text('added')")
+    assert page.inner_text(".lk-browse .lk-detail .lk-bar b") == record  # it stays where one looks
+    page.wait_for_selector(".lk-browse .lk-row.lk-here")
+    assert page.inner_text(".lk-browse .lk-row.lk-here .lk-cell >> nth=0") in record
+    page.screenshot(path=str(SHOTS / "browse-live.png"))
+    page.click(".lk-browse .lk-live")
+    page.wait_for_selector(".lk-browse .lk-pace:has-text('paused: 30 new')")
+    produce(topic, [b'{"nick": "unseen"}'], partition=0, timestamps=[late + 40])
+    page.click(".jp-Notebook .jp-Cell >> nth=1 >> .cm-content")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(
+        "exec(b.code, {**globals(), 'lab': labkit.connect()}, out := {})\n"
+        "print('followed', len(b.replay), len(out['r']), b.replay.receipt.complete)"
+    )
+    page.keyboard.press("Control+Enter")
+    count = int(page.inner_text(".lk-browse .lk-bar >> nth=0").split(" records")[0].split()[-1].replace(",", ""))
+    page.wait_for_selector(f".jp-OutputArea-output:has-text('followed {count} {count} True')")

@@ -79,8 +79,8 @@ def _assign(frame: pd.DataFrame) -> str:
 
 def _write_file(browse: Browse, where: str | None, rows: Any, extension: str) -> str:
     path = _free_path(browse.name, extension)
-    if browse.source.replay is not None:
-        replay = browse.source.replay if where is None else browse.source.replay.where(where)
+    if browse.source.index is None:
+        replay = browse.read_all() if where is None else browse.read_all().where(where)
         (replay.to_csv if extension == "csv" else replay.to_parquet)(path)
     else:
         from labkit.dataframe import to_pandas

@@ -34,13 +34,14 @@ function render({ model, el }) {
       model.send({ kind, number: asked, ...body });
     });
   const answered = (answer) => {
+    if (answer.live !== undefined) { drawLive(answer); return; }
     const resolve = waiting.get(answer.number);
     waiting.delete(answer.number);
     if (resolve) resolve(answer);
   };
   model.on("msg:custom", answered);
 
-  const about = model.get("about");
+  let about = model.get("about");
   const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "" };
 
   // ---- parts
@@ -53,8 +54,11 @@ function render({ model, el }) {
     make("option", { value: "" }, "by …"),
     ...about.fields.filter((one) => !["object", "list", "map"].includes(one.kind) && !one.items)
       .map((one) => make("option", { value: one.label }, one.label)));
-  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title),
-    make("span", { class: about.whole ? "" : "lk-part" }, about.said), said, find, by);
+  const here = make("span", { class: about.whole ? "" : "lk-part" }, about.said);
+  const live = make("button", { class: "lk-live", "aria-pressed": "false", title: "take what comes into the topic from now on",
+    onclick: () => ask("follow", { on: live.getAttribute("aria-pressed") !== "true" }).then((answer) => { if (answer.error) wrong.textContent = answer.error; }) }, "follow");
+  const pace = make("span", { class: "lk-pace" });
+  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title), here, said, about.live ? live : null, pace, find, by);
   const chips = make("div", { class: "lk-chips" });
   const beginning = { filters: [], by: "", columns: about.columns };
   const kept = make("div", { class: "lk-kept" });
@@ -112,7 +116,16 @@ function render({ model, el }) {
   }
 
   // ---- what all depends on
-  async function query() {
+  function drawLive(news) {
+    live.setAttribute("aria-pressed", String(news.running));
+    live.textContent = news.running ? "pause" : "follow";
+    pace.textContent = visible(news.live);
+    here.textContent = news.said;
+    if (news.grown) query(true);
+  }
+
+  // grew: new records came on top; what is looked at stays where it is
+  async function query(grew = false) {
     const turn = ++state.turn;
     by.value = get("by");
     drawChips();
@@ -120,6 +133,7 @@ function render({ model, el }) {
     if (turn !== state.turn) return;
     wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
     if (answer.error) return;
+    const added = grew ? Math.max(0, answer.count - state.count) : 0;
     state.count = answer.count;
     state.there = answer.there;
     state.rows.clear();
@@ -129,6 +143,12 @@ function render({ model, el }) {
     code.textContent = answer.code.split("\n").map(visible).join("\n");
     drawTime(answer.histogram);
     drawHead();
+    if (grew) {
+      if (state.here >= 0) state.here += added;
+      if ((rows.scrollTop > 0 || state.here >= 0) && tall() < TALLEST) { space.style.height = `${tall()}px`; rows.scrollTop += added * ROW; }
+      drawRows();
+      return;
+    }
     rows.scrollTop = 0;
     drawRows();
     if (state.open) openField(state.open);
@@ -422,6 +442,8 @@ function render({ model, el }) {
     setTimeout(() => { button.textContent = before; }, 1200);
   }
 
+  const renewed = () => { about = model.get("about"); drawFields(); };
+  model.on("change:about", renewed);
   const followed = ["filters", "by", "columns"];
   const follow = followed.map((name) => [`change:${name}`, () => changed(name)]);
   for (const [name, handler] of follow) model.on(name, handler);
@@ -433,6 +455,7 @@ function render({ model, el }) {
   return () => {
     watched.disconnect();
     model.off("msg:custom", answered);
+    model.off("change:about", renewed);
     for (const [name, handler] of follow) model.off(name, handler);
   };
 }

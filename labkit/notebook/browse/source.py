@@ -53,12 +53,16 @@ class Source:
     replay: Replay | None = None
     window: Window | None = None
     index: Index | None = None
+    decode: Spec | None = None
+    asked: str = ""
 
     @property
     def name(self) -> str:
         """The name of the topic or index."""
         if self.index is not None:
             return self.index.name
+        if self.window is not None:
+            return self.window.topic
         return self.replay.receipt.topic if self.replay is not None else "records"
 
     @property
@@ -122,14 +126,22 @@ def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source
     part = _newest(window, limit or MOST)
     replay = part.read(decode=decode)
 
-    def code(where: str | None) -> str:
-        return f"{_window_code(part)}\n{_read_code(where, decode)}"
-
-    source = _of_replay(replay, f"topic {window.topic}, {window.plan.asked}", code, part)
+    source = _of_replay(
+        replay, f"topic {window.topic}, {window.plan.asked}", code_of_window(part, decode), part, decode
+    )
     if len(part) == len(window):
         return source
     said = f"the newest {len(part):,} of {len(window):,} records: limit={len(window):_} reads all"
     return replace(source, said=said, whole=False)
+
+
+def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None], str]:
+    """Return what takes a condition or None, and returns the lines that read the same records of a window."""
+
+    def code(where: str | None) -> str:
+        return f"{_window_code(window)}\n{_read_code(where, decode)}"
+
+    return code
 
 
 def _newest(window: Window, most: int) -> Window:
@@ -153,10 +165,16 @@ def _newest(window: Window, most: int) -> Window:
     return Window(replace(window.plan, ranges=found.ranges, asked=asked), window.lab)
 
 
-def _of_replay(replay: Replay, title: str, code: Callable[[str | None], str], window: Window | None) -> Source:
+def _of_replay(
+    replay: Replay,
+    title: str,
+    code: Callable[[str | None], str],
+    window: Window | None,
+    decode: Spec | None = None,
+) -> Source:
     receipt = replay.receipt
     said = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
-    return Source(title, replay.table, "_timestamp", said, receipt.complete, code, replay, window)
+    return Source(title, replay.table, "_timestamp", said, receipt.complete, code, replay, window, decode=decode)
 
 
 def _window_code(window: Window) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import traitlets
 from labkit.decode import Spec
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
-from labkit.notebook.browse import actions
+from labkit.notebook.background import Cell, Live, cell_now
+from labkit.notebook.browse import actions, follow
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source
@@ -74,7 +77,10 @@ class Browse(Shown):
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
+            "follow": self._follow,
         }  # fmt: skip
+        self._live: Live | None = None
+        self._cell: Cell | None = None
         self._working: set[asyncio.Task[None]] = set()
         self.box.on_msg(self._on_message)
         key = ("browse", self.source.title if self.window is None else self.window.topic)
@@ -112,6 +118,44 @@ class Browse(Shown):
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"view is not what a browser's .view gave: {error}", hint="pass b.view") from error
 
+    # following -------------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        self._cell = cell_now()
+        return super()._repr_mimebundle_(**options)
+
+    def _follow(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Begin to take what comes into the topic, or end it; what is here stays."""
+        if self._live is not None:
+            self._live.stop("paused")
+            self._live = None
+        if not asked["on"]:
+            return {}
+        pace = follow.Pace()
+        self._live = Live(
+            lambda: self._step(pace), lambda why: self._tell(f"{why}: {pace}", running=False),
+            lambda: self.box.comm is None, every_s=follow.EVERY_S, limit_s=follow.LIMIT_S, cell=self._cell,
+        )  # fmt: skip
+        return {}
+
+    async def _step(self, pace: follow.Pace) -> None:
+        began = time.monotonic()
+        grown = await asyncio.to_thread(follow.grow, self.source, self.decode)
+        pace.add(grown.new)
+        if grown.records is not None:
+            labels = [one.label for one in self.records.fields]
+            self.source, self.records = grown.source, grown.records
+            if labels != [one.label for one in self.records.fields]:
+                self.box.about = self._about()
+            self._renew_picture()
+        trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
+        self._tell(f"following: {pace}{trouble}", running=True, grown=grown.records is not None)
+        await asyncio.sleep(2 * (time.monotonic() - began))  # most of the kernel's time is for those who click
+
+    def _tell(self, state: str, *, running: bool, grown: bool = False) -> None:
+        """Tell the page; it is a message of the widget's own, no output of a cell."""
+        self.box.send({"live": state, "running": running, "grown": grown, "said": self.source.said})
+
     # what was picked -------------------------------------------------------------------------------------
 
     @property
@@ -143,10 +187,26 @@ class Browse(Shown):
         UsageError
             Where documents of an index are looked at.
         """
-        if self.source.replay is None:
-            raise UsageError("an index is no Replay", hint="b.to_pandas() has the documents")
         where = self.where
-        return self.source.replay if where is None else self.source.replay.where(where)
+        return self.read_all() if where is None else self.read_all().where(where)
+
+    def read_all(self) -> Replay:
+        """Return the records whatever the chips, as a Replay; those that were followed are read again, as one window.
+
+        Raises
+        ------
+        UsageError
+            Where documents of an index are looked at.
+        """
+        source = self.source
+        if source.replay is None and source.window is not None:
+            replay = source.window.read(decode=self.decode, progress=False, guard=False)
+            source = replace(source, replay=replay)
+            if self.source.window is source.window:  # it did not grow meanwhile
+                self.source = source
+        if source.replay is None:
+            raise UsageError("an index is no Replay", hint="b.to_pandas() has the documents")
+        return source.replay
 
     def to_pandas(self) -> Any:
         """Return the rows that fulfil the chips, newest first."""
@@ -185,6 +245,7 @@ class Browse(Shown):
             "fields": fields,
             "time": self.source.time_field,
             "actions": actions.offered(self),
+            "live": self.window is not None,
             "model": self.box.model_id,
         }
 

@@ -1,0 +1,63 @@
+"""What a browser of records follows is read as any window is: exact, and its code makes the same records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labkit import Lab, widgets
+from labkit.errors import UsageError
+from labkit.notebook.browse import follow
+
+
+def test_what_comes_is_added_once_whatever_its_types(
+    lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = str(make_topic(2))
+    produce(topic, [b'{"a": 1, "o": {"p": 1}}'] * 5, partition=0)
+    browse = widgets.browse(lab, topic, anew=True)
+    assert follow.grow(browse.source, None).records is None
+
+    produce(topic, [b'{"a": "x", "o": {"q": [1]}}'] * 3, partition=0)  # other types than before
+    produce(topic, [b"\xff garbage", None, b'{"new": true}'], partition=1)
+    grown = follow.grow(browse.source, None)
+    assert (grown.new, grown.trouble, len(grown.source.table)) == (6, "", 11)
+    assert grown.records is not None
+    assert {"new", "o.p", "o.q"} <= {field.label for field in grown.records.fields}
+    assert follow.grow(grown.source, None).records is None
+
+    monkeypatch.setattr(follow, "STEP", 4)  # two of each partition
+    produce(topic, [b'{"a": 2}'] * 5, partition=0)
+    steps = [grown := follow.grow(grown.source, None) for _ in range(4)]
+    assert [step.new for step in steps] == [2, 2, 1, 0]
+
+    browse.source = grown.source
+    scope: dict[str, Any] = {"lab": lab}
+    exec(browse.code, scope)
+    assert len(scope["r"]) == len(browse.replay) == len(grown.source.table) == 16
+    assert browse.replay.receipt.complete
+    assert scope["r"].table["_offset"].to_pylist() == browse.replay.table["_offset"].to_pylist()
+
+    monkeypatch.setattr(follow, "MOST", 17)
+    produce(topic, [b"{}"] * 2, partition=1)
+    with pytest.raises(UsageError, match="2 records came, and 16 are here: at most 17"):
+        follow.grow(grown.source, None)
+
+
+def test_an_open_transaction_is_waited_for_not_skipped(
+    lab: Lab, admin: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = str(make_topic(1))
+    monkeypatch.setattr(follow, "_DEADLINE", "2s")
+    browse = widgets.browse(lab, topic, anew=True)
+    producer = admin.producer(transactional_id=f"labkit.{topic}")
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b'{"a": 1}')
+    producer.flush(30)
+    waiting = follow.grow(browse.source, None)
+    assert waiting.records is None
+    producer.commit_transaction(30)
+    grown = follow.grow(browse.source, None)
+    assert (grown.new, grown.trouble) == (1, "")
