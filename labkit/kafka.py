@@ -17,7 +17,7 @@ from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka_client import TIMEOUT_S, Connection
 from labkit.kafka_errors import MISSING
-from labkit.kafka_offsets import CommittedOffsets
+from labkit.kafka_groups import Groups
 from labkit.suggest import did_you_mean, way
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
@@ -42,9 +42,9 @@ class Cluster(Connection):
     """
 
     @cached_property
-    def committed(self) -> CommittedOffsets:
-        """Asks for groups' committed offsets."""
-        return CommittedOffsets(self)
+    def groups(self) -> Groups:
+        """Asks groups' coordinators."""
+        return Groups(self)
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""

@@ -101,10 +101,11 @@ class Connection:
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
             **{key.replace("_", "."): value for key, value in extra.items()},
-            "error_cb": self._note_error,
+            "error_cb": self.note_error,
         }
 
-    def _note_error(self, error: KafkaError) -> None:
+    def note_error(self, error: KafkaError) -> None:
+        """Keep what a client tells of its connections: it says why an answer does not come."""
         self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
         if rank(error) >= rank(self._last_error):
             self._last_error = error
@@ -118,6 +119,10 @@ class Connection:
     def request_timeout_s(self) -> float:
         """How long one answer may take: of several brokers, one may be dead, and another answers soon."""
         return TIMEOUT_S if self._brokers < 2 else ATTEMPT_S
+
+    def limit_s(self, attempt_s: float) -> float:
+        """Return how long an attempt may take: one broker alone has all the time."""
+        return attempt_s if self._brokers > 1 else TIMEOUT_S + 1
 
     def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
         """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
@@ -196,12 +201,28 @@ class Connection:
         dict
             Item to result, or to the LabkitError that stands for it. That no broker at all answers is raised.
         """
-        self.cluster_id  # noqa: B018
+        return self.each(
+            lambda some, attempt_s: self._answers(call, some, what, attempt_s, check),
+            items,
+            in_flight=in_flight,
+            settle=settle,
+        )
+
+    def each(
+        self,
+        ask: Callable[[list[Any], float], dict[Any, Any]],
+        items: Iterable[Any],
+        *,
+        in_flight: int = IN_FLIGHT,
+        settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
+    ) -> dict[Any, Any]:
+        """Ask for many things, see `ask_each`; `ask` takes some of them and how long it may take."""
+        self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
         results: dict[Any, Any] = {}
         waiting, deadline, attempt_s = list(items), time.monotonic() + MOVING_S, ATTEMPT_S
         while waiting:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
-            answers = self._answers(call, now, what, attempt_s, check)
+            answers = ask(now, attempt_s)
             failed = [item for item, answer in answers.items() if isinstance(answer, LabkitError) and passes(answer)]
             if failed and self._all_away:
                 raise answers[failed[0]]
@@ -280,14 +301,15 @@ class Connection:
             return answer
         while True:
             waited_s = time.monotonic() - began
-            limit_s = attempt_s if self._brokers > 1 else TIMEOUT_S + 1
+            limit_s = self.limit_s(attempt_s)
             try:
                 return answer.result(max(0.0, min(0.1, limit_s - waited_s)))
             except TimeoutError:
-                if self._hopeless(waited_s, limit_s):
+                if self.is_hopeless(waited_s, limit_s):
                     raise
 
-    def _hopeless(self, waited_s: float, timeout_s: float) -> bool:
+    def is_hopeless(self, waited_s: float, timeout_s: float) -> bool:
+        """Tell whether an answer is not to be waited for: too late, the login refused, or no broker to be reached."""
         self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
         refused = self._last_error is not None and self._last_error.code() in LOGIN
         return waited_s >= timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
@@ -333,5 +355,5 @@ class Connection:
                 try:
                     return self.admin.list_topics(timeout=0.5)
                 except KafkaException:
-                    if self._hopeless(time.monotonic() - start, timeout_s):
+                    if self.is_hopeless(time.monotonic() - start, timeout_s):
                         raise

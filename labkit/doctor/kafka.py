@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation, OffsetSpec
 
 from labkit import acl, names, times
 from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
-from labkit.errors import AccessError, NotFoundError, UnavailableError
+from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
 
 LOGIN_S, ASK_S = 4.0, 3.0
@@ -232,34 +232,20 @@ class KafkaLooks:
         listed = self.cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what="list groups")
         foreign = [one.group_id for one in listed.valid if not one.group_id.startswith(names.GROUP_PREFIX)]
         asked = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
-        try:
-            for one in asked:
-                self._describe(one)
-        except AccessError as error:
-            return self._lacking(error.message, "GROUP", "*", "DESCRIBE")
+        for answer in self.cluster.groups.describe(asked).values():
+            if isinstance(answer, AccessError):
+                return self._lacking(answer.message, "GROUP", "*", "DESCRIBE")
+            if isinstance(answer, LabkitError) and not isinstance(answer, NotFoundError):
+                raise answer
         return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
-
-    def _describe(self, group: str) -> None:
-        try:
-            self.cluster.ask(
-                lambda admin: admin.describe_consumer_groups([group], request_timeout=ASK_S),
-                what=f"describe group {group!r}",
-            )
-        except NotFoundError:
-            return
 
     def read_groups(self) -> Finding:
         """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
-        group = self.group
-        wanted = [ConsumerGroupTopicPartitions(group, [TopicPartition(self.topic, _NOWHERE, 0)])]
+        group, what = self.group, f"read as group {self.group!r}"
         try:
-            answers = self.cluster.ask(
-                lambda admin: admin.alter_consumer_group_offsets(wanted, request_timeout=ASK_S),
-                what=f"read as group {group!r}",
-            )
-            for one in answers[group].topic_partitions:
-                if one.error and one.error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    raise self.cluster.error(one.error, f"read as group {group!r}")
+            for error in self.cluster.groups.commit(group, self.topic, {_NOWHERE: 0}, what=what).values():
+                if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    raise self.cluster.error(error, what)
         except AccessError as error:
             return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "READ")
         except NotFoundError:
@@ -268,12 +254,8 @@ class KafkaLooks:
 
     def delete_groups(self) -> Finding:
         """Delete a group of ours that is not there: refused for want of DELETE, else for want of the group."""
-        group = self.group
         try:
-            self.cluster.ask(
-                lambda admin: admin.delete_consumer_groups([group], request_timeout=ASK_S),
-                what=f"delete group {group!r}",
-            )
+            self.cluster.groups.delete(self.group)
         except AccessError as error:
             return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "DELETE")
         except NotFoundError:

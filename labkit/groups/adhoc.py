@@ -19,7 +19,7 @@ from labkit.dataframe import to_pandas
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
-from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka import Cluster
 from labkit.kafka_errors import FETCHED_AGAIN
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import committed_offsets, consume, message_batch, no_collection, portion, sorted_out
@@ -369,10 +369,7 @@ def delete_group(cluster: Cluster, group: str) -> None:
     """Delete one of the lab's own groups; one that never committed is not there, which is as well."""
     names.lab_group(group)
     try:
-        cluster.ask(
-            lambda admin: admin.delete_consumer_groups([group], request_timeout=TIMEOUT_S),
-            what=f"delete group {group!r}",
-        )
+        cluster.groups.delete(group)
     except NotFoundError:
         return
 

@@ -166,7 +166,7 @@ class Guard:
 
     def _list(self) -> list[Group]:
         """Return the groups to look at, at most `most` of them."""
-        self.cluster.committed.prepare()
+        self.cluster.groups.prepare()
         if self.most is None:
             return list_groups(self.cluster)
         if self.watched and self.there > self.most:
@@ -185,14 +185,8 @@ class Guard:
 
     def _allowed(self, groups: list[str]) -> dict[str, frozenset[str] | None]:
         """Ask the broker what it lets this principal do with each of the groups."""
-        found = self.cluster.ask_each(
-            lambda admin, some: admin.describe_consumer_groups(
-                some, include_authorized_operations=True, request_timeout=self.cluster.request_timeout_s
-            ),
-            groups,
-            what="describe the groups",
-        )
-        return {name: _operations(answer) for name, answer in found.items()}
+        found = self.cluster.groups.describe(groups, operations=True)
+        return {name: None if isinstance(one, LabkitError) else one.operations for name, one in found.items()}
 
     # what came of it ---------------------------------------------------------------------------------
 
@@ -315,11 +309,6 @@ class Guard:
         colour = html.GREEN if proven else html.AMBER
         body = escape(self.report()).replace("\n", "<br>")
         return html.box(colour, body)
-
-
-def _operations(answer: Any) -> frozenset[str] | None:
-    found = None if isinstance(answer, LabkitError) else answer.authorized_operations
-    return None if found is None else frozenset(one.name for one in found)
 
 
 def _counted(count: int) -> str:

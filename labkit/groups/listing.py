@@ -19,9 +19,6 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState
-from confluent_kafka.admin import AdminClient
-
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
 from labkit.kafka import TIMEOUT_S, Cluster
@@ -30,6 +27,7 @@ from labkit.kafka_errors import PASSING
 
 OFFSETS_TOPIC = "__consumer_offsets"
 WHAT = "list the groups"
+_DEAD = "dead"
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:
     """Raise unless every coordinator answers for its groups; those this principal may not describe cannot tell."""
     if not coordinators.leaders:
         return
-    answers = _describe(cluster, list(_probes(len(coordinators.leaders))))
+    answers = cluster.groups.describe(list(_probes(len(coordinators.leaders))))
     for name, answer in answers.items():
         if isinstance(answer, LabkitError) and not isinstance(answer, AccessError | NotFoundError):
             number = partition_of(name, len(coordinators.leaders))
@@ -120,17 +118,9 @@ def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:
 def _are_gone(cluster: Cluster, names: list[str]) -> bool:
     """Tell whether the coordinators say that none of the groups is there any more."""
     return all(
-        isinstance(answer, NotFoundError)
-        or (not isinstance(answer, LabkitError) and answer.state == ConsumerGroupState.DEAD)
-        for answer in _describe(cluster, names).values()
+        isinstance(answer, NotFoundError) or (not isinstance(answer, LabkitError) and answer.state == _DEAD)
+        for answer in cluster.groups.describe(names).values()
     )
-
-
-def _describe(cluster: Cluster, names: list[str]) -> dict[str, Any]:
-    def call(admin: AdminClient, some: list[str]) -> dict[str, Any]:
-        return dict(admin.describe_consumer_groups(some, request_timeout=cluster.request_timeout_s))
-
-    return cluster.ask_each(call, names, what="describe the groups")
 
 
 def _list(cluster: Cluster) -> list[Any]:

@@ -14,6 +14,7 @@ from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_grou
 from labkit.groups.lag import UNSEEN, total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.kafka import Cluster
+from labkit.kafka_groups import Description, Member
 from labkit.names import choose
 from labkit.suggest import did_you_mean
 
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFUSED, MISSED, GONE = "not allowed", "no answer", "dead"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One consumer of a group."""
-
-    client_id: str
-    host: str
-    assigned: frozenset[tuple[str, int]]
-    member_id: str = ""
-
-    @property
-    def name(self) -> str:
-        """What it calls itself; when that is nothing, the broker's name for it."""
-        return self.client_id or self.member_id
 
 
 @dataclass(frozen=True)
@@ -124,7 +110,7 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing
     kinds: dict[str, str] = {}
     others: dict[str, OtherGroup] = {}
     if names is None:
-        cluster.committed.prepare()
+        cluster.groups.prepare()
         listing = listing or list_whole(cluster)
         kinds = {name: _word(one.type) for name, one in listing.consumers.items()}
         others = listing.others
@@ -133,13 +119,10 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing
         busy = sorted(name for name, one in listing.consumers.items() if one.state != ConsumerGroupState.EMPTY)
     else:
         wanted = busy = sorted(set(names))
-    described = cluster.ask_each(
-        lambda admin, some: admin.describe_consumer_groups(some, request_timeout=cluster.request_timeout_s),
-        busy, what="describe the groups",
-    )  # fmt: skip
+    described = cluster.groups.describe(busy)
     if names is not None and any(_may_be_of_another_kind(answer) for answer in described.values()):
         others = other_groups(list_all(cluster))
-    committed = cluster.committed.of(wanted)
+    committed = cluster.groups.committed(wanted)
     groups = [
         _other_group(others[name], committed[name])
         if name in others
@@ -170,11 +153,11 @@ def _word(kind: Any) -> str:
     return str(getattr(kind, "name", "") or "").lower()
 
 
-def _may_be_of_another_kind(described: Any) -> bool:
+def _may_be_of_another_kind(described: Description | LabkitError) -> bool:
     """Tell whether a description is what the client says of a group that is not a consumer group."""
     if isinstance(described, LabkitError):
         return described.facts.get("number") == KafkaError._INVALID_ARG or isinstance(described, NotFoundError)
-    return bool(_word(described.state) == GONE)
+    return bool(described.state == GONE)
 
 
 def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitError) -> Group:
@@ -186,28 +169,20 @@ def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitE
     return Group(other.name, other.state, kind, members, answer, None, other.shows_members)
 
 
-def _group(name: str, found: Any, answer: dict[tuple[str, int], int] | LabkitError, kind: str) -> Group:
+def _group(
+    name: str, found: Description | LabkitError | None, answer: dict[tuple[str, int], int] | LabkitError, kind: str
+) -> Group:
     errors = [one for one in (found, answer) if isinstance(one, LabkitError)]
     if any(isinstance(one, NotFoundError) for one in errors):
         return Group(name, GONE, kind, (), {})
-    if errors:
+    if isinstance(found, LabkitError) or isinstance(answer, LabkitError):
         refused = any(isinstance(one, AccessError) for one in errors)
         return Group(name, REFUSED if refused else MISSED, kind, (), {}, errors[0])
-    committed = {} if isinstance(answer, LabkitError) else answer
     if found is None:
-        return Group(name, "empty", kind, (), committed)
-    members = (
-        Member(
-            client_id=one.client_id,
-            host=str(one.host).lstrip("/"),
-            assigned=frozenset((tp.topic, tp.partition) for tp in one.assignment.topic_partitions),
-            member_id=one.member_id,
-        )
-        for one in found.members
-    )
-    ordered = tuple(sorted(members, key=lambda one: (one.client_id, one.member_id)))
-    kind = kind or _word(found.type)
-    return Group(name, _state(_word(found.state), kind), kind, ordered, committed)
+        return Group(name, "empty", kind, (), answer)
+    ordered = tuple(sorted(found.members, key=lambda one: (one.client_id, one.member_id)))
+    kind = kind or found.kind
+    return Group(name, _state(found.state, kind), kind, ordered, answer)
 
 
 def _state(state: str, kind: str) -> str:
@@ -271,7 +246,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     import pandas as pd
 
     choose([], patterns)  # what is no pattern is told before anything is asked
-    cluster.committed.prepare()
+    cluster.groups.prepare()
     listing = list_whole(cluster)
     consumers, others = (
         {name: known[name] for name in choose(known, patterns)} for known in (listing.consumers, listing.others)

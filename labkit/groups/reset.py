@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 
 from labkit import names, times
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
 from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
-from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka import Cluster
 from labkit.suggest import way
 
 if TYPE_CHECKING:
@@ -56,22 +56,14 @@ class Plan:
         AccessError, ServerError
             When the broker refuses a partition; the message tells which, and which were set all the same.
         """
-        targets = [TopicPartition(self.topic, one.partition, one.target) for one in self.moves]
         what = f"reset group {self.group!r}"
-        answer = self.cluster.ask(
-            lambda admin: admin.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self.group, targets)], request_timeout=TIMEOUT_S
-            ),
-            what=what,
-        )
-        # the broker answers for each partition; the call as a whole succeeds
-        refused = [one for found in answer.values() for one in found.topic_partitions if one.error is not None]
-        if refused:
+        targets = {one.partition: one.target for one in self.moves}
+        if refused := self.cluster.groups.commit(self.group, self.topic, targets, what=what):
             raise self._refusal(refused, what)
 
-    def _refusal(self, refused: list[Any], what: str) -> Exception:
-        first = refused[0].error
-        done = sorted({one.partition for one in self.moves} - {one.partition for one in refused})
+    def _refusal(self, refused: dict[int, KafkaError], what: str) -> Exception:
+        first = next(iter(refused.values()))
+        done = sorted({one.partition for one in self.moves} - refused.keys())
         cause = self.cluster.error(first, what)
         hint = cause.hint
         if first.code() in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP):
@@ -80,14 +72,14 @@ class Plan:
         if isinstance(cause, AccessError):
             kind, hint = AccessError, "it takes a principal that may READ this group: another role or profile"
         reasons: dict[str, list[int]] = {}
-        for one in refused:
-            reasons.setdefault(one.error.str(), []).append(one.partition)
+        for partition, error in refused.items():
+            reasons.setdefault(error.str(), []).append(partition)
         where = "; ".join(f"{reason} (partition {', '.join(map(str, some))})" for reason, some in reasons.items())
         text = f"partitions {', '.join(map(str, done))} were set" if done else "nothing was changed"
         return kind(
             f"{self.cluster.principal} could not reset group {self.group!r}: {where}; {text}",
             hint=hint,
-            refused=[one.partition for one in refused],
+            refused=list(refused),
             done=done,
         )
 
@@ -197,6 +189,4 @@ def delete(cluster: Cluster, group: str) -> None:
     """
     names.lab_group(group)
     _resting(cluster, group)
-    cluster.ask(
-        lambda admin: admin.delete_consumer_groups([group], request_timeout=TIMEOUT_S), what=f"delete group {group!r}"
-    )
+    cluster.groups.delete(group)

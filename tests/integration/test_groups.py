@@ -14,8 +14,9 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
-from labkit.groups.offsets import Group, Member, lags, list_groups, partition_lag
+from labkit.groups.offsets import Group, lags, list_groups, partition_lag
 from labkit.kafka import Cluster
+from labkit.kafka_groups import Member
 from labkit.lab import Lab, connect
 from support.waiting import until
 

@@ -24,7 +24,7 @@ from labkit.errors import DeadlineError, NotFoundError, ServerError, UsageError
 from labkit.groups.guard import Guard
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
-from labkit.kafka_offsets import CommittedOffsets
+from labkit.kafka_groups import Groups
 from labkit.lab import Lab, connect
 from labkit.replay.receipt import Receipt
 from labkit.stack.state import State
@@ -254,13 +254,16 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
 
 def answered(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, *, described: bool = True) -> None:
     """Have the broker answer with an error for a group's committed offsets, and for its description unless told."""
-    ask_each, of = Cluster.ask_each, CommittedOffsets.of
 
-    def answer(self: Cluster, call: Any, items: Any, **options: Any) -> Any:
-        return ask_each(self, call, items, **options) | ({group: error} if group in items and described else {})
+    def answering(method: Any) -> Any:
+        def answer(self: Groups, groups: Any, **options: Any) -> Any:
+            return method(self, groups, **options) | ({group: error} if group in groups else {})
 
-    monkeypatch.setattr(Cluster, "ask_each", answer)
-    monkeypatch.setattr(CommittedOffsets, "of", lambda self, names: of(self, names) | {group: error})
+        return answer
+
+    monkeypatch.setattr(Groups, "committed", answering(Groups.committed))
+    if described:
+        monkeypatch.setattr(Groups, "describe", answering(Groups.describe))
 
 
 def test_a_group_deleted_between_the_list_and_the_look_is_gone(

@@ -30,9 +30,9 @@ ROOMS = [
     ["replay"],
     ["stack"],
     ["kafka", "elastic", "registry"],
-    ["kafka_offsets", "kafka_topic"],
+    ["kafka_groups", "kafka_topic"],
     ["kafka_client"],
-    ["kafka_offsets_child"],
+    ["kafka_groups_child"],
     ["kafka_errors"],
     ["duckdb_sql", "progress"],
     ["acl", "config", "dataframe", "folders", "html", "interrupt", "jsonschema_import", "names", "options", "times"],
@@ -49,8 +49,8 @@ OWNERS = {
     "confluent_kafka": {
         "kafka",
         "kafka_client",
-        "kafka_offsets",
-        "kafka_offsets_child",
+        "kafka_groups",
+        "kafka_groups_child",
         "kafka_topic",
         "kafka_errors",
         "registry",
@@ -158,10 +158,18 @@ def test_clients_are_made_in_one_place() -> None:
     wrong = [
         f"{_name(path)} makes a {client}"
         for path in MODULES
-        if _room(path) not in {"kafka_client", "kafka_offsets_child", "elastic", "registry"}
+        if _room(path) not in {"kafka_client", "kafka_groups_child", "elastic", "registry"}
         for client in sorted(_calls(path) & CONSTRUCTORS)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
+    """These calls of librdkafka's admin client end their process when a coordinator moves or a broker freezes."""
+    asked = {"list_consumer_group_offsets", "alter_consumer_group_offsets", "delete_consumer_group_offsets"}
+    asked |= {"describe_consumer_groups", "delete_consumer_groups"}
+    callers = {_room(path) for path in MODULES if _calls(path) & asked}
+    assert callers == {"kafka_groups_child"}
 
 
 def test_modules_are_small_and_say_what_they_are() -> None:

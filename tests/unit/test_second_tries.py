@@ -187,7 +187,7 @@ def test_one_broker_that_is_away_is_not_all_of_them(broker: Any) -> None:
         cluster = _cluster(bootstrap_servers=servers)
         for _ in range(20):
             cluster.admin.poll(0.05)
-        assert cluster._hopeless(4, 60) is away
+        assert cluster.is_hopeless(4, 60) is away
 
 
 def test_the_protocol_of_kip_848_takes_its_settings_from_the_broker() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from labkit.errors import DeadlineError, NotFoundError, ServerError, UnavailableError
+from labkit.errors import DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.kafka_errors import FETCHED_AGAIN, passes
 from labkit.replay.records import (
@@ -104,13 +104,12 @@ class Member:
         self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
 
     def _has_members(self) -> bool:
-        try:
-            found = self.cluster.ask(
-                lambda admin: admin.describe_consumer_groups([self.group]), what=f"describe group {self.group!r}"
-            )
-        except NotFoundError:
+        described = self.cluster.groups.describe([self.group])[self.group]
+        if isinstance(described, NotFoundError):
             return False
-        return bool(found[self.group].members)
+        if isinstance(described, LabkitError):
+            raise described
+        return bool(described.members)
 
     def close(self) -> None:
         """Leave the group."""
