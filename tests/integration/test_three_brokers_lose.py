@@ -1,9 +1,17 @@
-"""Three real brokers that lose something: a partition's only replica, records of an unclean election, the quorum."""
+"""Three real brokers that lose something: a partition's only replica, records of an unclean election, the quorum.
+
+And one that loses half a minute: it is frozen, and goes on.
+"""
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import NewTopic
@@ -93,3 +101,59 @@ def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBr
     receipt = reading.receipt()
     assert (count, receipt.complete) == (60_000, True)
     assert any(note.startswith("waited for Kafka: ") for note in receipt.notes), receipt.notes
+
+
+WATCHES = """
+import json, sys, time
+from labkit.config import Profile
+from labkit.errors import LabkitError
+from labkit.lab import Lab
+from labkit.secret import sealed
+settings, group, topic = json.loads(sys.stdin.read())
+lab = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test"))
+while True:
+    try:
+        rows = lab.offsets()
+        found = int((rows["group"] == group).sum())
+    except LabkitError as error:
+        found = error.message
+    print(json.dumps(found), flush=True)
+    time.sleep(0.2)
+"""
+
+
+def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(three: ThreeBrokers, tmp_path: Path) -> None:
+    """BEHAVIOURS 84: what timed out is sent after it was freed, once the broker goes on: an assertion of librdkafka.
+
+    With this socket.timeout.ms (its default is 60 s) 20 s are enough for an admin client to end its process.
+    """
+    topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
+    group = f"prod-{topic}"
+    three.commit(group, topic, dict.fromkeys(range(6), 0))
+    settings = three.state.credentials("lab")["kafka"] | {"socket.timeout.ms": 3_000}
+    output = tmp_path / "looks.jsonl"
+    with output.open("wb") as file, output.with_suffix(".err").open("wb") as errors:
+        command = [sys.executable, "-c", WATCHES]
+        watch = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=errors)
+    assert watch.stdin is not None
+    watch.stdin.write(json.dumps([settings, group, topic]).encode())
+    watch.stdin.close()
+
+    def looks() -> list[object]:
+        return [json.loads(line) for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    frozen = three.coordinator(group)
+    try:
+        until(lambda: len(looks()) > 3)
+        three.signal(frozen, signal.SIGSTOP)
+        time.sleep(15)
+        three.signal(frozen, signal.SIGCONT)
+        before = len(looks())
+        until(lambda: len(looks()) > before + 10 or watch.poll() is not None, timeout_s=60)
+        assert watch.poll() is None, (watch.returncode, output.with_suffix(".err").read_text()[-2000:])
+    finally:
+        three.signal(frozen, signal.SIGCONT)
+        watch.kill()
+        watch.wait()
+    assert {look for look in looks() if isinstance(look, int)} == {6}, looks()
+    assert looks()[-1] == 6
