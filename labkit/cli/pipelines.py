@@ -22,7 +22,7 @@ from labkit.cli.common import (
     stop_event,
 )
 from labkit.cli.terminal import out, say
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 from labkit.options import Parser
 
 
@@ -53,7 +53,11 @@ def _extract_commands(commands: Commands) -> None:
     )
     _where_to(files)
     files.add_argument("--timestamp-field", metavar="FIELD", help="ISO 8601 time of each record, such as @timestamp")
-    files.add_argument("--key-field", default="channel", metavar="FIELD")
+    files.add_argument("--key-field", metavar="FIELD", help="of each record's key (default: channel)")
+    files.add_argument(
+        "--envelope", action="store_true",
+        help="the lines are whole records, as `labkit replay -o FILE.jsonl --envelope` writes them",
+    )  # fmt: skip
     files.add_argument("--again", action="store_true", help="send lines a former run has sent, too")
 
 
@@ -113,12 +117,21 @@ def _extract_files(options: argparse.Namespace) -> int:
     from labkit.pipelines import extract_files
     from labkit.progress import file_bar
 
+    fields = {"timestamp_field": options.timestamp_field, "key_field": options.key_field}
+    idle = {"--timestamp-field": options.timestamp_field, "--key-field": options.key_field}
+    idle["--to-index"] = options.to_index
+    if options.envelope and (named := [name for name, given in idle.items() if given]):
+        raise UsageError(
+            f"{named[0]} does not go with --envelope: a whole record has its own key and time", hint="leave one out"
+        )
+    if options.key_field is None:
+        del fields["key_field"]
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None
     with file_bar() as progress:
         report = extract_files(
-            cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
-            key_field=options.key_field, journal=state_dir() / JOURNAL, again=options.again, progress=progress,
+            cluster, options.paths, options.topic or options.to_index, **fields, envelope=options.envelope,
+            journal=state_dir() / JOURNAL, again=options.again, progress=progress,
             sink=sink, place=sink and sink.place,
         )  # fmt: skip
     out(report)

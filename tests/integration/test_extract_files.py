@@ -298,3 +298,28 @@ def test_a_sink_says_where_each_record_is(stack: State, writer: Cluster, topic: 
         assert sink.acknowledged == 250_000
     assert sink.counts.delivered == 250_000
     assert {int(message.value()) for message in read(stack, topic)} == set(range(250_000))
+
+
+ODD_ENVELOPES = {
+    "no JSON": ("nope", "it is not JSON"),
+    "no envelope": ('{"n": 1}', "must be an object with key, value, headers and timestamp"),
+    "a number": ('{"key":null,"value":5,"headers":[],"timestamp":null}', "value must be text"),
+    "headers": ('{"key":null,"value":"","headers":{"a":1},"timestamp":null}', "headers must be a list of"),
+    "base64": ('{"key":{"base64":"!"},"value":"","headers":[],"timestamp":null}', "key is not base64"),
+    "time": ('{"key":null,"value":"","headers":[],"timestamp":5}', "timestamp must be ISO 8601 text or null, not 5"),
+}
+
+
+def test_a_line_that_is_no_envelope_is_an_error_with_its_number(
+    writer: Cluster, topic: str, stack: State, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    good = '{"key":"k","value":"v","headers":[],"timestamp":"2016-03-01T00:00:00.000Z","topic":"x"}'
+    for number, (line, reason) in enumerate(ODD_ENVELOPES.values(), start=1):
+        path.write_text(f"{good}\n{line}\n{good}\n")
+        with pytest.raises(UsageError, match=f"x.jsonl, line 2 is not an envelope: .*{reason}") as caught:
+            extract_files(writer, [path], topic, envelope=True)
+        assert caught.value.report.delivered == 1
+        assert "leave --envelope out" in str(caught.value)
+        ends = cluster(stack, "admin").bounds(topic, [0, 1, 2], "latest")
+        assert sum(ends.values()) == number

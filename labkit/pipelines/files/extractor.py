@@ -14,6 +14,7 @@ import orjson
 from labkit.errors import LabkitError, UsageError
 from labkit.kafka import Cluster
 from labkit.pipelines.delivery import MarkedSink, kafka_ms
+from labkit.pipelines.files.envelope import HINT, Envelope, open_envelope
 from labkit.pipelines.files.journal import Begun, Head, Journal
 from labkit.pipelines.files.lines import STDIN, check, lines, opened
 from labkit.pipelines.topic_sink import TopicSink
@@ -113,6 +114,7 @@ def extract_files(
     *,
     timestamp_field: str | None = None,
     key_field: str | None = "channel",
+    envelope: bool = False,
     journal: Path | None = None,
     again: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -133,6 +135,9 @@ def extract_files(
         in order, and is counted; the first lines get Kafka's own.
     key_field : str, optional
         The field whose text is the record's key; where it is missing or no text, the key is null.
+    envelope : bool
+        The lines are records as ``to_jsonl(path, envelope=True)`` writes them: each is sent with its key, value,
+        headers and time, and no header of labkit's. A line that is none is an error; those before it are sent.
     journal : Path, optional
         Remembers per file how many lines Kafka has acknowledged, so that the same command run again goes on after
         them, in a file that has grown too. One that begins otherwise now is another file. Standard input and
@@ -172,7 +177,7 @@ def extract_files(
         # a topic made again under its name has seen none of the lines
         place = place or f"{cluster.cluster_id}/{cluster.topic_id(topic)}"
         book = Journal(journal, cluster_id=place, topic=topic)
-        run = _Run(opened_sink, tally, book, again, timestamp_field, key_field, progress)
+        run = _Run(opened_sink, tally, book, again, timestamp_field, key_field, envelope, progress)
         try:
             for name in names:
                 run.file(name)
@@ -199,6 +204,7 @@ class _Run:
     again: bool
     timestamp_field: str | None
     key_field: str | None
+    envelope: bool
     progress: Callable[[Progress], None] | None
     last_stamp: int | None = None
     marks: dict[int, Begun] = field(default_factory=dict)
@@ -246,13 +252,13 @@ class _Run:
         name = Path(path).name if path != STDIN else "stdin"
         source = ("labkit.file", name.encode(errors="surrogateescape"))
         self.tally.skipped += head.lines
-        self.last_stamp = self._fields(head.last)[1]
+        self.last_stamp = self._stamp(head.last)
         try:
             for line in left:
                 if not line or line.isspace():
                     self.tally.blank += 1
                 else:
-                    self._line(line, [source, ("labkit.line", b"%d" % (head.lines + 1))])
+                    self._send(line, head.lines + 1, path, source)
                 head.add(line)
                 if head.lines % _BLOCK == 0:
                     self._mark(head)
@@ -273,18 +279,42 @@ class _Run:
         if self.progress:
             self.progress(Progress(path, _position(file), size, number))
 
-    def _line(self, line: bytes, headers: list[tuple[str, bytes]]) -> None:
+    def _send(self, line: bytes, number: int, path: str, source: tuple[str, bytes]) -> None:
+        if self.envelope:
+            record = self._opened(line, number, path)
+            stamp = self._stamped(record.stamp)
+            self.sink.send(record.key, record.value, record.headers, stamp)
+            return
         key, stamp, malformed = self._fields(line)
+        self.tally.malformed += malformed
+        self.sink.send(key, line, [source, ("labkit.line", b"%d" % number)], self._stamped(stamp))
+
+    def _opened(self, line: bytes, number: int, path: str) -> Envelope:
+        try:
+            return open_envelope(line)
+        except ValueError as error:
+            raise UsageError(f"{path}, line {number} is not an envelope: {error}", hint=HINT) from error
+
+    def _stamped(self, stamp: int | None) -> int | None:
+        """Book a record's time; return the one it is sent with."""
         tally = self.tally
-        tally.malformed += malformed
         if stamp is not None:
             self.last_stamp = stamp
             tally.first_ms = stamp if tally.first_ms is None else min(stamp, tally.first_ms)
             tally.last_ms = stamp if tally.last_ms is None else max(stamp, tally.last_ms)
-        elif self.timestamp_field is not None:
+        elif self.timestamp_field is not None or self.envelope:
             tally.without_timestamp += 1
         # a time of now amid older ones would mislead Kafka's time index: later windows would end before it
-        self.sink.send(key, line, headers, self.last_stamp if stamp is None else stamp)
+        return self.last_stamp if stamp is None else stamp
+
+    def _stamp(self, line: bytes) -> int | None:
+        """Return the time of a line sent earlier, empty for none."""
+        if not self.envelope:
+            return self._fields(line)[1]
+        try:
+            return open_envelope(line).stamp
+        except ValueError:
+            return None
 
     def _fields(self, line: bytes) -> tuple[bytes | None, int | None, bool]:
         """Return a line's key and time, where it has them, and whether it is no JSON object."""
