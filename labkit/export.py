@@ -11,7 +11,6 @@ from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, war
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
-from labkit.times import length_ms
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -210,6 +209,8 @@ class WindowExport:
         name: str,
         *,
         ttl: str = "2d",
+        partitions: int | None = None,
+        speed: str | None = None,
         where: str | None = None,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
@@ -229,6 +230,12 @@ class WindowExport:
         name : str
         ttl : str
             After this long `Lab.gc` deletes the topic.
+        partitions : int, optional
+            How many the topic has; each record goes where Kafka's Java client puts its key, one without a key anywhere.
+            Left out: as it was.
+        speed : str, optional
+            Write at the pace of the records' own times, all partitions together: ``"original"``, or ``"10x"`` as fast.
+            The window is read to its end first. Left out: as fast as can be.
         where, decode, key_decode, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `to_parquet`; `decode` and `key_decode` are how `where` sees the records.
 
@@ -255,17 +262,18 @@ class WindowExport:
         check_policy(on_interrupt)
         check_used(where, decode, key_decode)
         names.scratch_topic(name)
-        length_ms(ttl)
+        shape = topic.Shape(ttl, partitions, speed).check()
         with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
             specs = self.lab.decoders(self.plan.topic, decode, key_decode)
             records = undecoded(reading, where, *specs, registry=self.lab.registry)
-            copy = topic.fill(self.lab.cluster, records, name, self.lab.window, ttl=ttl)
+            copy = topic.fill(self.lab.cluster, records, name, self.lab.window, shape, show=progress)
         read_log.record(self.plan, copy.receipt, "to_topic")
         if copy.interrupted and on_interrupt == "raise":
-            raise stopped(f"stopped at {copy.receipt.reached}; {copy.topic} has what was written", copy=copy)
+            counts = f"{copy.counts['written']:,} of {copy.counts['read']:,}"
+            raise stopped(f"stopped at {copy.receipt.reached}; {copy.topic} has {counts} records", copy=copy)
         if shortfall := copy.receipt.shortfall:
             warn(f"{copy.topic!r} is {shortfall}", IncompleteWarning)
         return copy

@@ -300,13 +300,15 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     # what the lab made -------------------------------------------------------------------------------
 
     def scratch(self) -> pd.DataFrame:
-        """Return this user's scratch indices: index, target, documents, bytes, topic, expires, expired.
+        """Return this user's scratch indices and topics.
 
-        Of several targets, one that is away is a warning.
+        Columns: kind, index, target, documents, bytes, topic, expires, expired. ``topic`` is where an index's records
+        came from, or, of kind "topic", the scratch topic; its ``documents`` are its records by offsets.
+        A target or a Kafka that is away is a warning.
         """
         from labkit.sinks.scratch import scratch_frame
 
-        return scratch_frame(self.targets.values())
+        return scratch_frame(self.targets.values(), self.cluster)
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""

@@ -46,9 +46,16 @@ def register(commands: Commands) -> None:
         "-o", "--output", metavar="FILE", help="write a file; .parquet, .csv, .jsonl or .arrow says its format"
     )
     where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
+    where.add_argument("--to-topic", metavar="NAME", help="copy the records into a scratch topic: labkit.<user>.NAME")
+    replay.add_argument(
+        "--into", type=int, metavar="N", help="into so many partitions, anew by key (default: as they were)"
+    )
+    replay.add_argument(
+        "--speed", metavar="SPEED", help="into a topic at the records' own pace: original, or 10x as fast"
+    )
     replay.add_argument("--envelope", action="store_true", help="into a .jsonl: topic, key, headers … with each value")
     replay.add_argument("--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula")
-    replay.add_argument("--ttl", metavar="TIME", help="when the scratch index expires (default: 2d)")
+    replay.add_argument("--ttl", metavar="TIME", help="when the scratch index or topic expires (default: 2d)")
     replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
     metadata_option(replay)
     decoders = "json, text, raw, avro, protobuf, jsonschema, auto, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE"
@@ -98,6 +105,8 @@ def _replay(options: argparse.Namespace) -> int:
         ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
         out(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
+    if options.to_topic:
+        return _copy(window, options, **common)
     if options.output:
         receipt = _file(window, options, enrich=chain.enrichers, where=options.where, **common)
     elif options.decode or options.key_decode:
@@ -120,7 +129,9 @@ def _check(options: argparse.Namespace) -> None:
     idle = {
         "--envelope": options.envelope and not (options.output and file_format is JSONL),
         "--formula-safe": options.formula_safe and not (options.output and file_format is CSV),
-        "--ttl": options.ttl and not options.scratch,
+        "--into": options.into is not None and not options.to_topic,
+        "--speed": options.speed and not options.to_topic,
+        "--ttl": options.ttl and not (options.scratch or options.to_topic),
         "--target": options.target and not options.scratch,
         "--metadata": options.metadata and not options.scratch,
         "--enrich": options.enrich and not (options.scratch or options.output),
@@ -130,7 +141,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(
             f"{named[0]} changes nothing here",
             hint="--ttl, --target and --metadata go with --scratch, --enrich goes with it or with -o, "
-            "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv",
+            "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv, --ttl, --into and --speed with --to-topic",
         )
 
 
@@ -145,6 +156,18 @@ def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
         given["formula_safe"] = True
     with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the receipt is printed
         return getattr(window, format_of(options.output).method)(options.output, **given)
+
+
+def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
+    """Copy the records into a scratch topic."""
+    with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the copy is printed
+        copy = window.to_topic(
+            options.to_topic, ttl=options.ttl or "2d", partitions=options.into, speed=options.speed,
+            where=options.where, decode=options.decode, key_decode=options.key_decode, on_interrupt="keep", **common,
+        )  # fmt: skip
+    ledger = {"topic": copy.topic, "counts": copy.counts, "expires": copy.expires, "receipt": copy.receipt.to_dict()}
+    out(json.dumps(ledger) if options.json else copy)
+    return OK if copy.complete else INCOMPLETE
 
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:

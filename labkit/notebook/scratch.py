@@ -134,7 +134,8 @@ class ScratchManager(Shown):
         self.said.value = escape(said)
 
     def _load(self) -> None:
-        rows = self.lab.scratch().sort_values(["expires", "index"]).to_dict("records")
+        frame = self.lab.scratch()
+        rows = frame[frame["kind"] == "index"].sort_values(["expires", "index"]).to_dict("records")
         ticked = {(row["index"], row["target"]) for row in self._ticked}
         self._rows, more = [{str(name): one for name, one in row.items()} for row in rows[:_SHOWN]], rows[_SHOWN:]
         self._ticks = [

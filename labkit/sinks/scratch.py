@@ -25,12 +25,14 @@ from labkit.es.index import Index
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.decode.filter import Where
+    from labkit.kafka import Cluster
 
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
 
@@ -362,8 +364,8 @@ def listed(target: Target) -> list[dict[str, Any]]:
     return rows
 
 
-def scratch_frame(targets: Iterable[Target]) -> pd.DataFrame:
-    """Return this user's scratch indices; see `labkit.lab.Lab.scratch`."""
+def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
+    """Return this user's scratch indices and topics; see `labkit.lab.Lab.scratch`."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
@@ -371,13 +373,18 @@ def scratch_frame(targets: Iterable[Target]) -> pd.DataFrame:
     known = list(targets)
     for target in known:
         try:
-            rows += listed(target)
+            rows += [{"kind": "index", **row} for row in listed(target)]
         except LabkitError as error:
             errors.append(error)
             if len(errors) == len(known):
                 raise
             warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
-    return pd.DataFrame(rows, columns=["index", "target", "documents", "bytes", "topic", "expires", "expired"])
+    try:
+        rows += topic.listed(cluster)
+    except LabkitError as error:
+        warnings.warn(f"scratch topics are left out: {error.message}", stacklevel=3)
+    columns = ["kind", "index", "target", "documents", "bytes", "topic", "expires", "expired"]
+    return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
 
 
 def collect(target: Target) -> list[str]:

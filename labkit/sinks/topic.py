@@ -7,12 +7,11 @@ where nothing is compacted, in milliseconds since the epoch; records are never d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic
 
@@ -20,8 +19,11 @@ from labkit import html, interrupt, names
 from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, UsageError
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.progress import bar
 from labkit.replay.receipt import Receipt
+from labkit.sinks.paced import Record, factor_of, paced, records
 from labkit.times import iso, length_ms, now_ms
+from labkit.validation import whole
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 EXPIRES = "delete.retention.ms"
 FOR_EVER = str(2**63 - 1)
 FLUSH_S = 60.0
+_MOST_PARTITIONS = 10_000
+JAVAS = "murmur2_random"  # Java's partitioner: a key is in the same partition whoever writes it
 _PLAUSIBLE_MS = 1_700_000_000_000  # Kafka's own default of that setting is a day: no time of expiry
 
 
@@ -86,21 +90,65 @@ class TopicCopy:
         return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
 
 
-def fill(cluster: Cluster, decoding: Decoding, name: str, window_of: Callable[..., Window], *, ttl: str) -> TopicCopy:
+@dataclass(frozen=True)
+class Shape:
+    """How a copy differs from its source.
+
+    Attributes
+    ----------
+    ttl : str
+        After this long it expires.
+    partitions : int, optional
+        How many it has, records spread anew by key; left out: as they were.
+    speed : str, optional
+        At what pace records are written, see `labkit.sinks.paced.factor_of`; left out: as fast as can be.
+    """
+
+    ttl: str = "2d"
+    partitions: int | None = None
+    speed: str | None = None
+
+    def check(self) -> Shape:
+        """Raise where one of them cannot be."""
+        length_ms(self.ttl)
+        if self.speed is not None:
+            factor_of(self.speed)
+        if self.partitions is not None:
+            whole(self.partitions, "partitions", "a number such as 6, or leave it out", low=1, high=_MOST_PARTITIONS)
+        return self
+
+
+def fill(
+    cluster: Cluster,
+    decoding: Decoding,
+    name: str,
+    window_of: Callable[..., Window],
+    shape: Shape,
+    *,
+    show: bool | None = None,
+) -> TopicCopy:
     """Make the topic and write the window's records to it; an interrupt ends it early, and the counts say so."""
     topic, reading = names.scratch_topic(name), decoding.reading
-    expires_ms = now_ms() + length_ms(ttl)
-    partitions = cluster.partitions(reading.plan.topic)
+    expires_ms = now_ms() + length_ms(shape.ttl)
+    partitions = shape.partitions or len(cluster.partitions(reading.plan.topic))
     reading.check()  # a window that cannot be read makes no topic
-    _make(cluster, reading.plan.topic, topic, len(partitions), expires_ms)
-    writer = _Writer(cluster.producer(linger_ms=20, queue_buffering_max_kbytes=65_536), topic)
+    _make(cluster, reading.plan.topic, topic, partitions, expires_ms)
+    producer = cluster.producer(linger_ms=20, queue_buffering_max_kbytes=65_536, partitioner=JAVAS)
+    writer = _Writer(producer, topic, anew=shape.partitions is not None)
     with interrupt.asked() as reading.interrupted:
-        for batch in decoding.raw():
-            writer.write(batch)
+        if shape.speed is None:
+            for batch in decoding.raw():
+                writer.write(records(batch))
+        else:
+            pace = paced(decoding.raw(), factor_of(shape.speed), producer.poll, reading.interrupted)
+            with bar(f"{topic}, {shape.speed}", reading.plan.size, show) as advance:
+                writer.write(pace, advance)
         writer.flush()
     receipt = decoding.whole()
     counts = {"read": receipt.read, "written": writer.written, "failed": receipt.read - writer.written}
     notes = [f"{count:,} records failed: {why}" for why, count in writer.errors.most_common(5)]
+    if stopped := receipt.read - writer.written - writer.errors.total():
+        notes.append(f"{stopped:,} records were not written: it was stopped")
     if writer.untimed:
         notes.append(f"{writer.untimed:,} records without a time have that of the writing")
     expires = iso(expires_ms) or ""
@@ -146,18 +194,19 @@ class _Writer:
 
     producer: Producer
     topic: str
+    anew: bool = False
     written: int = 0
     untimed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        columns = [batch.column(name) for name in ("partition", "key", "value", "headers")]
-        times = batch.column("timestamp").cast(pa.int64()).to_pylist()
-        for time_ms, partition, key, value, headers in zip(times, *(one.to_pylist() for one in columns), strict=True):
+    def write(self, batch: Iterable[Record], advance: Callable[[int, int], None] | None = None) -> None:
+        for time_ms, partition, key, value, headers in batch:
             extra = {"timestamp": time_ms} if time_ms else {}
             self.untimed += not extra
-            pairs = [(one["key"], one["value"]) for one in headers] if headers else None
-            self._put(value, key=key, partition=partition, headers=pairs, **extra)
+            place = {} if self.anew else {"partition": partition}
+            self._put(value, key=key, headers=headers, **place, **extra)
+            if advance is not None:
+                advance(1, len(value or b""))
         self.producer.poll(0)
 
     def _put(self, value: bytes | None, **record: Any) -> None:
@@ -191,15 +240,35 @@ def drop(cluster: Cluster, topic: str) -> None:
     )  # fmt: skip
 
 
-def collect(cluster: Cluster) -> list[str]:
-    """Delete this user's expired scratch topics; return their names."""
+def listed(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return one row per scratch topic of this user: topic, documents (by offsets), expires, expired."""
+    rows = []
+    for name, expires_ms in _expiries(cluster).items():
+        partitions = cluster.partitions(name)
+        first, last = (sum(cluster.bounds(name, partitions, at).values()) for at in ("earliest", "latest"))
+        row = {"kind": "topic", "topic": name, "documents": last - first, "expires": iso(expires_ms)}
+        rows.append({**row, "expired": expires_ms is not None and expires_ms < now_ms()})
+    return rows
+
+
+def _expiries(cluster: Cluster) -> dict[str, int | None]:
+    """Return when each of this user's scratch topics expires; None where nothing says so."""
     mine = [name for name in cluster.topics() if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")]
-    gone = []
-    for name, settings in cluster.each_topic_settings(mine).items():
+    found: dict[str, int | None] = {}
+    for name, settings in sorted(cluster.each_topic_settings(mine).items()):
         if isinstance(settings, LabkitError):
+            found[name] = None
             continue
         expires_ms = int(settings.get(EXPIRES, 0))
-        if settings.get("cleanup.policy") == "delete" and _PLAUSIBLE_MS < expires_ms < now_ms():
-            drop(cluster, name)
-            gone.append(name)
+        known = settings.get("cleanup.policy") == "delete" and expires_ms > _PLAUSIBLE_MS
+        found[name] = expires_ms if known else None
+    return found
+
+
+def collect(cluster: Cluster) -> list[str]:
+    """Delete this user's expired scratch topics; return their names."""
+    now = now_ms()
+    gone = [name for name, expires_ms in _expiries(cluster).items() if expires_ms is not None and expires_ms < now]
+    for name in gone:
+        drop(cluster, name)
     return gone

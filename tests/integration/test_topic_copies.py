@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit import acl, names
-from labkit.errors import AccessError, RefusedError, UsageError
+from labkit import Window, acl, names, widgets
+from labkit.cli import main
+from labkit.errors import AccessError, RefusedError, Stopped, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.sinks import topic as topic_module
+from labkit.sinks.paced import paced
+from labkit.stack.state import State
+from support import kafka_tools
 from support.waiting import until
 
 START_MS = 1_456_790_400_000  # of 2016: older than any retention
@@ -132,3 +143,97 @@ def test_the_recipe_grants_the_same() -> None:
     assert line.endswith("--resource-pattern-type prefixed")
     body: dict[str, Any] = json.loads(acl.recipe("User:ann", form="elasticsearch-role"))
     assert body["indices"][0]["names"] == ["scratch-*"]
+
+
+def test_partitions_anew_are_those_of_javas_client(
+    lab: Lab, admin: Cluster, stack: State, make_topic: Make, produce: Produce, mine: str
+) -> None:
+    keys = [f"key-{n}".encode() for n in range(60)] + ["ä😀".encode(), b" ", b"x" * 300]
+    topic, theirs = make_topic(2), make_topic(5)
+    produce(topic, [b"v"] * len(keys), keys=keys, partition=1)
+    produce(topic, [b"no key"] * 200, partition=0)
+    lines = b"".join(key + b"\tv\n" for key in keys)
+    options = ("--topic", theirs, "--reader-property", "parse.key=true")
+    with kafka_tools.tool(stack, "org.apache.kafka.tools.ConsoleProducer", *options) as command:
+        subprocess.run(command, input=lines, capture_output=True, timeout=60, check=True)
+    copy = lab.window(topic).to_topic("anew", partitions=5)
+    assert copy.counts == {"read": 263, "written": 263, "failed": 0}
+
+    def places(window: Window) -> dict[bytes, int]:
+        rows = pa.Table.from_batches(window.batches()).select(["key", "partition"]).to_pylist()
+        assert len(window) >= len(keys)
+        return {row["key"]: row["partition"] for row in rows if row["key"] is not None}
+
+    assert places(copy.window()) == places(lab.window(theirs))
+    assert len(set(places(copy.window()).values())) == 5
+    spread = pa.Table.from_batches(copy.window().batches()).filter(pc.field("key").is_null())["partition"]
+    assert len(spread.unique()) == 5
+    for odd in (0, -1, "many", True, 1.5):
+        with pytest.raises(UsageError, match="partitions"):
+            lab.window(topic).to_topic("odd", partitions=odd)  # type: ignore[arg-type]
+
+
+def test_a_copy_at_the_records_own_pace(lab: Lab, make_topic: Make, produce: Produce, mine: str) -> None:
+    """Records of all partitions in the order of their times, as far apart as they say, none too early."""
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b"%d" % (10 * n + 5 * partition) for n in range(10)], partition=partition,
+                timestamps=[START_MS + 1000 * n + 500 * partition for n in range(10)])  # fmt: skip
+    window = lab.window(topic)
+    began = time.monotonic()
+    copy = window.to_topic("paced", speed="10x")
+    assert time.monotonic() - began >= 0.95
+    assert copy.counts == {"read": 20, "written": 20, "failed": 0}
+    again, before = (one.read(cache=False).table.select(KEPT).to_pylist() for one in (copy.window(), window))
+    assert again == before
+    began = time.monotonic()
+    arrivals = [(time.monotonic() - began, record.value) for record in paced(window.batches(), 10, time.sleep, bool)]
+    assert [value for _, value in arrivals] == [b"%d" % (5 * n) for n in range(20)]
+    first = arrivals[0][0]
+    assert all(at - first >= 0.049 * n for n, (at, _) in enumerate(arrivals))
+    for odd in ("fast", "0x", "-1x", "10", "1000000000x", 10):
+        with pytest.raises(UsageError, match="speed must be 'original', or a factor such as '10x'"):
+            window.to_topic("odd", speed=odd)  # type: ignore[arg-type]
+
+
+def test_paces_keep_the_order_of_each_partition(lab: Lab, make_topic: Make, produce: Produce) -> None:
+    """Also of times that go back; more than a batch of records of many partitions."""
+    topic = make_topic(7)
+    for partition in range(7):
+        produce(topic, [b"%d" % n for n in range(3000)], partition=partition,
+                timestamps=[START_MS + (n * 7919 + partition) % 1000 for n in range(3000)])  # fmt: skip
+    seen: dict[int, list[int]] = {partition: [] for partition in range(7)}
+    for record in paced(lab.window(topic).batches(), 1000, time.sleep, bool):
+        seen[record.partition].append(int(record.value or b""))
+    assert seen == {partition: list(range(3000)) for partition in range(7)}
+
+
+def test_a_paced_copy_that_is_stopped_counts_what_it_did(
+    lab: Lab, make_topic: Make, produce: Produce, mine: str
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"now", b"in an hour"], timestamps=[START_MS, START_MS + 3_600_000])
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(Stopped, match="has 1 of 2 records") as caught:
+        lab.window(topic).to_topic("long", speed="original")
+    copy = caught.value.copy  # type: ignore[attr-defined]
+    assert copy.counts == {"read": 2, "written": 1, "failed": 1}
+    assert copy.notes == ("1 records were not written: it was stopped",)
+    assert not copy.complete
+
+
+def test_scratch_topics_are_listed_and_the_command_makes_them(
+    lab: Lab, source: str, mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["replay", source, "--to-topic", "listed", "--where", "n < 10", "--into", "4", "--ttl", "1h"]
+    assert main([*command, "--json"]) == 0
+    ledger = json.loads(capsys.readouterr().out)
+    assert (ledger["topic"], ledger["counts"]["written"]) == (f"labkit.{mine}.listed", 11)
+    (row,) = lab.scratch().to_dict("records")
+    assert (row["kind"], row["topic"], row["documents"]) == ("topic", f"labkit.{mine}.listed", 11)
+    assert (row["expires"], row["expired"]) == (ledger["expires"], False)
+    assert main(["scratch"]) == 0
+    assert f"labkit.{mine}.listed" in capsys.readouterr().out
+    assert "labkit.widgets" not in widgets.scratch(lab).text()
+    assert main(["replay", source, "--into", "4"]) == 2
+    assert "--into changes nothing here" in capsys.readouterr().err
