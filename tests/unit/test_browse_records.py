@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -16,7 +17,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse import actions
 from labkit.notebook.browse.filters import Filter, condition, literal
-from labkit.notebook.browse.records import Records
+from labkit.notebook.browse.records import Records, most_frequent
 from labkit.notebook.browse.view import named_in, read_view
 from labkit.notebook.browse.widget import Browse
 from labkit.replay.records import RAW_SCHEMA
@@ -169,3 +170,18 @@ def test_buttons_write_what_is_picked_and_never_over_a_file(tmp_path: Path, monk
         actions.prepare(browse, "scratch")
     with pytest.raises(UsageError, match="no notebook"):
         actions.prepare(browse, "df")()
+
+
+@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 4))
+def test_the_most_frequent_are_those_of_a_whole_sort(counts: list[int], count: int) -> None:
+    whole = [place for place in np.argsort(-np.array(counts, int), kind="stable")[:count] if counts[place]]
+    assert most_frequent(np.array(counts, int), count) == whole
+
+
+def test_values_without_fields_are_shown_as_they_are() -> None:
+    rows = [{"topic": "t", "partition": 0, "offset": 0, "timestamp": 0, "value": b"\xff\x00plain"}]
+    table = from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "raw")
+    browse = Browse(None, Replay(table, RECEIPT), decode=None, time_field=None, limit=None, view=None, anew=True)
+    assert browse.box.columns[0] == "_value"
+    assert browse.records.page(0, 1, ["_value"])[0][1] == "base64:/wBwbGFpbg=="
+    assert browse.records.values("_value")["present"] == 1

@@ -372,7 +372,7 @@ function render({ model, el }) {
     detail.replaceChildren(
       make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} UTC`), make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓"), grab, shut),
       make("dl", {}, ...pairs(answer.facts)),
-      answer.headers.length ? make("details", {}, make("summary", {}, `${answer.headers.length} headers`), make("dl", {}, ...pairs(answer.headers))) : "",
+      answer.headers.length ? make("details", {}, make("summary", {}, `${answer.headers.length} header${answer.headers.length === 1 ? "" : "s"}`), make("dl", {}, ...pairs(answer.headers))) : "",
       make("pre", {}, answer.value));
   }
 

@@ -79,7 +79,8 @@ class Records:
 
     def _list_fields(self) -> list[Field]:
         found: list[Field] = []
-        meta = [name for name in ("_key", "_partition", "_error") if name in self.table.column_names]
+        bare = () if self.own else ("_value",)  # no field says what a record is
+        meta = [name for name in (*bare, "_key", "_partition", "_error") if name in self.table.column_names]
         count = max(1, len(self.table))
         for name in [*self.own, *meta]:
             sample = _joined(self.table[name])
@@ -141,11 +142,16 @@ class Records:
         bins, edges = self._bins, self._edges
         mine = bins[self.rows]
         series = [
-            {"label": label, "counts": _counts(mine if mask is None else mine[mask], len(edges) - 1)}
+            {"label": label, "counts": _counts(mine if mask is None else mine[mask], len(edges) - 1).tolist()}
             for label, mask in self._masks(tuple(by))
         ]
         undated = int(np.count_nonzero(mine < 0))
-        return {"edges": edges.tolist(), "all": _counts(bins, len(edges) - 1), "series": series, "undated": undated}
+        return {
+            "edges": edges.tolist(),
+            "all": _counts(bins, len(edges) - 1).tolist(),
+            "series": series,
+            "undated": undated,
+        }
 
     def _masks(self, by: tuple[str, ...]) -> list[tuple[str, np.ndarray | None]]:
         """Return the rows of each of a field's most frequent values, and of all others."""
@@ -154,7 +160,7 @@ class Records:
         coded = self._coded(by, items=False)
         places = coded.places[self.rows]
         counts = _counts(places, len(coded.values))
-        best = [int(code) for code in np.argsort(-np.array(counts), kind="stable")[:MOST_SERIES] if counts[code]]
+        best = most_frequent(counts, MOST_SERIES)
         masks = [(cell(coded.values[code].as_py(), most=40), places == code) for code in best]
         rest = ~np.isin(places, best)
         return [*masks, ("(others)", rest)] if rest.any() else [*masks]
@@ -172,8 +178,8 @@ class Records:
         coded = self._coded(field.path, items=field.items)
         places = coded.places[self.rows] if coded.owners is None else coded.places[self._mask()[coded.owners]]
         places = places[places >= 0]
-        counts = np.array(_counts(places, len(coded.values)))
-        best = [int(code) for code in np.argsort(-counts, kind="stable")[:TOP] if counts[code]]
+        counts = _counts(places, len(coded.values))
+        best = most_frequent(counts, TOP)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
         answer["top"] = [
             {"shown": cell(value, most=_SHOWN), "value": _plain(value), "count": int(counts[code])}
@@ -277,9 +283,19 @@ def _binned(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     return np.where(dated, (np.where(dated, times, low) - low) // step, -1), edges
 
 
-def _counts(places: np.ndarray, size: int) -> list[int]:
-    found: list[int] = np.bincount(places[places >= 0], minlength=size).tolist()
-    return found
+def _counts(places: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(places[places >= 0], minlength=size)
+
+
+def most_frequent(counts: np.ndarray, count: int) -> list[int]:
+    """Return the places of the largest counts, the largest first; of equal ones the first place first."""
+    if len(counts) > 4 * count:  # a field of a million distinct values: do not sort them all
+        least = np.partition(counts, len(counts) - count)[len(counts) - count]
+        places = np.concatenate([np.flatnonzero(counts > least), np.flatnonzero(counts == least)[:count]])
+    else:
+        places = np.arange(len(counts))
+    best = places[np.lexsort((places, -counts[places]))][:count]
+    return [int(place) for place in best if counts[place]]
 
 
 def _inside(table: pa.Table, path: tuple[str, ...]) -> Any:
