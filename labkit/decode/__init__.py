@@ -1,24 +1,24 @@
 """Decode: raw bytes become columns, a step that can be repeated without reading Kafka again.
 
 A decoder parses batches alone and then brings them under the one schema that holds for all of them, so that the
-columns are the same whatever the batch size. A module may be one (``json``, ``text``, ``raw``), or an object
-(``registry.Binary``). ``avro(path)`` and ``protobuf(path)`` are decoders by a schema's file.
+columns are the same whatever the batch size (`labkit.decode.decoder`). ``avro(path)`` and ``protobuf(path)`` are
+decoders by a schema's file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
 from labkit.decode.schema_files import SchemaFile, avro, is_named, named, protobuf
 from labkit.decode.topics import Configured
 from labkit.decode.wire_format import with_header_ids
-from labkit.errors import ConfigError, LabkitError, UsageError
+from labkit.errors import ConfigError, UsageError
 from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
 if TYPE_CHECKING:
@@ -31,36 +31,6 @@ REGISTRY = ("avro", "protobuf", "jsonschema")
 NAMES = DECODERS
 # how a decoding's own notes start
 NOTES = ("value = ", "key = ", "auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ", "field ")
-
-
-class Parsed(Protocol):
-    """One batch's values, with a schema of their own."""
-
-    @property
-    def errors(self) -> dict[int, str]:
-        """Row to the reason why its value could not be decoded."""
-
-    @property
-    def schema(self) -> Any:
-        """What `Decoder.unify` takes: field to type, in the decoder's own terms."""
-
-
-@runtime_checkable
-class Decoder(Protocol):
-    """Turns values into columns.
-
-    It may also have ``notes`` and ``disagreements`` (for the receipt), ``lasting`` (see `lasting`) and ``ready`` (see
-    `ready`).
-    """
-
-    def parse(self, values: pa.BinaryArray) -> Any:
-        """Return one batch as `Parsed`; a null is a tombstone: null fields and no error."""
-
-    def unify(self, schemas: Iterable[Any]) -> Any:
-        """Return the one schema that holds for all batches."""
-
-    def columns(self, parsed: Any, schema: Any) -> pa.Table:
-        """Return a batch's fields under that schema, one row per value."""
 
 
 Spec: TypeAlias = "str | SchemaFile | Configured | Decoder | Callable[[bytes], Any]"
@@ -120,9 +90,26 @@ def _named(name: str, registry: Registry | None) -> Decoder:
 
 
 def plain(name: str) -> Decoder:
-    """Return the decoder of JSON, text or bytes: the module, or one made of its class where it has state."""
-    module = import_module(f"labkit.decode.{name}")
-    return cast(Decoder, module.Json() if hasattr(module, "Json") else module)
+    """Return a new decoder of JSON, text or bytes."""
+    kind: type[Decoder] = getattr(import_module(f"labkit.decode.{name}"), name.capitalize())
+    return kind()
+
+
+class DecoderChoice(NamedTuple):
+    """How records are decoded.
+
+    Attributes
+    ----------
+    decoder : Decoder
+    notes : list of str
+        What ``auto`` says of its choices, and where decoders are named.
+    lasting : bool
+        Whether it would be chosen so again.
+    """
+
+    decoder: Decoder
+    notes: list[str]
+    lasting: bool
 
 
 def both(
@@ -132,8 +119,8 @@ def both(
     types: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
-) -> tuple[Any, list[str], bool]:
-    """Return the decoder of a topic's records, what ``auto`` says of its choices, and whether it would choose so again.
+) -> DecoderChoice:
+    """Return the decoder of a topic's records.
 
     Parameters
     ----------
@@ -145,16 +132,16 @@ def both(
         Returns raw batches to choose by; called only when something is "auto".
     """
     specs, notes, lasting = chosen(decode, key_decode, registry=registry, sample=sample)
-    value: Any = decoder(specs[0], registry=registry)
+    value = decoder(specs[0], registry=registry)
     if types:
         from labkit.decode.types import Typed, types_of
 
         value = Typed(value, types_of(types))
     if isinstance(specs[1], str) and specs[1] == "raw":
-        return value, notes, lasting
+        return DecoderChoice(value, notes, lasting)
     from labkit.decode.keys import Both
 
-    return Both(value, decoder(specs[1], registry=registry)), notes, lasting
+    return DecoderChoice(Both(value, decoder(specs[1], registry=registry)), notes, lasting)
 
 
 def chosen(
@@ -185,27 +172,14 @@ def chosen(
     return found, notes, lasting
 
 
-def parse(decoder: Any, batch: pa.RecordBatch) -> Any:
+def parse(decoder: Decoder, batch: pa.RecordBatch) -> Any:
     """Return one batch of raw records as its decoder parses it."""
-    return decoder.parse_batch(batch) if hasattr(decoder, "parse_batch") else decoder.parse(batch.column("value"))
+    return decoder.parse_batch(batch)
 
 
-def ready(decoder: Any) -> Callable[[pa.RecordBatch], Any]:
-    """Return `parse` for the next batch; a decoder that lets several work at a time is told in the batches' order."""
-    if not hasattr(decoder, "ready"):
-        return partial(parse, decoder)
-    parse_values = decoder.ready()
-    return lambda batch: parse_values(batch.column("value"))
-
-
-def key_columns(decoder: Any, parsed: Any, schema: Any) -> pa.Table:
-    """Return the columns of decoded keys; none for a decoder of values alone."""
-    return decoder.key_columns(parsed, schema) if hasattr(decoder, "key_columns") else pa.table({})
-
-
-def notes(decoder: Any) -> list[str]:
+def notes(decoder: Decoder) -> list[str]:
     """Return what the decoder has to say for the receipt."""
-    return [*getattr(decoder, "notes", ()), *getattr(decoder, "disagreements", ())]
+    return [*decoder.notes, *decoder.disagreements]
 
 
 def gathered(schemas: list[Any], schema: Any) -> list[Any]:
@@ -213,28 +187,6 @@ def gathered(schemas: list[Any], schema: Any) -> list[Any]:
     if schemas and isinstance(schema, Shape):
         return [schemas[0] + schema]
     return schemas if schema in schemas else [*schemas, schema]
-
-
-def lasting(decoder: Any) -> bool:
-    """Tell whether decoding again gives the same; not where a registry was away or did not know an id."""
-    return bool(getattr(decoder, "lasting", True))
-
-
-def trouble(decoder: Any) -> LabkitError | None:
-    """Return what kept a registry from answering, where it did: the records are not to blame for it."""
-    schemas = (getattr(one, "schemas", None) for one in _parts(decoder))
-    return next((one.trouble for one in schemas if one is not None and one.trouble is not None), None)
-
-
-def heed(decoder: Any, interrupted: Callable[[], bool]) -> None:
-    """Let decoders that may be slow know of an interrupt."""
-    for one in _parts(decoder):
-        if hasattr(one, "interrupted"):
-            one.interrupted = interrupted
-
-
-def _parts(decoder: Any) -> list[Any]:
-    return [decoder, getattr(decoder, "value", None), getattr(decoder, "key", None)]
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from labkit.decode import merge
 from labkit.decode.avro_values import shown
+from labkit.decode.decoder import Decoder
 from labkit.decode.merge import Fields
 
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -83,7 +84,7 @@ class Located(NamedTuple):
     payload: bytes
 
 
-class ByRecord(ABC):
+class ByRecord(Decoder):
     """What decoders of records that need a schema share."""
 
     kind: str

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from labkit.decode import plain
+from labkit.decode.decoder import Decoder
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-class Own:
+class Own(Decoder):
     """The decoder that calls `function` for each value.
 
     Parameters
@@ -33,8 +34,7 @@ class Own:
     def __init__(self, function: Callable[[bytes], Any]) -> None:
         self.function = function
         self._json = plain("json")
-        self.unify, self.columns = self._json.unify, self._json.columns
-        self.interrupted: Callable[[], bool] = lambda: False
+        self._interrupted: Callable[[], bool] = lambda: False
         self._left = 0
 
     def __repr__(self) -> str:
@@ -49,12 +49,24 @@ class Own:
     @property
     def disagreements(self) -> list[str]:
         """Which fields hold values of several types, for the receipt."""
-        return list(getattr(self._json, "disagreements", ()))
+        return list(self._json.disagreements)
 
     @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
         return not self._left
+
+    def heed(self, interrupted: Callable[[], bool]) -> None:
+        """Ask `interrupted` before each value: a function of one's own may be slow."""
+        self._interrupted = interrupted
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for all batches."""
+        return self._json.unify(schemas)
+
+    def columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return a batch's fields under that schema."""
+        return self._json.columns(parsed, schema)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Call the function for each value of one batch."""
@@ -64,7 +76,7 @@ class Own:
             if value is None:
                 lines.append(None)
                 continue
-            if self.interrupted():  # an own function may be slow, and an interrupt is answered soon
+            if self._interrupted():  # an own function may be slow, and an interrupt is answered soon
                 lines.append(b"{}")
                 errors[row] = "not decoded: it was interrupted"
                 self._left += 1

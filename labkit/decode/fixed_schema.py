@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from typing import Any
@@ -19,9 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import decode
+from labkit.decode.decoder import Decoder
+from labkit.errors import LabkitError
 
 
-class Fixed:
+class Fixed(Decoder):
     """A decoder whose batches come out under a known schema, merged with what a batch has beyond it.
 
     Parameters
@@ -32,9 +34,8 @@ class Fixed:
         What its `unify` returned.
     """
 
-    def __init__(self, inner: Any, known: Any) -> None:
+    def __init__(self, inner: Decoder, known: Any) -> None:
         self.inner, self.known = inner, known
-        self.value, self.key = getattr(inner, "value", inner), getattr(inner, "key", None)
 
     @property
     def notes(self) -> list[str]:
@@ -44,7 +45,21 @@ class Fixed:
     @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
-        return decode.lasting(self.inner)
+        return self.inner.lasting
+
+    @property
+    def parts(self) -> tuple[Decoder, ...]:
+        """What decodes the values and the keys."""
+        return self.inner.parts
+
+    @property
+    def trouble(self) -> LabkitError | None:
+        """What kept a registry from answering."""
+        return self.inner.trouble
+
+    def heed(self, interrupted: Callable[[], bool]) -> None:
+        """Let the decoder within know of an interrupt."""
+        self.inner.heed(interrupted)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Decode one batch of values."""
@@ -52,7 +67,7 @@ class Fixed:
 
     def parse_batch(self, batch: pa.RecordBatch) -> Any:
         """Decode one batch of records."""
-        return decode.parse(self.inner, batch)
+        return self.inner.parse_batch(batch)
 
     def unify(self, schemas: Iterable[Any]) -> Any:
         """Return the one schema that holds for what is known and all batches."""
@@ -65,7 +80,7 @@ class Fixed:
 
     def key_columns(self, parsed: Any, schema: Any) -> pa.Table:
         """Return the fields of the keys."""
-        return decode.key_columns(self.inner, parsed, schema)
+        return self.inner.key_columns(parsed, schema)
 
 
 @dataclass

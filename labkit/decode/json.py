@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from labkit.decode.decoder import Decoder
 from labkit.decode.json_rows import blanked, column, kinds_of_numbers, lines_of, loaded, paths, rest, shape_of, spelled
 from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examined
 from labkit.decode.limits import COLUMNS, MORE, columns_note
@@ -52,21 +52,34 @@ class Parsed:
     errors: dict[int, str] = field(default_factory=dict)
 
 
-class Json:
+class Json(Decoder):
     """Decodes the batches of one window: the types found in one are tried on those that follow."""
+
+    parallel = True
 
     def __init__(self) -> None:
         self._known = Shape()
-        self.notes: list[str] = []
-        self.disagreements: list[str] = []
+        self._notes: list[str] = []
+        self._disagreements: list[str] = []
 
-    def ready(self) -> Callable[[pa.BinaryArray], Parsed]:
-        """Return `parse` for the next batch, for several to be parsed at a time.
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        return self._notes
+
+    @property
+    def disagreements(self) -> list[str]:
+        """Which fields hold values of several types, for the receipt."""
+        return self._disagreements
+
+    def ready(self) -> Callable[[pa.RecordBatch], Parsed]:
+        """Return `parse_batch` for the next batch, for several to be parsed at a time.
 
         It tries what is known by now, of earlier batches: which of them are done changes no result, for a type that is
         tried must hold for the whole batch. Fields of later ones would come in another order.
         """
-        return partial(self._parse, known=self._known)
+        known = self._known
+        return lambda batch: self._parse(batch.column("value"), known)
 
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
@@ -93,13 +106,12 @@ class Json:
         """Return the one schema that holds for all batches, and note which fields disagree."""
         merged = self.merge(schemas)
         whole = merged.settled().limited()
-        self.disagreements = whole.disagreements()
+        self._disagreements = whole.disagreements()
         left = len(merged.fields) - len(whole.fields) + 1
-        self.notes = [columns_note(left)] if whole.is_limited else []
+        self._notes = [columns_note(left)] if whole.is_limited else []
         return whole
 
-    @staticmethod
-    def columns(parsed: Parsed, schema: Shape) -> pa.Table:
+    def columns(self, parsed: Parsed, schema: Shape) -> pa.Table:
         """Return the batch's fields under the common schema; parsed again only where a type became text."""
         layout, count = schema.schema, len(parsed.lines)
         beyond = schema.is_limited and not parsed.schema.fields.keys() <= {*layout.names} - {MORE}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from labkit import decode
+from labkit.decode.decoder import Decoder
+from labkit.errors import LabkitError
 
 PREFIX = "_key_"
 
@@ -35,32 +36,50 @@ class Parsed:
         return self.value.schema, self.key.schema
 
 
-class Both:
+class Both(Decoder):
     """A decoder of values and one of keys, as one."""
 
-    def __init__(self, value: Any, key: Any) -> None:
+    def __init__(self, value: Decoder, key: Decoder) -> None:
         self.value, self.key = value, key
+
+    @property
+    def parts(self) -> tuple[Decoder, ...]:
+        """What decodes the values, and what the keys."""
+        return self.value, self.key
 
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        return [*getattr(self.value, "notes", ()), *(f"keys: {note}" for note in getattr(self.key, "notes", ()))]
+        return [*self.value.notes, *(f"keys: {note}" for note in self.key.notes)]
 
     @property
     def disagreements(self) -> list[str]:
         """Which fields hold values of several types, for the receipt."""
-        keys = (f"keys: {note}" for note in getattr(self.key, "disagreements", ()))
-        return [*getattr(self.value, "disagreements", ()), *keys]
+        return [*self.value.disagreements, *(f"keys: {note}" for note in self.key.disagreements)]
 
     @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
-        return all(getattr(one, "lasting", True) for one in (self.value, self.key))
+        return self.value.lasting and self.key.lasting
+
+    @property
+    def trouble(self) -> LabkitError | None:
+        """What kept a registry from answering."""
+        return self.value.trouble or self.key.trouble
+
+    def heed(self, interrupted: Callable[[], bool]) -> None:
+        """Let both know of an interrupt."""
+        self.value.heed(interrupted)
+        self.key.heed(interrupted)
+
+    def parse(self, values: pa.BinaryArray) -> Any:
+        """Refuse: values alone are no records."""
+        raise TypeError("keys are decoded beside values: give parse_batch the records")
 
     def parse_batch(self, batch: pa.RecordBatch) -> Parsed:
         """Decode one batch of records."""
-        keys = self.key.parse_keys(batch) if hasattr(self.key, "parse_keys") else self.key.parse(batch.column("key"))
-        return Parsed(decode.parse(self.value, batch), keys)
+        keys = self.key.parse_keys(batch)
+        return Parsed(self.value.parse_batch(batch), keys)
 
     def unify(self, schemas: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return the schemas that hold for all batches."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import Spec, both, key_columns, parse, plain, ready
+from labkit.decode import Spec, both, parse, plain
+from labkit.decode.decoder import Decoder
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -82,7 +83,7 @@ class Decoding:
     """
 
     reading: Reading
-    module: Any = field(default_factory=lambda: plain("json"))
+    module: Decoder = field(default_factory=lambda: plain("json"))
     where: Where | None = None
     most: int = 1
     threads: int = 1
@@ -90,8 +91,8 @@ class Decoding:
 
     def __iter__(self) -> Iterator[Batch]:
         self._check_fields()
-        threads = self.threads if self.where is None and hasattr(self.module, "ready") else 1
-        batches = ((batch, ready(self.module)) for batch in self.reading.batches())
+        threads = self.threads if self.where is None and self.module.parallel else 1
+        batches = ((batch, self.module.ready()) for batch in self.reading.batches())
         for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
             note_errors(self.reading, batch.raw, batch.parsed.errors)
             if self.where is not None:
@@ -101,7 +102,7 @@ class Decoding:
 
     def _check_fields(self) -> None:
         """Refuse a condition with a misspelt field by a sample, before a long read; a short one tells it at its end."""
-        values = getattr(self.module, "value", self.module)
+        values = self.module.parts[0]
         known = plain("json")
         if self.where is None or self.reading.plan.size < CHECKED_RECORDS or type(values) is not type(known):
             return
@@ -219,7 +220,7 @@ def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, A
             texts[row] = reason
         errors = pa.array(texts, pa.string())
     metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
-    keys = key_columns(module, parsed, schema)
+    keys = module.key_columns(parsed, schema)
     arrays = {name: metadata[name] for name in FIRST}
     arrays |= dict(zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True))
     for name in LAST:

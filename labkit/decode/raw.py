@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit.decode.decoder import Decoder
+
 
 @dataclass
 class Parsed:
@@ -17,16 +19,17 @@ class Parsed:
     schema: dict[str, Any] = field(default_factory=dict)
 
 
-def parse(values: pa.BinaryArray) -> Parsed:
-    """Return nothing new."""
-    return Parsed()
+class Raw(Decoder):
+    """The decoder that adds no field."""
 
+    def parse(self, values: pa.BinaryArray) -> Parsed:
+        """Return nothing new."""
+        return Parsed()
 
-def unify(schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the empty schema."""
-    return {}
+    def unify(self, schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Return the empty schema."""
+        return {}
 
-
-def columns(parsed: Parsed, schema: dict[str, Any]) -> pa.Table:
-    """Return no columns."""
-    return pa.table({})
+    def columns(self, parsed: Parsed, schema: dict[str, Any]) -> pa.Table:
+        """Return no columns."""
+        return pa.table({})

@@ -10,7 +10,7 @@ breaks it is read all the same. An id in a header is as good as one in front of 
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.decode import plain
 from labkit.decode.by_record import ByRecord, Located, Reader, UnreadableError, reason_of
+from labkit.decode.decoder import Decoder
 from labkit.decode.wire_format import GUID_HEAD, HEAD, SchemaId, framed, head_size, schema_id, with_header_ids
 from labkit.errors import LabkitError, NotFoundError, UnavailableError
 from labkit.registry import Registry
@@ -181,14 +182,10 @@ def _payload(kind: str, value: bytes) -> tuple[SchemaId, tuple[int, ...], bytes]
     return schema_id(value), tuple(head.message_indexes or (0,)), source.read()
 
 
-class _Framed(ABC):
+class _Framed(Decoder):
     """What the decoders of the wire format share."""
 
     schemas: Schemas
-
-    @abstractmethod
-    def parse(self, values: pa.BinaryArray) -> Any:
-        """Read one batch of framed values."""
 
     def parse_batch(self, batch: pa.RecordBatch) -> Any:
         """Read the values of one batch of records, by ids in front of them or in headers."""
@@ -208,8 +205,13 @@ class _Framed(ABC):
         """Whether decoding again gives the same."""
         return self.schemas.lasting
 
+    @property
+    def trouble(self) -> LabkitError | None:
+        """What kept the registry from answering."""
+        return self.schemas.trouble
 
-class Binary(ByRecord, _Framed):
+
+class Binary(_Framed, ByRecord):
     """The decoder of Avro and of Protobuf."""
 
     def __init__(self, registry: Registry, kind: str) -> None:
@@ -228,7 +230,14 @@ class JsonSchema(_Framed):
     def __init__(self, registry: Registry) -> None:
         self.schemas = Schemas(registry, "jsonschema")
         self._json = plain("json")
-        self.unify, self.columns = self._json.unify, self._json.columns
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for all batches."""
+        return self._json.unify(schemas)
+
+    def columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return a batch's fields under that schema."""
+        return self._json.columns(parsed, schema)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Take the ids off one batch of values and parse what is behind them."""

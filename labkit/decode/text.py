@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit.decode.decoder import Decoder
+
 
 @dataclass
 class Parsed:
@@ -22,12 +24,23 @@ class Parsed:
         return {"text": self.text.type}
 
 
-def parse(values: pa.BinaryArray) -> Parsed:
-    """Decode one batch of values."""
-    try:
-        return Parsed(values.cast(pa.large_string()))
-    except pa.ArrowInvalid:
-        return _one_by_one(values)
+class Text(Decoder):
+    """The decoder of UTF-8."""
+
+    def parse(self, values: pa.BinaryArray) -> Parsed:
+        """Decode one batch of values."""
+        try:
+            return Parsed(values.cast(pa.large_string()))
+        except pa.ArrowInvalid:
+            return _one_by_one(values)
+
+    def unify(self, schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Return the schema, always the same."""
+        return {"text": pa.large_string()}
+
+    def columns(self, parsed: Parsed, schema: dict[str, Any]) -> pa.Table:
+        """Return the column ``text``."""
+        return pa.table({"text": parsed.text})
 
 
 def _one_by_one(values: pa.BinaryArray) -> Parsed:
@@ -40,13 +53,3 @@ def _one_by_one(values: pa.BinaryArray) -> Parsed:
             texts.append(None)
             errors[row] = f"not UTF-8: {error.reason} at byte {error.start}"
     return Parsed(pa.array(texts, pa.large_string()), errors)
-
-
-def unify(schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the schema, always the same."""
-    return {"text": pa.large_string()}
-
-
-def columns(parsed: Parsed, schema: dict[str, Any]) -> pa.Table:
-    """Return the column ``text``."""
-    return pa.table({"text": parsed.text})

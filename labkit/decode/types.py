@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from labkit import decode
+from labkit.decode.decoder import Decoder
 from labkit.decode.fixed_schema import fitted
 from labkit.decode.json_shape import Shape
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 
 _TYPES: dict[Any, pa.DataType] = {
     "float": pa.float64(),
@@ -62,7 +61,7 @@ class Parsed:
         return self.inner.schema
 
 
-class Typed:
+class Typed(Decoder):
     """A decoder some of whose fields have types given beforehand.
 
     Parameters
@@ -72,40 +71,52 @@ class Typed:
         Field to Arrow type.
     """
 
-    def __init__(self, inner: Any, types: Mapping[str, pa.DataType]) -> None:
+    def __init__(self, inner: Decoder, types: Mapping[str, pa.DataType]) -> None:
         self.inner, self.types = inner, dict(types)
         self._seen: set[str] = set()
-        if hasattr(inner, "ready"):
-            self.ready = lambda: partial(self._parse, inner.ready())
+        self.parallel = inner.parallel
 
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
         absent = sorted(self.types.keys() - self._seen) if self._seen else []
         told = [f"field {name} of types= is in no record" for name in absent]
-        return [*getattr(self.inner, "notes", ()), *told]
+        return [*self.inner.notes, *told]
 
     @property
     def disagreements(self) -> list[str]:
         """Which other fields hold values of several types."""
         own = tuple(f"field {name}:" for name in self.types)
-        return [note for note in getattr(self.inner, "disagreements", ()) if not note.startswith(own)]
+        return [note for note in self.inner.disagreements if not note.startswith(own)]
 
     @property
     def lasting(self) -> bool:
         """Whether decoding again gives the same."""
-        return decode.lasting(self.inner)
+        return self.inner.lasting
 
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Decode one batch of values."""
-        return self._parse(self.inner.parse, values)
+        return self._typed(self.inner.parse(values), len(values))
 
     def parse_batch(self, batch: pa.RecordBatch) -> Parsed:
         """Decode one batch of records."""
-        return self._parse(lambda _: decode.parse(self.inner, batch), batch.column("value"))
+        return self._typed(self.inner.parse_batch(batch), batch.num_rows)
 
-    def _parse(self, parse_values: Callable[[pa.BinaryArray], Any], values: pa.BinaryArray) -> Parsed:
-        inner = parse_values(values)
+    def ready(self) -> Callable[[pa.RecordBatch], Parsed]:
+        """Return `parse_batch` for the next batch."""
+        parse_inner = self.inner.ready()
+        return lambda batch: self._typed(parse_inner(batch), batch.num_rows)
+
+    def heed(self, interrupted: Callable[[], bool]) -> None:
+        """Let the decoder within know of an interrupt."""
+        self.inner.heed(interrupted)
+
+    @property
+    def trouble(self) -> LabkitError | None:
+        """What kept a registry from answering."""
+        return self.inner.trouble
+
+    def _typed(self, inner: Any, count: int) -> Parsed:
         schema = self.inner.unify([inner.schema])
         if isinstance(schema, Shape):  # numbers that are to be text keep their spelling
             schema = schema.with_text(name for name, kind in self.types.items() if pa.types.is_large_string(kind))
@@ -113,7 +124,7 @@ class Typed:
         self._seen |= set(table.column_names)
         errors: dict[int, str] = {}
         columns = {
-            name: fitted(table[name], kind, name, errors) if name in table.column_names else pa.nulls(len(values), kind)
+            name: fitted(table[name], kind, name, errors) if name in table.column_names else pa.nulls(count, kind)
             for name, kind in self.types.items()
         }
         return Parsed(inner, columns, dict(sorted({**errors, **inner.errors}.items())))

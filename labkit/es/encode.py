@@ -144,7 +144,7 @@ class Encoder:
     @property
     def trouble(self) -> LabkitError | None:
         """What kept the registry from answering; `renew` forgets it."""
-        return decoding.trouble(self.module)
+        return self.module.trouble
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Encoder:
     def _schema(self, schema: Any) -> Any:
         """Take in one batch's schema; return that of all so far."""
         parts = schema if self._has_keys else (schema,)
-        modules = (self.module.value, self.module.key) if self._has_keys else (self.module,)
+        modules = self.module.parts
         for known, part in zip(self._schemas, parts, strict=False):
             known[:] = decoding.gathered(known, part)
         found = tuple(module.unify(known) for module, known in zip(modules, self._schemas, strict=False))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode import Spec, both, notes, parse
 from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
@@ -72,7 +72,7 @@ def around(
     _check(plan, anchor)
     decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
     with interrupt.asked() as interrupted:
-        heed(decoder, interrupted)
+        decoder.heed(interrupted)
         look = _Look(cluster, plan, {**options, "interrupted": interrupted})
         if anchor.time_ms is None:
             anchor, missing = look.at_record(anchor, before, after)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, heed, notes, opened, parse
+from labkit.decode import Spec, both, notes, opened, parse
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
@@ -119,7 +119,7 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
     decoder, said, _ = both(decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
     newest = Newest(as_json=opened(key) == "json")
     with interrupt.asked() as reading.interrupted:
-        heed(decoder, reading.interrupted)
+        decoder.heed(reading.interrupted)
         for batch in reading.batches():
             newest.add(batch)
         records, several, tombstoned = newest.result()

@@ -178,8 +178,7 @@ def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
 
 def _is_text(decoder: Any) -> bool:
     """Tell whether a value's bytes are the text of its fields, but for JSON's escapes."""
-    own = getattr(decoder, "value", decoder)
-    return getattr(own, "__name__", type(own).__module__) in _TEXTS
+    return type(decoder.parts[0]).__module__ in _TEXTS
 
 
 def _is_plain(text: str) -> bool:

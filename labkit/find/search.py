@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labkit import interrupt
 from labkit.config import did_you_mean
-from labkit.decode import Spec, both, heed, notes, parse
+from labkit.decode import Spec, both, notes, parse
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
@@ -110,7 +110,7 @@ def find(
     decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
     with interrupt.asked() as interrupted:
-        heed(decoder, interrupted)
+        decoder.heed(interrupted)
         search.run(cluster, decoder, interrupted, **options)
         ended = interrupted()
     receipt = merged(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, both, decoder, heed, key_columns, notes
+from labkit.decode import Spec, both, decoder, notes
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME, Fields, kind_of
@@ -63,7 +63,7 @@ def of_window(cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **o
     fields, records, where = Fields(), RecordStats(), condition(how.where)
     receipts: dict[int, Receipt] = {}
     with interrupt.asked() as interrupted:
-        heed(module, interrupted)
+        module.heed(interrupted)
         for number, part in enumerate(plans):
             if interrupted():
                 break
@@ -124,7 +124,7 @@ def _add(raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records:
     times = times_of(raw.column("timestamp"))
     records.add(raw, times, list(parsed.errors.values()))
     schema = module.unify([parsed.schema])
-    keys = key_columns(module, parsed, schema)
+    keys = module.key_columns(parsed, schema)
     kinds = _kinds(parsed)
     fields.add(module.columns(parsed, schema), times, kinds)
     fields.add(keys, times, kinds)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, gathered, heed, notes, parse
+from labkit.decode import Spec, gathered, notes, parse
 from labkit.decode.pipeline import Decoding, ahead, choosing, decoded
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
@@ -155,7 +155,7 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
         interrupt.asked() as decoding.reading.interrupted,
         pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
     ):
-        heed(decoding.module, decoding.reading.interrupted)
+        decoding.module.heed(decoding.reading.interrupted)
         for batch in decoding:
             schemas = gathered(schemas, batch.schema)  # unified once, at the end: a field null so far is no text yet
             writer.write_batch(batch.raw)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, gathered, heed, notes
+from labkit.decode import Spec, gathered, notes
 from labkit.decode.merge import text, unmapped
 from labkit.decode.pipeline import FIRST, LAST, choosing, decoded
 from labkit.replay.reader import Reading
@@ -121,7 +121,7 @@ def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: 
     with part_of(path) as (part, target):
         decoding, said = source.decoding()
         with interrupt.asked() as reading.interrupted, closing(JsonlFile(part, envelopes)) as file:
-            heed(decoding.module, reading.interrupted)
+            decoding.module.heed(reading.interrupted)
             for batch in decoding.raw():
                 file.write(batch)
         receipt = explained(reading.cluster, decoding.whole())

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import to_pandas, wide_type
-from labkit.decode import NOTES, Spec, both, cache_name, cells, heed, lasting, notes, opened, parse, said_of
+from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, parse, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -319,7 +319,7 @@ def _kept_or_read(
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
     replay = Replay(replay.table, receipt, registry)
     if cached and asked is None and not reading.interrupted():
-        if name is None or types or not (sure and lasting(module)):
+        if name is None or types or not (sure and module.lasting):
             name, kept_as = "raw", replay.decode("raw")
         else:
             kept_as = replay
@@ -329,7 +329,7 @@ def _kept_or_read(
 
 def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
     with interrupt.asked() as reading.interrupted:
-        heed(module, reading.interrupted)
+        module.heed(reading.interrupted)
         decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
         done = list(decoding)
         schema = module.unify([one.schema for one in done]) if done else None

@@ -13,7 +13,6 @@ import orjson
 import pyarrow as pa
 
 from labkit import html, interrupt, names
-from labkit.decode import heed
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, UsageError
@@ -213,7 +212,7 @@ def load(
     chosen = condition(where)
     made = prepare(index, ttl, reading.plan, encoder, shape)
     with interrupt.asked() as asked:
-        heed(encoder.module, asked)
+        encoder.module.heed(asked)
         outcome, receipt = pour(reading, index, encoder, where=chosen, patience=patience, asked=asked)
         finish(index, outcome, made)
     if chosen is not None:

@@ -142,7 +142,7 @@ def test_bytes_that_only_look_like_ids_do_not_flood_the_registry(monkeypatch: py
         assert len(asked) == 10
         assert len(errors) == 100
         assert "not asked for: 10 other ids" in errors[99]
-        assert decode.lasting(decoder) is False
+        assert decoder.lasting is False
 
 
 framed = st.sampled_from([b'{"a":1}', b'{"a":"x","b":[1]}', b"[1]", b"{", b""]).map(

@@ -25,7 +25,8 @@ def decode(records: Records, cuts: Any = ()) -> tuple[dict[str, Any], list[dict[
     """Decode the records in batches cut at `cuts`, by two threads; return schema, rows and errors."""
     decoder = Json()  # what it learns of one batch it tries on those that follow
     edges = [0, *sorted(cuts), len(records)]
-    batches = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
+    values = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
+    batches = (pa.record_batch({"value": some}) for some in values)
     jobs = ((batch, decoder.ready()) for batch in batches)
     parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=4, threads=2))
     schema = decoder.unify([one.schema for one in parsed])

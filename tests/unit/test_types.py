@@ -101,5 +101,16 @@ def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> Non
 
 
 def test_only_what_can_work_beside_itself_is_asked_to() -> None:
-    assert hasattr(both("json", "raw", types={"a": int}, sample=list)[0], "ready")
-    assert not hasattr(Typed(both("text", "raw", sample=list)[0], {}), "ready")
+    assert both("json", "raw", types={"a": int}, sample=list).decoder.parallel
+    assert not Typed(both("text", "raw", sample=list).decoder, {}).parallel
+
+
+def test_an_interrupt_reaches_a_function_within_a_typed_decoder_and_one_of_keys():
+    """Each wrapper passes it on: a function of the reader's own may be slow."""
+    choice = both(lambda _: {"a": 1}, lambda _: {"k": 1}, types={"a": int}, sample=list)
+    choice.decoder.heed(lambda: True)
+    batch = pa.record_batch({"value": pa.array([b"x"]), "key": pa.array([b"y"])})
+    assert choice.decoder.parse_batch(batch).errors == {
+        0: "not decoded: it was interrupted; key: not decoded: it was interrupted"
+    }
+    assert not choice.decoder.lasting

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from distributed import KilledWorker, as_completed
 
 from labkit import interrupt, names
-from labkit.decode import heed
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import condition
 from labkit.enrich import Chain
@@ -65,7 +64,7 @@ class _Pour:
             return token in _halted
 
         where = condition(self.where)  # one for each slice: threads may share a task
-        heed(encoder.module, asked)
+        encoder.module.heed(asked)
         outcome, receipt = scratch.pour(reading, index, encoder, where=where, patience=self.patience, asked=asked)
         return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
