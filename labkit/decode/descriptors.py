@@ -81,6 +81,10 @@ class Descriptors:
             waiting = [part for one in waiting for part in one.nested_types if not part.GetOptions().map_entry]
         return found
 
+    def file(self, name: str) -> Any:
+        """Return the descriptor of a file."""
+        return self._pool.FindFileByName(name)
+
     def find(self, message: str) -> Any:
         """Return the descriptor of a message by its full name."""
         return self._pool.FindMessageTypeByName(message)

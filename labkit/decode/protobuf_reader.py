@@ -223,12 +223,16 @@ def descriptor_of(schema: Any, referenced: Callable[[str, int], Any], path: tupl
     Parameters
     ----------
     schema : confluent_kafka.schema_registry.Schema
-        As a descriptor in base64.
+        As a descriptor in base64, or as the text of a ``.proto``.
     referenced : callable
         Takes a subject and a version and returns that schema.
     path : tuple of int
         Which of the file's messages: its number, then those of messages within.
     """
+    if _descriptor(schema) is None:
+        from labkit.decode.proto_text import compile_text
+
+        return _message(compile_text(schema, referenced), path)
     return _message(_file(schema, referenced), path)
 
 
@@ -242,19 +246,26 @@ def _file(schema: Any, referenced: Callable[[str, int], Any]) -> Any:
 
 def _add(pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any], known: set[str]) -> Any:
     """Add a schema to the pool under `name`, those it refers to first."""
-    from google.protobuf.descriptor_pb2 import FileDescriptorProto
-
     for one in schema.references or ():
         if one.name not in known:
             known.add(one.name)
             _add(pool, one.name, referenced(one.subject, one.version), referenced, known)
-    try:
-        proto = FileDescriptorProto.FromString(binascii.a2b_base64(schema.schema_str.encode(), strict_mode=True))
-    except (ValueError, DecodeError) as error:
-        raise ValueError("the registry gives the .proto's text, not its descriptor") from error
+    proto = _descriptor(schema)
+    if proto is None:
+        raise ValueError(f"the registry gives {name!r} as text, but what refers to it as a descriptor")
     proto.name = name
     pool.Add(proto)
     return pool.FindFileByName(name)
+
+
+def _descriptor(schema: Any) -> Any:
+    """Return a schema's descriptor; None where the registry gives text."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+    try:
+        return FileDescriptorProto.FromString(binascii.a2b_base64(schema.schema_str.encode(), strict_mode=True))
+    except (ValueError, DecodeError):
+        return None
 
 
 def _message(file: Any, path: tuple[int, ...]) -> Any:

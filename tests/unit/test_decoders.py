@@ -12,7 +12,7 @@ from uuid import UUID
 import fastavro
 import pyarrow as pa
 import pytest
-from confluent_kafka.schema_registry import Schema
+from confluent_kafka.schema_registry import Schema, SchemaReference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,10 +163,28 @@ def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(values: 
 def test_a_schema_of_another_type_is_named():
     _, _, errors = table(JsonSchema(KNOWN), [written(1, {"a": 1, "b": None})])
     assert errors == {0: "schema id 1: it is of type AVRO, not JSON"}
-    _, _, errors = table(
-        Binary(Known(Schema('syntax = "proto3"; message A {}', "PROTOBUF")), "protobuf"), [b"\0\0\0\0\1\0ab"]
-    )
-    assert "the registry gives the .proto's text, not its descriptor" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "reason"),
+    [
+        ('syntax = "proto3"; message A { int64 n = 1;', (), "cannot be compiled: "),
+        ('syntax = "proto3"; import "b.proto"; message A {}', (), "b.proto: File not found"),
+        ('syntax = "proto3"; message A {}', ("../a.proto",), "it refers to '../a.proto', which is no name"),
+        ('syntax = "proto3"; message A {}', ("/etc/a.proto",), "it refers to '/etc/a.proto', which is no name"),
+    ],
+    ids=["broken", "import", "above", "absolute"],
+)
+def test_text_of_a_proto_that_cannot_be_compiled_says_why(text: str, references: tuple[str, ...], reason: str):
+    schema = Schema(text, "PROTOBUF", [SchemaReference(name, "a", 1) for name in references])
+    _, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\0ab"])
+    assert reason in errors[0]
+
+
+def test_text_of_a_proto_is_compiled():
+    schema = Schema('syntax = "proto3"; message A { message B { int64 n = 1; } }', "PROTOBUF")
+    rows, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\4\0\0\x08\5"])
+    assert (rows, errors) == ([{"n": 5}], {})
 
 
 def descriptor(package: str, kind: int) -> tuple[Schema, Any]:
