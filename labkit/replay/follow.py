@@ -1,9 +1,12 @@
-"""Follow a topic's end: what is new, as it comes. Joins no group, commits nothing, and never waits."""
+"""Follow a topic's end: what is new, as it comes. Joins no group, commits nothing, and hardly waits."""
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import pyarrow as pa
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.records import consume, message_batch, portion, sorted_out
@@ -11,6 +14,7 @@ from labkit.replay.records import consume, message_batch, portion, sorted_out
 _STEP_RECORDS = 2_000
 _FAR = 50_000  # so far behind, it goes on at the end
 _QUEUE_KB = 16_384
+_PARTITIONS_S, _ANSWER_S = 20.0, 0.2  # how often new partitions are looked for, and how long an answer may take
 
 
 class Follower:
@@ -33,6 +37,7 @@ class Follower:
             group=replay_group(), auto_offset_reset="latest", queued_max_messages_kbytes=_QUEUE_KB
         )
         self._next = self._begin()
+        self._looked = time.monotonic()
 
     def _begin(self) -> dict[int, int]:
         """Go to the newest `last` offsets, spread evenly over the partitions; return where each goes on."""
@@ -44,6 +49,9 @@ class Follower:
 
     def take(self) -> pa.RecordBatch | None:
         """Return what has come, or None; at most 2,000 records."""
+        if time.monotonic() - self._looked > _PARTITIONS_S:
+            self._looked = time.monotonic()
+            self._add_partitions()
         messages = consume(self._consumer, _STEP_RECORDS, 0.0)
         good, failed = sorted_out(messages)
         self.trouble = failed[-1].error().str() if failed else "" if good else self.trouble
@@ -54,6 +62,15 @@ class Follower:
         self._next |= dict(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
         self._catch_up()
         return batch
+
+    def _add_partitions(self) -> None:
+        """Follow the partitions that were made meanwhile, from their first record."""
+        with suppress(KafkaException):  # no answer now: the next look has one
+            found = self._consumer.list_topics(self.topic, timeout=_ANSWER_S).topics[self.topic].partitions
+            new = sorted(found.keys() - set(self._partitions))
+            if new:
+                self._consumer.incremental_assign([TopicPartition(self.topic, one, OFFSET_BEGINNING) for one in new])
+                self._partitions = [*self._partitions, *new]
 
     def _catch_up(self) -> None:
         behind = 0

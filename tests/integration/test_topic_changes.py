@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from confluent_kafka.admin import NewPartitions, NewTopic
@@ -12,6 +13,7 @@ from confluent_kafka.admin import NewPartitions, NewTopic
 from labkit import Lab
 from labkit.errors import IncompleteError
 from labkit.kafka import Cluster
+from labkit.replay.follow import Follower
 from support.waiting import until
 
 pytestmark = pytest.mark.chaos
@@ -37,15 +39,25 @@ def test_a_topic_deleted_in_mid_read_is_told_as_that(lab: Lab, admin: Cluster, p
 def test_new_partitions_are_read_within_30_seconds(
     lab: Lab, admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]
 ) -> None:
-    """BEHAVIOURS 89: librdkafka's default is five minutes."""
+    """BEHAVIOURS 89: librdkafka's default is five minutes. By a group, and by what follows a topic's end."""
     topic = make_topic()
     produce(topic, [b'{"n": 0}'])
-    with lab.attach(topic, name=f"grows-{uuid.uuid4().hex[:8]}", start="earliest") as group:
+    follower, followed = Follower(lab.cluster, topic, last=10), list[tuple[int, int]]()
+
+    def follow(wanted: tuple[int, int]) -> bool:
+        if (batch := follower.take()) is not None:
+            followed.extend(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+        return wanted in followed
+
+    with closing(follower), lab.attach(topic, name=f"grows-{uuid.uuid4().hex[:8]}", start="earliest") as group:
         assert len(group.read(10)) == 1
+        until(lambda: follow((0, 0)), "the record that was there")
         admin.ask(lambda client: client.create_partitions([NewPartitions(topic, 2)]), what="add one")
         added = time.monotonic()
         until(lambda: len(admin.partitions(topic)) == 2)
         produce(topic, [b'{"n": 1}'], partition=1)
         until(lambda: len(group.tail(1)) == 1, "a record of the new partition", 40)
+        until(lambda: follow((1, 0)), "the same by the follower", 40)
         assert time.monotonic() - added < 35
+        assert sorted(followed) == [(0, 0), (1, 0)]
     group.close(delete=True)
