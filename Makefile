@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery docs docs-serve up down lock bench clean
+.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery docs docs-serve up down lock dist bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -87,6 +87,12 @@ test-spark: .venv-spark/.ready  ## the tests of to_spark, in an environment of t
 	$(BIN)/uv pip sync --quiet --python .venv-spark/bin/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python .venv-spark/bin/python --editable '.[spark]' pyspark==4.2.0
 	touch $@
+
+dist: env  ## build and check the wheel and the sdist, in build/dist (needs a network)
+	rm -rf build/dist
+	$(BIN)/uv build --quiet --out-dir build/dist .
+	$(BIN)/uv tool run --quiet twine check --strict build/dist/*.whl build/dist/*.tar.gz
+	$(BIN)/python .ci/check_dist.py build/dist
 
 lock: env  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

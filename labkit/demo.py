@@ -24,7 +24,7 @@ from labkit.folders import JOURNAL
 from labkit.groups.offsets import lags, list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.notebook import rerun
+from labkit.notebook import bundled, rerun
 from labkit.pipelines import IrcExtractor, extract_files
 from labkit.stack import local, process
 from labkit.stack.access import TOPIC
@@ -33,8 +33,12 @@ from labkit.stack.state import HOST, Service, State, local_profile, locked
 GROUP = "indexer.logstash-es"
 INDEX = "irc"
 CHANNEL = "#labkit"
-_SAMPLE = Path("data/irc-sample.jsonl.gz")
-_NOTEBOOK = Path("notebooks/01-discover.ipynb")
+_NOTEBOOK = "01-discover.ipynb"
+_NEXT_IN_PROJECT = ("  make lab    opens JupyterLab in notebooks/", "  make down   stops everything")
+_NEXT_INSTALLED = (
+    "  labkit new --course notebooks   copies the notebooks; jupyter lab opens them",
+    "  labkit down                     stops everything",
+)
 _WEEK = timedelta(weeks=1)
 _TALK = (
     "hello, is this thing on?",
@@ -99,18 +103,15 @@ class Summary:
                 f"  {self.notebook}   and as a notebook",
                 "",
                 "What next",
-                "  make lab    opens JupyterLab in notebooks/",
-                "  make down   stops everything",
+                *(_NEXT_IN_PROJECT if bundled.in_project() else _NEXT_INSTALLED),
             ]
         )
 
 
 def run(say: Callable[[str], None]) -> Summary:
-    """Run the demo from the project's folder; running it again adds only what is new."""
+    """Run the demo; running it again adds only what is new. The run of the notebook goes into ``runs/`` here."""
     began = time.monotonic()
-    for needed in (_SAMPLE, _NOTEBOOK):
-        if not needed.is_file():
-            raise NotFoundError(f"{needed} is not here", hint="run the demo in the project's folder (`make demo`)")
+    notebook = bundled.folder() / _NOTEBOOK
     say("real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time")
     state = local.up(say=say)
     extractor = Cluster(state.credentials("extractor")["kafka"])
@@ -131,7 +132,7 @@ def run(say: Callable[[str], None]) -> Summary:
     before = _committed(admin.cluster)
     window = lab.window(TOPIC)
     say("running the notebook through papermill, and making a page of it")
-    done = rerun.run(_NOTEBOOK, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
+    done = rerun.run(notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
     found = _notebook_summary(done.notebook)
     after = _committed(admin.cluster)
     partitions = lab.cluster.partitions(TOPIC)
@@ -181,11 +182,11 @@ def _recent_sample(root: Path) -> Path:
     """
     folder = root / "demo"
     folder.mkdir(exist_ok=True, mode=0o700)
-    target = folder / _SAMPLE.name.removesuffix(".gz")
+    target = folder / bundled.SAMPLE.removesuffix(".gz")
     if not target.exists():
         weeks = _weeks_since_end()
         part = target.with_suffix(".part")
-        with gzip.open(_SAMPLE, "rb") as source, part.open("wb") as output:
+        with gzip.open(bundled.sample(), "rb") as source, part.open("wb") as output:
             output.writelines(_moved(line, weeks) for line in source)
         part.replace(target)
     return target
@@ -195,7 +196,7 @@ _STAMP = b'{"@timestamp":"'
 
 
 def _weeks_since_end() -> timedelta:
-    with gzip.open(_SAMPLE, "rb") as source:
+    with gzip.open(bundled.sample(), "rb") as source:
         last = max(line[len(_STAMP) :][:23] for line in source if line.startswith(_STAMP))
     return (datetime.now(UTC) - datetime.fromisoformat(last.decode()).replace(tzinfo=UTC)) // _WEEK * _WEEK
 

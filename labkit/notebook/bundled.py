@@ -1,4 +1,4 @@
-"""The notebooks that come with labkit: copied out to be worked on."""
+"""What comes with labkit: its notebooks, copied out to be worked on, and the sample of the demo."""
 
 from __future__ import annotations
 
@@ -8,15 +8,31 @@ from pathlib import Path
 from labkit.errors import NotFoundError, UsageError
 
 TEMPLATE = "template.ipynb"
+SAMPLE = "irc-sample.jsonl.gz"
+_HERE = Path(__file__).parent
+_PROJECT = _HERE.parents[1]
 
 
 def folder() -> Path:
     """Return where they are: in an installed labkit beside this module, else in the project."""
-    here = Path(__file__).parent
-    for path in (here / "course", here.parents[1] / "notebooks"):
-        if (path / TEMPLATE).is_file():
+    return _find(TEMPLATE, "notebooks").parent
+
+
+def sample() -> Path:
+    """Return 120,000 messages of IRC as JSON lines, gzipped."""
+    return _find(SAMPLE, "data")
+
+
+def in_project() -> bool:
+    """Tell whether labkit runs from its project's folder, where `make` knows it."""
+    return (_PROJECT / "Makefile").is_file()
+
+
+def _find(name: str, folder_name: str) -> Path:
+    for path in (_HERE / "course" / name, _PROJECT / folder_name / name):
+        if path.is_file():
             return path
-    raise NotFoundError("this labkit came without its notebooks", hint="install it again, from its wheel")
+    raise NotFoundError(f"this labkit came without its {name}", hint="install it again, from its wheel")
 
 
 def new(target: Path) -> Path:
