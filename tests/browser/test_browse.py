@@ -22,6 +22,20 @@ COUNT = 6_000
 SLOW_MS = 90_000  # the machines of CI are small
 HOSTILE = "<img src=x onerror=window.evil=1>"
 
+# of an element's text on what is behind it, as WCAG has it
+CONTRAST = """((element) => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => colour.slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, n) => sum + part * [0.2126, 0.7152, 0.0722][n], 0);
+  let behind = element;
+  const clear = (some) => (rgb(getComputedStyle(some).backgroundColor)[3] ?? 1) === 0;
+  while (behind.parentElement && clear(behind)) behind = behind.parentElement;
+  const [high, low] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
+    .map((text) => light(rgb(text))).sort((a, b) => b - a);
+  return (high + 0.05) / (low + 0.05);
+})"""
+
 
 @pytest.fixture
 def topic(make_topic: Any, produce: Any) -> str:
@@ -185,8 +199,23 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.click(".lk-browse .lk-field button:has-text('who.level')")
     page.wait_for_selector(".lk-browse .lk-values svg")
     page.set_viewport_size({"width": 800, "height": 1000})
-    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    for name in ("Settings", "Theme", "JupyterLab Dark"):
+        page.click(
+            f".lm-Menu-itemLabel >> text={name}" if name != "Settings" else ".lm-MenuBar-itemLabel >> text=Settings"
+        )
+    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
+    page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")  # the theme is here
+    page.screenshot(path=str(SHOTS / "browse-dark.png"))
+    page.locator(".lk-browse .lk-row").nth(1).click()
+    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
     page.screenshot(path=str(SHOTS / "browse-narrow.png"))
+    assert page.locator(".lk-browse .lk-detail").bounding_box()["width"] > 300
+    pale = page.evaluate(
+        f"[...document.querySelectorAll('.lk-browse :is(button, input, select, span, dt, dd, pre, .lk-cell)')]"
+        f".filter((one) => one.checkVisibility() && one.textContent.trim() && {CONTRAST}(one) < 4.5)"
+        ".map((one) => `${one.className} ${one.textContent.slice(0, 40)}`)"
+    )
+    assert pale == []
     assert page.evaluate(
         "document.querySelector('.lk-browse').scrollWidth <= document.querySelector('.lk-browse').clientWidth + 1"
     )
