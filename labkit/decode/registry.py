@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -153,9 +154,17 @@ def _some(numbers: list[SchemaId]) -> str:
     return ", ".join(map(str, numbers[:8])) + (f" … ({len(numbers)})" if len(numbers) > 8 else "")
 
 
+# of AWS Glue's serialisers: version, compression (none, zlib), the schema version's UUID
+_GLUE_HEAD, _GLUE_VERSION, _GLUE_COMPRESSIONS = 18, 3, (0, 5)
+
+
 def _no_frame(value: bytes) -> str:
     if value[:1] == b"\0":
         return f"not Confluent's wire format: {len(value)} bytes are too few"
+    if len(value) >= _GLUE_HEAD and value[0] == _GLUE_VERSION and value[1] in _GLUE_COMPRESSIONS:
+        packed = ", compressed" if value[1] else ""
+        version = UUID(bytes=value[2:_GLUE_HEAD])
+        return f"AWS Glue's header, of schema version {version}{packed}; labkit reads Confluent's wire format only"
     return f"not Confluent's wire format: it starts with {value[:5].hex(' ')}" if value else _EMPTY
 
 

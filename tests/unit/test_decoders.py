@@ -181,6 +181,15 @@ def test_text_of_a_proto_that_cannot_be_compiled_says_why(text: str, references:
     assert reason in errors[0]
 
 
+def test_glues_header_is_named():
+    version = UUID("b7b4a7f0-9c96-4e4a-a687-fb5de9ef0c63")
+    values = [b"\3\0" + version.bytes + b"x", b"\3\5" + version.bytes + b"x", b"\3\1" + version.bytes]
+    _, _, errors = table(Binary(Known(), "avro"), values)
+    assert errors[0].startswith(f"AWS Glue's header, of schema version {version}; labkit reads")
+    assert f"{version}, compressed;" in errors[1]
+    assert errors[2].startswith("not Confluent's wire format: it starts with 03 01")
+
+
 def test_text_of_a_proto_is_compiled():
     schema = Schema('syntax = "proto3"; message A { message B { int64 n = 1; } }', "PROTOBUF")
     rows, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\4\0\0\x08\5"])
