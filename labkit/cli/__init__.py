@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from labkit.cli import (
+    ask,
     compare,
     completion,
     discover,
@@ -29,7 +30,7 @@ from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 from labkit.suggest import for_a_shell
 
-FAMILIES = (stack, pipelines, lists, groups, lag, tail, windows, discover, compare, notebooks, doctor, completion)
+FAMILIES = (stack, pipelines, lists, groups, lag, tail, windows, discover, ask, compare, notebooks, doctor, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

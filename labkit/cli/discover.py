@@ -88,9 +88,9 @@ def _find(options: argparse.Namespace) -> int:
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip
     if options.json:
-        out(json.dumps(_as_json(found), ensure_ascii=False))
+        out(json.dumps(records_as_json(found), ensure_ascii=False))
     else:
-        for line in _lines(found.table):
+        for line in record_lines(found.table):
             out(line)
         say(found.receipt.notes[-1])
     return OK if found.receipt.complete else INCOMPLETE
@@ -103,7 +103,7 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
         raise UsageError(f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'") from error
 
 
-def _lines(table: Any) -> Iterator[str]:
+def record_lines(table: Any) -> Iterator[str]:
     """Yield a line for each record: its time, place, key and value."""
     from labkit.decode.cells import cell
 
@@ -112,7 +112,8 @@ def _lines(table: Any) -> Iterator[str]:
         yield f"{cell(time)}  {partition}@{offset}  {cell(key, most=40)}  {cell(value, most=2_000)}"
 
 
-def _as_json(found: Replay) -> dict[str, Any]:
+def records_as_json(found: Replay) -> dict[str, Any]:
+    """Return records by time, place, key and value, and the receipt."""
     from labkit.decode.cells import cell
 
     names = ("_timestamp", "_partition", "_offset", "_key", "_value")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labkit.cli import main
 from labkit.errors import UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
@@ -173,3 +174,26 @@ def test_around_refuses_what_is_not_in_the_window(lab: Lab, make_topic: Make, pr
     with pytest.raises(UsageError, match="not a point in time"):
         window.around(time="soonish")
     assert len(lab.window(make_topic()).around(time="2026-01-01")) == 0
+
+
+def test_the_commands_answer_as_the_methods_do(
+    lab: Lab, make_topic: Make, produce: Produce, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = make_topic(2)
+    produce(topic, [b'{"n": 1}', b'{"n": 2}', None], keys=[b"a", b"b", b"b"])
+    produce(topic, [b'{"n": 4}', b"no json"], keys=[b"c", b"d"], partition=1)
+    assert (
+        main(["sql", topic, "select sum(n) s, count(*) c from replay", "--where", "n > 1 or n is null", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out) == [{"s": 6, "c": 4}]
+    assert main(["sql", topic, "select n from replay where n is not null order by n"]) == 0
+    assert capsys.readouterr().out.split() == ["n", "1", "2", "4"]
+    assert main(["latest", topic, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(record["key"] for record in found["records"]) == ["a", "c", "d"]
+    assert main(["around", topic, "1:0", "--before", "0", "--after", "1"]) == 0
+    assert "1@0  c  {" in capsys.readouterr().out
+    assert main(["around", topic, "1"]) == 2
+    assert "'1' is not a record's place" in capsys.readouterr().err
+    assert main(["sql", topic, "select nothing"]) == 2
+    assert "Hint: " in capsys.readouterr().err
