@@ -44,6 +44,7 @@ from typing import Any
 
 from labkit.config_files import ConfigFile, config_files, refuse_code, require_trust, wants
 from labkit.errors import ConfigError, UntrustedError
+from labkit.kafka_token import SETTING, absolute
 from labkit.masking import without_login
 from labkit.secret import Secret, fill, literal, masked, pair, quoted, sealed
 from labkit.topic_settings import TopicSettings, read_topics
@@ -230,7 +231,7 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     for variable, value in os.environ.items():
         means_itself = quoted(value)
         if variable.startswith(f"{prefix}_KAFKA_"):
-            key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".")
+            key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".").replace("oauth.cb", SETTING)
             kafka[key] = means_itself
         elif variable.startswith(f"{prefix}_REGISTRY_"):
             key = variable.removeprefix(f"{prefix}_REGISTRY_").lower()
@@ -314,6 +315,8 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
         raise ConfigError(f"{where}: registry has no url", hint='write url = "https://…"')
     filled = fill(merged, where=where, folder=path.parent if path else Path())
     kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
+    if SETTING in kafka:
+        kafka[SETTING] = absolute(kafka[SETTING], path.parent if path else None)
     targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}
     return Profile(
         name,

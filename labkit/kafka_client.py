@@ -23,7 +23,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from labkit import names
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_errors import LOGIN, mapped, mechanism_of, passes, rank, setting_error
+from labkit.kafka_errors import LOGIN, is_late_login, mapped, mechanism_of, passes, rank, setting_error
+from labkit.kafka_token import SETTING, TokenCallback, token_callback
 from labkit.masking import without_login
 from labkit.secret import sealed
 
@@ -106,12 +107,14 @@ class Connection:
 
     def note_error(self, error: KafkaError) -> None:
         """Keep what a client tells of its connections: it says why an answer does not come."""
+        if is_late_login(error):
+            return
         self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
         if rank(error) >= rank(self._last_error):
             self._last_error = error
 
     def client_settings(self) -> dict[str, Any]:
-        """Return what another process needs to make a client of: no callback of this one."""
+        """Return what another process needs to make a client of: the name of `oauth_cb`, no function."""
         settings = self._client_settings(allow_auto_create_topics=False)
         return {name: value for name, value in settings.items() if name != "error_cb"}
 
@@ -126,14 +129,25 @@ class Connection:
 
     def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
         """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
+        settings = self._client_settings(**settings)
+        if self.token is not None:
+            self.token(str(settings.get("sasl.oauthbearer.config", "")))  # confluent_kafka does not say why it failed
+            settings[SETTING] = self.token
         try:
-            return kind(self._client_settings(**settings), logger=_quiet)
+            return kind(settings, logger=_quiet)
         except KafkaException as error:
             raise setting_error(error.args[0]) from error
+
+    @cached_property
+    def token(self) -> TokenCallback | None:
+        """The function that gives the login's tokens, where the profile names one."""
+        return token_callback(self._settings)
 
     @property
     def admin(self) -> AdminClient:
         """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
+        if self.token is not None and self.token.problem and not self.token.expires_in_s:
+            self.renew()  # this one would ask for a token in ten seconds, a new one asks at once
         process = os.getpid()
         if process not in self._admins:
             self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)  # by a misspelt name
@@ -312,6 +326,8 @@ class Connection:
         """Tell whether an answer is not to be waited for: too late, the login refused, or no broker to be reached."""
         self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
         refused = self._last_error is not None and self._last_error.code() in LOGIN
+        if refused and mechanism_of(self._settings) == "OAUTHBEARER":  # by an old token: a new one may be under way
+            refused = waited_s > AWAY_TIMEOUT_S and "cluster_id" not in vars(self)
         return waited_s >= timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
 
     @contextmanager
@@ -335,7 +351,9 @@ class Connection:
 
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
-        return mapped(error, self._last_error, what, principal=self.principal, settings=self._settings)
+        return mapped(
+            error, self._last_error, what, principal=self.principal, settings=self._settings, token=self.token
+        )
 
     # the cluster itself ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
+from labkit.kafka_token import TokenCallback
 from labkit.suggest import way
 
 ACCESS = {
@@ -125,7 +126,13 @@ def rank(error: KafkaError | None) -> int:
 
 
 def mapped(
-    error: KafkaError, noted: KafkaError | None, what: str, *, principal: str, settings: Mapping[str, Any]
+    error: KafkaError,
+    noted: KafkaError | None,
+    what: str,
+    *,
+    principal: str,
+    settings: Mapping[str, Any],
+    token: TokenCallback | None = None,
 ) -> LabkitError:
     """Return labkit's error.
 
@@ -141,13 +148,15 @@ def mapped(
         Who did it.
     settings : mapping
         The client's properties.
+    token : TokenCallback, optional
+        The function of the profile's that gives the tokens.
     """
     address = str(settings.get("bootstrap.servers", ""))
     if error.code() in TIMEOUT | AWAY and noted is not None and noted.code() in LOGIN | WIRE | AWAY:
         error = noted
     code, text = error.code(), error.str()
     if code in LOGIN:
-        return _login(text, address, principal, settings)
+        return _login(text, address, principal, settings, token)
     if code in ACCESS:
         operation = next((one for words, one in _OPERATIONS.items() if what.startswith(words)), "")
         return AccessError(
@@ -173,14 +182,23 @@ def mechanism_of(settings: Mapping[str, Any]) -> str:
     return str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", "GSSAPI"))).upper()
 
 
-def _login(text: str, address: str, principal: str, settings: Mapping[str, Any]) -> AccessError:
+def is_late_login(error: KafkaError) -> bool:
+    """Tell whether a broker refuses a connection's next login as too early or too late: the client connects anew."""
+    return error.code() in LOGIN and "not valid in current SASL state" in error.str()
+
+
+def _login(
+    text: str, address: str, principal: str, settings: Mapping[str, Any], token: TokenCallback | None
+) -> AccessError:
     mechanism = mechanism_of(settings)
-    if "OAUTHBEARER token" in text:
-        why = text.partition("token: ")[2] or text
+    problem = token.problem if token else ""
+    if "OAUTHBEARER token" in text or problem:
+        why = problem or text.partition("token: ")[2] or text
         if "oauthbearer.config" in why:  # what follows is the setting's value
             why = "sasl.oauthbearer.config is not understood"
         return AccessError(
-            f"no OAUTHBEARER token for {address}: {why}", hint="check the profile's sasl.oauthbearer.* settings"
+            f"no OAUTHBEARER token for {address}: {why}",
+            hint="check the profile's oauth_cb and sasl.oauthbearer.* settings; `labkit doctor` tries them",
         )
     if found := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
         return AccessError(
@@ -188,9 +206,12 @@ def _login(text: str, address: str, principal: str, settings: Mapping[str, Any])
             hint=f"set sasl.mechanism to one it takes: {found[1].strip()}",
             principal=principal,
         )
+    hint = "check sasl.username, sasl.password and sasl.mechanism of the profile"
+    if mechanism == "OAUTHBEARER":
+        hint = "is the token of the issuer, audience and scope that the broker wants, and not expired?"
     return AccessError(
         f"{address} refused the login of {principal}",
-        hint="check sasl.username, sasl.password and sasl.mechanism of the profile",
+        hint=hint,
         principal=principal,
         login=True,
     )
@@ -247,6 +268,12 @@ def setting_error(error: KafkaError) -> ConfigError:
         r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
     ):
         built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
+        if found[1] == "GSSAPI":
+            return ConfigError(
+                "this client cannot log in with Kerberos (GSSAPI): PyPI's confluent-kafka is built without it",
+                hint="use conda-forge's python-confluent-kafka, or build it: docs, Log in to a cluster; "
+                "or leave sasl.mechanism for SCRAM, PLAIN or OAUTHBEARER",
+            )
         known = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(
             f"this client has no SASL mechanism {found[1]}",

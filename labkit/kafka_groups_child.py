@@ -1,4 +1,5 @@
-"""Asks groups' coordinators in a process that may die; run by `labkit.kafka_groups`, imports none of labkit.
+"""Asks groups' coordinators in a process that may die; run by `labkit.kafka_groups`, imports none of labkit
+unless the login has a function that gives its tokens.
 
 Two faults of librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's coordinator:
 
@@ -40,10 +41,20 @@ def main() -> None:
     with contextlib.suppress(EOFError):
         sys.path[:] = pickle.load(questions)  # noqa: S301  the parent's own
         settings = pickle.load(questions)  # noqa: S301
-        client = AdminClient(settings | {"error_cb": _note}, logger=_silent())
+        client = AdminClient(_with_token(settings) | {"error_cb": _note}, logger=_silent())
         while True:
             call, groups, arguments, timeout_s = pickle.load(questions)  # noqa: S301
             _answer(client, call, groups, arguments, timeout_s)
+
+
+def _with_token(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with the function that gives the tokens, where they name one."""
+    if "oauth_cb" not in settings:
+        return settings
+    from labkit.kafka_token import token_callback  # for this login alone
+
+    sys.stdout = sys.stderr  # what the user's function prints is no answer
+    return {**settings, "oauth_cb": token_callback(settings)}
 
 
 def _silent() -> logging.Logger:
@@ -54,8 +65,9 @@ def _silent() -> logging.Logger:
 
 
 def _write(group: str | None, kind: str, result: Any) -> None:
-    pickle.dump((group, kind, result), sys.stdout.buffer)
-    sys.stdout.buffer.flush()  # what was answered is kept when this process dies of the next
+    assert sys.__stdout__ is not None  # noqa: S101
+    pickle.dump((group, kind, result), sys.__stdout__.buffer)
+    sys.__stdout__.flush()  # what was answered is kept when this process dies of the next
 
 
 def _note(error: KafkaError) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import confluent_kafka
 from confluent_kafka import KafkaError, TopicCollection, TopicPartition
@@ -18,10 +19,12 @@ from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
+from labkit.kafka_token import SETTING
 
 LOGIN_S, ASK_S = 4.0, 3.0
 CLOCK_S = 5
 _PORT = 9092
+_PORTS = {"https": 443, "http": 80}
 _NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
 _MORE = {"WRITE", "DELETE", "ALTER", "ALTER_CONFIGS", "CREATE"}
 
@@ -34,7 +37,11 @@ def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination
     look.look("TCP", found.tcp, needs=["DNS"])
     if found.tls:
         look.look("TLS", found.certificates, needs=["TCP"])
-    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=LOGIN_S + 3)
+    way = ["TLS" if found.tls else "TCP"]
+    if found.bears_token:
+        look.look("token", found.token, needs=["settings"], timeout_s=LOGIN_S + 3)
+        way.append("token")
+    look.look("login", found.login, needs=way, timeout_s=LOGIN_S + 3)
     look.look("advertised listeners", found.listeners, needs=["login"], timeout_s=6)
     on = ["advertised listeners"]
     look.look("describe topic", found.describe_topic, needs=on)
@@ -97,6 +104,30 @@ class KafkaLooks:
         if self.config.get("ssl.certificate.pem"):
             return ok("not looked at: the client certificate stands in the profile itself, the login tries it")
         return network.certificates(self.addresses, network.tls_of_librdkafka(self.config))
+
+    @property
+    def bears_token(self) -> bool:
+        """Whether the login is by a token that something else than librdkafka itself must make."""
+        endpoint = self.config.get("sasl.oauthbearer.token.endpoint.url")
+        return self.protocol.startswith("SASL") and bool(self.config.get(SETTING) or endpoint)
+
+    def token(self) -> Finding:
+        """Have the profile's function make a token, or reach the endpoint that gives them."""
+        if (callback := self.cluster.token) is not None:
+            callback(str(self.config.get("sasl.oauthbearer.config", "")))
+            return ok(f"{callback.name} gave one that is valid for {callback.expires_in_s:,.0f} s")
+        endpoint = urlsplit(str(self.config["sasl.oauthbearer.token.endpoint.url"]))
+        if endpoint.scheme not in _PORTS or not endpoint.hostname:
+            fix = 'write "sasl.oauthbearer.token.endpoint.url" = "https://HOST/PATH"'
+            return fail("sasl.oauthbearer.token.endpoint.url is no address of the web", fix)
+        address = (endpoint.hostname, endpoint.port or _PORTS[endpoint.scheme])
+        for look in (network.resolve, network.connect):
+            found = look([address])
+            if found.status != "ok":
+                return fail(f"the token endpoint {found.text}", "check sasl.oauthbearer.token.endpoint.url")
+        if endpoint.scheme == "http" and not network.is_loopback([address]):
+            return warn("the client's secret crosses the network in clear", "use an https:// token endpoint")
+        return ok(f"the token endpoint {network.told(address)} answers; the login asks it for one")
 
     def login(self) -> Finding:
         try:

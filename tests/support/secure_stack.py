@@ -34,6 +34,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from cryptography.hazmat.primitives import serialization
+from joserfc.jwk import RSAKey
 
 from labkit.acl import Grant
 from labkit.config import Profile
@@ -50,7 +51,8 @@ NAME = "localhost"  # the certificates name it, and not the address
 LISTENERS = {
     "SCRAM": "SASL_SSL",
     "MTLS": "SSL",
-    "OAUTH": "SASL_SSL",
+    "OAUTH": "SASL_SSL",  # takes unsigned tokens, and asks for a new one before the old one expires
+    "OIDC": "SASL_SSL",  # takes tokens signed with the key of `oidc_key`
     "EXPIRED": "SASL_SSL",  # its certificate has
     "LOST": "SASL_SSL",  # advertises a name that does not resolve
     "CLEAR": "SASL_PLAINTEXT",
@@ -58,6 +60,7 @@ LISTENERS = {
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 _OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
+_HANDLER = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"
 ELASTICSEARCH_VERSION = "8.19.21"
 
 
@@ -114,9 +117,22 @@ class SecureStack:
 
     def oauth(self, name: str) -> dict[str, Any]:
         """Return librdkafka properties for a bearer of an unsigned token, which this broker takes."""
-        found = self.kafka("", "", "OAUTH", sasl_mechanism="OAUTHBEARER")
+        return {
+            **self.bearer(),
+            "enable.sasl.oauthbearer.unsecure.jwt": "true",
+            "sasl.oauthbearer.config": f"principal={name}",
+        }
+
+    def bearer(self, listener: str = "OAUTH") -> dict[str, Any]:
+        """Return librdkafka properties of a client whose token comes from elsewhere."""
+        found = self.kafka("", "", listener, sasl_mechanism="OAUTHBEARER")
         del found["sasl.username"], found["sasl.password"]
-        return {**found, "enable.sasl.oauthbearer.unsecure.jwt": "true", "sasl.oauthbearer.config": f"principal={name}"}
+        return found
+
+    @property
+    def oidc_key(self) -> Path:
+        """The private key, as a JWK, whose tokens the listener OIDC takes."""
+        return self.root / "certificates" / "oidc.json"
 
     @cached_property
     def admin(self) -> Cluster:
@@ -276,6 +292,9 @@ def _certificates(secure: SecureStack) -> None:
     authority.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "other-ca.pem")
     _write(folder / "server.pem", authority.issue_cert(NAME))
+    key = RSAKey.generate_key(2048, {"kid": "labkit-test", "alg": "RS256", "use": "sig"}, private=True)
+    write_private(secure.oidc_key, json.dumps(key.as_dict(private=True)))
+    (folder / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     past = {"not_before": now - dt.timedelta(30), "not_after": now - dt.timedelta(1)}
     _write(folder / "expired.pem", authority.issue_cert(NAME, **past))
 
@@ -293,13 +312,18 @@ def _kafka(secure: SecureStack) -> None:
     state.services["kafka"] = service
     password = state.passwords["admin"]
     kafka.write_settings(folder, _settings(secure, service, folder, password))
-    for name in ("server.pem", "expired.pem", "ca.pem"):
+    for name in ("server.pem", "expired.pem", "ca.pem", "jwks.json"):
         (folder / name).write_bytes((secure.root / "certificates" / name).read_bytes())
     command = kafka.java_command(folder, state.run_id, say=lambda text: None)
+    command[1:1] = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={_jwks(folder)}"]
     user = ["--add-scram", f"SCRAM-SHA-512=[name=admin,password={password}]"]
     kafka.launch(service, command, folder, lambda text: None, options=user)
     state.save()
     process.wait_ready(service, lambda: _answers(secure), log=folder / kafka.LOG)
+
+
+def _jwks(folder: Path) -> str:
+    return (folder / "jwks.json").as_uri()
 
 
 def _answers(secure: SecureStack) -> bool:
@@ -342,6 +366,14 @@ def _settings(secure: SecureStack, service: Service, folder: Path, password: str
         "listener.name.controller.plain.sasl.jaas.config": f'{_PLAIN} {admin} user_admin="{password}";',
         "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.oauth.oauthbearer.sasl.jaas.config": f'{_OAUTH} unsecuredLoginStringClaim_sub="broker";',
+        "listener.name.oauth.oauthbearer.connections.max.reauth.ms": "4000",
+        "listener.name.oidc.sasl.enabled.mechanisms": "OAUTHBEARER",
+        "listener.name.oidc.oauthbearer.sasl.jaas.config": f"{_OAUTH};",
+        "listener.name.oidc.oauthbearer.sasl.server.callback.handler.class": _HANDLER,
+        "listener.name.oidc.oauthbearer.sasl.oauthbearer.jwks.endpoint.url": _jwks(folder),
+        "listener.name.oidc.oauthbearer.sasl.oauthbearer.expected.audience": "kafka",
+        "listener.name.oidc.oauthbearer.sasl.oauthbearer.expected.issuer": "https://login.example.org",
+        "listener.name.oidc.oauthbearer.connections.max.reauth.ms": "4000",
         **{
             f"listener.name.{name}.scram-sha-512.sasl.jaas.config": f"{_SCRAM} {admin};"
             for name in ("scram", "expired", "lost", "clear")

@@ -36,7 +36,7 @@ ROOMS = [
     ["kafka_errors"],
     ["duckdb_sql", "progress"],
     ["acl", "config", "dataframe", "folders", "html", "interrupt", "jsonschema_import", "names", "options", "times"],
-    ["config_files", "duckdb_intervals", "spoken_times", "topic_settings"],
+    ["config_files", "duckdb_intervals", "kafka_token", "msk", "spoken_times", "topic_settings"],
     ["nested_pandas"],
     ["nested"],
     ["private", "secret", "suggest", "validation"],

@@ -1,0 +1,44 @@
+"""Tokens for AWS MSK with IAM, of who this process is to AWS: ``oauth_cb = "labkit.msk:token"`` in a profile.
+
+``sasl.oauthbearer.config`` holds ``region=eu-west-1`` and may add ``profile=NAME`` (of the AWS configuration) or
+``role=ARN`` (a role to take on). Needs the extra: ``pip install 'labkit[msk]'``.
+"""
+
+from __future__ import annotations
+
+from labkit.errors import ConfigError
+
+_KEYS = {"region", "profile", "role"}
+
+
+def token(config: str) -> tuple[str, float]:
+    """Return a signed token and the time it expires, in seconds since the epoch; no server is asked to sign it.
+
+    Parameters
+    ----------
+    config : str
+        ``region=… [profile=…] [role=…]``.
+
+    Raises
+    ------
+    ConfigError
+        When the region is missing or the extra is not installed.
+    """
+    given = dict(word.partition("=")[::2] for word in (config or "").replace(",", " ").split())
+    if not given.get("region") or set(given) - _KEYS or {"profile", "role"} <= set(given):
+        raise ConfigError(
+            "sasl.oauthbearer.config must be 'region=REGION', with profile=NAME or role=ARN where needed",
+            hint='"sasl.oauthbearer.config" = "region=eu-west-1"',
+        )
+    try:
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider as Provider
+    except ImportError as error:
+        raise ConfigError("AWS MSK IAM needs a signer", hint="pip install 'labkit[msk]'") from error
+    region = given["region"]
+    if "profile" in given:
+        text, expires_ms = Provider.generate_auth_token_from_profile(region, given["profile"])
+    elif "role" in given:
+        text, expires_ms = Provider.generate_auth_token_from_role_arn(region, given["role"])
+    else:
+        text, expires_ms = Provider.generate_auth_token(region)
+    return text, expires_ms / 1000
