@@ -147,7 +147,7 @@ def recipe(
 def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") -> str:
     """Return the command of Kafka's distribution that grants it, or denies it."""
     permission = "deny" if grant.denied else "allow"
-    operations = " ".join(f"--operation {_words(one)}" for one in grant.operations)
+    operations = " ".join(f"--operation {_words(operation)}" for operation in grant.operations)
     return (
         f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "
         f"--{permission}-principal '{principal}' {operations} "

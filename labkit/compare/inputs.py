@@ -75,8 +75,8 @@ def only_within(side: Side, window: Window) -> None:
     plan, everything = window.plan, side.batches
     size = 1 + max((one.partition for one in plan.ranges), default=0)
     bounds = np.zeros((2, size + 1), np.int64)  # the last place is for partitions that are not in it
-    for one in plan.ranges:
-        bounds[:, one.partition] = one.start, one.end
+    for offsets_range in plan.ranges:
+        bounds[:, offsets_range.partition] = offsets_range.start, offsets_range.end
 
     def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
         for batch in everything(stop):

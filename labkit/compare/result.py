@@ -109,9 +109,17 @@ class Comparison:
         import pandas as pd
 
         rows = [
-            (key, left_id, right_id, one.field, KINDS[one.kind], _json(one.left), _json(one.right))
+            (
+                key,
+                left_id,
+                right_id,
+                difference.field,
+                KINDS[difference.kind],
+                _json(difference.left),
+                _json(difference.right),
+            )
             for key, left_id, right_id, differences in self.kept.changed
-            for one in differences
+            for difference in differences
         ]
         columns = ["key", "left_id", "right_id", "field", "kind", "left", "right"]
         frame = pd.DataFrame(rows, columns=columns).astype(object)
@@ -284,7 +292,7 @@ def _beside(named: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame([json.loads(one) for one in keys], columns=list(names), dtype=object)
+    return pd.DataFrame([json.loads(key) for key in keys], columns=list(names), dtype=object)
 
 
 def _documents(kept: list[tuple[str, str]]) -> pd.DataFrame:

@@ -132,7 +132,7 @@ class Rules:
         """Return the patterns that fit none of the fields asked about; none where no field was."""
         if not self._chosen:
             return []
-        return [one for one in patterns if not any(_fits(name, (one,)) for name in self._chosen)]
+        return [pattern for pattern in patterns if not any(_fits(name, (pattern,)) for name in self._chosen)]
 
     def near(self, name: str) -> Tolerance:
         """Return how far apart a field's values may be."""
@@ -166,7 +166,7 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, one) or fnmatchcase(name, f"{one}.*") for one in patterns)
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns)
 
 
 def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:

@@ -82,14 +82,14 @@ class Examination:
 
     def passed(self, name: str) -> bool:
         """Tell whether the check `name` did not fail and was not skipped."""
-        return any(one.check == name and one.status not in (FAIL, SKIPPED) for one in self.checks)
+        return any(check.check == name and check.status not in (FAIL, SKIPPED) for check in self.checks)
 
     def look(
         self, name: str, call: Callable[[], Finding], *, needs: Sequence[str] = (), timeout_s: float = 3.0
     ) -> None:
         """Make one check, when those it needs have passed and there is time."""
         start = time.monotonic()
-        blocked = [one for one in needs if not self.passed(one)]
+        blocked = [need for need in needs if not self.passed(need)]
         if blocked:
             found = Finding(SKIPPED, f"needs: {blocked[0]}")
         elif start >= self.deadline:

@@ -85,33 +85,33 @@ class Diagnosis:
     @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
-        return tuple(one for one in self.checks if one.status == FAIL)
+        return tuple(check for check in self.checks if check.status == FAIL)
 
     def __getitem__(self, name: str) -> Check:
         """Return the check ``"kafka login"``: area and check, as they are printed."""
-        found = {f"{one.area} {one.check}": one for one in self.checks}
+        found = {f"{check.area} {check.check}": check for check in self.checks}
         return found[name]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per check: area, check, status, finding, fix, took_s."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(one) for one in self.checks], columns=list(Check.__dataclass_fields__))
+        return pd.DataFrame([asdict(check) for check in self.checks], columns=list(Check.__dataclass_fields__))
 
     @property
     def summary(self) -> str:
         """One line: how many are how."""
-        counts = {status: sum(one.status == status for one in self.checks) for status in _COLOURS}
+        counts = {status: sum(check.status == status for check in self.checks) for status in _COLOURS}
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return f"profile {self.profile}: {told}"
 
     def __str__(self) -> str:
         width = max((len(f"{one.area} {one.check}") for one in self.checks), default=0)
         lines = []
-        for one in self.checks:
-            lines.append(f"{one.status:<8}{one.area} {one.check}".ljust(width + 10) + one.finding)
-            if one.fix:
-                lines.append(" " * (width + 10) + f"-> {one.fix}")
+        for check in self.checks:
+            lines.append(f"{check.status:<8}{check.area} {check.check}".ljust(width + 10) + check.finding)
+            if check.fix:
+                lines.append(" " * (width + 10) + f"-> {check.fix}")
         return "\n".join([*lines, self.summary])
 
     __repr__ = __str__
@@ -119,11 +119,11 @@ class Diagnosis:
     @html.view
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><td style="color:{_COLOURS[one.status]};font-weight:bold">{one.status}</td>'
-            f'<td style="text-align:left;white-space:nowrap">{escape(one.area)} {escape(one.check)}</td>'
-            f'<td style="text-align:left">{escape(one.finding)}'
-            + (f"<br><b>&rarr; {escape(one.fix)}</b>" if one.fix else "")
+            f'<tr><td style="color:{_COLOURS[check.status]};font-weight:bold">{check.status}</td>'
+            f'<td style="text-align:left;white-space:nowrap">{escape(check.area)} {escape(check.check)}</td>'
+            f'<td style="text-align:left">{escape(check.finding)}'
+            + (f"<br><b>&rarr; {escape(check.fix)}</b>" if check.fix else "")
             + "</td></tr>"
-            for one in self.checks
+            for check in self.checks
         )
         return f"<table>{rows}</table><p>{escape(self.summary)}</p>"

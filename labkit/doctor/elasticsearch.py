@@ -51,7 +51,7 @@ class ElasticsearchLooks:
         self.target = target
         self.indices = indices
         self.hosts = target.hosts
-        self.tls = any(one.startswith("https:") for one in self.hosts)
+        self.tls = any(host.startswith("https:") for host in self.hosts)
 
     @property
     def client(self) -> Any:
@@ -59,7 +59,7 @@ class ElasticsearchLooks:
 
     @cached_property
     def addresses(self) -> list[network.Address]:
-        bare = (re.sub(r"^(\w+)://(?:\S*@)?([^/?#]*).*$", r"\1://\2", one) for one in self.hosts)
+        bare = (re.sub(r"^(\w+)://(?:\S*@)?([^/?#]*).*$", r"\1://\2", host) for host in self.hosts)
         return [network.address_of(one, 443 if one.startswith("https") else 9200) for one in bare]
 
     # the way there -----------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class ElasticsearchLooks:
 
     def privileges(self) -> Finding:
         _, lacks = self._has({SCRATCH: ["all"], self.indices: list(_READ)}, ["monitor"])
-        vital = [one for one in lacks if self.indices not in one]
+        vital = [lack for lack in lacks if self.indices not in lack]
         if vital:
             return fail(f"{self.target.user} lacks {', '.join(lacks)}", _RECIPE)
         if lacks:
@@ -160,7 +160,7 @@ class ElasticsearchLooks:
                 include_defaults=True, flat_settings=True, filter_path="*.*disk*"
             )
         rules = _disk_rules(settings)
-        free = {one["name"]: one["fs"]["total"] for one in nodes.values() if one.get("fs", {}).get("total")}
+        free = {node["name"]: node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")}
         least = min((one["available_in_bytes"] for one in free.values()), default=0)
         told = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
         if rules.get("threshold_enabled") == "false":

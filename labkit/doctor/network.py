@@ -124,7 +124,7 @@ def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
         context = settings.context()
     except (OSError, ValueError) as error:
         return fail(f"the profile's certificates cannot be used: {_why(error)}", f"check {settings.setting} and files")
-    answers = all_within(LOOK_S + 0.5, {told(one): _shaker(one, context) for one in addresses})
+    answers = all_within(LOOK_S + 0.5, {told(address): _shaker(address, context) for address in addresses})
     for one, answer in answers.items():
         if isinstance(answer, Exception):
             return _refused(one, answer, settings)

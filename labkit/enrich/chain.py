@@ -109,11 +109,11 @@ class Chain:
     @property
     def properties(self) -> dict[str, Any]:
         """How Elasticsearch is to index what is added."""
-        return {name: rule for one in self.enrichers for name, rule in one.properties.items()}
+        return {name: rule for enricher in self.enrichers for name, rule in enricher.properties.items()}
 
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""
-        return tuple(dict.fromkeys(note for one in self.enrichers for note in one.notes()))
+        return tuple(dict.fromkeys(note for enricher in self.enrichers for note in enricher.notes()))
 
     # tables ------------------------------------------------------------------------------------------
 
@@ -125,19 +125,21 @@ class Chain:
         UsageError
             When a field is not there, or a function fails.
         """
-        for one in self.enrichers:
-            if isinstance(one, Change):
-                table = one.change(table, whole=True)
+        for enricher in self.enrichers:
+            if isinstance(enricher, Change):
+                table = enricher.change(table, whole=True)
                 continue
-            if one.field is not None:
-                none = not len(table) and one.field not in table.column_names  # an empty window has no fields
-                column = pa.chunked_array([], pa.string()) if none else _text_column(table, one.field)
+            if enricher.field is not None:
+                none = not len(table) and enricher.field not in table.column_names  # an empty window has no fields
+                column = pa.chunked_array([], pa.string()) if none else _text_column(table, enricher.field)
                 distinct = column.dictionary_encode().combine_chunks()
-                found = _taken(one.add(pa.table({one.field: distinct.dictionary})), distinct.indices)
+                found = _taken(enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices)
             elif not len(table):
                 continue
             else:
-                pieces = [one.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)]
+                pieces = [
+                    enricher.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)
+                ]
                 found = _together(pieces)
             table = _joined(table, found)
         return table
@@ -152,15 +154,15 @@ class Chain:
             When one comes after what adds fields: those are added to the finished document.
         """
         first = tuple(takewhile(lambda one: isinstance(one, Change), self.enrichers))
-        late = [one for one in self.enrichers[len(first) :] if isinstance(one, Change)]
+        late = [enricher for enricher in self.enrichers[len(first) :] if isinstance(enricher, Change)]
         if late:
             raise UsageError(f"enrich: {late[0]!r} must come before what adds fields", hint="put it first in the list")
         return first  # type: ignore[return-value]
 
     def changed(self, batch: pa.Table) -> pa.Table:
         """Return the decoded table of a batch of documents with its fields changed."""
-        for one in self.changes:
-            batch = one.change(batch, whole=False)
+        for change in self.changes:
+            batch = change.change(batch, whole=False)
         return batch
 
     # documents ---------------------------------------------------------------------------------------
@@ -171,17 +173,17 @@ class Chain:
         values = batch.column("value")
         raw = fields.texts(values, [one.field for one in self.enrichers if one.field is not None])
         table: pa.Table | None = None
-        for one in self.enrichers[len(self.changes) :]:
-            if one.field is None:
+        for enricher in self.enrichers[len(self.changes) :]:
+            if enricher.field is None:
                 table = decode(batch) if table is None else table
-                result.parts.append(_function(one, _with(table, result), result.failures))
+                result.parts.append(_function(enricher, _with(table, result), result.failures))
                 continue
-            column = result.column(one.field)
-            column = raw[one.field] if column is None else column.combine_chunks().cast(pa.string())
-            if one.field in self._missing and column.null_count < len(column):
-                self._missing.discard(one.field)
+            column = result.column(enricher.field)
+            column = raw[enricher.field] if column is None else column.combine_chunks().cast(pa.string())
+            if enricher.field in self._missing and column.null_count < len(column):
+                self._missing.discard(enricher.field)
             distinct = column.dictionary_encode()
-            result.parts.append((one.add(pa.table({one.field: distinct.dictionary})), distinct.indices))
+            result.parts.append((enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices))
         if self._missing and len(values):
             self._sample = values.slice(0, 1000)
         return result
@@ -215,7 +217,10 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
             inside = column is not None and pa.types.is_struct(column.type) and column.type.get_field_index(part) >= 0
             column = pc.struct_field(column, [part]) if inside else None
         if column is None:
-            there = ", ".join(one for one in table.column_names if not one.startswith("_")) or "no field at all"
+            there = (
+                ", ".join(column_name for column_name in table.column_names if not column_name.startswith("_"))
+                or "no field at all"
+            )
             raise UsageError(f"enrich: no record has the field {name!r}", hint=f"there is: {there}")
     try:
         return column.cast(pa.string())

@@ -82,7 +82,7 @@ def around(
     chosen = _nearest(records, anchor, before, after)
     by_offset = chosen.take(pc.sort_indices(chosen, sort_keys=[("partition", "ascending"), ("offset", "ascending")]))
     batches = by_offset.combine_chunks().to_batches()
-    table = assemble(batches, [parse(decoder, one) for one in batches], decoder)
+    table = assemble(batches, [parse(decoder, batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
     receipt = replace(receipt, notes=(*receipt.notes, *said, *notes(decoder), _in_words(anchor, len(table))))
     replay = Replay(table, receipt, registry).ordered("time")
@@ -95,7 +95,7 @@ def _check(plan: Plan, anchor: Anchor) -> None:
     """Refuse a record that is not among the window's, before anything is read."""
     if anchor.partition is None:
         return
-    ranges = {one.partition: one for one in plan.ranges}
+    ranges = {offsets_range.partition: offsets_range for offsets_range in plan.ranges}
     one = ranges.get(anchor.partition)
     if one is None:
         raise UsageError(
@@ -127,7 +127,7 @@ class _Look:
 
     def at_record(self, anchor: Anchor, before: int, after: int) -> tuple[Anchor, list[str]]:
         """Return the anchor with its record's time; where there is no record, with that of the next or the last."""
-        one = next(one for one in self.plan.ranges if one.partition == anchor.partition)
+        one = next(offsets_range for offsets_range in self.plan.ranges if offsets_range.partition == anchor.partition)
         offset = anchor.offset or 0
         side = _Side(one, offset, offset, offset + 1)
         while True:
@@ -166,14 +166,20 @@ class _Look:
 
     def _places(self, anchor: Anchor) -> dict[Range, int]:
         """Return where the anchor stands in each partition; of a record without a time only its own is known."""
-        own = {one: anchor.offset or 0 for one in self.plan.ranges if one.partition == anchor.partition}
+        own = {
+            offsets_range: anchor.offset or 0
+            for offsets_range in self.plan.ranges
+            if offsets_range.partition == anchor.partition
+        }
         if anchor.time_ms is None:
             return own
-        others = [one for one in self.plan.ranges if one not in own and one.size]
+        others = [
+            offsets_range for offsets_range in self.plan.ranges if offsets_range not in own and offsets_range.size
+        ]
         if not others:
             return own
         (offsets,) = self.cluster.offsets_at(
-            self.plan.topic, [one.partition for one in others], [max(0, anchor.time_ms)]
+            self.plan.topic, [other.partition for other in others], [max(0, anchor.time_ms)]
         )
         places = {
             one: one.end if offset < 0 else min(max(offset, one.start), one.end)
@@ -210,10 +216,16 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
 
 def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the records that are shown; others that were read are filtered out."""
-    shown = by_partition(np.concatenate([one.column("partition").to_numpy() for one in batches] or [np.empty(0, int)]))
+    shown = by_partition(
+        np.concatenate([batch.column("partition").to_numpy() for batch in batches] or [np.empty(0, int)])
+    )
     partitions = tuple(
-        replace(one, read=shown[one.partition], filtered=one.filtered + one.read - shown[one.partition])
-        for one in receipt.partitions
+        replace(
+            partition,
+            read=shown[partition.partition],
+            filtered=partition.filtered + partition.read - shown[partition.partition],
+        )
+        for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
 

@@ -139,8 +139,12 @@ def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     for batch in batches:
         left += by_partition(batch.column("partition").to_numpy())
     partitions = tuple(
-        replace(one, read=left[one.partition], filtered=one.filtered + one.read - left[one.partition])
-        for one in receipt.partitions
+        replace(
+            partition,
+            read=left[partition.partition],
+            filtered=partition.filtered + partition.read - left[partition.partition],
+        )
+        for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
 

@@ -53,7 +53,7 @@ class Search:
                    np.partition(times, self.limit - 1)[self.limit - 1])  # fmt: skip
 
     def _times(self) -> np.ndarray:
-        parts = [times_of(one.column("timestamp")) for one in self.hits]
+        parts = [times_of(hit.column("timestamp")) for hit in self.hits]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def run(self, cluster: Cluster, decoder: Any, interrupted: Any, **options: Any) -> None:
@@ -116,11 +116,11 @@ def find(
     receipt = merged(
         search.frontier.covered(), search.plans, search.receipts, isolation=options.get("isolation", "read_committed")
     )
-    found = sum(one.num_rows for one in search.hits)
+    found = sum(hit.num_rows for hit in search.hits)
     if not (found or ended):
         _check_field(search)
     hits = search.wanted() if search.hits else []
-    table = _in_order(assemble(hits, [parse(decoder, one) for one in hits], decoder), hits)
+    table = _in_order(assemble(hits, [parse(decoder, hit) for hit in hits], decoder), hits)
     said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
     said += ["it was stopped before the search was done"] if ended else []
     replay = Replay(table, _counted(receipt, hits, said), registry)
@@ -155,7 +155,7 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
 
 def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     frontier, order = search.frontier, "newest" if search.frontier.newest else "oldest"
-    looked = sum(one.size for one in frontier.covered().ranges)
+    looked = sum(offsets_range.size for offsets_range in frontier.covered().ranges)
     if not frontier.left:
         more = f"; the {order} {shown:,} are here" if found > shown else ""
         return f"{found:,} hits in all {looked:,} records{more}"
@@ -169,9 +169,13 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
 
 def _counted(receipt: Receipt, hits: list[pa.RecordBatch], said: list[str]) -> Receipt:
     """Return the receipt of the hits that are shown: others that were found are filtered out."""
-    shown = by_partition(np.concatenate([one.column("partition").to_numpy() for one in hits])) if hits else {}
+    shown = by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits])) if hits else {}
     partitions = tuple(
-        replace(one, read=shown.get(one.partition, 0), filtered=one.filtered + one.read - shown.get(one.partition, 0))
-        for one in receipt.partitions
+        replace(
+            partition,
+            read=shown.get(partition.partition, 0),
+            filtered=partition.filtered + partition.read - shown.get(partition.partition, 0),
+        )
+        for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions, notes=(*receipt.notes, *said))

@@ -40,7 +40,11 @@ class Frontier:
 
     def __init__(self, plan: Plan, *, newest: bool, slack_ms: int) -> None:
         self.plan, self.newest, self.slack_ms = plan, newest, slack_ms
-        self._edges = [_Edge(one, one.start, one.end) for one in plan.ranges if one.size]
+        self._edges = [
+            _Edge(offsets_range, offsets_range.start, offsets_range.end)
+            for offsets_range in plan.ranges
+            if offsets_range.size
+        ]
         self._size = FIRST
 
     def next(self, cutoff_ms: int | None) -> Plan | None:
@@ -51,7 +55,7 @@ class Frontier:
         cutoff_ms : int or None
             The time of the last hit that is wanted; None while there are too few hits.
         """
-        open_ = [one for one in self._edges if one.low < one.high and self._may_matter(one, cutoff_ms)]
+        open_ = [edge for edge in self._edges if edge.low < edge.high and self._may_matter(edge, cutoff_ms)]
         if not open_:
             return None
         share = max(1, self._size // len(open_))
@@ -82,24 +86,27 @@ class Frontier:
                 own = times[(partitions == number) & (times != NO_TIME)]
                 if len(own) and (number not in nearest or not self.newest):
                     nearest[number] = int(own[0] if self.newest else own[-1])
-        for one in part.ranges:
-            edge = next(edge for edge in self._edges if edge.range.partition == one.partition)
-            edge.time_ms = nearest.get(one.partition, edge.time_ms)
+        for offsets_range in part.ranges:
+            edge = next(edge for edge in self._edges if edge.range.partition == offsets_range.partition)
+            edge.time_ms = nearest.get(offsets_range.partition, edge.time_ms)
             if self.newest:
-                edge.high = one.start
+                edge.high = offsets_range.start
             else:
-                edge.low = one.end
+                edge.low = offsets_range.end
 
     def covered(self) -> Plan:
         """Return the part of the window that was searched."""
-        ranges = {one.partition: replace(one, end=one.start) for one in self.plan.ranges}
+        ranges = {
+            offsets_range.partition: replace(offsets_range, end=offsets_range.start)
+            for offsets_range in self.plan.ranges
+        }
         for edge in self._edges:
             one = edge.range
             part = (edge.high, one.end) if self.newest else (one.start, edge.low)
             ranges[one.partition] = replace(one, start=part[0], end=part[1])
-        return replace(self.plan, ranges=tuple(ranges[one.partition] for one in self.plan.ranges))
+        return replace(self.plan, ranges=tuple(ranges[offsets_range.partition] for offsets_range in self.plan.ranges))
 
     @property
     def left(self) -> int:
         """How many offsets were not searched."""
-        return sum(one.high - one.low for one in self._edges)
+        return sum(edge.high - edge.low for edge in self._edges)

@@ -97,11 +97,13 @@ def _receipt(plan: Plan, plans: Sequence[Plan], receipts: dict[int, Receipt]) ->
 
 def _hull(plans: Sequence[Plan]) -> list[Range]:
     """Return for each partition a range as long as its slices together: what they planned adds up."""
-    ranges = sorted((one for plan in plans for one in plan.ranges), key=lambda one: (one.partition, one.start))
+    ranges = sorted(
+        (offsets_range for plan in plans for offsets_range in plan.ranges), key=lambda one: (one.partition, one.start)
+    )
     found = []
     for _, own in groupby(ranges, key=lambda one: one.partition):
         parts = list(own)
-        end = parts[0].start + sum(one.size for one in parts)
+        end = parts[0].start + sum(part.size for part in parts)
         found.append(replace(parts[0], end=end, log_end=max(end, parts[-1].log_end)))
     return found
 
@@ -110,13 +112,13 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
     """Return slices of a plan that have `size` offsets together, from `SLICES` places spread evenly over it."""
     share = size / max(1, plan.size)
     slices: list[list[Range]] = [[] for _ in range(SLICES)]
-    for one in plan.ranges:
-        edges = np.linspace(one.start, one.end, SLICES + 1).astype(np.int64).tolist()
+    for offsets_range in plan.ranges:
+        edges = np.linspace(offsets_range.start, offsets_range.end, SLICES + 1).astype(np.int64).tolist()
         for number, (start, end) in enumerate(pairwise(edges)):
             taken = round((end - start) * share)
             if taken:
                 first = start + (end - start - taken) // 2
-                slices[number].append(replace(one, start=first, end=first + taken, log_end=first + taken))
+                slices[number].append(replace(offsets_range, start=first, end=first + taken, log_end=first + taken))
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices if ranges]
 
 

@@ -51,14 +51,14 @@ class ProfileComparison:
     @property
     def different(self) -> list[FieldChange]:
         """The fields that changed."""
-        return [one for one in self.changes if one.change != "same"]
+        return [change for change in self.changes if change.change != "same"]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per field: field, change, size, detail, and present and distinct on both sides."""
         import pandas as pd
 
-        sides = [{one.path: one for one in profile.fields} for profile in (self.left, self.right)]
-        frame = pd.DataFrame([vars(one) for one in self.changes], columns=["field", "change", "size", "detail"])
+        sides = [{field.path: field for field in profile.fields} for profile in (self.left, self.right)]
+        frame = pd.DataFrame([vars(change) for change in self.changes], columns=["field", "change", "size", "detail"])
         for side, profile, fields in zip(("left", "right"), (self.left, self.right), sides, strict=True):
             there = [fields.get(name) for name in frame["field"]]
             frame[f"present_{side}"] = [0.0 if one is None else one.present / max(1, len(profile)) for one in there]
@@ -96,7 +96,7 @@ def _colour(one: FieldChange) -> str:
 
 def compare(left: Profile, right: Profile) -> ProfileComparison:
     """Compare two profiles field by field."""
-    fields = [{one.path: one for one in profile.fields} for profile in (left, right)]
+    fields = [{field.path: field for field in profile.fields} for profile in (left, right)]
     names = list(dict.fromkeys([*fields[0], *fields[1]]))
     found = [_change(name, fields[0].get(name), fields[1].get(name), len(left), len(right)) for name in names]
     found.sort(key=lambda one: (_ORDER.index(one.change), -one.size))

@@ -41,7 +41,7 @@ def _table(profile: Profile) -> str:
             ("distribution", "left"), ("values", "left"),
         )
     )  # fmt: skip
-    rows = "".join(_row(profile, one) for one in profile.fields[:_MOST_FIELDS])
+    rows = "".join(_row(profile, field) for field in profile.fields[:_MOST_FIELDS])
     left = len(profile.fields) - _MOST_FIELDS
     more = f"<p>… and {left:,} more fields: <code>.to_pandas()</code> has all</p>" if left > 0 else ""
     table = f'<table style="border-collapse:collapse;line-height:1.4"><tr>{head}</tr>{rows}</table>'

@@ -80,12 +80,12 @@ class RecordStats:
     @property
     def out_of_order(self) -> int:
         """Records with a timestamp before that of an earlier offset of their partition."""
-        return sum(one.out_of_order for one in self.partitions.values())
+        return sum(partition.out_of_order for partition in self.partitions.values())
 
     @property
     def max_inversion_ms(self) -> int:
         """The largest such step back."""
-        return max((one.max_inversion_ms for one in self.partitions.values()), default=0)
+        return max((partition.max_inversion_ms for partition in self.partitions.values()), default=0)
 
     def add(self, raw: pa.RecordBatch, times: np.ndarray, errors: list[str]) -> None:
         """Add a batch of raw records; `times` as `FieldStats.add` takes them, `errors` why values are no columns."""

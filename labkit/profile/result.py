@@ -60,9 +60,9 @@ class Profile:
 
     def __getitem__(self, path: str) -> FieldStats:
         """Return one field's account by its path, such as ``"author.name"`` or ``"tags[]"``."""
-        for one in self.fields:
-            if one.path == path:
-                return one
+        for field in self.fields:
+            if field.path == path:
+                return field
         from labkit.config import did_you_mean
 
         near = did_you_mean(path, [one.path for one in self.fields])
@@ -88,7 +88,7 @@ class Profile:
         """
         import pandas as pd
 
-        rows = [self._row(one) for one in self.fields]
+        rows = [self._row(field) for field in self.fields]
         names = ["field", "type", "types", "present", "distinct", "about", "min", "max", *QUANTILES]
         names += ["top", "example", "first", "last"]
         frame = pd.DataFrame(rows, columns=names)
@@ -125,8 +125,8 @@ class Profile:
         from labkit.decode.cells import cell
 
         rows = []
-        for one in self.fields:
-            row = self._row(one)
+        for field in self.fields:
+            row = self._row(field)
             row |= {name: None if row[name] is None else cell(row[name]) for name in ("min", "max", "example")}
             row["top"] = [[cell(value), count] for value, count in row["top"]]
             row |= {name: iso(row[name]) for name in ("first", "last")}

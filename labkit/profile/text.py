@@ -14,9 +14,9 @@ def as_text(profile: Profile, width: int = WIDTH) -> str:
     """Return the profile as text; no line is longer than `width`."""
     lines = [visible(profile.what), *(f"  {line}" for line in head_lines(profile))]
     rows = [
-        (visible(one.path), kind_words(one), percent(one.present / max(1, len(profile))),
-         distinct_words(profile, one), value_words(one))
-        for one in profile.fields[:_MOST_FIELDS]
+        (visible(field.path), kind_words(field), percent(field.present / max(1, len(profile))),
+         distinct_words(profile, field), value_words(field))
+        for field in profile.fields[:_MOST_FIELDS]
     ]  # fmt: skip
     if rows:
         head = ("field", "type", "present", "distinct", "values")

@@ -101,7 +101,7 @@ def _count_line(profile: Profile) -> str:
 
 
 def _partition_line(stats: RecordStats) -> str:
-    counts = [one.records for one in stats.partitions.values()]
+    counts = [partition.records for partition in stats.partitions.values()]
     if not counts:
         return ""
     if len(counts) == 1:

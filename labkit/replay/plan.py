@@ -65,19 +65,26 @@ class Plan:
     @property
     def size(self) -> int:
         """Offsets planned."""
-        return sum(one.size for one in self.ranges)
+        return sum(offsets_range.size for offsets_range in self.ranges)
 
     @property
     def hash(self) -> str:
         """Name of these very records: the same for the same offsets and times of the same topic."""
         same = [self.cluster_id, self.topic, self.topic_id, self.start_ms, self.end_ms]
-        ranges = [[one.partition, one.start, one.end] for one in self.ranges if one.size]
+        ranges = [
+            [offsets_range.partition, offsets_range.start, offsets_range.end]
+            for offsets_range in self.ranges
+            if offsets_range.size
+        ]
         return hashlib.sha256(json.dumps([*same, ranges]).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """Return the plan as one line of JSON."""
         raw = asdict(self)
-        raw["ranges"] = [[one.partition, one.start, one.end, one.log_end] for one in self.ranges]
+        raw["ranges"] = [
+            [offsets_range.partition, offsets_range.start, offsets_range.end, offsets_range.log_end]
+            for offsets_range in self.ranges
+        ]
         return json.dumps({"labkit_window": FORMAT, **raw})
 
     @classmethod
@@ -100,11 +107,13 @@ class Plan:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
             ) from error
-        twice = len({one.partition for one in ranges}) < len(ranges)
+        twice = len({offsets_range.partition for offsets_range in ranges}) < len(ranges)
         times = (plan.start_ms, plan.end_ms, plan.frozen_ms)
-        if any(one is not None and not isinstance(one, int) for one in times):
+        if any(time is not None and not isinstance(time, int) for time in times):
             raise UsageError("this window's times are damaged", hint="pass what Window.to_json() returned")
-        if twice or any(not 0 <= one.start <= one.end <= one.log_end for one in ranges):
+        if twice or any(
+            not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end for offsets_range in ranges
+        ):
             raise UsageError("this window's offsets are damaged", hint="pass what Window.to_json() returned")
         return plan
 

@@ -20,7 +20,8 @@ def html(plan: Plan) -> str:
     """Return the window as HTML."""
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(plan))
     offsets = "".join(
-        f"<tr><td>{one.partition}</td><td>{one.start:,}</td><td>{one.end:,}</td></tr>" for one in plan.ranges
+        f"<tr><td>{offsets_range.partition}</td><td>{offsets_range.start:,}</td><td>{offsets_range.end:,}</td></tr>"
+        for offsets_range in plan.ranges
     )
     details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
     verbs = " ".join(f"<code>{verb}</code>" for verb in _NEXT)
@@ -32,7 +33,7 @@ def _facts(plan: Plan) -> list[tuple[str, str]]:
     if plan.start_ms is not None or plan.end_ms is not None:
         start, end = iso(plan.start_ms) or "the log's start", iso(plan.end_ms) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) UTC by {plan.timestamp_type}"))
-    used = [one for one in plan.ranges if one.size]
+    used = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
     facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
     facts.append(("frozen", f"{iso(plan.frozen_ms)} as {plan.hash}"))
     return facts

@@ -173,7 +173,7 @@ class Reading:
 
     def _batch_records(self) -> int:
         """Return how many records to ask for, by the size of those that came: few at first, for they may be large."""
-        taken = sum(one.read + one.filtered for one in self._accounts.values())
+        taken = sum(account.read + account.filtered for account in self._accounts.values())
         if not taken:
             return 100
         left = BATCH_BYTES if self.max_bytes is None else min(BATCH_BYTES, self.max_bytes - self.bytes)
@@ -313,7 +313,7 @@ class Reading:
     # the log against the plan ------------------------------------------------------------------------
 
     def _bounds(self, at: str) -> dict[int, int]:
-        return self.cluster.bounds(self.plan.topic, [one.partition for one in self.plan.ranges], at)
+        return self.cluster.bounds(self.plan.topic, [offsets_range.partition for offsets_range in self.plan.ranges], at)
 
     def check(self) -> None:
         """Hold the frozen offsets against what the log has now, before anything is read.
@@ -325,7 +325,9 @@ class Reading:
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
-        self._accounts = {one.partition: Account(one, one.start) for one in self.plan.ranges}
+        self._accounts = {
+            offsets_range.partition: Account(offsets_range, offsets_range.start) for offsets_range in self.plan.ranges
+        }
         self._check_log()
 
     def _check_log(self) -> None:
@@ -338,7 +340,7 @@ class Reading:
         known = self.cluster.partitions(self.plan.topic)
         if self.cluster.topic_id(self.plan.topic) != self.plan.topic_id:
             raise _recreated(self.plan.topic, "is not the one this window was made of")
-        if any(one.partition not in known for one in self.plan.ranges):
+        if any(offsets_range.partition not in known for offsets_range in self.plan.ranges):
             raise _recreated(self.plan.topic, "has fewer partitions than the window")
         earliest, latest = self._bounds("earliest"), self._bounds("latest")
         for account in self._accounts.values():
@@ -416,7 +418,7 @@ class Reading:
 
     def receipt(self) -> Receipt:
         """Return the account as it stands."""
-        planned = {one.partition: one for one in self.plan.ranges}
+        planned = {offsets_range.partition: offsets_range for offsets_range in self.plan.ranges}
         partitions = []
         for partition, account in sorted(self._accounts.items()):
             one = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
@@ -451,7 +453,7 @@ def _recreated(topic: str, how: str) -> WindowError:
 
 def _said_something(signals: list[Message]) -> bool:
     """Tell whether a partition's end came: that a broker is away is told again and again."""
-    return any(one.error().code() == KafkaError._PARTITION_EOF for one in signals)
+    return any(signal.error().code() == KafkaError._PARTITION_EOF for signal in signals)
 
 
 def _versions() -> dict[str, str]:

@@ -165,15 +165,15 @@ class Receipt:
     @property
     def complete(self) -> bool:
         """Whether every partition was read to its frozen end."""
-        return all(one.stop_reason == "end" for one in self.partitions)
+        return all(partition.stop_reason == "end" for partition in self.partitions)
 
     @property
     def reasons(self) -> dict[str, list[int]]:
         """Why partitions ended early: reason to partitions; empty when complete."""
         found: dict[str, list[int]] = {}
-        for one in self.partitions:
-            if one.stop_reason != "end":
-                found.setdefault(one.stop_reason, []).append(one.partition)
+        for partition in self.partitions:
+            if partition.stop_reason != "end":
+                found.setdefault(partition.stop_reason, []).append(partition.partition)
         return found
 
     @property
@@ -220,7 +220,7 @@ class Receipt:
         if counts["undecodable"]:
             lines.append(f"  {counts['undecodable']:,} of the read could not be decoded; their rows have _error set")
         for reason, partitions in self.reasons.items():
-            where = ", ".join(f"{one}@{self._stop(one):,}" for one in partitions[:8])
+            where = ", ".join(f"{partition}@{self._stop(partition):,}" for partition in partitions[:8])
             lines.append(f"  why: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})")
         first, last = self.span_ms
         if first is not None:
@@ -239,16 +239,20 @@ class Receipt:
     @property
     def span_ms(self) -> tuple[int | None, int | None]:
         """The first and last timestamp read, in milliseconds; None when nothing was."""
-        firsts = [one.first_timestamp_ms for one in self.partitions if one.first_timestamp_ms is not None]
-        lasts = [one.last_timestamp_ms for one in self.partitions if one.last_timestamp_ms is not None]
+        firsts = [
+            partition.first_timestamp_ms for partition in self.partitions if partition.first_timestamp_ms is not None
+        ]
+        lasts = [
+            partition.last_timestamp_ms for partition in self.partitions if partition.last_timestamp_ms is not None
+        ]
         return min(firsts, default=None), max(lasts, default=None)
 
     @property
     def all_notes(self) -> list[str]:
         """The notes, with those the counts call for."""
         notes = list(self.notes)
-        worst = max((one.max_inversion_ms for one in self.partitions), default=0)
-        count = sum(one.out_of_order for one in self.partitions)
+        worst = max((partition.max_inversion_ms for partition in self.partitions), default=0)
+        count = sum(partition.out_of_order for partition in self.partitions)
         if count:
             notes.append(
                 f"{count:,} records out of time order, by up to {worst:,} ms: a slack of '{_slack(worst)}' covers it"
@@ -295,6 +299,7 @@ def _html_table(partitions: Iterable[PartitionReceipt]) -> str:
     columns = ("partition", "start", "end", "read", "filtered", "gaps", "unread", "undecodable", "stop_reason")
     head = "".join(f"<th>{name}</th>" for name in columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{getattr(one, name)}</td>" for name in columns) + "</tr>" for one in partitions
+        "<tr>" + "".join(f"<td>{getattr(partition, name)}</td>" for name in columns) + "</tr>"
+        for partition in partitions
     )
     return f"<table><tr>{head}</tr>{rows}</table>"

@@ -26,11 +26,14 @@ ESTIMATE_RECORDS = 20_000
 
 def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
     """Return the first and the last records of the window's largest partitions, always the same ones."""
-    largest = sorted((one for one in plan.ranges if one.size), key=lambda one: (-one.size, one.partition))[:PARTITIONS]
+    largest = sorted(
+        (offsets_range for offsets_range in plan.ranges if offsets_range.size),
+        key=lambda one: (-one.size, one.partition),
+    )[:PARTITIONS]
     firsts = tuple(replace(one, end=min(one.end, one.start + RECORDS)) for one in largest)
     lasts = tuple(replace(one, start=max(one.start + RECORDS, one.end - RECORDS)) for one in largest)
     found: list[pa.RecordBatch] = []
-    for ranges in (firsts, tuple(one for one in lasts if one.start < one.end)):
+    for ranges in (firsts, tuple(last for last in lasts if last.start < last.end)):
         places = replace(plan, ranges=ranges, start_ms=None, end_ms=None)
         found += Reading(cluster, places, on_expired="clamp", max_bytes=BYTES, deadline_s=TIMEOUT_S).batches()
     return found
@@ -55,7 +58,7 @@ def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
     """Return the times of a topic's oldest and newest records, by the first and last ones of its partitions."""
     partitions = cluster.partitions(topic)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
-    filled = [one for one in partitions if starts[one] < ends[one]][:MOST_PARTITIONS]
+    filled = [partition for partition in partitions if starts[partition] < ends[partition]][:MOST_PARTITIONS]
     firsts = tuple(Range(p, starts[p], min(ends[p], starts[p] + ENDS), ends[p]) for p in filled)
     lasts = tuple(Range(p, max(starts[p], ends[p] - ENDS), ends[p], ends[p]) for p in filled)
     spans = []
@@ -102,7 +105,9 @@ class Estimate:
 
 def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     """Read a sample from the middle of the largest partitions and scale it up."""
-    largest = sorted((one for one in plan.ranges if one.size), key=lambda one: one.size, reverse=True)[:PARTITIONS]
+    largest = sorted(
+        (offsets_range for offsets_range in plan.ranges if offsets_range.size), key=lambda one: one.size, reverse=True
+    )[:PARTITIONS]
     share = ESTIMATE_RECORDS // max(1, len(largest))
     reading = Reading(cluster, replace(plan, ranges=tuple(_middle(one, share) for one in largest)), on_expired="clamp")
     began = time.monotonic()

@@ -48,7 +48,7 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
         ``elapsed_s`` is the sum over the slices. Records out of time order are counted within slices.
     """
     found = [receipts[number] for number in sorted(receipts)]
-    by_partition: dict[int, list[PartitionReceipt]] = {one.partition: [] for one in plan.ranges}
+    by_partition: dict[int, list[PartitionReceipt]] = {offsets_range.partition: [] for offsets_range in plan.ranges}
     for number, part in enumerate(slices):
         told = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
         for one in told:
@@ -59,7 +59,7 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
         cluster_id=plan.cluster_id,
         window=plan.hash,
         isolation=isolation,
-        partitions=tuple(_added(one, by_partition[one.partition]) for one in plan.ranges),
+        partitions=tuple(_added(offsets_range, by_partition[offsets_range.partition]) for offsets_range in plan.ranges),
         bytes=sum(one.bytes for one in found),
         elapsed_s=round(sum(one.elapsed_s for one in found), 3),
         group=f"{len(groups)} readers' own" if len(groups) > 1 else next(iter(groups), "none"),
@@ -77,21 +77,21 @@ def _pending(one: Range) -> PartitionReceipt:
 
 def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     """Add up one partition; it ended early where its first slice did that was not read to its end."""
-    early = next((one for one in parts if one.stop_reason != "end"), None)
-    firsts = [one.first_offset for one in parts if one.first_offset is not None]
-    lasts = [one.last_offset for one in parts if one.last_offset is not None]
-    first_ms = [one.first_timestamp_ms for one in parts if one.first_timestamp_ms is not None]
-    last_ms = [one.last_timestamp_ms for one in parts if one.last_timestamp_ms is not None]
+    early = next((part for part in parts if part.stop_reason != "end"), None)
+    firsts = [part.first_offset for part in parts if part.first_offset is not None]
+    lasts = [part.last_offset for part in parts if part.last_offset is not None]
+    first_ms = [part.first_timestamp_ms for part in parts if part.first_timestamp_ms is not None]
+    last_ms = [part.last_timestamp_ms for part in parts if part.last_timestamp_ms is not None]
     return PartitionReceipt(
         partition=whole.partition,
         start=whole.start,
         end=whole.end,
-        **{name: sum(getattr(one, name) for one in parts) for name in _COUNTS},
+        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
         first_offset=min(firsts, default=None),
         last_offset=max(lasts, default=None),
         first_timestamp_ms=min(first_ms, default=None),
         last_timestamp_ms=max(last_ms, default=None),
-        max_inversion_ms=max((one.max_inversion_ms for one in parts), default=0),
+        max_inversion_ms=max((part.max_inversion_ms for part in parts), default=0),
         stop_reason=early.stop_reason if early else "end",
         stop_offset=early.stop_offset if early else whole.end,
     )

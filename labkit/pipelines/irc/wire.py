@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 def _shows_no_secret(record: logging.LogRecord) -> bool:
     """Keep the lines that log somebody in out of the library's log."""
-    return not any(str(one).startswith(_SECRET) for one in record.args or ())
+    return not any(str(arg).startswith(_SECRET) for arg in record.args or ())
 
 
 logging.getLogger(irc.client.__name__).addFilter(_shows_no_secret)
