@@ -272,7 +272,7 @@ def setting_error(error: KafkaError) -> ConfigError:
             return ConfigError(
                 "this client cannot log in with Kerberos (GSSAPI): PyPI's confluent-kafka is built without it",
                 hint="use conda-forge's python-confluent-kafka, or build it: docs, Log in to a cluster; "
-                "or leave sasl.mechanism for SCRAM, PLAIN or OAUTHBEARER",
+                "or set sasl.mechanism to SCRAM-SHA-512, PLAIN or OAUTHBEARER",
             )
         known = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(
