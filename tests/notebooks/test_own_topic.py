@@ -1,4 +1,4 @@
-"""The notebook of one's own topic: Avro found out by itself, a function as a decoder, keys apart."""
+"""The notebook of one's own topic: Avro in a frame, an index and a copy; a function as a decoder, keys apart."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06-your-own-topic.ipynb"
 
 
 @pytest.mark.timeout(280)
-def test_it_runs_and_says_what_is_in_the_topic(registry_url: str, stack: State, admin: Cluster, tmp_path: Path) -> None:
+def test_it_runs_and_says_what_is_in_the_topic(
+    registry_url: str, stack: State, admin: Cluster, me: str, tmp_path: Path
+) -> None:
     topic = f"irc-own-{uuid.uuid4().hex[:8]}"
     try:
         done = rerun.run(NOTEBOOK, {"topic": topic, "records": 700}, folder=tmp_path)
     finally:
-        made = [name for name in (topic, f"{topic}-pipes") if name in admin.topics()]
+        copies = [name for name in admin.topics() if name.startswith(f"labkit.{me}.own-")]
+        made = [name for name in (topic, f"{topic}-pipes", *copies) if name in admin.topics()]
         admin.ask(lambda client: client.delete_topics(made), what="delete them")
     cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     said = [output.text for output in outputs if output.output_type == "stream"]
-    assert [text for text in said if not re.fullmatch(rf"{topic}[a-z-]*: [\d,]+ records, .* MB in .* s\n", text)] == []
+    source = rf"({topic}(-pipes)?|window of {topic} and scratch-\S+|labkit\.{me}\.own-\w+)"
+    assert [text for text in said if not re.fullmatch(rf"{source}: [\d,]+ records, .* MB in .* s\n", text)] == []
     assert said  # one line for each read, in a run that nobody watches
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
@@ -43,5 +47,9 @@ def test_it_runs_and_says_what_is_in_the_topic(registry_url: str, stack: State, 
     assert summary["with_host"] == sum(number % 3 > 0 for number in range(350, 700))
     assert (summary["lines"], summary["lines_undecodable"]) == (71, 2)
     assert summary["keys"] == ["#elastic", "#jupyter", "#kafka"]
+    assert (summary["profiled"], summary["indexed"], summary["rejected"], summary["copied"]) == (701, 700, 1, 701)
+    assert summary["compared"]["same"] == 700
+    assert not sum(summary["compared"][name] for name in ("changed", "only_left", "only_right"))
+    assert summary["same_values"]
     text = done.notebook.read_text()
     assert not [role for role, password in stack.passwords.items() if password in text]
