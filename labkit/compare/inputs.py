@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labkit import names
 from labkit.compare import rules
-from labkit.decode import decoder
+from labkit.decode import find_decoder
 from labkit.decode.pipeline import RESERVED, Decoding
 from labkit.elastic import Target
 from labkit.errors import UsageError
@@ -178,7 +178,7 @@ def _of_replay(replay: Replay, form: Form) -> Side:
 def _holds_json(replay: Replay) -> bool:
     """Tell whether values are JSON by themselves; where none is, and fields were decoded all the same, they are not."""
     values = replay.table.column("_value").slice(0, ROWS).combine_chunks()
-    errors = decoder("json").parse(values).errors
+    errors = find_decoder("json").parse(values).errors
     return len(errors) < len(values) - values.null_count or not own_columns(replay.table)[0].num_columns
 
 

@@ -37,7 +37,7 @@ Spec: TypeAlias = "str | SchemaFile | Configured | Decoder | Callable[[bytes], A
 HINT = f"one of {', '.join(NAMES)}, {SCHEMA_FORMS}, labkit.decode.avro(…), .protobuf(…), or a function that takes bytes"
 
 
-def decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
+def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     """Return the decoder `spec` names or is: a name, a schema's file, a function of one value's bytes, or a decoder.
 
     Raises
@@ -132,7 +132,7 @@ def both(
         Returns raw batches to choose by; called only when something is "auto".
     """
     specs, notes, lasting = chosen(decode, key_decode, registry=registry, sample=sample)
-    value = decoder(specs[0], registry=registry)
+    value = find_decoder(specs[0], registry=registry)
     if types:
         from labkit.decode.types import Typed, types_of
 
@@ -141,7 +141,7 @@ def both(
         return DecoderChoice(value, notes, lasting)
     from labkit.decode.keys import Both
 
-    return DecoderChoice(Both(value, decoder(specs[1], registry=registry)), notes, lasting)
+    return DecoderChoice(Both(value, find_decoder(specs[1], registry=registry)), notes, lasting)
 
 
 def chosen(

@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode import decoder
+from labkit.decode import find_decoder
 from labkit.enrich.chain import Added, Chain
 from labkit.es.json_append import Fragments, fragments, splice, splice_one
 from labkit.es.mappings import IndexName
@@ -284,6 +284,6 @@ def unparsable(one: Documents) -> Documents | None:
 def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Documents:
     """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
     docs = documents(batch, more=more)
-    odd = {row: unparsable(docs.slice(row, row + 1)) for row in decoder("json").parse(docs.sources).errors}
+    odd = {row: unparsable(docs.slice(row, row + 1)) for row in find_decoder("json").parse(docs.sources).errors}
     new = {row: one.sources[0].as_py() for row, one in odd.items() if one is not None}
     return replace(docs, sources=replaced(docs.sources, new))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit import html, interrupt
-from labkit.decode import decoder
+from labkit.decode import find_decoder
 from labkit.elastic import Target, counted
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
@@ -310,7 +310,7 @@ def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return batches of documents as one table: where each is from, its fields, ``_error``."""
     from labkit.decode.pipeline import own_names
 
-    module = decoder("json")
+    module = find_decoder("json")
     parsed = [module.parse(batch.column("_source")) for batch in batches]
     schema = module.unify(one.schema for one in parsed)
     tables = []

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, both, decoder, notes
+from labkit.decode import Spec, both, find_decoder, notes
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME, Fields, kind_of
@@ -158,7 +158,7 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
 
 def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) -> Profile:
     """Return the profile of documents: batches with ``_source``, one JSON object a row, as `Index.batches` yields."""
-    fields, module, count, errors = Fields(), decoder("json"), 0, 0
+    fields, module, count, errors = Fields(), find_decoder("json"), 0, 0
     for batch in batches:
         parsed = module.parse(batch.column("_source"))
         times = np.full(batch.num_rows, NO_TIME)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from labkit import charts
-from labkit.decode import decoder
+from labkit.decode import find_decoder
 from labkit.decode.pipeline import decoded
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
@@ -46,7 +46,7 @@ def raw(values):
 
 
 def table(batch):
-    module = decoder("json")
+    module = find_decoder("json")
     parsed = module.parse(batch.column("value"))
     return decoded(batch, parsed, module, module.unify([parsed.schema]))
 

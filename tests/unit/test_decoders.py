@@ -157,7 +157,7 @@ def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(values: 
     rows, schema, errors = table(JsonSchema(known), values, cuts)
     assert (rows, schema, errors) == table(JsonSchema(known), values)
     inner = [b"{}" if row in errors else None if value is None else value[5:] for row, value in enumerate(values)]
-    assert (rows, schema) == table(decode.decoder("json"), inner)[:2]
+    assert (rows, schema) == table(decode.find_decoder("json"), inner)[:2]
 
 
 def test_a_schema_of_another_type_is_named():
@@ -333,17 +333,17 @@ def test_any_split_of_a_functions_results_gives_the_same_columns(values: Values,
 
 def test_names_functions_and_decoders_are_all_taken():
     for name in ("json", "text", "raw"):
-        assert isinstance(decode.decoder(name), decode.Decoder)
+        assert isinstance(decode.find_decoder(name), decode.Decoder)
     made = Binary(KNOWN, "avro")
-    assert decode.decoder(made) is made
-    assert isinstance(decode.decoder(json.loads), custom.Own)
+    assert decode.find_decoder(made) is made
+    assert isinstance(decode.find_decoder(json.loads), custom.Own)
     for name in decode.REGISTRY:
-        assert isinstance(decode.decoder(name, registry=KNOWN), decode.Decoder)
+        assert isinstance(decode.find_decoder(name, registry=KNOWN), decode.Decoder)
         with pytest.raises(ConfigError, match=f"{name}.*needs a schema registry"):
-            decode.decoder(name)
+            decode.find_decoder(name)
     for wrong in ("xml", 5, None):
         with pytest.raises(UsageError, match="decode="):
-            decode.decoder(wrong)  # type: ignore[arg-type]
+            decode.find_decoder(wrong)  # type: ignore[arg-type]
 
 
 def test_a_function_has_no_name_in_the_cache_and_registries_have_their_own():
@@ -365,7 +365,7 @@ def test_a_function_has_no_name_in_the_cache_and_registries_have_their_own():
 
 
 def test_keys_become_columns_of_their_own_beside_the_values_errors():
-    both = keys.Both(decode.decoder("json"), decode.decoder("text"))
+    both = keys.Both(decode.find_decoder("json"), decode.find_decoder("text"))
     batch = pa.record_batch({
         "value": pa.array([b'{"text":"v"}', b"{", b"{}"], pa.binary()),
         "key": pa.array([b"k", b"\xff", None], pa.binary()),

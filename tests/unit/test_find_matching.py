@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.decode import decoder
+from labkit.decode import find_decoder
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
@@ -58,7 +58,7 @@ def test_a_text_is_found_in_the_bytes_or_in_any_text_within(documents: list[Any]
         for n, ((document, _), value) in enumerate(zip(documents, values, strict=True))
         if what.encode() in value or any(what in text for text in texts_within(document))
     ]
-    assert Needle.of(what, None, "value").rows(raw([*values]), decoder("json")).tolist() == expected
+    assert Needle.of(what, None, "value").rows(raw([*values]), find_decoder("json")).tolist() == expected
 
 
 @settings(max_examples=100, deadline=None)
@@ -66,31 +66,31 @@ def test_a_text_is_found_in_the_bytes_or_in_any_text_within(documents: list[Any]
 def test_in_a_field_nothing_else_counts(pairs: list[tuple[str, str, bool]], what: str) -> None:
     values = [json.dumps({"a": one, "b": {"c": other}}, ensure_ascii=ascii).encode() for one, other, ascii in pairs]
     for path, place in (("a", 0), ("b.c", 1)):
-        rows = Needle.of(what, path, "value").rows(raw([*values]), decoder("json"))
+        rows = Needle.of(what, path, "value").rows(raw([*values]), find_decoder("json"))
         assert rows.tolist() == [n for n, pair in enumerate(pairs) if what in pair[place]]
 
 
 def test_numbers_and_lists_are_looked_in_as_text() -> None:
     batch = raw([b'{"n":1200,"l":["x","kafka"]}', b'{"n":7,"l":[]}', None, b"junk 1200"])
-    assert Needle.of("120", "n", "value").rows(batch, decoder("json")).tolist() == [0]
-    assert Needle.of("kafka", "l[]", "value").rows(batch, decoder("json")).tolist() == [0]
-    assert Needle.of("kafka", "l", "value").rows(batch, decoder("json")).tolist() == [0]
-    assert Needle.of("1200", None, "value").rows(batch, decoder("json")).tolist() == [0, 3]
+    assert Needle.of("120", "n", "value").rows(batch, find_decoder("json")).tolist() == [0]
+    assert Needle.of("kafka", "l[]", "value").rows(batch, find_decoder("json")).tolist() == [0]
+    assert Needle.of("kafka", "l", "value").rows(batch, find_decoder("json")).tolist() == [0]
+    assert Needle.of("1200", None, "value").rows(batch, find_decoder("json")).tolist() == [0, 3]
 
 
 def test_a_pattern_is_pythons_own() -> None:
     batch = raw([b'{"m":"time out"}', b'{"m":"TIMEOUT"}', b'{"m":"tim"}', b"\xff TimeOut"])
     pattern = re.compile(r"time\s?(?=out)", re.I)
-    assert Needle.of(pattern, None, "value").rows(batch, decoder("json")).tolist() == [0, 1, 3]
-    assert Needle.of(pattern, "m", "value").rows(batch, decoder("json")).tolist() == [0, 1]
+    assert Needle.of(pattern, None, "value").rows(batch, find_decoder("json")).tolist() == [0, 1, 3]
+    assert Needle.of(pattern, "m", "value").rows(batch, find_decoder("json")).tolist() == [0, 1]
 
 
 def test_keys_and_headers_are_looked_in_where_asked() -> None:
     headers = [[], [{"key": "trace", "value": b"abc"}], [{"key": "abc", "value": None}], []]
     batch = raw([b"{}"] * 4, keys=[b"abc", None, b"\xffx", None], headers=headers)
-    assert Needle.of("abc", None, "value").rows(batch, decoder("json")).tolist() == []
-    assert Needle.of("abc", None, ("key",)).rows(batch, decoder("json")).tolist() == [0]
-    assert Needle.of("abc", None, ("value", "headers")).rows(batch, decoder("json")).tolist() == [1, 2]
+    assert Needle.of("abc", None, "value").rows(batch, find_decoder("json")).tolist() == []
+    assert Needle.of("abc", None, ("key",)).rows(batch, find_decoder("json")).tolist() == [0]
+    assert Needle.of("abc", None, ("value", "headers")).rows(batch, find_decoder("json")).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(

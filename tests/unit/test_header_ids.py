@@ -70,7 +70,7 @@ def test_a_guid_in_a_header_and_an_id_in_front_are_read_alike() -> None:
         [b"\x02", b"\0\0\0\0\7\x04", b"\x06", None, b"\x08", b"\x0a"],
         [headers_of(AVRO), None, [{"key": "trace", "value": b"x"}, *by_id], headers_of(AVRO), unknown, []],
     )
-    found, errors = read(decode.decoder("avro", registry=registry), raw)
+    found, errors = read(decode.find_decoder("avro", registry=registry), raw)
     assert [one["id"] for one in found] == [1, 2, 3, None, None, None]
     assert list(errors) == [4, 5]
     assert "schema id 00000000-0000-0000-0000-000000000063: not in the schema registry" in errors[4]
@@ -79,20 +79,20 @@ def test_a_guid_in_a_header_and_an_id_in_front_are_read_alike() -> None:
 
 
 def test_notes_name_the_guid() -> None:
-    decoder: Any = decode.decoder("avro", registry=Known())
+    decoder: Any = decode.find_decoder("avro", registry=Known())
     read(decoder, batch([b"\x02"], [headers_of(AVRO)]))
     assert f"decoded as avro by schema ids {AVRO} of http://registry.example" in decode.notes(decoder)
 
 
 def test_of_two_headers_the_first_counts_as_for_confluents_deserialiser() -> None:
     raw = batch([b"\x02"], [headers_of(AVRO) + headers_of(JSON)])
-    assert read(decode.decoder("avro", registry=Known()), raw)[0] == [{"id": 1}]
+    assert read(decode.find_decoder("avro", registry=Known()), raw)[0] == [{"id": 1}]
 
 
 @pytest.mark.parametrize("head", [b"", b"\x01", b"\x01short", b"\x05" * 17, b"\0\0"])
 def test_a_header_that_is_no_id_is_an_error_of_its_row(head: bytes) -> None:
     raw = batch([b"\x02", b"\x02"], [[{"key": "__value_schema_id", "value": head}], headers_of(AVRO)])
-    found, errors = read(decode.decoder("avro", registry=Known()), raw)
+    found, errors = read(decode.find_decoder("avro", registry=Known()), raw)
     assert [one["id"] for one in found] == [None, 1]
     assert list(errors) == [0]
 
@@ -121,7 +121,7 @@ def test_json_by_ids_in_headers_is_read_and_refused_row_by_row() -> None:
         [b'{"a": 1}', b'\0\0\0\0\7{"a": 2}', b'{"a": 3}', None, b"\x01x"],
         [headers_of(JSON), [], headers_of(AVRO), headers_of(JSON), []],
     )
-    found, errors = read(decode.decoder("jsonschema", registry=Known()), raw)
+    found, errors = read(decode.find_decoder("jsonschema", registry=Known()), raw)
     assert [one["a"] for one in found] == [1, None, None, None, None]
     assert list(errors) == [1, 2, 4]
     assert "it is of type AVRO, not JSON" in errors[1]

@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rows(spec: Any, values: list[bytes | None]) -> tuple[list[dict[str, Any]], dict[int, str]]:
     """Decode values in one batch."""
-    decoder = decode.decoder(spec)
+    decoder = decode.find_decoder(spec)
     parsed = decoder.parse(pa.array(values, pa.binary()))
     return decoder.columns(parsed, decoder.unify([parsed.schema])).to_pylist(), parsed.errors
 
@@ -256,7 +256,7 @@ def test_names_say_a_file_and_a_message(folder: Path) -> None:
     assert decode.opened("protobuf:shop/common.proto") == decode.protobuf("shop/common.proto")
     for wrong in ("avro:", "protobuf:#shop.Order", "json:order.avsc", "arvo:order.avsc"):
         with pytest.raises(UsageError, match="must be a decoder's name or avro:FILE"):
-            decode.decoder(wrong)
+            decode.find_decoder(wrong)
 
 
 def test_a_schema_prints_as_the_code_that_makes_it(folder: Path) -> None:
