@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from labkit.groups.guard import Guard
@@ -13,6 +14,7 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
+from labkit.times import to_datetime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,7 @@ class LabConsumers:
     """The part of `Lab` about consumer groups: those of others are only looked at."""
 
     cluster: Cluster
+    timezone: tzinfo
 
     def groups(self, *patterns: str) -> pd.DataFrame:
         """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
@@ -131,6 +134,8 @@ class LabConsumers:
         DataFrame
             One row per partition: topic, partition, committed, target, moves, log_start, log_end.
         """
+        if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
+            to = to_datetime(to, self.timezone)
         plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group)
         if execute:
             plan.execute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,14 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             table = table.set_column(place, one.name, table.column(place).cast(wide))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
+
+
+def in_zone(frame: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
+    """Return a frame whose times have this zone; they are the same moments."""
+    if zone is UTC:
+        return frame
+    times = frame.select_dtypes("datetimetz")
+    return frame.assign(**{str(name): times[name].dt.tz_convert(zone) for name in times})
 
 
 def wide_type(kind: pa.DataType) -> pa.DataType:

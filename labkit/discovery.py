@@ -164,7 +164,7 @@ class WindowDiscovery:
             on_expired=on_expired, deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "find")
-        return found
+        return found.in_zone(self.lab.timezone)
 
     def latest(
         self,
@@ -215,7 +215,7 @@ class WindowDiscovery:
         read_log.record(self.plan, found.receipt, "latest")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {found.receipt.reached}", replay=found)
-        return found
+        return found.in_zone(self.lab.timezone)
 
     def around(
         self,
@@ -272,7 +272,7 @@ class WindowDiscovery:
             hint = "a record's place, such as w.around(0, 4711)"
             anchor = Anchor(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
         else:
-            anchor = Anchor(time_ms=to_ms(time))
+            anchor = Anchor(time_ms=to_ms(time, self.lab.timezone))
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         found = around(
             self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
@@ -280,7 +280,7 @@ class WindowDiscovery:
             deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "around")
-        return found
+        return found.in_zone(self.lab.timezone)
 
 
 class LabDiscovery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta, tzinfo
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from labkit.sinks.scratch import ScratchIndex
 
 
-def connect(profile: str | None = None, *, role: str = "lab") -> Lab:
+def connect(profile: str | None = None, *, role: str = "lab", timezone: str | tzinfo | None = None) -> Lab:
     """Return a Lab on the local stack, or on the cluster `profile` of ``labkit.toml`` names.
 
     Parameters
@@ -45,17 +45,25 @@ def connect(profile: str | None = None, *, role: str = "lab") -> Lab:
     role : {"lab", "indexer", "extractor", "admin"}
         Whose credentials to use on the local stack; ``lab`` may do what a lab needs and no more.
 
+    timezone : str or tzinfo, optional
+        Where days are, and what a time without a zone means: a name of the IANA database, such as
+        ``"Europe/Vienna"``. Windows, records and DataFrames show their times in it. UTC by default; what is stored,
+        receipts, charts, lists and the browser of records are in UTC and say so.
+
     Raises
     ------
     ConfigError
         When there is no such profile or role.
+    UsageError
+        When there is no such time zone.
     StackError
         When there is no local stack yet.
     """
+    zone = times.find_zone(timezone)
     found = find_profile(profile, role=role)
     for text in found.warnings:
         warnings.warn(text, stacklevel=2)
-    return Lab(found)
+    return Lab(found, timezone=zone)
 
 
 def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
@@ -75,7 +83,8 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     Nothing is asked of a server until a method needs it.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, timezone: tzinfo = UTC) -> None:
+        self.timezone = timezone
         self.connection = profile
         self.cluster = Cluster(profile.kafka)
         if in_notebook():
@@ -129,11 +138,13 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         ----------
         topic : str
         start, end : str, datetime or "earliest" / "latest", optional
-            Half-open [start, end), UTC when no zone is given. Left out: the log's start, the log's end now.
+            Half-open [start, end), in the lab's time zone (UTC by default) when they have none. Left out: the log's
+            start, the log's end now.
         last : str, timedelta or int, optional
             ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
         on : str or date, optional
-            A day, week or month in UTC: ``"yesterday"``, ``"monday"``, ``"2016-03-01"``, ``"2016-W09"``, ``"2016-03"``.
+            A day, week or month in the lab's time zone: ``"yesterday"``, ``"monday"``, ``"2016-03-01"``,
+            ``"2016-W09"``, ``"2016-03"``.
         offsets : dict, optional
             ``{partition: (start, end)}``, half-open.
         partitions : iterable of int, or int, optional
@@ -151,7 +162,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """
         plan = freeze(
             self.cluster, topic, start=start, end=end, last=last, on=on, offsets=offsets, partitions=partitions,
-            slack=slack,
+            slack=slack, zone=self.timezone,
         )  # fmt: skip
         return Window(plan, self)
 
@@ -204,7 +215,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """
         from labkit.groups.adhoc import AdHocGroup
 
-        return AdHocGroup(self.cluster, topic, name, start, self.registry, self.decoders(topic))
+        return AdHocGroup(self.cluster, topic, name, start, self.registry, self.decoders(topic), self.timezone)
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
         """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with the fix.

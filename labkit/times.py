@@ -1,18 +1,21 @@
 """Points in time and lengths of time as users write them.
 
-Nothing is guessed: a time without a zone is UTC, a bare number is refused because it could be seconds,
-milliseconds, microseconds or nanoseconds.
+Nothing is guessed: a time without a zone is in the zone that the lab was told, else UTC; a bare number is refused
+because it could be seconds, milliseconds, microseconds or nanoseconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from labkit.errors import UsageError
 from labkit.spoken_times import EXAMPLES, exact, parse_days, parse_spoken
+from labkit.suggest import did_you_mean
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(
@@ -21,7 +24,8 @@ _LENGTH = re.compile(
 FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999, the end exclusive
 _LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = (
-    f"write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is UTC) or pass a datetime; or {EXAMPLES}"
+    "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is in the lab's, UTC by default) or pass "
+    f"a datetime; or {EXAMPLES}"
 )
 
 
@@ -53,6 +57,31 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
     if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
     return ms
+
+
+def to_datetime(value: Any, zone: tzinfo = UTC) -> datetime:
+    """Return a point in time as `to_ms` reads it, with a zone."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=to_ms(value, zone))
+
+
+def find_zone(value: str | tzinfo | None) -> tzinfo:
+    """Return a time zone by its name in the IANA database, such as ``"Europe/Vienna"``; UTC for None.
+
+    Raises
+    ------
+    UsageError
+        When there is no such zone.
+    """
+    if value is None or isinstance(value, tzinfo):
+        return value or UTC
+    try:
+        return UTC if value == "UTC" else ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
+        near = did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
+        raise UsageError(
+            f"timezone must be a name of the IANA database, such as 'Europe/Vienna' or 'Asia/Tokyo', not {value!r}",
+            hint=f"{near}`pip install tzdata` where the system has no zones",
+        ) from error
 
 
 def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
@@ -138,13 +167,16 @@ def _limited(ms: float, value: Any) -> int:
     return round(ms)
 
 
-def iso(ms: int | None) -> str | None:
-    """Return milliseconds since the epoch as ISO 8601 in UTC, or None; as such, where no date can hold them."""
+def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
+    """Return milliseconds since the epoch as ISO 8601 in a zone, or None; as such, where no date can hold them."""
     if ms is None:
         return None
     if not dated(ms):
         return f"{ms} ms"
-    return (datetime(1970, 1, 1) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds") + "Z"
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    with contextlib.suppress(OverflowError):  # at the ends of the years 1 and 9999
+        moment = moment.astimezone(zone)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z" if moment.tzinfo is UTC else "+00:00")
 
 
 def dated(ms: int) -> bool:

@@ -169,7 +169,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             result = replay.read(
                 reading, decode=specs[0], key_decode=specs[1], types=types, where=where, enrich=Chain(enrich),
                 cached=cache, registry=self.lab.registry,
-            ).ordered(order)  # fmt: skip
+            ).ordered(order).in_zone(self.lab.timezone)  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {result.receipt.reached}", replay=result)
@@ -337,8 +337,8 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         return load
 
     def __repr__(self) -> str:
-        return plan_view.text(self.plan)
+        return plan_view.text(self.plan, self.lab.timezone)
 
     @html.view
     def _repr_html_(self) -> str:
-        return plan_view.html(self.plan)
+        return plan_view.html(self.plan, self.lab.timezone)

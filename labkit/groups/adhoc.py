@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit import interrupt, names, times
-from labkit.dataframe import to_pandas
+from labkit.dataframe import in_zone, to_pandas
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
@@ -55,6 +55,7 @@ class AdHocGroup:
     start: Any = None
     registry: Registry | None = field(default=None, repr=False)
     decoders: tuple[Spec, Spec] = field(default=("json", "raw"), repr=False)
+    timezone: tzinfo = field(default=UTC, repr=False)
 
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
@@ -67,7 +68,7 @@ class AdHocGroup:
     def __post_init__(self) -> None:
         self.group = names.lab_group(names.adhoc_group(self.name))
         if self.start not in (None, "earliest", "latest"):
-            times.to_ms(self.start)  # a wrong time is told now, not when partitions come
+            times.to_ms(self.start, self.timezone)  # a wrong time is told now, not when partitions come
         self.cluster.partitions(self.topic)
         self._consumer = self.cluster.consumer(
             group=self.group,
@@ -141,7 +142,9 @@ class AdHocGroup:
                 raw = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
-                frame = to_pandas(from_batches(raw, value, key_decode=key, registry=self.registry))
+                frame = in_zone(
+                    to_pandas(from_batches(raw, value, key_decode=key, registry=self.registry)), self.timezone
+                )
             if asked() and on_interrupt == "raise":
                 raise interrupt.stopped(f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame)
             return frame
@@ -259,7 +262,7 @@ class AdHocGroup:
     def _starts(self, partitions: list[int]) -> dict[int, int]:
         if self.start in ("earliest", "latest"):
             return self.cluster.bounds(self.topic, partitions, self.start)
-        found = self.cluster.bounds(self.topic, partitions, times.to_ms(self.start))
+        found = self.cluster.bounds(self.topic, partitions, times.to_ms(self.start, self.timezone))
         ends = self.cluster.bounds(self.topic, partitions, "latest")
         return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from labkit import times
@@ -26,6 +26,7 @@ def freeze(
     offsets: Mapping[int, tuple[int, int]] | None = None,
     partitions: Iterable[int] | int | None = None,
     slack: str = "1m",
+    zone: tzinfo = UTC,
 ) -> plan.Plan:
     """Ask the broker for the offsets of the asked bounds; `labkit.lab.Lab.window` says what they may be."""
     given = [start is not None or end is not None, last is not None, on is not None, offsets is not None]
@@ -49,11 +50,11 @@ def freeze(
     elif last is not None:
         resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
     elif on is not None:
-        resolved = plan.by_time(bounds, *times.day_span(on), slack_ms)
-        words = f"on {on} (from {times.iso(resolved.start_ms)} to {times.iso(resolved.end_ms)})"
+        resolved = plan.by_time(bounds, *times.day_span(on, zone), slack_ms)
+        words = f"on {on} (from {times.iso(resolved.start_ms, zone)} to {times.iso(resolved.end_ms, zone)})"
     else:
-        resolved = plan.by_time(bounds, start, end, slack_ms)
-        words = f"from {_echoed(start, resolved.start_ms)} to {_echoed(end, resolved.end_ms, 'latest')}"
+        resolved = plan.by_time(bounds, start, end, slack_ms, zone)
+        words = f"from {_echoed(start, resolved.start_ms, zone)} to {_echoed(end, resolved.end_ms, zone, 'latest')}"
     return plan.Plan(
         topic=topic,
         cluster_id=cluster.cluster_id,
@@ -67,10 +68,11 @@ def freeze(
     )
 
 
-def _echoed(asked_time: Any, ms: int | None, without: str = "earliest") -> str:
+def _echoed(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:
     """Return a bound as it was asked for, and the moment that it means where its words do not say that."""
     words = str(asked_time or without)
-    return words if ms is None or re.match(r"\s*\d{4}-?\d", words) else f"{words} ({times.iso(ms)})"
+    plain = zone is UTC and re.match(r"\s*\d{4}-?\d", words)
+    return words if ms is None or plain else f"{words} ({times.iso(ms, zone)})"
 
 
 def _timestamp_type(cluster: Cluster, topic: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, tzinfo
 from typing import Any
 
 from labkit import names, times
@@ -127,15 +128,15 @@ class Resolved:
     end_ms: int | None = None
 
 
-def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int) -> Resolved:
+def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int, zone: tzinfo = UTC) -> Resolved:
     """Resolve ``[start, end)`` given as times or as "earliest" / "latest".
 
     Kafka finds the first offset whose timestamp is at or after the asked time. Producers set CreateTime, so records
     may lie out of order: `slack_ms` widens the offsets on both sides, and reading checks each timestamp again.
     Kafka answers -1 for a time after the last record: that is the end of the log.
     """
-    start_ms = None if start in (None, "earliest") else times.to_ms(start)
-    end_ms = None if end in (None, "latest") else times.to_ms(end)
+    start_ms = None if start in (None, "earliest") else times.to_ms(start, zone)
+    end_ms = None if end in (None, "latest") else times.to_ms(end, zone)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
         raise WindowError(f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}", hint="swap them")
     latest = bounds("latest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from html import escape
 
 from labkit.replay.plan import Plan
@@ -10,15 +11,15 @@ from labkit.times import iso
 _NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")
 
 
-def text(plan: Plan) -> str:
+def text(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as lines of text."""
-    body = "\n".join(f"  {name:<8}{value}" for name, value in _facts(plan))
+    body = "\n".join(f"  {name:<8}{value}" for name, value in _facts(plan, zone))
     return f"Window\n{body}\n  next    {'  '.join(_NEXT)}"
 
 
-def html(plan: Plan) -> str:
+def html(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as HTML."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(plan))
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(plan, zone))
     offsets = "".join(
         f"<tr><td>{offsets_range.partition}</td><td>{offsets_range.start:,}</td><td>{offsets_range.end:,}</td></tr>"
         for offsets_range in plan.ranges
@@ -28,12 +29,12 @@ def html(plan: Plan) -> str:
     return f"<b>Window</b><table>{rows}</table><details><summary>offsets</summary>{details}</details>next: {verbs}"
 
 
-def _facts(plan: Plan) -> list[tuple[str, str]]:
+def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
     facts = [("topic", plan.topic), ("asked", plan.asked)]
     if plan.start_ms is not None or plan.end_ms is not None:
-        start, end = iso(plan.start_ms) or "the log's start", iso(plan.end_ms) or "the frozen end"
-        facts.append(("time", f"[{start}, {end}) UTC by {plan.timestamp_type}"))
+        start, end = iso(plan.start_ms, zone) or "the log's start", iso(plan.end_ms, zone) or "the frozen end"
+        facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))
     used = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
     facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
-    facts.append(("frozen", f"{iso(plan.frozen_ms)} as {plan.hash}"))
+    facts.append(("frozen", f"{iso(plan.frozen_ms, zone)} as {plan.hash}"))
     return facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import html, interrupt
-from labkit.dataframe import to_pandas, wide_type
+from labkit.dataframe import in_zone, to_pandas, wide_type
 from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, parse, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
@@ -75,12 +76,15 @@ class Replay(ReplayFiles):
         The profile's schema registry, for `decode`.
     enriched : tuple of str, optional
         What enrichers told of the columns they added; None where there are none.
+    timezone : tzinfo
+        In which displays and DataFrames have their times: the lab's.
     """
 
     table: pa.Table
     receipt: Receipt
     registry: Registry | None = field(default=None, compare=False)
     enriched: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
+    timezone: tzinfo = field(default=UTC, compare=False, repr=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -128,6 +132,10 @@ class Replay(ReplayFiles):
         self.warn_when_incomplete()
         return to_pandas(_by_time(self.table, n))
 
+    def in_zone(self, zone: tzinfo) -> Replay:
+        """Return this replay with times shown, and given to pandas, in another zone; ``.table`` stays in UTC."""
+        return replace(self, timezone=zone)
+
     def ordered(self, order: Order) -> Replay:
         """Return this replay with its rows by "partition", then offset, or by "time"."""
         check_order(order)
@@ -141,10 +149,11 @@ class Replay(ReplayFiles):
         """Return a DataFrame with the table's columns.
 
         Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
-        ``datetime64[ms, UTC]``, texts pandas strings, bytes and nested values Arrow-backed.
+        ``datetime64[ms, UTC]`` (in the zone of ``labkit.connect(timezone=)``), texts pandas strings, bytes and nested
+        values Arrow-backed.
         """
         self.warn_when_incomplete()
-        return to_pandas(self.table)
+        return in_zone(to_pandas(self.table), self.timezone)
 
     def warn_when_incomplete(self) -> None:
         """Say, where the caller sees it, that this is a part of the window: a frame or a chart would not show it."""
@@ -206,7 +215,7 @@ class Replay(ReplayFiles):
             one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
         )
         receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
-        return Replay(table, recounted(receipt, table), self.registry)
+        return replace(self, table=table, receipt=recounted(receipt, table), enriched=None)
 
     def where(self, condition_sql: str) -> Replay:
         """Return the records that fulfil a condition in DuckDB's SQL, without reading again; as `Window.read` does."""
@@ -224,7 +233,7 @@ class Replay(ReplayFiles):
     @html.view
     def _repr_html_(self) -> str:
         newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
-        head = to_pandas(newest).iloc[::-1]
+        head = in_zone(to_pandas(newest), self.timezone).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         some = head.iloc[:, :_COLUMNS]
         left = f", and {len(head.columns) - _COLUMNS:,} more columns" if len(head.columns) > _COLUMNS else ""
@@ -290,7 +299,7 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
     table, said = chain.table(replay.table), chain.notes()
     receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said))
-    return Replay(table, receipt, replay.registry, (*(replay.enriched or ()), *said))
+    return replace(replay, table=table, receipt=receipt, enriched=(*(replay.enriched or ()), *said))
 
 
 def _kept_or_read(
@@ -353,7 +362,7 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
     receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen)))
-    return Replay(chosen, receipt, replay.registry)
+    return replace(replay, table=chosen, receipt=receipt, enriched=None)
 
 
 def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
-from labkit.times import dated, iso, length_ms, now_ms, to_ms
+from labkit.times import FIRST_MS, dated, find_zone, iso, length_ms, now_ms, to_ms
 
 MARCH = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -188,3 +188,25 @@ def test_a_frame_is_without_times_that_no_date_can_hold(unit: str, zone: str | N
 def test_now_is_between_before_and_after():
     before = datetime.now(UTC)
     assert before.timestamp() * 1000 - 1 <= now_ms() <= datetime.now(UTC).timestamp() * 1000
+
+
+def test_iso_in_a_zone_has_its_offset_and_is_the_same_moment():
+    vienna, london = find_zone("Europe/Vienna"), find_zone("Europe/London")
+    assert iso(MARCH, vienna) == "2016-03-01T01:00:00.000+01:00"
+    assert iso(MARCH, london) == "2016-03-01T00:00:00.000+00:00"
+    assert to_ms(iso(MARCH, vienna)) == MARCH
+    assert iso(FIRST_MS, find_zone("America/New_York")) == "0001-01-01T00:00:00.000Z"  # no date before it
+
+
+@pytest.mark.parametrize(
+    ("zone", "near"), [("Europe/Viena", "did you mean 'Europe/Vienna'"), ("", ""), ("/etc", ""), (3, "")]
+)
+def test_what_is_no_zone_is_refused_with_examples(zone: Any, near: str):
+    with pytest.raises(UsageError, match="timezone must be a name of the IANA database") as caught:
+        find_zone(zone)
+    assert near in caught.value.hint
+
+
+def test_a_zone_may_be_given_as_such():
+    assert find_zone(None) is find_zone("UTC") is UTC
+    assert find_zone(ZoneInfo("Asia/Tokyo")) == ZoneInfo("Asia/Tokyo")

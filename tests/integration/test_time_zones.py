@@ -1,0 +1,75 @@
+"""A lab in a time zone: days are the zone's, and what is shown is the same moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import labkit
+from labkit.lab import Lab
+from labkit.times import to_ms
+
+HOUR_MS = 3_600_000
+VIENNA = ZoneInfo("Europe/Vienna")
+FIRST = "2026-03-28T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def vienna(stack: object) -> Lab:
+    return labkit.connect(timezone="Europe/Vienna")
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    """Return a topic with a record each hour of four days, over the night in which clocks are set forward."""
+    name = make_topic()
+    times = [to_ms(FIRST) + hour * HOUR_MS for hour in range(96)]
+    produce(name, [b'{"hour": %d}' % hour for hour in range(96)], timestamps=times)
+    return name
+
+
+def test_a_day_is_the_zones_also_of_23_hours(lab: Lab, vienna: Lab, topic: str) -> None:
+    days = ("2026-03-29", "2026-03-30")
+    assert [len(vienna.window(topic, on=day).read()) for day in days] == [23, 24]
+    assert [len(lab.window(topic, on=day).read()) for day in days] == [24, 24]
+
+
+def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(lab: Lab, vienna: Lab, topic: str) -> None:
+    here = vienna.window(topic, start="2026-03-30", end="2026-03-30T12:00")
+    there = lab.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z")
+    assert here.offsets == there.offsets
+    assert vienna.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z").offsets == there.offsets
+    assert "2026-03-30T00:00:00.000+02:00, 2026-03-30T12:00:00.000+02:00) Europe/Vienna" in repr(here)
+    assert "2026-03-29T22:00:00.000Z, 2026-03-30T10:00:00.000Z) UTC" in repr(there)
+    assert here.read().receipt.hash == there.read().receipt.hash
+
+
+def test_a_time_that_the_zone_has_not_is_an_error(vienna: Lab, topic: str) -> None:
+    with pytest.raises(labkit.errors.UsageError, match="2026-03-29 02:30:00 is not there in Europe/Vienna"):
+        vienna.window(topic, start="2026-03-29T02:30")
+
+
+def test_frames_have_the_zone_and_tables_utc(vienna: Lab, topic: str) -> None:
+    replay = vienna.window(topic, on="2026-03-29").read()
+    frame = replay.to_pandas()
+    assert str(frame["_timestamp"].dtype) == "datetime64[ms, Europe/Vienna]"
+    assert set(frame["_timestamp"].dt.date.astype(str)) == {"2026-03-29"}
+    assert str(replay.table.schema.field("_timestamp").type) == "timestamp[ms, tz=UTC]"
+    assert replay.where("hour > 40").decode("json").to_pandas()["_timestamp"].dt.tz == VIENNA
+    assert "2026-03-29 23:00:00.000+02:00" in replay._repr_html_()
+    window = vienna.window(topic)
+    for found in (window.find("95"), window.latest(key="raw"), window.around(time="2026-03-29T12:00")):
+        assert str(found.to_pandas()["_timestamp"].dtype) == "datetime64[ms, Europe/Vienna]"
+    around = window.around(time="2026-03-29T12:00", before=0, after=1)
+    assert around.to_pandas()["_timestamp"].iloc[-1].isoformat() == "2026-03-29T12:00:00+02:00"
+
+
+def test_groups_begin_and_are_set_by_the_zone(vienna: Lab, topic: str) -> None:
+    with vienna.attach(topic, name="zones", start="2026-03-30") as group:
+        frame = group.read(1)
+        assert frame["hour"].tolist() == [46]
+        assert frame["_timestamp"].iloc[0].isoformat() == "2026-03-30T00:00:00+02:00"
+        group.seek("2026-03-30T12:00")
+        assert group.read(1)["hour"].tolist() == [58]
