@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,17 +235,27 @@ def _answer(connection: Any, query: str) -> pa.Table:
 
 def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
     """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this thread does."""
-    with ThreadPoolExecutor(1, "labkit-sql") as pool:
-        future = pool.submit(work)
-        try:
-            while not future.done():
-                wait([future], timeout=0.1)
-        except KeyboardInterrupt:
-            while not future.done():  # it may not have begun yet
+    outcome: Future[pa.Table] = Future()
+
+    def run() -> None:
+        if outcome.set_running_or_notify_cancel():  # else Ctrl-C came while this thread was started
+            try:
+                outcome.set_result(work())
+            except BaseException as error:
+                outcome.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="labkit-sql").start()
+        while not outcome.done():
+            wait([outcome], timeout=0.1)
+    except KeyboardInterrupt:
+        outcome.cancel()
+        while not outcome.done():  # its query may not have begun yet, or be where DuckDB takes no interrupt
+            with suppress(duckdb_sql.duckdb.Error):
                 connection.interrupt()
-                wait([future], timeout=0.1)
-            raise
-        return future.result()
+            wait([outcome], timeout=0.1)
+        raise
+    return outcome.result()
 
 
 def _words(query: str) -> list[str]:
