@@ -267,7 +267,7 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
         check(f"browse: {chip.inner_text()}")
         chip.get_by_title("remove", exact=True).click()
         chip.wait_for(state="detached")
-        browser.locator("[role=status]:text-is('')").wait_for(state="attached")
+        browser.locator("[role=status]:not(.lk-result):text-is('')").wait_for(state="attached")
     for name in FIELDS[2:]:
         browser.get_by_label(f"show {quoted(name)} as a column", exact=True).check()
     browser.get_by_label("stack the histogram by").select_option(quoted(ATTACKS[2]))

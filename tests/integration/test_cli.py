@@ -219,7 +219,6 @@ IRC --topic TOPIC --role lab
 run nowhere.ipynb
 run folder
 run a.jsonl
-demo
 up --elasticsearch 7.0
 window TOPIC --last 99999999999999999999d
 replay TOPIC --last 5 --scratch a --ttl 99999999999999d
