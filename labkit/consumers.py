@@ -14,7 +14,6 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
-from labkit.times import to_datetime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,9 +133,7 @@ class LabConsumers:
         DataFrame
             One row per partition: topic, partition, committed, target, moves, log_start, log_end.
         """
-        if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
-            to = to_datetime(to, self.timezone)
-        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group)
+        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group, zone=self.timezone)
         if execute:
             plan.execute()
         return plan.frame(executed=execute)

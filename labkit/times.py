@@ -59,11 +59,6 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
     return ms
 
 
-def to_datetime(value: Any, zone: tzinfo = UTC) -> datetime:
-    """Return a point in time as `to_ms` reads it, with a zone."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=to_ms(value, zone))
-
-
 def find_zone(value: str | tzinfo | None) -> tzinfo:
     """Return a time zone by its name in the IANA database, such as ``"Europe/Vienna"``; UTC for None.
 
@@ -173,10 +168,11 @@ def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
         return None
     if not dated(ms):
         return f"{ms} ms"
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    with contextlib.suppress(OverflowError):  # at the ends of the years 1 and 9999
-        moment = moment.astimezone(zone)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z" if moment.tzinfo is UTC else "+00:00")
+    moment = datetime(1970, 1, 1) + timedelta(milliseconds=ms)
+    if zone is not UTC:
+        with contextlib.suppress(OverflowError):  # at the ends of the years 1 and 9999
+            return moment.replace(tzinfo=UTC).astimezone(zone).isoformat(timespec="milliseconds")
+    return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def dated(ms: int) -> bool:

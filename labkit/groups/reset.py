@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
@@ -98,9 +99,15 @@ class Plan:
 
 
 def plan_reset(
-    cluster: Cluster, group: str, topic: str, to: str | Any | Mapping[int, int], *, i_own_this_group: bool = False
+    cluster: Cluster,
+    group: str,
+    topic: str,
+    to: str | Any | Mapping[int, int],
+    *,
+    i_own_this_group: bool = False,
+    zone: tzinfo = UTC,
 ) -> Plan:
-    """Return where a reset would move the group's commits in `topic`.
+    """Return where a reset would move the group's commits in `topic`; a time without a zone is in `zone`.
 
     Raises
     ------
@@ -122,7 +129,7 @@ def plan_reset(
             group=group,
         )
     if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
-        times.to_ms(to)  # what cannot be a time is told before anybody is asked
+        to = times.to_ms(to, zone)  # what cannot be a time is told before anybody is asked
     partitions = cluster.partitions(topic)
     found = _resting(cluster, group)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
@@ -173,7 +180,7 @@ def _targets(
         return {partition: int(offset) for partition, offset in to.items()}
     if to in ("earliest", "latest"):
         return starts if to == "earliest" else ends
-    found = cluster.bounds(topic, list(starts), times.to_ms(to))
+    found = cluster.bounds(topic, list(starts), to)
     return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
 
