@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
-from typing import TYPE_CHECKING
 
-from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, profile_options
-from labkit.cli.discover import record_lines, records_as_json
-from labkit.cli.terminal import out, print_table, say
+from labkit.cli.common import WINDOW, Commands, command, json_option, profile_options
+from labkit.cli.discover import record_place, show_records
+from labkit.cli.terminal import print_table
 from labkit.cli.windows import asked_window
-from labkit.errors import UsageError
 from labkit.options import window_options
-
-if TYPE_CHECKING:
-    from labkit.sinks.replay import Replay
 
 
 def register(commands: Commands) -> None:
@@ -44,25 +37,12 @@ def _sql(options: argparse.Namespace) -> None:
 
 
 def _latest(options: argparse.Namespace) -> int:
-    return _show(asked_window(options).latest(options.key, decode=options.decode), options)
+    return show_records(asked_window(options).latest(options.key, decode=options.decode), options)
 
 
 def _around(options: argparse.Namespace) -> int:
-    place = re.fullmatch(r"(\d+):(\d+)", options.place)
-    if place is None:
-        raise UsageError(f"{options.place!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711")
+    partition, offset = record_place(options.place)
     found = asked_window(options).around(
-        int(place[1]), int(place[2]), before=options.before, after=options.after, decode=options.decode
+        partition, offset, before=options.before, after=options.after, decode=options.decode
     )
-    return _show(found, options)
-
-
-def _show(found: Replay, options: argparse.Namespace) -> int:
-    if options.json:
-        out(json.dumps(records_as_json(found), ensure_ascii=False))
-    else:
-        for line in record_lines(found.table):
-            out(line)
-        if found.receipt.notes:
-            say(found.receipt.notes[-1])
-    return OK if found.receipt.complete else INCOMPLETE
+    return show_records(found, options)

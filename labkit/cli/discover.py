@@ -87,13 +87,27 @@ def _find(options: argparse.Namespace) -> int:
         what, field=options.field, limit=options.limit, newest=not options.oldest,
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip
+    return show_records(found, options)
+
+
+def show_records(found: Replay, options: argparse.Namespace) -> int:
+    """Print records, and the last note of their receipt; return the exit code."""
     if options.json:
-        out(json.dumps(records_as_json(found), ensure_ascii=False))
+        out(json.dumps(_as_json(found), ensure_ascii=False))
     else:
-        for line in record_lines(found.table):
+        for line in _lines(found.table):
             out(line)
-        say(found.receipt.notes[-1])
+        if found.receipt.notes:
+            say(found.receipt.notes[-1])
     return OK if found.receipt.complete else INCOMPLETE
+
+
+def record_place(text: str) -> tuple[int, int]:
+    """Return the partition and offset of ``PARTITION:OFFSET``."""
+    place = re.fullmatch(r"(\d+):(\d+)", text)
+    if place is None:
+        raise UsageError(f"{text!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711")
+    return int(place[1]), int(place[2])
 
 
 def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
@@ -103,7 +117,7 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
         raise UsageError(f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'") from error
 
 
-def record_lines(table: Any) -> Iterator[str]:
+def _lines(table: Any) -> Iterator[str]:
     """Yield a line for each record: its time, place, key and value."""
     from labkit.decode.cells import cell
 
@@ -112,8 +126,7 @@ def record_lines(table: Any) -> Iterator[str]:
         yield f"{cell(time)}  {partition}@{offset}  {cell(key, most=40)}  {cell(value, most=2_000)}"
 
 
-def records_as_json(found: Replay) -> dict[str, Any]:
-    """Return records by time, place, key and value, and the receipt."""
+def _as_json(found: Replay) -> dict[str, Any]:
     from labkit.decode.cells import cell
 
     names = ("_timestamp", "_partition", "_offset", "_key", "_value")
@@ -126,10 +139,7 @@ def records_as_json(found: Replay) -> dict[str, Any]:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    place = re.fullmatch(r"(\d+):(\d+)", options.place or "")
-    if options.place is not None and place is None:
-        raise UsageError(f"{options.place!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711")
-    partition, offset = (int(place[1]), int(place[2])) if place else (None, None)
+    partition, offset = (None, None) if options.place is None else record_place(options.place)
     found = open_lab(options).trace(
         options.topic, partition, offset, key=options.key, index=options.index, group=options.group,
         where=options.where, dead_letters=options.dead_letter, document_id=options.id, target=options.target,
