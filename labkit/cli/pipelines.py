@@ -117,20 +117,21 @@ def _extract_files(options: argparse.Namespace) -> int:
     from labkit.pipelines import extract_files
     from labkit.progress import file_bar
 
-    fields = {"timestamp_field": options.timestamp_field, "key_field": options.key_field}
-    idle = {"--timestamp-field": options.timestamp_field, "--key-field": options.key_field}
-    idle["--to-index"] = options.to_index
+    idle = {
+        "--timestamp-field": options.timestamp_field,
+        "--key-field": options.key_field,
+        "--to-index": options.to_index,
+    }
     if options.envelope and (named := [name for name, given in idle.items() if given]):
         raise UsageError(
             f"{named[0]} does not go with --envelope: a whole record has its own key and time", hint="leave one out"
         )
-    if options.key_field is None:
-        del fields["key_field"]
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None
     with file_bar() as progress:
         report = extract_files(
-            cluster, options.paths, options.topic or options.to_index, **fields, envelope=options.envelope,
+            cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
+            key_field="channel" if options.key_field is None else options.key_field, envelope=options.envelope,
             journal=state_dir() / JOURNAL, again=options.again, progress=progress,
             sink=sink, place=sink and sink.place,
         )  # fmt: skip
