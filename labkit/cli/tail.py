@@ -122,12 +122,11 @@ class _Shown:
                 out(line)
 
     def _decode(self, batch: pa.RecordBatch) -> pa.Table:
-        from labkit.decode import parse
         from labkit.decode.pipeline import decoded
 
         if self._module is None:
             self._module = self._decoder([batch])
-        parsed = parse(self._module, batch)
+        parsed = self._module.parse_batch(batch)
         table = decoded(batch, parsed, self._module, self._module.unify([parsed.schema]))
         if self._where is not None and not self._where.seen:
             self._where.check_fields(table.column_names)

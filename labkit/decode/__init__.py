@@ -172,11 +172,6 @@ def chosen(
     return found, notes, lasting
 
 
-def parse(decoder: Decoder, batch: pa.RecordBatch) -> Any:
-    """Return one batch of raw records as its decoder parses it."""
-    return decoder.parse_batch(batch)
-
-
 def notes(decoder: Decoder) -> list[str]:
     """Return what the decoder has to say for the receipt."""
     return [*decoder.notes, *decoder.disagreements]

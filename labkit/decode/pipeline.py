@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import Spec, both, parse, plain
+from labkit.decode import Spec, both, plain
 from labkit.decode.decoder import Decoder
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
@@ -108,7 +108,7 @@ class Decoding:
             return
         names = set(RESERVED)
         for batch in sample(self.reading.cluster, self.reading.plan):
-            parsed = parse(known, batch)
+            parsed = known.parse_batch(batch)
             names.update(decoded(batch, parsed, known, known.unify([parsed.schema])).column_names)
         self.where.check_fields(names)
 
@@ -194,7 +194,7 @@ def fulfilling(batch: Batch, module: Any, where: Where, keep: Iterable[int] = ()
     if len(rows) == len(raw):
         return batch
     chosen = raw.take(pa.array(rows))
-    return Batch(chosen, parse(module, chosen), batch.schema)
+    return Batch(chosen, module.parse_batch(chosen), batch.schema)
 
 
 def by_partition(partitions: np.ndarray) -> Counter[int]:

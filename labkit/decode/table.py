@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import Spec, both, parse
+from labkit.decode import Spec, both
 from labkit.decode.pipeline import decoded
 from labkit.nested import without_offsets
 from labkit.replay.records import RAW_SCHEMA, runs
@@ -33,7 +33,7 @@ def from_batches(
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
     module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: spread(raw))
-    return assemble(raw, [parse(module, batch) for batch in raw], module)
+    return assemble(raw, [module.parse_batch(batch) for batch in raw], module)
 
 
 def assemble(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
@@ -61,4 +61,4 @@ def empty_table(module: Any, schema: Any) -> pa.Table:
 def _empty_batch(module: Any) -> tuple[pa.RecordBatch, Any]:
     """Return a batch without a record, and as its decoder parses it."""
     batch = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    return batch, parse(module, batch)
+    return batch, module.parse_batch(batch)

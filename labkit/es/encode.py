@@ -97,7 +97,7 @@ class Form:
         if found.plain:
             return found
         module, _, _ = decoding.both(*specs, registry=registry, sample=list)
-        return replace(found, seen=tuple(decoding.parse(module, batch).schema for batch in batches))
+        return replace(found, seen=tuple(module.parse_batch(batch).schema for batch in batches))
 
 
 PLAIN = Form()
@@ -168,7 +168,7 @@ class Encoder:
         """Return the documents of raw records."""
         if self._plain and self.where is None:
             return self._of_json(raw)
-        parsed = decoding.parse(self.module, raw)
+        parsed = self.module.parse_batch(raw)
         batch = Batch(raw, parsed, parsed.schema)
         if self.where is not None:
             batch = fulfilling(batch, self.module, self.where, keep=() if self._plain else self._undecodable(parsed))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes, parse
+from labkit.decode import Spec, both, notes
 from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
@@ -82,7 +82,7 @@ def around(
     chosen = _nearest(records, anchor, before, after)
     by_offset = chosen.take(pc.sort_indices(chosen, sort_keys=[("partition", "ascending"), ("offset", "ascending")]))
     batches = by_offset.combine_chunks().to_batches()
-    table = assemble(batches, [parse(decoder, batch) for batch in batches], decoder)
+    table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
     receipt = replace(receipt, notes=(*receipt.notes, *said, *notes(decoder), _in_words(anchor, len(table))))
     replay = Replay(table, receipt, registry).ordered("time")

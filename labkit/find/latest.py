@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes, opened, parse
+from labkit.decode import Spec, both, notes, opened
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
@@ -124,7 +124,7 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
             newest.add(batch)
         records, several, tombstoned = newest.result()
         batches = records.to_batches(max_chunksize=BATCH_RECORDS)
-        table = assemble(batches, [parse(decoder, one) for one in batches], decoder)
+        table = assemble(batches, [decoder.parse_batch(one) for one in batches], decoder)
     receipt = reading.receipt()
     read = receipt.read
     receipt = recounted(_counted(receipt, batches), table)

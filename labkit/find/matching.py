@@ -18,7 +18,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode import parse
 from labkit.errors import UsageError
 from labkit.nested import list_owners
 from labkit.profile.fields import quoted, walk
@@ -97,7 +96,7 @@ class Needle:
 
     def learn_fields(self, raw: pa.RecordBatch, decoder: Any) -> None:
         """Decode some records to see which fields there are."""
-        parsed = parse(decoder, raw)
+        parsed = decoder.parse_batch(raw)
         self.seen.update(path for path, _, _ in _leaves(decoder.columns(parsed, decoder.unify([parsed.schema]))))
 
     # where -----------------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ class Needle:
         if not len(rows):
             return found
         part = raw.take(pa.array(rows)) if len(rows) < raw.num_rows else raw
-        parsed = parse(decoder, part)
+        parsed = decoder.parse_batch(part)
         table = decoder.columns(parsed, decoder.unify([parsed.schema]))
         for own, array, owners in _leaves(table):
             self.seen.add(own)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labkit import interrupt
 from labkit.config import did_you_mean
-from labkit.decode import Spec, both, notes, parse
+from labkit.decode import Spec, both, notes
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
@@ -78,7 +78,7 @@ class Search:
             counts = [by_partition(one.column("partition").to_numpy()) for one in (batch, chosen)]
             reading.drop(counts[0] - counts[1])
             if len(rows):
-                note_errors(reading, chosen, parse(decoder, chosen).errors)
+                note_errors(reading, chosen, decoder.parse_batch(chosen).errors)
                 self.hits.append(chosen)
             yield batch.select(["partition", "timestamp"])
 
@@ -120,7 +120,7 @@ def find(
     if not (found or ended):
         _check_field(search)
     hits = search.wanted() if search.hits else []
-    table = _in_order(assemble(hits, [parse(decoder, hit) for hit in hits], decoder), hits)
+    table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
     said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
     said += ["it was stopped before the search was done"] if ended else []
     replay = Replay(table, _counted(receipt, hits, said), registry)

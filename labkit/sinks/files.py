@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, gathered, notes, parse
+from labkit.decode import Spec, gathered, notes
 from labkit.decode.pipeline import Decoding, ahead, choosing, decoded
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
@@ -88,7 +88,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
             read = explained(source.reading.cluster, decoding.whole())
 
             def table(batch: pa.RecordBatch) -> pa.Table:
-                return chain.table(decoded(batch, parse(module, batch), module, schema))
+                return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
 
             def receipt() -> Receipt:
                 return replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import in_zone, to_pandas, wide_type
-from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, parse, said_of
+from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -210,7 +210,7 @@ class Replay(ReplayFiles):
         """
         raw = raw_batches(self.table)
         module, said, _ = both(decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw))
-        table = assemble(raw, [parse(module, batch) for batch in raw], module)
+        table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
         kept = tuple(
             one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
         )

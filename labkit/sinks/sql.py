@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from labkit import duckdb_sql
 from labkit.dataframe import numbers, to_pandas
-from labkit.decode import notes, parse
+from labkit.decode import notes
 from labkit.decode.pipeline import ahead, decoded
 from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.enrich import Chain
@@ -120,7 +120,7 @@ def spool_window(source: Source, path: Path) -> SpooledWindow:
         ) from error
 
     def decode_batch(batch: pa.RecordBatch) -> pa.Table:
-        return chain.table(decoded(batch, parse(module, batch), module, schema))
+        return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
 
     with pa.OSFile(str(path)) as raw:
         first = decode_batch(next(spooled(raw)))

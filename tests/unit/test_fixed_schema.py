@@ -31,7 +31,7 @@ def under(sample: list[Any], values: list[Any]) -> Conformed:
         for some in (sample, values)
     )
     module = decode.plain("json")
-    known = module.unify([decode.parse(module, first).schema])
+    known = module.unify([module.parse_batch(first).schema])
     layout = empty_table(module, known).schema
     found = conform(from_batches([later], Fixed(decode.plain("json"), known)), layout)
     assert found.table.schema.equals(layout)

@@ -58,7 +58,7 @@ def batch(values: list[bytes | None], headers: list[Any], keys: list[bytes | Non
 
 
 def read(decoder: Any, raw: pa.RecordBatch) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    parsed = decode.parse(decoder, raw)
+    parsed = decoder.parse_batch(raw)
     return decoder.columns(parsed, decoder.unify([parsed.schema])).to_pylist(), parsed.errors
 
 
@@ -103,7 +103,7 @@ def test_keys_have_a_header_of_their_own() -> None:
     )
     registry = Known()
     decoder, _, _ = decode.both("jsonschema", "avro", registry=registry, sample=list)
-    parsed = decode.parse(decoder, raw)
+    parsed = decoder.parse_batch(raw)
     schema = decoder.unify([parsed.schema])
     assert not parsed.errors
     assert decoder.columns(parsed, schema).to_pylist() == [{"a": 1}]

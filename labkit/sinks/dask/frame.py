@@ -135,7 +135,7 @@ def to_dask(
     if schema == "all":
         known = module.unify(_schemas(client, how, parts))
     else:
-        known = module.unify([decoding.parse(module, batch).schema for batch in seen])
+        known = module.unify([module.parse_batch(batch).schema for batch in seen])
     empty = _with_categories(empty_table(module, known), plan.topic)
     slices = Slices(plan, parts, isolation, said=tuple(said))
     listen(client, access.token, slices)
@@ -162,7 +162,7 @@ def _schemas_read(how: How, plan: Plan) -> list[Any]:
     reading, module = how.reading(plan), how.decoder()
     schemas: list[Any] = []
     for batch in reading.batches():
-        schemas = decoding.gathered(schemas, decoding.parse(module, batch).schema)
+        schemas = decoding.gathered(schemas, module.parse_batch(batch).schema)
     how.check(reading.receipt())
     return schemas
 
