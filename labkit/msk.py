@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from labkit.errors import ConfigError
+from labkit.extras import needs_extra
 
 _KEYS = {"region", "profile", "role"}
 
@@ -30,10 +31,8 @@ def token(config: str) -> tuple[str, float]:
             "sasl.oauthbearer.config must be 'region=REGION', with profile=NAME or role=ARN where needed",
             hint='"sasl.oauthbearer.config" = "region=eu-west-1"',
         )
-    try:
+    with needs_extra("msk", "AWS MSK IAM"):
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider as Provider
-    except ImportError as error:
-        raise ConfigError("AWS MSK IAM needs a signer", hint="pip install 'labkit[msk]'") from error
     region = given["region"]
     if "profile" in given:
         text, expires_ms = Provider.generate_auth_token_from_profile(region, given["profile"])
