@@ -11,7 +11,7 @@ from labkit.decode import Spec
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse.records import Records
-from labkit.notebook.browse.source import MOST, Source
+from labkit.notebook.browse.source import MOST, Source, code_of_window
 from labkit.replay.plan import Range
 from labkit.sinks.replay import raw_batches, read
 from labkit.times import iso, now_ms
@@ -97,8 +97,6 @@ def _check_room(source: Source, coming: int) -> None:
 
 
 def _moved(source: Source, window: Window, ranges: tuple[Range, ...], table: pa.Table) -> Source:
-    from labkit.notebook.browse.source import code_of_window
-
     begin = source.asked or window.plan.asked
     asked = f"{begin}, followed until {(iso(now_ms()) or '')[:19]}Z"
     moved = Window(replace(window.plan, ranges=ranges, asked=asked, start_ms=None, end_ms=None), window.lab)
