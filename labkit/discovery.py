@@ -160,11 +160,12 @@ class WindowDiscovery:
         found = find(
             self.lab.cluster, self.plan, needle, limit=count, newest=newest,
             slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=value,
-            key_decode=key, registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation,
-            on_expired=on_expired, deadline_s=None if deadline is None else length_ms(deadline) / 1000,
+            key_decode=key, registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt,
+            isolation=isolation, on_expired=on_expired,
+            deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "find")
-        return found.in_zone(self.lab.timezone)
+        return found
 
     def latest(
         self,
@@ -211,11 +212,11 @@ class WindowDiscovery:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            found = latest(reading, key=key, decode=value, registry=self.lab.registry)
+            found = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(self.lab.timezone)
         read_log.record(self.plan, found.receipt, "latest")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {found.receipt.reached}", replay=found)
-        return found.in_zone(self.lab.timezone)
+        return found
 
     def around(
         self,
@@ -276,11 +277,12 @@ class WindowDiscovery:
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         found = around(
             self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
-            registry=self.lab.registry, on_interrupt=on_interrupt, isolation=isolation, on_expired=on_expired,
+            registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt, isolation=isolation,
+            on_expired=on_expired,
             deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
         read_log.record(self.plan, found.receipt, "around")
-        return found.in_zone(self.lab.timezone)
+        return found
 
 
 class LabDiscovery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def around(
     decode: Spec,
     key_decode: Spec,
     registry: Registry | None,
+    timezone: tzinfo,
     on_interrupt: OnInterrupt,
     **options: Any,
 ) -> Replay:
@@ -85,7 +87,7 @@ def around(
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
     receipt = replace(receipt, notes=(*receipt.notes, *said, *notes(decoder), _in_words(anchor, len(table))))
-    replay = Replay(table, receipt, registry).ordered("time")
+    replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
     if ended and on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)
     return replay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,7 @@ def find(
     decode: Spec,
     key_decode: Spec,
     registry: Registry | None,
+    timezone: tzinfo,
     on_interrupt: OnInterrupt,
     **options: Any,
 ) -> Replay:
@@ -123,7 +125,7 @@ def find(
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
     said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
     said += ["it was stopped before the search was done"] if ended else []
-    replay = Replay(table, _counted(receipt, hits, said), registry)
+    replay = Replay(table, _counted(receipt, hits, said), registry, timezone=timezone)
     if ended and on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched", replay=replay)
     return replay
