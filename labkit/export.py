@@ -148,6 +148,51 @@ class WindowExport:
             guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    def to_excel(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        metadata: bool = True,
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
+        types: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
+        isolation: str = "read_committed",
+        on_expired: str = "error",
+        deadline: str | None = None,
+        guard: bool = True,
+        progress: bool | None = None,
+        on_interrupt: OnInterrupt = "raise",
+    ) -> Receipt:
+        """Write the window to an Excel workbook: the records' fields, then where they came from; a sheet ``receipt``.
+
+        Needs the extra ``excel``. Times are UTC, bytes and nested values are the text of `to_csv`, and no text is a
+        formula. What Excel cannot hold is text (integers and decimals of more than 15 digits, NaN, times before 1900)
+        or cut (texts of more than 32,767 characters, times finer than a millisecond, fractions to 16 digits); the
+        receipt's notes and the sheet ``receipt`` count all but the last. More than 1,048,575 records go on in another
+        sheet.
+
+        Parameters
+        ----------
+        metadata : bool
+            As in `to_csv`.
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+            As in `to_parquet`.
+
+        Examples
+        --------
+        >>> lab.window("irc", last="1d").to_excel("irc.xlsx", metadata=False)  # doctest: +SKIP
+        """
+        from labkit.sinks.excel_file import excel_file
+        from labkit.sinks.formats import EXCEL
+
+        return self._to_file(
+            EXCEL, path, excel_file(metadata=metadata), decode=decode, key_decode=key_decode, types=types, where=where,
+            enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard,
+            progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
+
     def to_jsonl(
         self,
         path: str | os.PathLike[str],

@@ -43,7 +43,7 @@ def register(commands: Commands) -> None:
     replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
     where = replay.add_mutually_exclusive_group()
     where.add_argument(
-        "-o", "--output", metavar="FILE", help="write a file; .parquet, .csv, .jsonl or .arrow says its format"
+        "-o", "--output", metavar="FILE", help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format"
     )
     where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
     where.add_argument("--to-topic", metavar="NAME", help="copy the records into a scratch topic: labkit.<user>.NAME")

@@ -35,6 +35,8 @@ _PLAIN = (
 class CsvFile:
     """A CSV file in UTF-8, its lines end in ``\\n``."""
 
+    notes = ()
+
     def __init__(self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool) -> None:
         self._metadata, self._safe = metadata, formula_safe
         self._file = path.open("wb")
@@ -61,15 +63,19 @@ class CsvFile:
                 self._writer.close()
 
     def _cells(self, table: pa.Table) -> pa.Table:
-        table = fields_first(table)
-        if not self._metadata:
-            table = table.select([name for name in table.column_names if name not in RESERVED])
+        table = table.select(chosen_columns(table.schema, self._metadata))
         columns = [cells(column) for column in table.columns]
         names = pa.array(table.column_names, TEXT)
         if self._safe:
             columns = [formula_safe(column) if column.type.equals(TEXT) else column for column in columns]
             names = formula_safe(names)
         return pa.table(columns, names.to_pylist())
+
+
+def chosen_columns(schema: pa.Schema, metadata: bool) -> list[str]:
+    """Return the names of the records' own fields, then, with `metadata`, of where they came from."""
+    names: list[str] = fields_first(schema.empty_table()).column_names
+    return names if metadata else [name for name in names if name not in RESERVED]
 
 
 def csv_file(*, metadata: bool = True, formula_safe: bool = False) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:

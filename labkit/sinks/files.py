@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,16 @@ _ROWS = 20_000  # of a table that is in memory, written at a time
 
 
 class Writer(Protocol):
-    """A file of one format, being written."""
+    """A file of one format, being written.
+
+    Attributes
+    ----------
+    notes : sequence of str
+        What the file holds otherwise than the records, once all is written.
+    """
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def write(self, table: pa.Table) -> None:
         """Append rows; each table has the schema the file was opened with."""
@@ -83,6 +92,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
     with part_of(path) as (part, target):
         decoding, said = source.decoding()
         module, chain = decoding.module, source.enrich or Chain([])
+        odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = spool(decoding, raw)
             read = explained(source.reading.cluster, decoding.whole())
@@ -94,9 +104,9 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
                 return replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
 
             if not source.reading.interrupted() or keep_part:
-                _decode_file(raw, part, table, receipt, open_file)
+                odd = _decode_file(raw, part, table, receipt, open_file)
                 part.replace(target)
-    return receipt()
+    return _noted(receipt(), odd)
 
 
 def write_table(table: pa.Table, receipt: Receipt, path: str | os.PathLike[str], open_file: Open) -> Receipt:
@@ -107,7 +117,11 @@ def write_table(table: pa.Table, receipt: Receipt, path: str | os.PathLike[str],
             for start in range(0, len(table), _ROWS):
                 writer.write(table.slice(start, _ROWS).cast(schema))
         part.replace(target)
-    return receipt
+    return _noted(receipt, writer.notes)
+
+
+def _noted(receipt: Receipt, notes: Sequence[str]) -> Receipt:
+    return replace(receipt, notes=(*receipt.notes, *notes)) if notes else receipt
 
 
 @contextmanager
@@ -176,7 +190,8 @@ def _decode_file(
     decode_batch: Callable[[pa.RecordBatch], pa.Table],
     receipt: Callable[[], Receipt],
     open_file: Open,
-) -> None:
+) -> Sequence[str]:
+    """Decode the raw records into the file; return what it holds otherwise than they."""
     tables: Iterable[pa.Table] = ahead(spooled(raw), decode_batch, most=_PENDING)
     tables = iter(tables)
     first = next(tables)
@@ -186,6 +201,7 @@ def _decode_file(
         writer.write(cast_to(first, layout, untyped))
         for table in tables:
             writer.write(cast_to(table, layout, untyped))
+    return writer.notes
 
 
 def settled(schema: pa.Schema) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""The formats of files, by the end of their names: Parquet, Arrow, CSV, lines of JSON."""
+"""The formats of files, by the end of their names: Parquet, Arrow, CSV, Excel, lines of JSON."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ PARQUET = Format("Parquet", (".parquet", ".pq"), "to_parquet")
 CSV = Format("CSV", (".csv",), "to_csv")
 JSONL = Format("lines of JSON", (".jsonl", ".ndjson"), "to_jsonl")
 ARROW = Format("Arrow", (".arrow", ".feather", ".ipc"), "to_arrow")
-FORMATS = (PARQUET, CSV, JSONL, ARROW)
+EXCEL = Format("Excel", (".xlsx",), "to_excel")
+FORMATS = (PARQUET, CSV, JSONL, ARROW, EXCEL)
 _OTHERS = frozenset({
     ".7z", ".avro", ".br", ".bz2", ".db", ".duckdb", ".gz", ".json", ".log", ".lz4", ".orc", ".pickle", ".pkl",
-    ".snappy", ".sqlite", ".tar", ".tgz", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zip",
+    ".snappy", ".sqlite", ".tar", ".tgz", ".tsv", ".txt", ".xls", ".xml", ".xz", ".yaml", ".yml", ".zip",
     ".zst",
 })  # fmt: skip
 
@@ -40,7 +41,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     chosen = next((known for known in FORMATS if suffix in known.suffixes), None)
     if chosen is None:
         raise UsageError(
-            f"{path} must end in .parquet, .csv, .jsonl or .arrow: the end of a file's name says its format",
+            f"{path} must end in .parquet, .csv, .xlsx, .jsonl or .arrow: the end of a file's name says its format",
             hint="for anything else, `labkit replay TOPIC --decode json` writes lines of JSON to standard output",
         )
     return chosen
@@ -56,13 +57,15 @@ def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
         other = known.get(named[0])
         raise UsageError(
             f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {named[0]} is another",
-            hint=f"{other.method}() writes {other.name}" if other else "to_csv, to_jsonl, to_arrow and to_parquet "
-            "write .csv, .jsonl, .arrow and .parquet; nothing is compressed around them",
+            hint=f"{other.method}() writes {other.name}" if other else "to_csv, to_excel, to_jsonl, to_arrow and "
+            "to_parquet write .csv, .xlsx, .jsonl, .arrow and .parquet; nothing is compressed around them",
         )  # fmt: skip
 
 
 class ParquetFile:
     """A Parquet file; its metadata has the receipt, under ``labkit``."""
+
+    notes = ()
 
     def __init__(self, path: Path, schema: pa.Schema, _receipt: Receipt) -> None:
         import pyarrow.parquet as pq
@@ -83,6 +86,8 @@ class ParquetFile:
 
 class ArrowFile:
     """An Arrow file, also known as Feather; its schema's metadata has the receipt, without the enrichers' notes."""
+
+    notes = ()
 
     def __init__(self, path: Path, schema: pa.Schema, receipt: Receipt) -> None:
         # the format allows a column one dictionary, and each batch may bring one of its own

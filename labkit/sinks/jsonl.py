@@ -85,6 +85,8 @@ def fields(table: pa.Table) -> Iterator[str]:
 class JsonlFile:
     """A file with a line of JSON for each record."""
 
+    notes = ()
+
     def __init__(self, path: Path, lines_of: Callable[[Any], Iterator[str]] = fields) -> None:
         self._lines_of = lines_of
         self._file = path.open("xb")

@@ -44,7 +44,7 @@ Order = Literal["partition", "time"]
 _AS_FRAME = frozenset({
     "agg", "apply", "assign", "columns", "corr", "count", "describe", "drop", "drop_duplicates", "dropna", "dtypes",
     "filter", "groupby", "hist", "iloc", "index", "info", "loc", "mean", "merge", "nunique", "pivot_table", "plot",
-    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_dict", "to_excel", "to_json",
+    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_dict", "to_json",
     "unique", "value_counts",
 })  # fmt: skip
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from labkit.replay.receipt import Receipt
-from labkit.sinks.formats import ARROW, CSV, JSONL, PARQUET, check_name
+from labkit.sinks.formats import ARROW, CSV, EXCEL, JSONL, PARQUET, check_name
 
 Path = str | os.PathLike[str]
 
@@ -49,6 +49,16 @@ class ReplayFiles:
         check_name(path, CSV)
         self.warn_when_incomplete()
         opened = csv_file(metadata=metadata, formula_safe=formula_safe)
+        return write_table(self.table, self.receipt, path, opened)
+
+    def to_excel(self, path: Path, *, metadata: bool = True) -> Receipt:
+        """Write the table to an Excel workbook; see `Window.to_excel`."""
+        from labkit.sinks.excel_file import excel_file
+        from labkit.sinks.files import write_table
+
+        check_name(path, EXCEL)
+        opened = excel_file(metadata=metadata)
+        self.warn_when_incomplete()
         return write_table(self.table, self.receipt, path, opened)
 
     def to_jsonl(self, path: Path, *, envelope: bool = False) -> Receipt:

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ VALUES = [
     b'{"n":1.5,"o":{"a":[1,{"b":null}]}}', b"no json", b"\xff\x00", b"", None,
 ]  # fmt: skip
 KEYS = [b"k", None, b"", b"\xff", *[b"k"] * (len(VALUES) - 4)]
+read_excel = partial(pd.read_excel, engine="calamine")
 HEADERS = [[("h", b"1"), ("h", None), ("g", b"\xff"), ("e", b"")], *[None] * (len(VALUES) - 1)]
 
 
@@ -111,7 +113,24 @@ def test_arrow_holds_the_table(odd: Window, tmp_path: Path) -> None:
     assert len(pd.read_feather(tmp_path / "x.feather")) == len(table)
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.arrow", "x.parquet"])
+def test_excel_is_read_back_equal(odd: Window, tmp_path: Path) -> None:
+    """Issue 22.5: the cells are those of the CSV file, and times are times; the second sheet is the receipt."""
+    odd.to_csv(tmp_path / "x.csv")
+    receipt = odd.to_excel(tmp_path / "x.xlsx")
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
+        expected = list(csv.DictReader(file))
+    frame = read_excel(tmp_path / "x.xlsx", dtype=object, keep_default_na=False)
+    assert list(frame) == list(expected[0])
+    assert pd.to_datetime(frame.pop("_timestamp")).dt.round("ms").tolist() == [
+        pd.Timestamp(row.pop("_timestamp")).tz_localize(None) for row in expected
+    ]
+    assert frame.map(str).to_dict("records") == expected
+    assert receipt.counts == odd.read().to_excel(tmp_path / "y.xlsx").counts == odd.read().receipt.counts
+    shown = read_excel(tmp_path / "y.xlsx", sheet_name="receipt", header=None)[0].str.cat()
+    assert f"complete: {2 * len(VALUES)} records read" in shown
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.arrow", "x.parquet", "x.xlsx"])
 def test_the_command_writes_what_the_name_says(
     odd: Window, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -121,7 +140,7 @@ def test_the_command_writes_what_the_name_says(
     receipt = json.loads(capsys.readouterr().out)
     assert receipt["complete"]
     read: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": pd.read_csv, ".arrow": pd.read_feather, ".parquet": pd.read_parquet,
+        ".csv": pd.read_csv, ".arrow": pd.read_feather, ".parquet": pd.read_parquet, ".xlsx": read_excel,
         ".jsonl": lambda path: pd.read_json(path, lines=True),
     }  # fmt: skip
     frame = read[path.suffix](path)
@@ -159,11 +178,14 @@ def test_an_empty_window_is_a_file_too(lab: Lab, make_topic: Callable[..., str],
     assert (tmp_path / "x.csv").read_text().count("\n") == 1
     window.to_arrow(tmp_path / "x.arrow")
     assert pa.ipc.open_file(tmp_path / "x.arrow").read_all().num_rows == 0
+    assert window.to_excel(tmp_path / "x.xlsx").complete
+    assert read_excel(tmp_path / "x.xlsx").empty
 
 
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     "CSV": ("to_csv", {}),
     "Arrow": ("to_arrow", {}),
+    "Excel": ("to_excel", {}),
     "fields": ("to_jsonl", {}),
     "envelopes": ("to_jsonl", {"envelope": True}),
 }
@@ -203,6 +225,9 @@ def test_a_stopped_write_leaves_the_earlier_file(
     calls.clear()
     with pytest.warns(IncompleteWarning, match=r"x' is incomplete at"):
         receipt = getattr(window, method)(path, on_interrupt="keep", **options)
-    count = pa.ipc.open_file(path).read_all().num_rows if kind == "Arrow" else path.read_bytes().count(b"\n")
+    if kind == "Arrow":
+        count = pa.ipc.open_file(path).read_all().num_rows
+    else:
+        count = len(read_excel(path)) if kind == "Excel" else path.read_bytes().count(b"\n")
     assert 0 < receipt.read == count - (kind == "CSV") < 20_000
     assert [one["how"] for one in read_log.entries(tmp_path / "reads")] == [method, method]

@@ -169,7 +169,7 @@ def test_a_file_s_name_says_its_format_or_is_refused(
 ) -> None:
     """BEHAVIOURS 59: `-o x.csv` wrote Parquet, exit 0."""
     assert main(["replay", topic, "-o", str(tmp_path / name)]) == 2
-    assert f"{name} must end in .parquet, .csv, .jsonl or .arrow" in capsys.readouterr().err
+    assert f"{name} must end in .parquet, .csv, .xlsx, .jsonl or .arrow" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"must end in \.parquet: that is the format of the file"):
         lab.window(topic).to_parquet(tmp_path / name)
     assert not list(tmp_path.iterdir())

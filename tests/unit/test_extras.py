@@ -54,7 +54,7 @@ def test_a_command_without_its_extra_names_it_before_it_starts(
 
 
 def test_nothing_else_needs_an_extra() -> None:
-    names = ["bcrypt", "jgo", "irc", "_maxminddb_geolite2", "keyring", "dask", "distributed", "pyspark"]
+    names = ["bcrypt", "jgo", "irc", "_maxminddb_geolite2", "keyring", "dask", "distributed", "pyspark", "xlsxwriter"]
     code = BLOCK.format(names=names) + (
         "import labkit, labkit.lab, labkit.window, labkit.charts, labkit.enrich, labkit.doctor, labkit.pipelines, "
         "labkit.pipelines.indexer.indexer, labkit.notebook.widgets, labkit.stack.local"
@@ -64,4 +64,4 @@ def test_nothing_else_needs_an_extra() -> None:
 
 def test_each_extra_that_a_hint_names_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"dask", "geoip", "irc", "keyring", "spark", "stack"} <= set(declared)
+    assert {"dask", "excel", "geoip", "irc", "keyring", "spark", "stack"} <= set(declared)

@@ -234,17 +234,17 @@ def test_the_end_of_a_name_says_the_format(name: str, method: str) -> None:
     assert format_of(name).method == method
 
 
-@pytest.mark.parametrize("name", ["x", "x.csv.gz", "x.xlsx", "x.json", "parquet", ".csv"])
+@pytest.mark.parametrize("name", ["x", "x.csv.gz", "x.xls", "x.json", "parquet", ".csv"])
 def test_a_name_that_says_no_format_is_refused(name: str) -> None:
     """BEHAVIOURS 59."""
-    with pytest.raises(UsageError, match=r"must end in \.parquet, \.csv, \.jsonl or \.arrow"):
+    with pytest.raises(UsageError, match=r"must end in \.parquet, \.csv, \.xlsx, \.jsonl or \.arrow"):
         format_of(name)
 
 
-@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
+@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
 def test_a_method_refuses_another_format_s_name(tmp_path: Path, write: Callable[..., Any]) -> None:
     """BEHAVIOURS 59."""
-    found, own = replay({"value": b"{}"}), write.__name__.removeprefix("to_")
+    found, own = replay({"value": b"{}"}), write.__name__.removeprefix("to_").replace("excel", "xlsx")
     for name in {"x.csv", "x.jsonl", "x.arrow", "x.parquet", f"x.{own}.gz"} - {f"x.{own}"}:
         with pytest.raises(UsageError, match=rf"must end in \.{own}: that is the format of the file"):
             write(found, tmp_path / name)
@@ -253,7 +253,7 @@ def test_a_method_refuses_another_format_s_name(tmp_path: Path, write: Callable[
     check_name(tmp_path / "2016.03.01", CSV)
 
 
-@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
+@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
 def test_a_name_that_is_not_utf_8_is_a_file_and_one_with_a_null_is_refused(
     tmp_path: Path, write: Callable[..., Any]
 ) -> None:

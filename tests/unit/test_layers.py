@@ -79,6 +79,7 @@ OWNERS = {
     "distributed": {"sinks"},
     "pyspark": {"sinks"},
     "keyring": {"secret"},
+    "xlsxwriter": {"sinks"},
     "maxminddb": {"enrich"},
     "prometheus_client": {"groups"},
 }
