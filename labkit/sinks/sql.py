@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import duckdb_sql
+from labkit import duckdb_sql, interrupt
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode import notes
 from labkit.decode.pipeline import ahead, decoded
@@ -234,28 +233,19 @@ def _answer(connection: Any, query: str) -> pa.Table:
 
 
 def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
-    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this thread does."""
-    outcome: Future[pa.Table] = Future()
+    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this thread does.
 
-    def run() -> None:
-        if outcome.set_running_or_notify_cancel():  # else Ctrl-C came while this thread was started
-            try:
-                outcome.set_result(work())
-            except BaseException as error:
-                outcome.set_exception(error)
-
-    try:
-        threading.Thread(target=run, name="labkit-sql").start()
-        while not outcome.done():
-            wait([outcome], timeout=0.1)
-    except KeyboardInterrupt:
-        outcome.cancel()
-        while not outcome.done():  # its query may not have begun yet, or be where DuckDB takes no interrupt
-            with suppress(duckdb_sql.duckdb.Error):
-                connection.interrupt()
-            wait([outcome], timeout=0.1)
-        raise
-    return outcome.result()
+    An interrupt is noted, not raised: raised here, it could leave a lock held that the thread needs for its answer.
+    """
+    with interrupt.asked(patient=True) as stop, ThreadPoolExecutor(1, thread_name_prefix="labkit-sql") as thread:
+        answer = thread.submit(work)
+        while not wait([answer], timeout=0.1).done:
+            if stop():  # again and again: the query may not have begun yet, or be where DuckDB takes no interrupt
+                with suppress(duckdb_sql.duckdb.Error):
+                    connection.interrupt()
+        if stop():
+            raise KeyboardInterrupt
+        return answer.result()
 
 
 def _words(query: str) -> list[str]:
