@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -43,6 +44,17 @@ Answer = TypeVar("Answer")
 _quiet = logging.getLogger("labkit.librdkafka")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
+
+
+def _weakly(note: Callable[[KafkaError], None]) -> Callable[[KafkaError], None]:
+    """Return a callback that does not keep a connection: in a circle, its clients' threads would run on, unused."""
+    method = weakref.WeakMethod(note)
+
+    def call(error: KafkaError) -> None:
+        if (alive := method()) is not None:
+            alive(error)
+
+    return call
 
 
 class Connection:
@@ -102,7 +114,7 @@ class Connection:
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
             **{key.replace("_", "."): value for key, value in extra.items()},
-            "error_cb": self.note_error,
+            "error_cb": _weakly(self.note_error),
         }
 
     def note_error(self, error: KafkaError) -> None:
