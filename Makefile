@@ -70,7 +70,7 @@ test-all: env  ## all tests, as CI runs them (ARGS: pytest's)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 chaos: env  ## servers and processes killed, disks full, caches shared, clocks set, interrupts: all, and harder
-	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -m chaos $(ARGS)
+	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -o faulthandler_timeout=2600 -m chaos $(ARGS)
 
 soak: env  ## extractor and indexer at work for 30 minutes while all they need is killed (ARGS: --minutes, --rate, --seed)
 	$(BIN)/python tests/chaos/soak.py $(ARGS)
