@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
+from labkit.dataframe import in_zone
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
@@ -106,9 +107,9 @@ class LabConsumers:
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
 
-        `lag` judges it, `labkit.charts.lag` draws it. No server is asked.
+        `lag` judges it, `labkit.charts.lag` draws it. No server is asked. Times are in the lab's zone.
         """
-        return to_frame(read_history(path))
+        return in_zone(to_frame(read_history(path)), self.timezone)
 
     def reset(
         self,

@@ -247,7 +247,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """
         from labkit.es.index import Index
 
-        return Index(names.index_pattern(name), self.target(target))
+        return Index(names.index_pattern(name), self.target(target), timezone=self.timezone)
 
     def compare(
         self,
@@ -325,7 +325,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """Return the handle of a scratch index that is there."""
         from labkit.sinks.scratch import ScratchIndex
 
-        return ScratchIndex(names.scratch_name(name), self.target(target))
+        return ScratchIndex(names.scratch_name(name), self.target(target), timezone=self.timezone)
 
     def gc(self) -> list[str]:
         """Delete this user's expired scratch indices and topics, and ad hoc groups without members; return their names.

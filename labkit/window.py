@@ -331,6 +331,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
                     reading, name, self.lab.target(target), ttl=ttl, where=where, shape=shape, patience=patience,
                     encoder=Encoder(settled, self.lab.registry, chain),
                 )  # fmt: skip
+        load = replace(load, index=replace(load.index, timezone=self.lab.timezone))
         read_log.record(self.plan, load.receipt, "to_scratch")
         if load.interrupted and on_interrupt == "raise":
             raise stopped(f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded", load=load)

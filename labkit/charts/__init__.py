@@ -2,7 +2,7 @@
 
 `timeline`, `top`, `heatmap` and `map` take a Replay, a DataFrame, an Arrow table or an index. Arrow columns are counted
 by DuckDB, indices by Elasticsearch; the same records give the same numbers either way; ``chart.data`` has them. Each
-chart says what it shows and what it leaves out. Times are UTC.
+chart says what it shows and what it leaves out. Times are those of the lab's zone, which the chart names.
 
 `distribution` takes the same; of an index numbers only. `conversation` takes all but an index.
 

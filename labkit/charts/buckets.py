@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 
 import numpy as np
 
+from labkit.charts.clock import moments, offset
 from labkit.errors import UsageError
 from labkit.times import length_ms
 
@@ -35,7 +36,7 @@ _UNITS = (
 
 @dataclass(frozen=True)
 class Grid:
-    """Buckets of one length, without a gap; each [start, start + every_ms).
+    """Buckets of one length by a zone's clock, without a gap; each [its start, the next one's).
 
     Attributes
     ----------
@@ -45,41 +46,64 @@ class Grid:
         Their length.
     count : int
         How many.
+    zone : tzinfo
+        Whose clock: days begin at its midnight, whole weeks on its Monday.
+    edges : tuple of int
+        Where each begins, and the last one ends, when clocks are set between: a day may have 23 or 25 hours. Else
+        empty.
     """
 
     start_ms: int
     every_ms: int
     count: int
+    zone: tzinfo = UTC
+    edges: tuple[int, ...] = ()
 
     @property
     def offset_ms(self) -> int:
-        """Where buckets begin, counted from the epoch: whole weeks begin on Monday."""
-        return MONDAY if self.every_ms % WEEK == 0 else 0
+        """Where buckets begin, counted from the epoch."""
+        return self.start_ms % self.every_ms
 
     @property
     def end_ms(self) -> int:
         """The end of the last bucket, exclusive."""
-        return self.start_ms + self.count * self.every_ms
+        return self.edges[-1] if self.edges else self.start_ms + self.count * self.every_ms
 
     @property
-    def starts(self) -> range:
+    def starts(self) -> Sequence[int]:
         """The start of each bucket."""
-        return range(self.start_ms, self.end_ms, self.every_ms)
+        return self.edges[:-1] if self.edges else range(self.start_ms, self.end_ms, self.every_ms)
 
     def parts(self, most: int) -> Iterator[Grid]:
         """Yield it in parts of at most `most` buckets."""
         for first in range(0, self.count, most):
-            yield Grid(self.start_ms + first * self.every_ms, self.every_ms, min(most, self.count - first))
+            count = min(most, self.count - first)
+            edges = self.edges[first : first + count + 1]
+            yield Grid(self.starts[first], self.every_ms, count, self.zone, edges)
 
 
-def grid(first_ms: int, last_ms: int, every_ms: int) -> Grid:
+def grid(first_ms: int, last_ms: int, every_ms: int, zone: tzinfo = UTC) -> Grid:
     """Return the buckets from the one that holds `first_ms` to the one that holds `last_ms`."""
-    offset = Grid(0, every_ms, 0).offset_ms
-    start, last = ((at - offset) // every_ms * every_ms + offset for at in (first_ms, last_ms))
-    return Grid(start, every_ms, (last - start) // every_ms + 1)
+    if zone is UTC:
+        start, last = (_floor(at, every_ms) for at in (first_ms, last_ms))
+        return Grid(start, every_ms, (last - start) // every_ms + 1)
+    start, last = (_floor(at + offset(at, zone), every_ms) for at in (first_ms, last_ms))
+    margin = every_ms if every_ms > DAY else DAY  # clocks may be set back between
+    clock = np.arange(start - margin // every_ms * every_ms, last + margin + every_ms + 1, every_ms, dtype=np.int64)
+    edges = moments(clock, zone, both=every_ms <= HOUR)
+    low, high = np.searchsorted(edges, (first_ms, last_ms), side="right")
+    edges = edges[low - 1 : high + 1]
+    regular = bool((np.diff(edges) == every_ms).all())
+    found = () if regular else tuple(int(edge) for edge in edges)
+    return Grid(int(edges[0]), every_ms, len(edges) - 1, zone, found)
 
 
-def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int) -> Grid:
+def _floor(clock: int, every_ms: int) -> int:
+    begin = MONDAY if every_ms % WEEK == 0 else 0
+    return (clock - begin) // every_ms * every_ms + begin
+
+
+def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC) -> Grid:
     """Return the buckets for `every`, or for the shortest usual length that makes at most `MOST_BUCKETS`.
 
     Raises
@@ -87,29 +111,29 @@ def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: 
     UsageError
         When `every` makes more rows than a chart can hold.
     """
-    chosen = _chosen(first_ms, last_ms)
+    chosen = _chosen(first_ms, last_ms, zone)
     if every is None:
         return chosen
     every_ms = length_ms(every)
     if every_ms < 1:
         raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
-    asked = grid(first_ms, last_ms, every_ms)
+    asked = grid(first_ms, last_ms, every_ms)  # in UTC: to know how many there are, before each is looked for
     if asked.count * series > MOST_ROWS:
         lines = f" of {series} series" if series > 1 else ""
         raise UsageError(
             f"every={every!r} makes {asked.count:,} buckets{lines}; a chart holds {MOST_ROWS:,} rows",
             hint=f"leave it out for a bar per {length(chosen.every_ms)}, or chart a shorter window",
         )
-    return asked
+    return asked if zone is UTC else grid(first_ms, last_ms, every_ms, zone)
 
 
-def _chosen(first_ms: int, last_ms: int) -> Grid:
+def _chosen(first_ms: int, last_ms: int, zone: tzinfo) -> Grid:
     for every_ms in _LADDER:
         found = grid(first_ms, last_ms, every_ms)
         if found.count <= MOST_BUCKETS:
-            return found
+            return grid(first_ms, last_ms, every_ms, zone)
     years = -(-(last_ms - first_ms) // (_LADDER[-1] * (MOST_BUCKETS - 1)))
-    return grid(first_ms, last_ms, _LADDER[-1] * years)
+    return grid(first_ms, last_ms, _LADDER[-1] * years, zone)
 
 
 def length(ms: int) -> str:
@@ -118,9 +142,10 @@ def length(ms: int) -> str:
     return f"{ms // size:,} {unit}" if ms != size else word
 
 
-def period(first_ms: int, last_ms: int) -> str:
+def period(first_ms: int, last_ms: int, zone: tzinfo = UTC) -> str:
     """Return when records were: days, or minutes or seconds when there are few."""
     long = last_ms - first_ms
+    first_ms, last_ms = (at + offset(at, zone) for at in (first_ms, last_ms))
     kept = 0 if long >= 3 * DAY else 5 if long >= 3 * MINUTE else 8 if long >= 3 * SECOND else 12
     (first_day, first), (last_day, last) = (_day_and_clock(ms, kept) for ms in (first_ms, last_ms))
     if (first_day, first) == (last_day, last):

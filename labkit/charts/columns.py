@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.charts.buckets import Grid
+from labkit.charts.clock import usable, zone_named
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
 from labkit.suggest import unknown_field
@@ -132,10 +134,13 @@ class Columns:
         The column that says when.
     name : str
         What the data is called, or ``""``.
+    zone : tzinfo, optional
+        In which times are shown; by default that of the column's type, else UTC.
     """
 
-    def __init__(self, table: Table, time: str | None, name: str = "") -> None:
+    def __init__(self, table: Table, time: str | None, name: str = "", zone: tzinfo | None = None) -> None:
         self._table = table
+        self._zone = zone or (UTC if time is None else zone_named(getattr(table.column(time).type, "tz", None)))
         self._stamps = pa.nulls(table.rows, pa.int64()) if time is None else _milliseconds(table.column(time), time)
         self._name = name
 
@@ -147,14 +152,15 @@ class Columns:
     @cached_property
     def span(self) -> Span:
         """How many records and when."""
-        return Span(
-            *ask(pa.table({"stamp": self._stamps}), "select count(*), count(stamp), min(stamp), max(stamp) from t")[0]
-        )
+        sql = "select count(*), count(stamp), min(stamp), max(stamp) from t"
+        ((records, timed, first, last),) = ask(pa.table({"stamp": self._stamps}), sql)
+        return Span(records, timed, first, last, usable(self._zone, first, last))
 
     def histogram(self, grid: Grid) -> Counts:
         """Count the records of each bucket."""
-        sql = f"select {_BUCKET} bucket, count(*) from t where stamp is not null group by 1"
-        return dict(ask(pa.table({"stamp": self._stamps}), sql, offset=grid.offset_ms, every=grid.every_ms))
+        bucket, source, parameters = _bucketed(grid)
+        sql = f"select {bucket} bucket, count(*) from {source} where stamp is not null group by 1"
+        return dict(ask(pa.table({"stamp": self._stamps}), sql, **parameters))
 
     def column(self, field: str) -> Any:
         """Return one column of plain values; `Table.column` tells what it refuses."""
@@ -175,14 +181,23 @@ class Columns:
 
     def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
         """Count the records of each bucket: all, by term, without a value."""
-        sql = f"""select {_BUCKET} bucket, cast(raw as varchar) label, count(*) from t where stamp is not null
+        bucket, source, parameters = _bucketed(grid)
+        sql = f"""select {bucket} bucket, cast(raw as varchar) label, count(*) from {source} where stamp is not null
                   and (raw is null or list_contains($keys, cast(raw as varchar))) group by 1, 2"""
         keys = [term.label for term in terms]
-        rows = ask(self._with(field), sql, keys=keys, offset=grid.offset_ms, every=grid.every_ms)
+        rows = ask(self._with(field), sql, keys=keys, **parameters)
         found: dict[str | None, Counts] = {}
         for bucket, label, n in rows:
             found.setdefault(label, {})[bucket] = n
         return self.histogram(grid), [found.get(key, {}) for key in keys], found.get(None, {})
+
+
+def _bucketed(grid: Grid) -> tuple[str, str, dict[str, Any]]:
+    """Return a time's bucket as SQL, the table to ask it of, and the parameters."""
+    if not grid.edges:
+        return _BUCKET, "t", {"offset": grid.offset_ms, "every": grid.every_ms}
+    source = "t asof join (select unnest($starts) begins) on stamp >= begins"
+    return "begins", source, {"starts": list(grid.starts)}
 
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:

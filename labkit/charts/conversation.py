@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.charts import counts, draw
-from labkit.charts.buckets import period, plural, share
+from labkit.charts.buckets import plural, share
 from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.errors import UsageError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-    from labkit.charts.source import Span
 
 GRAPH, MATRIX = "graph", "matrix"
 MOST_IN_A_GRAPH, MOST, MOST_ARROWS = 12, 40, 40
@@ -119,8 +118,7 @@ def conversation(
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
     drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
     people = f"{len(names)} of {found.names:,} {plural(sender)}"
-    when = _when(source.span)
-    lines = [", ".join([_addressed(found, sender), people, *when]), *_left_out(found, pairs, drawn)]
+    lines = [", ".join([_addressed(found, sender), people, *source.span.when]), *_left_out(found, pairs, drawn)]
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
     return draw.dressed(picture, title, lines)
 
@@ -159,10 +157,6 @@ def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
 def _addressed(found: Talk, sender: str) -> str:
     part = f"{found.addressed:,} of {found.messages:,} messages ({share(found.addressed, found.messages)})"
     return f"{part} begin with a {sender}"
-
-
-def _when(span: Span) -> list[str]:
-    return [] if span.first_ms is None or span.last_ms is None else [period(span.first_ms, span.last_ms), "UTC"]
 
 
 def _left_out(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from labkit.charts.buckets import DAY, HOUR, Grid, fitting, grid
+from labkit.charts.buckets import DAY, HOUR, MINUTE, Grid, fitting, grid
+from labkit.charts.clock import in_zone, offsets, positions, stamps
 from labkit.charts.columns import Columns, Table, find_time
 from labkit.charts.labels import NONE, OTHER, all_shown
 from labkit.charts.search import Index
@@ -44,7 +45,7 @@ def narrowed(data: Any, query: Query) -> Any:
             f"query= must come with an index, and this is a {type(data).__name__}",
             hint="""of a Replay: charts.top(r.where("command = 'PRIVMSG'"), …)""",
         )
-    return Part(data.name, data.target, query)
+    return Part(data.name, data.target, query, timezone=data.timezone)
 
 
 def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
@@ -59,9 +60,10 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
 
     if isinstance(data, Stored):
         return Index(data, time, needed=needed)
+    zone = None
     if isinstance(data, Replay):
         data.warn_when_incomplete()
-        table, name = Table.of_arrow(data.table), data.receipt.topic
+        table, name, zone = Table.of_arrow(data.table), data.receipt.topic, data.timezone
         name += "" if data.receipt.complete else f" (INCOMPLETE, {data.receipt.reached})"
     elif isinstance(data, pd.DataFrame):
         table, name = Table.of_pandas(data), ""
@@ -72,7 +74,7 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
             f"a {type(data).__name__} cannot be charted",
             hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
         )
-    return Columns(table, find_time(table, time, needed=needed), name)
+    return Columns(table, find_time(table, time, needed=needed), name, zone)
 
 
 def arrow(data: Any) -> pa.Table:
@@ -91,7 +93,10 @@ def arrow(data: Any) -> pa.Table:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`."""
+    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`.
+
+    In another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and ``from``, its start.
+    """
 
     frame: pd.DataFrame
     grid: Grid
@@ -103,7 +108,7 @@ def over_time(source: Source, span: Span, every: str | timedelta | None) -> Time
     """Count records per bucket, empty ones too."""
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
-    buckets = fitting(span.first_ms, span.last_ms, every, 1)
+    buckets = fitting(span.first_ms, span.last_ms, every, 1, span.zone)
     return Timeline(_long(buckets, [("", source.histogram(buckets))]).drop(columns="value"), buckets)
 
 
@@ -112,7 +117,7 @@ def over_time_by(source: Source, span: Span, field: str, every: str | timedelta 
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
     terms = source.terms(field, top, timed=True)
-    buckets = fitting(span.first_ms, span.last_ms, every, len(terms.top) + 2)
+    buckets = fitting(span.first_ms, span.last_ms, every, len(terms.top) + 2, span.zone)
     total, by_term, nulls = source.split(field, terms.top, buckets)
     names = all_shown(term.label for term in terms.top)
     series = list(zip(names, by_term, strict=True))
@@ -131,11 +136,25 @@ def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
     import pandas as pd
 
     starts = list(buckets.starts)
-    times = pd.DatetimeIndex(np.array(starts, "datetime64[ms]")).tz_localize("UTC")
+    shown = {"time": in_zone(starts, buckets.zone), **_on_the_clock(buckets)}
     return pd.concat(
-        pd.DataFrame({"time": times, "value": label, "records": [counts.get(at, 0) for at in starts]})
+        pd.DataFrame({**shown, "value": label, "records": [counts.get(at, 0) for at in starts]})
         for label, counts in series
     ).reset_index(drop=True)
+
+
+def _on_the_clock(buckets: Grid) -> dict[str, Any]:
+    """Return where buckets are on an axis that shows the zone's clock; of UTC the picture itself knows."""
+    if buckets.zone is UTC:
+        return {}
+    edges = np.array([*buckets.starts, buckets.end_ms], np.int64)
+    whole_days = buckets.every_ms % DAY == 0
+    drawn = edges + offsets(edges, buckets.zone) if whole_days else positions(edges, buckets.zone)
+    return {
+        "drawn": in_zone(drawn[:-1], UTC),
+        "until": in_zone(drawn[1:], UTC),
+        "from": stamps(edges[:-1], buckets.zone, buckets.every_ms),
+    }
 
 
 def ranked(terms: Terms) -> pd.DataFrame:
@@ -150,13 +169,16 @@ def ranked(terms: Terms) -> pd.DataFrame:
 
 
 def by_hour_and_weekday(source: Source, span: Span) -> pd.DataFrame:
-    """Return 168 rows, Monday 0 to Sunday 23: weekday, hour, records; in UTC."""
+    """Return 168 rows, Monday 0 to Sunday 23: weekday, hour, records; by the clock of the span's zone."""
     import pandas as pd
 
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
-    counts = source.histogram(grid(span.first_ms, span.last_ms, HOUR))
+    ends = np.array([span.first_ms, span.last_ms], np.int64)
+    every = 15 * MINUTE if (offsets(ends, span.zone) % HOUR).any() else HOUR  # some clocks are half an hour apart
+    counts = source.histogram(grid(span.first_ms, span.last_ms, every))
     starts = np.fromiter(counts.keys(), np.int64, len(counts))
+    starts = starts + offsets(starts, span.zone)
     week = np.zeros((7, 24), np.int64)
     # The epoch was a Thursday: day 0 is weekday 3.
     np.add.at(week, ((starts // DAY + 3) % 7, starts // HOUR % 24), np.fromiter(counts.values(), np.int64, len(counts)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts, draw
-from labkit.charts.buckets import counted, period, plural, share
+from labkit.charts.buckets import counted, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
 from labkit.validation import whole
@@ -197,8 +197,7 @@ def _told(
     if by is not None:
         facts.append(f"{len(groups):,} of {distinct:,} {plural(by)}")
     facts.append(f"median {about}{number(median)}, 99 % up to {about}{number(high)}, largest {number(most)}")
-    if span.first_ms is not None and span.last_ms is not None:
-        facts += [period(span.first_ms, span.last_ms), "UTC"]
+    facts += span.when
     left = []
     if known.nulls:
         left.append(f"{counted(known.nulls)} ({share(known.nulls, known.records)}) without a value")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts, show
-from labkit.charts.buckets import counted, length, period, plural, share
+from labkit.charts.buckets import Grid, counted, length, plural, share
 from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, pictured, tooltips
 from labkit.charts.source import Source, Span, Terms
 from labkit.validation import whole
@@ -46,8 +46,8 @@ def timeline(
     by : str, optional
         Stack the counts by this field: its `top` most frequent values, the rest as "other", nulls as "(none)".
     every : str or timedelta, optional
-        A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Buckets are in UTC, whole
-        weeks begin on Monday, and empty ones are drawn as zero.
+        A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Days begin at
+        midnight, whole weeks on Monday, in the lab's zone; empty buckets are drawn as zero.
     field : str, optional
         The field that says when; by default ``_timestamp`` (the record's own), in a scratch index ``@timestamp``, else
         the only column of times. A column of ISO 8601 texts will do when named.
@@ -132,7 +132,7 @@ def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title
 
 
 def heatmap(data: Any, *, field: str | None = None, query: counts.Query = None, title: str | None = None) -> alt.Chart:
-    """Draw how many records there are by hour of the day and weekday, in UTC.
+    """Draw how many records there are by hour of the day and weekday.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def heatmap(data: Any, *, field: str | None = None, query: counts.Query = None, 
     title = title or titled(source, "records by hour and weekday")
     if not span.timed:
         return nothing(title, _no_records(span))
-    return _squares(counts.by_hour_and_weekday(source, span), title, _told(span))
+    return _squares(counts.by_hour_and_weekday(source, span), span.zone, title, _told(span))
 
 
 # words ---------------------------------------------------------------------------------------------------
@@ -181,9 +181,8 @@ def _told(
         about = "" if terms.distinct_exact else "about "
         facts.append(f"{len(terms.top):,} of {about}{terms.distinct:,} {plural(field)}")
     if span.first_ms is not None and span.last_ms is not None:
-        facts.append(period(span.first_ms, span.last_ms))
-        facts += [f"per {length(every_ms)}"] if every_ms else []
-        facts.append("UTC")
+        when, zone = span.when
+        facts += [when, *([f"per {length(every_ms)}"] if every_ms else []), zone]
     left = []
     if terms is not None and terms.rest:
         others = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
@@ -210,12 +209,6 @@ def nothing(title: str, text: str) -> Any:
 # pictures ------------------------------------------------------------------------------------------------
 
 
-_WHEN: tuple[tuple[str, dict[str, str]], ...] = (
-    ("from:N", {"title": "from (UTC)"}),
-    ("records:Q", {"format": ",d"}),
-)
-
-
 def _zooming(found: counts.Timeline, by: str | None) -> Any:
     """Return bars over time that a wheel with shift, or dragging, moves."""
     import altair as alt
@@ -232,11 +225,11 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     above = _stacked(found, by, brush).add_params(brush)
     inside = alt.Chart(found.frame).transform_filter(brush)
     if by is None:
-        what, y = f"the largest {MOST_NAMED} buckets", alt.Y("from:N", title="from (UTC)")
+        what, y = f"the largest {MOST_NAMED} buckets", alt.Y("from:N", title=f"from ({found.grid.zone})")
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
-        rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid.every_ms)
+        rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid)
         rows = rows.transform_window([rank], sort=largest).transform_filter(
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
@@ -267,8 +260,11 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     return alt.vconcat(above, below, spacing=24)
 
 
-def _stamped(chart: Any, every_ms: int) -> Any:
-    """Give each bucket its start as text and its end."""
+def _stamped(chart: Any, grid: Grid) -> Any:
+    """Give each bucket its start as text and its end; in another zone than UTC its rows have them."""
+    if grid.zone is not UTC:
+        return chart
+    every_ms = grid.every_ms
     fine = every_ms % 60_000, every_ms % 86_400_000
     stamp = "%Y-%m-%d %H:%M:%S" if fine[0] else "%Y-%m-%d %H:%M" if fine[1] else "%Y-%m-%d"
     found = {"until": f"+toDate(datum.time) + {every_ms}", "from": f"utcFormat(toDate(datum.time), '{stamp}')"}
@@ -279,17 +275,19 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None) -> Any:
     """Return bars over time, stacked by value when there are values; those beside the brush are dim."""
     import altair as alt
 
-    every = found.grid.every_ms
+    every, zone = found.grid.every_ms, found.grid.zone
+    when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}))
+    time = "time:T" if zone is UTC else "drawn:T"
     count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
     axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
-        _stamped(alt.Chart(found.frame), every)
+        _stamped(alt.Chart(found.frame), found.grid)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
-            x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc", nice=False), axis=axis),
+            x=alt.X(time, title=f"time ({zone})", scale=alt.Scale(type="utc", nice=False), axis=axis),
             x2="until:T",
             y=count,
-            tooltip=tooltips(*(_WHEN if by is None else (("value:N", {"title": by}), *_WHEN))),
+            tooltip=tooltips(*(when if by is None else (("value:N", {"title": by}), *when))),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
@@ -350,7 +348,7 @@ def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     return dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
 
 
-def _squares(frame: Any, title: str, lines: list[str]) -> Any:
+def _squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
     """Return weekdays x hours as coloured squares."""
     import altair as alt
 
@@ -359,15 +357,15 @@ def _squares(frame: Any, title: str, lines: list[str]) -> Any:
         alt.Chart(frame)
         .mark_rect()
         .encode(
-            x=alt.X("hour:O", title="hour of the day (UTC)", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("weekday:O", title="weekday (UTC)", sort=list(counts.DAYS)),
+            x=alt.X("hour:O", title=f"hour of the day ({zone})", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("weekday:O", title=f"weekday ({zone})", sort=list(counts.DAYS)),
             color=alt.Color(
                 "records:Q",
                 title="records",
                 scale=colour,
                 legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
             ),
-            tooltip=tooltips("weekday:O", ("hour:O", {"title": "hour (UTC)"}), ("records:Q", {"format": ",d"})),
+            tooltip=tooltips("weekday:O", ("hour:O", {"title": f"hour ({zone})"}), ("records:Q", {"format": ",d"})),
         )
         .properties(width=WIDTH, height=224)
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.charts.buckets import period
+from labkit.charts.clock import in_zone, positions, stamps
 from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
 from labkit.errors import UsageError
@@ -46,8 +48,9 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     Returns
     -------
     altair.VConcatChart
-        Three panels over time (UTC): lag in records, age of the next record in seconds, and records per second read
-        (committed) and written. ``.data`` has one row per line and look: at, line, lag, behind_s, read, written.
+        Three panels over time, in the history's zone: lag in records, age of the next record in seconds, and
+        records per second read (committed) and written. ``.data`` has one row per line and look: at, line, lag,
+        behind_s, read, written; and ``drawn`` and ``when``, where it is on the axis and in words.
 
     Raises
     ------
@@ -71,12 +74,14 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
         f"{NUMBER}:O", title=line, scale=colours, legend=alt.Legend(symbolType="circle", labelExpr=labels.expression)
     )
     start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
+    zone = rows["at"].dt.tz
+    rows["drawn"], rows["when"] = _by_the_clock(rows["at"], zone)
     stamp = "%H:%M:%S" if end - start < 1_800_000 else CLOCK
     axis = alt.Axis(grid=False, format=stamp, tickCount=8, title=None)
     base = labels.numbered(alt.Chart(rows), "line").encode(
-        x=alt.X("at:T", scale=alt.Scale(type="utc", nice=False), axis=axis),
+        x=alt.X("drawn:T", scale=alt.Scale(type="utc", nice=False), axis=axis),
         color=colour,
-        tooltip=tooltips("line:N", ("at:T", {"format": "%H:%M:%S", "title": "at (UTC)"}), "lag:Q", "behind_s:Q"),
+        tooltip=tooltips("line:N", ("when:N", {"title": f"at ({zone})"}), "lag:Q", "behind_s:Q"),
     )
     panels = [
         _lines(base, "lag:Q", "lag (records)", 190),
@@ -84,7 +89,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
         _rates(base),
     ]
     shown = f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
-    told = [f"{period(start, end)}, UTC" + (f"; {shown}" if shown else "")]
+    told = [f"{period(start, end, zone)}, {zone}" + (f"; {shown}" if shown else "")]
     told.append("solid: read (committed offsets); dashed: written (log end)")
     if uncounted := rows.attrs["uncounted"]:
         told.append(f"lag of {uncounted} partition{'s'[: uncounted - 1]} not known and not counted: nothing committed, "
@@ -93,6 +98,12 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     return dressed(
         alt.vconcat(*panels, spacing=8), title or (f"{group}lag over time" if group else "Lag over time"), told
     )
+
+
+def _by_the_clock(at: pd.Series, zone: tzinfo) -> tuple[Any, list[str]]:
+    """Return where looks are on the axis, which shows the zone's clock, and their times in words."""
+    moments = at.dt.as_unit("ms").dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("int64")
+    return in_zone(positions(moments, zone), UTC), stamps(moments, zone, 1000)
 
 
 def _lines(base: Any, field: str, title: str, height: int) -> Any:
@@ -133,7 +144,7 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     found["behind_s"] = wide["behind_s"].max()["behind_s"]
     numbers = ["lag", "read", "written", "behind_s"]
     found = found.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
-    found["at"] = pd.to_datetime(found["at"], utc=True)
+    found["at"] = pd.to_datetime(found["at"], utc=True).dt.tz_convert(getattr(history["at"].dtype, "tz", None) or UTC)
     found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
     found.attrs["uncounted"] = _uncounted(rows)
     return found, "partition" if one else "group"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from labkit.charts.buckets import Grid
+from labkit.charts.clock import usable
 from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
@@ -103,17 +105,17 @@ class Index:
         found = self.ask(aggs={"first": {"min": field}, "last": {"max": field}, "timed": {"filter": {"exists": field}}})
         answers = found["aggregations"]
         first, last = answers["first"]["value"], answers["last"]["value"]
-        return Span(
-            found["hits"]["total"]["value"],
-            answers["timed"]["doc_count"],
-            None if first is None else int(first),
-            None if last is None else int(last),
-        )
+        first, last = (None if at is None else int(at) for at in (first, last))
+        zone = usable(self._index.timezone, first, last)
+        return Span(found["hits"]["total"]["value"], answers["timed"]["doc_count"], first, last, zone)
 
     def _when(self, grid: Grid) -> dict[str, Any]:
         return {"range": {self._time: {"gte": grid.start_ms, "lt": grid.end_ms, "format": "epoch_millis"}}}
 
     def _buckets(self, grid: Grid) -> dict[str, Any]:
+        if grid.edges:
+            ranges = [{"from": low, "to": high} for low, high in pairwise(grid.edges)]
+            return {"date_range": {"field": self._time, "format": "epoch_millis", "ranges": ranges}}
         every, offset = f"{grid.every_ms}ms", f"{grid.offset_ms}ms"
         return {"date_histogram": {"field": self._time, "fixed_interval": every, "offset": offset, "min_doc_count": 1}}
 
@@ -170,4 +172,4 @@ def _without(field: str, countable: str) -> dict[str, Any]:
 
 
 def _counts(answer: dict[str, Any]) -> Counts:
-    return {int(one["key"]): one["doc_count"] for one in answer["time"]["buckets"]}
+    return {int(one.get("from", one["key"])): one["doc_count"] for one in answer["time"]["buckets"] if one["doc_count"]}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Protocol
 
-from labkit.charts.buckets import Grid
+from labkit.charts.buckets import Grid, period
 
 Counts = dict[int, int]
 """A bucket's start, in ms since the epoch, to how many records are in it; buckets without records may be missing."""
@@ -21,12 +22,22 @@ class Span:
         All of them; those that have a time.
     first_ms, last_ms : int or None
         The earliest and the latest time, both inclusive; None when no record has a time.
+    zone : tzinfo
+        In which times are shown and days begin.
     """
 
     records: int
     timed: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
+    zone: tzinfo = UTC
+
+    @property
+    def when(self) -> list[str]:
+        """The period in words, and its zone; nothing when no record has a time."""
+        if self.first_ms is None or self.last_ms is None:
+            return []
+        return [period(self.first_ms, self.last_ms, self.zone), str(self.zone)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,13 @@ class Index:
     name : str
     target : Target
         The cluster it is on.
+    timezone : tzinfo
+        In which times of documents are shown, and charted.
     """
 
     name: str
     target: Target
+    timezone: tzinfo = field(default=UTC, kw_only=True, compare=False)
 
     def __str__(self) -> str:
         return self.name
@@ -191,7 +195,7 @@ class Index:
             One row per document: ``_id _topic _partition _offset`` (missing where an ``_id`` names no record), the
             document's fields, ``_error``. ``frame.attrs["complete"]`` is False when an interrupt ended it early.
         """
-        return _framed(self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt))
+        return self._framed(self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt))
 
     def sample(
         self,
@@ -205,7 +209,7 @@ class Index:
         luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}  # the same on each page
         query = {"function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}}
         body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
-        return _framed(self._table(body, fields, n, "raise"))
+        return self._framed(self._table(body, fields, n, "raise"))
 
     def _table(
         self,
@@ -222,9 +226,17 @@ class Index:
         if not complete:
             told = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
-                raise interrupt.stopped(f"stopped: {told}", frame=_framed(table))
+                raise interrupt.stopped(f"stopped: {told}", frame=self._framed(table))
             interrupt.warn(f"interrupted: {told}", IncompleteWarning)
         return table
+
+    def _framed(self, table: pa.Table) -> pd.DataFrame:
+        from labkit.dataframe import in_zone, to_pandas
+
+        complete = (table.schema.metadata or {}).get(b"complete") == b"true"
+        frame = in_zone(to_pandas(table.replace_schema_metadata(None)), self.timezone)
+        frame.attrs["complete"] = complete
+        return frame
 
     def agg(
         self,
@@ -324,12 +336,3 @@ def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
         layout = pa.schema([*(BATCH_SCHEMA.field(name) for name in FIRST), ("_error", pa.string())])
         return layout.empty_table()
     return pa.concat_tables(tables)
-
-
-def _framed(table: pa.Table) -> pd.DataFrame:
-    from labkit.dataframe import to_pandas
-
-    complete = (table.schema.metadata or {}).get(b"complete") == b"true"
-    frame = to_pandas(table.replace_schema_metadata(None))
-    frame.attrs["complete"] = complete
-    return frame

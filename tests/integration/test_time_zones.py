@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import labkit
+from labkit import charts
 from labkit.lab import Lab
 from labkit.times import to_ms
 
@@ -64,6 +65,28 @@ def test_frames_have_the_zone_and_tables_utc(vienna: Lab, topic: str) -> None:
         assert str(found.to_pandas()["_timestamp"].dtype) == "datetime64[ms, Europe/Vienna]"
     around = window.around(time="2026-03-29T12:00", before=0, after=1)
     assert around.to_pandas()["_timestamp"].iloc[-1].isoformat() == "2026-03-29T12:00:00+02:00"
+
+
+def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(vienna: Lab, topic: str) -> None:
+    window = vienna.window(topic)
+    replay = window.read()
+    by_day = charts.timeline(replay, every="1d").data
+    assert by_day["records"].tolist() == [23, 23, 24, 24, 2]
+    assert [str(at) for at in by_day["time"][1:3]] == ["2026-03-29 00:00:00+01:00", "2026-03-30 00:00:00+02:00"]
+    assert charts.timeline(replay.to_pandas(), every="1d").data.equals(by_day)
+    load = window.to_scratch(f"zones-{topic[-6:]}", metadata=True, progress=False)
+    try:
+        index = vienna.index(load.index.name)
+        for every in ("1d", "3h", "1h"):
+            counts = charts.timeline(replay, every=every).data
+            assert charts.timeline(index, field="_kafka.timestamp", every=every).data.equals(counts)
+            by_hour = charts.timeline(load.index, by="hour", top=3, field="_kafka.timestamp", every=every)
+            assert by_hour.data["records"].sum() == 96
+        week = charts.heatmap(index, field="_kafka.timestamp")
+        assert week.data.equals(charts.heatmap(replay).data)
+        assert week.to_dict()["encoding"]["x"]["title"] == "hour of the day (Europe/Vienna)"
+    finally:
+        load.index.drop()
 
 
 def test_groups_begin_and_are_set_by_the_zone(vienna: Lab, topic: str) -> None:

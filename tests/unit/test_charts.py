@@ -239,10 +239,11 @@ def test_heatmap_is_a_week_in_utc():
     assert data["weekday"].unique().tolist() == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
-def test_heatmap_counts_zones_as_utc():
+def test_heatmap_counts_by_the_zone_of_the_times():
     frame = pd.DataFrame({"at": pd.to_datetime(["2016-02-29T00:30"]).tz_localize("Europe/Berlin")})
-    data = charts.heatmap(frame).data
-    assert data.loc[data["records"] > 0, ["weekday", "hour"]].to_numpy().tolist() == [["Sun", 23]]
+    for times, cell in ((frame, ["Mon", 0]), (frame.assign(at=frame["at"].dt.tz_convert("UTC")), ["Sun", 23])):
+        data = charts.heatmap(times).data
+        assert data.loc[data["records"] > 0, ["weekday", "hour"]].to_numpy().tolist() == [cell]
 
 
 # what may be given ---------------------------------------------------------------------------------------
