@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +15,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, 
 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_client import TIMEOUT_S, Connection
+from labkit.kafka_client import TIMEOUT_S, Connection, in_threads
 from labkit.kafka_errors import MISSING
 from labkit.kafka_groups import Groups
 from labkit.suggest import did_you_mean, way
@@ -48,9 +48,13 @@ class Cluster(Connection):
 
     def topics(self) -> dict[str, list[int]]:
         """Return each topic's partitions, internal topics left out."""
+        return {name: list(leaders) for name, leaders in self.leaders().items()}
+
+    def leaders(self) -> dict[str, dict[int, int]]:
+        """Return the broker that leads each partition of each topic, -1 for none; internal topics left out."""
         found = self.ask(lambda admin: admin.list_topics(timeout=TIMEOUT_S), what="list the topics")
         return {
-            name: sorted(meta.partitions)
+            name: {number: meta.partitions[number].leader for number in sorted(meta.partitions)}
             for name, meta in sorted(found.topics.items())
             if not name.startswith("__") and meta.error is None
         }
@@ -135,21 +139,38 @@ class Cluster(Connection):
             edges.append([info.timestamp for info in found.values() if info.offset >= 0 and info.timestamp >= 0])
         return (min(edges[0]), max(edges[1])) if all(edges) else None
 
-    def log_bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int] | LabkitError]:
+    def log_bounds(
+        self, partitions: Iterable[Where], dark: Mapping[Where, LabkitError] | None = None
+    ) -> dict[Where, tuple[int, int] | LabkitError]:
         """Return the log's start and its end (high watermark) of partitions of any topics, in a few requests for all.
 
         A partition that is gone, has no leader, or that this principal may not see, has the error in their place.
+
+        Parameters
+        ----------
+        dark : mapping, optional
+            The errors of the partitions that nobody can be asked of, where that is known.
         """
         wanted = sorted(set(partitions))
-        found: dict[Where, tuple[int, int] | LabkitError] = {**self.leaderless(wanted)}
+        found: dict[Where, tuple[int, int] | LabkitError] = {**(self.leaderless(wanted) if dark is None else dark)}
         asked = [where for where in wanted if where not in found]
-        starts, ends = (
-            self._offsets(dict.fromkeys(asked, spec)) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
+        specs = (OffsetSpec.earliest(), OffsetSpec.latest())
+        starts, ends = in_threads(*(partial(self._offsets, dict.fromkeys(asked, spec)) for spec in specs))
         for where in asked:
             error = next((one for one in (starts[where], ends[where]) if isinstance(one, LabkitError)), None)
             found[where] = error or (starts[where].offset, ends[where].offset)
         return found
+
+    def newest_times(self, partitions: Iterable[Where]) -> dict[Where, int | LabkitError | None]:
+        """Return the newest time of a record of each partition in ms; None without records, or where none has a time.
+
+        The brokers keep it beside each segment of the log (KIP-734, Kafka 3.0); older ones answer with an error.
+        """
+        found = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
+        return {
+            where: answer if isinstance(answer, LabkitError) else answer.timestamp if answer.timestamp >= 0 else None
+            for where, answer in found.items()
+        }
 
     def _offsets(
         self,

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -387,3 +388,9 @@ class Connection:
                 except KafkaException:
                     if self.is_hopeless(time.monotonic() - start, timeout_s):
                         raise
+
+
+def in_threads(*calls: Callable[[], Any]) -> list[Any]:
+    """Return what independent calls return, in their order: while one waits for a broker, another reads its answer."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]

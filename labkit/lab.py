@@ -175,7 +175,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     # lists -------------------------------------------------------------------------------------------
 
     def topics(self, *patterns: str) -> pd.DataFrame:
-        """Return one row per topic: topic, partitions, records (by offsets), earliest, latest, retention_ms, cleanup.
+        """Return one row per topic: partitions, records (by offsets), what is kept, and the time of the newest record.
 
         Parameters
         ----------
@@ -185,10 +185,11 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         Notes
         -----
         ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
-        sums over the partitions of the log's first offset and its end. What a topic does not tell is missing: where a
+        sums over the partitions of the log's first offset and its end. ``newest`` is the latest time of a record, in
+        the lab's time zone, as the brokers (3.0 and newer) keep it. What a topic does not tell is missing: where a
         partition has no leader, where the right DescribeConfigs is, or where the topic was deleted meanwhile.
         """
-        return topics_frame(self.cluster, patterns)
+        return topics_frame(self.cluster, patterns, self.timezone)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
         """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.

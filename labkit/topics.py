@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labkit.dataframe import in_zone
 from labkit.errors import LabkitError
-from labkit.kafka import Cluster
+from labkit.kafka import Cluster, no_leader
+from labkit.kafka_client import in_threads
 from labkit.names import choose
+from labkit.times import dated
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _WHOLE = ["records", "earliest", "latest", "retention_ms"]
-_COLUMNS = ["topic", "partitions", *_WHOLE, "cleanup", "timestamp_type"]
+_COLUMNS = ["topic", "partitions", *_WHOLE, "cleanup", "timestamp_type", "newest"]
 
 
-def topics_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame:
+def topics_frame(cluster: Cluster, patterns: Iterable[str] = (), zone: tzinfo = UTC) -> pd.DataFrame:
     """Return one row per topic that a pattern matches; see `labkit.lab.Lab.topics`."""
     import pandas as pd
 
     choose([], patterns)  # what is no pattern is told before anything is asked
-    known = cluster.topics()
-    found = {name: known[name] for name in choose(known, patterns)}
-    settings = cluster.each_topic_settings(found)
-    bounds = cluster.log_bounds((name, one) for name, partitions in found.items() for one in partitions)
+    known = cluster.leaders()
+    leaders = {name: known[name] for name in choose(known, patterns)}
+    dark = {
+        (name, number): no_leader(name, [number])
+        for name, partitions in leaders.items()
+        for number, leader in partitions.items()
+        if leader < 0
+    }
+    every = [(name, number) for name, partitions in leaders.items() for number in partitions]
+    settings, bounds, times = in_threads(
+        partial(cluster.each_topic_settings, leaders),
+        partial(cluster.log_bounds, every, dark),
+        partial(cluster.newest_times, [where for where in every if where not in dark]),
+    )
+    times |= dark
     rows = [
-        (name, len(partitions), *_sums([bounds[name, one] for one in partitions]), *_kept(settings[name]))
-        for name, partitions in found.items()
+        (
+            name,
+            len(partitions),
+            *_sums([bounds[name, number] for number in partitions]),
+            *_kept(settings[name]),
+            _newest([times[name, number] for number in partitions]),
+        )
+        for name, partitions in leaders.items()
     ]
-    return pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
+    frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
+    return in_zone(frame.astype({"newest": "datetime64[ms, UTC]"}), zone)
+
+
+def _newest(times: list[int | LabkitError | None]) -> datetime | None:
+    """Return the newest time of a topic's records that a date can hold; of some of its partitions it would be none."""
+    known = [ms for ms in times if isinstance(ms, int) and dated(ms)]
+    if not known or any(isinstance(ms, LabkitError) for ms in times):
+        return None
+    return datetime.fromtimestamp(max(known) / 1000, UTC)
 
 
 def _sums(bounds: list[tuple[int, int] | LabkitError]) -> tuple[Any, Any, Any]:

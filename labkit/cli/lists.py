@@ -45,10 +45,11 @@ def _indices(options: argparse.Namespace) -> None:
 
 
 def _topics_view(topics: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that fit a line, retention in days."""
+    """Return the columns that fit a line, retention in days, times without seconds."""
     keeps = topics["retention_ms"].map(_days, na_action="ignore").astype(object)
-    shown = topics[["topic", "partitions", "records"]].assign(keeps=keeps)
-    return shown.assign(cleanup=topics["cleanup"], times=topics["timestamp_type"])
+    newest = topics["newest"].dt.strftime("%Y-%m-%d %H:%M")
+    shown = topics[["topic", "partitions", "records"]].assign(newest=newest, keeps=keeps)
+    return shown.assign(cleanup=topics["cleanup"])
 
 
 def _days(ms: int) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TOMBSTONE = "(tombstone)"
 _COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}  # of verdicts, as ANSI has them
-_UNCUT = ("verdict", "behind since", "keeps", "expires")
+_UNCUT = ("verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
 

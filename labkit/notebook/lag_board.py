@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import ipywidgets as ipy
 
 from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
-from labkit.groups.lag import Judged
+from labkit.groups.lag import VERDICTS, Judged, Sample
 from labkit.groups.sampling import Recent, Sampler, every_seconds
-from labkit.groups.verdicts import judge_groups
+from labkit.groups.verdicts import GroupVerdict, judge_groups
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
 from labkit.times import iso, length_ms
 
+PAGE = 40  # groups: a screen or two
 _COLOURS = {"ok": html.GREEN, "idle": html.GREY, "slow": html.AMBER, "unknown": html.GREY}
 
 
@@ -35,7 +38,15 @@ class LagBoard(Shown):
         self.state, self.view = ipy.HTML(), ipy.HTML()
         stop = ipy.Button(description="stop", icon="stop")
         stop.on_click(lambda _: self.stop())
-        self.box = ipy.VBox([ipy.HBox([stop, self.state]), self.view])
+        self.page, self._rows, self._judged = 0, list[GroupVerdict](), list[Judged]()
+        self._back, self._on = (
+            ipy.Button(icon=icon, layout={"width": "40px"}) for icon in ("angle-left", "angle-right")
+        )
+        self._back.on_click(lambda _: self.turn(-1))
+        self._on.on_click(lambda _: self.turn(1))
+        self.shown = ipy.HTML()
+        self._pages = ipy.HBox([self._back, self._on, self.shown], layout={"display": "none"})
+        self.box = ipy.VBox([ipy.HBox([stop, self.state]), self._pages, self.view])
 
     @property
     def running(self) -> bool:
@@ -62,14 +73,31 @@ class LagBoard(Shown):
     async def _step(self) -> None:
         # the asking waits in a thread, the showing is done here
         try:
-            look = await asyncio.get_running_loop().run_in_executor(None, self._recent.look)
+            look = await asyncio.get_running_loop().run_in_executor(None, self._look)
         except (UnavailableError, DeadlineError) as error:
             self.state.value = f"{escape(error.message)}; looking again …"
             return
-        self.view.value = table(self.judged)
+        self.turn(0)
         when = iso(look[0].at_ms) if look else "no group"
         self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
         self._renew_picture()
+
+    def _look(self) -> list[Sample]:
+        look = self._recent.look()
+        self._judged = self._recent.judged  # a second for 20,000 partitions
+        self._rows = list_rows(self._judged)
+        return look
+
+    def turn(self, pages: int) -> None:
+        """Show another page of groups; the first has those to look at."""
+        last = max(0, len(self._rows) - 1) // PAGE
+        self.page = min(max(0, self.page + pages), last)
+        first = self.page * PAGE
+        rows = self._rows[first : first + PAGE]
+        self.view.value = table(rows, self._judged)
+        self.shown.value = f"groups {first + 1:,} to {first + len(rows):,} of {len(self._rows):,}, the worst first"
+        self._pages.layout.display = "flex" if last else "none"
+        self._back.disabled, self._on.disabled = self.page == 0, self.page == last
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}"
@@ -77,7 +105,8 @@ class LagBoard(Shown):
 
     def picture(self) -> str:
         """Return the board as it was last."""
-        return f"{self.view.value}<div>{self.state.value}</div>"
+        pages = f"<div>{self.shown.value}</div>" if len(self._rows) > PAGE else ""
+        return f"{pages}{self.view.value}<div>{self.state.value}</div>"
 
     @property
     def code(self) -> str:
@@ -88,7 +117,7 @@ class LagBoard(Shown):
     @property
     def judged(self) -> list[Judged]:
         """The verdict on each partition, by the last looks."""
-        return self._recent.judged
+        return self._judged
 
     def text(self) -> str:
         """Look a few times and return a line for each group."""
@@ -96,16 +125,25 @@ class LagBoard(Shown):
         return str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
 
 
-def table(judged: list[Judged]) -> str:
-    """Return the groups as an HTML table, those to look at first."""
-    rows = []
-    for one in judge_groups(judged):
-        mine = [part for part in judged if part.group == one.group]
-        read, written = (sum(getattr(part, name) or 0 for part in mine) for name in ("read_per_s", "written_per_s"))
-        colour = _COLOURS.get(one.verdict, html.RED)
-        verdict = f'<b style="color:{colour}">{escape(one.verdict)}</b>'
-        numbers = [one.lag_text, f"{read:,.0f}", f"{written:,.0f}"]
-        rows.append([escape(one.group), verdict, *numbers, escape(one.why)])
+def list_rows(judged: Iterable[Judged]) -> list[GroupVerdict]:
+    """Return the groups' verdicts, those to look at first, then by lag."""
+    return sorted(judge_groups(judged), key=lambda one: (VERDICTS.index(one.verdict), -one.known_lag, one.group))
+
+
+def table(rows: Sequence[GroupVerdict], judged: Iterable[Judged]) -> str:
+    """Return groups as an HTML table, with the rates of their partitions."""
     if not rows:
         return "no group"
-    return html.shown(html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), rows))
+    names = {one.group for one in rows}
+    read, written = defaultdict[str, float](float), defaultdict[str, float](float)
+    for part in judged:
+        if part.group in names:
+            read[part.group] += part.read_per_s or 0
+            written[part.group] += part.written_per_s or 0
+    cells = []
+    for one in rows:
+        colour = _COLOURS.get(one.verdict, html.RED)
+        verdict = f'<b style="color:{colour}">{escape(one.verdict)}</b>'
+        rates = [f"{read[one.group]:,.0f}", f"{written[one.group]:,.0f}"]
+        cells.append([escape(one.group), verdict, one.lag_text, *rates, escape(one.why)])
+    return html.shown(html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), cells))

@@ -113,6 +113,7 @@ def lag_board(
 ) -> LagBoard:
     """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all groups.
 
+    The worst come first, 40 on a page.
     It ends when its cell is run again, the kernel is interrupted, or after `limit`; while the broker is away it looks
     for it again.
 

@@ -131,14 +131,14 @@ def test_a_topic_that_is_gone_or_does_not_tell_hides_no_other(
     fine, closed = make_topic(), make_topic()
     for topic in (fine, closed):
         produce(topic, [b"{}"] * 3)
-    there = Cluster.topics
-    monkeypatch.setattr(Cluster, "topics", lambda self: {**there(self), "irc-test-gone": [0]})
+    there = Cluster.leaders
+    monkeypatch.setattr(Cluster, "leaders", lambda self: {**there(self), "irc-test-gone": {0: 1}})
     with denied(admin, closed, AclOperation.DESCRIBE_CONFIGS):
         until(lambda: lab.topics().set_index("topic").loc[closed, KEPT].isna().all())
         found = lab.topics().set_index("topic")
     assert found.loc[closed, ENDS].tolist() == [3, 0, 3]
     assert found.loc[fine, ENDS + KEPT].tolist() == [3, 0, 3, -1, "delete", "CreateTime"]
-    assert found.loc["irc-test-gone", ENDS + KEPT].isna().all()
+    assert found.loc["irc-test-gone", [*ENDS, *KEPT, "newest"]].isna().all()
 
 
 def test_files_were_sent_though_nobody_knows_for_how_long_they_are_kept(

@@ -6,7 +6,9 @@ import json
 import uuid
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from confluent_kafka import TopicPartition
 
@@ -25,6 +27,13 @@ def test_topics_by_several_patterns(lab: Lab, make_topic: Callable[..., str], pr
     assert some["topic"].tolist() == sorted([first, second])
     assert some.set_index("topic").loc[first, ["partitions", "records"]].tolist() == [2, 2]
     assert set(some["topic"]) < set(every["topic"])
+    newest = some.set_index("topic")["newest"]
+    assert abs((pd.Timestamp.now("UTC") - newest[first]).total_seconds()) < 60
+    assert newest.isna()[second]
+    produce(second, [b"3"], timestamps=[1_456_790_400_000])  # the newest by its own time, also behind a later one
+    produce(second, [b"4"], timestamps=[1_456_704_000_000])
+    there = Lab(lab.connection, timezone=ZoneInfo("Asia/Tokyo")).topics(second)
+    assert there["newest"].map(str).tolist() == ["2016-03-01 09:00:00+09:00"]
     nothing = lab.topics("no such*", "IRC-TEST*")  # upper and lower case differ, as in Kafka
     assert nothing.empty
     assert nothing.columns.tolist() == every.columns.tolist()

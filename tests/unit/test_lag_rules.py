@@ -202,6 +202,33 @@ def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.Monkey
     assert board._recent.looks.maxlen == 35
 
 
+def test_a_board_of_many_groups_turns_pages_the_worst_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Many:
+        def __init__(self, *_: object) -> None: ...
+
+        def check(self) -> None: ...
+
+        def look(self) -> list[Sample]:
+            behind = [replace(FIRST, group="z.behind", committed=0, lag=9, members=0, member="", state="empty")]
+            return [replace(FIRST, group=f"g{n:03d}", committed=FIRST.log_end, lag=0) for n in range(100)] + behind
+
+    monkeypatch.setattr(lag_board, "Sampler", Many)
+    board = lag_board.LagBoard(SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="0s")  # type: ignore[arg-type]
+    for _ in range(3):
+        asyncio.run(board._step())
+    assert board.shown.value == "groups 1 to 40 of 101, the worst first"
+    assert board.view.value.count("<tr>") == 41
+    assert board.view.value.index("z.behind") < board.view.value.index("g000") < board.view.value.index("g038")
+    assert (board._pages.layout.display, board._back.disabled, board._on.disabled) == ("flex", True, False)
+    for _ in range(3):
+        board._on.click()
+    assert (board.page, board.shown.value) == (2, "groups 81 to 101 of 101, the worst first")
+    assert "g099" in board.view.value
+    asyncio.run(board._step())  # a look leaves the page
+    assert board.page == 2
+    assert "groups 81 to 101" in board.picture()
+
+
 def test_what_came_a_moment_ago_is_no_stall() -> None:
     found = judge(looks([10] * 10, [10] * 8 + [15, 15]))
     assert found.verdict == "ok"
