@@ -50,6 +50,23 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def records_frame(table: pa.Table, *, text_keys: bool = True) -> pd.DataFrame:
+    """Return decoded records as a DataFrame; their keys are texts where all of them are."""
+    return to_pandas(with_text_keys(table) if text_keys else table)
+
+
+def with_text_keys(table: pa.Table) -> pa.Table:
+    """Return a table whose ``_key`` is text where every key is UTF-8 without NUL, as numbers in binary hardly are."""
+    place = table.schema.get_field_index("_key")
+    if place < 0:
+        return table
+    try:
+        keys = table.column(place).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return table
+    return table if pc.any(pc.match_substring(keys, "\0")).as_py() else table.set_column(place, "_key", keys)
+
+
 def in_zone(frame: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
     """Return a frame whose times have this zone; they are the same moments."""
     if zone is UTC:

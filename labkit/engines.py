@@ -60,8 +60,9 @@ class WindowEngines:
         Returns
         -------
         dask.dataframe.DataFrame
-            Columns and order are those of `Replay.to_pandas`. Its ``.receipt()`` adds up what the workers told of the
-            slices computed so far. Each computation reads Kafka again; ``.persist()`` keeps the records in the cluster.
+            Columns and order are those of `Replay.to_pandas`, but keys are bytes. Its ``.receipt()`` adds up what the
+            workers told of the slices computed so far. Each computation reads Kafka again; ``.persist()`` keeps the
+            records in the cluster.
 
         Raises
         ------

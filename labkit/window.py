@@ -223,9 +223,9 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
                 receipt=receipt,
             )
 
-    def to_pandas(self, **options: Any) -> pd.DataFrame:
-        """Read the window into a DataFrame; `options` are those of `read`."""
-        return self.read(**options).to_pandas()
+    def to_pandas(self, *, text_keys: bool = True, **options: Any) -> pd.DataFrame:
+        """Read the window into a DataFrame, see `Replay.to_pandas`; `options` are those of `read`."""
+        return self.read(**options).to_pandas(text_keys=text_keys)
 
     def to_polars(self, **options: Any) -> pl.DataFrame:
         """Read the window into a polars DataFrame; `options` are those of `read`."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit import interrupt, names, times
-from labkit.dataframe import in_zone, to_pandas
+from labkit.dataframe import in_zone, records_frame
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
@@ -143,7 +143,7 @@ class AdHocGroup:
                 if not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
-                    to_pandas(from_batches(raw, value, key_decode=key, registry=self.registry)), self.timezone
+                    records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)), self.timezone
                 )
             if asked() and on_interrupt == "raise":
                 raise interrupt.stopped(f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame)

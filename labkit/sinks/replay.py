@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import html, interrupt
-from labkit.dataframe import in_zone, to_pandas, wide_type
+from labkit.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
 from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
@@ -101,7 +102,7 @@ class Replay(ReplayFiles):
             if one not in self.table.column_names:
                 raise unknown_field(one, self.table.column_names)
         self.warn_when_incomplete()
-        frame = to_pandas(self.table.select(names))
+        frame = to_pandas(self._shown.select(names))
         return frame[name] if isinstance(name, str) else frame
 
     if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
@@ -125,12 +126,12 @@ class Replay(ReplayFiles):
     def head(self, n: int = 5) -> pd.DataFrame:
         """Return the first `n` records as a DataFrame, in the table's order."""
         self.warn_when_incomplete()
-        return to_pandas(self.table.slice(0, n))
+        return to_pandas(self._shown.slice(0, n))
 
     def tail(self, n: int = 5) -> pd.DataFrame:
         """Return the newest `n` records as a DataFrame, by time, the newest last, whatever the table's order."""
         self.warn_when_incomplete()
-        return to_pandas(_by_time(self.table, n))
+        return to_pandas(_by_time(self._shown, n))
 
     def in_zone(self, zone: tzinfo) -> Replay:
         """Return this replay with times shown, and given to pandas, in another zone; ``.table`` stays in UTC."""
@@ -145,15 +146,26 @@ class Replay(ReplayFiles):
             return self
         return replace(self, table=taken(self.table, rows))
 
-    def to_pandas(self) -> pd.DataFrame:
+    @cached_property
+    def _shown(self) -> pa.Table:
+        """The table with keys as text, where all of them are: a part has them as the whole does."""
+        return with_text_keys(self.table)
+
+    def to_pandas(self, *, text_keys: bool = True) -> pd.DataFrame:
         """Return a DataFrame with the table's columns.
 
         Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
         ``datetime64[ms, UTC]`` (in the zone of ``labkit.connect(timezone=)``), texts pandas strings, bytes and nested
         values Arrow-backed.
+
+        Parameters
+        ----------
+        text_keys : bool
+            Make ``_key`` text where every key of the replay is UTF-8 without NUL, as ``r["_key"]``, `head` and `tail`
+            do. With False it stays bytes, whatever the keys are; ``.table`` has bytes always.
         """
         self.warn_when_incomplete()
-        return in_zone(to_pandas(self.table), self.timezone)
+        return in_zone(records_frame(self.table, text_keys=text_keys), self.timezone)
 
     def warn_when_incomplete(self) -> None:
         """Say, where the caller sees it, that this is a part of the window: a frame or a chart would not show it."""

@@ -12,7 +12,7 @@ import pytest
 
 from labkit import charts
 from labkit.cli import main
-from labkit.errors import NotFoundError, UsageError
+from labkit.errors import ConfigError, NotFoundError, UsageError
 from labkit.lab import Lab
 
 T0 = 1_456_790_400_000  # 2016-03-01
@@ -123,7 +123,7 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
     assert replay.head(2)["nick"].tolist() == ["n00", "n01"]
     assert isinstance(replay["nick"], pd.Series)
     assert replay[["nick", "n"]].columns.tolist() == ["nick", "n"]
-    for name in ("groupby", "describe", "value_counts", "to_excel", "shape", "columns"):
+    for name in ("groupby", "describe", "value_counts", "shape", "columns"):
         with pytest.raises(AttributeError, match=rf"its frame has: r.to_pandas\(\).{name}"):
             getattr(replay, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing_like_it'"):
@@ -134,6 +134,47 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
     assert "k01" in shown
     assert "b&#x27;k01" not in shown
     assert shown.index(">nick<") < shown.index(">_partition<")
+
+
+def test_keys_are_text_where_all_are_utf_8(
+    lab: Lab, topic: str, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """BEHAVIOURS 65: all of the replay decides, so a part has the type of the whole; binary numbers stay bytes."""
+    window = lab.window(topic)
+    replay = window.read()
+    keys = ["k00", "k01", "k10", "k11"]
+    assert replay.to_pandas()["_key"].tolist() == replay["_key"].tolist() == window.to_pandas()["_key"].tolist() == keys
+    assert replay.to_pandas()["_key"].str.upper().tolist()[0] == "K00"
+    assert replay.to_pandas(text_keys=False)["_key"].tolist() == window.to_pandas(text_keys=False)["_key"].tolist()
+    assert replay.to_pandas(text_keys=False)["_key"].tolist() == replay.table["_key"].to_pylist()
+    for odd in (b"\xff", (7).to_bytes(8, "big")):
+        name = make_topic()
+        produce(name, [b"{}"] * 3, keys=[b"k", None, odd])
+        replay = lab.window(name).read()
+        assert replay.to_pandas()["_key"].tolist() == replay["_key"].tolist() == [b"k", pd.NA, odd]
+        assert replay.head(2)["_key"].tolist() == [b"k", pd.NA]
+
+
+def test_a_misspelt_index_and_target_are_told_with_the_near_one(lab: Lab, topic: str) -> None:
+    """BEHAVIOURS 61."""
+    load = lab.window(topic).to_scratch("told-near")
+    name = load.index.name
+    asks: list[Callable[[], Any]] = [
+        lambda: lab.index(name[:-2]).count(),
+        lambda: lab.index(name[:-2]).to_pandas(),
+        lambda: charts.top(lab.index(name[:-2]), "nick"),
+        lambda: lab.compare(load, f"{name[:-2]}@default"),
+    ]
+    try:
+        for ask in asks:
+            with pytest.raises(NotFoundError) as caught:
+                ask()
+            assert caught.value.hint == f"did you mean {name!r}? `lab.indices()` lists those you may see"
+        with pytest.raises(ConfigError) as wrong:
+            lab.index(name, target="defualt").count()
+        assert wrong.value.hint == "did you mean 'default'? this profile has: default"
+    finally:
+        load.index.drop()
 
 
 def test_headers_are_there_to_choose_by_and_to_see(lab: Lab, topic: str) -> None:
@@ -163,7 +204,7 @@ def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: 
     assert "no key is on both sides" in by_key.summary()
 
 
-@pytest.mark.parametrize("name", ["x.csv.gz", "x.txt", "X.XLSX"])
+@pytest.mark.parametrize("name", ["x.csv.gz", "x.txt", "X.XLS"])
 def test_a_file_s_name_says_its_format_or_is_refused(
     lab: Lab, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

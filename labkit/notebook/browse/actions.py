@@ -55,9 +55,9 @@ def offered(browse: Browse) -> list[str]:
 
 
 def _keep_frame(table: pa.Table, rows: Any) -> str:
-    from labkit.dataframe import to_pandas
+    from labkit.dataframe import records_frame
 
-    frame = to_pandas(table.take(pa.array(rows)))
+    frame = records_frame(table.take(pa.array(rows)))
     name = _assign(frame)
     return f"{name}: a DataFrame of {len(frame):,} rows and {len(frame.columns):,} columns"
 

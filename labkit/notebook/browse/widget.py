@@ -210,10 +210,10 @@ class Browse(Shown):
 
     def to_pandas(self) -> Any:
         """Return the rows that fulfil the chips, newest first."""
-        from labkit.dataframe import to_pandas
+        from labkit.dataframe import records_frame
 
         self.records.choose(self.filters)
-        return to_pandas(self.records.chosen())
+        return records_frame(self.records.chosen())
 
     @property
     def code(self) -> str:
