@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from labkit.config import did_you_mean
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -20,7 +19,7 @@ from labkit.errors import (
 )
 from labkit.masking import without_login
 from labkit.secret import pair, sealed
-from labkit.suggest import way
+from labkit.suggest import did_you_mean, way
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport
@@ -97,7 +96,7 @@ class Target:
             if key not in known or key.startswith("_"):
                 raise ConfigError(
                     f"Elasticsearch target {self.name!r} has no setting {key!r}",
-                    hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
+                    hint=f"{did_you_mean(key, known)}its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
             return elasticsearch.Elasticsearch(**{**self._manners(), **self._settings, **self._login()})
@@ -152,9 +151,25 @@ class Target:
                 hint="the role lacks a privilege; `labkit acl` prints the role an administrator must grant",
             )
         if status == 404:
-            return NotFoundError(f"cannot {what}: {reason}", hint=f"{way('scratch')} lists the scratch indices")
+            return NotFoundError(
+                f"cannot {what}: {reason}", hint=f"{self._near(error)}{way('indices')} lists those you may see"
+            )
         hint = _PARTIAL if "missing shards" in reason else None
         return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
+
+    def _near(self, error: elasticsearch.ApiError) -> str:
+        """Return which index or alias may have been meant by one that is not there."""
+        import elastic_transport
+        import elasticsearch
+
+        cause = error.body.get("error") if isinstance(error.body, dict) else None
+        name = cause.get("index") if isinstance(cause, dict) else None
+        if not isinstance(name, str):
+            return ""
+        with suppress(elasticsearch.ApiError, elastic_transport.TransportError):
+            found = self.client.indices.get_alias(index="*").body
+            return did_you_mean(name, [*found, *(alias for one in found.values() for alias in one["aliases"])])
+        return ""
 
     def _foreign(self, error: elasticsearch.ApiError, what: str) -> LabkitError | None:
         """Return the error of an answer that is not Elasticsearch's: each of its own says so in a header."""

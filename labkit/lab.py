@@ -20,6 +20,7 @@ from labkit.kafka import Cluster
 from labkit.progress import in_notebook
 from labkit.queries import LabQueries
 from labkit.replay.freeze import freeze
+from labkit.suggest import did_you_mean
 from labkit.topics import topics_frame
 from labkit.window import Window
 
@@ -115,7 +116,10 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """Return one Elasticsearch cluster."""
         if name not in self.targets:
             known = ", ".join(self.targets) or "none"
-            raise ConfigError(f"there is no Elasticsearch target {name!r}", hint=f"this profile has: {known}")
+            raise ConfigError(
+                f"there is no Elasticsearch target {name!r}",
+                hint=f"{did_you_mean(name, self.targets)}this profile has: {known}",
+            )
         return self.targets[name]
 
     # windows -----------------------------------------------------------------------------------------
