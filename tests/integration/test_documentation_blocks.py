@@ -82,5 +82,10 @@ def check_claims(names: dict[str, Any]) -> None:
     if "df" in names:
         receipt = names["df"].receipt()
         assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread > 0
+    if "again" in names:
+        assert names["copy"].counts == {"read": 1000, "written": 1000, "failed": 0}
+        assert len(names["again"]) == 1000
+    if "part" in names:
+        assert names["part"].counts["written"] in (333, 334)
     if "proof" in names:
         assert names["proof"].untouched
