@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labkit import html
-from labkit.profile.fields import FieldStats
+from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, shares
 
 if TYPE_CHECKING:
@@ -128,7 +128,6 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
     Of numbers it is the largest difference of the cumulative shares (Kolmogorov and Smirnov), of other values half the
     sum of the differences of their shares (the total variation); each less what chance alone makes of it.
     """
-    from labkit.decode.cells import cell
     from labkit.profile.words import number, percent
 
     if left.numbers.seen and right.numbers.seen:
@@ -147,7 +146,7 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
     distance = max(0.0, float(np.abs(moves).sum() / 2) - _chance(parts, left.values, right.values))
     place = int(np.abs(moves).argmax()) if values else 0
     before, after = (percent(float(part[place])) for part in parts)
-    return distance, f"{cell(values[place], most=40)}: {before} -> {after} of values"
+    return distance, f"{value_cell(values[place], most=40)}: {before} -> {after} of values"
 
 
 def _chance(parts: list[np.ndarray], before: int, after: int) -> float:

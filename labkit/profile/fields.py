@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode.cells import cell
 from labkit.nested import list_owners, map_entries
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 
@@ -219,18 +220,27 @@ def _plain(values: pa.Array) -> pa.Array:
 
 
 def _shortened(array: pa.Array) -> pa.Array:
-    """Return texts and bytes cut at `LONG`, with their length in the place of the rest."""
+    """Return texts cut at `LONG`, with their length in the place of the rest; bytes cut a byte later."""
     text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
     if not (text or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         return array
     array = array.cast(pa.string() if text else pa.binary())
-    lengths = pc.binary_length(array)
-    if (pc.max(lengths).as_py() or 0) <= LONG:
+    if (pc.max(pc.binary_length(array)).as_py() or 0) <= LONG:
         return array
     if not text:
-        return pc.if_else(pc.greater(lengths, LONG), pc.binary_slice(array, 0, LONG), array)
-    tail = pc.binary_join_element_wise(pc.utf8_slice_codeunits(array, 0, LONG), pc.cast(lengths, pa.string()), "… ")
-    return pc.if_else(pc.greater(lengths, LONG), tail, array)
+        return pc.if_else(pc.greater(pc.binary_length(array), LONG), pc.binary_slice(array, 0, LONG + 1), array)
+    lengths = pc.utf8_length(array)
+    start, count = pc.utf8_slice_codeunits(array, 0, LONG), pc.cast(lengths, pa.string())
+    cut = pc.binary_join_element_wise(start, "… (", count, " characters)", "")
+    return pc.if_else(pc.greater(lengths, LONG), cut, array)
+
+
+def value_cell(value: Any, most: int = LONG) -> str:
+    """Return one line for a value; of one that is shortened it tells the whole length, where that is known."""
+    if isinstance(value, str | bytes) and len(value) > LONG:
+        rest = value[LONG:] if isinstance(value, str) else "…"
+        return cell(value[: min(most, LONG)]) + rest
+    return cell(value, most=most)
 
 
 def _first(array: pa.Array) -> Any:

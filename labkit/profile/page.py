@@ -5,8 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from labkit import html
-from labkit.decode.cells import cell
-from labkit.profile.fields import FieldStats
+from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, main_kind
 from labkit.profile.words import distinct_words, head_lines, kind_words, number, percent, value_words
 from labkit.times import iso
@@ -86,7 +85,7 @@ def _picture(one: FieldStats) -> str:
     if one.distinct is None or not one.values:
         return ""
     top = one.top(10)
-    titles = [f"{cell(value, most=40)}: {count:,}" for value, count in top]
+    titles = [f"{value_cell(value, most=40)}: {count:,}" for value, count in top]
     return _columns([count / one.values for _, count in top], titles, width=120, height=22, bins=10)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit import html
-from labkit.profile.fields import FieldStats
+from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
 from labkit.times import iso
@@ -122,13 +122,11 @@ class Profile:
         """Return the fields as a list of JSON objects, with the columns of `to_pandas`; values as views show them."""
         import json
 
-        from labkit.decode.cells import cell
-
         rows = []
         for field in self.fields:
             row = self._row(field)
-            row |= {name: None if row[name] is None else cell(row[name]) for name in ("min", "max", "example")}
-            row["top"] = [[cell(value), count] for value, count in row["top"]]
+            row |= {name: None if row[name] is None else value_cell(row[name]) for name in ("min", "max", "example")}
+            row["top"] = [[value_cell(value), count] for value, count in row["top"]]
             row |= {name: iso(row[name]) for name in ("first", "last")}
             rows.append(row)
         head = {"what": self.what, "records": len(self), "planned": self.planned, "sampled": self.sampled}

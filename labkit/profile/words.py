@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from labkit.decode.cells import cell
-from labkit.profile.fields import FieldStats
+from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, high, low, main_kind, shares
 from labkit.times import iso
 
@@ -69,8 +69,8 @@ def value_words(one: FieldStats, most: int = 24) -> str:
     if kind in ("time", "date", "time of day", "duration"):
         return f"{cell(low(one))} … {cell(high(one))}"
     if one.distinct and one.distinct > _MANY * one.values and one.values > TOP_NUMBERS:
-        return cell(one.example, most=2 * most)
-    return ", ".join(f"{cell(value, most=most)} {percent(count / one.values)}" for value, count in one.top(5))
+        return value_cell(one.example, most=2 * most)
+    return ", ".join(f"{value_cell(value, most=most)} {percent(count / one.values)}" for value, count in one.top(5))
 
 
 TOP_NUMBERS = 10

@@ -93,6 +93,17 @@ def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
     assert found["t"].distinct == len({one % 7 for one in numbers})
 
 
+def test_a_long_text_is_told_with_its_own_length_in_every_view() -> None:
+    """BEHAVIOURS 40: 100,000 characters were "208 characters"; 120 of three bytes were called cut, and were whole."""
+    long, other, wide = "x" * 100_000, "x" * 99_999 + "y", "語" * 120
+    found = profile_of([{"t": long, "w": wide}] * 3 + [{"t": other + "y", "w": wide}])
+    assert str(found).count("xxx… (100000 characters)") == 1
+    assert "… (100000 characters)" in found._repr_html_()
+    row = json.loads(found.to_json())["fields"][0]
+    assert (row["max"][-26:], row["top"][0][1], row["distinct"]) == ("xxxxx… (100001 characters)", 3, 2)
+    assert found["w"].top(1) == [(wide, 4)]
+
+
 def test_first_and_last_are_the_times_of_records_that_have_the_field() -> None:
     found = replay_of([b"{}", b'{"new": 1}', b'{"new": null}', b'{"new": 2}', b"{}"], times=[5, 40, 50, 30, 60])
     one = found.profile()["new"]
