@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labkit.notebook import widgets
     from labkit.notebook.runs import runs
     from labkit.replay.receipt import Receipt
+    from labkit.sinks.excel_file import to_excel
     from labkit.sinks.replay import Replay
     from labkit.sinks.scratch import Load, ScratchIndex
     from labkit.window import Window
@@ -34,6 +35,7 @@ __all__ = [
     "errors",
     "runs",
     "stopped",
+    "to_excel",
     "widgets",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "Window": "labkit.window",
     "connect": "labkit.lab",
     "runs": "labkit.notebook.runs",
+    "to_excel": "labkit.sinks.excel_file",
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.errors import UsageError
 from labkit.times import END_MS, FIRST_MS
 
 if TYPE_CHECKING:
@@ -65,6 +66,30 @@ def with_text_keys(table: pa.Table) -> pa.Table:
     except pa.ArrowInvalid:
         return table
     return table if pc.any(pc.match_substring(keys, "\0")).as_py() else table.set_column(place, "_key", keys)
+
+
+def from_frame(frame: Any) -> pa.Table:
+    """Return a pandas or polars DataFrame, or an Arrow table, as an Arrow table; an index of its own comes in front.
+
+    Raises
+    ------
+    UsageError
+        When it has no Arrow form.
+    """
+    import pandas as pd
+
+    try:
+        if isinstance(frame, pd.DataFrame):
+            own = frame.index.names != [None] or not isinstance(frame.index, pd.RangeIndex)
+            frame = frame.reset_index() if own else frame
+            return pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+        if hasattr(frame, "__arrow_c_stream__"):
+            return pa.table(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UsageError(
+            f"this DataFrame has no Arrow form: {error}", hint="make columns of one kind of values, under unique names"
+        ) from error
+    raise UsageError(f"a {type(frame).__name__} is no DataFrame", hint="give a pandas or polars one, or an Arrow table")
 
 
 def in_zone(frame: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:

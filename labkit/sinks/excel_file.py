@@ -8,6 +8,7 @@ rounded to 16. Bytes, objects, lists, maps and durations are the text that CSV h
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -18,10 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.dataframe import from_frame
 from labkit.errors import UsageError
 from labkit.extras import needs_extra
+from labkit.interrupt import warn
 from labkit.replay.receipt import Receipt
 from labkit.sinks.csv_file import TEXT, cells, chosen_columns
+from labkit.sinks.files import closing_whole, part_of, settled
+from labkit.sinks.formats import EXCEL, check_name
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15
@@ -44,10 +49,10 @@ _FINER = "times cut to the millisecond"
 class ExcelFile:
     """A workbook, and in `notes` what it holds otherwise than the records."""
 
-    def __init__(self, path: Path, schema: pa.Schema, *, metadata: bool) -> None:
+    def __init__(self, path: Path, columns: list[str]) -> None:
         from xlsxwriter import Workbook
 
-        self._columns = chosen_columns(schema, metadata)
+        self._columns = columns
         if len(self._columns) > COLUMNS:
             raise UsageError(
                 f"{len(self._columns):,} columns are more than the {COLUMNS:,} of Excel",
@@ -95,16 +100,15 @@ class ExcelFile:
             self._put(row, formats)
         self._records += len(table)
 
-    def finish(self, receipt: Receipt | None) -> None:
-        """Write the sheet of the receipt, and put the workbook together."""
+    def finish(self, receipt: Receipt | str) -> None:
+        """Write the sheet of the receipt, or of what else is told of the read, and put the workbook together."""
         from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
         self._end_sheet()
         told = self._book.add_worksheet("receipt")
         told.set_column(0, 0, 120)
-        lines = [] if receipt is None else str(receipt).splitlines()
         times = "times are UTC; an empty cell is null; what begins with = is text, not a formula"
-        for row, line in enumerate([*lines, *self.notes, times]):
+        for row, line in enumerate([*str(receipt).splitlines(), *self.notes, times]):
             told.write_string(row, 0, line[:CHARACTERS], self._quoted)
         try:
             self._book.close()
@@ -249,10 +253,51 @@ _CONVERTERS: tuple[
 
 def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Receipt], ExcelFile]:
     """Return what opens a workbook; say how to get the library before anything is read."""
+    _require_library()
+    return lambda path, schema, _receipt: ExcelFile(path, chosen_columns(schema, metadata))
+
+
+def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
+    """Write a DataFrame, such as the answer of `Window.sql`, to an Excel workbook as `Window.to_excel` does.
+
+    pandas' own ``to_excel`` refuses times with a zone, and rounds integers of more than 15 digits without a word. What
+    Excel cannot hold is told in a warning, and on the sheet ``receipt``, with the receipts of a query.
+
+    Parameters
+    ----------
+    frame : pandas or polars DataFrame, or Arrow table
+        An index that has a name, or is no range, comes as columns in front.
+    path : str or path
+        It ends in ``.xlsx``.
+
+    Raises
+    ------
+    ConfigError
+        When the extra ``excel`` is not installed.
+    UsageError
+        When a column holds values of several kinds, a name is there twice, or the file cannot be written.
+
+    Examples
+    --------
+    >>> labkit.to_excel(w.sql("select nick, count(*) n from replay group by 1"), "nicks.xlsx")  # doctest: +SKIP
+    """
+    check_name(path, EXCEL)
+    _require_library()
+    table = from_frame(frame)
+    table = table.cast(settled(table.schema))
+    receipts = getattr(frame, "attrs", {}).get("receipts", {})
+    told = "\n".join(f"{name}: {Receipt.from_dict(receipt)}" for name, receipt in receipts.items())
+    with part_of(path) as (part, target):
+        with closing_whole(ExcelFile(part, table.column_names), lambda: told) as writer:
+            writer.write(table)
+        part.replace(target)
+    for note in writer.notes:
+        warn(f"{os.fspath(path)!r}: {note}", UserWarning)
+
+
+def _require_library() -> None:
     with needs_extra("excel", "Excel"):
         import xlsxwriter  # noqa: F401
-
-    return lambda path, schema, _receipt: ExcelFile(path, schema, metadata=metadata)
 
 
 def _fits(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -52,6 +52,7 @@ class Writer(Protocol):
         """Close the file, be it whole or not."""
 
 
+W = TypeVar("W", bound=Writer)
 Open: TypeAlias = "Callable[[Path, pa.Schema, Receipt], Writer]"
 
 
@@ -150,7 +151,7 @@ def part_of(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def closing_whole(writer: Writer, receipt: Callable[[], Receipt]) -> Iterator[Writer]:
+def closing_whole(writer: W, receipt: Callable[[], Any]) -> Iterator[W]:
     """Yield the writer; finish its file when the block ends well, and close it either way."""
     try:
         yield writer

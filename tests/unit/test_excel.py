@@ -156,6 +156,35 @@ def test_a_sheet_has_no_more_columns_than_excel(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
+    """pandas' own refuses times with a zone: "Excel does not support datetimes with timezones"."""
+    last = pd.date_range("2016-03-01", periods=2, tz="UTC", unit="ms")
+    frame = pd.DataFrame({"_partition": [0, 1], "nick": ["a", "=b"], "last": last, "n": [1, 10**15]})
+    frame.attrs["receipts"] = {"replay": RECEIPT.to_dict()}
+    with pytest.warns(UserWarning, match=r"x.xlsx': Excel: numbers of more than 15 digits written as text: n 1"):
+        excel.to_excel(frame, tmp_path / "x.xlsx")
+    found = read(tmp_path / "x.xlsx")
+    assert list(found) == ["_partition", "nick", "last", "n"]
+    assert found["last"].tolist() == last.tz_localize(None).tolist()
+    assert "replay: complete: 0 records read" in read(tmp_path / "x.xlsx", "receipt").columns[0]
+    counted = frame.groupby("nick").size().to_frame("n")
+    for other, columns in (
+        (counted, ["nick", "n"]),
+        (pa.table({"x": [1]}), ["x"]),
+        (counted["n"].to_frame(), ["nick", "n"]),
+    ):
+        excel.to_excel(other, tmp_path / "x.xlsx")
+        assert list(read(tmp_path / "x.xlsx")) == columns
+    kept = (tmp_path / "x.xlsx").read_bytes()
+    for wrong in (pd.DataFrame({"x": [1, "a"]}), pd.DataFrame([[1, 2]], columns=["x", "x"]), counted["n"], "x"):
+        with pytest.raises(UsageError, match=r"no Arrow form|is no DataFrame"):
+            excel.to_excel(wrong, tmp_path / "x.xlsx")
+    with pytest.raises(UsageError, match=r"must end in \.xlsx"):
+        excel.to_excel(frame, tmp_path / "x.csv")
+    assert (tmp_path / "x.xlsx").read_bytes() == kept
+    assert [one.name for one in tmp_path.iterdir()] == ["x.xlsx"]
+
+
 def test_no_rows_and_no_columns(tmp_path: Path) -> None:
     write(pa.table({"x": pa.array([], pa.int64())}), tmp_path / "x.xlsx")
     assert list(read(tmp_path / "x.xlsx")) == ["x"]
