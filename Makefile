@@ -101,7 +101,7 @@ lock: env  ## resolve the dependencies anew
 clean:  ## remove the environment and the runs
 	rm -rf .venv .venv-spark runs
 
-bench: env  ## measure, side by side with other ways
+bench: env  ## measure, side by side with other ways; docs/figures keeps the medians
 	$(BIN)/python tests/bench/read.py
 	$(BIN)/python tests/bench/groups.py
 	$(BIN)/python tests/bench/index.py

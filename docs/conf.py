@@ -43,6 +43,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"labkit {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")  # else relative to the caller's folder
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options: dict[str, Any] = {

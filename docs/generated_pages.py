@@ -1,11 +1,14 @@
-"""Fill in what pages take from the code: every command from its parser, every notebook from its first cell.
+"""Fill in what pages take from the code: commands from their parser, charts from their docstrings, notebooks from
+their first cell, figures from what the benches wrote.
 
-A page says where with a line of its own: ``%% commands`` or ``%% notebooks``.
+A page says where with a line of its own: ``%% commands``, ``%% charts``, ``%% notebooks`` or ``%% figures``.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import nbformat
 from gallery import piece
 
 ROOT = Path(__file__).parents[1]
+FIGURES = ROOT / "docs" / "figures"  # written by `make bench`
 PAGES = ROOT / "docs" / "gallery" / "pages"  # made by `make gallery`, not in git
 
 
@@ -27,7 +31,12 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _fill_in(app: Any, page: str, source: list[str]) -> None:
-    makers = {"commands": describe_commands, "notebooks": describe_notebooks}
+    makers = {
+        "commands": describe_commands,
+        "charts": describe_charts,
+        "notebooks": describe_notebooks,
+        "figures": describe_figures,
+    }
     source[0] = re.sub(r"^%% (\w+)$", lambda match: makers[match[1]](), source[0], flags=re.MULTILINE)
 
 
@@ -78,6 +87,56 @@ def _name_value(action: argparse.Action) -> str:
 def _escape(text: str) -> str:
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([*_<>\[\]{}$|\\])", r"\\\1", part) for part in parts)
+
+
+def describe_charts() -> str:
+    """Return each chart's options with their defaults, as Markdown tables."""
+    from labkit import charts
+
+    return "\n".join(line for name in charts.__all__ for line in _describe_chart(name, getattr(charts, name)))
+
+
+def _describe_chart(name: str, function: Any) -> Iterator[str]:
+    from numpydoc.docscrape import FunctionDoc
+
+    page = FunctionDoc(function)
+    described = {one: " ".join(item.desc) for item in page["Parameters"] for one in item.name.split(", ")}
+    yield f"\n## {name}\n\n{_as_markdown(' '.join(page['Summary']))}\n"
+    yield "| option | left out | what it does |\n|---|---|---|"
+    for option in inspect.signature(function).parameters.values():
+        needed = option.default is inspect.Parameter.empty
+        left_out = "needed" if needed else f"`{option.default!r}`"
+        yield f"| `{option.name}` | {left_out} | {_as_markdown(described.get(option.name, ''))} |"
+
+
+def _as_markdown(text: str) -> str:
+    """Return a docstring's text with Markdown's marks for code."""
+    return _escape(re.sub(r"``(.+?)``", r"`\1`", text))
+
+
+def describe_figures() -> str:
+    """Return what `make bench` measured last, as Markdown tables; a sentence where it was not run yet."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("bench-*.json"))]
+    return "\n".join(line for bench in found for line in _describe_bench(bench)) or (
+        "Nothing was measured since: `make bench` writes `docs/figures`, and this page shows what is there."
+    )
+
+
+def _describe_bench(bench: dict[str, Any]) -> Iterator[str]:
+    yield f"\n### {_escape(bench['title'])}\n"
+    where = _escape(bench["machine"])
+    yield f"labkit {bench['version']}, {bench['when'][:10]}, {where}; medians of {bench['rounds']}.\n"
+    names = list(bench["rows"][0])
+    yield f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+    for row in bench["rows"]:
+        yield f"| {' | '.join(_escape(_figure(row[name])) for name in names)} |"
+
+
+def _figure(value: Any) -> str:
+    """Return a number with three digits that count, others as they are."""
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def describe_notebooks() -> str:

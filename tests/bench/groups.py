@@ -25,7 +25,9 @@ from labkit.lab import Lab, connect
 from labkit.stack import local
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import figures  # noqa: E402
+
 from support.kafka_tools import GROUPS, tool  # noqa: E402
 
 TOPICS, PARTITIONS, MEMBERS = 10, 20, 20
@@ -118,10 +120,10 @@ def main() -> None:
                 if turn:  # the first round warms the broker
                     runs[name].append(seconds)
                 print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{seconds:7.2f} s", flush=True)
-    report(runs, options.groups)
+    report(runs, options.groups, options.rounds)
 
 
-def report(runs: dict[str, list[float]], groups: int) -> None:
+def report(runs: dict[str, list[float]], groups: int, rounds: int) -> None:
     """Print the medians, and keep them as JSON."""
     medians = {name: statistics.median(found) for name, found in runs.items()}
     print(f"\n{groups:,} groups x {PARTITIONS} partitions\n{'way':<52}{'seconds':>9}{'the tool takes':>16}")
@@ -131,6 +133,8 @@ def report(runs: dict[str, list[float]], groups: int) -> None:
     folder.mkdir(exist_ok=True)
     found = {"groups": groups, "partitions": PARTITIONS, "medians_s": medians, "runs_s": runs}
     (folder / "bench-groups.json").write_text(json.dumps(found, indent=2))
+    rows = [{"way": name, "seconds": seconds} for name, seconds in medians.items()]
+    figures.keep("groups", f"{groups:,} groups of {PARTITIONS} partitions", rounds, rows)
 
 
 if __name__ == "__main__":

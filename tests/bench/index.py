@@ -28,6 +28,7 @@ from labkit.stack.state import State
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import figures  # noqa: E402
 from index_peers import AVRO_INDEX, AVRO_SCRATCH, LIMIT, LIMIT_GEO, WAYS  # noqa: E402
 from read import PARTITIONS, WORDS  # noqa: E402
 
@@ -133,10 +134,13 @@ def main() -> None:
                 if turn:  # the first round warms Elasticsearch's compiler and the page cache
                     runs[name].append(found)
                 print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{found['seconds']:7.2f} s", flush=True)
-    report(runs, errors, options.records)
+    rows = report(runs, errors, options.records)
+    if rows and not options.only:
+        figures.keep("index", f"{options.records:,} JSON records into an index", options.rounds, rows)
 
 
-def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], records: int) -> None:
+def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], records: int) -> list[dict[str, Any]]:
+    """Print the medians, keep all runs as JSON, and return the medians."""
     medians = {
         name: {key: statistics.median(one[key] for one in found) for key in ("seconds", "cpu_s", "peak_mb")}
         for name, found in runs.items()
@@ -168,6 +172,10 @@ def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], record
     folder.mkdir(exist_ok=True)
     found = {"records": records, "medians": medians, "runs": runs, "errors": errors}
     (folder / "bench-index.json").write_text(json.dumps(found, indent=2))
+    return [
+        {"way": name, "records/s": records / row["seconds"], "client CPU s": row["cpu_s"], "peak MB": row["peak_mb"]}
+        for name, row in medians.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from labkit.stack.state import State
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import figures  # noqa: E402
 from peers import PARTITIONS, WAYS  # noqa: E402
 
 SPARK = "Spark local[2], from_json, toPandas, warm"  # its fields are those of plain records
@@ -150,7 +151,9 @@ def main() -> None:
     for records in options.scale:
         found[f"{records:,} plain"] = race(state, records, "plain", [name for name in SCALED if name in WAYS], 1)
     for what, runs in found.items():
-        report(runs, what)
+        rows = report(runs, what)
+        if what == f"{options.records:,} plain" and rows and not options.only:
+            figures.keep("read", f"{what} JSON records into a DataFrame", options.rounds, rows)
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
     kept = {"runs": found, "window_s": freezing(state)}
@@ -198,8 +201,9 @@ def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, 
     return found
 
 
-def report(runs: dict[str, list[dict[str, Any]]], what: str) -> None:
-    """Print the medians, and how many times as long as labkit each way takes."""
+def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, Any]]:
+    """Print the medians, and how many times as long as labkit each way takes; return them."""
+    rows = []
     good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
     medians = {name: statistics.median(one["seconds"] for one in found) for name, found in good.items() if found}
     ours = medians.get(OURS)
@@ -217,6 +221,8 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> None:
         second, again = (f"{statistics.median(some):.2f}" if some else "" for some in (warm, busy))
         ratio = f"{seconds / ours:.2f} x" if ours else ""
         print(f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{again:>8}{peak:>9,.0f}{ratio:>9}")
+        rows.append({"way": name, "records/s": records / seconds, "seconds": seconds, "CPU s": cpu, "peak MB": peak})
+    return rows
 
 
 if __name__ == "__main__":
