@@ -318,6 +318,7 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
     assert replay.receipt.complete
 
 
+@pytest.mark.alone
 def test_the_stack_keeps_its_schemas_and_remembers_its_registry(registry_url: str, stack: State):
     from labkit.stack import local, process
     from labkit.stack import registry as service
