@@ -21,7 +21,7 @@ from labkit.decode.avro_limits import Walker, needs_walk
 from labkit.decode.avro_schema import VALUE, parsed, without_invalid, without_logical
 from labkit.decode.avro_values import meaning
 from labkit.decode.limits import COLUMNS, MORE, columns_note
-from labkit.decode.merge import BINARY, TEXT, Fields, decimal, fields_of, fit, merge
+from labkit.decode.merge import BINARY, TEXT, Fields, Rounded, decimal, fields_of, fit, merge
 
 DEPTH = 24  # Arrow takes 64 levels
 _PRIMITIVES = {
@@ -76,6 +76,7 @@ class Reader:
         self._rest: list[str] = []
         self._written: Any = None  # the schema without logical types: made when a value means nothing by its own
         self.problems: list[str] = []
+        self._rounded = Rounded()  # of a union of integers and fractions
         self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
         whole = self._schema["fields"][0]["type"] if self._wrapped else self._schema
         kind, self._plain = self._shape(whole, ())
@@ -89,7 +90,7 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        return [columns_note(len(self._rest))] if self._rest else []
+        return [*([columns_note(len(self._rest))] if self._rest else []), *self._rounded.notes]
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one record's fields; raises whatever the bytes make the parser stumble over."""
@@ -106,7 +107,7 @@ class Reader:
             value = value[VALUE]
         if self._rest:
             value[MORE] = {name: value.pop(name, None) for name in self._rest}
-        found: dict[str, Any] = value if self._plain else fit(value, self.struct)
+        found: dict[str, Any] = value if self._plain else fit(value, self.struct, self._rounded)
         return found
 
     def _by_value(self, payload: bytes) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -89,6 +89,11 @@ class ByRecord(Decoder):
 
     kind: str
 
+    @cached_property
+    def rounded(self) -> merge.Rounded:
+        """Integers of one schema that became other numbers, because another schema has fractions there."""
+        return merge.Rounded()
+
     @abstractmethod
     def locate(self, value: bytes) -> Located:
         """Return what reads a value; raise UnreadableError where nothing does."""
@@ -144,7 +149,17 @@ class ByRecord(Decoder):
             taken = np.full(parsed.count, -1)
             taken[places] = np.arange(len(places))
             order = pa.array(taken, mask=taken < 0)
-        return pa.table({name: _column(parsed.parts, name, kind, order) for name, kind in schema.items()})
+        return pa.table({name: self._column(parsed.parts, name, kind, order) for name, kind in schema.items()})
+
+    def _column(self, parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | None) -> pa.Array:
+        pieces = [
+            merge.cast(part.table[name].combine_chunks(), kind, self.rounded)
+            if name in part.table.column_names
+            else pa.nulls(len(part.rows), kind)
+            for part in parts
+        ]
+        column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+        return column if order is None else column.take(order)
 
 
 def _part(reader: Reader, rows: list[int], objects: list[Any], errors: dict[int, str], what: str) -> Part:
@@ -177,17 +192,6 @@ def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any
         problems.append(f"{where}: {shown(value)} ({reason_of(error)})")
         return None
     return value
-
-
-def _column(parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | None) -> pa.Array:
-    pieces = [
-        merge.cast(part.table[name].combine_chunks(), kind)
-        if name in part.table.column_names
-        else pa.nulls(len(part.rows), kind)
-        for part in parts
-    ]
-    column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
-    return column if order is None else column.take(order)
 
 
 def reason_of(error: BaseException) -> str:

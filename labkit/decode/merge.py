@@ -12,6 +12,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -93,8 +94,33 @@ def settled(kind: pa.DataType) -> pa.DataType:
 # values --------------------------------------------------------------------------------------------------
 
 
-def fit(value: Any, kind: pa.DataType) -> Any:
-    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was merged into."""
+@dataclass
+class Rounded:
+    """Integers that became other numbers, as fractions of 64 bits: how many, and the first."""
+
+    count: int = 0
+    first: int | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        if not self.count:
+            return []
+        what = "integer was" if self.count == 1 else "integers were"
+        return [f"{self.count:,} {what} rounded to fractions, which their fields hold too: such as {self.first}"]
+
+    def add(self, values: Iterable[int]) -> None:
+        """Count some."""
+        for value in values:
+            self.first = value if self.first is None else self.first
+            self.count += 1
+
+
+def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
+    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was merged into.
+
+    Integers that this changes are counted in `rounded`.
+    """
     found = value
     if value is None:
         return None
@@ -102,12 +128,14 @@ def fit(value: Any, kind: pa.DataType) -> Any:
         found = text(value)
     elif pa.types.is_floating(kind):
         found = float(value)
+        if rounded is not None and found != value and isinstance(value, int):
+            rounded.add([value])
     elif pa.types.is_struct(kind):
-        found = {one.name: fit(value.get(one.name), one.type) for one in kind}
+        found = {one.name: fit(value.get(one.name), one.type, rounded) for one in kind}
     elif pa.types.is_large_list(kind):
-        found = [fit(item, kind.value_type) for item in value]
+        found = [fit(item, kind.value_type, rounded) for item in value]
     elif pa.types.is_map(kind):
-        found = [(key, fit(item, kind.item_type)) for key, item in value.items()]
+        found = [(key, fit(item, kind.item_type, rounded)) for key, item in value.items()]
     return found
 
 
@@ -135,16 +163,20 @@ def _inner(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else as_json(value)
 
 
-def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return a column under a type its own was merged into."""
+def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) -> pa.Array:
+    """Return a column under a type its own was merged into; integers that this changes are counted in `rounded`."""
     if column.type.equals(kind):
         return column
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), kind)
     if pa.types.is_nested(column.type) or kind.equals(TEXT):
         own = column.type
-        return pa.array([fit(unmapped(value, own), kind) for value in column.to_pylist()], kind)
-    return pc.cast(column, kind, safe=not pa.types.is_floating(kind))
+        return pa.array([fit(unmapped(value, own), kind, rounded) for value in column.to_pylist()], kind)
+    found = pc.cast(column, kind, safe=not pa.types.is_floating(kind))
+    if rounded is not None and pa.types.is_integer(column.type) and pa.types.is_floating(kind):
+        same = pc.equal(pc.cast(found, column.type, safe=False), column)
+        rounded.add(column.filter(pc.invert(same)).to_pylist())
+    return found
 
 
 def unmapped(value: Any, kind: pa.DataType) -> Any:

@@ -226,6 +226,11 @@ class Binary(_Framed, ByRecord):
     def __init__(self, registry: Registry, kind: str) -> None:
         self.schemas, self.kind = Schemas(registry, kind), kind
 
+    @property
+    def notes(self) -> list[str]:
+        """What the receipt should say."""
+        return [*super().notes, *self.rounded.notes]
+
     def locate(self, value: bytes) -> Located:
         """Return what reads a value, by its schema's id."""
         number, path, payload = _payload(self.kind, value)

@@ -353,6 +353,29 @@ def longs(count: int) -> list[bytes]:
     return [struct.pack(">q", (1 << 24) + number) for number in range(count)]
 
 
+def test_integers_that_fractions_do_not_hold_are_told() -> None:
+    """BEHAVIOURS 36: 9007199254740993 became …992.0 without a word, in a union and beside a schema of fractions."""
+    union = of_one_field("n", {"type": "array", "items": ["long", "double"]})
+    long, double = of_one_field("n", "long"), of_one_field("n", "double")
+    registry = Registered({n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((union, long, double), 1)})
+    told = "2 integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
+    exact, rounded = [5, 2**60, -(2**53)], [2**53 + 1, -(2**62) - 1]
+    for values, note in (
+        ([framed(1, written(union, {"n": [*exact, *rounded, 1.5]}))], [f"schema id 1: {told}"]),
+        (
+            [*(framed(2, written(long, {"n": n})) for n in (*exact, *rounded)), framed(3, written(double, {"n": 0.5}))],
+            [told],
+        ),
+        ([*(framed(2, written(long, {"n": n})) for n in exact), framed(3, written(double, {"n": 0.5}))], []),
+        ([framed(2, written(long, {"n": n})) for n in rounded], []),
+    ):
+        decoder = Binary(registry, "avro")
+        parsed = decoder.parse(pa.array(values, pa.binary()))
+        assert not decoder.rounded.notes
+        decoder.columns(parsed, decoder.unify([parsed.schema]))
+        assert [one for one in decoder.notes if "rounded" in one] == note
+
+
 def test_auto_reads_the_sample_before_it_chooses() -> None:
     """BEHAVIOURS 35: 8-byte long keys that start like a schema's id were called avro, and every row was an error."""
     registry = one_schema(RECORD)
