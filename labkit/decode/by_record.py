@@ -16,6 +16,7 @@ from labkit.decode.avro_values import shown
 from labkit.decode.decoder import Decoder
 from labkit.decode.merge import Fields
 
+_SHOWN = 8  # problems named of one record
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
@@ -117,7 +118,7 @@ class ByRecord(Decoder):
                 parsed.errors[row] = f"not {self.kind} of {name}: {self.explain(value, error)}"
                 continue
             if reader.problems:
-                parsed.errors[row] = f"{self.kind} of {name}: {'; '.join(reader.problems)}"
+                parsed.errors[row] = f"{self.kind} of {name}: {_some(reader.problems)}"
             _, rows, objects = groups.setdefault(schema, (located, [], []))
             rows.append(row)
             objects.append(found)
@@ -172,7 +173,7 @@ def _part(reader: Reader, rows: list[int], objects: list[Any], errors: dict[int,
             problems: list[str] = []
             held.append(_held(one, reader.struct, "", problems))
             if problems:
-                errors[row] = "; ".join([*([errors[row]] if row in errors else []), f"{what}: {'; '.join(problems)}"])
+                errors[row] = "; ".join([*([errors[row]] if row in errors else []), f"{what}: {_some(problems)}"])
         found = pa.array(held, reader.struct)
     return Part(np.array(rows, np.int64), pa.Table.from_arrays(found.flatten(), names=list(reader.fields)))
 
@@ -192,6 +193,11 @@ def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any
         problems.append(f"{where}: {shown(value)} ({reason_of(error)})")
         return None
     return value
+
+
+def _some(problems: list[str]) -> str:
+    more = [f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
+    return "; ".join([*problems[:_SHOWN], *more])
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ has its default.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -144,21 +144,30 @@ class Reader:
         self._left -= len(converts)
         if self._left < 0:  # two bytes make a message with a default for each of its fields
             raise too_much(self._size)
-        return {name: self._value(name, convert, message) for name, convert in converts}
+        return {name: self._value(name, convert, message, name) for name, convert in converts}
 
-    def _value(self, name: str, convert: Convert, message: Any) -> Any:
+    def _value(self, place: str, convert: Convert, source: Any, name: str | None = None) -> Any:
+        """Return what a field (`name`) of `source`, or `source` as an item, means; null, and a problem, for nothing."""
         count = len(self.problems)
         try:
-            value = convert(message)
+            value = convert(source)
         except LimitError:
             raise
         except (ValueError, OverflowError, ArithmeticError, SerializeToJsonError) as error:
-            given = str(getattr(message, name)).replace("\n", " ").strip()
-            self.problems.append(f"{name}: {shown(given)} has no meaning ({error})")
+            given = str(source if name is None else getattr(source, name)).replace("\n", " ").strip()
+            self.problems.append(f"{place}: {shown(given)} has no meaning ({error})")
             return None
-        # what was noted within this field is a field of its message
-        self.problems[count:] = [f"{name}.{problem}" for problem in self.problems[count:]]
+        # what was noted within this value is below its place
+        self.problems[count:] = [
+            f"{place}{problem}" if problem.startswith("[") else f"{place}.{problem}"
+            for problem in self.problems[count:]
+        ]
         return value
+
+    def _items(self, convert: Convert, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        """Yield each item's key and meaning; one that means nothing is null, and the others stay."""
+        for key, item in items:
+            yield key, self._value(f"[{key}]", convert, item)
 
     def _get(self, field: Any) -> Convert:
         """Return what takes a field's value out of a message."""
@@ -167,9 +176,13 @@ class Reader:
             item = self._convert(field.message_type.fields_by_name["value"])
             of = field.message_type.fields_by_name["value"].message_type
             if of is not None:  # looking a missing key up would make it
-                return lambda message: {key: item(getattr(message, name)[key]) for key in list(getattr(message, name))}
+                return lambda message: dict(
+                    self._items(item, ((key, getattr(message, name)[key]) for key in list(getattr(message, name))))
+                )
             return lambda message: {key: item(value) for key, value in getattr(message, name).items()}
         one = self._convert(field)
+        if _repeated(field) and field.message_type is not None:
+            return lambda message: [value for _, value in self._items(one, enumerate(getattr(message, name)))]
         if _repeated(field):
             return lambda message: [one(value) for value in getattr(message, name)]
         if field.has_presence:

@@ -319,6 +319,13 @@ def message() -> tuple[Schema, Any]:
     outer.field.add(name="free", number=2, type=11, label=1, type_name=".google.protobuf.Struct")
     outer.field.add(name="n", number=3, type=3, label=1)
     outer.field.add(name="inner", number=4, type=11, label=1, type_name=".m.In")
+    outer.field.add(name="times", number=5, type=11, label=3, type_name=".google.protobuf.Timestamp")
+    outer.field.add(name="inners", number=6, type=11, label=3, type_name=".m.In")
+    entry = outer.nested_type.add(name="ByNameEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=9, label=1)
+    entry.field.add(name="value", number=2, type=11, label=1, type_name=".m.In")
+    outer.field.add(name="by_name", number=7, type=11, label=3, type_name=".m.M.ByNameEntry")
     pool.Add(file)
     text = base64.b64encode(file.SerializeToString()).decode()
     return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(pool.FindMessageTypeByName("m.M"))
@@ -341,6 +348,28 @@ def test_one_bad_value_of_protobuf_costs_one_field() -> None:
     assert "1152921504606846976" in errors[0]
     assert "m.M: free: " in errors[1]
     assert "m.M: inner.at: " in errors[2]
+
+
+def test_one_bad_item_of_protobuf_costs_one_item() -> None:
+    """BEHAVIOURS 34: in a repeated field all items were lost; in a map, the map's others."""
+    schema, kind = message()
+    odd, many = kind(n=1), kind(n=2)
+    for seconds in (1_456_833_600, 2**60, 1_456_833_600):
+        odd.times.add(seconds=seconds)
+        odd.inners.add().at.seconds = seconds
+    odd.by_name["a"].at.seconds, odd.by_name["b"].at.seconds = 2**60, 1_456_833_600
+    for _ in range(1_000):
+        many.times.add(seconds=2**60)
+    values = [framed(1, b"\x02\x02" + one.SerializeToString()) for one in (odd, many)]
+    rows, errors = decoded(Registered({1: schema}), *values, kind="protobuf")
+    assert rows[0]["times"] == [AT, None, AT]
+    assert rows[0]["inners"] == [{"at": AT}, {"at": None}, {"at": AT}]
+    assert dict(rows[0]["by_name"]) == {"a": {"at": None}, "b": {"at": AT}}
+    for place in ("times[1]: ", "inners[1].at: ", "by_name[a].at: "):
+        assert place in errors[0]
+    assert rows[1]["times"] == [None] * 1_000
+    assert errors[1].endswith("; and 992 more")
+    assert len(errors[1]) < 2_000
 
 
 # 35: auto tries ---------------------------------------------------------------------------------------------
