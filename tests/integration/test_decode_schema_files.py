@@ -113,7 +113,7 @@ def test_a_group_of_ones_own_takes_a_schema(lab: Lab, topic: str) -> None:
 
 def test_dask_workers_need_no_file(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
-    expected = window.read(decode=ORDER_VALUE, key_decode=AVRO_KEY).to_pandas()
+    expected = window.read(decode=ORDER_VALUE, key_decode=AVRO_KEY).to_pandas(text_keys=False)
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True) as cluster,
         Client(cluster) as client,
