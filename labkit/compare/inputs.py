@@ -170,7 +170,7 @@ def _of_replay(replay: Replay, form: Form) -> Side:
                 return
             yield _of_documents(of_table(replay.table.slice(first, ROWS), form))
 
-    if replay.enriched is not None:
+    if replay.enriched:
         notes.append(f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these")
     return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
 

@@ -19,6 +19,7 @@ from labkit.decode.schema_files import SchemaFile, avro, is_named, named, protob
 from labkit.decode.topics import Configured
 from labkit.decode.wire_format import with_header_ids
 from labkit.errors import ConfigError, UsageError
+from labkit.replay.notes import Note, NoteSource, notes_about
 from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ __all__ = ["avro", "protobuf"]
 PLAIN = ("json", "text", "raw")
 REGISTRY = ("avro", "protobuf", "jsonschema")
 NAMES = DECODERS
-# how a decoding's own notes start
-NOTES = ("value = ", "key = ", "auto chose ", "decoded as ", "schema ids ", "decoding was ", "keys: ", "field ")
 
 
 Spec: TypeAlias = "str | SchemaFile | Configured | Decoder | Callable[[bytes], Any]"
@@ -68,9 +67,9 @@ def opened(spec: Spec) -> Spec:
     return named(spec) if isinstance(spec, str) and is_named(spec) else spec
 
 
-def said_of(*specs: Spec) -> list[str]:
+def said_of(*specs: Spec) -> list[Note]:
     """Return what a receipt should say of where decoders are named."""
-    return [spec.note for spec in specs if isinstance(spec, Configured)]
+    return notes_about(NoteSource.DECODING, (spec.note for spec in specs if isinstance(spec, Configured)))
 
 
 def _named(name: str, registry: Registry | None) -> Decoder:
@@ -101,14 +100,14 @@ class DecoderChoice(NamedTuple):
     Attributes
     ----------
     decoder : Decoder
-    notes : list of str
+    notes : list of Note
         What ``auto`` says of its choices, and where decoders are named.
     lasting : bool
         Whether it would be chosen so again.
     """
 
     decoder: Decoder
-    notes: list[str]
+    notes: list[Note]
     lasting: bool
 
 
@@ -150,12 +149,11 @@ def chosen(
     *,
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
-) -> tuple[list[Spec], list[str], bool]:
+) -> tuple[list[Spec], list[Note], bool]:
     """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of "auto"."""
-    notes: list[str] = []
     lasting = True
     specs = [opened(decode), opened(key_decode)]
-    notes += said_of(decode, key_decode)
+    notes = said_of(decode, key_decode)
     batches = list(sample()) if "auto" in specs else []
     found: list[Spec] = []
     for spec, column in zip(specs, ("value", "key"), strict=True):
@@ -166,15 +164,15 @@ def chosen(
             looked_at = [item for batch in batches for item in batch.column(column).to_pylist()]
             headed = [item for batch in batches for item in with_header_ids(batch, column).to_pylist()]
             choice = choose(looked_at, registry, of=f"{column}s", headed=headed)
-            notes.append(choice.why)
+            notes.append(Note(choice.why, NoteSource.DECODING))
             one, lasting = choice.name, lasting and choice.lasting
         found.append(one)
     return found, notes, lasting
 
 
-def notes(decoder: Decoder) -> list[str]:
+def notes(decoder: Decoder) -> list[Note]:
     """Return what the decoder has to say for the receipt."""
-    return [*decoder.notes, *decoder.disagreements]
+    return notes_about(NoteSource.DECODING, [*decoder.notes, *decoder.disagreements.values()])
 
 
 def gathered(schemas: list[Any], schema: Any) -> list[Any]:

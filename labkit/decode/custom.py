@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from labkit.decode import plain
-from labkit.decode.decoder import Decoder
+from labkit.decode.decoder import Decoder, FieldPath
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
@@ -47,9 +47,9 @@ class Own(Decoder):
         return [left] if self._left else []
 
     @property
-    def disagreements(self) -> list[str]:
-        """Which fields hold values of several types, for the receipt."""
-        return list(self._json.disagreements)
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Fields that hold values of several types: path to what the receipt should say of it."""
+        return self._json.disagreements
 
     @property
     def lasting(self) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
     from labkit.errors import LabkitError
+
+FieldPath: TypeAlias = tuple[str, ...]
+"""Where a field is: names from the outermost one in; items of lists are ``[]``."""
 
 
 class Parsed(Protocol):
@@ -71,9 +74,9 @@ class Decoder(ABC):
         return []
 
     @property
-    def disagreements(self) -> list[str]:
-        """Which fields hold values of several types, for the receipt."""
-        return []
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Fields that hold values of several types: path to what the receipt should say of it."""
+        return {}
 
     @property
     def lasting(self) -> bool:

@@ -107,7 +107,7 @@ class Where:
     def noted(self, receipt: Receipt, content: Content) -> Receipt:
         """Return the receipt of a reading with its condition and the hash of what fulfilled it."""
         note = f"only records where {self.condition}; the others count as filtered"
-        return replace(receipt, hash=content.hash, notes=(*receipt.notes, note))
+        return replace(receipt, hash=content.hash).with_notes(note)
 
     def check(self, receipt: Receipt) -> None:
         """Raise when a column it names was in none of the records of a reading that came to its end."""

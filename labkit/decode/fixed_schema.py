@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import decode
 from labkit.decode.decoder import Decoder
 from labkit.errors import LabkitError
 
@@ -40,7 +39,7 @@ class Fixed(Decoder):
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        return decode.notes(self.inner)
+        return [*self.inner.notes, *self.inner.disagreements.values()]
 
     @property
     def lasting(self) -> bool:

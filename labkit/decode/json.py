@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from labkit.decode.decoder import Decoder
+from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.json_rows import blanked, column, kinds_of_numbers, lines_of, loaded, paths, rest, shape_of, spelled
 from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examined
 from labkit.decode.limits import COLUMNS, MORE, columns_note
@@ -60,7 +60,7 @@ class Json(Decoder):
     def __init__(self) -> None:
         self._known = Shape()
         self._notes: list[str] = []
-        self._disagreements: list[str] = []
+        self._disagreements: dict[FieldPath, str] = {}
 
     @property
     def notes(self) -> list[str]:
@@ -68,8 +68,8 @@ class Json(Decoder):
         return self._notes
 
     @property
-    def disagreements(self) -> list[str]:
-        """Which fields hold values of several types, for the receipt."""
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Fields that hold values of several types: path to what the receipt should say of it."""
         return self._disagreements
 
     def ready(self) -> Callable[[pa.RecordBatch], Parsed]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode.decoder import FieldPath
 from labkit.decode.limits import COLUMNS, MORE
 
 TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
@@ -144,9 +145,9 @@ class Shape:
         """Whether it is text for the values that are none."""
         return self.type == TEXT and any(count for kind, count in self.kinds.items() if kind != "texts")
 
-    def disagreements(self) -> list[str]:
-        """Return a line for each field whose values disagree, with what `read` can make of them."""
-        return [_note(path, one.kinds) for path, one in self.walk() if one.disagrees]
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Return each field whose values disagree with a line that says what `read` can make of them."""
+        return {path: _note(path, shape.kinds) for path, shape in self.walk() if shape.disagrees}
 
 
 def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
@@ -162,7 +163,12 @@ def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
     other = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
     cast = _CASTS.get(other or "") if len(path) == 1 and len(counts) > 1 else None
     hint = f'; read(types={{"{path[0]}": "{cast}"}})' if cast else ""
-    return f"field {'.'.join(path).replace('.[]', '[]')}: {', '.join(said)} → text{hint}"
+    return f"field {_dotted(path)}: {', '.join(said)} → text{hint}"
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    """Return a path as a person writes it."""
+    return ".".join(path).replace(".[]", "[]")
 
 
 def examined(table: pa.Table) -> tuple[Shape, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit.decode.decoder import Decoder
+from labkit.decode.decoder import Decoder, FieldPath
 from labkit.errors import LabkitError
 
 PREFIX = "_key_"
@@ -53,9 +53,10 @@ class Both(Decoder):
         return [*self.value.notes, *(f"keys: {note}" for note in self.key.notes)]
 
     @property
-    def disagreements(self) -> list[str]:
-        """Which fields hold values of several types, for the receipt."""
-        return [*self.value.disagreements, *(f"keys: {note}" for note in self.key.disagreements)]
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Fields that hold values of several types: path to what the receipt should say of it."""
+        of_keys = {(PREFIX + path[0], *path[1:]): f"keys: {note}" for path, note in self.key.disagreements.items()}
+        return {**self.value.disagreements, **of_keys}
 
     @property
     def lasting(self) -> bool:

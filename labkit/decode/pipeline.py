@@ -14,6 +14,7 @@ import pyarrow as pa
 from labkit.decode import Spec, both, plain
 from labkit.decode.decoder import Decoder
 from labkit.replay.content_hash import Content
+from labkit.replay.notes import Note
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
@@ -159,7 +160,7 @@ def choosing(
     types: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     most: int = 1,
-) -> tuple[Decoding, list[str]]:
+) -> tuple[Decoding, list[Note]]:
     """Return a reading's records, decoded as said and chosen by a condition, and what to say of the decoders."""
     chosen = condition(where)
     module, said, _ = both(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit.decode.decoder import Decoder
+from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.fixed_schema import fitted
 from labkit.decode.json_shape import Shape
 from labkit.errors import LabkitError, UsageError
@@ -84,10 +84,10 @@ class Typed(Decoder):
         return [*self.inner.notes, *told]
 
     @property
-    def disagreements(self) -> list[str]:
-        """Which other fields hold values of several types."""
-        own = tuple(f"field {name}:" for name in self.types)
-        return [note for note in self.inner.disagreements if not note.startswith(own)]
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Other fields that hold values of several types: path to what the receipt should say of it."""
+        own = {(name,) for name in self.types}
+        return {path: note for path, note in self.inner.disagreements.items() if path not in own}
 
     @property
     def lasting(self) -> bool:

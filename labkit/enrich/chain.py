@@ -18,6 +18,7 @@ from labkit.decode import fields
 from labkit.enrich.functions import FunctionError
 from labkit.enrich.shapes import Change
 from labkit.errors import UsageError
+from labkit.replay.notes import NoteSource, notes_about
 
 SLICE_ROWS = 100_000
 MOST_FAILURES = 100
@@ -113,7 +114,8 @@ class Chain:
 
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""
-        return tuple(dict.fromkeys(note for enricher in self.enrichers for note in enricher.notes()))
+        texts = dict.fromkeys(note for enricher in self.enrichers for note in enricher.notes())
+        return tuple(notes_about(NoteSource.ENRICHMENT, texts))
 
     # tables ------------------------------------------------------------------------------------------
 

@@ -72,13 +72,13 @@ def around(
 ) -> Replay:
     """Return the neighbours as a Replay, by time; see `labkit.Window.around`."""
     _check(plan, anchor)
-    decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    decoder, decoder_notes, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
     with interrupt.asked() as interrupted:
         decoder.heed(interrupted)
         look = _Look(cluster, plan, {**options, "interrupted": interrupted})
+        missing: list[str] = []
         if anchor.time_ms is None:
             anchor, missing = look.at_record(anchor, before, after)
-            said = [*said, *missing]
         records, receipt = look.both_sides(anchor, before, after)
         ended = interrupted()
     chosen = _nearest(records, anchor, before, after)
@@ -86,7 +86,7 @@ def around(
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
-    receipt = replace(receipt, notes=(*receipt.notes, *said, *notes(decoder), _in_words(anchor, len(table))))
+    receipt = receipt.with_notes(*decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table)))
     replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
     if ended and on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)

@@ -128,8 +128,8 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
     receipt = reading.receipt()
     read = receipt.read
     receipt = recounted(_counted(receipt, batches), table)
-    found = [*said, *notes(decoder), *_in_words(read, len(table), several, tombstoned, newest.keyless)]
-    receipt = replace(receipt, notes=(*receipt.notes, *found))
+    summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
+    receipt = receipt.with_notes(*said, *notes(decoder), *summary)
     return Replay(table, explained(reading.cluster, receipt) if not read else receipt, registry)
 
 

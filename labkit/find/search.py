@@ -123,9 +123,11 @@ def find(
         _check_field(search)
     hits = search.wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
-    said = [*said, *notes(decoder), _how_far(search, receipt, len(table), found)]
-    said += ["it was stopped before the search was done"] if ended else []
-    replay = Replay(table, _counted(receipt, hits, said), registry, timezone=timezone)
+    receipt = _counted(receipt, hits).with_notes(
+        *said, *notes(decoder), _how_far(search, receipt, len(table), found),
+        *(["it was stopped before the search was done"] if ended else []),
+    )  # fmt: skip
+    replay = Replay(table, receipt, registry, timezone=timezone)
     if ended and on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched", replay=replay)
     return replay
@@ -169,7 +171,7 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     )
 
 
-def _counted(receipt: Receipt, hits: list[pa.RecordBatch], said: list[str]) -> Receipt:
+def _counted(receipt: Receipt, hits: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the hits that are shown: others that were found are filtered out."""
     shown = by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits])) if hits else {}
     partitions = tuple(
@@ -180,4 +182,4 @@ def _counted(receipt: Receipt, hits: list[pa.RecordBatch], said: list[str]) -> R
         )
         for partition in receipt.partitions
     )
-    return replace(receipt, partitions=partitions, notes=(*receipt.notes, *said))
+    return replace(receipt, partitions=partitions)

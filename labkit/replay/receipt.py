@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from html import escape
 from typing import Any
 
@@ -193,6 +193,10 @@ class Receipt:
         """Why this is not the whole window, in one line; empty when it is."""
         why = "; ".join(_WHY[reason] for reason in self.reasons)
         return f"incomplete at {self.reached} ({why})" if why else ""
+
+    def with_notes(self, *notes: str) -> Receipt:
+        """Return this receipt with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

@@ -45,13 +45,13 @@ def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
         return receipt
     if receipt.filtered:
         note = f"none of the {receipt.filtered:,} records looked at is of the asked time and fulfils the condition"
-        return replace(receipt, notes=(*receipt.notes, note))
+        return receipt.with_notes(note)
     try:
         first, last = _span_ms(cluster, receipt.topic)
     except LabkitError:  # a note is worth no error
         return receipt
     found = "has no record now" if first is None else f"has records from {iso(first)} to {iso(last)} (UTC)"
-    return replace(receipt, notes=(*receipt.notes, f"nothing there: topic {receipt.topic!r} {found}"))
+    return receipt.with_notes(f"nothing there: topic {receipt.topic!r} {found}")
 
 
 def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:

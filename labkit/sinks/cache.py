@@ -22,12 +22,13 @@ import pyarrow.ipc
 from labkit.errors import ConfigError
 from labkit.folders import cache_dir
 from labkit.private import make_private_folder, make_shared_folder
+from labkit.replay.notes import Note, NoteSource, source_of
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
 from labkit.validation import read_json
 
-FORMAT = 5
+FORMAT = 6
 _TORN_AFTER_S = 3600  # longer than any file takes to write
 
 
@@ -70,11 +71,13 @@ def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | 
         table.validate()
         kept = read_json((table.schema.metadata or {})[b"labkit"])
         receipt = Receipt.from_dict(kept["receipt"])
+        sources = map(NoteSource, kept["note_sources"])
+        receipt = replace(receipt, notes=tuple(map(Note, receipt.notes, sources)))
         os.utime(path)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     note = f"from the local cache, read at {kept['at']}; the topic may have been compacted or have expired since"
-    return table.replace_schema_metadata(None), replace(receipt, notes=(*receipt.notes, note))
+    return table.replace_schema_metadata(None), receipt.with_notes(note)
 
 
 def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Receipt) -> None:
@@ -85,7 +88,8 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
     try:
         path = _path(plan, isolation, decode)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-        kept = json.dumps({"receipt": receipt.to_dict(), "at": iso(now_ms())})
+        sources = [source_of(note) for note in receipt.notes]
+        kept = json.dumps({"receipt": receipt.to_dict(), "note_sources": sources, "at": iso(now_ms())})
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _with_kept(table.schema, kept)) as writer:
             writer.write_table(table)
         part.replace(path)

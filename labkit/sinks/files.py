@@ -18,6 +18,7 @@ from labkit.decode import Spec, gathered, notes
 from labkit.decode.pipeline import Decoding, ahead, choosing, decoded
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UsageError
+from labkit.replay.notes import Note
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -75,7 +76,7 @@ class Source:
     enrich: Chain | None = None
     registry: Registry | None = None
 
-    def decoding(self) -> tuple[Decoding, list[str]]:
+    def decoding(self) -> tuple[Decoding, list[Note]]:
         """Return the reading's records decoded, and what ``auto`` says of its choices."""
         return choosing(
             self.reading, self.where, self.decode, self.key_decode, types=self.types, registry=self.registry,
@@ -102,7 +103,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
                 return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
 
             def receipt() -> Receipt:
-                return replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
+                return read.with_notes(*said, *notes(module), *chain.notes())
 
             if not source.reading.interrupted() or keep_part:
                 odd = _decode_file(raw, part, table, receipt, open_file)

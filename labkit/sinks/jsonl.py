@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def lines(
         found = decoding.whole()
         if schemas:
             module.unify(schemas)  # it notes which fields disagree
-        return replace(found, notes=(*found.notes, *said, *notes(module)))
+        return found.with_notes(*said, *notes(module))
 
     return write(), receipt
 
@@ -130,7 +129,7 @@ def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: 
         if not reading.interrupted() or keep_part:
             part.replace(target)
     told = [] if source.where is None else [*said, *notes(decoding.module)]
-    return replace(receipt, notes=(*receipt.notes, *told))
+    return receipt.with_notes(*told)
 
 
 def envelopes(records: pa.RecordBatch | pa.Table) -> Iterator[str]:

@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
-from labkit.decode import NOTES, Spec, both, cache_name, cells, notes, opened, said_of
+from labkit.decode import Spec, both, cache_name, cells, notes, opened, said_of
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.replay.content_hash import Content
+from labkit.replay.notes import NoteSource, notes_without
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -75,8 +76,8 @@ class Replay(ReplayFiles):
         What was planned and what came of it.
     registry : Registry, optional
         The profile's schema registry, for `decode`.
-    enriched : tuple of str, optional
-        What enrichers told of the columns they added; None where there are none.
+    enriched : bool
+        Whether the table has columns of enrichers.
     timezone : tzinfo
         In which displays and DataFrames have their times: the lab's.
     """
@@ -84,7 +85,7 @@ class Replay(ReplayFiles):
     table: pa.Table
     receipt: Receipt
     registry: Registry | None = field(default=None, compare=False)
-    enriched: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
+    enriched: bool = field(default=False, compare=False, repr=False)
     timezone: tzinfo = field(default=UTC, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -223,11 +224,9 @@ class Replay(ReplayFiles):
         raw = raw_batches(self.table)
         module, said, _ = both(decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw))
         table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
-        kept = tuple(
-            one for one in self.receipt.notes if not one.startswith(NOTES) and one not in (self.enriched or ())
-        )
-        receipt = replace(self.receipt, notes=(*kept, *said, *notes(module)))
-        return replace(self, table=table, receipt=recounted(receipt, table), enriched=None)
+        of_the_read = notes_without(self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT))
+        receipt = replace(self.receipt, notes=(*of_the_read, *said, *notes(module)))
+        return replace(self, table=table, receipt=recounted(receipt, table), enriched=False)
 
     def where(self, condition_sql: str) -> Replay:
         """Return the records that fulfil a condition in DuckDB's SQL, without reading again; as `Window.read` does."""
@@ -303,15 +302,15 @@ def read(
     specs = opened(decode), opened(key_decode)
     replay = _kept_or_read(reading, *specs, where, types=types, cached=cached, registry=registry)
     receipt = explained(reading.cluster, replay.receipt)  # the cache keeps no word of who named a decoder
-    replay = replace(replay, receipt=replace(receipt, notes=(*receipt.notes, *said_of(decode, key_decode))))
+    replay = replace(replay, receipt=receipt.with_notes(*said_of(decode, key_decode)))
     return _enriched(replay, enrich) if enrich else replay
 
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
     table, said = chain.table(replay.table), chain.notes()
-    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said))
-    return replace(replay, table=table, receipt=receipt, enriched=(*(replay.enriched or ()), *said))
+    receipt = replay.receipt.with_notes(*said)
+    return replace(replay, table=table, receipt=receipt, enriched=True)
 
 
 def _kept_or_read(
@@ -337,7 +336,7 @@ def _kept_or_read(
         decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )  # fmt: skip
     replay = _read(reading, module, asked)
-    receipt = replace(replay.receipt, notes=(*replay.receipt.notes, *said, *notes(module)))
+    receipt = replay.receipt.with_notes(*said, *notes(module))
     replay = Replay(replay.table, receipt, registry)
     if cached and asked is None and not reading.interrupted():
         if name is None or types or not (sure and module.lasting):
@@ -374,7 +373,7 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
     receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen)))
-    return replace(replay, table=chosen, receipt=receipt, enriched=None)
+    return replace(replay, table=chosen, receipt=receipt)
 
 
 def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:

@@ -283,7 +283,7 @@ def pour(
     receipt = chosen.receipt()
     receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
     warned = (mappings.cut_fractions(index.name, sorted(cut)),) if cut else ()
-    return outcome, replace(receipt, notes=(*receipt.notes, *encoder.notes, *warned))
+    return outcome, receipt.with_notes(*encoder.notes, *warned)
 
 
 def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ def spool_window(source: Source, path: Path) -> SpooledWindow:
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settled(first.schema)
     read = explained(source.reading.cluster, decoding.whole())
-    read = replace(read, notes=(*read.notes, *said, *notes(module), *chain.notes()))
+    read = read.with_notes(*said, *notes(module), *chain.notes())
     return SpooledWindow(path, read, decode_batch, layout, untyped)
 
 

@@ -25,6 +25,7 @@ from labkit.errors import ConfigError, UsageError
 from labkit.es.documents import documents
 from labkit.es.json_append import fragments, splice
 from labkit.es.mappings import MAPPING, IndexName, doubled, mapping
+from labkit.replay.notes import Note, NoteSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
@@ -425,6 +426,14 @@ def test_the_notes_of_enrichers_go_with_their_columns() -> None:
     replay = Replay(from_batches([], "raw"), receipt).enrich(enrich.apply(lambda frame: {"a": frame["n"]}))
     assert len(replay.receipt.notes) == 2
     assert replay.decode("text").receipt.notes == ("kept",)
+
+
+def test_a_note_goes_by_its_source_not_by_its_words() -> None:
+    notes = ("decoded as avro, it is not said by a decoder", Note("reworded", NoteSource.DECODING))
+    receipt = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g", notes=notes)
+    replay = Replay(from_batches([], "raw"), pickle.loads(pickle.dumps(receipt)))
+    assert replay.decode("text").receipt.notes == notes[:1]
+    assert json.loads(receipt.to_json())["notes"] == list(notes)
 
 
 def test_a_function_that_adds_nothing_is_an_error() -> None:

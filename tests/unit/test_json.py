@@ -364,7 +364,7 @@ def disagreements(records: Records, cuts: Any = ()) -> list[str]:
     edges = [0, *cuts, len(records)]
     parsed = [decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)]
     decoder.unify([one.schema for one in parsed])
-    return decoder.disagreements
+    return list(decoder.disagreements.values())
 
 
 ANNOUNCED = [
@@ -409,7 +409,9 @@ def test_a_column_that_disagrees_stays_column_wise():
         second = decoder.parse(pa.array(records, pa.binary()))
         table = decoder.columns(second, decoder.unify([first.schema, second.schema]))
     assert table["total"].to_pylist()[:2] == ["n/a", "1.50"]
-    assert decoder.disagreements == ['field total: 5,880 numbers, 120 texts → text; read(types={"total": "float"})']
+    assert list(decoder.disagreements.values()) == [
+        'field total: 5,880 numbers, 120 texts → text; read(types={"total": "float"})'
+    ]
 
 
 def test_a_name_of_a_key_within_a_text_is_not_quoted():
