@@ -16,7 +16,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka_client import TIMEOUT_S, Connection, in_threads
-from labkit.kafka_errors import MISSING
+from labkit.kafka_errors import MISSING, Operation
 from labkit.kafka_groups import Groups
 from labkit.suggest import did_you_mean, way
 
@@ -52,7 +52,9 @@ class Cluster(Connection):
 
     def leaders(self) -> dict[str, dict[int, int]]:
         """Return the broker that leads each partition of each topic, -1 for none; internal topics left out."""
-        found = self.ask(lambda admin: admin.list_topics(timeout=TIMEOUT_S), what="list the topics")
+        found = self.ask(
+            lambda admin: admin.list_topics(timeout=TIMEOUT_S), what=Operation.DESCRIBE.to("list the topics")
+        )
         return {
             name: {number: meta.partitions[number].leader for number in sorted(meta.partitions)}
             for name, meta in sorted(found.topics.items())
@@ -68,7 +70,10 @@ class Cluster(Connection):
             When there is no such topic or this principal may not see it; Kafka does not tell which.
         """
         names.topic(topic)
-        found = self.ask(lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S), what=f"describe topic {topic!r}")
+        found = self.ask(
+            lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S),
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
+        )
         meta = found.topics[topic]
         if meta.error is not None:
             if meta.error.code() in MISSING:
@@ -77,7 +82,7 @@ class Cluster(Connection):
                     hint=f"{self._near(topic)}{way('topics')} lists those you may see",
                     topic=topic,
                 )
-            raise self.error(meta.error, f"describe topic {topic!r}")
+            raise self.error(meta.error, Operation.DESCRIBE.to(f"describe topic {topic!r}"))
         return sorted(meta.partitions)
 
     def _near(self, topic: str) -> str:
@@ -123,7 +128,7 @@ class Cluster(Connection):
         answers = self.ask_each(
             call,
             sorted({(ms, partition) for ms in times_ms for partition in partitions}),
-            what=f"list the offsets of topic {topic!r} by time",
+            what=Operation.DESCRIBE.to(f"list the offsets of topic {topic!r} by time"),
             in_flight=TIMES_IN_FLIGHT * max(1, len(partitions)),
             check=lambda _, answer: _require_offset(answer.offset, by_time=True),
         )
@@ -196,11 +201,12 @@ class Cluster(Connection):
                 since.setdefault(where, time.monotonic())
             return {where: one for where, one in found.items() if time.monotonic() - since[where] >= SETTLE_S}
 
-        topics = ", ".join(sorted({topic for topic, _ in asked}))
+        topics = sorted({topic for topic, _ in asked})
+        of_what = f"topic {topics[0]!r}" if len(topics) == 1 else "the topics"
         return self.ask_each(
             call,
             sorted(asked),
-            what=f"list the offsets of topic {topics!r}" if "," not in topics else "list the topics' offsets",
+            what=Operation.DESCRIBE.to(f"list the offsets of {of_what}"),
             in_flight=OFFSETS_IN_FLIGHT,
             check=lambda _, answer: _require_offset(answer.offset, by_time=by_time),
             settle=settle,
@@ -229,7 +235,7 @@ class Cluster(Connection):
         topics = self.ask_each(
             lambda admin, some: admin.describe_topics(TopicCollection(some), request_timeout=TIMEOUT_S),
             sorted({topic for topic, _ in partitions}),
-            what="describe the topics",
+            what=Operation.DESCRIBE.to("describe the topics"),
         )
         leaders = {
             (topic, one.id): one.leader
@@ -261,7 +267,7 @@ class Cluster(Connection):
         found = self.ask_each(
             lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),
             [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics],
-            what="read the topics' configuration",
+            what=Operation.DESCRIBE_CONFIGS.to("read the topics' configuration"),
         )
         return {
             topic.name: told if isinstance(told, LabkitError) else {key: one.value for key, one in told.items()}
@@ -272,7 +278,8 @@ class Cluster(Connection):
         """Return the topic's own id: a topic made again under the same name has another."""
         asked = TopicCollection([topic])
         found = self.ask(
-            lambda admin: admin.describe_topics(asked, request_timeout=TIMEOUT_S), what=f"describe topic {topic!r}"
+            lambda admin: admin.describe_topics(asked, request_timeout=TIMEOUT_S),
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )
         return str(found[topic].topic_id)
 
@@ -285,11 +292,13 @@ class Cluster(Connection):
         asked = TopicCollection([topic])
         found = self.ask(
             lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=TIMEOUT_S),
-            what=f"describe topic {topic!r}",
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )[topic]
         allowed = {AclOperation(one) for one in found.authorized_operations or ()}
         if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
-            raise self.error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), f"write to topic {topic!r}")
+            raise self.error(
+                KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Operation.WRITE.to(f"write to topic {topic!r}")
+            )
 
     def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
         """Set some of the topic's configuration, and wait until the broker tells it; the rest stays."""
@@ -303,7 +312,7 @@ class Cluster(Connection):
         )
         self.ask(
             lambda admin: admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S),
-            what=f"alter topic {topic!r}",
+            what=Operation.ALTER_CONFIGS.to(f"alter topic {topic!r}"),
         )
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline and not settings.items() <= self.topic_settings([topic])[topic].items():

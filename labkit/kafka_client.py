@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from labkit import names
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_errors import LOGIN, is_late_login, mapped, mechanism_of, passes, rank, setting_error
+from labkit.kafka_errors import LOGIN, Operation, is_late_login, mapped, mechanism_of, passes, rank, setting_error
 from labkit.kafka_token import SETTING, TokenCallback, token_callback
 from labkit.masking import without_login
 from labkit.secret import sealed
@@ -373,7 +373,10 @@ class Connection:
     @cached_property
     def cluster_id(self) -> str:
         """The cluster's own id."""
-        found = self._ask(lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S), "describe the cluster")
+        found = self._ask(
+            lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S),
+            Operation.DESCRIBE.to("describe the cluster"),
+        )
         self._brokers = len(found.nodes)
         return str(found.cluster_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -62,26 +63,11 @@ MISSING = {
     KafkaError.GROUP_ID_NOT_FOUND,
 }
 
-# what was refused, and by the first words of what was done, the operation that lacks
 _LACKS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
-}
-_OPERATIONS = {
-    "read the topics' configuration": "DescribeConfigs",
-    "alter": "AlterConfigs",
-    "create topic": "Create",
-    "delete": "Delete",
-    "describe": "Describe",
-    "list": "Describe",
-    "find": "Describe",
-    "read": "Read",
-    "commit": "Read",
-    "seek": "Read",
-    "write": "Write",
-    "send": "Write",
 }
 _LOOK = "`labkit doctor` looks closer"
 # a text of librdkafka's, what it means, what to do
@@ -108,6 +94,35 @@ _TOLD = (
     ("Invalid response size", "what answers there is not Kafka", "check host and port"),
     ("timed out", "it does not answer", "is a firewall in between? " + _LOOK),
 )
+
+
+class Operation(StrEnum):
+    """What an ACL of Kafka's allows, as ``kafka-acls`` writes it."""
+
+    ALTER = "Alter"
+    ALTER_CONFIGS = "AlterConfigs"
+    CREATE = "Create"
+    DELETE = "Delete"
+    DESCRIBE = "Describe"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
+    READ = "Read"
+    WRITE = "Write"
+
+    def to(self, what: str) -> Action:
+        """Return something to be done that needs this: ``Operation.READ.to("read topic 'irc'")``."""
+        return Action(what, self)
+
+
+class Action(str):
+    """Something that a server is asked to do, in words for an error, and the operation that it needs."""
+
+    operation: Operation
+
+    def __new__(cls, what: str, operation: Operation) -> Action:
+        """Return the words with the operation."""
+        action = super().__new__(cls, what)
+        action.operation = operation
+        return action
 
 
 def passes(error: LabkitError) -> bool:
@@ -143,7 +158,7 @@ def mapped(
     noted : KafkaError or None
         What the error callback was told last: there, and often only there, stands why nobody answers.
     what : str
-        What was done.
+        What was done; an `Action` knows the operation of the ACL that lacks.
     principal : str
         Who did it.
     settings : mapping
@@ -158,7 +173,7 @@ def mapped(
     if code in LOGIN:
         return _login(text, address, principal, settings, token)
     if code in ACCESS:
-        operation = next((one for words, one in _OPERATIONS.items() if what.startswith(words)), "")
+        operation = str(what.operation) if isinstance(what, Action) else ""
         return AccessError(
             f"{principal} may not {what}: {text}",
             hint=f"the ACL {operation + ' ' if operation else ''}on the {_LACKS[code]} is missing; "

@@ -27,6 +27,7 @@ from confluent_kafka import KafkaError
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.kafka_client import Connection
+from labkit.kafka_errors import Operation
 
 _CHILD = Path(__file__).with_name("kafka_groups_child.py")
 
@@ -144,7 +145,7 @@ class Groups:
 
     def committed(self, groups: Iterable[str]) -> dict[str, Offsets | LabkitError]:
         """Return each group's committed offsets, or why they could not be asked."""
-        answers = self._ask_each("offsets", groups, what="list the groups' offsets")
+        answers = self._ask_each("offsets", groups, what=Operation.DESCRIBE.to("list the groups' offsets"))
         return {
             group: answer
             if isinstance(answer, LabkitError)
@@ -154,7 +155,9 @@ class Groups:
 
     def describe(self, groups: Iterable[str], *, operations: bool = False) -> dict[str, Description | LabkitError]:
         """Return what the coordinators tell of consumer groups, or why they could not be asked."""
-        answers = self._ask_each("describe", groups, what="describe the groups", operations=operations)
+        answers = self._ask_each(
+            "describe", groups, what=Operation.DESCRIBE.to("describe the groups"), operations=operations
+        )
         return {
             group: answer if isinstance(answer, LabkitError) else _description(*answer)
             for group, answer in answers.items()
@@ -162,7 +165,7 @@ class Groups:
 
     def delete(self, group: str) -> None:
         """Delete a group that has no member, with its commits."""
-        self._ask_one("delete", group, what=f"delete group {group!r}")
+        self._ask_one("delete", group, what=Operation.DELETE.to(f"delete group {group!r}"))
 
     def commit(self, group: str, topic: str, offsets: Mapping[int, int], *, what: str) -> dict[int, KafkaError]:
         """Set a group's committed offsets by partition; return the error of each partition that was refused."""

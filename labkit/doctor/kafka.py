@@ -19,6 +19,7 @@ from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
+from labkit.kafka_errors import Operation
 from labkit.kafka_token import SETTING
 
 LOGIN_S, ASK_S = 4.0, 3.0
@@ -213,7 +214,7 @@ class KafkaLooks:
                 if message is None or (error and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED):
                     continue  # the group is only a name here: nothing is asked of it
                 if error and error.code() != KafkaError._PARTITION_EOF:
-                    raise self.cluster.error(error, f"read topic {self.topic!r}")
+                    raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r}"))
                 return f"{self.topic}[{partition}]: nothing to read" if error else f"a record of {len(message)} bytes"
         finally:
             consumer.close()
@@ -260,7 +261,9 @@ class KafkaLooks:
 
     def describe_groups(self) -> Finding:
         """Describe groups that are not the lab's: one there is, and one there is not."""
-        listed = self.cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what="list groups")
+        listed = self.cluster.ask(
+            lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what=Operation.DESCRIBE.to("list groups")
+        )
         foreign = [one.group_id for one in listed.valid if not one.group_id.startswith(names.GROUP_PREFIX)]
         asked = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
         for answer in self.cluster.groups.describe(asked).values():
@@ -272,7 +275,7 @@ class KafkaLooks:
 
     def read_groups(self) -> Finding:
         """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
-        group, what = self.group, f"read as group {self.group!r}"
+        group, what = self.group, Operation.READ.to(f"read as group {self.group!r}")
         try:
             for error in self.cluster.groups.commit(group, self.topic, {_NOWHERE: 0}, what=what).values():
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
@@ -300,7 +303,7 @@ class KafkaLooks:
         asked = TopicCollection([self.topic])
         found = self.cluster.ask(
             lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ASK_S),
-            what=f"describe topic {self.topic!r}",
+            what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}"),
         )[self.topic]
         more = sorted({AclOperation(one).name for one in found.authorized_operations or ()} & _MORE)
         if more:
@@ -314,7 +317,8 @@ class KafkaLooks:
         """Compare this clock with the newest record's time: Kafka tells no time of its own."""
         asked = {TopicPartition(self.topic, one): OffsetSpec.max_timestamp() for one in self.partitions}
         found = self.cluster.ask(
-            lambda admin: admin.list_offsets(asked, request_timeout=ASK_S), what="find the newest record"
+            lambda admin: admin.list_offsets(asked, request_timeout=ASK_S),
+            what=Operation.DESCRIBE.to("find the newest record"),
         )
         newest = max((one.timestamp for one in found.values() if one.offset >= 0), default=-1)
         ahead_s = (newest - times.now_ms()) / 1000

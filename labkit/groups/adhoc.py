@@ -20,7 +20,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import Cluster
-from labkit.kafka_errors import FETCHED_AGAIN
+from labkit.kafka_errors import FETCHED_AGAIN, Operation
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import committed_offsets, consume, message_batch, no_collection, portion, sorted_out
 from labkit.suggest import way
@@ -187,7 +187,7 @@ class AdHocGroup:
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:  # it goes on by itself
-            raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
+            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}"))
 
     def _rewind(self, before: dict[int, int]) -> None:
         """Go back, in the partitions that are still ours, to where a call began."""
@@ -232,7 +232,8 @@ class AdHocGroup:
         held = [one.partition for one in partitions]
         earliest, ends = (self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest"))
         committed = self.cluster.ask_again(
-            lambda: committed_offsets(consumer, partitions), what=f"read the commits of group {self.group!r}"
+            lambda: committed_offsets(consumer, partitions),
+            what=Operation.READ.to(f"read the commits of group {self.group!r}"),
         )
         for one in committed:
             # a partition that comes back goes on where it was left, or where another member committed since
@@ -290,7 +291,7 @@ class AdHocGroup:
                 targets = self._starts(mine)
             finally:
                 self.start = before
-        with self.cluster.errors(f"seek in topic {self.topic!r}"):
+        with self.cluster.errors(Operation.READ.to(f"seek in topic {self.topic!r}")):
             for partition, offset in targets.items():
                 self._open.seek(TopicPartition(self.topic, partition, offset))
                 self._positions[partition] = offset
@@ -312,7 +313,8 @@ class AdHocGroup:
         offsets = [TopicPartition(self.topic, p, at) for p, at in sorted(self._positions.items())]
         if offsets:
             self.cluster.ask_again(
-                lambda: self._open.commit(offsets=offsets, asynchronous=False), what=f"commit for group {self.group!r}"
+                lambda: self._open.commit(offsets=offsets, asynchronous=False),
+                what=Operation.READ.to(f"commit for group {self.group!r}"),
             )
         return dict(sorted(self._positions.items()))
 

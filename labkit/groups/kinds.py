@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.kafka import Cluster
+from labkit.kafka_errors import Operation
 
 STREAMS, NEWER = "streams", "streams or share"
 _WORDS = {"sr": "schema registry"}
@@ -53,7 +54,7 @@ def list_all(cluster: Cluster) -> list[Any]:
             warnings.simplefilter("ignore", DeprecationWarning)  # what replaces it names consumer groups only
             return list(admin.list_groups(timeout=timeout_s))
 
-    found: list[Any] = cluster.ask(call, what="list the groups")
+    found: list[Any] = cluster.ask(call, what=Operation.DESCRIBE.to("list the groups"))
     return found
 
 

@@ -23,10 +23,10 @@ from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_client import AGAIN_S, MOVING_S
-from labkit.kafka_errors import PASSING
+from labkit.kafka_errors import PASSING, Operation
 
 OFFSETS_TOPIC = "__consumer_offsets"
-WHAT = "list the groups"
+WHAT = Operation.DESCRIBE.to("list the groups")
 _DEAD = "dead"
 
 

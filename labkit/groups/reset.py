@@ -13,6 +13,7 @@ from labkit import names, times
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
 from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
 from labkit.kafka import Cluster
+from labkit.kafka_errors import Operation
 from labkit.suggest import way
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Plan:
         AccessError, ServerError
             When the broker refuses a partition; the message tells which, and which were set all the same.
         """
-        what = f"reset group {self.group!r}"
+        what = Operation.READ.to(f"reset group {self.group!r}")
         targets = {one.partition: one.target for one in self.moves}
         if refused := self.cluster.groups.commit(self.group, self.topic, targets, what=what):
             raise self._refusal(refused, what)

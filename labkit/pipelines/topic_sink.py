@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from labkit.errors import LabkitError, UnavailableError
 from labkit.kafka import Cluster
+from labkit.kafka_errors import Operation
 from labkit.pipelines.delivery import SETTINGS, Block, Counts, Headers, origin
 
 # refused because of what the record is: another record may well pass
@@ -93,7 +94,7 @@ class TopicSink:
         cluster.require_write(topic)
         self.topic = topic
         self.rejections: list[str] = []  # the first few, in words
-        self._what = f"write to topic {topic!r}"
+        self._what = Operation.WRITE.to(f"write to topic {topic!r}")
         self._cluster = cluster
         self._close_timeout_s = close_timeout_s
         self._give_up = give_up

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.errors import DeadlineError, ServerError, UnavailableError, UsageError, WindowError, WindowExpiredError
 from labkit.kafka import Cluster, replay_group
-from labkit.kafka_errors import FETCHED_AGAIN, MISSING
+from labkit.kafka_errors import FETCHED_AGAIN, MISSING, Operation
 from labkit.kafka_topic import look_at_topic
 from labkit.progress import Bar
 from labkit.replay.account import Account, book_order, book_span, end_reason
@@ -277,7 +277,7 @@ class Reading:
         elif error.code() in MISSING:
             self._missing = True  # whether it is, the next look tells
         elif error.code() not in FETCHED_AGAIN:
-            raise self.cluster.error(error, f"read topic {self.plan.topic!r}")
+            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.plan.topic!r}"))
         elif (note := f"partition {message.partition()}: the broker said {error.str()}") not in self._notes:
             self._notes.append(note)  # it is asked again, as long as a stall may last
 

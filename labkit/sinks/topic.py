@@ -19,6 +19,7 @@ from labkit import html, interrupt, names
 from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, UsageError
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka_errors import Operation
 from labkit.progress import bar
 from labkit.replay.receipt import Receipt
 from labkit.sinks.paced import Record, factor_of, paced, records
@@ -177,7 +178,7 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
         )
     cluster.ask(
         lambda admin: admin.create_topics([NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S),
-        what=f"make topic {topic!r}",
+        what=Operation.CREATE.to(f"make topic {topic!r}"),
     )
 
 
@@ -236,8 +237,9 @@ def drop(cluster: Cluster, topic: str) -> None:
     """Delete a scratch topic of the lab's."""
     names.lab_topic(topic)
     cluster.ask(
-        lambda admin: admin.delete_topics([topic], request_timeout=TIMEOUT_S), what=f"delete topic {topic!r}"
-    )  # fmt: skip
+        lambda admin: admin.delete_topics([topic], request_timeout=TIMEOUT_S),
+        what=Operation.DELETE.to(f"delete topic {topic!r}"),
+    )
 
 
 def listed(cluster: Cluster) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
 from labkit.acl import kafka_grants
 from labkit.errors import StackError
 from labkit.kafka import TIMEOUT_S, Cluster
+from labkit.kafka_errors import Operation
 
 TOPIC = "irc"
 PARTITIONS = 4
@@ -53,10 +54,13 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
     wanted, known = bindings(), _known(admin)
     missing = [acl for acl in wanted if acl not in known]
     if missing:
-        admin.ask(lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S), what="create ACLs")
+        admin.ask(
+            lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S),
+            what=Operation.ALTER.to("create ACLs"),
+        )
     if TOPIC not in admin.topics():
         topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
-        admin.ask(lambda client: client.create_topics([topic]), what=f"create topic {TOPIC!r}")
+        admin.ask(lambda client: client.create_topics([topic]), what=Operation.CREATE.to(f"create topic {TOPIC!r}"))
     deadline = time.monotonic() + timeout_s
     while not (set(wanted) <= _known(admin) and TOPIC in admin.topics()):
         if time.monotonic() > deadline:
@@ -68,4 +72,9 @@ def _known(admin: Cluster) -> set[Any]:
     every = AclBindingFilter(
         ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
     )
-    return set(admin.ask(lambda client: client.describe_acls(every, request_timeout=TIMEOUT_S), what="describe ACLs"))
+    return set(
+        admin.ask(
+            lambda client: client.describe_acls(every, request_timeout=TIMEOUT_S),
+            what=Operation.DESCRIBE.to("describe ACLs"),
+        )
+    )

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka import Cluster
-from labkit.kafka_errors import FETCHED_AGAIN, passes
+from labkit.kafka_errors import FETCHED_AGAIN, Operation, passes
 from labkit.replay.records import (
     Portion,
     committed_offsets,
@@ -155,7 +155,7 @@ class Member:
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
             self._mislaid(TopicPartition(self.topic, message.partition()))
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
-            raise self.cluster.error(error, f"read topic {self.topic!r} as group {self.group!r}")
+            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}"))
 
     def _mislaid(self, one: TopicPartition) -> None:
         """Go on at the log's start where records were deleted before they were read."""
@@ -228,7 +228,9 @@ class Member:
             self.patiently(lambda: self.consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
             if error.args[0].code() not in _REJOIN:
-                raise self.cluster.error(error.args[0], f"commit for group {self.group!r}") from error
+                raise self.cluster.error(
+                    error.args[0], Operation.READ.to(f"commit for group {self.group!r}")
+                ) from error
             self.say("the group was rebalanced before the commit; its next owner reads these records again")
         self.positions |= {p: offset for p, offset in ahead.items() if p in self.positions}
 
