@@ -15,6 +15,7 @@ from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, too
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
+from labkit.groups.states import Doing, Verdict
 
 if TYPE_CHECKING:
     import altair as alt
@@ -25,13 +26,13 @@ MOST_ROWS, MOST_TILES, WINDOW = 40, 48, 10
 _HISTORY = "lab.lag_history(PATH) reads one"
 _LOOK = "lab.lag(GROUP) takes one, lab.lag_history(PATH) reads some"
 DOING = {
-    "reading": "#59a14f",
-    "slow": "#f28e2b",
-    "rewound": "#b07aa1",
-    "stuck": "#e15759",
-    "offline": "#7d7d7d",
-    "idle": "#86b8e6",
-    "unknown": "#d9b300",
+    Doing.READING: "#59a14f",
+    Verdict.SLOW: "#f28e2b",
+    Verdict.REWOUND: "#b07aa1",
+    Doing.STUCK: "#e15759",
+    Doing.OFFLINE: "#7d7d7d",
+    Doing.IDLE: "#86b8e6",
+    Doing.UNKNOWN: "#d9b300",
 }
 
 
@@ -258,7 +259,7 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if rows.empty:
         return rows, []
     rows["lag"] = rows["lag"].astype("Float64").astype(float)
-    rows["doing"] = rows["doing"].where(~rows["verdict"].isin(["slow", "rewound"]), rows["verdict"])
+    rows["doing"] = rows["doing"].where(~rows["verdict"].isin([Verdict.SLOW, Verdict.REWOUND]), rows["verdict"])
     rows["text"] = ["-" if np.isnan(one) else f"{one:,.0f}" for one in rows["lag"]]
     rows["place"] = rows.groupby("group").cumcount()
     verdicts = {str(name): worst(some) for name, some in rows.groupby("group")["verdict"]}
@@ -278,4 +279,4 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return kept.sort_values(["rank", "place"]).drop(columns="rank").reset_index(drop=True), told
 
 
-_RANK = {name: rank for rank, name in enumerate(("stopped", "stalled", "rewound", "slow", "unknown", "ok", "idle"))}
+_RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from labkit.groups.alerts import Alerts
     from labkit.groups.lag import Judged
     from labkit.groups.metrics import Outlet
+    from labkit.groups.states import Verdict
     from labkit.groups.verdicts import GroupVerdict
 
 _SHOWN = [
@@ -158,7 +159,7 @@ def _watch(options: argparse.Namespace) -> int:
         looks = sampling.watch(
             sampler, every_s, stop.is_set, keep=keep, away=outputs.away, patience_s=length_ms(options.patience) / 1000
         )
-        before: dict[str, str] = {}
+        before: dict[str, Verdict] = {}
         for count, judged in enumerate(looks, 1):
             verdicts, now = judge_groups(judged, options.groups), _now()
             before = _print_look(verdicts, now, before, options)
@@ -212,8 +213,8 @@ def _now() -> str:
 
 
 def _print_look(
-    verdicts: list[GroupVerdict], now: str, before: dict[str, str], options: argparse.Namespace
-) -> dict[str, str]:
+    verdicts: list[GroupVerdict], now: str, before: dict[str, Verdict], options: argparse.Namespace
+) -> dict[str, Verdict]:
     """Print a line for each group; of many groups, for those whose verdict is another than before."""
     from labkit.groups.alerts import facts
 

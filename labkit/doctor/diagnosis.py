@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,17 @@ from labkit import html
 if TYPE_CHECKING:
     import pandas as pd
 
-OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
+
+class Status(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"  # it works, but not as it should
+    FAIL = "fail"
+    SKIPPED = "skipped"  # something it needs failed
+
+
+OK, WARN, FAIL, SKIPPED = Status
 _COLOURS = {OK: html.GREEN, WARN: html.AMBER, FAIL: html.RED, SKIPPED: html.GREY}
 
 
@@ -19,7 +30,7 @@ _COLOURS = {OK: html.GREEN, WARN: html.AMBER, FAIL: html.RED, SKIPPED: html.GREY
 class Finding:
     """What one look found, and what to do about it."""
 
-    status: str
+    status: Status
     text: str
     fix: str = ""
 
@@ -49,7 +60,7 @@ class Check:
         ``profile``, ``kafka``, ``elasticsearch`` (``elasticsearch es-2`` for other targets than default), ``here``.
     check : str
         What was looked at.
-    status : str
+    status : Status
         ``ok``, ``warn`` (works, but not as it should), ``fail``, ``skipped`` (something it needs failed).
     finding, fix : str
         One line each; ``fix`` is empty when nothing is to be done.
@@ -59,7 +70,7 @@ class Check:
 
     area: str
     check: str
-    status: str
+    status: Status
     finding: str
     fix: str
     took_s: float

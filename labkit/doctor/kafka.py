@@ -16,7 +16,7 @@ from confluent_kafka.admin import AclOperation, OffsetSpec
 from labkit import acl, names, times
 from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
-from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import Operation
@@ -124,7 +124,7 @@ class KafkaLooks:
         address = (endpoint.hostname, endpoint.port or _PORTS[endpoint.scheme])
         for look in (network.resolve, network.connect):
             found = look([address])
-            if found.status != "ok":
+            if found.status is not Status.OK:
                 return fail(f"the token endpoint {found.text}", "check sasl.oauthbearer.token.endpoint.url")
         if endpoint.scheme == "http" and not network.is_loopback([address]):
             return warn("the client's secret crosses the network in clear", "use an https:// token endpoint")
@@ -168,7 +168,7 @@ class KafkaLooks:
             looks.append(lambda some: network.certificates(some, network.tls_of_librdkafka(self.config)))
         for look in looks:
             found = look(wanted)
-            if found.status != "ok":
+            if found.status is not Status.OK:
                 fix = "the brokers' advertised.listeners must be names this machine can resolve and reach"
                 return fail(f"a broker advertises {found.text}", found.fix if "certificate" in found.text else fix)
         return ok(", ".join(map(network.told, wanted)))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from labkit.config import Profile
 from labkit.doctor import elasticsearch, kafka, local_machine
 from labkit.doctor.check_runner import Examination, all_within
-from labkit.doctor.diagnosis import Check, Diagnosis, Finding, ok, warn
+from labkit.doctor.diagnosis import Check, Diagnosis, Finding, Status, ok, warn
 from labkit.elastic import Target
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster
@@ -74,4 +74,4 @@ def _no_elasticsearch(profile: Profile) -> Finding:
 
 
 def _broken(area: str, error: Exception) -> Check:
-    return Check(area, "examination", "fail", f"{type(error).__name__}: {error}", "please report it", 0.0)
+    return Check(area, "examination", Status.FAIL, f"{type(error).__name__}: {error}", "please report it", 0.0)

@@ -17,6 +17,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.groups.lag import BAD
+from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict
 
 TIMEOUT_S = 30.0
@@ -27,7 +28,7 @@ def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | No
     """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
     blind = (verdict.unseen or verdict.uncommitted) and verdict.group in named
     lag = verdict.lag
-    over = max_lag is not None and verdict.verdict != "idle" and (lag is None or lag > max_lag)
+    over = max_lag is not None and verdict.verdict != Verdict.IDLE and (lag is None or lag > max_lag)
     return verdict.verdict in BAD or verdict.remade or blind or over
 
 
@@ -71,13 +72,13 @@ class Alerts:
         """Call the command for each group whose verdict changed since the last time."""
         if self._away:
             self._away = False
-            self._call({"at": at, "group": None, "verdict": "ok", "was": "unknown", "alarm": False,
+            self._call({"at": at, "group": None, "verdict": Verdict.OK, "was": Verdict.UNKNOWN, "alarm": False,
                         "why": "the cluster answers again"})  # fmt: skip
         there = set()
         for verdict in verdicts:
             there.add(verdict.group)
             alarm = is_alarm(verdict, self._named, self._max_lag)
-            if verdict.verdict != "unknown":
+            if verdict.verdict != Verdict.UNKNOWN:
                 self._unseen.discard(verdict.group)
             elif not alarm or verdict.group not in self._unseen:  # a coordinator that has just moved shows nothing
                 self._unseen.add(verdict.group)
@@ -92,7 +93,7 @@ class Alerts:
         """Call the command once while the cluster does not answer: nobody watches the groups then."""
         if not self._away:
             self._away = True
-            self._call({"at": at, "group": None, "verdict": "unknown", "was": None, "alarm": True,
+            self._call({"at": at, "group": None, "verdict": Verdict.UNKNOWN, "was": None, "alarm": True,
                         "why": error.message})  # fmt: skip
 
     def _change(self, now: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from labkit.errors import NotFoundError, UsageError
 from labkit.groups.lag import Sample
+from labkit.groups.states import Flag, Next
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,8 +199,11 @@ def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> lis
         since = {group: _since_gap(sorted(times)[-last:]) for group, times in newest.items()}
         floor = pa.array([since[group] for group in table["group"].to_pylist()], pa.int64())
         table = table.filter(pc.greater_equal(table["at"].cast(pa.int64()), floor))
-    columns = [table["at"].cast(pa.int64()).to_pylist(), *(table[name].to_pylist() for name in SCHEMA.names[1:])]
-    return [Sample(*row) for row in zip(*columns, strict=True)]
+    columns = {name: table[name].to_pylist() for name in SCHEMA.names}
+    columns["at"] = table["at"].cast(pa.int64()).to_pylist()
+    columns["flag"] = [Flag(flag or "") for flag in columns["flag"]]
+    columns["next"] = [Next(following or "") for following in columns["next"]]
+    return [Sample(*row) for row in zip(*columns.values(), strict=True)]
 
 
 def _since_gap(times: list[int]) -> int:

@@ -36,20 +36,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Protocol
 
+from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
 from labkit.times import dated
 
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
 SLOW_SHARE = 0.05
-BAD = ("stopped", "stalled", "rewound", "slow")
+BAD = (Verdict.STOPPED, Verdict.STALLED, Verdict.REWOUND, Verdict.SLOW)
 UNSEEN = {
-    "not allowed": "the topic may not be looked at",
-    "no leader": "the partition has no leader",
-    "no answer": "the log's ends were not told",
+    Flag.NOT_ALLOWED: "the topic may not be looked at",
+    Flag.NO_LEADER: "the partition has no leader",
+    Flag.NO_ANSWER: "the log's ends were not told",
 }
 MEMBERS_UNSEEN = "unknown"  # the state of a group whose members the client cannot see: Kafka Streams' own kind
-REMADE = ("beyond end", "end went back")
-VERDICTS = (*BAD, "unknown", "ok", "idle")
+REMADE = (Flag.BEYOND_END, Flag.END_WENT_BACK)
+VERDICTS = tuple(Verdict)
 """The worst first."""
 _REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
 
@@ -68,13 +69,13 @@ class Sample:
         None without a commit.
     log_start, log_end : int or None
         None when they could not be asked.
-    flag : str
+    flag : Flag
         That of `labkit.groups.offsets.PartitionLag`.
     member, host : str
         Who holds the partition; empty: nobody.
     behind_ms : int or None
         Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it is not known.
-    next : str
+    next : Next
         What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open transaction``; empty: not
         looked at.
     """
@@ -89,11 +90,11 @@ class Sample:
     log_start: int | None
     log_end: int | None
     lag: int | None
-    flag: str
+    flag: Flag
     member: str
     host: str
     behind_ms: int | None = None
-    next: str = ""
+    next: Next = Next.NOT_LOOKED_AT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ class Judged:
 
     Attributes
     ----------
-    verdict : str
+    verdict : Verdict
         ok | idle | slow | stalled | stopped | rewound | unknown
-    doing : str
+    doing : Doing
         reading | idle | offline | stuck | unknown: the same at a glance.
     read_per_s, written_per_s : float or None
         Offsets committed and appended per second of the time looked at.
@@ -112,10 +113,10 @@ class Judged:
         When the lag will be 0 at these rates; None when it will not.
     behind_s : float or None
         Age of the record at the committed offset.
-    behind_since, since_by : datetime or None, str
+    behind_since, since_by : datetime or None, SinceBy
         Since when records wait, in UTC, and what tells it: ``record``, the oldest one that is not committed, by its own
         timestamp; ``looks``, the first look that saw the group behind after one that saw it at the end. Else None, "".
-    flag : str
+    flag : Flag
         That of the last look, or ``end went back``: the log ends earlier than before.
     longer : bool
         Whether more looks would tell.
@@ -126,8 +127,8 @@ class Judged:
     group: str
     topic: str
     partition: int
-    verdict: str
-    doing: str
+    verdict: Verdict
+    doing: Doing
     why: str
     lag: int | None
     behind_s: float | None
@@ -137,7 +138,7 @@ class Judged:
     committed: int | None
     log_start: int | None
     log_end: int | None
-    flag: str
+    flag: Flag
     member: str
     host: str
     samples: int
@@ -145,7 +146,7 @@ class Judged:
     longer: bool = False
     at: datetime | None = None
     behind_since: datetime | None = None
-    since_by: str = ""
+    since_by: SinceBy = SinceBy.NOTHING
 
     @property
     def since(self) -> str:
@@ -177,22 +178,22 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
     )  # fmt: skip
 
 
-def _behind_since(look: _Looks) -> tuple[datetime | None, str]:
+def _behind_since(look: _Looks) -> tuple[datetime | None, SinceBy]:
     """Return since when records wait, and what tells it. A record from the future tells nothing."""
     last = look.last
     if not last.lag or look.drained:
-        return None, ""
+        return None, SinceBy.NOTHING
     if last.behind_ms:
-        return _datetime(last.at_ms - last.behind_ms), "record"
+        return _datetime(last.at_ms - last.behind_ms), SinceBy.RECORD
     return first_behind(look.samples)
 
 
-def first_behind(samples: Sequence[Sample]) -> tuple[datetime | None, str]:
+def first_behind(samples: Sequence[Sample]) -> tuple[datetime | None, SinceBy]:
     """Return the first look that saw a partition behind, after the last one that saw it at the end; else None."""
     for before, after in reversed(list(pairwise(samples))):
         if before.lag == 0:
-            return _datetime(after.at_ms), "looks"
-    return None, ""
+            return _datetime(after.at_ms), SinceBy.LOOKS
+    return None, SinceBy.NOTHING
 
 
 def _datetime(ms: int) -> datetime | None:
@@ -224,12 +225,12 @@ class _Looks:
         self.written = ends[-1] - ends[0]
 
     @property
-    def flag(self) -> str:
-        return "end went back" if self.recreated and self.last.flag not in REMADE else self.last.flag
+    def flag(self) -> Flag:
+        return Flag.END_WENT_BACK if self.recreated and self.last.flag not in REMADE else self.last.flag
 
     @property
     def drained(self) -> bool:
-        return self.last.lag == 0 or self.last.next == "nothing"
+        return self.last.lag == 0 or self.last.next == Next.NOTHING
 
     @property
     def held(self) -> bool:
@@ -279,7 +280,7 @@ class _Looks:
         return grows and lags[-1] - lags[0] > unsure
 
 
-Finding = tuple[str, str, bool]
+Finding = tuple[Verdict, str, bool]
 """Verdict, why, and whether more looks would tell."""
 
 
@@ -289,14 +290,18 @@ def _verdict(look: _Looks) -> Finding:
 
 def _not_seen(look: _Looks) -> Finding | None:
     why = UNSEEN.get(look.last.flag)
-    return ("unknown", why, False) if why else None
+    return (Verdict.UNKNOWN, why, False) if why else None
 
 
 def _made_again(look: _Looks) -> Finding | None:
     last = look.last
-    if last.flag == "beyond end":
-        return "unknown", f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again?", False
-    return ("unknown", "the log's end went back: topic made again?", False) if look.recreated else None
+    if last.flag == Flag.BEYOND_END:
+        return (
+            Verdict.UNKNOWN,
+            f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again?",
+            False,
+        )
+    return (Verdict.UNKNOWN, "the log's end went back: topic made again?", False) if look.recreated else None
 
 
 def _at_the_end(look: _Looks) -> Finding | None:
@@ -304,13 +309,13 @@ def _at_the_end(look: _Looks) -> Finding | None:
     if not look.drained:
         return None
     text = "at the end" if last.lag == 0 else f"at the end: {last.lag or 0:,} markers or aborted records follow"
-    return "ok", f"{text}; a commit went back by {look.went_back:,} before" if look.went_back > 0 else text, False
+    return Verdict.OK, f"{text}; a commit went back by {look.went_back:,} before" if look.went_back > 0 else text, False
 
 
 def _too_few(look: _Looks) -> Finding | None:
     count = len(look.samples)
     enough = count >= MIN_SAMPLES
-    return None if enough else ("unknown", f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
+    return None if enough else (Verdict.UNKNOWN, f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
 
 
 def _without_commit(look: _Looks) -> Finding | None:
@@ -319,14 +324,14 @@ def _without_commit(look: _Looks) -> Finding | None:
     waiting = uncommitted(look.last)
     up_to = f"nothing committed, up to {waiting:,} to read"
     if look.written:
-        return "unknown", f"{up_to}, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
+        return Verdict.UNKNOWN, f"{up_to}, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
     if waiting:
-        return "unknown", f"{up_to}; a consumer that began at the end looks the same", False
-    return "idle", "nothing committed, nothing to read", False
+        return Verdict.UNKNOWN, f"{up_to}; a consumer that began at the end looks the same", False
+    return Verdict.IDLE, "nothing committed, nothing to read", False
 
 
 def _rewound(look: _Looks) -> Finding | None:
-    return ("rewound", f"a commit went back by {look.went_back:,}", False) if look.went_back > 0 else None
+    return (Verdict.REWOUND, f"a commit went back by {look.went_back:,}", False) if look.went_back > 0 else None
 
 
 def _not_held(look: _Looks) -> Finding | None:
@@ -334,26 +339,26 @@ def _not_held(look: _Looks) -> Finding | None:
     if look.held:
         return None
     if last.state in _REBALANCING:
-        return "unknown", "the group is rebalancing", True
+        return Verdict.UNKNOWN, "the group is rebalancing", True
     left = any(one.member for one in look.samples) and not last.members
     if look.moved and not left and not look.stands_still:
         return None  # read by assign(), without membership
     if not left and look.standstill_s < look.patience_s > PATIENCE_S:
-        return "unknown", f"no member, {_awaited(look)}", True
+        return Verdict.UNKNOWN, f"no member, {_awaited(look)}", True
     who = "its last member left" if left else "no member" if not last.members else "no member holds it"
-    return "stopped", f"{who}, {last.lag:,} to read", False
+    return Verdict.STOPPED, f"{who}, {last.lag:,} to read", False
 
 
 def _stalled(look: _Looks) -> Finding | None:
     last, still = look.last, look.standstill_s
     if look.stands_still:
-        hidden = ": an open transaction hides what follows" if last.next == "open transaction" else ""
-        return "stalled", f"no commit for {still:.1f} s, {last.lag:,} to read{hidden}", False
+        hidden = ": an open transaction hides what follows" if last.next == Next.OPEN_TRANSACTION else ""
+        return Verdict.STALLED, f"no commit for {still:.1f} s, {last.lag:,} to read{hidden}", False
     if look.moved:
         return None
     if still < look.span_s:
-        return "ok", f"was at the end {still:.1f} s ago", False
-    return "unknown", _awaited(look), True
+        return Verdict.OK, f"was at the end {still:.1f} s ago", False
+    return Verdict.UNKNOWN, _awaited(look), True
 
 
 def _awaited(look: _Looks) -> str:
@@ -363,14 +368,14 @@ def _awaited(look: _Looks) -> str:
 def _slow(look: _Looks) -> Finding | None:
     if not look.falls_behind:
         return None
-    return "slow", f"reads {_rate(look.read_per_s)} of {_rate(look.written_per_s)} written", False
+    return Verdict.SLOW, f"reads {_rate(look.read_per_s)} of {_rate(look.written_per_s)} written", False
 
 
 def _in_time(look: _Looks) -> Finding:
     lag, eta = look.last.lag, look.eta_s
     if eta is not None:
-        return "ok", f"catching up: {lag:,} to read in about {_seconds(eta)}", False
-    return "ok", f"keeps pace, {lag:,} to read", False
+        return Verdict.OK, f"catching up: {lag:,} to read in about {_seconds(eta)}", False
+    return Verdict.OK, f"keeps pace, {lag:,} to read", False
 
 
 _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
@@ -378,14 +383,14 @@ _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
 )
 
 
-def _doing(look: _Looks, verdict: str) -> str:
-    if verdict == "stalled":
-        return "stuck"
-    if verdict in ("slow", "rewound") or (look.moved and verdict == "ok"):
-        return "reading"
-    if verdict == "stopped" or not (look.held or look.moved or look.last.members):
-        return "offline"
-    return "unknown" if verdict == "unknown" else "idle"
+def _doing(look: _Looks, verdict: Verdict) -> Doing:
+    if verdict is Verdict.STALLED:
+        return Doing.STUCK
+    if verdict in (Verdict.SLOW, Verdict.REWOUND) or (look.moved and verdict is Verdict.OK):
+        return Doing.READING
+    if verdict is Verdict.STOPPED or not (look.held or look.moved or look.last.members):
+        return Doing.OFFLINE
+    return Doing.UNKNOWN if verdict is Verdict.UNKNOWN else Doing.IDLE
 
 
 def _rate(per_s: float | None) -> str:
@@ -443,6 +448,6 @@ def _known_lag(row: _Lag) -> int | None:
     return 0 if row.lag is None and empty else row.lag
 
 
-def worst(verdicts: Iterable[str]) -> str:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the verdict on a group: that of its worst partition; ``unknown`` when it has none."""
-    return min(verdicts, key=VERDICTS.index, default="unknown")
+    return min(verdicts, key=VERDICTS.index, default=Verdict.UNKNOWN)

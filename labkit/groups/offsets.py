@@ -13,6 +13,7 @@ from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
 from labkit.groups.lag import UNSEEN, total_lag
 from labkit.groups.listing import Listing, list_whole
+from labkit.groups.states import Flag, Verdict
 from labkit.kafka import Cluster
 from labkit.kafka_groups import Description, Member
 from labkit.names import choose
@@ -21,7 +22,7 @@ from labkit.suggest import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-REFUSED, MISSED, GONE = "not allowed", "no answer", "dead"
+REFUSED, MISSED, GONE = Flag.NOT_ALLOWED, Flag.NO_ANSWER, "dead"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class PartitionLag:
         None when they could not be asked; `flag` says why.
     lag : int or None
         Records-to-come by offsets, from no earlier than the log's start; None without a commit.
-    flag : str
+    flag : Flag
         ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?), or
         why it could not be looked at: ``not allowed``, ``no leader``, ``no answer``.
     """
@@ -87,7 +88,7 @@ class PartitionLag:
     log_start: int | None
     log_end: int | None
     lag: int | None
-    flag: str
+    flag: Flag
     member: str
     host: str
 
@@ -215,21 +216,21 @@ def _row(
     return PartitionLag(group.name, *where, committed, *bounds, lag, flag, client, host)
 
 
-def _unseen(error: LabkitError) -> str:
+def _unseen(error: LabkitError) -> Flag:
     if isinstance(error, AccessError):
         return REFUSED
-    return "no leader" if error.facts.get("leaderless") else MISSED
+    return Flag.NO_LEADER if error.facts.get("leaderless") else MISSED
 
 
-def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[int | None, str]:
+def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[int | None, Flag]:
     """Return the lag in offsets and what is odd about it."""
     if committed is None:
-        return None, "no commit"
+        return None, Flag.NO_COMMIT
     if committed < log_start:
-        return log_end - log_start, "expired"
+        return log_end - log_start, Flag.EXPIRED
     if committed > log_end:
-        return 0, "beyond end"
-    return log_end - committed, ""
+        return 0, Flag.BEYOND_END
+    return log_end - committed, Flag.NONE
 
 
 def offsets_frame(cluster: Cluster) -> pd.DataFrame:
@@ -267,13 +268,13 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     return frame.astype({"lag": "Int64"})
 
 
-def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> str:
+def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict:
     """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else ``unknown``."""
-    if lag is None or any(row.flag == "beyond end" or row.flag in UNSEEN for row in rows):
-        return "unknown"
+    if lag is None or any(row.flag == Flag.BEYOND_END or row.flag in UNSEEN for row in rows):
+        return Verdict.UNKNOWN
     if lag == 0:
-        return "ok"
-    return "unknown" if group.members or not group.shows_members else "stopped"
+        return Verdict.OK
+    return Verdict.UNKNOWN if group.members or not group.shows_members else Verdict.STOPPED
 
 
 def near_group(cluster: Cluster, name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.groups.offsets import PartitionLag
+from labkit.groups.states import Next
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.records import consume
 
@@ -30,9 +31,9 @@ class Prober:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._times: dict[tuple[str, int, int], int | None] = {}
-        self._ends: dict[tuple[str, int, int, int], str] = {}
+        self._ends: dict[tuple[str, int, int, int], Next] = {}
 
-    def look(self, rows: Iterable[PartitionLag]) -> dict[tuple[str, str, int], tuple[str, int | None]]:
+    def look(self, rows: Iterable[PartitionLag]) -> dict[tuple[str, str, int], tuple[Next, int | None]]:
         """Return (group, topic, partition) to what comes next and the time of it, in ms since the epoch.
 
         Partitions without lag are left out, and those whose answer did not come in `TIMEOUT_S`.
@@ -44,7 +45,7 @@ class Prober:
         for row in behind:
             at = (row.topic, row.partition, _from(row))
             if self._known(at, end := row.log_end or 0):
-                kind = self._ends.get((*at, end), "record")
+                kind = self._ends.get((*at, end), Next.RECORD)
                 found[row.group, row.topic, row.partition] = (kind, self._times.get(at))
         self._forget()
         return found
@@ -98,9 +99,9 @@ class Prober:
             self._times[(*where, offset)] = stamp if kind and stamp >= 0 else None
         elif error.code() == KafkaError._PARTITION_EOF:
             stable = (message.offset() or 0) >= end
-            self._ends[(*where, offset, end)] = "nothing" if stable else "open transaction"
+            self._ends[(*where, offset, end)] = Next.NOTHING if stable else Next.OPEN_TRANSACTION
         else:
-            self._ends[(*where, offset, end)] = ""
+            self._ends[(*where, offset, end)] = Next.NOT_LOOKED_AT
         del waiting[where]
         return where
 

@@ -16,6 +16,7 @@ from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, first_behind, judge_all
 from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
+from labkit.groups.states import Next
 from labkit.groups.verdicts import judge_groups
 from labkit.kafka import Cluster
 from labkit.suggest import way
@@ -78,9 +79,9 @@ class Sampler:
 
 
 def _sample(
-    at_ms: int, group: Group, row: PartitionLag, seen: dict[tuple[str, str, int], tuple[str, int | None]]
+    at_ms: int, group: Group, row: PartitionLag, seen: dict[tuple[str, str, int], tuple[Next, int | None]]
 ) -> Sample:
-    kind, stamp = seen.get((row.group, row.topic, row.partition), ("", None))
+    kind, stamp = seen.get((row.group, row.topic, row.partition), (Next.NOT_LOOKED_AT, None))
     behind = None if stamp is None else max(0, at_ms - stamp)
     return Sample(
         at_ms=at_ms, group=row.group, state=group.state, members=len(group.members), topic=row.topic,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from labkit.groups.lag import REMADE, UNSEEN, Judged, total_lag, worst
+from labkit.groups.states import Flag, Verdict
 from labkit.visible import visible
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -33,11 +34,11 @@ class GroupVerdict:
     """
 
     group: str
-    verdict: str
+    verdict: Verdict
     why: str
     partitions: int
     lag: int | None
-    flags: frozenset[str] = frozenset()
+    flags: frozenset[Flag] = frozenset()
     unknown: int = 0
     known_lag: int = 0
     behind_since: datetime | None = None
@@ -51,7 +52,7 @@ class GroupVerdict:
     @property
     def uncommitted(self) -> bool:
         """Whether a partition of it has records and no commit: nobody can tell whether they are read."""
-        return bool(self.unknown) and "no commit" in self.flags
+        return bool(self.unknown) and Flag.NO_COMMIT in self.flags
 
     @property
     def remade(self) -> bool:
@@ -89,5 +90,5 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
         since = (oldest.behind_since, oldest.since.replace(" (", " UTC (")) if oldest else (None, "")
         found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since))
     nothing = set(named) - {one.group for one in found}
-    found += [GroupVerdict(one, "unknown", _NOTHING, 0, None) for one in nothing]
+    found += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in nothing]
     return sorted(found, key=lambda one: one.group)

@@ -13,6 +13,7 @@ from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
 from labkit.groups.lag import VERDICTS, Judged, Sample
 from labkit.groups.sampling import Recent, Sampler, every_seconds
+from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict, judge_groups
 from labkit.lab import Lab
 from labkit.notebook.background import Live
@@ -20,7 +21,9 @@ from labkit.notebook.widget_base import Shown
 from labkit.times import iso, length_ms
 
 PAGE = 40  # groups: a screen or two
-_COLOURS = {"ok": html.GREEN, "idle": html.GREY, "slow": html.AMBER, "unknown": html.GREY}
+_COLOURS = {
+    Verdict.OK: html.GREEN, Verdict.IDLE: html.GREY, Verdict.SLOW: html.AMBER, Verdict.UNKNOWN: html.GREY,
+}  # fmt: skip
 
 
 class LagBoard(Shown):
