@@ -81,6 +81,7 @@ class WindowDiscovery:
         """
         from labkit.profile.collect import How, of_window, sample_plans
         from labkit.progress import bar
+        from labkit.replay.receipt import StopReason
 
         check_policy(on_interrupt)
         if sample is not None:
@@ -101,7 +102,7 @@ class WindowDiscovery:
             receipt = replace(found.receipt, guard=seen())
             found = replace(found, receipt=receipt)
             read_log.record(self.plan, receipt, "profile")
-            if on_interrupt == "raise" and {"interrupt", "pending"} & set(receipt.reasons):
+            if on_interrupt == "raise" and {StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons):
                 raise stopped(f"stopped at {receipt.reached}", profile=found)
         return found
 

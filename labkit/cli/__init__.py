@@ -5,9 +5,11 @@ Each family of commands has a module; each command imports what it needs, so tha
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from labkit.cli import (
     ask,
@@ -25,7 +27,7 @@ from labkit.cli import (
     windows,
 )
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
-from labkit.cli.terminal import say
+from labkit.cli.terminal import out, say
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 from labkit.suggest import for_a_shell
@@ -70,11 +72,22 @@ def _complain(message: str, hint: str | None = None) -> None:
 def build_parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(prog="labkit", description="Replay any window of a Kafka topic without touching production.")
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action=_ShowVersion, help="show the program's version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for family in FAMILIES:
         family.register(commands)
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """Print the version when it is asked for: to look it up takes a quarter of the time of ``--help``."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **settings)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        out(_version())
+        parser.exit()
 
 
 def _version() -> str:

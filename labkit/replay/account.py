@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from labkit.replay.plan import Range
-from labkit.replay.receipt import PartitionReceipt
+from labkit.replay.receipt import PartitionReceipt, StopReason
 
 
 @dataclass(eq=False)
@@ -28,10 +28,10 @@ class Account:
     max_inversion_ms: int = 0
     beyond: int = 0
     cut: int = 0  # offsets of the window that the log had once, and has no more
-    stop_reason: str | None = None
+    stop_reason: StopReason | None = None
 
     def receipt(self) -> PartitionReceipt:
-        done = self.stop_reason in ("end", "disorder")
+        done = self.stop_reason in (StopReason.END, StopReason.DISORDER)
         unread = 0 if done else max(0, self.range.end - self.position)
         return PartitionReceipt(
             partition=self.range.partition,
@@ -48,14 +48,14 @@ class Account:
             out_of_order=self.out_of_order,
             max_inversion_ms=self.max_inversion_ms,
             beyond=self.beyond,
-            stop_reason=self.stop_reason or "interrupt",
+            stop_reason=self.stop_reason or StopReason.INTERRUPT,
             stop_offset=self.range.end if done else self.position,
         )
 
 
-def end_reason(account: Account) -> str:
+def end_reason(account: Account) -> StopReason:
     """Return why a partition that was read to its frozen end is done."""
-    return "disorder" if account.beyond else "end"
+    return StopReason.DISORDER if account.beyond else StopReason.END
 
 
 def book_span(account: Account, when: Any) -> None:

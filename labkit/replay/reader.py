@@ -28,7 +28,7 @@ from labkit.progress import Bar
 from labkit.replay.account import Account, book_order, book_span, end_reason
 from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
 from labkit.times import iso
 from labkit.validation import whole
@@ -119,7 +119,7 @@ class Reading:
             consumer.assign(positions)
             yield from self._poll(consumer)
         except KeyboardInterrupt:
-            self._stop_all("interrupt")
+            self._stop_all(StopReason.INTERRUPT)
             raise
         finally:
             self._ended = time.monotonic()
@@ -148,12 +148,12 @@ class Reading:
                     self.advance(batch.num_rows, batch.nbytes)
                 yield batch
             if self.interrupted():
-                self._stop_all("interrupt")
+                self._stop_all(StopReason.INTERRUPT)
             if self.max_bytes is not None and self.bytes >= self.max_bytes:
-                self._stop_all("cap")
+                self._stop_all(StopReason.CAP)
             late = self.deadline_s is not None and now - self._began > self.deadline_s
             if late or now - moved > STALL_TIMEOUT_S:
-                self._stop_all("deadline")
+                self._stop_all(StopReason.DEADLINE)
 
     def _look_for_trouble(self) -> None:
         """Say what is waited for; end the reading when the topic is not there any more."""
@@ -161,7 +161,7 @@ class Reading:
         found = look_at_topic(self.cluster, topic, open_)
         if not found.there or found.topic_id not in (None, self.plan.topic_id):
             if self._missing:  # a broker that has just started may not know it yet
-                self._stop_all("deleted")
+                self._stop_all(StopReason.DELETED)
             self._missing = True
             return
         self._missing = False
@@ -186,7 +186,7 @@ class Reading:
     def _open(self) -> list[Account]:
         return [account for account in self._accounts.values() if account.stop_reason is None]
 
-    def _stop_all(self, reason: str) -> None:
+    def _stop_all(self, reason: StopReason) -> None:
         for account in self._open():
             account.stop_reason = reason
 
@@ -262,7 +262,7 @@ class Reading:
             keep &= times < self.plan.end_ms
         return keep
 
-    def _finish(self, consumer: Consumer, account: Account, reason: str) -> None:
+    def _finish(self, consumer: Consumer, account: Account, reason: StopReason) -> None:
         account.stop_reason = reason
         consumer.incremental_unassign([TopicPartition(self.plan.topic, account.range.partition)])
 
@@ -281,12 +281,13 @@ class Reading:
         elif (note := f"partition {message.partition()}: the broker said {error.str()}") not in self._notes:
             self._notes.append(note)  # it is asked again, as long as a stall may last
 
-    def _why_out_of_range(self, account: Account) -> str:
+    def _why_out_of_range(self, account: Account) -> StopReason:
         """Tell whether the log's start passed the position, or its end fell behind it."""
         try:
-            return "truncated" if self._bounds("latest")[account.range.partition] < account.position else "expired"
+            log_end = self._bounds("latest")[account.range.partition]
         except (UnavailableError, DeadlineError, ServerError):
-            return "expired"
+            return StopReason.EXPIRED
+        return StopReason.TRUNCATED if log_end < account.position else StopReason.EXPIRED
 
     def _end_of_partition(self, consumer: Consumer, account: Account, offset: int) -> None:
         if offset >= account.range.end:
@@ -300,7 +301,7 @@ class Reading:
         committed = self.isolation == "read_committed"
         try:
             visible = self._bounds("stable" if committed else "latest")[account.range.partition]
-            reason = "open_transaction" if committed and self._more(account) else "truncated"
+            reason = StopReason.OPEN_TRANSACTION if committed and self._more(account) else StopReason.TRUNCATED
         except (UnavailableError, DeadlineError):
             return
         self._unclear.remove(account)
@@ -346,7 +347,7 @@ class Reading:
         for account in self._accounts.values():
             partition, start, end = account.range.partition, account.range.start, account.range.end
             if not account.range.size and not earliest[partition] <= end < self._peek_end(account):
-                account.stop_reason = "end"
+                account.stop_reason = StopReason.END
             elif end > latest[partition]:
                 self._cut_back(account, latest[partition])
             elif start < earliest[partition]:
@@ -370,7 +371,7 @@ class Reading:
         account.range = replace(account.range, end=max(account.range.start, log_end), log_end=log_end)
         account.cut = end - account.range.end
         if not account.range.size:
-            account.stop_reason = "truncated"
+            account.stop_reason = StopReason.TRUNCATED
 
     def _expired(self, account: Account, available: int) -> None:
         partition, missing = account.range.partition, min(available, account.range.end) - account.range.start
@@ -388,7 +389,7 @@ class Reading:
         self._notes.append(f"partition {partition}: {missing:,} offsets are gone, read from {available}")
         account.position = available
         if available >= account.range.end:
-            account.position, account.stop_reason = account.range.start, "expired"
+            account.position, account.stop_reason = account.range.start, StopReason.EXPIRED
         else:
             account.range = replace(account.range, start=available)
 
@@ -424,10 +425,10 @@ class Reading:
             one = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
             lost = one.start - planned[partition].start  # clamped: the plan stays what it was
             if lost:
-                reason = "expired" if one.stop_reason == "end" else one.stop_reason
+                reason = StopReason.EXPIRED if one.stop_reason == StopReason.END else one.stop_reason
                 one = replace(one, start=planned[partition].start, unread=one.unread + lost, stop_reason=reason)
             if account.cut:
-                reason = "truncated" if one.stop_reason == "end" else one.stop_reason
+                reason = StopReason.TRUNCATED if one.stop_reason == StopReason.END else one.stop_reason
                 one = replace(one, end=one.end + account.cut, unread=one.unread + account.cut, stop_reason=reason)
             partitions.append(one)
         return Receipt(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
 from html import escape
 from typing import Any
 
@@ -13,19 +14,37 @@ from labkit.times import dated, iso
 from labkit.visible import visible
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
+
+
+class StopReason(StrEnum):
+    """Why the reading of a partition ended."""
+
+    END = "end"
+    OPEN_TRANSACTION = "open_transaction"
+    EXPIRED = "expired"
+    TRUNCATED = "truncated"
+    DELETED = "deleted"
+    DISORDER = "disorder"
+    CAP = "cap"
+    INTERRUPT = "interrupt"
+    SINK = "sink"
+    DEADLINE = "deadline"
+    PENDING = "pending"
+
+
 _WHY = {
-    "end": "the frozen end was reached",
-    "open_transaction": "an open transaction hides what follows (read_committed)",
-    "expired": "the topic no longer has these records",
-    "truncated": "the log was cut back: it now ends before the frozen end",
-    "deleted": "the topic was deleted, or made again, while it was read",
-    "disorder": "records of the asked time follow the frozen end, behind one from a clock that ran ahead by more than "
-    "the slack: leave the end out and filter, or give offsets",
-    "cap": "max_bytes was reached",
-    "interrupt": "it was interrupted",
-    "sink": "what it was written to was away or too busy for too long",
-    "deadline": "the deadline passed, or the broker was away too long",
-    "pending": "these slices were not computed yet: compute the frame, then look again",
+    StopReason.END: "the frozen end was reached",
+    StopReason.OPEN_TRANSACTION: "an open transaction hides what follows (read_committed)",
+    StopReason.EXPIRED: "the topic no longer has these records",
+    StopReason.TRUNCATED: "the log was cut back: it now ends before the frozen end",
+    StopReason.DELETED: "the topic was deleted, or made again, while it was read",
+    StopReason.DISORDER: "records of the asked time follow the frozen end, behind one from a clock that ran ahead "
+    "by more than the slack: leave the end out and filter, or give offsets",
+    StopReason.CAP: "max_bytes was reached",
+    StopReason.INTERRUPT: "it was interrupted",
+    StopReason.SINK: "what it was written to was away or too busy for too long",
+    StopReason.DEADLINE: "the deadline passed, or the broker was away too long",
+    StopReason.PENDING: "these slices were not computed yet: compute the frame, then look again",
 }
 _LABELS = {"read": "read", "filtered": "filtered out", "gaps": "gaps", "unread": "not reached"}
 GAPS_NOTE = (
@@ -58,7 +77,7 @@ class PartitionReceipt:
         The largest such step back.
     beyond : int
         Records of the asked time seen just after the frozen end; they are not in the window.
-    stop_reason : str
+    stop_reason : StopReason
         end | open_transaction | expired | truncated | deleted | disorder | cap | interrupt | sink | deadline | pending
     stop_offset : int
         The first offset not looked at.
@@ -79,7 +98,7 @@ class PartitionReceipt:
     out_of_order: int = 0
     max_inversion_ms: int = 0
     beyond: int = 0
-    stop_reason: str = "end"
+    stop_reason: StopReason = StopReason.END
     stop_offset: int = 0
 
     @property
@@ -165,16 +184,16 @@ class Receipt:
     @property
     def complete(self) -> bool:
         """Whether every partition was read to its frozen end."""
-        return all(partition.stop_reason == "end" for partition in self.partitions)
+        return all(partition.stop_reason == StopReason.END for partition in self.partitions)
 
     @property
-    def reasons(self) -> dict[str, list[int]]:
+    def reasons(self) -> dict[StopReason, list[int]]:
         """Why partitions ended early: reason to partitions; empty when complete."""
-        found: dict[str, list[int]] = {}
+        partitions_of: dict[StopReason, list[int]] = {}
         for partition in self.partitions:
-            if partition.stop_reason != "end":
-                found.setdefault(partition.stop_reason, []).append(partition.partition)
-        return found
+            if partition.stop_reason != StopReason.END:
+                partitions_of.setdefault(partition.stop_reason, []).append(partition.partition)
+        return partitions_of
 
     @property
     def counts(self) -> dict[str, int]:
@@ -206,7 +225,7 @@ class Receipt:
     def from_dict(cls, raw: dict[str, Any]) -> Receipt:
         """Return the receipt that `to_dict` took apart."""
         own = {one.name: raw[one.name] for one in fields(cls) if one.name in raw}  # written before a field was added
-        partitions = tuple(PartitionReceipt(**one) for one in own.pop("partitions"))
+        partitions = tuple(_partition(values) for values in own.pop("partitions"))
         return cls(**{**own, "partitions": partitions, "notes": tuple(own["notes"])})
 
     def to_json(self) -> str:
@@ -289,6 +308,10 @@ class Receipt:
             f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
         )
         return html.box(colour, body)
+
+
+def _partition(values: dict[str, Any]) -> PartitionReceipt:
+    return PartitionReceipt(**{**values, "stop_reason": StopReason(values["stop_reason"])})
 
 
 def _slack(ms: int) -> str:

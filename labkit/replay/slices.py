@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from labkit.replay.plan import Plan, Range
-from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.replay.receipt import PartitionReceipt, Receipt, StopReason
 
 _COUNTS = ("read", "filtered", "gaps", "unread", "undecodable", "out_of_order", "beyond")
 _MOST_NOTES = 20
@@ -69,7 +69,7 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
 
 
 def _pending(one: Range) -> PartitionReceipt:
-    reason = "pending" if one.size else "end"
+    reason = StopReason.PENDING if one.size else StopReason.END
     return PartitionReceipt(
         one.partition, one.start, one.end, unread=one.size, stop_reason=reason, stop_offset=one.start
     )
@@ -77,7 +77,7 @@ def _pending(one: Range) -> PartitionReceipt:
 
 def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     """Add up one partition; it ended early where its first slice did that was not read to its end."""
-    early = next((part for part in parts if part.stop_reason != "end"), None)
+    early = next((part for part in parts if part.stop_reason != StopReason.END), None)
     firsts = [part.first_offset for part in parts if part.first_offset is not None]
     lasts = [part.last_offset for part in parts if part.last_offset is not None]
     first_ms = [part.first_timestamp_ms for part in parts if part.first_timestamp_ms is not None]
@@ -92,7 +92,7 @@ def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
         first_timestamp_ms=min(first_ms, default=None),
         last_timestamp_ms=max(last_ms, default=None),
         max_inversion_ms=max((part.max_inversion_ms for part in parts), default=0),
-        stop_reason=early.stop_reason if early else "end",
+        stop_reason=early.stop_reason if early else StopReason.END,
         stop_offset=early.stop_offset if early else whole.end,
     )
 

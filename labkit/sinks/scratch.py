@@ -23,7 +23,7 @@ from labkit.es.encode import PLAIN, Encoder, Form
 from labkit.es.index import Index
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import Receipt, StopReason
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
 
@@ -281,7 +281,7 @@ def pour(
     finally:
         bulk.close()
     receipt = chosen.receipt()
-    receipt = because(receipt, "sink") if outcome.unsent and not asked() else receipt
+    receipt = with_stop_reason(receipt, StopReason.SINK) if outcome.unsent and not asked() else receipt
     warned = (mappings.cut_fractions(index.name, sorted(cut)),) if cut else ()
     return outcome, receipt.with_notes(*encoder.notes, *warned)
 
@@ -300,10 +300,11 @@ def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
         outcome.add(one)
 
 
-def because(receipt: Receipt, reason: str) -> Receipt:
-    """Name the true reason where a reading was made to end."""
+def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
+    """Replace "interrupt" by the actual stop reason."""
     partitions = tuple(
-        replace(one, stop_reason=reason) if one.stop_reason == "interrupt" else one for one in receipt.partitions
+        replace(partition, stop_reason=reason) if partition.stop_reason == StopReason.INTERRUPT else partition
+        for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
 

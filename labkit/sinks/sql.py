@@ -26,7 +26,7 @@ from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.enrich import Chain
 from labkit.errors import IncompleteError, LabkitError, UsageError
 from labkit.nested import without_offsets
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explained
 from labkit.sinks.files import Source, cast_to, settled, spool, spooled
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEMORY = "1GB"  # of DuckDB, for a query of windows; more is spilled to the disk
-_WANTED = frozenset({"cap", "expired"})  # why a window ends early that the user asked to read so
+_WANTED = frozenset({StopReason.CAP, StopReason.EXPIRED})  # why a window ends early that the user asked to read so
 
 
 @dataclass
@@ -141,7 +141,7 @@ def require_whole(name: str, receipt: Receipt) -> str:
     if set(receipt.reasons) <= _WANTED:
         return receipt.shortfall
     hint = "read() keeps the part: w.read().sql(…)"
-    if "open_transaction" in receipt.reasons:
+    if StopReason.OPEN_TRANSACTION in receipt.reasons:
         hint = 'isolation="read_uncommitted" reads on; or end the window before it'
     raise IncompleteError(
         f"{name} was not read to its end, so the query was not asked: {receipt.shortfall}", hint=hint, receipt=receipt

@@ -19,7 +19,7 @@ from labkit.errors import IncompleteError, UsageError
 from labkit.nested_pandas import NestedArray, NestedDtype
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.records import TIMESTAMP_TYPES
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
@@ -76,7 +76,7 @@ class How:
 
     def check(self, receipt: Receipt) -> None:
         """Raise when a slice was not read to its end: a frame has no place to say so."""
-        allowed = {"expired"} if self.on_expired == "clamp" else set()
+        allowed = {StopReason.EXPIRED} if self.on_expired == "clamp" else set()
         if reasons := set(receipt.reasons) - allowed:
             raise IncompleteError(
                 f"a slice of topic {receipt.topic!r} was not read to its end: {', '.join(sorted(reasons))}",

@@ -23,7 +23,7 @@ from labkit.es.bulk import Outcome
 from labkit.es.encode import Encoder, Form
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
 from labkit.sinks import scratch
@@ -114,7 +114,7 @@ def load(
         chosen.check(receipt)
     chain.check()
     if run.reason:
-        receipt = scratch.because(receipt, run.reason)
+        receipt = scratch.with_stop_reason(receipt, run.reason)
     return Load(index, receipt, run.outcome, interrupted=asked())
 
 
@@ -136,7 +136,7 @@ class _Run:
         self.chain, self.where = chain, where
         self.until = None if deadline_s is None else time.monotonic() + deadline_s
         self.outcome = Outcome()
-        self.reason = ""
+        self.reason: StopReason | None = None
         self._error: BaseException | None = None
 
     def all(self, futures: list[Future], asked: Callable[[], bool]) -> None:
@@ -144,7 +144,7 @@ class _Run:
         try:
             self._wait(futures, asked)
         except KeyboardInterrupt:  # the second: the workers would go on writing
-            self._end("interrupt")
+            self._end(StopReason.INTERRUPT)
             raise
         if self._error is not None:
             raise self._error
@@ -158,16 +158,16 @@ class _Run:
                 else:
                     self._book(future)
             if asked():
-                self._end("interrupt")
+                self._end(StopReason.INTERRUPT)
             elif self.until is not None and time.monotonic() > self.until:
-                self._end("deadline")
+                self._end(StopReason.DEADLINE)
             if not waiting.has_ready():
                 time.sleep(_LOOK_S)
 
     def _book(self, future: Future) -> None:
         if future.status != "finished":
             self._error = self._error or _cause(future)
-            self._end("interrupt")
+            self._end(StopReason.INTERRUPT)
             return
         number, outcome, receipt, chain, seen = future.result()
         self.outcome.add(outcome)
@@ -178,9 +178,9 @@ class _Run:
         if self.advance is not None:
             self.advance(outcome.sent, receipt.bytes)
         if outcome.unsent:
-            self._end("sink")
+            self._end(StopReason.SINK)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: StopReason) -> None:
         if not self.reason:
             self.reason = reason
             self.client.run(_halt, self.token)
