@@ -19,7 +19,7 @@ from labkit.kafka import Cluster
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.times import length_ms, to_ms
-from labkit.validation import whole
+from labkit.validation import refuses, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,10 @@ AUTO_SAMPLE = 200_000  # offsets that `Lab.profile` looks at of a window with mo
 MOST_READ = 2_000_000
 SLACK_MS = 60_000  # records lie out of time order by no more than that, as `Lab.window` has it
 
+_OF_REPLAY = "it goes on the result: .where(), .decode(types=...), .enrich()"
+_GUARD = "lab.guard() around it looks at the groups"
+_BRIEF = "it ends as soon as it has its records"
+
 
 class WindowDiscovery:
     """The part of `Window` that looks at what is in it."""
@@ -45,6 +49,11 @@ class WindowDiscovery:
     lab: Lab
     reading: Callable[..., Reading]
 
+    @refuses(
+        types="a profile shows the types that are there",
+        enrich="read(enrich=...).profile() has the new columns",
+        max_bytes="sample= bounds what is read",
+    )
     def profile(
         self,
         *,
@@ -106,6 +115,14 @@ class WindowDiscovery:
                 raise stopped(f"stopped at {receipt.reached}", profile=found)
         return found
 
+    @refuses(
+        where="read(where=...) takes conditions",
+        types=_OF_REPLAY,
+        enrich=_OF_REPLAY,
+        max_bytes="limit= and deadline= bound what is read",
+        guard=_GUARD,
+        progress=_BRIEF,
+    )
     def find(
         self,
         what: str | re.Pattern[str],
@@ -168,6 +185,13 @@ class WindowDiscovery:
         read_log.record(self.plan, found.receipt, "find")
         return found
 
+    @refuses(
+        where=_OF_REPLAY,
+        key_decode="key= is the decoder of the keys",
+        types=_OF_REPLAY,
+        enrich=_OF_REPLAY,
+        max_bytes="the newest record of a key may come last: all are read",
+    )
     def latest(
         self,
         key: Spec | None = None,
@@ -219,6 +243,14 @@ class WindowDiscovery:
             raise stopped(f"stopped at {found.receipt.reached}", replay=found)
         return found
 
+    @refuses(
+        where=_OF_REPLAY,
+        types=_OF_REPLAY,
+        enrich=_OF_REPLAY,
+        max_bytes="before= and after= bound what is read",
+        guard=_GUARD,
+        progress=_BRIEF,
+    )
     def around(
         self,
         partition: int | None = None,

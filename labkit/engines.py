@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.replay.plan import Plan
+from labkit.validation import refuses
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from labkit.sinks.dask.access import Access
     from labkit.sinks.dask.frame import Frame
 
+_LAZY = "a slice is read to its end when it is computed: make a smaller window, such as lab.window(topic, last=10_000)"
+_SPARKS = "Spark gets raw records and has its own way: from_json(), filter(), withColumn()"
+_READS_ITSELF = "Spark reads the offsets itself, when it computes the frame"
+
 
 class WindowEngines:
     """The part of `Window` that other engines read: the same frozen offsets, by workers of a cluster."""
@@ -22,6 +27,16 @@ class WindowEngines:
     plan: Plan
     lab: Lab
 
+    @refuses(
+        types="schema='all' finds the types, and the frame's astype() gives others",
+        where="choose rows of the frame, which are those of to_pandas()",
+        enrich="map_partitions() adds columns",
+        max_bytes=_LAZY,
+        deadline=_LAZY,
+        guard="lab.guard() around the computation looks at the groups",
+        progress="Dask shows its own: its dashboard, or dask.diagnostics.ProgressBar",
+        on_interrupt="Dask ends a computation in its own way",
+    )
     def to_dask(
         self,
         client: Client | None = None,
@@ -81,6 +96,10 @@ class WindowEngines:
             slice_records=slice_records, isolation=isolation, on_expired=on_expired,
         )  # fmt: skip
 
+    @refuses(
+        **dict.fromkeys(("decode", "key_decode", "types", "where", "enrich"), _SPARKS),
+        **dict.fromkeys(("on_expired", "max_bytes", "deadline", "guard", "progress", "on_interrupt"), _READS_ITSELF),
+    )
     def to_spark(
         self, spark: SparkSession, *, isolation: str = "read_committed", slice_records: int | None = None
     ) -> DataFrame:

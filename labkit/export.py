@@ -11,6 +11,7 @@ from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, war
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
+from labkit.validation import refuses
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from labkit.sinks.formats import Format
     from labkit.sinks.topic import TopicCopy
 
+_WHOLE = "what is written is the whole window: make a smaller one, such as lab.window(topic, last=10_000)"
+_AS_THEY_ARE = "records are copied as they are; read() and to_parquet() take it"
 NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
 
@@ -40,6 +43,7 @@ class WindowExport:
     lab: Lab
     reading: Callable[..., Reading]
 
+    @refuses(max_bytes=_WHOLE)
     def to_parquet(
         self,
         path: str | os.PathLike[str],
@@ -70,6 +74,7 @@ class WindowExport:
             on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    @refuses(max_bytes=_WHOLE)
     def to_arrow(
         self,
         path: str | os.PathLike[str],
@@ -103,6 +108,7 @@ class WindowExport:
             on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    @refuses(max_bytes=_WHOLE)
     def to_csv(
         self,
         path: str | os.PathLike[str],
@@ -148,6 +154,7 @@ class WindowExport:
             guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    @refuses(max_bytes=_WHOLE)
     def to_excel(
         self,
         path: str | os.PathLike[str],
@@ -193,6 +200,7 @@ class WindowExport:
             progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    @refuses(max_bytes=_WHOLE)
     def to_jsonl(
         self,
         path: str | os.PathLike[str],
@@ -249,6 +257,7 @@ class WindowExport:
             progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
 
+    @refuses(types=_AS_THEY_ARE, enrich=_AS_THEY_ARE, max_bytes=_WHOLE)
     def to_topic(
         self,
         name: str,

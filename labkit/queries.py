@@ -11,6 +11,7 @@ from labkit.interrupt import quiet_stop, stopped, warn
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.suggest import did_you_mean
+from labkit.validation import refuses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,7 @@ class WindowQueries:
     lab: Lab
     reading: Callable[..., Reading]
 
+    @refuses(on_interrupt="Stop ends a query, and there is no part of an answer")
     def sql(
         self,
         query: str,

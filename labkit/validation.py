@@ -1,4 +1,4 @@
-"""Whole numbers as users write them (Python's, NumPy's, a command line's, JSON's keys), and JSON of our own files."""
+"""What users give: whole numbers (Python's, NumPy's, a command line's, JSON's keys), options, JSON of our own files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,36 @@ import json
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from labkit.errors import UsageError
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 DIGITS = re.compile(r"\d+(_\d+)*")
+
+
+def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Have a method refuse options that its siblings take, with what to do instead.
+
+    Its attribute ``refused`` has the reasons: the options of all methods are compared by a test.
+    """
+
+    def decorate(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(method)
+        def checked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+            for name in options:
+                if name in reasons:
+                    raise UsageError(f"{method.__name__} takes no {name}", hint=reasons[name])
+            return method(*arguments, **options)
+
+        vars(checked)["refused"] = reasons
+        return checked
+
+    return decorate
 
 
 def whole(value: Any, what: str, hint: str, *, low: int | None = None, high: int | None = None) -> int:

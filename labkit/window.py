@@ -19,6 +19,7 @@ from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.times import length_ms
+from labkit.validation import refuses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,6 +176,13 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             raise stopped(f"stopped at {result.receipt.reached}", replay=result)
         return result
 
+    @refuses(
+        types="the batches are raw: read() gives fields types",
+        enrich="the batches are raw: read() adds columns",
+        max_bytes="stop the loop when there is enough",
+        progress="the loop that takes the batches can show its own",
+        on_interrupt="Stop ends the loop where it stands; what was yielded is there",
+    )
     def batches(
         self,
         *,
@@ -231,6 +239,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         """Read the window into a polars DataFrame; `options` are those of `read`."""
         return self.read(**options).to_polars()
 
+    @refuses(
+        types="mapping= gives fields their types in an index",
+        max_bytes="make a smaller window, such as lab.window(topic, last=10_000)",
+    )
     def to_scratch(
         self,
         name: str,

@@ -1,0 +1,62 @@
+"""Every way to take a window's records takes every option of a reading, or refuses it with the reason."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.replay.plan import Plan
+from labkit.window import Window
+
+OPTIONS = (
+    "where", "decode", "key_decode", "types", "enrich", "isolation", "on_expired", "max_bytes", "deadline", "guard",
+    "progress", "on_interrupt",
+)  # fmt: skip
+OF_READ = ("to_pandas", "to_polars")  # they pass their options on to it
+SINKS = (
+    "read", "batches", "sql", "to_parquet", "to_arrow", "to_csv", "to_excel", "to_jsonl", "to_topic", "to_scratch",
+    "to_dask", "to_spark", "profile", "find", "latest", "around",
+)  # fmt: skip
+
+
+def options_of(sink: str) -> tuple[set[str], dict[str, str]]:
+    """Return which options a method takes, and which it refuses, with the reason."""
+    method = getattr(Window, sink)
+    return OPTIONS & inspect.signature(method).parameters.keys(), getattr(method, "refused", {})
+
+
+def test_each_sink_takes_each_option_or_refuses_it() -> None:
+    undecided = {}
+    for sink in SINKS:
+        taken, refused = options_of(sink)
+        undecided[sink] = [name for name in OPTIONS if (name in taken) == (name in refused)]
+    assert undecided == {sink: [] for sink in SINKS}
+
+
+def test_the_list_of_sinks_is_whole() -> None:
+    """A new method that reads the window decides about each option, too."""
+    methods = {name for name, method in inspect.getmembers(Window, inspect.isfunction) if not name.startswith("_")}
+    reading = {
+        name
+        for name in methods
+        if {"isolation", "deadline"} & inspect.signature(getattr(Window, name)).parameters.keys()
+    }
+    assert reading - {"reading"} == set(SINKS)
+    for name in OF_READ:
+        assert "options" in inspect.signature(getattr(Window, name)).parameters
+
+
+@pytest.mark.parametrize("sink", [name for name in SINKS if options_of(name)[1]])
+def test_a_refusal_says_what_to_do_instead(sink: str) -> None:
+    plan = Plan(
+        topic="irc", cluster_id="c", topic_id="t", ranges=(), start_ms=None, end_ms=None, timestamp_type="CreateTime",
+        asked="all", frozen_ms=0,
+    )  # fmt: skip
+    window = Window(plan, None)  # type: ignore[arg-type]  # nothing is asked of it
+    for name, reason in options_of(sink)[1].items():
+        with pytest.raises(UsageError) as error:
+            getattr(window, sink)(**{name: 1})
+        assert error.value.message == f"{sink} takes no {name}"
+        assert error.value.hint == reason
