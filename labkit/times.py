@@ -28,8 +28,16 @@ TIME_HINT = (
     f"a datetime; or {EXAMPLES}"
 )
 
+SPAN_HINT = (
+    "write 'yesterday', '2016-03-01', '2016-W09', 'last 2h', '14:00–15:00', '2016-03-01 14:00 to 2016-03-02', "
+    "'since monday 9:30' or 'before 2016-03-01'"
+)
+_BETWEEN = re.compile(r"\s*(?:[–—…]|\.\.+|\s-\s|\b(?:to|until|and)\b)\s*")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_CLOCKS = re.compile(r"^((?:from |between )?\d{1,2}:\d{2})-(\d{1,2}:\d{2})$")
 
-def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
+
+def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True, now: datetime | None = None) -> int:
     """Return a point in time as milliseconds since the epoch, UTC.
 
     Parameters
@@ -42,6 +50,8 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
         Of times without one.
     spoken : bool
         Whether a text may say it as people do: a user's may, a record's may not.
+    now : datetime, optional
+        From when on a text is meant; by default now.
 
     Raises
     ------
@@ -52,7 +62,7 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True) -> int:
     if isinstance(value, bool | int | float):
         raise _unitless(value)
     if isinstance(value, str):
-        value = _read(value, zone, spoken)
+        value = _read(value, zone, spoken, now)
     ms = _datetime_ms(value, zone) if isinstance(value, datetime | date) else _numpy_ms(value)
     if not FIRST_MS <= ms < END_MS:
         raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
@@ -104,6 +114,61 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     return span
 
 
+def parse_span(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) -> tuple[int | None, int | None]:
+    """Return when a time as people say it begins and ends, in milliseconds; None where it is open.
+
+    Parameters
+    ----------
+    text : str
+        A day, week or month (``"yesterday"``, ``"2016-W09"``), ``"last 2h"``, two times (``"14:00–15:00"``,
+        ``"yesterday 14:00 to 15:00"``), ``"since monday 9:30"`` or ``"before 2016-03-01"``. A second time without a
+        day is the next after the first.
+    zone : tzinfo
+        Of times without one.
+    now : datetime, optional
+        From which on a clock time without a day is the last one that was; by default now. Days are those from now on.
+
+    Raises
+    ------
+    UsageError
+        For what is none of these, or ends before it begins.
+    """
+    said = " ".join(text.split())
+    here = datetime.now(UTC)
+    if days := parse_days(said, here, zone):
+        return to_ms(days[0]), to_ms(days[1])
+    word, _, rest = said.partition(" ")
+    if word.lower() == "last" and _LENGTH.match(rest):
+        end = to_ms(here)
+        return end - length_ms(rest), end
+    if word.lower() in ("since", "from") and not _BETWEEN.search(rest):
+        return _clock_ms(rest, zone, now), None
+    if word.lower() in ("before", "until"):
+        return None, _clock_ms(rest, zone, now)
+    said = _CLOCKS.sub(r"\1–\2", said)
+    parts = _BETWEEN.split(said.removeprefix("from ").removeprefix("between "))
+    if len(parts) != 2 or not all(parts):
+        raise UsageError(f"{text!r} says no period of time", hint=SPAN_HINT)
+    start = _clock_ms(parts[0], zone, now)
+    end = _next_clock(parts[1], start, zone) if _CLOCK.fullmatch(parts[1]) else _clock_ms(parts[1], zone, now)
+    if end <= start:
+        raise UsageError(f"{text!r} ends at {iso(end, zone)}, not after its start {iso(start, zone)}", hint=SPAN_HINT)
+    return start, end
+
+
+def _clock_ms(text: str, zone: tzinfo, now: datetime | None) -> int:
+    """Return a moment; a clock time without a day is counted from `now`, all else from the real one."""
+    return to_ms(text, zone, now=now if _CLOCK.fullmatch(text) else None)
+
+
+def _next_clock(text: str, after_ms: int, zone: tzinfo) -> int:
+    """Return when the zone's clock shows a time next, after a moment."""
+    hour, rest = text.split(":", 1)
+    day = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=after_ms)).astimezone(zone).date()
+    same = to_ms(f"{day}T{int(hour):02}:{rest}", zone)
+    return same if same > after_ms else to_ms(f"{day + timedelta(days=1)}T{int(hour):02}:{rest}", zone)
+
+
 def _unitless(value: Any) -> UsageError:
     return UsageError(
         f"{value!r} is a number without a unit",
@@ -124,13 +189,13 @@ def _datetime_ms(value: datetime | date, zone: tzinfo) -> int:
     return -(-(micros * 1000 + nanos) // 1_000_000)
 
 
-def _read(text: str, zone: tzinfo, spoken: bool) -> datetime:
+def _read(text: str, zone: tzinfo, spoken: bool, now: datetime | None) -> datetime:
     if re.fullmatch(r"\s*[-+]?\d{9,}\s*", text):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
         raise _unitless(text)
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError as error:
-        moment = parse_spoken(text, datetime.now(UTC), zone) if spoken else None
+        moment = parse_spoken(text, now or datetime.now(UTC), zone) if spoken else None
         if moment is None:
             raise UsageError(f"{text!r} is not a point in time", hint=TIME_HINT) from error
         return moment

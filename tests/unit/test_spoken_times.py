@@ -10,7 +10,7 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.spoken_times import exact, parse_days, parse_spoken
-from labkit.times import day_span, now_ms, to_ms
+from labkit.times import day_span, iso, now_ms, parse_span, to_ms
 
 NOW = datetime(2026, 11, 29, 1, 30, tzinfo=UTC)  # a Sunday; in Vienna half past two
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -119,3 +119,41 @@ def test_what_is_no_day_is_refused_with_examples(value: Any) -> None:
 
 def test_a_date_is_its_day() -> None:
     assert day_span(date(2016, 3, 1)) == day_span("2016-03-01")
+
+
+@pytest.mark.parametrize(
+    ("said", "start", "end"),
+    [
+        ("2016-03-01", "2016-03-01T00:00+01:00", "2016-03-02T00:00+01:00"),
+        ("2016-W12", "2016-03-21T00:00+01:00", "2016-03-28T00:00+02:00"),
+        ("14:00–15:00", "2016-03-26T14:00+01:00", "2016-03-26T15:00+01:00"),
+        ("from 14:00 to 15:00", "2016-03-26T14:00+01:00", "2016-03-26T15:00+01:00"),
+        ("9:30-10:00", "2016-03-27T09:30+02:00", "2016-03-27T10:00+02:00"),
+        ("23:30 … 1:00", "2016-03-26T23:30+01:00", "2016-03-27T01:00+01:00"),
+        ("2016-03-01 14:00 to 2016-03-02", "2016-03-01T14:00+01:00", "2016-03-02T00:00+01:00"),
+        ("2016-03-01T14:00-05:00..2016-03-02T00:00Z", "2016-03-01T20:00+01:00", "2016-03-02T01:00+01:00"),
+        ("since 2016-03-01", "2016-03-01T00:00+01:00", None),
+        ("before 9:00", None, "2016-03-27T09:00+02:00"),
+    ],
+)
+def test_a_period_is_read_in_the_zone(said: str, start: str | None, end: str | None) -> None:
+    """A clock time is the last one before the newest record, which is of 10:15 after the night without 02:30."""
+    found = parse_span(said, VIENNA, now=datetime(2016, 3, 27, 8, 15, tzinfo=UTC))
+    assert [None if ms is None else (iso(ms, VIENNA) or "").replace(":00.000", "") for ms in found] == [start, end]
+
+
+@pytest.mark.parametrize(
+    "said", ["", "14:00", "sometime", "15:00 –", "2016-03-02 to 2016-03-01", "last week 3", "1 to 2"]
+)
+def test_what_says_no_period_is_an_error_with_examples(said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_span(said, VIENNA)
+    assert "write " in str(caught.value.hint)
+
+
+def test_the_last_hours_end_now() -> None:
+    start, end = parse_span("last 1h 30m")
+    assert start is not None
+    assert end is not None
+    assert end - start == 5_400_000
+    assert abs(end - now_ms()) < 60_000
