@@ -63,7 +63,8 @@ def browse(
     decode : str, callable or Decoder
         As `Window.read` takes it.
     time_field : str, optional
-        Of an index, the field that says when; by default ``@timestamp``, ``timestamp`` or ``time``.
+        Of an index, the field that says when; by default ``@timestamp``, ``timestamp``, ``time`` or
+        ``_kafka.timestamp``.
     limit : int, optional
         How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is left out is said.
     view : str or path, optional

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import labkit
 from labkit import Lab, widgets
 from labkit.errors import UsageError
 from labkit.notebook.browse import follow
@@ -61,3 +62,19 @@ def test_an_open_transaction_is_waited_for_not_skipped(
     producer.commit_transaction(30)
     grown = follow.grow(browse.source, None)
     assert (grown.new, grown.trouble) == (1, "")
+
+
+def test_an_index_is_browsed_by_the_times_of_its_records(make_topic: Any, produce: Any) -> None:
+    topic = str(make_topic(1))
+    produce(topic, [b'{"n": %d}' % n for n in range(8)], timestamps=[1_792_890_000_000 + 900_000 * n for n in range(8)])
+    vienna = labkit.connect(timezone="Europe/Vienna")
+    load = vienna.window(topic).to_scratch(f"browse-{topic[-6:]}", metadata=True, progress=False)
+    try:
+        browse = widgets.browse(vienna, load.index, anew=True)
+        assert browse.records.page(0, 1, ["n"]) == [["2026-10-25 03:45:00.000 +01:00", "7"]]
+        browse.box.filters = [browse._span({"text": "2026-10-25T02:00+02:00 – 2026-10-25 03:00"})["filter"]]
+        assert browse.to_pandas()["n"].tolist() == [3, 2, 1, 0]
+        assert browse.where is not None
+        assert "timestamptz '2026-10-25T00:00:00.000Z'" in browse.where
+    finally:
+        load.index.drop()

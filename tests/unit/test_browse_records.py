@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse import actions
+from labkit.notebook.browse.detail import describe
 from labkit.notebook.browse.filters import Filter, condition, literal
 from labkit.notebook.browse.records import Records, most_frequent
 from labkit.notebook.browse.view import named_in, read_view
@@ -110,12 +113,81 @@ def test_counts_in_the_histogram_and_of_values_add_up() -> None:
 
 
 def test_one_record_in_full() -> None:
-    answer = records_of([{"a": {"b": ["é"]}}]).detail(0)
+    answer = describe(records_of([{"a": {"b": ["é"]}}]), 0)
     assert json.loads(answer["value"]) == {"a": {"b": ["é"]}}
     assert ["key", "k"] in answer["facts"]
     assert answer["headers"] == [["h", "v"]]
     with pytest.raises(UsageError):
-        records_of([{}]).detail(5)
+        describe(records_of([{}]), 5)
+
+
+def test_neighbours_in_time_are_of_all_records_and_say_which_are_picked() -> None:
+    records = records_of([{"n": n} for n in range(10)])
+    records.choose([Filter("between", ("n",), [4, 6])])
+    found = describe(records, 5)
+    assert [(one["row"], one["text"]) for one in found["near"]] == [(n, str(n)) for n in (8, 7, 6, 5, 4, 3, 2)]
+    assert [one["row"] for one in found["near"] if one["here"]] == [5]
+    assert [describe(records, row)["place"] for row in (5, 4, 9)] == [0, 1, None]
+    assert len(describe(records, 9)["near"]) == 4
+
+
+def test_times_are_the_zones_with_their_distance_from_utc_and_the_code_is_in_utc() -> None:
+    times = [pd.Timestamp(text) for text in ("2026-10-25T00:30Z", "2026-10-25T01:30Z")]
+    table = replay_of([{"n": n, "at": "x"} for n in range(2)]).table
+    place = table.schema.get_field_index("_timestamp")
+    table = table.set_column(place, "_timestamp", pa.array(times, pa.timestamp("ms", "UTC")))
+    replay = Replay(table, RECEIPT, timezone=ZoneInfo("Europe/Vienna"))
+    browse = Browse(None, replay, decode=None, time_field=None, limit=None, view=None, anew=True)
+    assert [row[0] for row in browse.records.page(0, 2, [])] == [
+        "2026-10-25 02:30:00.000 +01:00", "2026-10-25 02:30:00.000 +02:00",
+    ]  # fmt: skip
+    assert browse.box.about["zone"] == "Europe/Vienna"
+    assert browse.to_pandas()["_timestamp"].dt.tz == ZoneInfo("Europe/Vienna")
+    found = browse._span({"text": "2026-10-25 to 2026-10-25T02:00+01:00"})["filter"]
+    browse.box.filters = [found]
+    assert found["value"] == [{"time": "2026-10-24T22:00:00.000Z"}, {"time": "2026-10-25T01:00:00.000Z"}]
+    assert browse.where is not None
+    assert "2026-10-24T22:00:00.000Z" in browse.where
+    assert len(browse.replay) == 1
+    assert "time (Europe/Vienna)" in browse.picture()
+    with pytest.raises(UsageError, match="twice in Europe/Vienna"):
+        browse._span({"text": "2026-10-25 02:30 – 05:00"})
+    with pytest.raises(UsageError, match="says no period") as caught:
+        browse._span({"text": "sometime"})
+    assert "'14:00–15:00'" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "after"),
+    [
+        (Filter("is", ("a",), "x"), " it's ", " it's "), (Filter("is", ("a",), 3), "-4", -4),
+        (Filter("is", ("a",), 3), "0.5", 0.5), (Filter("is", ("a",), True), "False", False),
+        (Filter("text", value="x"), "y z", "y z"), (Filter("sql", value="a = 1"), " a = 2 ", "a = 2"),
+        (Filter("between", ("a",), [1, 2]), "3 … 4.5", [3, 4.5]), (Filter("between", ("a",), [1, 2]), "… 7", [None, 7]),
+        (
+            Filter("between", ("t",), [{"time": "2026-03-01T00:00:00Z"}, None]), "2026-03-29",
+            [{"time": "2026-03-28T23:00:00.000Z"}, {"time": "2026-03-29T22:00:00.000Z"}],
+        ),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, str) else None,
+)  # fmt: skip
+def test_a_chip_takes_what_is_typed(before: Filter, text: str, after: Any) -> None:
+    changed = replace(before, negated=True, on=False).change(text, ZoneInfo("Europe/Vienna"))
+    assert (changed.value, changed.op, changed.negated, changed.on) == (after, before.op, True, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        (Filter("is", ("a",), 3), "x"), (Filter("is", ("a",), 3), "nan"), (Filter("is", ("a",), True), "1"),
+        (Filter("between", ("a",), [1, 2]), "4"), (Filter("between", ("a",), [1, 2]), "4 … 3"),
+        (Filter("between", ("a",), [1, 2]), "…"), (Filter("text", value="x"), " "), (Filter("has", ("a",)), "x"),
+        (Filter("is", ("a",), None), "x"), (Filter("between", ("t",), [{"time": "2026-03-01T00:00:00Z"}, None]), "4"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_value_is_an_error_with_a_hint(before: Filter, text: str) -> None:
+    with pytest.raises(UsageError):
+        before.change(text)
 
 
 def test_a_misspelt_field_is_told_and_changes_nothing() -> None:
@@ -185,3 +257,18 @@ def test_values_without_fields_are_shown_as_they_are() -> None:
     assert browse.box.columns[0] == "_value"
     assert browse.records.page(0, 1, ["_value"])[0][1] == "base64:/wBwbGFpbg=="
     assert browse.records.values("_value")["present"] == 1
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-03-01T00:00:00Z", "2026-03-01T01:00:00+01:00", None, "no time"],
+        [1_772_323_200_000, 1_772_323_200_000, None, 0],
+    ],
+    ids=["texts", "numbers"],
+)
+def test_times_that_are_texts_or_numbers_can_be_brushed(times: list[Any]) -> None:
+    records = Records(pa.table({"at": pa.array(times)}), "at")
+    ends = [{"time": "2026-03-01T00:00:00.000Z"}, {"time": "2026-03-01T00:00:00.001Z"}]
+    records.choose([Filter("between", records.time_path, ends, told_as=records.told_as)])
+    assert sorted(records.rows) == [0, 1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ def prepare(browse: Browse, action: str) -> Work:
         return partial(_save_view, browse.name, browse.view)
     browse.records.choose(browse.filters)
     if action == "df":
-        return partial(_keep_frame, browse.records.table, browse.records.rows)
+        return partial(_keep_frame, browse.records.table, browse.records.rows, browse.source.zone)
     if action == "scratch" and browse.window is not None:
         return partial(_load_scratch, browse, browse.window, browse.where)
     return partial(_write_file, browse, browse.where, browse.records.rows, action)
@@ -54,10 +54,10 @@ def offered(browse: Browse) -> list[str]:
     return ["df", "csv", "parquet", *(["scratch"] if browse.window is not None else []), "view"]
 
 
-def _keep_frame(table: pa.Table, rows: Any) -> str:
-    from labkit.dataframe import records_frame
+def _keep_frame(table: pa.Table, rows: Any, zone: tzinfo) -> str:
+    from labkit.dataframe import in_zone, records_frame
 
-    frame = records_frame(table.take(pa.array(rows)))
+    frame = in_zone(records_frame(table.take(pa.array(rows))), zone)
     name = _assign(frame)
     return f"{name}: a DataFrame of {len(frame):,} rows and {len(frame.columns):,} columns"
 

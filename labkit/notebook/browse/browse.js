@@ -2,6 +2,8 @@
 
 const ROW = 24; // px
 const TALLEST = 8_000_000; // px: browsers end at about 16 million
+const NARROWEST = 40; // px of a column
+const WIDEST = 1200;
 const PAGE = 100; // rows asked for at once
 const COLOURS = ["#1976d2", "#e07b00", "#2e7d32", "#8e44ad", "#c2185b", "#00838f", "#757575"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -22,7 +24,29 @@ const percent = (share) => (share > 0 && share < 0.001 ? "<0.1" : (100 * share).
 // as labkit.visible does: what controls or turns a text around is shown as its escape
 const visible = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
   (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
-const moment = (ms) => new Date(ms).toISOString().replace("T", " ").replace("Z", "").replace(/\.000$/, "");
+const OFFSET = /^UTC(?=[+-])/; // Python's name of a fixed distance
+
+// what the clock of a zone shows at a moment, and with `exact` how far it is from UTC
+function clock(zone) {
+  const utc = (ms) => new Date(ms).toISOString().replace("T", " ").replace("Z", "");
+  if (zone === "UTC") return { name: zone, show: (ms) => utc(ms).replace(/\.000$/, "") };
+  const two = "2-digit";
+  let format;
+  try {
+    format = new Intl.DateTimeFormat("en-US", { timeZone: zone.replace(OFFSET, ""), hourCycle: "h23", year: "numeric", month: two, day: two,
+      hour: two, minute: two, second: two, fractionalSecondDigits: 3 });
+  } catch {
+    return clock("UTC"); // this page does not know the zone
+  }
+  const show = (ms, exact) => {
+    const part = Object.fromEntries(format.formatToParts(ms).map(({ type, value }) => [type, value]));
+    const shown = Date.UTC(+part.year, part.month - 1, +part.day, +part.hour, +part.minute, +part.second, +part.fractionalSecond);
+    const minutes = Math.round((shown - ms) / 60000);
+    const apart = `${minutes < 0 ? "-" : "+"}${new Date(Math.abs(minutes) * 60000).toISOString().slice(11, 16)}`;
+    return `${utc(shown)}${exact ? apart : ""}`.replace(/\.000(?=$|[+-])/, "");
+  };
+  return { name: zone, show };
+}
 
 function render({ model, el }) {
   let asked = 0;
@@ -42,7 +66,8 @@ function render({ model, el }) {
   model.on("msg:custom", answered);
 
   let about = model.get("about");
-  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "" };
+  const { name: zone, show: moment } = clock(about.zone);
+  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "", widths: null };
 
   // ---- parts
   const said = make("span", { role: "status", "aria-live": "polite" });
@@ -50,6 +75,11 @@ function render({ model, el }) {
     class: "lk-find", type: "search", placeholder: "find a text, or SQL after =   ( / )", "aria-label": "find a text, or a condition in SQL after =",
     onkeydown: (event) => event.key === "Enter" && addTyped(),
   });
+  const when = make("input", {
+    class: "lk-when", type: "text", placeholder: "time: yesterday, 14:00–15:00 …", "aria-label": `a time (${zone}), such as yesterday, last 2h, 14:00–15:00`,
+    "aria-describedby": `lk-late-${about.model}`, onkeydown: (event) => event.key === "Enter" && addTime(),
+  });
+  const late = make("div", { class: "lk-late", role: "alert", id: `lk-late-${about.model}` });
   const by = make("select", { "aria-label": "stack the histogram by", onchange: () => set("by", by.value) },
     make("option", { value: "" }, "by …"),
     ...about.fields.filter((one) => !["object", "list", "map"].includes(one.kind) && !one.items)
@@ -58,9 +88,9 @@ function render({ model, el }) {
   const live = make("button", { class: "lk-live", "aria-pressed": "false", title: "take what comes into the topic from now on",
     onclick: () => ask("follow", { on: live.getAttribute("aria-pressed") !== "true" }).then((answer) => { if (answer.error) wrong.textContent = answer.error; }) }, "follow");
   const pace = make("span", { class: "lk-pace" });
-  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title), here, said, about.live ? live : null, pace, find, by);
+  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title), here, said, about.live ? live : null, pace, find, about.time.field.length ? when : null, by, late);
   const chips = make("div", { class: "lk-chips" });
-  const beginning = { filters: [], by: "", columns: about.columns };
+  const beginning = { filters: [], by: "", columns: about.columns, widths: {} };
   const kept = make("div", { class: "lk-kept" });
   if (about.kept) {
     const anew = make("button", { onclick: () => { for (const [name, value] of Object.entries(beginning)) set(name, value); } }, "begin anew");
@@ -104,6 +134,7 @@ function render({ model, el }) {
   function changed(name) {
     kept.replaceChildren(); // it is another pick now
     if (name === "columns") { state.rows.clear(); drawHead(); drawFields(); drawRows(); }
+    else if (name === "widths") sizeColumns();
     else query();
   }
   const addFilter = (one) => set("filters", [...get("filters"), { on: true, negated: false, ...one }]);
@@ -113,6 +144,21 @@ function render({ model, el }) {
     if (!text) return;
     find.value = "";
     addFilter(text.startsWith("=") ? { op: "sql", value: text.slice(1).trim() } : { op: "text", value: text });
+  }
+
+  async function addTime() {
+    const text = when.value.trim();
+    const answer = text ? await ask("span", { text }) : {};
+    late.textContent = answer.error ? `${answer.error}: ${answer.hint}` : "";
+    when.setAttribute("aria-invalid", String(Boolean(answer.error)));
+    if (!answer.filter) return;
+    when.value = "";
+    setTime(answer.filter);
+  }
+
+  function setTime(filter) {
+    const others = get("filters").filter((one) => !(one.op === "between" && (one.field || []).join("\0") === about.time.field.join("\0")));
+    set("filters", [...others, { on: true, negated: false, ...filter }]);
   }
 
   // ---- what all depends on
@@ -160,22 +206,60 @@ function render({ model, el }) {
     const change = (place, what) => set("filters", filters.map((one, n) => (n === place ? { ...one, ...what } : one)));
     chips.replaceChildren(...filters.map((one, place) => {
       const label = words(one);
+      const used = make("input", { type: "checkbox", title: "use it", "aria-label": `use: ${label}`, onchange: () => change(place, { on: !one.on }) });
+      used.checked = one.on;
       return make("span", { class: `lk-chip${one.on ? "" : " lk-off"}${one.negated ? " lk-not" : ""}` },
-        make("button", { title: `${label}: switch it ${one.on ? "off" : "on"}`, "aria-pressed": String(one.on), onclick: () => change(place, { on: !one.on }) }, label),
+        used,
+        typed(one) === null ? make("span", { class: "lk-word" }, label)
+          : make("button", { class: "lk-word", title: "change it", "aria-label": `change: ${label}`, onclick: (event) => editChip(event.currentTarget, one, place) }, label),
         make("button", { title: "turn it around", "aria-label": `turn around: ${label}`, onclick: () => change(place, { negated: !one.negated }) }, "±"),
         make("button", { title: "remove", "aria-label": `remove: ${label}`, onclick: () => set("filters", filters.filter((_, n) => n !== place)) }, "×"));
     }));
   }
 
+  const shown = (value, exact) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time), exact) : visible(value));
+
+  // a chip's value as it is typed; null where there is none to change
+  function typed(one) {
+    if (one.op === "sql" || one.op === "text") return one.value;
+    if (one.op === "between") return one.value[0] === null && typeof one.value[1] === "object" ? `before ${shown(one.value[1], true)}`
+      : one.value[1] === null && typeof one.value[0] === "object" ? `since ${shown(one.value[0], true)}`
+      : one.value.map((end) => (end === null ? "" : shown(end, true))).join(" … ");
+    return one.op !== "is" || one.value === null ? null : typeof one.value === "string" ? one.value : shown(one.value, true);
+  }
+
+  function editChip(button, one, place) {
+    const text = typed(one);
+    const field = make("input", { class: "lk-edit", type: "text", "aria-label": `change: ${words(one)}`, size: Math.min(60, text.length + 4) });
+    field.value = text;
+    let open = true;
+    const leave = () => { if (open) { open = false; drawChips(); } };
+    field.addEventListener("keydown", async (event) => {
+      if (event.key === "Escape") { leave(); chips.children[place]?.querySelector("button")?.focus(); }
+      if (event.key !== "Enter") return;
+      const answer = await ask("change", { filter: one, text: field.value });
+      wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
+      field.setAttribute("aria-invalid", String(Boolean(answer.error)));
+      if (answer.error || !open) return;
+      open = false;
+      if (JSON.stringify(answer.filter) === JSON.stringify(one)) drawChips();
+      else set("filters", get("filters").map((other, n) => (n === place ? answer.filter : other)));
+      chips.children[place]?.querySelector("button")?.focus();
+    });
+    field.addEventListener("blur", leave);
+    button.replaceWith(field);
+    field.focus();
+    field.select();
+  }
+
   function words(one) {
     const name = visible((one.field || []).join("."));
     const not = one.negated ? "not " : "";
-    const show = (value) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time)) : visible(value));
     if (one.op === "sql") return `${not}${visible(one.value)}`;
     if (one.op === "text") return `${not}“${visible(one.value)}”${name ? ` in ${name}` : ""}`;
     if (one.op === "has") return `${not}has ${name}`;
-    if (one.op === "between") return `${not}${name}: ${one.value[0] === null ? "" : show(one.value[0])} … ${one.value[1] === null ? "" : show(one.value[1])}`;
-    return `${not}${name} ${one.value === null ? "is missing" : `= ${show(one.value)}`}`;
+    if (one.op === "between") return `${not}${name}: ${one.value[0] === null ? "" : shown(one.value[0])} … ${one.value[1] === null ? "" : shown(one.value[1])}`;
+    return `${not}${name} ${one.value === null ? "is missing" : `= ${shown(one.value)}`}`;
   }
 
   // ---- time
@@ -189,7 +273,7 @@ function render({ model, el }) {
     const totals = found.all.map((_, n) => found.series.reduce((sum, one) => sum + one.counts[n], 0));
     const most = Math.max(1, ...totals);
     chart.setAttribute("viewBox", `0 0 ${bins} 100`);
-    chart.setAttribute("aria-label", `${number(state.count)} records from ${moment(found.edges[0])} to ${moment(found.edges[bins])} UTC`);
+    chart.setAttribute("aria-label", `${number(state.count)} records from ${moment(found.edges[0])} to ${moment(found.edges[bins])} ${zone}`);
     const rect = (x, y, width, height, fill, title) => {
       const one = document.createElementNS(SVG, "rect");
       for (const [name, value] of Object.entries({ x, y, width, height, fill })) one.setAttribute(name, value);
@@ -203,7 +287,7 @@ function render({ model, el }) {
       if (!count) return;
       const height = Math.max(1, (100 * count) / most);
       bottoms[n] -= height;
-      rect(n + 0.05, bottoms[n], 0.9, height, COLOURS[place % COLOURS.length], `${moment(found.edges[n])} UTC: ${number(count)}${series.label ? ` ${series.label}` : ""}`);
+      rect(n + 0.05, bottoms[n], 0.9, height, COLOURS[place % COLOURS.length], `${moment(found.edges[n], true)} ${zone}: ${number(count)}${series.label ? ` ${series.label}` : ""}`);
     }));
     if (found.series.length > 1 || get("by"))
       found.series.forEach((series, place) => {
@@ -211,7 +295,7 @@ function render({ model, el }) {
         swatch.style.background = COLOURS[place % COLOURS.length];
         legend.append(make("span", {}, swatch, series.label));
       });
-    axis.replaceChildren(make("span", {}, `${moment(found.edges[0])} UTC`), make("span", {}, found.undated ? `${number(found.undated)} without a time` : `highest ${number(most)}`), make("span", {}, moment(found.edges[bins])));
+    axis.replaceChildren(make("span", {}, `${moment(found.edges[0])} ${zone}`), make("span", {}, found.undated ? `${number(found.undated)} without a time` : `highest ${number(most)}`), make("span", {}, moment(found.edges[bins])));
   }
 
   let from = null;
@@ -232,9 +316,7 @@ function render({ model, el }) {
     const [first, last] = [state.edges[0], state.edges[state.edges.length - 1]];
     if (ends[1] - ends[0] < 0.005 || !state.edges.length) return;
     const at = (share) => ({ time: new Date(Math.round(first + share * (last - first))).toISOString() });
-    const name = about.time;
-    const others = get("filters").filter((one) => !(one.op === "between" && (one.field || []).join(".") === name));
-    set("filters", [...others, { op: "between", field: [name], value: [at(ends[0]), at(ends[1])], on: true, negated: false }]);
+    setTime({ ...about.time, value: [at(ends[0]), at(ends[1])] });
   });
 
   // ---- fields
@@ -315,7 +397,45 @@ function render({ model, el }) {
 
   // ---- rows
   function drawHead() {
-    head.replaceChildren(...["time (UTC)", ...get("columns")].map((name) => make("div", { class: "lk-cell", role: "columnheader", title: name }, name)));
+    head.replaceChildren(...[`time (${zone})`, ...get("columns")].map((label, place) => {
+      const name = place ? label : "";
+      return sized(make("div", { class: "lk-cell", role: "columnheader", title: label }, label, sizer(name, label)), place);
+    }));
+    sizeColumns();
+  }
+
+  // what a column's edge is dragged to, or moved to by arrow keys; a double click gives its own width back
+  function sizer(name, label) {
+    const edge = make("span", { class: "lk-size", role: "separator", tabindex: "0", "aria-orientation": "vertical", "aria-label": `width of ${label}`,
+      "aria-valuemin": NARROWEST, "aria-valuemax": WIDEST, title: "drag to size the column" });
+    const wide = () => edge.parentElement.getBoundingClientRect().width;
+    const size = (px) => { state.widths = { ...get("widths"), [name]: Math.round(Math.min(WIDEST, Math.max(NARROWEST, px))) }; sizeColumns(); };
+    const keep = () => { if (state.widths) set("widths", state.widths); };
+    let begun = null;
+    edge.addEventListener("pointerdown", (event) => { begun = event.clientX - wide(); edge.setPointerCapture(event.pointerId); event.preventDefault(); });
+    edge.addEventListener("pointermove", (event) => { if (begun !== null) size(event.clientX - begun); });
+    edge.addEventListener("pointerup", () => { begun = null; keep(); });
+    edge.addEventListener("dblclick", () => { const { [name]: _, ...others } = get("widths"); set("widths", others); });
+    edge.addEventListener("keydown", (event) => {
+      const steps = { ArrowLeft: -16, ArrowRight: 16 };
+      if (!(event.key in steps)) return;
+      size(wide() + steps[event.key]);
+      keep();
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    return edge;
+  }
+
+  function sizeColumns() {
+    const widths = state.widths || get("widths");
+    state.widths = null;
+    ["", ...get("columns")].forEach((name, place) => {
+      const px = widths[name];
+      rows.style.setProperty(`--lk-${place}`, px ? `${px}px` : "");
+      const edge = head.children[place]?.querySelector("[role=separator]");
+      if (edge) edge.setAttribute("aria-valuenow", Math.round(edge.parentElement.getBoundingClientRect().width));
+    });
   }
 
   const tall = () => Math.min(TALLEST, state.count * ROW);
@@ -326,6 +446,11 @@ function render({ model, el }) {
     return tall() < TALLEST ? Math.floor(rows.scrollTop / ROW) : Math.floor(share * Math.max(0, state.count - shownRows() + 1));
   };
 
+  function sized(cell, place) {
+    cell.style.width = `var(--lk-${place}, ${place === 0 ? (zone === "UTC" ? 185 : 245) : place === get("columns").length ? 420 : 150}px)`;
+    return cell;
+  }
+
   function drawRows() {
     space.style.height = `${tall()}px`;
     const first = firstRow();
@@ -335,7 +460,7 @@ function render({ model, el }) {
     for (let n = first; n < last; n += 1) {
       const cells = state.rows.get(n);
       const row = make("div", { class: `lk-row${n === state.here ? " lk-here" : ""}`, role: "row", onclick: () => show(n) },
-        ...(cells || ["…"]).map((text) => make("div", { class: `lk-cell${text === "null" ? " lk-null" : ""}`, role: "gridcell", title: text }, text)));
+        ...(cells || ["…"]).map((text, place) => sized(make("div", { class: `lk-cell${text === "null" ? " lk-null" : ""}`, role: "gridcell", title: text }, text), place)));
       const top = tall() < TALLEST ? n * ROW : rows.scrollTop + (n - first) * ROW;
       row.style.top = `${top + ROW}px`;
       rows.append(row);
@@ -363,17 +488,33 @@ function render({ model, el }) {
     if (n < first || n >= first + shownRows() - 2) rows.scrollTop = tall() < TALLEST ? Math.max(0, (n - 2) * ROW) : (n / state.count) * tall();
     drawRows();
     const answer = await ask("detail", { place: n });
-    if (state.here !== n) return;
+    if (state.here === n) drawDetail(answer);
+  }
+
+  // a record by its row: one beside the picked ones, too
+  async function showRow(row) {
+    const answer = await ask("detail", { row });
+    if (answer.place !== null && !answer.error) { show(answer.place); return; }
+    close();
+    drawDetail(answer);
+  }
+
+  function drawDetail(answer) {
+    const n = answer.place;
     const shut = make("button", { "aria-label": "close the record", title: "close (Escape)", onclick: close }, "×");
     const grab = make("button", { onclick: () => copyText(answer.value, grab) }, "copy JSON");
     const pairs = (some) => some.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
     detail.hidden = false;
     if (answer.error) { detail.replaceChildren(answer.error); return; }
     detail.replaceChildren(
-      make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} UTC`), make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓"), grab, shut),
+      make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} ${zone}`),
+        ...(n === null ? [make("i", {}, "not among the picked")]
+          : [make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓")]), grab, shut),
       make("dl", {}, ...pairs(answer.facts)),
       answer.headers.length ? make("details", {}, make("summary", {}, `${answer.headers.length} header${answer.headers.length === 1 ? "" : "s"}`), make("dl", {}, ...pairs(answer.headers))) : "",
-      make("pre", {}, answer.value));
+      make("pre", {}, answer.value),
+      make("div", { class: "lk-near" }, make("b", {}, "before and after it, whatever the filters"), ...answer.near.map((one) =>
+        make("button", { "aria-current": one.here ? "true" : null, title: `${one.time} ${one.text}`, onclick: () => showRow(one.row) }, make("span", {}, one.time), ` ${one.text}`))));
   }
 
   function close() {
@@ -444,7 +585,7 @@ function render({ model, el }) {
 
   const renewed = () => { about = model.get("about"); drawFields(); };
   model.on("change:about", renewed);
-  const followed = ["filters", "by", "columns"];
+  const followed = ["filters", "by", "columns", "widths"];
   const follow = followed.map((name) => [`change:${name}`, () => changed(name)]);
   for (const [name, handler] of follow) model.on(name, handler);
   const watched = new ResizeObserver(() => drawRows());

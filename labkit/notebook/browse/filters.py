@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.times import iso, parse_span, to_ms
 
 OPS = ("is", "in", "between", "has", "text", "sql")
 
@@ -27,6 +31,8 @@ class Filter:
     negated, on : bool
     items : bool
         Whether the field is the items of a list: one of them fulfils it.
+    told_as : str
+        How the field says a time: ``text`` (ISO 8601), ``number`` (milliseconds since the epoch); else by its type.
     """
 
     op: str
@@ -35,6 +41,7 @@ class Filter:
     negated: bool = False
     on: bool = True
     items: bool = False
+    told_as: str = ""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Filter:
@@ -50,13 +57,39 @@ class Filter:
         path = tuple(str(part) for part in raw.get("field") or ())
         return cls(
             str(raw["op"]), path, raw.get("value"), bool(raw.get("negated")), raw.get("on") is not False,
-            bool(raw.get("items")),
+            bool(raw.get("items")), str(raw.get("told_as") or ""),
         )  # fmt: skip
 
     def sql(self, texts: Sequence[tuple[str, ...]]) -> str:
         """Return the condition; `texts` are the fields that hold texts, for a search in all of them."""
         found = self._positive(texts)
         return f"not coalesce({found}, false)" if self.negated else found
+
+    def change(self, text: str, zone: tzinfo = UTC, now: datetime | None = None) -> Filter:
+        """Return the filter with what was typed in place of its value.
+
+        Parameters
+        ----------
+        zone, now
+            Of times, as `labkit.times.parse_span` takes them.
+
+        Raises
+        ------
+        UsageError
+            When the text is no such value.
+        """
+        if self.op in ("has", "in") or (self.op == "is" and self.value is None):
+            raise UsageError("there is no value to change here", hint="turn it around, or remove it")
+        if self.op in ("text", "sql"):
+            if not text.strip():
+                raise UsageError("there is nothing to look for", hint="× removes the filter")
+            return replace(self, value=text.strip() if self.op == "sql" else text)
+        if self.op == "is":
+            return replace(self, value=_value_of(text, self.value, zone, now))
+        if any(isinstance(end, Mapping) for end in self.value):
+            return replace(self, value=time_ends(*parse_span(text, zone, now=now)))
+        low, high = _numbers(text)
+        return replace(self, value=[low, high])
 
     def _positive(self, texts: Sequence[tuple[str, ...]]) -> str:
         if self.op == "sql":
@@ -73,9 +106,54 @@ class Filter:
         if self.op == "is":
             return f"{name} is null" if self.value is None else f"{name} = {literal(self.value)}"
         low, high = self.value
+        if self.told_as:
+            name = f"try_cast({name} as timestamptz)" if self.told_as == "text" else f"epoch_ms({name})"
         parts = [f"{name} >= {literal(low)}"] if low is not None else []
         parts += [f"{name} < {literal(high)}"] if high is not None else []
         return " and ".join(parts) or "true"
+
+
+def time_ends(start_ms: int | None, end_ms: int | None) -> list[Any]:
+    """Return the ends of a time as a filter's value has them, in UTC."""
+    return [None if ms is None else {"time": iso(ms)} for ms in (start_ms, end_ms)]
+
+
+def _value_of(text: str, before: Any, zone: tzinfo, now: datetime | None) -> Any:
+    """Return a text as a value of the kind that was there before."""
+    if isinstance(before, Mapping):
+        return {"time": iso(to_ms(text, zone, now=now))}
+    if isinstance(before, bool):
+        if text.strip().lower() not in ("true", "false"):
+            raise UsageError(f"this field is true or false, not {text!r}")
+        return text.strip().lower() == "true"
+    return _number(text) if isinstance(before, int | float) else text
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a number", hint="such as 12 or 0.5") from error
+    if not math.isfinite(number):
+        raise UsageError(f"{text!r} is not a number that can be compared", hint="such as 12 or 0.5")
+    return number
+
+
+def _numbers(text: str) -> tuple[int | float | None, int | float | None]:
+    """Return two numbers, of which one may be left out: ``10 … 20``, ``10 …``."""
+    parts = re.split(r"\s*(?:…|–|\.\.+|\bto\b)\s*", text.strip())
+    if len(parts) != 2 or not any(parts):
+        raise UsageError(
+            f"{text!r} is not a range of numbers", hint="write 10 … 20, 10 … or … 20; the end is not in it"
+        )
+    low, high = (_number(part) if part else None for part in parts)
+    if low is not None and high is not None and high <= low:
+        raise UsageError(f"{text!r} ends at {high}, not above its start {low}")
+    return low, high
 
 
 def condition(filters: Iterable[Filter], texts: Sequence[tuple[str, ...]]) -> str | None:

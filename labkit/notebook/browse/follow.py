@@ -75,7 +75,7 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     read_until = {one.partition: one for one in fresh}
     ranges = tuple(_longer(one, read_until.get(one.partition)) for one in plan.ranges)
     grown = _moved(source, window, ranges, table)
-    return Grown(grown, Records(table, source.time_field), len(replay))
+    return Grown(grown, Records(table, source.time_field, source.zone), len(replay))
 
 
 def _longer(part: Range, fresh: Range | None) -> Range:

@@ -26,7 +26,7 @@ def picture(browse: Browse) -> str:
     count, there = len(records.rows), len(records.table)
     columns = [str(one) for one in browse.box.columns]
     rows = [[escape(_cut(one)) for one in row] for row in records.page(0, ROWS, columns)]
-    table = html.table(["time", *columns], rows, one_line=True)
+    table = html.table([f"time ({source.zone})", *columns], rows, one_line=True)
     where = f" where <code>{escape(browse.where)}</code>" if browse.where else ""
     said = f"<div>{count:,} of {there:,} picked{where}; the newest {len(rows):,}:</div>"
     return html.shown(

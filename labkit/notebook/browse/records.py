@@ -5,9 +5,9 @@ All is asked of one Arrow table in memory, newest first; what the table does not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,15 @@ from labkit.nested import list_owners
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.profile.fields import NO_TIME, kind_of, quoted, walk
 from labkit.profile.records import times_of
-from labkit.times import iso
+from labkit.times import dated, iso
 
 BINS = 120
 TOP = 12
 MOST_FIELDS = 500
 MOST_SERIES = 6
 _NUMBERS = ("integer", "number", "decimal")
-_SHOWN = 200  # characters of a cell
-_DETAIL = 20_000
+SHOWN = 200  # characters of a cell
+_MOST_MASKS = 32  # of a million records one is a megabyte
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,25 @@ class Records:
         As `Replay.table`, or with the documents of an index.
     time_field : str
         The column that says when.
+    zone : tzinfo
+        In which times are shown.
     """
 
-    def __init__(self, table: pa.Table, time_field: str) -> None:
+    def __init__(self, table: pa.Table, time_field: str, zone: tzinfo = UTC) -> None:
         self.table = table
         self.time_field = time_field
-        self.times = _times(table, time_field)
+        self.zone = zone
+        self.time_path = time_path(table, time_field)
+        self.times = _times(table, self.time_path)
+        kind = _inside(table, self.time_path).type if self.time_path else None
+        self.told_as = "" if kind is None or pa.types.is_timestamp(kind) else "text" if _is_text(kind) else "number"
         self._bins, self._edges = _binned(self.times)
-        self._order = np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
+        self.order = np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
         self.own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
         self.fields = self._list_fields()
-        self.rows = self._order
+        self.rows = self.order
         self.condition: str | None = None
+        self._kept_masks: dict[str, np.ndarray] = {}
         self._codes: dict[tuple[tuple[str, ...], bool], _Coded] = {}
 
     def _list_fields(self) -> list[Field]:
@@ -110,15 +117,28 @@ class Records:
         wanted = condition(filters, self.texts)
         if wanted == self.condition:
             return
-        if wanted is None:
-            rows = self._order
-        else:
-            where = Where(wanted)
+        rows = self.order
+        if wanted is not None:
+            mask = np.ones(len(self.table), bool)
+            for one in filters:
+                if one.on:
+                    part = self._mask_of(replace(one, negated=False).sql(self.texts))
+                    mask &= ~part if one.negated else part
+            rows = rows[mask[rows]]
+        self.rows, self.condition = rows, wanted
+
+    def _mask_of(self, sql: str) -> np.ndarray:
+        """Return which records fulfil one condition; kept, for most clicks add, turn around or take away another."""
+        mask = self._kept_masks.pop(sql, None)
+        if mask is None:
+            where = Where(sql)
             self._check(where)
             mask = np.zeros(len(self.table), bool)
             mask[where.rows(self.table)] = True
-            rows = self._order[mask[self._order]]
-        self.rows, self.condition = rows, wanted
+        self._kept_masks[sql] = mask  # the last one used is the last one to go
+        while len(self._kept_masks) > _MOST_MASKS:
+            del self._kept_masks[next(iter(self._kept_masks))]
+        return mask
 
     def _check(self, where: Where) -> None:
         """Refuse a condition on a field that no record has: it would pick nothing, as if there were no such value."""
@@ -161,7 +181,7 @@ class Records:
         places = coded.places[self.rows]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, MOST_SERIES)
-        masks = [(cell(coded.values[code].as_py(), most=40), places == code) for code in best]
+        masks = [(self.cell(coded.values[code].as_py(), most=40), places == code) for code in best]
         rest = ~np.isin(places, best)
         return [*masks, ("(others)", rest)] if rest.any() else [*masks]
 
@@ -182,7 +202,7 @@ class Records:
         best = most_frequent(counts, TOP)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
         answer["top"] = [
-            {"shown": cell(value, most=_SHOWN), "value": _plain(value), "count": int(counts[code])}
+            {"shown": self.cell(value, most=SHOWN), "value": _plain(value), "count": int(counts[code])}
             for code, value in ((code, coded.values[code].as_py()) for code in best)
         ]
         if field.kind in _NUMBERS and len(places):
@@ -211,48 +231,33 @@ class Records:
     def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
         """Return the cells of some rows: time, then the fields asked for; each one line, cut where it is long."""
         rows = self.rows[max(0, start) : max(0, start) + min(max(0, count), 500)]
-        columns: list[list[str]] = [[_time(int(ms)) for ms in self.times[rows]]]
+        columns: list[list[str]] = [[self.time_of(int(row)) for row in rows]]
         for label in labels:
             column = self.table[self.field(label).path[0]]  # row by row: `take` would join all of its chunks
             some = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
             array = _joined(_inside(pa.table({self.field(label).path[0]: some}), self.field(label).path))
-            columns.append([cell(one, array.type, most=_SHOWN) for one in array.to_pylist()])
+            columns.append([self.cell(one, array.type, most=SHOWN) for one in array.to_pylist()])
         return [list(row) for row in zip(*columns, strict=True)]
 
-    def detail(self, place: int) -> dict[str, Any]:
-        """Return one record in full: its place, key, headers, size, and value as JSON; what is long is cut."""
-        if not 0 <= place < len(self.rows):
-            raise UsageError(f"there is no row {place}: there are {len(self.rows):,}")
-        row = self.table.slice(int(self.rows[place]), 1)
-        record = row.to_pylist()[0]
-        names = set(row.column_names)
-        answer: dict[str, Any] = {"time": _time(int(self.times[self.rows[place]])), "facts": [], "headers": []}
-        for name in ("_topic", "_partition", "_offset", "_index", "_id", "_timestamp_type"):
-            if name in names:
-                answer["facts"].append([name.removeprefix("_"), cell(record[name])])
-        if "_key" in names:
-            answer["facts"].append(["key", cell(record["_key"], most=1_000)])
-        if "_value" in names:
-            size = "none: a tombstone" if record["_value"] is None else f"{len(record['_value']):,} bytes"
-            answer["facts"].append(["value", size])
-        if record.get("_error"):
-            answer["facts"].append(["error", cell(record["_error"], most=1_000)])
-        for entry in record.get("_headers") or []:
-            answer["headers"].append([cell(entry["key"]), cell(entry["value"], most=1_000)])
-        answer["value"] = self._value(record, row)
-        return answer
+    def time_of(self, row: int) -> str:
+        """Return when a record was, in the zone; of another zone than UTC with its distance from it."""
+        ms = int(self.times[row])
+        if ms == NO_TIME:
+            return ""
+        shown = (iso(ms, self.zone) or "").replace("T", " ").replace("Z", "")
+        return shown if self.zone is UTC else f"{shown[:-6]} {shown[-6:]}"
 
-    def _value(self, record: dict[str, Any], row: pa.Table) -> str:
-        raw = record.get("_value")
-        if raw is not None:
-            try:
-                return _cut(json.dumps(json.loads(raw), indent=2, ensure_ascii=False))
-            except (ValueError, RecursionError):
-                pass
-            if not self.own:
-                return _cut(cell(raw, most=_DETAIL))
-        shown = {name: cell(record[name], row[name].type, most=_SHOWN) for name in self.own if record[name] is not None}
-        return _cut(json.dumps(shown, indent=2, ensure_ascii=False)) if shown else cell(raw, most=_DETAIL)
+    def cell(self, value: Any, kind: pa.DataType | None = None, *, most: int) -> str:
+        """Return one line for a value; a moment in the zone."""
+        if isinstance(value, datetime) and value.tzinfo is not None and self.zone is not UTC:
+            value = value.astimezone(self.zone)
+        return cell(value, kind, most=most)
+
+    @property
+    def newest(self) -> datetime | None:
+        """The newest record's time; None without any."""
+        newest = int(self.times[self.order[0]]) if len(self.order) else NO_TIME
+        return datetime.fromtimestamp(newest / 1000, UTC) if newest != NO_TIME and dated(newest) else None
 
     def field(self, label: str) -> Field:
         """Return a field by its label.
@@ -330,23 +335,36 @@ def _parts(path: str) -> list[str]:
     return [*parts, current]
 
 
-def _times(table: pa.Table, name: str) -> np.ndarray:
-    column = table[name] if name in table.column_names else pa.nulls(len(table), pa.timestamp("ms", "UTC"))
+def time_path(table: pa.Table, name: str) -> tuple[str, ...]:
+    """Return where a table has a field, such as ``_kafka.timestamp`` within an object; empty where it has none."""
+    if name in table.column_names:
+        return (name,)
+    path = tuple(name.split("."))
+    kind: Any = pa.struct(table.schema)
+    for part in path:
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return ()
+        kind = kind.field(part).type
+    return path
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
+    column = _inside(table, path) if path else pa.nulls(len(table), pa.timestamp("ms", "UTC"))
     if pa.types.is_timestamp(column.type):
         return times_of(column.cast(pa.timestamp("ms", column.type.tz), safe=False))
     import pandas as pd
 
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if _is_text(column.type):
         parsed = pd.to_datetime(
             pd.Series(column.to_pylist(), dtype="object"), utc=True, errors="coerce", format="ISO8601"
         )
     else:
         parsed = pd.to_datetime(pd.Series(column.to_pylist()), unit="ms", utc=True, errors="coerce")
     return times_of(pa.array(parsed.dt.as_unit("ms")).cast(pa.timestamp("ms", "UTC")))
-
-
-def _time(ms: int) -> str:
-    return "" if ms == NO_TIME else (iso(ms) or "").replace("T", " ").replace("Z", "")
 
 
 def _plain(value: Any) -> Any:
@@ -356,7 +374,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return {"time": value.isoformat()}
     return None
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _DETAIL else f"{text[:_DETAIL]}\n… ({len(text):,} characters)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from labkit.decode.schema_files import SchemaFile
 from labkit.errors import NotFoundError, UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
+from labkit.notebook.browse.records import time_path
 from labkit.replay.plan import by_last_records
 from labkit.sinks.replay import Replay
 from labkit.sinks.scratch import Load
@@ -23,6 +25,7 @@ from labkit.window import Window
 LAST = 100_000  # records of a topic given by its name
 MOST_PARTITIONS = 16  # whose offsets stand in the code
 MOST = 1_000_000  # records of a window, documents of an index
+TIMES = ("@timestamp", "timestamp", "time", "_kafka.timestamp")  # fields of documents that say when
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Source:
         Takes a condition or None, returns the lines that make the same records.
     replay : Replay or None
     window : Window or None
+    zone : tzinfo
+        In which times are shown.
     """
 
     title: str
@@ -55,6 +60,7 @@ class Source:
     index: Index | None = None
     decode: Spec | None = None
     asked: str = ""
+    zone: tzinfo = UTC
 
     @property
     def name(self) -> str:
@@ -174,7 +180,18 @@ def _of_replay(
 ) -> Source:
     receipt = replay.receipt
     said = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
-    return Source(title, replay.table, "_timestamp", said, receipt.complete, code, replay, window, decode=decode)
+    return Source(
+        title,
+        replay.table,
+        "_timestamp",
+        said,
+        receipt.complete,
+        code,
+        replay,
+        window,
+        decode=decode,
+        zone=replay.timezone,
+    )
 
 
 def _window_code(window: Window) -> str:
@@ -200,8 +217,8 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     most = limit or LAST
     total = index.count()
     table = index.to_arrow(limit=most)
-    name = time_field or next((name for name in ("@timestamp", "timestamp", "time") if name in table.column_names), "")
-    if time_field and time_field not in table.column_names:
+    name = time_field or next((name for name in TIMES if time_path(table, name)), "")
+    if time_field and not time_path(table, time_field):
         raise UsageError(f"the documents have no field {time_field!r}", hint=f"fields: {', '.join(table.column_names)}")
 
     def code(where: str | None) -> str:
@@ -211,4 +228,4 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     whole = len(table) >= total
     said = f"{len(table):,} documents" if whole else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
     title = f"index {index.name} on {index.target.name}"
-    return Source(title, table.replace_schema_metadata(None), name, said, whole, code, index=index)
+    return Source(title, table.replace_schema_metadata(None), name, said, whole, code, index=index, zone=index.timezone)

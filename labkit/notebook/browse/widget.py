@@ -19,12 +19,14 @@ from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
 from labkit.notebook.background import Cell, Live, cell_now
 from labkit.notebook.browse import actions, follow
-from labkit.notebook.browse.filters import Filter, condition
+from labkit.notebook.browse.detail import describe
+from labkit.notebook.browse.filters import Filter, condition, time_ends
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source
 from labkit.notebook.browse.view import named_in, read_view
 from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
 from labkit.sinks.replay import Replay
+from labkit.times import parse_span
 from labkit.window import Window
 
 _HERE = Path(__file__).parent
@@ -39,6 +41,7 @@ class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
     filters = traitlets.List().tag(sync=True)
     columns = traitlets.List().tag(sync=True)
     by = traitlets.Unicode("").tag(sync=True)
+    widths = traitlets.Dict().tag(sync=True)
     about = traitlets.Dict().tag(sync=True)
 
 
@@ -69,7 +72,7 @@ class Browse(Shown):
             decode, time_field, limit = decode or options[0], time_field or options[1], limit or options[2]
         self.decode, self._limit = decode, limit
         self.source: Source = open_source(lab, what, decode=decode, time_field=time_field, limit=limit)
-        self.records = Records(self.source.table, self.source.time_field)
+        self.records = Records(self.source.table, self.source.time_field, self.source.zone)
         first = [one.label for one in self.records.fields if one.kind not in ("object", "list", "map")]
         self.box = BrowseView(
             columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS] or first[:2],
@@ -77,7 +80,7 @@ class Browse(Shown):
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
-            "follow": self._follow,
+            "follow": self._follow, "span": self._span, "change": self._change,
         }  # fmt: skip
         self._live: Live | None = None
         self._cell: Cell | None = None
@@ -89,7 +92,7 @@ class Browse(Shown):
             self._take(saved)
         elif before is not None:
             self._begin_with(before)
-        self.box.observe(lambda _: self._changed(key), ["filters", "columns", "by"])
+        self.box.observe(lambda _: self._changed(key), ["filters", "columns", "by", "widths"])
 
     def _begin_with(self, before: str) -> None:
         """Take what was clicked before; where these records cannot have it, say so."""
@@ -114,8 +117,9 @@ class Browse(Shown):
             known = {one.label for one in self.records.fields}
             self.box.columns = [name for name in raw["columns"] if name in known] or self.box.columns
             self.box.by = raw["by"] if raw["by"] in known else ""
+            self.box.widths = {str(name): int(px) for name, px in raw.get("widths", {}).items()}
             self.box.filters = filters
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"view is not what a browser's .view gave: {error}", hint="pass b.view") from error
 
     # following -------------------------------------------------------------------------------------------
@@ -210,10 +214,10 @@ class Browse(Shown):
 
     def to_pandas(self) -> Any:
         """Return the rows that fulfil the chips, newest first."""
-        from labkit.dataframe import records_frame
+        from labkit.dataframe import in_zone, records_frame
 
         self.records.choose(self.filters)
-        return records_frame(self.records.chosen())
+        return in_zone(records_frame(self.records.chosen()), self.source.zone)
 
     @property
     def code(self) -> str:
@@ -243,7 +247,8 @@ class Browse(Shown):
         return {
             **about,
             "fields": fields,
-            "time": self.source.time_field,
+            "time": self._about_time(),
+            "zone": str(self.source.zone),
             "actions": actions.offered(self),
             "live": self.window is not None,
             "model": self.box.model_id,
@@ -298,12 +303,33 @@ class Browse(Shown):
         return self.records.values(str(asked["label"]))
 
     def _detail(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return self.records.detail(int(asked["place"]))
+        if "row" in asked:
+            return describe(self.records, int(asked["row"]))
+        place = int(asked["place"])
+        if not 0 <= place < len(self.records.rows):
+            raise UsageError(f"there is no row {place}: there are {len(self.records.rows):,}")
+        return describe(self.records, int(self.records.rows[place]))
+
+    def _span(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the filter of a time that was typed."""
+        if not self.records.time_path:
+            raise UsageError("these documents have no time", hint="time_field= names the field that says when")
+        ends = time_ends(*parse_span(str(asked["text"]), self.source.zone, now=self.records.newest))
+        return {"filter": self._about_time() | {"value": ends}}
+
+    def _about_time(self) -> dict[str, Any]:
+        return {"op": "between", "field": list(self.records.time_path), "told_as": self.records.told_as}
+
+    def _change(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return a chip with another value."""
+        raw = dict(asked["filter"])
+        changed = Filter.of(raw).change(str(asked["text"]), self.source.zone, self.records.newest)
+        return {"filter": raw | {"value": changed.value}}
 
     @property
     def view(self) -> str:
         """Return what is looked at and the pick as JSON: a papermill parameter; ``widgets.browse(view=…)`` takes it."""
-        pick = {"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by}
+        pick = {"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by, "widths": self.box.widths}
         options = {"time_field": self.source.time_field or None, "limit": self._limit}
         decode = {"decode": self.decode} if isinstance(self.decode, str) else {}
         return json.dumps({**self.source.named, **options, **decode, **pick})

@@ -1,0 +1,192 @@
+"""The browser of records on nested JSON, on Avro and on an index, in a zone, in the night when clocks are set back."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import nbformat
+import pytest
+
+from support.chrome import chromium
+from support.jupyter import jupyter_lab
+
+pytestmark = pytest.mark.browser
+
+SHOTS = Path(__file__).parents[2] / "test-output"
+SLOW_MS = 90_000  # the machines of CI are small
+FIRST = 1_792_872_000_000  # 2026-10-24T20:00Z, in Vienna 22:00; clocks are set back at 01:00Z
+QUARTER = 900_000
+CUSTOMER = {"type": "record", "name": "Customer", "fields": [{"name": "city", "type": "string"}]}
+SCHEMA = {
+    "type": "record", "name": "Order",
+    "fields": [
+        {"name": "id", "type": "int"}, {"name": "state", "type": "string"},
+        {"name": "customer", "type": CUSTOMER},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+    ],
+}  # fmt: skip
+ORDERS = [
+    {
+        "id": n,
+        "state": "paid" if n % 4 else "open",
+        "customer": {"city": ("Wien", "Graz")[n % 2]},
+        "tags": ["a", "b"][: n % 3],
+    }
+    for n in range(48)
+]
+
+
+def avro(order: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(SCHEMA), order)
+    return out.getvalue()
+
+
+def cell(page: Any, place: int) -> Any:
+    """Run a cell; return its browser once it has rows."""
+    page.click(f".jp-Notebook .jp-CodeCell >> nth={place} >> .cm-content")
+    page.keyboard.press("Shift+Enter")
+    shown = page.locator(".jp-CodeCell").nth(place).locator(".lk-browse")
+    shown.locator(".lk-row").nth(5).wait_for()
+    shown.scroll_into_view_if_needed()
+    return shown
+
+
+def picked(shown: Any, count: int) -> None:
+    shown.locator(f"[role=status]:has-text('{count} picked')").first.wait_for()
+
+
+@pytest.mark.timeout(600)
+def test_nested_avro_and_index_answer_the_same_clicks(make_topic: Any, produce: Any, tmp_path: Path) -> None:
+    nested, packed = str(make_topic(1)), str(make_topic(1))
+    times = [FIRST + n * QUARTER for n in range(len(ORDERS))]
+    produce(nested, [json.dumps(order).encode() for order in ORDERS], timestamps=times)
+    produce(packed, [avro(order) for order in ORDERS], timestamps=times)
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    (root / "order.avsc").write_text(json.dumps(SCHEMA))
+    cells = [
+        "import labkit\nfrom labkit import widgets\nlab = labkit.connect(timezone='Europe/Vienna')\n"
+        f"b = widgets.browse(lab, {nested!r})\nb",
+        f"widgets.browse(lab, lab.window({packed!r}), decode=labkit.decode.avro('order.avsc'))",
+        f"load = lab.window({nested!r}).to_scratch('browse-{nested[-6:]}', metadata=True, progress=False)\n"
+        "widgets.browse(lab, load.index)",
+        "print('code', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, root / "sources.ipynb")
+    SHOTS.mkdir(exist_ok=True)
+    with jupyter_lab(root, tmp_path) as server, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1300, "height": 1100})
+        page.set_default_timeout(SLOW_MS)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server.page("sources.ipynb"))
+        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+        shown = cell(page, 0)
+        times_are_the_zones(shown)
+        a_time_is_typed_and_chips_are_edited(page, shown)
+        columns_are_sized(page, shown)
+        neighbours_are_shown(shown)
+        page.screenshot(path=SHOTS / "browse-zone.png")
+        for place in (1, 2):
+            a_click_filters(cell(page, place))
+            page.screenshot(path=SHOTS / f"browse-source-{place}.png")
+        page.click(".jp-Notebook .jp-CodeCell >> nth=3 >> .cm-content")
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_selector(".jp-OutputArea-output:has-text('code ')")
+        said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
+        assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
+        assert "2026-10-25T03:00:00.000Z" in said
+        assert " 16 1" in said
+        assert errors == []
+
+
+def times_are_the_zones(shown: Any) -> None:
+    assert shown.locator(".lk-head .lk-cell").first.inner_text() == "time (Europe/Vienna)"
+    assert shown.locator(".lk-row .lk-cell").first.inner_text() == "2026-10-25 08:45:00.000 +01:00"
+    assert shown.locator(".lk-axis span").first.inner_text() == "2026-10-24 22:00:00 Europe/Vienna"
+
+
+def a_time_is_typed_and_chips_are_edited(page: Any, shown: Any) -> None:
+    field = shown.locator(".lk-when")
+    field.fill("some time")
+    field.press("Enter")
+    shown.locator(".lk-late:has-text('14:00–15:00')").wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    field.fill("2:15-3:00")  # there twice
+    field.press("Enter")
+    shown.locator(".lk-late:has-text('there twice in Europe/Vienna')").wait_for()
+    field.fill("1:00–5:00")
+    field.press("Enter")
+    picked(shown, 20)  # five hours of the clock's four
+    assert shown.locator(".lk-late").inner_text() == ""
+    chip = shown.locator(".lk-chip .lk-word")
+    assert chip.inner_text() == "_timestamp: 2026-10-25 01:00:00 … 2026-10-25 05:00:00"
+    chip.click()
+    edit = shown.locator(".lk-edit")
+    assert edit.input_value() == "2026-10-25 01:00:00+02:00 … 2026-10-25 05:00:00+01:00"
+    edit.fill("1:00 to 99:00")
+    edit.press("Enter")
+    shown.locator(".lk-error[role=alert]:has-text('99:00')").first.wait_for()
+    edit.fill("1:00 to 4:00")
+    edit.press("Enter")
+    picked(shown, 16)
+    page.wait_for_function("document.activeElement.textContent.includes('04:00:00')")
+    page.keyboard.press("Enter")
+    shown.locator(".lk-edit").press("Escape")
+    assert chip.inner_text().endswith("04:00:00")
+
+
+def columns_are_sized(page: Any, shown: Any) -> None:
+    edge = shown.get_by_role("separator", name="width of state")
+    head = shown.locator(".lk-head .lk-cell:has-text('state')")
+    before = head.bounding_box()["width"]
+    box = edge.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 57, box["y"] + 5, steps=3)
+    page.mouse.up()
+    assert abs(head.bounding_box()["width"] - (before - 60)) <= 2
+    edge.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert abs(head.bounding_box()["width"] - (before - 28)) <= 2
+    assert edge.get_attribute("aria-valuenow") == str(round(head.bounding_box()["width"]))
+    place = shown.locator(".lk-head .lk-cell").all_inner_texts().index("state")
+    assert (
+        abs(shown.locator(".lk-row").first.locator(".lk-cell").nth(place).bounding_box()["width"] - (before - 28)) <= 2
+    )
+
+
+def neighbours_are_shown(shown: Any) -> None:
+    shown.locator(".lk-row").first.click()
+    near = shown.locator(".lk-near button")
+    near.nth(6).wait_for()
+    shown.locator(".lk-detail b:has-text('2026-10-25 03:45:00.000 +01:00 Europe/Vienna')").wait_for()
+    near.nth(2).click()  # the next one in time, which is not picked
+    shown.locator(".lk-detail b:has-text('2026-10-25 04:00:00.000 +01:00')").wait_for()
+    shown.locator(".lk-detail :text('not among the picked')").wait_for()
+    near.nth(4).click()
+    shown.locator(".lk-row.lk-here").wait_for()
+
+
+def a_click_filters(shown: Any) -> None:
+    shown.locator(".lk-when").fill("1:00–5:00")
+    shown.locator(".lk-when").press("Enter")
+    picked(shown, 20)
+    shown.locator(".lk-chip [title=remove]").click()
+    shown.locator(".lk-field button:has-text('customer.city')").click()
+    shown.locator("[aria-label='only Graz']").click()
+    picked(shown, 24)
+    shown.locator(".lk-field button:has-text('tags[]')").click()
+    shown.locator("[aria-label='only b']").click()
+    picked(shown, 8)
+    shown.locator(".lk-row").first.click()
+    shown.locator(".lk-detail pre:has-text('Graz')").wait_for()
+    assert shown.locator(".lk-axis span").first.inner_text() == "2026-10-24 22:00:00 Europe/Vienna"
