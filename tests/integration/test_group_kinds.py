@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,10 @@ from labkit.errors import ServerError
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from labkit.stack.state import State
 from support.kafka_wire import WireMember
+from support.streams_app import streams_applications
+from support.waiting import until
 
 pytestmark = pytest.mark.alone
 OFTEN = ["--samples", "3", "--every", "200ms"]
@@ -107,6 +111,40 @@ def test_a_streams_groups_commits_are_listed_and_guarded(
     assert "5 to read" in capsys.readouterr().out
     with pytest.raises(ServerError, match="not a consumer group"):
         lab.reset(group, topic, "earliest", i_own_this_group=True)
+
+
+def test_kafka_streams_applications_of_both_protocols(
+    lab: Lab, admin: Cluster, stack: State, make_topic: Any, produce: Any, tmp_path: Path, group: str
+) -> None:
+    """BEHAVIOURS 42: real ones; the classic protocol shows members, the newer one commits only."""
+    topic, copy = make_topic(2), make_topic(2)
+    produce(topic, [b"{}"] * 10)
+    classic, streams = f"{group}-classic", f"{group}-streams"
+    seen = ["protocol", "members", "topics", "lag", "verdict"]
+
+    def rows() -> dict[str, str]:
+        found = lab.groups(f"{group}*").set_index("group")[seen]
+        return {name: " ".join(map(str, found.loc[name])) for name in found.index}
+
+    caught_up = {classic: f"classic 1 {topic} 0 ok", streams: f"streams 0 {topic} 0 ok"}
+    with streams_applications(stack, tmp_path, {classic: "classic", streams: "streams"}, topic, copy):
+        until(lambda: rows() == caught_up, timeout_s=60)
+        with lab.guard() as beside:
+            assert len(lab.window(copy).read(progress=False)) == 20
+        assert classic in beside.watched
+        assert streams in beside.by_commits
+        assert [one for one in beside.changes if one.group in (classic, streams)] == []
+        with lab.guard() as moved:
+            produce(topic, [b"{}"] * 5)
+            until(lambda: len(lab.window(copy)) == 30, timeout_s=30)
+            until(lambda: rows() == caught_up, timeout_s=30)
+        changes = {(one.group, one.what, one.before, one.after) for one in moved.changes}
+        assert {(classic, f"{topic}[0]", "10", "15"), (streams, f"{topic}[0]", "10", "15")} <= changes
+    produce(topic, [b"{}"])
+    ended = {classic: f"classic 0 {topic} 1 stopped", streams: f"streams 0 {topic} 1 unknown"}
+    until(lambda: rows() == ended, f"{rows()} are not {ended}, that", timeout_s=15)
+    for name in (classic, streams):
+        admin.admin.delete_consumer_groups([name])[name].exception(15)
 
 
 def test_a_share_group_is_listed_and_never_certified(
