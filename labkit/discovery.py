@@ -411,7 +411,7 @@ class LabDiscovery:
         group : str, optional
             The consumer group that should have read it.
         where : str, optional
-            The condition that leaves records out, as in `Window.read`.
+            The condition that leaves records out, as in `Window.read`; by default the one that the index keeps.
         dead_letters : str or path, optional
             What ``labkit index --dead-letter`` names: a file, or ``index:NAME``.
         document_id : str, optional

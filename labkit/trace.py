@@ -17,7 +17,8 @@ import orjson
 
 from labkit import html
 from labkit.errors import LabkitError, NotFoundError, UsageError
-from labkit.es.index import Index
+from labkit.es.encode import Form
+from labkit.es.index import Index, condition_of, kept_notes
 from labkit.groups.offsets import list_groups, must_be_seen
 from labkit.visible import visible
 
@@ -141,8 +142,8 @@ def trace(cluster: Cluster, window: Callable[..., Window], question: Question) -
     """Look at each place; see `labkit.lab.Lab.trace`."""
     topic_step, record = _in_topic(cluster, window, question)
     steps = [topic_step]
-    if question.where is not None and record is not None:
-        steps.append(_condition(question.where, record))
+    if record is not None:
+        steps += _conditions(question, record)
     if question.group is not None:
         steps.append(_tried("group", lambda: _group(cluster, question)))
     if (index := question.index) is not None:
@@ -223,10 +224,27 @@ def _cleanup(cluster: Cluster, topic: str) -> str:
         return "compact"
 
 
-def _condition(where: str, record: Replay) -> Step:
+def _conditions(question: Question, record: Replay) -> list[Step]:
+    """Ask the condition that was given, or else the one that the index says it was made with."""
+    if question.where is not None:
+        return [_condition(question.where, record)]
+    if question.index is None:
+        return []
+    try:
+        where = condition_of(question.index)
+        if where is None:
+            return []
+        form = Form.of_meta(kept_notes(question.index)[0])
+        record = record if form.plain else record.decode(form.decode, key_decode=form.key_decode)
+        return [_condition(where, record, f", the condition that {question.index.name} was made with")]
+    except LabkitError:  # the step of the index says what is wrong with it
+        return []
+
+
+def _condition(where: str, record: Replay, whose: str = "") -> Step:
     if len(record.where(where)):
-        return Step("condition", YES, "fulfilled", f"it fulfils {where}")
-    return Step("condition", NO, "filtered", f"it does not fulfil {where}")
+        return Step("condition", YES, "fulfilled", f"it fulfils {where}{whose}")
+    return Step("condition", NO, "filtered", f"it does not fulfil {where}{whose}")
 
 
 def _group(cluster: Cluster, question: Question) -> Step:

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from labkit import names
 from labkit.compare import rules
 from labkit.decode import find_decoder
-from labkit.decode.pipeline import RESERVED, Decoding
+from labkit.decode.pipeline import RESERVED, Decoding, condition, undecoded
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es.documents import Documents, as_stored
 from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
-from labkit.es.index import Index
+from labkit.es.index import Index, condition_of, kept_notes
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.replay import read_log
@@ -107,10 +107,12 @@ def side(what: Any, target: Callable[[str], Target], default: str, beside: Any =
         found = _of_index(index)
         found.reasons += _unloaded(what) if isinstance(what, Load) else []
         return found
+    made = _index(beside, target, default)
+    where = None if made is None else condition_of(made)
     if isinstance(what, Replay):
-        return _of_replay(what, _form(_index(beside, target, default)))
+        return _of_replay(what, _form(made), where)
     if hasattr(what, "reading") and hasattr(what, "plan"):
-        return _of_window(what, _form(_index(beside, target, default)))
+        return _of_window(what, _form(made), where)
     return _of_table(what)
 
 
@@ -129,8 +131,8 @@ def _form(index: Index | None) -> Form:
     """Return how an index's documents were made, as far as it says; of JSON as it is, it says nothing."""
     if index is None:
         return PLAIN
-    metas = [one.get("_meta", {}).get("labkit", {}) for one in index.mapping().values()]
-    return Form.of_meta(metas[0]) if metas and isinstance(metas[0], dict) else PLAIN
+    metas = kept_notes(index)
+    return Form.of_meta(metas[0]) if metas else PLAIN
 
 
 def _of_index(index: Index) -> Side:
@@ -154,7 +156,7 @@ def _unread(receipt: Receipt) -> list[str]:
     return [f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"]
 
 
-def _of_replay(replay: Replay, form: Form) -> Side:
+def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
     name, notes = f"replay of {replay.receipt.topic}", []
     fields, keys = own_columns(replay.table)
     if OWN not in (form.decode, form.key_decode) and not form.plain:  # it was read another way than the index
@@ -163,6 +165,9 @@ def _of_replay(replay: Replay, form: Form) -> Side:
     elif form.decode == "json" and not _holds_json(replay):
         form = replace(form, decode=OWN)
     what = "the JSON" if form.decode == "json" else "what was decoded"
+    if where is not None:
+        records, replay = len(replay), replay.where(where)
+        notes += _left_out(records - len(replay), where)
 
     def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
         for first in range(0, len(replay), ROWS):
@@ -182,7 +187,12 @@ def _holds_json(replay: Replay) -> bool:
     return len(errors) < len(values) - values.null_count or not own_columns(replay.table)[0].num_columns
 
 
-def _of_window(window: Window, form: Form) -> Side:
+def _left_out(count: int, where: str) -> list[str]:
+    """Return what to say of records that the condition of an index leaves out: they are not missing in it."""
+    return [f"{count:,} records do not fulfil {where}, the condition that the index was made with"] if count else []
+
+
+def _of_window(window: Window, form: Form, where: str | None) -> Side:
     if OWN in (form.decode, form.key_decode):
         raise UsageError(
             "the index was made by a decoder that has no name, so a window cannot be read as it was",
@@ -193,10 +203,12 @@ def _of_window(window: Window, form: Form) -> Side:
         reading = window.reading()
         reading.interrupted = stop
         lost = 0
-        for docs in _documents(window, form, reading):
+        for docs in _documents(window, form, reading, where):
             lost += len(docs.rejects)
             yield _of_documents(docs)
         receipt = reading.receipt()
+        if where is not None:
+            found.notes += _left_out(receipt.filtered, where)
         read_log.record(window.plan, receipt, "compare")
         found.reasons += _unread(receipt)
         if lost:
@@ -206,15 +218,15 @@ def _of_window(window: Window, form: Form) -> Side:
     return found
 
 
-def _documents(window: Window, form: Form, reading: Any) -> Iterator[Documents]:
-    """Yield a window's records as documents of a form."""
+def _documents(window: Window, form: Form, reading: Any, where: str | None) -> Iterator[Documents]:
+    """Yield a window's records, those that fulfil a condition, as documents of a form."""
+    registry = window.lab.registry
     if form.plain:
-        for batch in reading.batches():
+        for batch in undecoded(reading, where, "json", "raw", registry=registry).raw():
             yield as_stored(batch, [metadata(batch)] if form.metadata else [])
         return
-    registry = window.lab.registry
     encoder = Encoder(form.settled(lambda: sample(reading.cluster, window.plan), registry), registry)
-    yield from encoder.documents(Decoding(reading, encoder.module))
+    yield from encoder.documents(Decoding(reading, encoder.module, condition(where)))
 
 
 def _of_documents(docs: Documents) -> pa.RecordBatch:

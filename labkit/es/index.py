@@ -318,6 +318,22 @@ def asked(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
     return {"query_string": {"query": query}} if isinstance(query, str) else dict(query)
 
 
+def kept_notes(index: Index) -> list[dict[str, Any]]:
+    """Return what labkit keeps, in the mapping of each index, of how its documents were made."""
+    metas = [mapping.get("_meta", {}).get("labkit", {}) for mapping in index.mapping().values()]
+    return [meta if isinstance(meta, dict) else {} for meta in metas]  # anybody may write there
+
+
+def condition_of(index: Index) -> str | None:
+    """Return the condition that left records out of an index; None where it says none, or indices of a pattern differ.
+
+    A condition reaches no files and no network, whoever wrote it there.
+    """
+    conditions = {meta.get("where") for meta in kept_notes(index)}
+    found = conditions.pop() if len(conditions) == 1 else None
+    return found if isinstance(found, str) else None
+
+
 def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return batches of documents as one table: where each is from, its fields, ``_error``."""
     from labkit.decode.pipeline import own_names

@@ -155,6 +155,16 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
         client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
 
 
+def settle_condition(target: Target, index: str, where: str | None) -> None:
+    """Have an index, or each of an alias, forget the condition it was made with when another one fills it too."""
+    for name, found in target.client.indices.get_mapping(index=index).items():
+        meta = found["mappings"].get("_meta", {})
+        kept = meta.get("labkit")
+        if isinstance(kept, dict) and kept.get("where", where) != where:
+            own = {key: value for key, value in kept.items() if key != "where"}
+            target.client.indices.put_mapping(index=name, meta={**meta, "labkit": own})
+
+
 def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[str]:
     """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to itself, stays.
 

@@ -20,7 +20,7 @@ from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
-from labkit.es.index import Index
+from labkit.es.index import Index, condition_of
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
@@ -210,7 +210,7 @@ def load(
     """
     index, encoder, shape = ScratchIndex(names.scratch_name(name), target), encoder or Encoder(), shape or Shape()
     chosen = condition(where)
-    made = prepare(index, ttl, reading.plan, encoder, shape)
+    made = prepare(index, ttl, reading.plan, encoder, shape, where=where)
     with interrupt.asked() as asked:
         encoder.module.heed(asked)
         outcome, receipt = pour(reading, index, encoder, where=chosen, patience=patience, asked=asked)
@@ -243,10 +243,10 @@ def _require_same(index: ScratchIndex, made: str) -> None:
     )
 
 
-def prepare(index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape) -> str:
+def prepare(index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape, *, where: str | None) -> str:
     """Make the index for a plan's documents, and as the user wants it; return what `finish` knows it by."""
     mapping = mappings.mapping(*shape.mappings, properties=encoder.properties)
-    ensure(index, ttl, plan, mapping, shape.settings, form=encoder.form)
+    ensure(index, ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
     with index.target.errors(f"map the fields of {index.name!r}"):
         mappings.extend(index.target, index.name, encoder.fields)
     return _identity(index)
@@ -330,11 +330,19 @@ def ensure(
     settings: Mapping[str, Any] | None = None,
     *,
     form: Form = PLAIN,
+    where: str | None = None,
 ) -> None:
-    """Make the index, or put off the expiry of the one that is there."""
+    """Make the index, or put off the expiry of the one that is there.
+
+    It keeps the condition of its loads, as long as all have the same.
+    """
     expires = now_ms() + length_ms(ttl)
     meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires), **form.meta}
     with index.target.errors(f"make index {index.name!r}"):
+        if where is not None and (
+            not index.target.client.indices.exists(index=index.name) or where == condition_of(index)
+        ):
+            meta["where"] = where
         shape = {**mapping, "_meta": {"labkit": meta}}
         mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})
         index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from confluent_kafka.serialization import MessageField
 
+from labkit.lab import Lab
 from labkit.stack.state import write_private
 from support.forwarding import forwarding, free_port
 from support.indexing import Bench
@@ -167,7 +168,10 @@ def test_a_condition_chooses_and_what_cannot_be_decoded_is_no_less_a_dead_letter
     assert json.loads(letters.read_text())["offset"] == 10
 
 
-def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(bench: Bench, make_topic: Any, produce: Any) -> None:
+def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(
+    bench: Bench, lab: Lab, make_topic: Any, produce: Any
+) -> None:
+    """And the index keeps the condition for `trace`, until another one fills it too."""
     topic = make_topic()
     produce(topic, [b'{ "n": 1.50 }', b'{"n": 2}', b"no json", None, b'{"n": 3}'])
     run = bench.once(topic, "--where", "n < 2 or _offset = 2", "--metadata")
@@ -176,6 +180,9 @@ def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(bench: Bench, mak
     assert bench.ids() == {f"{topic}-0-0", f"{topic}-0-2"}
     assert bench.document(topic, 0)["_kafka"]["offset"] == 0
     assert bench.document(topic, 2)["tags"] == ["_jsonparsefailure"]
+    left_out = lab.trace(topic, 0, 4, index=bench.index)
+    assert left_out.verdict == f"It is not in {bench.index}: the condition leaves it out."
     again = bench.once(topic, "--from", "earliest", "--where", "rare is not null")
+    assert "condition" not in {step.place for step in lab.trace(topic, 0, 4, index=bench.index).steps}
     assert again.metrics[-1]["filtered"] == 5
     assert any("no record has rare" in line for line in again.said), again.said

@@ -73,6 +73,29 @@ def test_a_record_that_is_where_it_should_be(lab: Lab, admin: Cluster, topic: st
     admin.admin.delete_consumer_groups([group])[group].result(15)
 
 
+def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(lab: Lab, topic: str) -> None:
+    """Of the index's own mapping; compare knows it too. An index of loads with several conditions says none."""
+    window = lab.window(topic)
+    load = window.to_scratch("trace-where", where="n >= 2")
+    name = load.index.name
+    try:
+        left_out, there = (lab.trace(topic, 0, offset, index=name) for offset in (1, 2))
+        assert codes(left_out) == {"topic": "found", "condition": "filtered", "index": "missing"}
+        assert left_out.verdict == f"It is not in {name}: the condition leaves it out."
+        assert f"it does not fulfil n >= 2, the condition that {name} was made with" in str(left_out)
+        assert codes(there) == {"topic": "found", "condition": "fulfilled", "index": "found"}
+        for side in (window, window.read()):
+            found = lab.compare(side, load.index, latency=False)
+            assert (found.same, len(found.only_left), len(found.only_right)) == (2, 0, 0)
+            assert "3 records do not fulfil n >= 2, the condition that the index was made with" in found.summary()
+        again = window.to_scratch("trace-where", where="n >= 1")
+        assert again.counts["indexed"] == 1
+        assert codes(lab.trace(topic, 0, 0, index=name)) == {"topic": "found", "index": "missing"}
+        assert lab.compare(window, again.index, latency=False).same == 3
+    finally:
+        load.index.drop()
+
+
 def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> None:
     name, client = index
     for n in (1, 3):

@@ -320,9 +320,11 @@ class Indexer:
     def _make(self, index: str, fields: Mapping[str, Any]) -> None:
         """Make an index, or add what it lacks of the fields that its documents have."""
         mapping = mappings.mapping(properties=self.encoder.properties)
-        if meta := self.encoder.form.meta:
+        meta = self.encoder.form.meta if self.where is None else {**self.encoder.form.meta, "where": self.where}
+        if meta:
             mapping["_meta"] = {"labkit": meta}
         mappings.ensure(self.target, names.index(index), mapping)
+        mappings.settle_condition(self.target, index, self.where)
         cut = set(mappings.extend(self.target, index, fields)) - self._cut if fields else set()
         if cut:
             self._cut |= cut

@@ -100,7 +100,7 @@ def load(
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
     form = form.settled(lambda: sample(there.cluster, plan), there.registry)
-    made = scratch.prepare(index, ttl, plan, Encoder(form, there.registry, chain), shape)
+    made = scratch.prepare(index, ttl, plan, Encoder(form, there.registry, chain), shape, where=where)
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
     began = time.monotonic()
