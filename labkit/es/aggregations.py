@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import interrupt
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es.fields import Fields, countable, is_date, known, nested_in, uncountable
+from labkit.suggest import unknown_field
 from labkit.times import length_ms
 from labkit.validation import whole
 
@@ -168,7 +169,7 @@ def _found(fields: Fields, name: str) -> str:
         return found
     if name in fields:
         raise uncountable(fields, name)
-    raise UsageError(f"there is no field {name!r}", hint=f"there are: {', '.join(known(fields)) or 'none'}")
+    raise unknown_field(name, known(fields))
 
 
 def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:

@@ -20,8 +20,9 @@ from labkit.decode import find_decoder
 from labkit.elastic import Target, counted
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
-from labkit.es.fields import UNMAPPED
+from labkit.es.fields import UNMAPPED, known
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+from labkit.suggest import did_you_mean, unknown_field
 from labkit.visible import brief, visible
 
 if TYPE_CHECKING:
@@ -140,7 +141,17 @@ class Index:
         self, body: dict[str, Any], fields: Sequence[str] | None, limit: int | None, stop: Callable[[], bool]
     ) -> Iterator[pa.RecordBatch]:
         self.count()  # a pattern that matches nothing is an error, not an empty read
+        self._check_fields([fields] if isinstance(fields, str) else fields or ())
         yield from pages(self.target, self.name, body, fields=fields, limit=limit, stop=stop)
+
+    def _check_fields(self, names: Sequence[str]) -> None:
+        """Refuse a name that is nearly a field's; what is not mapped may be in documents all the same."""
+        plain = [name for name in names if "*" not in name and not name.startswith("_")]
+        there = self.fields() if plain else {}
+        for name in plain:
+            within = any(other.startswith(f"{name}.") for other in there)
+            if name not in there and not within and did_you_mean(name, there):
+                raise unknown_field(name, known(there))
 
     def profile(self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None) -> Profile:
         """Return what is in the documents: every field, its types, values and shares; see `labkit.Window.profile`.

@@ -170,9 +170,20 @@ def test_a_misspelt_index_and_target_are_told_with_the_near_one(lab: Lab, topic:
             with pytest.raises(NotFoundError) as caught:
                 ask()
             assert caught.value.hint == f"did you mean {name!r}? `lab.indices()` lists those you may see"
+        fields: list[Callable[[], Any]] = [
+            lambda: load.index.to_pandas(fields=["nik"]),
+            lambda: load.index.to_pandas(fields="nik"),
+            lambda: load.index.agg("nik"),
+            lambda: charts.top(load.index, "nik"),
+        ]
+        for ask in fields:
+            with pytest.raises(UsageError, match="there is no field 'nik'") as misspelt:
+                ask()
+            assert (misspelt.value.hint or "").startswith("did you mean 'nick'? there are: ")
+        assert load.index.to_pandas(fields=["nick", "lab*", "labkit", "nothing_like_it"])["nick"].notna().all()
         with pytest.raises(ConfigError) as wrong:
             lab.index(name, target="defualt").count()
-        assert wrong.value.hint == "did you mean 'default'? this profile has: default"
+        assert (wrong.value.hint or "").startswith("did you mean 'default'? this profile has: default")
     finally:
         load.index.drop()
 
