@@ -54,6 +54,8 @@ class _Message(BaseException):
         Numbers and names the message is made of; kept as attributes.
     """
 
+    _section = ""  # where the documentation has it, under Reference, Errors
+
     def __init__(self, message: str, *, hint: str | None = None, **facts: Any) -> None:
         message = without_secrets(str(message))
         super().__init__(message)
@@ -83,7 +85,8 @@ class _Message(BaseException):
             shown.append(f"Hint: {self.hint}")
         if line := self._line():
             shown.append(line)
-        return [*shown, "%tb Plain shows the whole traceback"]
+        page = f"; more: the documentation, Reference, Errors, {self._section}" if self._section else ""
+        return [*shown, f"%tb Plain shows the whole traceback{page}"]
 
     def _line(self) -> str | None:
         """Return the line of the caller's that led here: the last one before labkit's own code."""
@@ -111,6 +114,8 @@ class Stopped(_Message, KeyboardInterrupt):
         What there was until then; also by its own name: ``replay``, ``load``, ``comparison``, ``frame``, ``receipt``.
     """
 
+    _section = "Stop"
+
     part: Any
 
 
@@ -121,6 +126,8 @@ class IncompleteWarning(UserWarning):
 class UsageError(LabkitError, ValueError):
     """An argument that cannot be right."""
 
+    _section = "An argument"
+
 
 class RefusedError(UsageError, PermissionError):
     """Forbidden by labkit's own rules; no server was asked."""
@@ -128,6 +135,8 @@ class RefusedError(UsageError, PermissionError):
 
 class ConfigError(LabkitError, ValueError):
     """A profile, a file or a variable is missing or wrong."""
+
+    _section = "Configuration"
 
 
 class UntrustedError(ConfigError, PermissionError):
@@ -139,21 +148,31 @@ class UntrustedError(ConfigError, PermissionError):
 class NotFoundError(LabkitError, LookupError):
     """No such topic, group or index."""
 
+    _section = "The servers"
+
 
 class AccessError(LabkitError, PermissionError):
     """The server refused these credentials or this operation."""
+
+    _section = "The servers"
 
 
 class UnavailableError(LabkitError, ConnectionError):
     """Nobody answers at that address."""
 
+    _section = "The servers"
+
 
 class DeadlineError(LabkitError, TimeoutError):
     """An answer did not come in time."""
 
+    _section = "The servers"
+
 
 class WindowError(LabkitError, ValueError):
     """A window that cannot be resolved."""
+
+    _section = "Windows"
 
 
 class WindowExpiredError(WindowError):
@@ -163,6 +182,8 @@ class WindowExpiredError(WindowError):
 class StackError(LabkitError, RuntimeError):
     """A local service could not be started or stopped."""
 
+    _section = "The local stack"
+
 
 class JavaNotFoundError(StackError):
     """No Java new enough was found or could be fetched."""
@@ -171,8 +192,12 @@ class JavaNotFoundError(StackError):
 class IncompleteError(LabkitError, RuntimeError):
     """A window was not read to its frozen end; ``receipt`` says how far it was."""
 
+    _section = "Windows"
+
     receipt: Receipt
 
 
 class ServerError(LabkitError, RuntimeError):
     """The server answered with an error of another kind."""
+
+    _section = "The servers"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import names
-from labkit.errors import ConfigError, IncompleteError
+from labkit.errors import ConfigError, IncompleteError, UsageError
 from labkit.kafka import Cluster
 from labkit.kafka_errors import mechanism_of
 from labkit.replay.plan import Plan
@@ -47,6 +47,11 @@ def to_spark(
     cluster: Cluster, plan: Plan, spark: SparkSession, *, isolation: str, slice_records: int | None
 ) -> DataFrame:
     """Return a window's records as a lazy Spark DataFrame; see `Window.to_spark`."""
+    if not hasattr(spark, "read"):
+        raise UsageError(
+            f"spark must be a SparkSession, not {type(spark).__name__}",
+            hint="from pyspark.sql import SparkSession; spark = SparkSession.builder.getOrCreate()",
+        )
     reading = Reading(cluster, plan, isolation=isolation)
     reading.check()
     if isolation == "read_committed":

@@ -71,7 +71,7 @@ def test_an_error_in_a_notebook_is_its_message_hint_and_line(topic: str) -> None
     assert gone.splitlines()[0].startswith("NotFoundError: there is no topic 'irc-nowhere'")
     assert gone.splitlines()[1:] == [
         "Hint: `lab.topics()` lists those you may see",
-        "%tb Plain shows the whole traceback",
+        "%tb Plain shows the whole traceback; more: the documentation, Reference, Errors, The servers",
     ]
     for full in (whole, verbose):
         assert full.startswith("Traceback")

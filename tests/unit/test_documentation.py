@@ -72,6 +72,18 @@ def test_every_error_has_its_place_in_the_reference() -> None:
     assert [name for name in own if f".. autoexception:: {name}\n" not in page] == []
 
 
+def test_an_error_in_a_notebook_names_its_section_of_the_page() -> None:
+    page = (DOCS / "reference/python/errors.rst").read_text(encoding="utf-8")
+    parts = re.split(r"^(\S.*)\n-+\n", page, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    raised = [value for value in vars(labkit.errors).values() if inspect.isclass(value) and hasattr(value, "_section")]
+    named = [error for error in raised if error.__name__ not in ("_Message", "LabkitError")]
+    assert len(named) > 12
+    for error in named:
+        assert f".. autoexception:: {error.__name__}\n" in sections[error._section]
+        assert error("it")._render_traceback_()[-1].endswith(f"Reference, Errors, {error._section}")
+
+
 def test_every_variable_is_described() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "labkit").rglob("*.py")))
     variables = set(re.findall(r"\bLABKIT_[A-Z_]*[A-Z]\b", sources))

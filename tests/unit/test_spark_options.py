@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from labkit.errors import ConfigError
-from labkit.sinks.spark import java_options
+from labkit.errors import ConfigError, UsageError
+from labkit.sinks.spark import java_options, to_spark
 
 
 def test_a_login_is_a_line_of_jaas_with_its_quotes_escaped() -> None:
@@ -70,3 +70,8 @@ def test_certificates_travel_as_text_and_keys_apart_from_them(tmp_path: Path) ->
 def test_what_has_no_counterpart_is_refused_by_name(settings: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="no counterpart in Spark's Kafka source"):
         java_options(settings)
+
+
+def test_what_is_no_session_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(UsageError, match="spark must be a SparkSession, not NoneType"):
+        to_spark(None, None, None, isolation="read_committed", slice_records=None)  # type: ignore[arg-type]
