@@ -189,4 +189,5 @@ def a_click_filters(shown: Any) -> None:
     picked(shown, 8)
     shown.locator(".lk-row").first.click()
     shown.locator(".lk-detail pre:has-text('Graz')").wait_for()
+    assert '"customer": {\n    "city": "Graz"\n  }' in shown.locator(".lk-detail pre").inner_text()
     assert shown.locator(".lk-axis span").first.inner_text() == "2026-10-24 22:00:00 Europe/Vienna"

@@ -361,7 +361,7 @@ function render({ model, el }) {
         one.value === null ? null : make("button", { title: "none of these", "aria-label": `without ${one.shown}`, onclick: () => filter(one.value, true) }, "−")),
       share(one.count / Math.max(1, answer.present))));
     const distinct = answer.distinct === null ? "" : `, ${number(answer.distinct)} distinct`;
-    row.append(make("div", { class: "lk-values" }, make("div", {}, `in ${number(answer.present)} of ${number(answer.rows)}${distinct}`),
+    row.append(make("div", { class: "lk-values" }, make("div", {}, `${answer.items ? `${number(answer.present)} items in` : `in ${number(answer.present)} of`} ${number(answer.rows)}${distinct}`),
       answer.numbers ? histogram(answer) : null, ...shares,
       answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field }) }, "has it"),
       answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field, negated: true }) }, "is missing")));

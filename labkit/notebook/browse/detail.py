@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode.cells import cell
+from labkit.decode.merge import unmapped
 from labkit.errors import UsageError
 from labkit.notebook.browse.records import SHOWN, Records
+from labkit.sinks.csv_file import readable
 
 NEAR = 3  # neighbours on each side
 _DETAIL = 20_000
@@ -83,8 +85,10 @@ def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
         if not records.own:
             return _cut(cell(raw, most=_DETAIL))
     own = [name for name in records.own if record[name] is not None]
-    shown = {name: records.cell(record[name], row[name].type, most=SHOWN) for name in own}
-    return _cut(json.dumps(shown, indent=2, ensure_ascii=False)) if shown else cell(raw, most=_DETAIL)
+    if not own:
+        return cell(raw, most=_DETAIL)
+    shown = {name: readable(unmapped(record[name], row[name].type)) for name in own}
+    return _cut(json.dumps(shown, indent=2, ensure_ascii=False, default=lambda value: records.cell(value, most=SHOWN)))
 
 
 def _cut(text: str) -> str:
