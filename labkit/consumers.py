@@ -84,9 +84,9 @@ class LabConsumers:
         -------
         DataFrame
             One row per group and partition: verdict, doing (reading | idle | offline | stuck | unknown), why, lag,
-            behind_s (age of the record at the committed offset), since (``19:12 (49 min)``, UTC: since when records
-            wait; by the oldest one's own time, or, where ``since_by`` is ``looks``, by when it was seen), read_per_s,
-            written_per_s, eta_s, and the last look.
+            behind_s (age of the record at the committed offset), since (``19:12 (49 min)``, in the lab's zone: since
+            when records wait; by the oldest one's own time, or, where ``since_by`` is ``looks``, by when it was seen),
+            read_per_s, written_per_s, eta_s, and the last look.
             ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
 
         Raises
@@ -102,6 +102,7 @@ class LabConsumers:
             record=record,
             patience=patience,
             on_interrupt=on_interrupt,
+            zone=self.timezone,
         )
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:

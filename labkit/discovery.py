@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import names
 from labkit.config import Profile as Settings
+from labkit.dataframe import in_zone
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.groups.guard import watched
@@ -323,6 +325,7 @@ class LabDiscovery:
 
     connection: Settings
     cluster: Cluster
+    timezone: tzinfo
     window: Callable[..., Window]
     index: Callable[..., Index]
 
@@ -349,7 +352,7 @@ class LabDiscovery:
         """
         from labkit.es.catalog import indices_frame
 
-        return indices_frame(self.targets.values(), patterns)
+        return in_zone(indices_frame(self.targets.values(), patterns), self.timezone)
 
     def profile(
         self,

@@ -31,8 +31,8 @@ not called stopped sooner either, for the latter two read by assign().
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
 from typing import Protocol
 
@@ -149,6 +149,16 @@ class Judged:
     since_by: SinceBy = SinceBy.NOTHING
 
     @property
+    def zone(self) -> str:
+        """The name of the zone that its times are in."""
+        return str(self.behind_since.tzinfo if self.behind_since is not None else UTC)
+
+    def in_zone(self, zone: tzinfo) -> Judged:
+        """Return it with its times in another zone; they are the same moments."""
+        at, since = (None if one is None else one.astimezone(zone) for one in (self.at, self.behind_since))
+        return replace(self, at=at, behind_since=since)
+
+    @property
     def since(self) -> str:
         """Since when records wait, as a person reads it: ``19:12 (49 min)``; empty when that is not known."""
         return "" if self.behind_since is None else since_text(self.behind_since, self.at)
@@ -205,7 +215,8 @@ def since_text(since: datetime, now: datetime | None) -> str:
     if now is None:
         return f"{since:%Y-%m-%d %H:%M}"
     day = "" if since.date() == now.date() else f"{since:%d %b} " if since.year == now.year else f"{since:%Y-%m-%d} "
-    return f"{day}{since:%H:%M} ({_seconds((now - since).total_seconds())})"
+    long = now.astimezone(UTC) - since.astimezone(UTC)  # within one zone Python subtracts what its clock shows
+    return f"{day}{since:%H:%M} ({_seconds(long.total_seconds())})"
 
 
 class _Looks:

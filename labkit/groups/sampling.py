@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
@@ -204,6 +205,7 @@ def lag_frame(
     record: str | os.PathLike[str] | None,
     patience: str,
     on_interrupt: interrupt.OnInterrupt,
+    zone: tzinfo = UTC,
 ) -> pd.DataFrame:
     """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
     import pandas as pd
@@ -212,7 +214,7 @@ def lag_frame(
     samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
-        return frame(_with_history(judge_all(samples_of(groups, samples), patience_s), groups))
+        return frame(_with_history(judge_all(samples_of(groups, samples), patience_s), groups), zone=zone)
     every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
@@ -221,7 +223,7 @@ def lag_frame(
     with interrupt.asked() as stop:
         found = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
         facts["interrupted"] = stop()
-    judged = frame(judge_all(found, patience_s), sampler.groups or (), **facts)
+    judged = frame(judge_all(found, patience_s), sampler.groups or (), zone=zone, **facts)
     if stop() and on_interrupt == "raise":
         raise interrupt.stopped("stopped: the groups were not looked at as often as asked", frame=judged)
     return judged
@@ -245,17 +247,18 @@ def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
     return found
 
 
-def frame(judged: list[Judged], named: Iterable[str] = (), **facts: Any) -> pd.DataFrame:
+def frame(judged: list[Judged], named: Iterable[str] = (), *, zone: tzinfo = UTC, **facts: Any) -> pd.DataFrame:
     """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
     import pandas as pd
 
+    judged = [one.in_zone(zone) for one in judged]
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
     columns.insert(columns.index("behind_s") + 1, "since")
     found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
     whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
-    moments = dict.fromkeys(("at", "behind_since"), "datetime64[ms, UTC]")
-    found = found.astype(whole | parts | moments).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
+    moments: dict[str, Any] = dict.fromkeys(("at", "behind_since"), pd.DatetimeTZDtype("ms", zone))
+    found = found.astype(moments | whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
     groups = judge_groups(judged, named)
     found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
     found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}

@@ -87,7 +87,7 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
         oldest = min(
             (one for one in mine if one.behind_since), key=lambda one: one.behind_since or _LATEST, default=None
         )
-        since = (oldest.behind_since, oldest.since.replace(" (", " UTC (")) if oldest else (None, "")
+        since = (oldest.behind_since, oldest.since.replace(" (", f" {oldest.zone} (")) if oldest else (None, "")
         found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since))
     nothing = set(named) - {one.group for one in found}
     found += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in nothing]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +18,9 @@ from hypothesis import strategies as st
 from labkit import charts
 from labkit.charts.buckets import DAY, HOUR, fitting
 from labkit.charts.clock import offsets, positions
+from labkit.consumers import LabConsumers
+from labkit.groups.history import History
+from labkit.groups.lag import Sample
 from labkit.times import to_ms
 
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -74,6 +79,23 @@ def test_a_zone_that_is_half_an_hour_apart_has_its_own_hours() -> None:
 def test_times_that_no_calendar_holds_are_charted_in_utc() -> None:
     far = pa.table({"_timestamp": pa.array([10**15, 10**15 + HOUR], pa.timestamp("ms", "Europe/Vienna"))})
     assert charts.timeline(far).to_dict()["encoding"]["x"]["title"] == "time (UTC)"
+
+
+def test_lag_is_drawn_and_told_in_the_zone_of_its_lab(tmp_path: Path) -> None:
+    """Since 02:40, two looks later in the hour that is there twice: 70 minutes by any watch."""
+    begin = to_ms("2026-10-25T00:00Z")
+    looks = []
+    for n in range(12):
+        lag = max(0, n - 3)
+        looks.append(Sample(begin + n * 600_000, "g", "Empty", 0, "t", 0, 5, 0, 5 + lag, lag, "", "", ""))
+    History(tmp_path / "h").append(looks)
+    lab = SimpleNamespace(cluster=None, timezone=VIENNA)
+    history = LabConsumers.lag_history(lab, tmp_path / "h")
+    assert str(history["at"].dtype) == "datetime64[ms, Europe/Vienna]"
+    found = LabConsumers.lag(lab, history)
+    assert found["since"].tolist() == ["02:40 (70 min)"]
+    assert found["behind_since"].iloc[0].isoformat() == "2026-10-25T02:40:00+02:00"
+    assert charts.lag(history).to_dict()["title"]["subtitle"][0] == "2026-10-25 02:00 to 02:50, Europe/Vienna"
 
 
 @settings(max_examples=15, deadline=None)
