@@ -148,9 +148,9 @@ def text(value: Any) -> str:
 def as_json(value: Any) -> Any:
     """Return a value as JSON has it: bytes are base64, times and decimals texts."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else text(key): _inner(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else text(key): as_json_within(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_inner(item) for item in value]
+        return [as_json_within(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if value is None or isinstance(value, bool | int | float | str):
@@ -158,8 +158,8 @@ def as_json(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)  # times; decimals, UUIDs
 
 
-def _inner(value: Any) -> Any:
-    """Return a value within JSON, which knows no infinity and no NaN."""
+def as_json_within(value: Any) -> Any:
+    """Return a value within JSON as JSON has it, which knows no infinity and no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else as_json(value)
 
 

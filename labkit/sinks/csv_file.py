@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from labkit.decode.merge import text, unmapped
+from labkit.decode.merge import as_json_within, text, unmapped
 from labkit.decode.pipeline import RESERVED, fields_first
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
+from labkit.sinks.json_cells import TEXT, can_join, join_json
 
-TEXT = pa.large_string()
 # at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"), wide forms too
 _FORMULA = r"^([\t\r\n]|\s*[=+\-@＝＋－＠])"
 # the types that Arrow writes as people read them
@@ -98,7 +98,18 @@ def cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(TEXT)
     if kind.equals(TEXT) or any(is_plain(kind) for is_plain in _PLAIN):
         return column
+    return _json(column)
+
+
+def _json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_nested(kind) and can_join(kind):
+        return pa.chunked_array([join_json(chunk, _rendered) for chunk in column.chunks], TEXT)
     return _texts(column, lambda value: text(readable(unmapped(value, kind))))
+
+
+def _rendered(value: Any) -> Any:
+    return as_json_within(readable(value))
 
 
 def readable(value: Any) -> Any:

@@ -24,9 +24,10 @@ from labkit.errors import UsageError
 from labkit.extras import needs_extra
 from labkit.interrupt import warn
 from labkit.replay.receipt import Receipt
-from labkit.sinks.csv_file import TEXT, cells, chosen_columns
+from labkit.sinks.csv_file import cells, chosen_columns
 from labkit.sinks.files import closing_whole, part_of, settled
 from labkit.sinks.formats import EXCEL, check_name
+from labkit.sinks.json_cells import TEXT
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15

@@ -75,7 +75,7 @@ def test_nested_avro_and_index_answer_the_same_clicks(make_topic: Any, produce: 
         f"widgets.browse(lab, lab.window({packed!r}), decode=labkit.decode.avro('order.avsc'))",
         f"load = lab.window({nested!r}).to_scratch('browse-{nested[-6:]}', metadata=True, progress=False)\n"
         "widgets.browse(lab, load.index)",
-        "print('code', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
+        "print('printed', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -99,7 +99,7 @@ def test_nested_avro_and_index_answer_the_same_clicks(make_topic: Any, produce: 
             page.screenshot(path=SHOTS / f"browse-source-{place}.png")
         page.click(".jp-Notebook .jp-CodeCell >> nth=3 >> .cm-content")
         page.keyboard.press("Shift+Enter")
-        page.wait_for_selector(".jp-OutputArea-output:has-text('code ')")
+        page.wait_for_selector(".jp-OutputArea-output:has-text('printed ')")
         said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
         assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
         assert "2026-10-25T03:00:00.000Z" in said

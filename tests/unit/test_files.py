@@ -16,16 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from labkit.decode.merge import text, unmapped
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks import files
-from labkit.sinks.csv_file import CsvFile, csv_file
+from labkit.sinks.csv_file import CsvFile, cells, csv_file, readable
 from labkit.sinks.formats import CSV, PARQUET, check_name, format_of
+from labkit.sinks.json_cells import can_join
 from labkit.sinks.jsonl import envelopes
 from labkit.sinks.replay import Replay
 
@@ -97,6 +99,41 @@ def test_a_formula_is_disarmed_where_that_is_asked_for(
         assert row["t"] in (value, f"'{value}")
         assert row["t"] != value or not value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
         assert row["n"] == "-1"  # a number is no formula
+
+
+NESTED = st.recursive(
+    st.one_of(st.just(pa.string()), st.just(pa.float64()), st.just(pa.binary()), st.just(pa.timestamp("ms", "UTC"))),
+    lambda inner: st.one_of(
+        inner.map(pa.list_),
+        st.lists(inner, max_size=3).map(lambda kinds: pa.struct(list(zip('a"c', kinds, strict=False)))),
+    ),
+    max_leaves=4,
+).filter(pa.types.is_nested)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_objects_and_lists_are_the_json_that_each_value_is(data: st.DataObject) -> None:
+    kind = data.draw(NESTED)
+    values = data.draw(st.lists(values_of(kind), max_size=5))
+    column = pa.chunked_array([pa.array([None, *values], kind)[1:], pa.array(values, kind)])
+    assert can_join(kind)
+    assert cells(column).to_pylist() == [
+        None if one is None else text(readable(unmapped(one, kind))) for one in values * 2
+    ]
+
+
+def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_struct(kind):
+        return st.none() | st.fixed_dictionaries({one.name: values_of(one.type) for one in kind})
+    if pa.types.is_list(kind):
+        return st.none() | st.lists(values_of(kind.value_type), max_size=3)
+    if pa.types.is_binary(kind):
+        return st.none() | st.sampled_from([b"", b"\xff", "é".encode()])
+    if pa.types.is_floating(kind):
+        return st.none() | st.floats()
+    times = st.just(datetime(2026, 3, 1, tzinfo=UTC))
+    return st.none() | (times if pa.types.is_timestamp(kind) else st.text(max_size=3))
 
 
 def test_csv_is_clean(tmp_path: Path) -> None:
