@@ -34,7 +34,6 @@ a schema of settings here (pydantic-settings) would say nothing about them, and 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -47,6 +46,7 @@ from labkit.errors import ConfigError, UntrustedError
 from labkit.kafka_token import SETTING, absolute
 from labkit.masking import without_login
 from labkit.secret import Secret, fill, literal, masked, pair, quoted, sealed
+from labkit.suggest import did_you_mean
 from labkit.topic_settings import TopicSettings, read_topics
 
 LOCAL = "local"
@@ -100,12 +100,6 @@ class Profile:
 def default_profile() -> str:
     """Return the profile that is used when none is named: ``LABKIT_PROFILE``, else the local stack."""
     return os.environ.get("LABKIT_PROFILE") or LOCAL
-
-
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` for the nearest of `known`, or an empty text."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.7)
-    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def load_profile(name: str) -> Profile:

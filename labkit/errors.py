@@ -60,7 +60,7 @@ class _Message(BaseException):
         message = without_secrets(str(message))
         super().__init__(message)
         self.message = visible(" ".join(message.split()))
-        self.hint = hint and visible(without_secrets(hint), keep="\n")
+        self.hint = hint and visible(without_secrets(hint.strip()), keep="\n")
         self.facts: dict[str, Any] = {}
         self.add_facts(**facts)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from labkit.config import did_you_mean
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -20,7 +19,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.kafka_token import TokenCallback
-from labkit.suggest import way
+from labkit.suggest import did_you_mean, way
 
 ACCESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.config import did_you_mean
 from labkit.decode import Spec, both, notes
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
@@ -29,6 +28,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.replay.slices import merged
 from labkit.sinks.replay import Replay
+from labkit.suggest import did_you_mean
 from labkit.times import iso
 
 FEW = 100  # records decoded to see which fields there are

@@ -11,6 +11,7 @@ from labkit import html
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
+from labkit.suggest import did_you_mean
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ class Profile:
         for field in self.fields:
             if field.path == path:
                 return field
-        from labkit.config import did_you_mean
-
         near = did_you_mean(path, [one.path for one in self.fields])
         raise KeyError(f"there is no field {path!r}. {near}".strip())
 

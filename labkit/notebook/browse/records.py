@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.config import did_you_mean
 from labkit.decode.cells import cell
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
@@ -23,6 +22,7 @@ from labkit.nested import list_owners
 from labkit.notebook.browse.filters import Filter, condition
 from labkit.profile.fields import NO_TIME, kind_of, quoted, walk
 from labkit.profile.records import times_of
+from labkit.suggest import did_you_mean
 from labkit.times import dated, iso
 
 BINS = 120
