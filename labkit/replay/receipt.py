@@ -219,7 +219,11 @@ class Receipt:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {"complete": self.complete, **self.counts, **asdict(self)}
+        own = asdict(self)
+        own["notes"] = tuple(map(str, self.notes))  # Dask's msgpack takes no subclass of a text
+        for values in own["partitions"]:
+            values["stop_reason"] = str(values["stop_reason"])
+        return {"complete": self.complete, **self.counts, **own}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Receipt:

@@ -434,6 +434,7 @@ def test_a_note_goes_by_its_source_not_by_its_words() -> None:
     replay = Replay(from_batches([], "raw"), pickle.loads(pickle.dumps(receipt)))
     assert replay.decode("text").receipt.notes == notes[:1]
     assert json.loads(receipt.to_json())["notes"] == list(notes)
+    assert [type(note) for note in receipt.to_dict()["notes"]] == [str, str]  # Dask's messages take no subclass
 
 
 def test_a_function_that_adds_nothing_is_an_error() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import IncompleteError
-from labkit.replay.receipt import _WHY, GAPS_NOTE, UNDATED_NOTE, PartitionReceipt, Receipt
+from labkit.replay.receipt import _WHY, GAPS_NOTE, UNDATED_NOTE, PartitionReceipt, Receipt, StopReason
 from labkit.times import length_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -195,3 +195,9 @@ def test_a_time_that_no_date_can_hold_is_shown_as_the_number_and_noted():
     assert UNDATED_NOTE in found.all_notes
     near = receipt(PartitionReceipt(0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=T0, stop_offset=2))
     assert UNDATED_NOTE not in near.all_notes
+
+
+def test_a_receipt_is_taken_apart_into_plain_values() -> None:
+    """Dask's messages between processes take no enum, though it is a text."""
+    (part,) = receipt(PartitionReceipt(0, 0, 5, unread=5, stop_reason=StopReason.CAP)).to_dict()["partitions"]
+    assert (part["stop_reason"], type(part["stop_reason"])) == ("cap", str)
