@@ -183,8 +183,8 @@ def mapped(
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
         why, hint = _away(text, code, settings)
-        who = f"Kafka at {address}" if code == KafkaError._ALL_BROKERS_DOWN else _named_broker(text, address)
-        message = f"no answer from {who} to {what}{why}"
+        server = f"Kafka at {address}" if code == KafkaError._ALL_BROKERS_DOWN else _named_broker(text, address)
+        message = f"no answer from {server} to {what}{why}"
         return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
         return NotFoundError(f"cannot {what}: {text}", hint=f"{way('topics')} and {way('groups')} list what there is")
@@ -214,10 +214,10 @@ def _login(
             f"no OAUTHBEARER token for {address}: {why}",
             hint="check the profile's oauth_cb and sasl.oauthbearer.* settings; `labkit doctor` tries them",
         )
-    if found := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
+    if mechanisms := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
         return AccessError(
             f"{address} does not take the mechanism {mechanism}",
-            hint=f"set sasl.mechanism to one it takes: {found[1].strip()}",
+            hint=f"set sasl.mechanism to one it takes: {mechanisms[1].strip()}",
             principal=principal,
         )
     hint = "check sasl.username, sasl.password and sasl.mechanism of the profile"
@@ -233,14 +233,14 @@ def _login(
 
 def _named_broker(text: str, address: str) -> str:
     """Return which of several brokers librdkafka complains of: it begins with ``protocol://host:port/id:``."""
-    told = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
-    return f"Kafka's broker {told[2]} at {told[1]}" if told and "," in address else f"Kafka at {address}"
+    broker = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
+    return f"Kafka's broker {broker[2]} at {broker[1]}" if broker and "," in address else f"Kafka at {address}"
 
 
 def _unresolved(text: str) -> str | None:
     """Return the address whose name librdkafka could not resolve."""
-    found = re.search(r"resolve '([^']+)'", text)
-    return found[1] if found else None
+    address = re.search(r"resolve '([^']+)'", text)
+    return address[1] if address else None
 
 
 def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
@@ -288,10 +288,10 @@ def setting_error(error: KafkaError) -> ConfigError:
                 hint="use conda-forge's python-confluent-kafka, or build it: docs, Log in to a cluster; "
                 "or set sasl.mechanism to SCRAM-SHA-512, PLAIN or OAUTHBEARER",
             )
-        known = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+        mechanisms = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(
             f"this client has no SASL mechanism {found[1]}",
-            hint=did_you_mean(found[1], known) or f"it has {', '.join(known)}",
+            hint=did_you_mean(found[1], mechanisms) or f"it has {', '.join(mechanisms)}",
         )
     if found := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
         return ConfigError(f"{found[1]} cannot be used: {found[2]}", hint="is the file there, readable, and PEM?")

@@ -109,14 +109,17 @@ def _result(client: AdminClient, future: Any, read: Callable[[Any], Any], deadli
 
 def _begin_offsets(client: AdminClient, groups: list[str], **options: Any) -> Futures:
     """Each request is for one group; the answers come in together."""
-    asked = [ConsumerGroupTopicPartitions(group) for group in groups]
-    return {one.group_id: client.list_consumer_group_offsets([one], **options)[one.group_id] for one in asked}
+    requests = [ConsumerGroupTopicPartitions(group) for group in groups]
+    return {
+        request.group_id: client.list_consumer_group_offsets([request], **options)[request.group_id]
+        for request in requests
+    }
 
 
 def _read_offsets(result: Any) -> list[tuple[str, int, int]]:
-    for one in result.topic_partitions:
-        if one.error is not None:
-            raise KafkaException(one.error)
+    for place in result.topic_partitions:
+        if place.error is not None:
+            raise KafkaException(place.error)
     return [(one.topic, one.partition, one.offset) for one in result.topic_partitions if one.offset >= 0]
 
 
@@ -126,11 +129,21 @@ def _begin_describe(client: AdminClient, groups: list[str], *, operations: bool,
 
 def _read_described(result: Any) -> tuple[Any, ...]:
     members = [
-        (one.client_id, one.host, [(at.topic, at.partition) for at in one.assignment.topic_partitions], one.member_id)
-        for one in result.members
+        (
+            member.client_id,
+            member.host,
+            [(at.topic, at.partition) for at in member.assignment.topic_partitions],
+            member.member_id,
+        )
+        for member in result.members
     ]
     allowed = result.authorized_operations
-    return result.state.name, getattr(result.type, "name", ""), members, allowed and [one.name for one in allowed]
+    return (
+        result.state.name,
+        getattr(result.type, "name", ""),
+        members,
+        allowed and [operation.name for operation in allowed],
+    )
 
 
 def _begin_delete(client: AdminClient, groups: list[str], **options: Any) -> Futures:
@@ -140,14 +153,17 @@ def _begin_delete(client: AdminClient, groups: list[str], **options: Any) -> Fut
 def _begin_commit(
     client: AdminClient, groups: list[str], *, topic: str, offsets: dict[int, int], **options: Any
 ) -> Futures:
-    targets = [TopicPartition(topic, *one) for one in offsets.items()]
-    asked = [ConsumerGroupTopicPartitions(group, targets) for group in groups]
-    return {one.group_id: client.alter_consumer_group_offsets([one], **options)[one.group_id] for one in asked}
+    targets = [TopicPartition(topic, *target) for target in offsets.items()]
+    requests = [ConsumerGroupTopicPartitions(group, targets) for group in groups]
+    return {
+        request.group_id: client.alter_consumer_group_offsets([request], **options)[request.group_id]
+        for request in requests
+    }
 
 
 def _read_refused(result: Any) -> dict[int, tuple[int, str]]:
     """The broker answers for each partition; the call as a whole succeeds."""
-    return {one.partition: _plain(one.error) for one in result.topic_partitions if one.error is not None}
+    return {place.partition: _plain(place.error) for place in result.topic_partitions if place.error is not None}
 
 
 _CALLS: dict[str, tuple[Callable[..., Futures], Callable[[Any], Any]]] = {

@@ -184,9 +184,9 @@ def _problem_of(token: Any) -> str:
         return f"returned {_kind(text)} as token"
     if not text or re.search(r"\s", text):
         return "returned an empty token, or one with white space"
-    for value, kind, what in zip(more, (str, dict), ("principal", "extensions"), strict=False):
+    for value, kind, place in zip(more, (str, dict), ("principal", "extensions"), strict=False):
         if not isinstance(value, kind):
-            return f"returned {_kind(value)} as {what}"
+            return f"returned {_kind(value)} as {place}"
     return _problem_of_expiry(expires_s)
 
 

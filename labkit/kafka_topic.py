@@ -37,36 +37,36 @@ def look_at_topic(connection: Connection, topic: str, partitions: Collection[int
     """Look at a topic's partitions, all of them by default; it takes two seconds at most."""
     try:
         futures = connection.admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_S)
-        found = futures[topic].result(_ANSWER_S + 0.5)
+        description = futures[topic].result(_ANSWER_S + 0.5)
     except (KafkaException, TimeoutError) as error:
         if isinstance(error, KafkaException) and error.args[0].code() in MISSING:
             return TopicTrouble(None, f"topic {topic!r} is not there", there=False)
         return TopicTrouble(None, "no broker answers")
-    seen = [one for one in found.partitions if partitions is None or one.id in partitions]
-    texts = [_without_leader(seen), _silent_leaders(seen), _out_of_sync(seen)]
-    return TopicTrouble(str(found.topic_id), next((text for text in texts if text), ""))
+    looked_at = [partition for partition in description.partitions if partitions is None or partition.id in partitions]
+    texts = [_without_leader(looked_at), _silent_leaders(looked_at), _out_of_sync(looked_at)]
+    return TopicTrouble(str(description.topic_id), next((text for text in texts if text), ""))
 
 
 def _without_leader(partitions: list[Any]) -> str:
-    dark = [one.id for one in partitions if one.leader is None]
+    dark = [partition.id for partition in partitions if partition.leader is None]
     return f"{_named(dark)} no leader" if dark else ""
 
 
 def _silent_leaders(partitions: list[Any]) -> str:
-    leaders = {one.leader.id: one.leader for one in partitions}
+    leaders = {partition.leader.id: partition.leader for partition in partitions}
     for number, node in sorted(leaders.items()):
         try:
             socket.create_connection((node.host, node.port), _CONNECT_S).close()
         except OSError:
-            led = [one.id for one in partitions if one.leader.id == number]
+            led = [partition.id for partition in partitions if partition.leader.id == number]
             return f"broker {number} at {node.host}:{node.port}, which leads {_listed(led)}, does not answer"
     return ""
 
 
 def _out_of_sync(partitions: list[Any]) -> str:
-    for one in partitions:
-        if len(one.isr) < len(one.replicas):
-            return f"partition {one.id} has {len(one.isr)} of {len(one.replicas)} replicas in sync"
+    for partition in partitions:
+        if len(partition.isr) < len(partition.replicas):
+            return f"partition {partition.id} has {len(partition.isr)} of {len(partition.replicas)} replicas in sync"
     return ""
 
 

@@ -31,8 +31,8 @@ class Account:
     stop_reason: StopReason | None = None
 
     def receipt(self) -> PartitionReceipt:
-        done = self.stop_reason in (StopReason.END, StopReason.DISORDER)
-        unread = 0 if done else max(0, self.range.end - self.position)
+        is_done = self.stop_reason in (StopReason.END, StopReason.DISORDER)
+        unread = 0 if is_done else max(0, self.range.end - self.position)
         return PartitionReceipt(
             partition=self.range.partition,
             start=self.range.start,
@@ -49,7 +49,7 @@ class Account:
             max_inversion_ms=self.max_inversion_ms,
             beyond=self.beyond,
             stop_reason=self.stop_reason or StopReason.INTERRUPT,
-            stop_offset=self.range.end if done else self.position,
+            stop_offset=self.range.end if is_done else self.position,
         )
 
 

@@ -39,10 +39,10 @@ class Content:
     @classmethod
     def of(cls, batches: Iterable[pa.RecordBatch]) -> Content:
         """Return the hash of all of these, each of `RAW_SCHEMA`."""
-        found = cls()
+        content = cls()
         for batch in batches:
-            found.add(batch)
-        return found
+            content.add(batch)
+        return content
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Go on with a batch of `RAW_SCHEMA`; the records of a partition must come in offset order."""
@@ -55,12 +55,12 @@ class Content:
             ends, data, records[name] = _apart(batch.column(name))
             bytes_of[name] = ends, data
         headers = batch.column("headers")
-        some = headers.null_count < len(headers)
+        has_headers = headers.null_count < len(headers)
         for partition, first, last in runs(batch.column("partition").to_numpy()):
             self._go_on(partition, "record", records[first:last].view(np.uint8))
             for name, (ends, data) in bytes_of.items():
                 self._go_on(partition, name, data[ends[first] : ends[last]])
-            if some:
+            if has_headers:
                 self._headers(partition, offsets[first:last], headers.slice(first, last - first))
 
     def _headers(self, partition: int, offsets: np.ndarray, column: pa.ListArray) -> None:
@@ -85,10 +85,10 @@ class Content:
     @property
     def hash(self) -> str:
         """The hash of what came so far, 32 hexadecimal digits; also of no record at all."""
-        whole = xxhash.xxh3_128()
+        total = xxhash.xxh3_128()
         for (partition, name), stream in sorted(self._streams.items()):
-            whole.update(f"{partition} {name} ".encode() + stream.digest())
-        return str(whole.hexdigest())
+            total.update(f"{partition} {name} ".encode() + stream.digest())
+        return str(total.hexdigest())
 
 
 def _apart(column: pa.Array) -> tuple[np.ndarray, memoryview, np.ndarray]:

@@ -42,9 +42,9 @@ class Follower:
     def _begin(self) -> dict[int, int]:
         """Go to the newest `last` offsets, spread evenly over the partitions; return where each goes on."""
         first, end = (self.cluster.bounds(self.topic, self._partitions, at) for at in ("earliest", "latest"))
-        each = -(-self._last // max(1, len(self._partitions)))
-        begin = {one: max(first[one], end[one] - each) for one in self._partitions}
-        self._consumer.assign([TopicPartition(self.topic, one, at) for one, at in begin.items()])
+        share = -(-self._last // max(1, len(self._partitions)))
+        begin = {partition: max(first[partition], end[partition] - share) for partition in self._partitions}
+        self._consumer.assign([TopicPartition(self.topic, partition, at) for partition, at in begin.items()])
         return begin
 
     def take(self) -> pa.RecordBatch | None:
@@ -66,16 +66,18 @@ class Follower:
     def _add_partitions(self) -> None:
         """Follow the partitions that were made meanwhile, from their first record."""
         with suppress(KafkaException):  # no answer now: the next look has one
-            found = self._consumer.list_topics(self.topic, timeout=_ANSWER_S).topics[self.topic].partitions
-            new = sorted(found.keys() - set(self._partitions))
+            partitions = self._consumer.list_topics(self.topic, timeout=_ANSWER_S).topics[self.topic].partitions
+            new = sorted(partitions.keys() - set(self._partitions))
             if new:
-                self._consumer.incremental_assign([TopicPartition(self.topic, one, OFFSET_BEGINNING) for one in new])
+                self._consumer.incremental_assign(
+                    [TopicPartition(self.topic, partition, OFFSET_BEGINNING) for partition in new]
+                )
                 self._partitions = [*self._partitions, *new]
 
     def _catch_up(self) -> None:
         behind = 0
-        for one, at in self._next.items():
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, one), cached=True)
+        for partition, at in self._next.items():
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
             behind += max(0, end - at - 1)
         if behind > _FAR:
             self.skipped += behind

@@ -29,18 +29,18 @@ def freeze(
     zone: tzinfo = UTC,
 ) -> plan.Plan:
     """Ask the broker for the offsets of the asked bounds; `labkit.lab.Lab.window` says what they may be."""
-    given = [start is not None or end is not None, last is not None, on is not None, offsets is not None]
+    bounds_given = [start is not None or end is not None, last is not None, on is not None, offsets is not None]
     if offsets is not None and partitions is not None:
         raise UsageError("offsets name their partitions already", hint="leave partitions out")
-    if sum(given) > 1:
+    if sum(bounds_given) > 1:
         raise UsageError("give one of start/end, last, on, offsets", hint='such as lab.window("irc", last="6h")')
-    chosen = _partitions(cluster, topic, partitions)
+    numbers = _partitions(cluster, topic, partitions)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
     now = times.now_ms()
 
     def bounds(at: str | int) -> Mapping[int, int]:
-        return cluster.bounds(topic, chosen, at)
+        return cluster.bounds(topic, numbers, at)
 
     if offsets is not None:
         spans = offset_ranges(offsets)
@@ -87,12 +87,12 @@ def _timestamp_type(cluster: Cluster, topic: str) -> str:
 
 
 def _partitions(cluster: Cluster, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
-    there = cluster.partitions(topic)
+    present = cluster.partitions(topic)
     if wanted is None:
-        return there
-    chosen = partition_numbers(wanted)
-    if unknown := set(chosen) - set(there):
+        return present
+    numbers = partition_numbers(wanted)
+    if unknown := set(numbers) - set(present):
         raise WindowError(
-            f"there is no partition {min(unknown)}; the topic has {len(there)}", hint="partitions count from 0"
+            f"there is no partition {min(unknown)}; the topic has {len(present)}", hint="partitions count from 0"
         )
-    return chosen
+    return numbers

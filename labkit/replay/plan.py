@@ -101,7 +101,7 @@ class Plan:
             raw = read_json(text)
             if raw.pop("labkit_window") != FORMAT:
                 raise ValueError("another format")
-            ranges = tuple(Range(*map(int, one)) for one in raw.pop("ranges"))
+            ranges = tuple(Range(*map(int, numbers)) for numbers in raw.pop("ranges"))
             plan = cls(ranges=ranges, **raw)
             names.topic(plan.topic)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -199,8 +199,8 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     latest, earliest = dict(bounds("latest")), dict(bounds("earliest"))
 
     def since(ms: int) -> dict[int, int]:
-        found = bounds(ms)
-        return {p: latest[p] if found[p] < 0 else min(max(found[p], earliest[p]), latest[p]) for p in latest}
+        offsets = bounds(ms)
+        return {p: latest[p] if offsets[p] < 0 else min(max(offsets[p], earliest[p]), latest[p]) for p in latest}
 
     def size(starts: Mapping[int, int]) -> int:
         return sum(latest[p] - starts[p] for p in latest)

@@ -34,7 +34,7 @@ def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
     if plan.start_ms is not None or plan.end_ms is not None:
         start, end = iso(plan.start_ms, zone) or "the log's start", iso(plan.end_ms, zone) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))
-    used = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
-    facts.append(("offsets", f"{plan.size:,} in {len(used)} of {len(plan.ranges)} partitions"))
+    filled = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
+    facts.append(("offsets", f"{plan.size:,} in {len(filled)} of {len(plan.ranges)} partitions"))
     facts.append(("frozen", f"{iso(plan.frozen_ms, zone)} as {plan.hash}"))
     return facts

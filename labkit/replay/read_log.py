@@ -36,10 +36,10 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            whole = os.write(file, line) == len(line)
+            is_whole = os.write(file, line) == len(line)
         finally:
             os.close(file)
-        if not whole:
+        if not is_whole:
             raise OSError(0, "no space")
     except OSError as error:
         warnings.warn(f"this read is missing in {path} ({VARIABLE}): {error.strerror}", stacklevel=3)
@@ -47,16 +47,16 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
 
 def entries(path: Path) -> list[dict[str, Any]]:
     """Return the reads a list has: how, at, window, receipt; a torn line, of a full disk, is left out."""
-    found = []
+    log = []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     for line in lines:
         try:
-            one = read_json(line)
+            entry = read_json(line)
         except ValueError:
             continue
-        if isinstance(one, dict):
-            found.append(one)
-    return found
+        if isinstance(entry, dict):
+            log.append(entry)
+    return log

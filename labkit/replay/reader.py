@@ -115,7 +115,9 @@ class Reading:
             queued_max_messages_kbytes=8_192,  # fetched ahead; it holds three times as much memory or more, measured
         )
         try:
-            positions = [TopicPartition(self.plan.topic, one.range.partition, one.position) for one in waiting]
+            positions = [
+                TopicPartition(self.plan.topic, account.range.partition, account.position) for account in waiting
+            ]
             consumer.assign(positions)
             yield from self._poll(consumer)
         except KeyboardInterrupt:
@@ -157,31 +159,31 @@ class Reading:
 
     def _look_for_trouble(self) -> None:
         """Say what is waited for; end the reading when the topic is not there any more."""
-        topic, open_ = self.plan.topic, [one.range.partition for one in self._open()]
-        found = look_at_topic(self.cluster, topic, open_)
-        if not found.there or found.topic_id not in (None, self.plan.topic_id):
+        topic, open_ = self.plan.topic, [account.range.partition for account in self._open()]
+        state = look_at_topic(self.cluster, topic, open_)
+        if not state.there or state.topic_id not in (None, self.plan.topic_id):
             if self._missing:  # a broker that has just started may not know it yet
                 self._stop_all(StopReason.DELETED)
             self._missing = True
             return
         self._missing = False
-        if found.text:
+        if state.text:
             if isinstance(self.advance, Bar):
-                self.advance.wait(found.text)
-            if (note := f"waited for Kafka: {found.text}") not in self._notes:
+                self.advance.wait(state.text)
+            if (note := f"waited for Kafka: {state.text}") not in self._notes:
                 self._notes.append(note)
 
     def _batch_records(self) -> int:
         """Return how many records to ask for, by the size of those that came: few at first, for they may be large."""
-        taken = sum(account.read + account.filtered for account in self._accounts.values())
-        if not taken:
+        so_far = sum(account.read + account.filtered for account in self._accounts.values())
+        if not so_far:
             return 100
         left = BATCH_BYTES if self.max_bytes is None else min(BATCH_BYTES, self.max_bytes - self.bytes)
-        return max(1, min(BATCH_RECORDS, int(left / max(1.0, self.bytes / taken))))
+        return max(1, min(BATCH_RECORDS, int(left / max(1.0, self.bytes / so_far))))
 
     def _expected(self) -> int:
         """Return how many records may still come: nothing is gained by waiting for more."""
-        return sum(max(1, self._peek_end(one) - one.position) for one in self._open())
+        return sum(max(1, self._peek_end(account) - account.position) for account in self._open())
 
     def _open(self) -> list[Account]:
         return [account for account in self._accounts.values() if account.stop_reason is None]
@@ -193,18 +195,18 @@ class Reading:
     def _gather(self, consumer: Consumer) -> tuple[pa.RecordBatch | None, list[Message]]:
         """Take what has come, in small portions that are columns before the next is taken, and the broker's signals."""
         expected = self._expected()
-        wanted, timeout_s = min(self._batch_records(), expected), POLL_S if expected > PORTION_RECORDS else SHORT_POLL_S
+        most, timeout_s = min(self._batch_records(), expected), POLL_S if expected > PORTION_RECORDS else SHORT_POLL_S
         parts, signals = [], []
         with no_collection():
-            while wanted > 0:
-                messages = consume(consumer, min(PORTION_RECORDS, wanted), timeout_s)
+            while most > 0:
+                messages = consume(consumer, min(PORTION_RECORDS, most), timeout_s)
                 if not messages:
                     break
                 records, others = sorted_out(messages)
                 signals += others
                 if records:
                     parts.append(portion(records))
-                wanted -= len(messages)
+                most -= len(messages)
                 timeout_s = 0.01  # only what is there: the first records should not wait for the last
         return message_batch(self.plan.topic, parts) if parts else None, signals
 
@@ -215,8 +217,8 @@ class Reading:
         times = pc.fill_null(batch.column("timestamp").cast(pa.int64()), -1).to_numpy()
         keep = np.zeros(len(offsets), bool)
         for partition, first, last in runs(partitions):
-            one = slice(first, last)
-            keep[one] = self._account(consumer, partition, offsets[one], times[one])
+            rows = slice(first, last)
+            keep[rows] = self._account(consumer, partition, offsets[rows], times[rows])
         if not keep.any():
             return None
         batch = batch if keep.all() else batch.filter(pa.array(keep))
@@ -235,15 +237,15 @@ class Reading:
         if inside.any():
             account.position = int(offsets[inside][-1]) + 1
         if keep.any():
-            kept, when = offsets[keep], times[keep]
-            account.first_offset = int(kept[0]) if account.first_offset is None else account.first_offset
-            account.last_offset = int(kept[-1])
+            inside_offsets, when = offsets[keep], times[keep]
+            account.first_offset = int(inside_offsets[0]) if account.first_offset is None else account.first_offset
+            account.last_offset = int(inside_offsets[-1])
             book_span(account, when[when >= 0])
         book_order(account, times[inside & (times >= 0)])
         if not inside.all():
-            seen = offsets[~inside]
-            account.beyond += int((self._in_time(times[~inside]) & (seen < self._peek_end(account))).sum())
-            if seen[-1] + 1 >= self._peek_end(account):
+            beyond = offsets[~inside]
+            account.beyond += int((self._in_time(times[~inside]) & (beyond < self._peek_end(account))).sum())
+            if beyond[-1] + 1 >= self._peek_end(account):
                 self._finish(consumer, account, end_reason(account))
         elif account.position >= self._peek_end(account):  # the last record of all: no signal of the end is waited for
             self._finish(consumer, account, end_reason(account))
@@ -251,8 +253,8 @@ class Reading:
 
     def _peek_end(self, account: Account) -> int:
         """Return up to where to look for records of the asked time that follow the frozen end."""
-        one = account.range
-        return one.end if self.plan.end_ms is None else min(one.end + PEEK_RECORDS, one.log_end)
+        span = account.range
+        return span.end if self.plan.end_ms is None else min(span.end + PEEK_RECORDS, span.log_end)
 
     def _in_time(self, times: Any) -> Any:
         keep = np.ones(len(times), bool)
@@ -338,10 +340,10 @@ class Reading:
                 f"this window was made on cluster {self.plan.cluster_id}, this is {self.cluster.cluster_id}",
                 hint="connect to the cluster it was made on, or make a new window",
             )
-        known = self.cluster.partitions(self.plan.topic)
+        partitions = self.cluster.partitions(self.plan.topic)
         if self.cluster.topic_id(self.plan.topic) != self.plan.topic_id:
             raise _recreated(self.plan.topic, "is not the one this window was made of")
-        if any(offsets_range.partition not in known for offsets_range in self.plan.ranges):
+        if any(offsets_range.partition not in partitions for offsets_range in self.plan.ranges):
             raise _recreated(self.plan.topic, "has fewer partitions than the window")
         earliest, latest = self._bounds("earliest"), self._bounds("latest")
         for account in self._accounts.values():
@@ -422,15 +424,15 @@ class Reading:
         planned = {offsets_range.partition: offsets_range for offsets_range in self.plan.ranges}
         partitions = []
         for partition, account in sorted(self._accounts.items()):
-            one = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
-            lost = one.start - planned[partition].start  # clamped: the plan stays what it was
+            row = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
+            lost = row.start - planned[partition].start  # clamped: the plan stays what it was
             if lost:
-                reason = StopReason.EXPIRED if one.stop_reason == StopReason.END else one.stop_reason
-                one = replace(one, start=planned[partition].start, unread=one.unread + lost, stop_reason=reason)
+                reason = StopReason.EXPIRED if row.stop_reason == StopReason.END else row.stop_reason
+                row = replace(row, start=planned[partition].start, unread=row.unread + lost, stop_reason=reason)
             if account.cut:
-                reason = StopReason.TRUNCATED if one.stop_reason == StopReason.END else one.stop_reason
-                one = replace(one, end=one.end + account.cut, unread=one.unread + account.cut, stop_reason=reason)
-            partitions.append(one)
+                reason = StopReason.TRUNCATED if row.stop_reason == StopReason.END else row.stop_reason
+                row = replace(row, end=row.end + account.cut, unread=row.unread + account.cut, stop_reason=reason)
+            partitions.append(row)
         return Receipt(
             topic=self.plan.topic,
             cluster_id=self.plan.cluster_id,

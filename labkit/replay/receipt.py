@@ -228,7 +228,9 @@ class Receipt:
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Receipt:
         """Return the receipt that `to_dict` took apart."""
-        own = {one.name: raw[one.name] for one in fields(cls) if one.name in raw}  # written before a field was added
+        own = {
+            spec.name: raw[spec.name] for spec in fields(cls) if spec.name in raw
+        }  # written before a field was added
         partitions = tuple(_partition(values) for values in own.pop("partitions"))
         return cls(**{**own, "partitions": partitions, "notes": tuple(own["notes"])})
 
@@ -261,7 +263,7 @@ class Receipt:
         return "\n".join(lines)
 
     def _stop(self, partition: int) -> int:
-        return next(one.stop_offset for one in self.partitions if one.partition == partition)
+        return next(receipt.stop_offset for receipt in self.partitions if receipt.partition == partition)
 
     @property
     def span_ms(self) -> tuple[int | None, int | None]:
@@ -286,7 +288,7 @@ class Receipt:
             )
         if self.gaps:
             notes.append(GAPS_NOTE)
-        if any(one is not None and not dated(one) for one in self.span_ms):
+        if any(ms is not None and not dated(ms) for ms in self.span_ms):
             notes.append(UNDATED_NOTE)
         return notes
 

@@ -65,11 +65,11 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> l
     KafkaException
         When one of them is not known: while a coordinator moves the client gives -1001 for it, as for no commit.
     """
-    found: list[TopicPartition] = consumer.committed(partitions, timeout=10) if partitions else []
-    for one in found:
-        if one.error is not None:
-            raise KafkaException(one.error)
-    return found
+    committed: list[TopicPartition] = consumer.committed(partitions, timeout=10) if partitions else []
+    for place in committed:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return committed
 
 
 def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
@@ -78,7 +78,9 @@ def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
     if not any(errors):
         return messages, []
     pairs = list(zip(messages, errors, strict=True))
-    return [one for one, error in pairs if error is None], [one for one, error in pairs if error is not None]
+    return [message for message, error in pairs if error is None], [
+        message for message, error in pairs if error is not None
+    ]
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,8 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
     """
     pieces = [
         (partition, number, first, last)
-        for number, one in enumerate(portions)
-        for partition, first, last in runs(one.partitions)
+        for number, portion in enumerate(portions)
+        for partition, first, last in runs(portion.partitions)
     ]
     pieces.sort()  # within a partition the portions follow one another
 
@@ -154,15 +156,16 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
         return np.concatenate([getattr(portions[number], name)[first:last] for _, number, first, last in pieces])
 
     def arrays(name: str, kind: pa.DataType) -> pa.Array:
-        columns = [getattr(one, name) for one in portions]
+        columns = [getattr(portion, name) for portion in portions]
         if all(column is None for column in columns):
             return pa.nulls(count, kind)
-        whole = [
-            pa.nulls(len(one.offsets), kind) if col is None else col for one, col in zip(portions, columns, strict=True)
+        filled = [
+            pa.nulls(len(portion.offsets), kind) if col is None else col
+            for portion, col in zip(portions, columns, strict=True)
         ]
-        return pa.concat_arrays([whole[number].slice(first, last - first) for _, number, first, last in pieces])
+        return pa.concat_arrays([filled[number].slice(first, last - first) for _, number, first, last in pieces])
 
-    count = sum(len(one.offsets) for one in portions)
+    count = sum(len(portion.offsets) for portion in portions)
     kinds, times = numbers("kinds"), numbers("times")
     return pa.record_batch(
         [

@@ -30,13 +30,13 @@ def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
         (offsets_range for offsets_range in plan.ranges if offsets_range.size),
         key=lambda one: (-one.size, one.partition),
     )[:PARTITIONS]
-    firsts = tuple(replace(one, end=min(one.end, one.start + RECORDS)) for one in largest)
-    lasts = tuple(replace(one, start=max(one.start + RECORDS, one.end - RECORDS)) for one in largest)
-    found: list[pa.RecordBatch] = []
+    firsts = tuple(replace(piece, end=min(piece.end, piece.start + RECORDS)) for piece in largest)
+    lasts = tuple(replace(piece, start=max(piece.start + RECORDS, piece.end - RECORDS)) for piece in largest)
+    batches: list[pa.RecordBatch] = []
     for ranges in (firsts, tuple(last for last in lasts if last.start < last.end)):
         places = replace(plan, ranges=ranges, start_ms=None, end_ms=None)
-        found += Reading(cluster, places, on_expired="clamp", max_bytes=BYTES, deadline_s=TIMEOUT_S).batches()
-    return found
+        batches += Reading(cluster, places, on_expired="clamp", max_bytes=BYTES, deadline_s=TIMEOUT_S).batches()
+    return batches
 
 
 def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
@@ -50,8 +50,8 @@ def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
         first, last = _span_ms(cluster, receipt.topic)
     except LabkitError:  # a note is worth no error
         return receipt
-    found = "has no record now" if first is None else f"has records from {iso(first)} to {iso(last)} (UTC)"
-    return receipt.with_notes(f"nothing there: topic {receipt.topic!r} {found}")
+    text = "has no record now" if first is None else f"has records from {iso(first)} to {iso(last)} (UTC)"
+    return receipt.with_notes(f"nothing there: topic {receipt.topic!r} {text}")
 
 
 def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
@@ -109,14 +109,16 @@ def estimate(cluster: Cluster, plan: Plan) -> Estimate:
         (offsets_range for offsets_range in plan.ranges if offsets_range.size), key=lambda one: one.size, reverse=True
     )[:PARTITIONS]
     share = ESTIMATE_RECORDS // max(1, len(largest))
-    reading = Reading(cluster, replace(plan, ranges=tuple(_middle(one, share) for one in largest)), on_expired="clamp")
+    reading = Reading(
+        cluster, replace(plan, ranges=tuple(_middle(piece, share) for piece in largest)), on_expired="clamp"
+    )
     began = time.monotonic()
     first_s, first_records, read = 0.0, 0, 0
     for batch in reading.batches():
         read += batch.num_rows
         if not first_records:  # connecting is paid once, whatever the size
             first_s, first_records = time.monotonic() - began, batch.num_rows
-    planned = sum(min(one.size, share) for one in largest)
+    planned = sum(min(piece.size, share) for piece in largest)
     if not read:
         return Estimate(0, 0, 0.0, 0)
     records = round(plan.size * read / planned)

@@ -20,8 +20,8 @@ def cut(plan: Plan, records: int) -> list[Plan]:
     so nothing is looked for behind it.
     """
     slices: list[list[Range]] = [[]]
-    for one in (piece for whole in plan.ranges for piece in _pieces(whole, records)):
-        if slices[-1] and sum(other.size for other in slices[-1]) + one.size > records:
+    for one in (piece for offsets_range in plan.ranges for piece in _pieces(offsets_range, records)):
+        if slices[-1] and sum(earlier.size for earlier in slices[-1]) + one.size > records:
             slices.append([])
         slices[-1].append(one)
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices]
@@ -47,24 +47,24 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
     Receipt
         ``elapsed_s`` is the sum over the slices. Records out of time order are counted within slices.
     """
-    found = [receipts[number] for number in sorted(receipts)]
+    parts = [receipts[number] for number in sorted(receipts)]
     by_partition: dict[int, list[PartitionReceipt]] = {offsets_range.partition: [] for offsets_range in plan.ranges}
     for number, part in enumerate(slices):
-        told = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
-        for one in told:
-            by_partition[one.partition].append(one)
-    groups = {one.group for one in found}
+        accounts = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
+        for account in accounts:
+            by_partition[account.partition].append(account)
+    groups = {receipt.group for receipt in parts}
     return Receipt(
         topic=plan.topic,
         cluster_id=plan.cluster_id,
         window=plan.hash,
         isolation=isolation,
         partitions=tuple(_added(offsets_range, by_partition[offsets_range.partition]) for offsets_range in plan.ranges),
-        bytes=sum(one.bytes for one in found),
-        elapsed_s=round(sum(one.elapsed_s for one in found), 3),
+        bytes=sum(receipt.bytes for receipt in parts),
+        elapsed_s=round(sum(receipt.elapsed_s for receipt in parts), 3),
         group=f"{len(groups)} readers' own" if len(groups) > 1 else next(iter(groups), "none"),
-        versions=found[0].versions if found else {},
-        notes=_some(note for one in found for note in one.notes),
+        versions=parts[0].versions if parts else {},
+        notes=_some(note for receipt in parts for note in receipt.notes),
     )
 
 
