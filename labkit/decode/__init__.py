@@ -155,9 +155,9 @@ def chosen(
     specs = [opened(decode), opened(key_decode)]
     notes = said_of(decode, key_decode)
     batches = list(sample()) if "auto" in specs else []
-    found: list[Spec] = []
+    resolved: list[Spec] = []
     for spec, column in zip(specs, ("value", "key"), strict=True):
-        one = spec
+        decided = spec
         if isinstance(spec, str) and spec == "auto":
             from labkit.decode.auto import choose
 
@@ -165,9 +165,9 @@ def chosen(
             headed = [item for batch in batches for item in with_header_ids(batch, column).to_pylist()]
             choice = choose(looked_at, registry, of=f"{column}s", headed=headed)
             notes.append(Note(choice.why, NoteSource.DECODING))
-            one, lasting = choice.name, lasting and choice.lasting
-        found.append(one)
-    return found, notes, lasting
+            decided, lasting = choice.name, lasting and choice.lasting
+        resolved.append(decided)
+    return resolved, notes, lasting
 
 
 def notes(decoder: Decoder) -> list[Note]:

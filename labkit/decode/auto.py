@@ -48,9 +48,9 @@ def choose(
     """
     values = [value for value in sample if value]
     frames = values if headed is None else [value for value in headed if value]
-    nothing = Choice("json" if of == "values" else "raw", "there is none to see", True)
-    found = _chosen(values, frames, registry) if values else nothing
-    return found._replace(why=f"auto chose {found.name} for the {of}: {found.why}")
+    no_values = Choice("json" if of == "values" else "raw", "there is none to see", True)
+    choice = _chosen(values, frames, registry) if values else no_values
+    return choice._replace(why=f"auto chose {choice.name} for the {of}: {choice.why}")
 
 
 def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None) -> Choice:
@@ -71,12 +71,12 @@ def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None)
             refusal, lasting = f"{starts}but {trial.refusal}; ", trial.lasting
     kinds = {"json": objects, "text": texts, "raw": count - objects - texts}
     name = max(kinds, key=lambda kind: kinds[kind])
-    told = {
+    reasons = {
         "json": f"{objects} of {count} sampled are JSON objects",
         "text": f"{texts} of {count} sampled are UTF-8, {objects} JSON objects",
         "raw": f"of {count} sampled {objects} are JSON objects, {texts} UTF-8",
     }
-    return Choice(name, refusal + told[name] + _guess(kinds[name], count), lasting)
+    return Choice(name, refusal + reasons[name] + _guess(kinds[name], count), lasting)
 
 
 def _guess(fitting: int, count: int) -> str:
@@ -112,13 +112,13 @@ def _try(marked: list[bytes], registry: Registry) -> _Trial:
     kinds, refusal = _kinds(marked, registry)
     if not kinds:
         return _Trial("", 0, "", refusal, False)
-    kind, known = kinds.most_common(1)[0]
-    others = f" ({', '.join(f'{other}: {n}' for other, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
+    kind, total = kinds.most_common(1)[0]
+    minority = f" ({', '.join(f'{name}: {n}' for name, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
     readable, reason = _readable(marked, registry, kind)
-    if 2 * readable <= known:
-        refusal = f"{known - readable} of the {known} that {registry.address} has as {kind} cannot be read: {reason}"
+    if 2 * readable <= total:
+        refusal = f"{total - readable} of the {total} that {registry.address} has as {kind} cannot be read: {reason}"
         return _Trial("", readable, "", refusal, True)
-    return _Trial(kind, readable, f"{known} as {kind}{others}", "", True)
+    return _Trial(kind, readable, f"{total} as {kind}{minority}", "", True)
 
 
 def _readable(marked: list[bytes], registry: Registry, kind: str) -> tuple[int, str]:

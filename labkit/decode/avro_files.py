@@ -28,21 +28,21 @@ def collect_schemas(path: Path) -> tuple[str, ...]:
         When a file is missing or holds no schema, or two need each other.
     """
     own = _read_text(path)
-    found: dict[Path, str] = {}
+    texts: dict[Path, str] = {}
     for _ in range(_MOST_STEPS):
-        missing = _find_unknown(path, [*found.values(), own])
+        missing = _find_unknown(path, [*texts.values(), own])
         if missing is None:
-            return (*found.values(), own)
+            return (*texts.values(), own)
         file = _file_of(missing, path)
-        text = found.pop(file) if file in found else _read_text(file)
-        found = {file: text, **found}
+        text = texts.pop(file) if file in texts else _read_text(file)
+        texts = {file: text, **texts}
     raise UsageError(f"the types that {path} names need each other in a circle", hint="put those into one file")
 
 
 def _read_text(path: Path) -> str:
     content = read_schema(path)
-    if what := _OTHERS.get(content[:4]):
-        raise UsageError(f"{path} is {what}, not a schema", hint="a schema is JSON, such as order.avsc")
+    if kind := _OTHERS.get(content[:4]):
+        raise UsageError(f"{path} is {kind}, not a schema", hint="a schema is JSON, such as order.avsc")
     try:
         text = content.decode("utf-8-sig")
         if not _is_shallow(json.loads(text)):
@@ -59,7 +59,7 @@ def _read_text(path: Path) -> str:
 def _is_shallow(schema: Any) -> bool:
     level = [schema]
     for _ in range(_DEPTH):
-        parts = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
         level = [item for part in parts for item in part]
         if not level:
             return True
@@ -68,10 +68,10 @@ def _is_shallow(schema: Any) -> bool:
 
 def _find_unknown(path: Path, texts: list[str]) -> str | None:
     """Return a type's name that no schema defines before it is used; None when all are known."""
-    known: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     try:
         for text in texts:
-            fastavro.parse_schema(json.loads(text), named_schemas=known)
+            fastavro.parse_schema(json.loads(text), named_schemas=names)
     except UnknownType as error:
         return str(error.name)
     except Exception as error:  # whatever the schema makes fastavro stumble over

@@ -30,20 +30,20 @@ def parsed(schema: Any, referenced: Callable[[str, int], Any], edit: Edit) -> tu
     edit : callable
         `without_invalid`, or `without_logical` for what is written, without its meaning.
     """
-    named: dict[str, Any] = {}
-    _add_references(schema, referenced, edit, named)
+    types: dict[str, Any] = {}
+    _add_references(schema, referenced, edit, types)
     raw = _edited(_loaded(schema), edit)
     is_record = isinstance(raw, dict) and raw.get("type") in _RECORDS
     if not is_record:
         raw = {"type": "record", "name": _WRAPPER, "fields": [{"name": VALUE, "type": raw}]}
-    return fastavro.parse_schema(raw, named_schemas=named), named, not is_record
+    return fastavro.parse_schema(raw, named_schemas=types), types, not is_record
 
 
 def _add_references(schema: Any, referenced: Callable[[str, int], Any], edit: Edit, named: dict[str, Any]) -> None:
-    for one in schema.references or ():
-        found = referenced(one.subject, one.version)
-        _add_references(found, referenced, edit, named)
-        fastavro.parse_schema(_edited(_loaded(found), edit), named_schemas=named)
+    for reference in schema.references or ():
+        registered = referenced(reference.subject, reference.version)
+        _add_references(registered, referenced, edit, named)
+        fastavro.parse_schema(_edited(_loaded(registered), edit), named_schemas=named)
 
 
 def _loaded(schema: Any) -> Any:
@@ -60,13 +60,13 @@ def _edited(schema: Any, edit: Edit) -> Any:
         return [_edited(branch, edit) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    found = dict(edit(schema)) if "logicalType" in schema else dict(schema)
+    edited = dict(edit(schema)) if "logicalType" in schema else dict(schema)
     for name in ("type", "items", "values"):
-        if isinstance(found.get(name), dict | list):
-            found[name] = _edited(found[name], edit)
-    if isinstance(found.get("fields"), list):
-        found["fields"] = [_edited(field, edit) for field in found["fields"]]
-    return found
+        if isinstance(edited.get(name), dict | list):
+            edited[name] = _edited(edited[name], edit)
+    if isinstance(edited.get("fields"), list):
+        edited["fields"] = [_edited(field, edit) for field in edited["fields"]]
+    return edited
 
 
 def without_logical(schema: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def meaning(value: Any, schema: Any, named: Mapping[str, Any], where: str, probl
 def _concrete(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
     """Return the type a value is of: a union's branch, what a name stands for."""
     if isinstance(schema, list):
-        return _concrete(value, next((one for one in schema if _fits(value, one, named)), "null"), named)
+        return _concrete(value, next((branch for branch in schema if _fits(value, branch, named)), "null"), named)
     if isinstance(schema, str):
         return _concrete(value, named[schema], named) if schema in named else schema
     kind = schema["type"]

@@ -33,7 +33,7 @@ class Descriptors:
         self._path = path
         self._hint = f"make it so: protoc --include_imports --descriptor_set_out={path} FILE.proto"
         try:
-            self.files = {one.name: one for one in FileDescriptorSet.FromString(content).file}
+            self.files = {file.name: file for file in FileDescriptorSet.FromString(content).file}
         except DecodeError:
             self.files = {}
         if not self.files:
@@ -51,7 +51,7 @@ class Descriptors:
             file = self.files.get(name) or _own_file(name)
             if file is None:
                 raise UsageError(f"{self._path} lacks {name!r}, which it imports", hint=self._hint)
-            missing = [one for one in file.dependency if one not in self._added]
+            missing = [name for name in file.dependency if name not in self._added]
             if not missing:
                 self._add(waiting.pop(), file)
             elif name in opened:
@@ -73,13 +73,15 @@ class Descriptors:
 
     def messages(self, file: str | None = None) -> list[str]:
         """Return the full names of a file's messages, those within others last; by default of all files."""
-        names = [file] if file in self.files else [one for one in self.files if not one.startswith(_OWN)]
-        waiting = [one for name in names for one in self._pool.FindFileByName(name).message_types_by_name.values()]
-        found = []
+        names = [file] if file in self.files else [name for name in self.files if not name.startswith(_OWN)]
+        waiting = [
+            message for name in names for message in self._pool.FindFileByName(name).message_types_by_name.values()
+        ]
+        full_names = []
         while waiting:
-            found += [str(one.full_name) for one in waiting]
-            waiting = [part for one in waiting for part in one.nested_types if not part.GetOptions().map_entry]
-        return found
+            full_names += [str(message.full_name) for message in waiting]
+            waiting = [part for message in waiting for part in message.nested_types if not part.GetOptions().map_entry]
+        return full_names
 
     def file(self, name: str) -> Any:
         """Return the descriptor of a file."""
@@ -112,20 +114,20 @@ def choose_message(descriptors: Descriptors, message: str | None, path: str, fil
     UsageError
         When there is no such message, or there are several and none is named.
     """
-    there = descriptors.messages()
+    messages = descriptors.messages()
     own = descriptors.messages(file)
     listed = ", ".join(own[:MOST_LISTED]) + (f" and {len(own) - MOST_LISTED} more" if len(own) > MOST_LISTED else "")
     if not own:
         raise UsageError(f"{path} has no message", hint="name the file with the messages")
     if message is None:
-        tops = [one for one in own if not any(one.startswith(f"{other}.") for other in own)]
+        tops = [name for name in own if not any(name.startswith(f"{parent}.") for parent in own)]
         if len(tops) > 1:
             raise UsageError(
                 f"{path} has {len(tops):,} messages, and message= names none", hint=f"message= one of: {listed}"
             )
         return tops[0]
-    if message not in there:
-        by_end = [one for one in there if one.rpartition(".")[2] == message.rpartition(".")[2]]
-        near = f"did you mean {' or '.join(map(repr, by_end[:3]))}? " if by_end else did_you_mean(message, there)
+    if message not in messages:
+        by_end = [name for name in messages if name.rpartition(".")[2] == message.rpartition(".")[2]]
+        near = f"did you mean {' or '.join(map(repr, by_end[:3]))}? " if by_end else did_you_mean(message, messages)
         raise UsageError(f"{path} has no message {message!r}", hint=f"{near}it has: {listed}")
     return message

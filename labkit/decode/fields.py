@@ -37,10 +37,10 @@ def texts(values: pa.BinaryArray, fields: Iterable[str]) -> dict[str, pa.StringA
 
 def names(values: pa.BinaryArray, limit: int = 1000) -> list[str]:
     """Return the fields of the first `limit` records."""
-    seen: dict[str, None] = {}
+    names: dict[str, None] = {}
     for value in values.slice(0, limit).to_pylist():
-        seen |= dict.fromkeys(_loaded(value))
-    return list(seen)
+        names |= dict.fromkeys(_loaded(value))
+    return list(names)
 
 
 def _at_once(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray] | None:
@@ -62,8 +62,8 @@ def _at_once(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArr
 def _in_pieces(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray]:
     """Read piece by piece, so that one bad record among thousands costs little."""
     pieces = [values.slice(first, _PIECE) for first in range(0, len(values), _PIECE)]
-    found = [_at_once(piece, names) or _one_by_one(piece, names) for piece in pieces]
-    return {name: pa.concat_arrays([one[name] for one in found]) for name in names}
+    tables = [_at_once(piece, names) or _one_by_one(piece, names) for piece in pieces]
+    return {name: pa.concat_arrays([columns[name] for columns in tables]) for name in names}
 
 
 def _one_by_one(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray]:
@@ -73,19 +73,19 @@ def _one_by_one(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.String
 
 def _loaded(value: bytes | None) -> dict[str, Any]:
     try:
-        found = orjson.loads(value or b"{}")
+        record = orjson.loads(value or b"{}")
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _at(row: dict[str, Any], name: str) -> Any:
     if name in row or "." not in name:
         return row.get(name)
-    found: Any = row
+    value: Any = row
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _text(value: Any) -> str | None:

@@ -51,8 +51,8 @@ class Where:
         self._connection = connect()
         self._sql = with_headers(self._connection, condition)
         tree = self._syntax()
-        subqueries = [one.pop("subquery") for one in nodes(tree) if one.get("class") == "SUBQUERY"]
-        if any(one.get("table_name") == "batch" for one in nodes(subqueries)):
+        subqueries = [node.pop("subquery") for node in nodes(tree) if node.get("class") == "SUBQUERY"]
+        if any(node.get("table_name") == "batch" for node in nodes(subqueries)):
             raise UsageError(
                 f"where={condition!r}: it is asked of each batch, so it cannot ask of all records",
                 hint="read the window, then ask .sql() of all of it",
@@ -74,12 +74,12 @@ class Where:
         numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
         try:
             register(self._connection, "batch", numbered)
-            found = self._connection.execute(f"select __row from batch where ({self._sql}\n)").fetchnumpy()
+            matches = self._connection.execute(f"select __row from batch where ({self._sql}\n)").fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
         finally:
             self._connection.unregister("batch")
-        return np.sort(np.asarray(found["__row"], np.int64))
+        return np.sort(np.asarray(matches["__row"], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
         """Make what no record here has a null that compares with anything: elsewhere it may be a number.
@@ -116,8 +116,8 @@ class Where:
 
     def check_seen(self) -> None:
         """Raise when a column it names was in none of the records so far."""
-        known = {name.lower() for name in self._names}
-        missing = sorted(name for name in self.columns if known and name.lower() not in known)
+        names = {name.lower() for name in self._names}
+        missing = sorted(name for name in self.columns if names and name.lower() not in names)
         if missing:
             raise self._missing(missing)
 
@@ -126,17 +126,17 @@ class Where:
 
         A field of which a few hundred records tell nothing may be rare; one letter beside a field is a slip.
         """
-        known = {name.lower() for name in names}
-        asked = (name for name in self.columns if not name.startswith("_") and f'"{name}"' not in self.condition)
-        missing = sorted(name for name in asked if name.lower() not in known)
-        if any(did_you_mean(name, known) for name in missing):
+        lowered = {name.lower() for name in names}
+        candidates = (name for name in self.columns if not name.startswith("_") and f'"{name}"' not in self.condition)
+        missing = sorted(name for name in candidates if name.lower() not in lowered)
+        if any(did_you_mean(name, lowered) for name in missing):
             self._names |= set(names)
             raise self._missing(missing, " of a sample", '; a rare field is written in double quotes: "name"')
 
     def _missing(self, missing: list[str], what: str = "", more: str = "") -> UsageError:
         names = sorted(self._names)
-        meant = "".join(did_you_mean(name, names) for name in missing)
+        suggestion = "".join(did_you_mean(name, names) for name in missing)
         return UsageError(
             f"where={self.condition!r}: no record{what} has {', '.join(missing)}",
-            hint=f"{meant}there is: {', '.join(names)}{more}",
+            hint=f"{suggestion}there is: {', '.join(names)}{more}",
         )

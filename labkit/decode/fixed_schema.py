@@ -110,11 +110,11 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     errors: dict[int, str] = {}
     unknown: dict[str, int] = {}
     columns: dict[str, Any] = {}
-    for one in layout:
-        if one.name in table.column_names:
-            columns[one.name] = _column(table[one.name], one.type, one.name, errors, unknown)
+    for column in layout:
+        if column.name in table.column_names:
+            columns[column.name] = _column(table[column.name], column.type, column.name, errors, unknown)
         else:
-            columns[one.name] = pa.nulls(len(table), one.type)
+            columns[column.name] = pa.nulls(len(table), column.type)
     for name in table.column_names:
         if name not in columns and (count := len(table) - table[name].null_count):
             unknown[name] = count
@@ -135,8 +135,8 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: dict[i
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+    array = column.combine_chunks()
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
 def _fitted(
@@ -159,15 +159,15 @@ def _fitted(
 
 
 def _object(column: Any, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]) -> pa.Array:
-    there = {one.name for one in column.type}
-    inner = dict(zip([one.name for one in column.type], column.flatten(), strict=True))
+    present = {part.name for part in column.type}
+    inner = dict(zip([part.name for part in column.type], column.flatten(), strict=True))
     parts = [
-        _fitted(inner[one.name], one.type, f"{name}.{one.name}", errors, unknown)
-        if one.name in there
-        else pa.nulls(len(column), one.type)
-        for one in kind
+        _fitted(inner[part.name], part.type, f"{name}.{part.name}", errors, unknown)
+        if part.name in present
+        else pa.nulls(len(column), part.type)
+        for part in kind
     ]
-    for extra in sorted(there - {one.name for one in kind}):
+    for extra in sorted(present - {part.name for part in kind}):
         if count := len(column) - inner[extra].null_count:
             unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + count
     return pa.StructArray.from_arrays(parts, fields=list(kind), mask=column.is_null())
@@ -203,22 +203,22 @@ def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict
     if value is None:
         return None
     if pa.types.is_struct(kind) and isinstance(value, dict):
-        known = {one.name for one in kind}
-        for extra in (key for key, item in value.items() if key not in known and item is not None):
+        names = {part.name for part in kind}
+        for extra in (key for key, item in value.items() if key not in names and item is not None):
             unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + 1
-        return {one.name: _fit(value.get(one.name), one.type, f"{name}.{one.name}", bad, unknown) for one in kind}
+        return {part.name: _fit(value.get(part.name), part.type, f"{name}.{part.name}", bad, unknown) for part in kind}
     if pa.types.is_map(kind) and isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else value
         return [(key, _fit(item, kind.item_type, name, bad, unknown)) for key, item in pairs]
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
         return [_fit(item, kind.value_type, name, bad, unknown) for item in value]
     try:
-        found = _scalar(value, kind)
+        scalar = _scalar(value, kind)
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        found = None
-    if found is None:
+        scalar = None
+    if scalar is None:
         bad.append(f"{_misfit(name, kind)}: {reprlib.repr(value)}")
-    return found
+    return scalar
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:

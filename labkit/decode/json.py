@@ -78,8 +78,8 @@ class Json(Decoder):
         It tries what is known by now, of earlier batches: which of them are done changes no result, for a type that is
         tried must hold for the whole batch. Fields of later ones would come in another order.
         """
-        known = self._known
-        return lambda batch: self._parse(batch.column("value"), known)
+        shape = self._known
+        return lambda batch: self._parse(batch.column("value"), shape)
 
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Parse one batch of values; each batch may come out with types of its own, see `unify`."""
@@ -105,11 +105,11 @@ class Json(Decoder):
     def unify(self, schemas: Iterable[Shape]) -> Shape:
         """Return the one schema that holds for all batches, and note which fields disagree."""
         merged = self.merge(schemas)
-        whole = merged.settled().limited()
-        self._disagreements = whole.disagreements()
-        left = len(merged.fields) - len(whole.fields) + 1
-        self._notes = [columns_note(left)] if whole.is_limited else []
-        return whole
+        total = merged.settled().limited()
+        self._disagreements = total.disagreements()
+        left = len(merged.fields) - len(total.fields) + 1
+        self._notes = [columns_note(left)] if total.is_limited else []
+        return total
 
     def columns(self, parsed: Parsed, schema: Shape) -> pa.Table:
         """Return the batch's fields under the common schema; parsed again only where a type became text."""
@@ -118,15 +118,15 @@ class Json(Decoder):
         arrays = None if parsed.table is None or beyond else _arrays(parsed.table, layout, count)
         if arrays is None:
             arrays = _arrays(_under(parsed.lines, schema, beyond=beyond), layout, count) or []
-        large = pa.schema([(one.name, _large(one.type)) for one in layout])
-        return pa.table([array.cast(one.type) for array, one in zip(arrays, large, strict=True)], large)
+        large = pa.schema([(column.name, _large(column.type)) for column in layout])
+        return pa.table([array.cast(column.type) for array, column in zip(arrays, large, strict=True)], large)
 
 
 def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | None:
     """Return the columns of a table under wider types; None where values must become text."""
     arrays = []
-    for one in layout:
-        array = _widened(_only(table, one.name), one.type, count)
+    for target in layout:
+        array = _widened(_only(table, target.name), target.type, count)
         if array is None:
             return None
         arrays.append(array)
@@ -143,7 +143,7 @@ def _only(table: pa.Table, name: str) -> pa.Array | None:
 def _large(kind: pa.DataType) -> pa.DataType:
     """Return the type that holds more than 2 GiB of texts, or 2^31 items."""
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(_large(one.type)) for one in kind])
+        return pa.struct([part.with_type(_large(part.type)) for part in kind])
     if pa.types.is_list(kind):
         return pa.large_list(_large(kind.value_type))
     return pa.large_string() if kind == TEXT else kind
@@ -156,8 +156,8 @@ def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array 
     if array.type == kind or (array.type == INTEGER and kind == NUMBER):
         return array.cast(kind, safe=False)
     if pa.types.is_struct(array.type) and pa.types.is_struct(kind):
-        inner = dict(zip([one.name for one in array.type], array.flatten(), strict=True))
-        parts = [_widened(inner.get(one.name), one.type, count) for one in kind]
+        inner = dict(zip([part.name for part in array.type], array.flatten(), strict=True))
+        parts = [_widened(inner.get(part.name), part.type, count) for part in kind]
         if any(part is None for part in parts):
             return None
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
@@ -194,7 +194,7 @@ def _read(
             before, data = len(data), _quoted(data, name, word)
             counts[kind] = (len(data) - before) // 2
     behaviour = "infer" if schema is None else "error"
-    schema = schema and pa.schema([(one.name, _plain(one.type)) for one in schema])
+    schema = schema and pa.schema([(column.name, _plain(column.type)) for column in schema])
     options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=behaviour)
     blocks = pa.json.ReadOptions(use_threads=False, block_size=max(1, len(data)) + 1)
     try:
@@ -281,7 +281,9 @@ def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
 def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
     """Return the type to parse under: texts like times stay texts, and Arrow (26) makes invalid lists of nulls."""
     if pa.types.is_struct(kind):
-        return pa.struct([(one.name, _plain(one.type, inner=True)) for one in sorted(kind, key=lambda one: one.name)])
+        return pa.struct(
+            [(part.name, _plain(part.type, inner=True)) for part in sorted(kind, key=lambda one: one.name)]
+        )
     if pa.types.is_list(kind):
         return pa.list_(_plain(kind.value_type, inner=True))
     if inner and pa.types.is_null(kind):
@@ -293,10 +295,10 @@ def _in_order(lines: pa.BinaryArray, table: pa.Table, shape: Shape) -> Shape:
     """Order the fields by the record they first have a value in, and by their place in it; Arrow goes by names."""
     firsts = {name: _first_valid(table[name]) for name in table.column_names}
     places = {row: list(spelled(lines[row].as_py())) for row in {*firsts.values()} - {-1}}
-    named = sorted(
+    ordered = sorted(
         (row, places[row].index(name), name) if row >= 0 else (len(lines), 0, name) for name, row in firsts.items()
     )
-    return Shape(shape.kinds, {name: shape.fields[name] for _, _, name in named})
+    return Shape(shape.kinds, {name: shape.fields[name] for _, _, name in ordered})
 
 
 def _first_valid(column: pa.ChunkedArray) -> int:

@@ -47,8 +47,8 @@ def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     ends = edges(values)
     lengths, data = np.diff(ends), np.frombuffer(joined(values), np.uint8)
     first, last = np.full(len(values), 0, np.uint8), np.full(len(values), 0, np.uint8)
-    some = lengths > 0
-    first[some], last[some] = data[ends[:-1][some] - ends[0]], data[ends[1:][some] - ends[0] - 1]
+    is_filled = lengths > 0
+    first[is_filled], last[is_filled] = data[ends[:-1][is_filled] - ends[0]], data[ends[1:][is_filled] - ends[0] - 1]
     new: dict[int, bytes | None] = {}
     errors: dict[int, str] = {}
     for row in np.flatnonzero((first != ord("{")) | (last != ord("}")) | (lengths < 2)).tolist():
@@ -80,7 +80,7 @@ def loaded(line: bytes) -> tuple[dict[str, Any], str]:
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
         return {}, f"JSON nested deeper than {DEPTH} levels"
     if b"\\u0000" in line and any(
-        "\0" in name for level in _levels(value) for one in level if isinstance(one, dict) for name in one
+        "\0" in name for level in _levels(value) for item in level if isinstance(item, dict) for name in item
     ):
         return {}, "JSON with a NUL character in a field's name: no column can have it"
     return value, ""
@@ -100,8 +100,8 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         yield level
         level = [
             inner
-            for one in level
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
             if isinstance(inner, dict | list)
         ]
 
@@ -191,7 +191,7 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
     if kind == TEXT:
         return _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
     if isinstance(value, dict):
-        return {one.name: _fitted(value.get(one.name), one.type) for one in kind}
+        return {part.name: _fitted(value.get(part.name), part.type) for part in kind}
     if isinstance(value, list):
         return [_fitted(inner, kind.value_type) for inner in value]
     if isinstance(value, HugeInteger):
@@ -217,5 +217,5 @@ def _text(value: Any) -> str:
 def rest(record: dict[str, Any], known: Iterable[str]) -> str | None:
     """Return the JSON of the fields that are no columns of their own."""
     own = set(known)
-    others = {name: value for name, value in record.items() if name not in own}
-    return _text(others) if others else None
+    rest_of_record = {name: value for name, value in record.items() if name not in own}
+    return _text(rest_of_record) if rest_of_record else None

@@ -62,23 +62,23 @@ class Shape:
     @property
     def schema(self) -> pa.Schema:
         """The fields as Arrow's."""
-        return pa.schema([(name, one.type) for name, one in self.fields.items()])
+        return pa.schema([(name, shape.type) for name, shape in self.fields.items()])
 
     @property
     def leaves(self) -> int:
         """How many columns it takes."""
         inner = [*self.fields.values(), *([self.items] if self.items else [])]
-        return sum(one.leaves for one in inner) or 1
+        return sum(shape.leaves for shape in inner) or 1
 
     def __add__(self, other: Shape) -> Shape:
         """Return the shape of the values of both; a field without a value so far is placed where it first has one."""
-        seen = [name for side in (self, other) for name, one in side.fields.items() if one.kinds]
+        seen = [name for side in (self, other) for name, shape in side.fields.items() if shape.kinds]
         names = dict.fromkeys([*seen, *sorted({*self.fields, *other.fields})])
-        nothing = Shape()
+        no_values = Shape()
         return Shape(
             Counter({kind: self.kinds[kind] + other.kinds[kind] for kind in (*self.kinds, *other.kinds)}),
-            {name: self.fields.get(name, nothing) + other.fields.get(name, nothing) for name in names},
-            (self.items or nothing) + (other.items or nothing) if self.items or other.items else None,
+            {name: self.fields.get(name, no_values) + other.fields.get(name, no_values) for name in names},
+            (self.items or no_values) + (other.items or no_values) if self.items or other.items else None,
             self.is_limited or other.is_limited,
         )
 
@@ -86,7 +86,7 @@ class Shape:
         """Return the shape at the end: what has no value is text, and so are objects without a field."""
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
-        fields = {name: one.settled() for name, one in self.fields.items()}
+        fields = {name: shape.settled() for name, shape in self.fields.items()}
         items = self.items.settled() if self.items else Shape(Counter(texts=0)) if "lists" in self.kinds else None
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
 
@@ -100,27 +100,27 @@ class Shape:
 
     def limited(self) -> Shape:
         """Return a record's shape without the fields beyond the limit: they are in one column of text."""
-        if not self.is_limited and sum(one.leaves for one in self.fields.values()) <= COLUMNS:
+        if not self.is_limited and sum(shape.leaves for shape in self.fields.values()) <= COLUMNS:
             return self
-        kept: dict[str, Shape] = {}
+        fields: dict[str, Shape] = {}
         room = COLUMNS - 1
         for name, one in self.fields.items():
             fitting = one if one.leaves <= COLUMNS // 2 else one._as_text()
             if name != MORE and room > 0 and fitting.leaves <= room:
-                kept[name] = fitting
+                fields[name] = fitting
                 room -= fitting.leaves
-        return Shape(self.kinds, {**kept, MORE: Shape()._as_text()}, is_limited=True)
+        return Shape(self.kinds, {**fields, MORE: Shape()._as_text()}, is_limited=True)
 
     def quotable(self) -> dict[str, tuple[str, ...]]:
         """Return the paths of fields whose numbers are text, by name, where a name alone says which field it is."""
-        named: dict[str, list[tuple[str, ...]]] = {}
+        paths_of: dict[str, list[tuple[str, ...]]] = {}
         disagreeing = set()
-        for path, one in self.walk():
-            named.setdefault(path[-1], []).append(path)
-            disagreeing |= {path} if one.disagrees else set()
+        for path, shape in self.walk():
+            paths_of.setdefault(path[-1], []).append(path)
+            disagreeing |= {path} if shape.disagrees else set()
         return {
             name: places[0]
-            for name, places in named.items()
+            for name, places in paths_of.items()
             if len(places) == 1 and places[0] in disagreeing and _PLAIN_NAME.fullmatch(name)
         }
 
@@ -133,9 +133,9 @@ class Shape:
 
     def walk(self, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Shape]]:
         """Yield each field below with its path; items of lists are ``[]``."""
-        for name, one in self.fields.items():
-            yield (*above, name), one
-            yield from one.walk((*above, name))
+        for name, shape in self.fields.items():
+            yield (*above, name), shape
+            yield from shape.walk((*above, name))
         if self.items:
             yield (*above, "[]"), self.items
             yield from self.items.walk((*above, "[]"))
@@ -156,14 +156,14 @@ def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
     beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
     if numbers:
         counts = {"numbers": numbers, **counts}
-    said = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
+    words = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
     if beyond and set(counts) == {"numbers"}:  # of other fields nobody looked at each number
-        said = [f"{said[0]}, with {beyond},"]
+        words = [f"{words[0]}, with {beyond},"]
     most = max(counts, key=lambda kind: counts[kind])
-    other = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
-    cast = _CASTS.get(other or "") if len(path) == 1 and len(counts) > 1 else None
+    cast_from = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
+    cast = _CASTS.get(cast_from or "") if len(path) == 1 and len(counts) > 1 else None
     hint = f'; read(types={{"{path[0]}": "{cast}"}})' if cast else ""
-    return f"field {_dotted(path)}: {', '.join(said)} → text{hint}"
+    return f"field {_dotted(path)}: {', '.join(words)} → text{hint}"
 
 
 def _dotted(path: tuple[str, ...]) -> str:
@@ -188,7 +188,9 @@ def _examine(array: pa.Array, doubts: list[bool]) -> Shape:
     count, kind = len(array) - array.null_count, array.type
     shape = Shape()
     if pa.types.is_struct(kind):
-        shape.fields = {one.name: _examine(part, doubts) for one, part in zip(kind, array.flatten(), strict=True)}
+        shape.fields = {
+            field_type.name: _examine(part, doubts) for field_type, part in zip(kind, array.flatten(), strict=True)
+        }
     elif pa.types.is_list(kind):
         shape.items = _examine(array.flatten(), doubts)
     if not count:

@@ -24,11 +24,11 @@ class Parsed:
     @property
     def errors(self) -> dict[int, str]:
         """Row to reason; of a key's after a value's."""
-        found = dict(self.value.errors)
+        reasons = dict(self.value.errors)
         for row, reason in self.key.errors.items():
             own = f"key: {reason}"
-            found[row] = f"{found[row]}; {own}" if row in found else own
-        return dict(sorted(found.items()))
+            reasons[row] = f"{reasons[row]}; {own}" if row in reasons else own
+        return dict(sorted(reasons.items()))
 
     @property
     def schema(self) -> tuple[Any, Any]:
@@ -85,7 +85,7 @@ class Both(Decoder):
     def unify(self, schemas: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return the schemas that hold for all batches."""
         pairs = list(schemas)
-        return self.value.unify([one for one, _ in pairs]), self.key.unify([one for _, one in pairs])
+        return self.value.unify([schema for schema, _ in pairs]), self.key.unify([schema for _, schema in pairs])
 
     def columns(self, parsed: Parsed, schema: tuple[Any, Any]) -> pa.Table:
         """Return the fields of the values."""

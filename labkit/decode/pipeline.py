@@ -104,13 +104,13 @@ class Decoding:
     def _check_fields(self) -> None:
         """Refuse a condition with a misspelt field by a sample, before a long read; a short one tells it at its end."""
         values = self.module.parts[0]
-        known = plain("json")
-        if self.where is None or self.reading.plan.size < CHECKED_RECORDS or type(values) is not type(known):
+        decoder = plain("json")
+        if self.where is None or self.reading.plan.size < CHECKED_RECORDS or type(values) is not type(decoder):
             return
         names = set(RESERVED)
         for batch in sample(self.reading.cluster, self.reading.plan):
-            parsed = known.parse_batch(batch)
-            names.update(decoded(batch, parsed, known, known.unify([parsed.schema])).column_names)
+            parsed = decoder.parse_batch(batch)
+            names.update(decoded(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names)
         self.where.check_fields(names)
 
     def _work(self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]) -> tuple[Batch, Counter[int]]:
@@ -118,15 +118,15 @@ class Decoding:
         parsed = parse_raw(raw)
         if self.where is None:
             return Batch(raw, parsed, parsed.schema), Counter()
-        chosen = fulfilling(Batch(raw, parsed, parsed.schema), self.module, self.where)
-        if chosen.raw is raw:
-            return chosen, Counter()
-        before, after = (by_partition(one.column("partition").to_numpy()) for one in (raw, chosen.raw))
-        return chosen, before - after
+        matching = fulfilling(Batch(raw, parsed, parsed.schema), self.module, self.where)
+        if matching.raw is raw:
+            return matching, Counter()
+        before, after = (by_partition(batch.column("partition").to_numpy()) for batch in (raw, matching.raw))
+        return matching, before - after
 
     def raw(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as they are; decoded only where a condition is asked of them."""
-        yield from self.reading.batches() if self.where is None else (one.raw for one in self if one.raw.num_rows)
+        yield from self.reading.batches() if self.where is None else (batch.raw for batch in self if batch.raw.num_rows)
 
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""
@@ -162,11 +162,11 @@ def choosing(
     most: int = 1,
 ) -> tuple[Decoding, list[Note]]:
     """Return a reading's records, decoded as said and chosen by a condition, and what to say of the decoders."""
-    chosen = condition(where)
-    module, said, _ = both(
+    where_condition = condition(where)
+    module, decoder_notes, _ = both(
         decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )
-    return Decoding(reading, module, chosen, most=most), said
+    return Decoding(reading, module, where_condition, most=most), decoder_notes
 
 
 def undecoded(
@@ -194,8 +194,8 @@ def fulfilling(batch: Batch, module: Any, where: Where, keep: Iterable[int] = ()
     rows = np.union1d(rows, np.fromiter(keep, np.int64))
     if len(rows) == len(raw):
         return batch
-    chosen = raw.take(pa.array(rows))
-    return Batch(chosen, module.parse_batch(chosen), batch.schema)
+    matching = raw.take(pa.array(rows))
+    return Batch(matching, module.parse_batch(matching), batch.schema)
 
 
 def by_partition(partitions: np.ndarray) -> Counter[int]:
@@ -234,15 +234,15 @@ def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, A
 def own_names(fields: list[str], keys: Iterable[str] = ()) -> list[str]:
     """Return the records' field names, clear of the metadata's and the decoded keys'."""
     reserved = RESERVED | set(keys)
-    taken = {*reserved, *(name for name in fields if name not in reserved)}
-    found = []
+    used_names = {*reserved, *(name for name in fields if name not in reserved)}
+    names = []
     for name in fields:
         own = name
-        while own in taken and (own != name or name in reserved):
+        while own in used_names and (own != name or name in reserved):
             own += "_"
-        taken.add(own)
-        found.append(own)
-    return found
+        used_names.add(own)
+        names.append(own)
+    return names
 
 
 def fields_first(table: pa.Table) -> pa.Table:

@@ -44,11 +44,11 @@ def _write(folder: Path, schema: Any, referenced: Callable[[str, int], Any]) -> 
     """Write a schema and those it refers to, under the names they are imported by."""
     waiting, written = [(_NAME, schema)], {_NAME}
     while waiting:
-        name, this = waiting.pop()
+        name, file = waiting.pop()
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(this.schema_str, encoding="utf-8")
-        for reference in this.references or ():
+        path.write_text(file.schema_str, encoding="utf-8")
+        for reference in file.references or ():
             if reference.name not in written and not reference.name.startswith(_OWN):
                 written.add(reference.name)
                 waiting.append((_checked(reference.name), referenced(reference.subject, reference.version)))

@@ -35,7 +35,7 @@ def compile_proto(path: Path, include: Sequence[Path] = ()) -> bytes:
     """
     read_schema(path)  # says what is wrong with the path
     path = path.absolute()
-    folders = [*(one.absolute() for one in include), path.parent] if include else _import_folders(path)
+    folders = [*(folder.absolute() for folder in include), path.parent] if include else _import_folders(path)
     for folder in folders:
         if not folder.is_dir() or os.pathsep in str(folder):
             wrong = f"include: {str(folder)!r} must be a folder, without {os.pathsep!r} in its name"
@@ -47,13 +47,13 @@ def compile_proto(path: Path, include: Sequence[Path] = ()) -> bytes:
             *(f"-I{folder}" for folder in folders), str(path),
         ]  # fmt: skip
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command, capture_output=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
             )
         except subprocess.TimeoutExpired as error:
             raise UsageError(f"{path} was not compiled within {_TIMEOUT_S} s", hint="is it a schema?") from error
-        if done.returncode or not target.is_file():
-            raise UsageError(f"{path.name} cannot be compiled: {_complaint(done.stderr)}", hint=_HINT)
+        if process.returncode or not target.is_file():
+            raise UsageError(f"{path.name} cannot be compiled: {_complaint(process.stderr)}", hint=_HINT)
         return target.read_bytes()
 
 
@@ -65,7 +65,7 @@ def _complaint(output: bytes) -> str:
 
 def _import_folders(path: Path) -> list[Path]:
     """Return the folders that a file's imports are relative to: its own, and the nearest above that has each."""
-    folders, seen, waiting = [path.parent], {path}, [path]
+    folders, visited, waiting = [path.parent], {path}, [path]
     while waiting:
         file = waiting.pop()
         for name in _imports(file):
@@ -75,8 +75,8 @@ def _import_folders(path: Path) -> list[Path]:
                 continue  # one of protoc's own, or protoc says that it is missing
             if folder not in folders:
                 folders.append(folder)
-            if folder / name not in seen and len(seen) < _MOST_FILES:
-                seen.add(folder / name)
+            if folder / name not in visited and len(visited) < _MOST_FILES:
+                visited.add(folder / name)
                 waiting.append(folder / name)
     return folders
 

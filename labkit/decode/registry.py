@@ -86,10 +86,10 @@ class Schemas:
         with self._lock:
             if number not in self._schemas:
                 self._schemas[number] = self._fetch(number)
-            found = self._schemas[number]
-        if isinstance(found, UnreadableError):
-            raise UnreadableError(*found.args)  # a new one: an exception raised again and again collects tracebacks
-        return found
+            schema = self._schemas[number]
+        if isinstance(schema, UnreadableError):
+            raise UnreadableError(*schema.args)  # a new one: an exception raised again and again collects tracebacks
+        return schema
 
     def _fetch(self, number: SchemaId) -> Any:
         if self._away:
@@ -124,21 +124,21 @@ class Schemas:
     def reader(self, number: SchemaId, path: tuple[int, ...]) -> Reader:
         """Return what reads the records of an id."""
         key = (number, path)
-        found = self._readers.get(key)
-        if found is None:
+        reader = self._readers.get(key)
+        if reader is None:
             schema = self.schema(number)
             try:
-                found = self._made(schema, path)
+                reader = self._made(schema, path)
             except LabkitError as error:  # a schema it refers to cannot be had
                 self.lasting = False
                 self.trouble = self.trouble or (None if isinstance(error, NotFoundError) else error)
-                found = self._no(number, error.message)
+                reader = self._no(number, error.message)
             except Exception as error:  # whatever the schema makes the parsers stumble over
-                found = self._no(number, f"its schema cannot be used: {reason_of(error)}")
-            self._readers[key] = found
-        if isinstance(found, UnreadableError):
-            raise UnreadableError(*found.args)  # a new one: an exception raised again and again collects tracebacks
-        return found
+                reader = self._no(number, f"its schema cannot be used: {reason_of(error)}")
+            self._readers[key] = reader
+        if isinstance(reader, UnreadableError):
+            raise UnreadableError(*reader.args)  # a new one: an exception raised again and again collects tracebacks
+        return reader
 
     def _made(self, schema: Any, path: tuple[int, ...]) -> Reader:
         if self.kind == "avro":

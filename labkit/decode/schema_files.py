@@ -72,8 +72,8 @@ class FileDecoder(ByRecord):
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        used = f"decoded as {self.kind} by {self._located.name} (sha256 {self._hash})"
-        return [used, *(f"schema {self._source}: {note}" for note in self._reader.notes)]
+        origin = f"decoded as {self.kind} by {self._located.name} (sha256 {self._hash})"
+        return [origin, *(f"schema {self._source}: {note}" for note in self._reader.notes)]
 
     def locate(self, value: bytes) -> Located:
         """Return the one reader there is."""
@@ -113,9 +113,11 @@ class AvroFile(SchemaFile):
         """Return a new reader of records."""
         from labkit.decode.avro_reader import Reader
 
-        *named, own = self.texts
-        others = tuple(_Text(text) for text in named)
-        return Reader(_Text(own, tuple(_Reference(number) for number in range(len(others)))), lambda _, at: others[at])
+        *references, own = self.texts
+        others_texts = tuple(_Text(text) for text in references)
+        return Reader(
+            _Text(own, tuple(_Reference(number) for number in range(len(others_texts)))), lambda _, at: others_texts[at]
+        )
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,9 @@ def avro(schema: FilePath) -> AvroFile:
     """
     from labkit.decode.avro_files import collect_schemas
 
-    found = AvroFile(os.fspath(schema), collect_schemas(Path(schema)))
-    _try(found)
-    return found
+    file = AvroFile(os.fspath(schema), collect_schemas(Path(schema)))
+    _try(file)
+    return file
 
 
 def protobuf(
@@ -216,12 +218,12 @@ def protobuf(
     folders = [include] if isinstance(include, str | os.PathLike) else list(include)
     if compiled and folders:
         raise UsageError(f"include= changes nothing: {path} is compiled", hint="leave it out")
-    descriptors = read_schema(path) if compiled else compile_proto(path, [Path(one) for one in folders])
-    there = Descriptors(descriptors, str(path))
-    own = None if compiled else list(there.files)[-1]
-    found = ProtobufFile(os.fspath(schema), descriptors, choose_message(there, message, str(path), own))
-    _try(found)
-    return found
+    descriptors = read_schema(path) if compiled else compile_proto(path, [Path(folder) for folder in folders])
+    messages = Descriptors(descriptors, str(path))
+    own = None if compiled else list(messages.files)[-1]
+    file = ProtobufFile(os.fspath(schema), descriptors, choose_message(messages, message, str(path), own))
+    _try(file)
+    return file
 
 
 def _try(schema: SchemaFile) -> None:
@@ -261,10 +263,10 @@ def read_schema(path: Path) -> bytes:
 def _nearest(path: Path) -> str:
     """Return which files of that kind are there."""
     try:
-        there = sorted(one.name for one in path.parent.iterdir() if one.suffix == path.suffix)
+        siblings = sorted(sibling.name for sibling in path.parent.iterdir() if sibling.suffix == path.suffix)
     except (OSError, ValueError):
         return ""
-    return f"; {path.parent} has {', '.join(there[:5])}" if there else ""
+    return f"; {path.parent} has {', '.join(siblings[:5])}" if siblings else ""
 
 
 # names on a command line and in labkit.toml ------------------------------------------------------------------

@@ -24,8 +24,8 @@ def spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
         return []
     table = pa.Table.from_batches(raw)
     rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
-    found: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
-    return found
+    batches: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
+    return batches
 
 
 def from_batches(
@@ -39,10 +39,10 @@ def from_batches(
 def assemble(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
     """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
     if schema is None:
-        schema = module.unify([one.schema for one in parsed] or [_empty_batch(module)[1].schema])
+        schema = module.unify([batch.schema for batch in parsed] or [_empty_batch(module)[1].schema])
     if not any(batch.num_rows for batch in raw):
         return empty_table(module, schema)
-    tables = [decoded(batch, one, module, schema) for batch, one in zip(raw, parsed, strict=True)]
+    tables = [decoded(batch, batch_values, module, schema) for batch, batch_values in zip(raw, parsed, strict=True)]
     pieces = sorted(
         (partition, number, first, last)
         for number, batch in enumerate(raw)

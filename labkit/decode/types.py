@@ -38,13 +38,13 @@ def types_of(asked: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
     UsageError
         When one is no type.
     """
-    found = {}
+    arrow_types = {}
     for name, kind in dict(asked or {}).items():
         if not isinstance(kind, pa.DataType) and kind not in _TYPES:
             hint = 'one of "float", "int", "bool", "text", "time", or an Arrow type'
             raise UsageError(f"types[{name!r}] must be a type, not {kind!r}", hint=hint)
-        found[name] = kind if isinstance(kind, pa.DataType) else _TYPES[kind]
-    return found
+        arrow_types[name] = kind if isinstance(kind, pa.DataType) else _TYPES[kind]
+    return arrow_types
 
 
 @dataclass
@@ -80,8 +80,8 @@ class Typed(Decoder):
     def notes(self) -> list[str]:
         """What the receipt should say."""
         absent = sorted(self.types.keys() - self._seen) if self._seen else []
-        told = [f"field {name} of types= is in no record" for name in absent]
-        return [*self.inner.notes, *told]
+        lines = [f"field {name} of types= is in no record" for name in absent]
+        return [*self.inner.notes, *lines]
 
     @property
     def disagreements(self) -> dict[FieldPath, str]:

@@ -40,8 +40,8 @@ def with_header_ids(batch: pa.RecordBatch, column: str) -> pa.Array:
     name = HEADERS[column]
     if not len(entries) or not pc.any(pc.equal(entries.flatten()[0], name)).as_py():
         return values
-    found = []
-    for value, some in zip(values.to_pylist(), headers.to_pylist(), strict=True):
-        head = next((one["value"] for one in some or () if one["key"] == name), None)
-        found.append(value if value is None or not head else head + value)
-    return pa.array(found, values.type)
+    framed = []
+    for value, pairs in zip(values.to_pylist(), headers.to_pylist(), strict=True):
+        head = next((header["value"] for header in pairs or () if header["key"] == name), None)
+        framed.append(value if value is None or not head else head + value)
+    return pa.array(framed, values.type)

@@ -34,9 +34,9 @@ def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | No
 
 def facts(verdict: GroupVerdict) -> dict[str, Any]:
     """Return what a program wants to know of a group's verdict."""
-    found = {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
+    values = {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
     since = verdict.behind_since
-    return found | {"behind_since": None if since is None else f"{since:%Y-%m-%dT%H:%M:%SZ}"}
+    return values | {"behind_since": None if since is None else f"{since:%Y-%m-%dT%H:%M:%SZ}"}
 
 
 class Alerts:
@@ -74,9 +74,9 @@ class Alerts:
             self._away = False
             self._call({"at": at, "group": None, "verdict": Verdict.OK, "was": Verdict.UNKNOWN, "alarm": False,
                         "why": "the cluster answers again"})  # fmt: skip
-        there = set()
+        present = set()
         for verdict in verdicts:
-            there.add(verdict.group)
+            present.add(verdict.group)
             alarm = is_alarm(verdict, self._named, self._max_lag)
             if verdict.verdict != Verdict.UNKNOWN:
                 self._unseen.discard(verdict.group)
@@ -84,7 +84,7 @@ class Alerts:
                 self._unseen.add(verdict.group)
                 continue
             self._change({"at": at, **facts(verdict), "alarm": alarm})
-        for group in self._before.keys() - there:
+        for group in self._before.keys() - present:
             why = "there is no such group any more"
             self._change({"at": at, "group": group, "verdict": GONE, "why": why, "alarm": False})
             del self._before[group]
@@ -109,7 +109,7 @@ class Alerts:
         program = self._command[0]
         try:
             # a session of its own: Ctrl-C at the watch ends no call halfway
-            done = subprocess.run(
+            process = subprocess.run(
                 self._command, input=event, text=True, timeout=TIMEOUT_S, start_new_session=True, check=False
             )
         except subprocess.TimeoutExpired:
@@ -117,8 +117,8 @@ class Alerts:
         except OSError as error:
             self._say(f"--alert: {program} cannot be run: {error.strerror}")
         else:
-            if done.returncode:
-                self._say(f"--alert: {program} ended with {done.returncode}")
+            if process.returncode:
+                self._say(f"--alert: {program} ended with {process.returncode}")
 
     def close(self) -> None:
         """Wait for the calls that are under way."""

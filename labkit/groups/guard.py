@@ -125,7 +125,7 @@ class Guard:
             )
         after = self._foreign() if not self.note else {}
         if not self.note:
-            hidden = (name for name, one in after.items() if one.hidden and self._is_hidden(self._before.get(name)))
+            hidden = (name for name, group in after.items() if group.hidden and self._is_hidden(self._before.get(name)))
             self.unseen |= dict.fromkeys(hidden, HIDDEN)
             self.changes = [
                 change
@@ -133,11 +133,13 @@ class Guard:
                 for change in compare(name, self._before.get(name), after.get(name))
             ]
             self.watched = sorted(self._before.keys() - self.unseen.keys())
-            seen = [*self._before.values(), *after.values()]
-            self.ours = sorted({one.name for one in seen if any(m.client_id == self._client for m in one.members)})
-            self.consumed = {one.name for one in seen if one.members or not one.shows_members}
+            looked_at = [*self._before.values(), *after.values()]
+            self.ours = sorted(
+                {group.name for group in looked_at if any(m.client_id == self._client for m in group.members)}
+            )
+            self.consumed = {group.name for group in looked_at if group.members or not group.shows_members}
             with suppress(*_NO_LOOK):
-                self.allowed = self._allowed(sorted({one.group for one in self.changes}))
+                self.allowed = self._allowed(sorted({change.group for change in self.changes}))
         self._finished = True
         return self
 
@@ -154,15 +156,15 @@ class Guard:
         """Return all groups but the lab's that can be looked at; note those that cannot."""
         began = time.monotonic()
         try:
-            found = self._list()
+            listed = self._list()
         except _NO_LOOK as error:
             self.note = error.message
-            found = []
+            listed = []
         self.seconds += time.monotonic() - began
-        foreign = {one.name: one for one in found if not one.name.startswith(names.GROUP_PREFIX)}
+        foreign = {group.name: group for group in listed if not group.name.startswith(names.GROUP_PREFIX)}
         self.there = max(self.there, len(foreign))
-        self.unseen |= {name: one.state for name, one in foreign.items() if one.error is not None}
-        return {name: one for name, one in foreign.items() if one.error is None and not one.gone}
+        self.unseen |= {name: group.state for name, group in foreign.items() if group.error is not None}
+        return {name: group for name, group in foreign.items() if group.error is None and not group.gone}
 
     def _list(self) -> list[Group]:
         """Return the groups to look at, at most `most` of them."""
@@ -185,8 +187,11 @@ class Guard:
 
     def _allowed(self, groups: list[str]) -> dict[str, frozenset[str] | None]:
         """Ask the broker what it lets this principal do with each of the groups."""
-        found = self.cluster.groups.describe(groups, operations=True)
-        return {name: None if isinstance(one, LabkitError) else one.operations for name, one in found.items()}
+        descriptions = self.cluster.groups.describe(groups, operations=True)
+        return {
+            name: None if isinstance(answer, LabkitError) else answer.operations
+            for name, answer in descriptions.items()
+        }
 
     # what came of it ---------------------------------------------------------------------------------
 
@@ -202,7 +207,7 @@ class Guard:
     def refused(self) -> bool:
         """Whether the broker would have refused this principal to join or delete, or commit to, any changed group."""
         return bool(self.changes) and all(
-            found is not None and not {"READ", "DELETE"} & found for found in self.allowed.values()
+            operations is not None and not {"READ", "DELETE"} & operations for operations in self.allowed.values()
         )
 
     def report(self) -> str:
@@ -216,17 +221,17 @@ class Guard:
             return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
             listed = ", ".join(map(visible, self.watched[:8])) + (" …" if len(self.watched) > 8 else "")
-            said = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
+            line = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
             if self.by_commits:
-                said += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
-            return f"{'no proof for all' if dark else 'untouched'}: {said}{dark}"
+                line += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
+            return f"{'no proof for all' if dark else 'untouched'}: {line}{dark}"
         lines = [f"{self._verdict()}, of {groups}:"]
-        lines += [f"  {one}" for one in self.changes[:MOST_CHANGES]]
+        lines += [f"  {change}" for change in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
         lines.append("  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them")
         lines += [f"  {self._unseen()}"] if dark else []
-        return "\n".join([*lines, *(f"  {one}" for one in self.known())])
+        return "\n".join([*lines, *(f"  {fact}" for fact in self.known())])
 
     def _unseen(self) -> str:
         """Return how many groups could not be looked at, which and why."""
@@ -264,7 +269,7 @@ class Guard:
             "untouched": self.untouched,
             "refused": self.refused,
             "changed": len(self.changes),
-            "changes": [vars(one) for one in self.changes[:MOST_CHANGES]],
+            "changes": [vars(change) for change in self.changes[:MOST_CHANGES]],
             "known": self.known(),
             "seconds": round(self.seconds, 3),
         }
@@ -284,13 +289,13 @@ class Guard:
 
     def _verdict(self) -> str:
         """Return what is known of who changed the groups, in one clause: no more than was seen."""
-        changed = {one.group for one in self.changes}
+        changed = {change.group for change in self.changes}
         own = {name for name in changed if name in self.consumed}
-        others, moved = changed - own, []
+        unowned, moved = changed - own, []
         if own:
             moved.append(f"{len(own)} {_groups(own)} moved by {'its' if len(own) == 1 else 'their'} own consumers")
-        if others:
-            moved.append(f"{len(others)} {_groups(others)} changed by others")
+        if unowned:
+            moved.append(f"{len(unowned)} {_groups(unowned)} changed by others")
         ours = changed & set(self.ours)
         if self.refused:  # a member with labkit's client id is then another's, such as of `labkit index`
             return f"{'this lab' if ours else 'labkit'} touched nothing; {', '.join(moved)}"
@@ -345,21 +350,21 @@ def compare(name: str, before: Group | None, after: Group | None) -> list[Change
 
 
 def _identities(group: Group) -> set[tuple[str, str]]:
-    return {(one.client_id, one.member_id) for one in group.members}
+    return {(member.client_id, member.member_id) for member in group.members}
 
 
 def _assignments(before: Group, after: Group) -> tuple[str, str]:
     """Return how many partitions each member holds: the group has spread them anew."""
 
     def told(group: Group) -> str:
-        return ", ".join(f"{one.name} holds {len(one.assigned)}" for one in group.members)
+        return ", ".join(f"{member.name} holds {len(member.assigned)}" for member in group.members)
 
     old, new = told(before), told(after)
     return old, new if new != old else f"{new}, others"
 
 
 def _members(group: Group) -> str:
-    return ", ".join(one.name for one in group.members) or "none"
+    return ", ".join(member.name for member in group.members) or "none"
 
 
 class Guarded(Reading):
@@ -377,8 +382,8 @@ class Guarded(Reading):
 
     def receipt(self) -> Receipt:
         """Return the account of the read, with the guard's."""
-        found = super().receipt()
-        return replace(found, guard=self._seen()) if self._seen is not None else found
+        receipt = super().receipt()
+        return replace(receipt, guard=self._seen()) if self._seen is not None else receipt
 
 
 @contextmanager

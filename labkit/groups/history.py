@@ -76,7 +76,10 @@ class History:
         if not samples:
             return
         table = pa.table(
-            [pa.array([getattr(one, _FIELDS.get(name, name)) for one in samples], kind) for name, kind in _COLUMNS],
+            [
+                pa.array([getattr(sample, _FIELDS.get(name, name)) for sample in samples], kind)
+                for name, kind in _COLUMNS
+            ],
             schema=SCHEMA,
         )
         self._write(table, 0)
@@ -163,20 +166,20 @@ def read_history(path: str | os.PathLike[str]) -> pa.Table:
         raise NotFoundError(f"there is no history {str(path)!r}", hint="`labkit lag --watch --record PATH` makes one")
     while True:
         paths = _files(folder)
-        tables = [_read(one) for one in paths]
+        tables = [_read(path) for path in paths]
         if set(paths) <= set(_files(folder)) or len(tables) == 0:  # nothing was joined meanwhile
             break
-    return _unique([SCHEMA.empty_table(), *(one for one in tables if one is not None)])
+    return _unique([SCHEMA.empty_table(), *(table for table in tables if table is not None)])
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """Return a history as a DataFrame; whole numbers with gaps stay whole."""
     import pandas as pd
 
-    found: pd.DataFrame = table.to_pandas(
+    frame: pd.DataFrame = table.to_pandas(
         types_mapper={pa.int64(): pd.Int64Dtype(), pa.string(): pd.StringDtype("pyarrow")}.get
     )
-    return found
+    return frame
 
 
 def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> list[Sample]:

@@ -54,14 +54,14 @@ def list_all(cluster: Cluster) -> list[Any]:
             warnings.simplefilter("ignore", DeprecationWarning)  # what replaces it names consumer groups only
             return list(admin.list_groups(timeout=timeout_s))
 
-    found: list[Any] = cluster.ask(call, what=Operation.DESCRIBE.to("list the groups"))
-    return found
+    listed: list[Any] = cluster.ask(call, what=Operation.DESCRIBE.to("list the groups"))
+    return listed
 
 
 def other_groups(listed: Iterable[Any], consumer_groups: Container[str] = ()) -> dict[str, OtherGroup]:
     """Return every group of `list_all` that is not among `consumer_groups`, by name."""
-    named = (one for one in listed if one.id and one.id not in consumer_groups)
-    return {one.id: found for one in named if (found := _other_group(one)) is not None}
+    candidates = (group for group in listed if group.id and group.id not in consumer_groups)
+    return {group.id: other_group for group in candidates if (other_group := _other_group(group)) is not None}
 
 
 def _other_group(listed: Any) -> OtherGroup | None:
@@ -71,7 +71,7 @@ def _other_group(listed: Any) -> OtherGroup | None:
     state = _snake_case(listed.state)
     if not listed.protocol_type:
         return OtherGroup(listed.id, NEWER, "unknown", ()) if state == _DEAD else None
-    members = tuple(sorted((one.client_id, one.id, one.client_host.lstrip("/")) for one in listed.members))
+    members = tuple(sorted((member.client_id, member.id, member.client_host.lstrip("/")) for member in listed.members))
     return OtherGroup(listed.id, _WORDS.get(listed.protocol_type, listed.protocol_type), state, members)
 
 

@@ -172,8 +172,8 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
     patience_s : float
         A standstill of commits says nothing when it is shorter: a little more than consumers wait between two.
     """
-    seen = [one for one in samples if one.flag not in UNSEEN]
-    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else seen, patience_s)
+    visible = [sample for sample in samples if sample.flag not in UNSEEN]
+    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else visible, patience_s)
     verdict, why, longer = _verdict(look)
     last = look.last
     since, by = _behind_since(look)
@@ -226,13 +226,13 @@ class _Looks:
         self.samples, self.patience_s = samples, patience_s
         self.first, self.last = samples[0], samples[-1]
         self.span_s = (self.last.at_ms - self.first.at_ms) / 1000
-        self.commits = [one for one in samples if one.committed is not None]
+        self.commits = [sample for sample in samples if sample.committed is not None]
         steps = [(a.committed or 0, b.committed or 0) for a, b in pairwise(self.commits)]
         self.moved = any(b > a for a, b in steps) or 0 < len(self.commits) < len(samples)
         self.went_back = max((a - b for a, b in steps), default=0)
-        ends = [one.log_end or 0 for one in samples]
+        ends = [sample.log_end or 0 for sample in samples]
         self.grown = [b - a for a, b in pairwise(ends)]
-        self.recreated = any(one < 0 for one in self.grown)
+        self.recreated = any(step < 0 for step in self.grown)
         self.written = ends[-1] - ends[0]
 
     @property
@@ -285,7 +285,7 @@ class _Looks:
     def falls_behind(self) -> bool:
         after = [b.lag for a, b in pairwise(self.samples) if a.committed != b.committed and b.lag is not None]
         lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
-        grows = all(b >= a for a, b in pairwise(lags)) and all(one.lag for one in self.samples[1:])
+        grows = all(b >= a for a, b in pairwise(lags)) and all(sample.lag for sample in self.samples[1:])
         # a look may come just after a commit or just before the next: so much a lag says nothing about
         unsure = max([*self.grown, SLOW_SHARE * self.written])
         return grows and lags[-1] - lags[0] > unsure
@@ -296,7 +296,7 @@ Finding = tuple[Verdict, str, bool]
 
 
 def _verdict(look: _Looks) -> Finding:
-    return next(found for rule in _RULES if (found := rule(look)) is not None)
+    return next(finding for rule in _RULES if (finding := rule(look)) is not None)
 
 
 def _not_seen(look: _Looks) -> Finding | None:
@@ -351,13 +351,13 @@ def _not_held(look: _Looks) -> Finding | None:
         return None
     if last.state in _REBALANCING:
         return Verdict.UNKNOWN, "the group is rebalancing", True
-    left = any(one.member for one in look.samples) and not last.members
+    left = any(sample.member for sample in look.samples) and not last.members
     if look.moved and not left and not look.stands_still:
         return None  # read by assign(), without membership
     if not left and look.standstill_s < look.patience_s > PATIENCE_S:
         return Verdict.UNKNOWN, f"no member, {_awaited(look)}", True
-    who = "its last member left" if left else "no member" if not last.members else "no member holds it"
-    return Verdict.STOPPED, f"{who}, {last.lag:,} to read", False
+    reason = "its last member left" if left else "no member" if not last.members else "no member holds it"
+    return Verdict.STOPPED, f"{reason}, {last.lag:,} to read", False
 
 
 def _stalled(look: _Looks) -> Finding | None:

@@ -82,25 +82,25 @@ def list_whole(cluster: Cluster) -> Listing:
 def _list_twice(cluster: Cluster) -> Listing:
     before = _coordinators(cluster)
     _require_at_work(cluster, before)
-    consumers = {one.group_id: one for one in _list(cluster)}
-    everything = list_all(cluster)
-    consumers_again = {one.id for one in everything if one.id and one.protocol_type == "consumer"}
-    missing = sorted((consumers.keys() - {one.id for one in everything}) | (consumers_again - consumers.keys()))
+    consumers = {group.group_id: group for group in _list(cluster)}
+    groups = list_all(cluster)
+    consumers_again = {group.id for group in groups if group.id and group.protocol_type == "consumer"}
+    missing = sorted((consumers.keys() - {group.id for group in groups}) | (consumers_again - consumers.keys()))
     if missing and not _are_gone(cluster, missing):
         raise _NotWholeError("two lists of it differ")
     if _coordinators(cluster) != before:
         raise _NotWholeError("coordinators move")
-    return Listing(consumers, other_groups(everything, consumers))
+    return Listing(consumers, other_groups(groups, consumers))
 
 
 def _coordinators(cluster: Cluster) -> _Coordinators:
-    found = cluster.ask(lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT)
-    partitions = found.topics[OFFSETS_TOPIC].partitions
+    metadata = cluster.ask(lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT)
+    partitions = metadata.topics[OFFSETS_TOPIC].partitions
     leaders = tuple(partitions[number].leader for number in sorted(partitions))
-    away = [number for number, leader in enumerate(leaders) if leader not in found.brokers]
+    away = [number for number, leader in enumerate(leaders) if leader not in metadata.brokers]
     if away:
         raise _NotWholeError(f"no broker coordinates the groups in {OFFSETS_TOPIC} {', '.join(map(str, away))}")
-    return _Coordinators(frozenset(found.brokers), leaders)
+    return _Coordinators(frozenset(metadata.brokers), leaders)
 
 
 def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:
@@ -125,15 +125,15 @@ def _are_gone(cluster: Cluster, names: list[str]) -> bool:
 
 def _list(cluster: Cluster) -> list[Any]:
     """Return what the brokers list, each of which must answer."""
-    what, timeout_s = WHAT, cluster.request_timeout_s
-    found = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=timeout_s), what=what)
-    for error in found.errors or []:
-        told = cluster.error(error, what)
-        if error.code() not in PASSING and isinstance(told, ServerError | AccessError):
-            raise told
+    action, timeout_s = WHAT, cluster.request_timeout_s
+    answer = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=timeout_s), what=action)
+    for error in answer.errors or []:
+        failure = cluster.error(error, action)
+        if error.code() not in PASSING and isinstance(failure, ServerError | AccessError):
+            raise failure
         cluster.renew()  # it would ask a broker that is dead as long as it lives
         raise _NotWholeError(error.str())
-    return [one for one in found.valid if one.group_id]
+    return [group for group in answer.valid if group.group_id]
 
 
 @cache

@@ -109,28 +109,28 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing
         When a list of all cannot be had whole, see `labkit.groups.listing`.
     """
     kinds: dict[str, str] = {}
-    others: dict[str, OtherGroup] = {}
+    other_groups_by_name: dict[str, OtherGroup] = {}
     if names is None:
         cluster.groups.prepare()
         listing = listing or list_whole(cluster)
-        kinds = {name: _word(one.type) for name, one in listing.consumers.items()}
-        others = listing.others
-        wanted = sorted({*kinds, *others})
+        kinds = {name: _word(group.type) for name, group in listing.consumers.items()}
+        other_groups_by_name = listing.others
+        chosen_names = sorted({*kinds, *other_groups_by_name})
         # a group without a member has nothing to describe: with many at rest that is half of the work
-        busy = sorted(name for name, one in listing.consumers.items() if one.state != ConsumerGroupState.EMPTY)
+        busy = sorted(name for name, group in listing.consumers.items() if group.state != ConsumerGroupState.EMPTY)
     else:
-        wanted = busy = sorted(set(names))
+        chosen_names = busy = sorted(set(names))
     described = cluster.groups.describe(busy)
     if names is not None and any(_may_be_of_another_kind(answer) for answer in described.values()):
-        others = other_groups(list_all(cluster))
-    committed = cluster.groups.committed(wanted)
+        other_groups_by_name = other_groups(list_all(cluster))
+    committed = cluster.groups.committed(chosen_names)
     groups = [
-        _other_group(others[name], committed[name])
-        if name in others
+        _other_group(other_groups_by_name[name], committed[name])
+        if name in other_groups_by_name
         else _group(name, described.get(name), committed[name], kinds.get(name, ""))
-        for name in wanted
+        for name in chosen_names
     ]
-    return [one for one in groups if not one.gone] if names is None else groups
+    return [group for group in groups if not group.gone] if names is None else groups
 
 
 def must_be_seen(group: Group, principal: str) -> None:
@@ -146,8 +146,8 @@ def must_be_seen(group: Group, principal: str) -> None:
 
 def names_by_members(listing: Listing) -> dict[str, bool]:
     """Return the groups' names, and whether each has members, or may have."""
-    consumers = {name: one.state != ConsumerGroupState.EMPTY for name, one in listing.consumers.items()}
-    return consumers | {name: bool(one.members) or not one.shows_members for name, one in listing.others.items()}
+    consumers = {name: group.state != ConsumerGroupState.EMPTY for name, group in listing.consumers.items()}
+    return consumers | {name: bool(group.members) or not group.shows_members for name, group in listing.others.items()}
 
 
 def _word(kind: Any) -> str:
@@ -173,11 +173,11 @@ def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitE
 def _group(
     name: str, found: Description | LabkitError | None, answer: dict[tuple[str, int], int] | LabkitError, kind: str
 ) -> Group:
-    errors = [one for one in (found, answer) if isinstance(one, LabkitError)]
-    if any(isinstance(one, NotFoundError) for one in errors):
+    errors = [result for result in (found, answer) if isinstance(result, LabkitError)]
+    if any(isinstance(error, NotFoundError) for error in errors):
         return Group(name, GONE, kind, (), {})
     if isinstance(found, LabkitError) or isinstance(answer, LabkitError):
-        refused = any(isinstance(one, AccessError) for one in errors)
+        refused = any(isinstance(error, AccessError) for error in errors)
         return Group(name, REFUSED if refused else MISSED, kind, (), {}, errors[0])
     if found is None:
         return Group(name, "empty", kind, (), answer)
@@ -195,9 +195,9 @@ def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
     """Return one row per group and partition it has committed to or is assigned; those of topics that are gone not."""
     groups = list(groups)
     owned = {group.name: {where: member for member in group.members for where in member.assigned} for group in groups}
-    wanted = {where for group in groups for where in group.committed}.union(*owned.values())
-    bounds = cluster.log_bounds(wanted)  # a group may outlive its topic, or read one the lab may not see
-    gone = {where for where, found in bounds.items() if isinstance(found, NotFoundError)}
+    places = {where for group in groups for where in group.committed}.union(*owned.values())
+    bounds = cluster.log_bounds(places)  # a group may outlive its topic, or read one the lab may not see
+    gone = {where for where, answer in bounds.items() if isinstance(answer, NotFoundError)}
     return [
         _row(group, where, bounds[where], owned[group.name].get(where))
         for group in groups
@@ -249,15 +249,16 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     choose([], patterns)  # what is no pattern is told before anything is asked
     cluster.groups.prepare()
     listing = list_whole(cluster)
-    consumers, others = (
-        {name: known[name] for name in choose(known, patterns)} for known in (listing.consumers, listing.others)
+    consumers, more = (
+        {name: groups_by_name[name] for name in choose(groups_by_name, patterns)}
+        for groups_by_name in (listing.consumers, listing.others)
     )
-    found = list_groups(cluster, listing=Listing(consumers, others))
-    by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in found}
-    for row in lags(cluster, found):
+    groups = list_groups(cluster, listing=Listing(consumers, more))
+    by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in groups}
+    for row in lags(cluster, groups):
         by_group[row.group].append(row)
     rows = []
-    for group in found:
+    for group in groups:
         mine = by_group[group.name]
         lag, _ = total_lag(mine)
         topics = ", ".join(sorted({row.topic for row in mine}))

@@ -39,16 +39,16 @@ class Prober:
         Partitions without lag are left out, and those whose answer did not come in `TIMEOUT_S`.
         """
         behind = sorted((row for row in rows if row.lag), key=lambda row: -(row.lag or 0))[:MOST]
-        wanted = {(row.topic, row.partition, _from(row)): row.log_end or 0 for row in behind}
-        self._read({at: end for at, end in wanted.items() if not self._known(at, end)})
-        found = {}
+        ends = {(row.topic, row.partition, _from(row)): row.log_end or 0 for row in behind}
+        self._read({at: end for at, end in ends.items() if not self._known(at, end)})
+        results = {}
         for row in behind:
             at = (row.topic, row.partition, _from(row))
             if self._known(at, end := row.log_end or 0):
                 kind = self._ends.get((*at, end), Next.RECORD)
-                found[row.group, row.topic, row.partition] = (kind, self._times.get(at))
+                results[row.group, row.topic, row.partition] = (kind, self._times.get(at))
         self._forget()
-        return found
+        return results
 
     def _known(self, at: At, end: int) -> bool:
         return at in self._times or (*at, end) in self._ends
@@ -83,9 +83,9 @@ class Prober:
         waiting = dict(turn)
         consumer.assign([TopicPartition(*where, offset) for where, (offset, _) in turn.items()])
         while waiting and time.monotonic() < deadline:
-            done = [where for one in consume(consumer, 500, 0.1) if (where := self._note(one, waiting))]
-            if done:
-                consumer.incremental_unassign([TopicPartition(*where) for where in done])
+            read = [where for message in consume(consumer, 500, 0.1) if (where := self._note(message, waiting))]
+            if read:
+                consumer.incremental_unassign([TopicPartition(*where) for where in read])
 
     def _note(self, message: Message, waiting: dict[Where, tuple[int, int]]) -> Where | None:
         where = (message.topic() or "", message.partition() or 0)

@@ -58,14 +58,14 @@ class Plan:
         AccessError, ServerError
             When the broker refuses a partition; the message tells which, and which were set all the same.
         """
-        what = Operation.READ.to(f"reset group {self.group!r}")
-        targets = {one.partition: one.target for one in self.moves}
-        if refused := self.cluster.groups.commit(self.group, self.topic, targets, what=what):
-            raise self._refusal(refused, what)
+        action = Operation.READ.to(f"reset group {self.group!r}")
+        targets = {move.partition: move.target for move in self.moves}
+        if refused := self.cluster.groups.commit(self.group, self.topic, targets, what=action):
+            raise self._refusal(refused, action)
 
     def _refusal(self, refused: dict[int, KafkaError], what: str) -> Exception:
         first = next(iter(refused.values()))
-        done = sorted({one.partition for one in self.moves} - refused.keys())
+        moved = sorted({move.partition for move in self.moves} - refused.keys())
         cause = self.cluster.error(first, what)
         hint = cause.hint
         if first.code() in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP):
@@ -76,13 +76,15 @@ class Plan:
         reasons: dict[str, list[int]] = {}
         for partition, error in refused.items():
             reasons.setdefault(error.str(), []).append(partition)
-        where = "; ".join(f"{reason} (partition {', '.join(map(str, some))})" for reason, some in reasons.items())
-        text = f"partitions {', '.join(map(str, done))} were set" if done else "nothing was changed"
+        where = "; ".join(
+            f"{reason} (partition {', '.join(map(str, partitions))})" for reason, partitions in reasons.items()
+        )
+        text = f"partitions {', '.join(map(str, moved))} were set" if moved else "nothing was changed"
         return kind(
             f"{self.cluster.principal} could not reset group {self.group!r}: {where}; {text}",
             hint=hint,
             refused=list(refused),
-            done=done,
+            done=moved,
         )
 
     def frame(self, **facts: Any) -> pd.DataFrame:
@@ -91,12 +93,12 @@ class Plan:
 
         columns = ["topic", "partition", "committed", "target", "moves", "log_start", "log_end"]
         rows = [
-            (self.topic, one.partition, one.committed, one.target, one.moves, one.log_start, one.log_end)
-            for one in self.moves
+            (self.topic, move.partition, move.committed, move.target, move.moves, move.log_start, move.log_end)
+            for move in self.moves
         ]
-        found = pd.DataFrame(rows, columns=columns).astype({"committed": "Int64"})
-        found.attrs.update(group=self.group, **facts)
-        return found
+        frame = pd.DataFrame(rows, columns=columns).astype({"committed": "Int64"})
+        frame.attrs.update(group=self.group, **facts)
+        return frame
 
 
 def plan_reset(
@@ -132,15 +134,15 @@ def plan_reset(
     if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
         to = times.to_ms(to, zone)  # what cannot be a time is told before anybody is asked
     partitions = cluster.partitions(topic)
-    found = _resting(cluster, group)
+    group_now = _resting(cluster, group)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
     moves = tuple(
-        Move(p, found.committed.get((topic, p)), target, starts[p], ends[p])
+        Move(p, group_now.committed.get((topic, p)), target, starts[p], ends[p])
         for p, target in sorted(_targets(cluster, topic, to, starts, ends).items())
     )
-    outside = [one for one in moves if not one.log_start <= one.target <= one.log_end]
+    outside = [move for move in moves if not move.log_start <= move.target <= move.log_end]
     if outside:
-        where = ", ".join(f"{one.partition} has {one.log_start:,} to {one.log_end:,}" for one in outside[:8])
+        where = ", ".join(f"{move.partition} has {move.log_start:,} to {move.log_end:,}" for move in outside[:8])
         raise UsageError(f"topic {topic!r} does not have these offsets", hint=f"partition {where}")
     return Plan(cluster, group, topic, moves)
 
@@ -150,9 +152,9 @@ def _resting(cluster: Cluster, name: str) -> Group:
     (group,) = list_groups(cluster, [name])
     must_be_seen(group, cluster.principal)
     if group.members:
-        who = ", ".join(f"{one.name} on {one.host}" for one in group.members[:5])
+        members = ", ".join(f"{member.name} on {member.host}" for member in group.members[:5])
         raise ServerError(
-            f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {who}",
+            f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {members}",
             hint="stop its consumers first, then try again",
         )
     if not group.shows_members:
@@ -181,8 +183,8 @@ def _targets(
         return {partition: int(offset) for partition, offset in to.items()}
     if to in ("earliest", "latest"):
         return starts if to == "earliest" else ends
-    found = cluster.bounds(topic, list(starts), to)
-    return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+    offsets = cluster.bounds(topic, list(starts), to)
+    return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
 
 
 def delete(cluster: Cluster, group: str) -> None:
