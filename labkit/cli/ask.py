@@ -30,10 +30,10 @@ def register(commands: Commands) -> None:
 
 
 def _sql(options: argparse.Namespace) -> None:
-    found = asked_window(options).sql(
+    answer = asked_window(options).sql(
         options.query, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
-    print_table(found, options)
+    print_table(answer, options)
 
 
 def _latest(options: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def _latest(options: argparse.Namespace) -> int:
 
 def _around(options: argparse.Namespace) -> int:
     partition, offset = record_place(options.place)
-    found = asked_window(options).around(
+    replay = asked_window(options).around(
         partition, offset, before=options.before, after=options.after, decode=options.decode
     )
-    return show_records(found, options)
+    return show_records(replay, options)

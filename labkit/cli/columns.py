@@ -35,13 +35,13 @@ def cut_middle(text: str, most: int) -> str:
 
 
 def _take(text: str, most: int) -> str:
-    taken = width = 0
+    count = width = 0
     for char in text:
         width += _width(char)
         if width > most:
             break
-        taken += 1
-    return text[:taken]
+        count += 1
+    return text[:count]
 
 
 def fit(
@@ -74,7 +74,7 @@ def fit(
 
 
 def _least(natural: Sequence[int], rigid: Sequence[bool]) -> int:
-    least = [one if keep else min(one, _LEAST) for one, keep in zip(natural, rigid, strict=False)]
+    least = [width if keep else min(width, _LEAST) for width, keep in zip(natural, rigid, strict=False)]
     return sum(least) + _GAP * (len(least) - 1)
 
 

@@ -47,7 +47,7 @@ def register(commands: Commands) -> None:
 def _compare(options: argparse.Namespace) -> int:
     tolerance = _tolerance(options.tolerance)
     lab = open_lab(options)
-    found = lab.compare(
+    comparison = lab.compare(
         _side(lab, options.left),
         _side(lab, options.right),
         key=options.key,
@@ -60,8 +60,8 @@ def _compare(options: argparse.Namespace) -> int:
         latency=not options.no_latency,
         on_interrupt="keep",
     )
-    out(json.dumps(found.to_dict(), indent=2) if options.json else found)
-    return OK if found.identical else INCOMPLETE
+    out(json.dumps(comparison.to_dict(), indent=2) if options.json else comparison)
+    return OK if comparison.identical else INCOMPLETE
 
 
 def _side(lab: Lab, text: str) -> Any:

@@ -69,25 +69,25 @@ def register(commands: Commands) -> None:
 def _profile(options: argparse.Namespace) -> int:
     from labkit.profile.text import as_text
 
-    found = asked_window(options).profile(
+    profile = asked_window(options).profile(
         sample=options.sample, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
     if options.json:
-        out(found.to_json())
+        out(profile.to_json())
     else:
-        out(as_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
-    return OK if found.receipt is None or found.receipt.complete else INCOMPLETE
+        out(as_text(profile, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
+    return OK if profile.receipt is None or profile.receipt.complete else INCOMPLETE
 
 
 def _find(options: argparse.Namespace) -> int:
     if options.ignore_case and not options.regex:
         raise UsageError("--ignore-case goes with --regex", hint="add --regex")
-    what = _pattern(options.what, options.ignore_case) if options.regex else options.what
-    found = asked_window(options).find(
-        what, field=options.field, limit=options.limit, newest=not options.oldest,
+    needle = _pattern(options.what, options.ignore_case) if options.regex else options.what
+    replay = asked_window(options).find(
+        needle, field=options.field, limit=options.limit, newest=not options.oldest,
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip
-    return show_records(found, options)
+    return show_records(replay, options)
 
 
 def show_records(found: Replay, options: argparse.Namespace) -> int:
@@ -131,18 +131,18 @@ def _as_json(found: Replay) -> dict[str, Any]:
 
     names = ("_timestamp", "_partition", "_offset", "_key", "_value")
     records = [
-        {name.removeprefix("_"): None if one[name] is None else cell(one[name], most=10**9) if name in names[3:]
-         else str(one[name]) if name == "_timestamp" else one[name] for name in names}
-        for one in found.table.select(names).to_pylist()
+        {name.removeprefix("_"): None if row[name] is None else cell(row[name], most=10**9) if name in names[3:]
+         else str(row[name]) if name == "_timestamp" else row[name] for name in names}
+        for row in found.table.select(names).to_pylist()
     ]  # fmt: skip
     return {"records": records, "receipt": found.receipt.to_dict()}
 
 
 def _trace(options: argparse.Namespace) -> int:
     partition, offset = (None, None) if options.place is None else record_place(options.place)
-    found = open_lab(options).trace(
+    trace = open_lab(options).trace(
         options.topic, partition, offset, key=options.key, index=options.index, group=options.group,
         where=options.where, dead_letters=options.dead_letter, document_id=options.id, target=options.target,
     )  # fmt: skip
-    out(found.to_json() if options.json else found)
-    return OK if {step.state for step in found.steps} <= {"yes"} else INCOMPLETE
+    out(trace.to_json() if options.json else trace)
+    return OK if {step.state for step in trace.steps} <= {"yes"} else INCOMPLETE

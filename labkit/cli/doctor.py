@@ -29,14 +29,16 @@ def _doctor(options: argparse.Namespace) -> int:
     from labkit.lab import find_profile
 
     try:
-        found = examine(find_profile(options.profile, role=options.role), topic=options.topic, indices=options.indices)
+        diagnosis = examine(
+            find_profile(options.profile, role=options.role), topic=options.topic, indices=options.indices
+        )
     except LabkitError as error:
-        found = without_profile(options.profile or default_profile(), error)
+        diagnosis = without_profile(options.profile or default_profile(), error)
     if options.json:
-        out(json.dumps([vars(one) for one in found.checks], indent=2))
+        out(json.dumps([vars(check) for check in diagnosis.checks], indent=2))
     else:
-        out(found)
-    return OK if found.healthy else ERROR
+        out(diagnosis)
+    return OK if diagnosis.healthy else ERROR
 
 
 def _profiles(options: argparse.Namespace) -> None:
@@ -60,11 +62,11 @@ def _allow(options: argparse.Namespace) -> None:
 
     file = config_files.find_to_allow(options.path)
     if options.revoke:
-        done = config_files.revoke(file.path)
-        out(f"{file.path} may no longer have secrets" if done else f"{file.path} was not allowed")
+        removed = config_files.revoke(file.path)
+        out(f"{file.path} may no longer have secrets" if removed else f"{file.path} was not allowed")
         return
     rows = describe_trust(file)
     config_files.allow(file)
     out(f"{file.path} may have, until it changes:")
-    for name, places, wanted in rows:
-        out(f"  {name}: {wanted or 'nothing of yours'}; it connects to {places}")
+    for name, places, hash_wanted in rows:
+        out(f"  {name}: {hash_wanted or 'nothing of yours'}; it connects to {places}")

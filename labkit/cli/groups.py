@@ -58,8 +58,8 @@ def _group_commands(commands: Commands) -> None:
     reset.add_argument("--i-own-this-group", action="store_true", help="also a group that is not named labkit.*")
     delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
     delete.add_argument("group", metavar="GROUP")
-    for one in (listed, *(json_option(profile_options(changing, "lab")) for changing in (reset, delete))):
-        for option in one._actions:
+    for parser in (listed, *(json_option(profile_options(changing, "lab")) for changing in (reset, delete))):
+        for option in parser._actions:
             if option.dest in ("profile", "role", "json"):  # what was given before the word counts, too
                 option.default = argparse.SUPPRESS
 
@@ -88,20 +88,20 @@ def _offsets_view(rows: pd.DataFrame) -> pd.DataFrame:
 def _reset(options: argparse.Namespace) -> int:
     text = options.to
     to = _offsets(text) if re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text) else text
-    found = open_lab(options).reset(
+    plan = open_lab(options).reset(
         options.group, options.topic, to, execute=options.execute, i_own_this_group=options.i_own_this_group
     )
-    print_table(found, options)
+    print_table(plan, options)
     say(f"{options.group} is reset" if options.execute else "nothing was changed: --execute does it")
     return OK
 
 
 def _offsets(text: str) -> dict[int, int]:
-    pairs = [one.split(":") for one in text.split(",")]
-    found = {int(partition): int(offset) for partition, offset in pairs}
-    if len(found) < len(pairs):
+    pairs = [pair.split(":") for pair in text.split(",")]
+    offsets = {int(partition): int(offset) for partition, offset in pairs}
+    if len(offsets) < len(pairs):
         raise UsageError(f"{text!r} names a partition twice", hint="write such as 0:100,1:250")
-    return found
+    return offsets
 
 
 def _delete(options: argparse.Namespace) -> int:

@@ -90,22 +90,22 @@ def _lag(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> int:
-    found = open_lab(options).lag(
+    judged = open_lab(options).lag(
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
         patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
-    verdicts = _verdicts(found, options.groups)
+    verdicts = _verdicts(judged, options.groups)
     if options.check:
         return _check(verdicts, options)
-    found = worst_first(found)
+    judged = worst_first(judged)
     if options.json:
-        print_table(found, options)
+        print_table(judged, options)
         return OK
-    shown = [name for name in _SHOWN if name != "group" or found["group"].nunique() > 1]
-    print_table(found[shown], options, _view)
-    for one in verdicts:
-        out(one)
-    if found.attrs.get("interrupted"):
+    shown = [name for name in _SHOWN if name != "group" or judged["group"].nunique() > 1]
+    print_table(judged[shown], options, _view)
+    for verdict in verdicts:
+        out(verdict)
+    if judged.attrs.get("interrupted"):
         say("interrupted: judged by what was seen until then")
     return OK
 
@@ -131,11 +131,11 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
     """Print one line per group, the worst first; 3 when somebody should look at one."""
     from labkit.groups.alerts import facts, is_alarm
 
-    bad = [one for one in verdicts if is_alarm(one, options.groups, options.max_lag)]
+    bad = [verdict for verdict in verdicts if is_alarm(verdict, options.groups, options.max_lag)]
     if options.json:
-        out(json.dumps([{**facts(one), "alarm": one in bad} for one in verdicts], indent=2))
+        out(json.dumps([{**facts(verdict), "alarm": verdict in bad} for verdict in verdicts], indent=2))
     else:
-        for one in [*bad, *(one for one in verdicts if one not in bad)]:
+        for one in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
             out(f"{'ALARM' if one in bad else 'ok   '} {one}")
         if not verdicts:
             out("none")
@@ -218,7 +218,7 @@ def _print_look(
     """Print a line for each group; of many groups, for those whose verdict is another than before."""
     from labkit.groups.alerts import facts
 
-    after = {one.group: one.verdict for one in verdicts}
+    after = {verdict.group: verdict.verdict for verdict in verdicts}
     if options.json:
         for one in verdicts:
             out(json.dumps({"at": now, **facts(one)}))
@@ -227,7 +227,7 @@ def _print_look(
         kinds = sorted(set(after.values()))
         counts = ", ".join(f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds)
         out(f"{now}  {len(verdicts)} groups: {counts}")
-        verdicts = [one for one in verdicts if before and before.get(one.group) != one.verdict]
+        verdicts = [verdict for verdict in verdicts if before and before.get(verdict.group) != verdict.verdict]
     for one in verdicts:
         out(f"{now}  {one}")
     if not after:

@@ -34,13 +34,13 @@ def register(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from labkit.notebook import parameters, rerun
 
-    asked = parameters.expand(options.parameter)
+    texts = parameters.expand(options.parameter)
     if parameters.swept(options.parameter):
-        return _sweep(options, asked)
-    rerun.check(options.notebook, asked[0])
-    (given,) = rerun.typed(options.notebook, asked)
-    done = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
-    out(f"executed notebook: {done.notebook}\nas a page:         {done.html}")
+        return _sweep(options, texts)
+    rerun.check(options.notebook, texts[0])
+    (values,) = rerun.typed(options.notebook, texts)
+    run = rerun.run(options.notebook, values, folder=options.output, progress=sys.stderr.isatty())
+    out(f"executed notebook: {run.notebook}\nas a page:         {run.html}")
     return OK
 
 
@@ -54,12 +54,14 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
     values = rerun.typed(options.notebook, asked)
     sizes = " × ".join(f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items())
     say(f"{len(asked)} runs of {options.notebook.name}: {sizes}")
-    failed = done = 0
+    failed = succeeded = 0
     try:
-        for number, (texts, given) in enumerate(zip(asked, values, strict=True), 1):
+        for number, (texts, parameters_of_run) in enumerate(zip(asked, values, strict=True), 1):
             label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={texts[name]}" for name in lists)
             try:
-                run = rerun.run(options.notebook, given, folder=options.output, progress=sys.stderr.isatty())
+                run = rerun.run(
+                    options.notebook, parameters_of_run, folder=options.output, progress=sys.stderr.isatty()
+                )
                 out(f"{label}: ok, {run.folder}")
             except UsageError:  # would be the same for all of them
                 raise
@@ -67,9 +69,9 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
                 failed += 1
                 kept = getattr(error, "run", None)
                 out(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}")
-            done = number
+            succeeded = number
     finally:
-        say(f"{done - failed} ok, {failed} failed, {len(asked) - done} not run; `labkit runs` lists them")
+        say(f"{succeeded - failed} ok, {failed} failed, {len(asked) - succeeded} not run; `labkit runs` lists them")
     return ERROR if failed else OK
 
 
@@ -78,14 +80,14 @@ def _runs(options: argparse.Namespace) -> int:
     from labkit.notebook import runs
 
     if not options.pair:
-        found = runs.listed(options.output)
-        print_table(found if options.json else _cut(found, "parameters", "error"), options)
+        table = runs.listed(options.output)
+        print_table(table if options.json else _cut(table, "parameters", "error"), options)
         return OK
     if len(options.pair) != 2:
         raise UsageError(f"{len(options.pair)} runs are given", hint="two to compare them, none to list them")
-    found = runs.compare(*(runs.find(options.output, name) for name in options.pair))
-    same = bool(found["same"].all())
-    print_table(found if options.json else _in_words(found), options)
+    table = runs.compare(*(runs.find(options.output, name) for name in options.pair))
+    same = bool(table["same"].all())
+    print_table(table if options.json else _in_words(table), options)
     return OK if same else INCOMPLETE
 
 
@@ -108,8 +110,8 @@ def _new(options: argparse.Namespace) -> None:
 
     if (options.name is None) == (options.course is None):
         raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
-    made = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
-    out(*made)
+    paths = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
+    out(*paths)
 
 
 def _demo(options: argparse.Namespace) -> int:

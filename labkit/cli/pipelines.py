@@ -103,8 +103,8 @@ def _spool(cluster: Any, options: argparse.Namespace) -> Path:
 
     from labkit.folders import SPOOL, state_dir
 
-    known = "\0".join(map(str, (options.server, options.port, options.nick, cluster.address, options.topic)))
-    return state_dir() / SPOOL / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.sqlite"
+    identity = "\0".join(map(str, (options.server, options.port, options.nick, cluster.address, options.topic)))
+    return state_dir() / SPOOL / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.sqlite"
 
 
 def _sasl(nick: str) -> tuple[str, str] | None:
@@ -122,9 +122,9 @@ def _extract_files(options: argparse.Namespace) -> int:
         "--key-field": options.key_field,
         "--to-index": options.to_index,
     }
-    if options.envelope and (named := [name for name, given in idle.items() if given]):
+    if options.envelope and (names := [name for name, is_given in idle.items() if is_given]):
         raise UsageError(
-            f"{named[0]} does not go with --envelope: a whole record has its own key and time", hint="leave one out"
+            f"{names[0]} does not go with --envelope: a whole record has its own key and time", hint="leave one out"
         )
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None

@@ -52,6 +52,10 @@ def _status(options: argparse.Namespace) -> int:
 def _credentials(options: argparse.Namespace) -> None:
     from labkit.stack.state import State
 
-    found = State.load().credentials(options.role)
-    shown = {name: found[name] for name in ("kafka", "elasticsearch", "registry") if found[name] or name != "registry"}
+    credentials = State.load().credentials(options.role)
+    shown = {
+        name: credentials[name]
+        for name in ("kafka", "elasticsearch", "registry")
+        if credentials[name] or name != "registry"
+    }
     out(json.dumps(shown, indent=2))

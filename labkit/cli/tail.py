@@ -164,7 +164,7 @@ class _Shown:
         """Say which fields of the condition no record had."""
         if self._where is None or not self._where.seen:
             return
-        known = {name.lower() for name in self._where.seen}
-        missing = sorted(name for name in self._where.columns if name.lower() not in known)
+        names = {name.lower() for name in self._where.seen}
+        missing = sorted(name for name in self._where.columns if name.lower() not in names)
         if missing:
             say(f"no record had {', '.join(missing)}; there is: {', '.join(sorted(self._where.seen))}")

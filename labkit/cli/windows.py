@@ -137,9 +137,9 @@ def _check(options: argparse.Namespace) -> None:
         "--enrich": options.enrich and not (options.scratch or options.output),
         "--transform": options.transform and not (options.scratch or options.output),
     }
-    if named := [name for name, wrong in idle.items() if wrong]:
+    if names := [name for name, wrong in idle.items() if wrong]:
         raise UsageError(
-            f"{named[0]} changes nothing here",
+            f"{names[0]} changes nothing here",
             hint="--ttl, --target and --metadata go with --scratch, --enrich goes with it or with -o, "
             "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv, --ttl, --into and --speed with --to-topic",
         )
@@ -176,13 +176,13 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
     reading = window.reading(**common)
     specs = window.lab.decoders(window.topic)
-    chosen = undecoded(reading, options.where, *specs, registry=window.lab.registry)
+    records = undecoded(reading, options.where, *specs, registry=window.lab.registry)
     with interrupt.asked() as reading.interrupted:
-        for batch in chosen.raw():
+        for batch in records.raw():
             if not options.json:
                 write_values(batch.column("value").to_pylist())
         sys.stdout.flush()
-    return chosen.whole()
+    return records.whole()
 
 
 def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:

@@ -91,18 +91,18 @@ class Examination:
         start = time.monotonic()
         blocked = [need for need in needs if not self.passed(need)]
         if blocked:
-            found = Finding(SKIPPED, f"needs: {blocked[0]}")
+            finding = Finding(SKIPPED, f"needs: {blocked[0]}")
         elif start >= self.deadline:
-            found = fail("no time left for it", "what comes before it is slow: mend that first")
+            finding = fail("no time left for it", "what comes before it is slow: mend that first")
         else:
-            found = self._found(call, min(timeout_s, self.deadline - start))
-        text, fix = (" ".join(part.split()) for part in (found.text, found.fix))
-        self.checks.append(Check(self.area, name, found.status, text, fix, round(time.monotonic() - start, 3)))
+            finding = self._found(call, min(timeout_s, self.deadline - start))
+        text, fix = (" ".join(part.split()) for part in (finding.text, finding.fix))
+        self.checks.append(Check(self.area, name, finding.status, text, fix, round(time.monotonic() - start, 3)))
 
     def _found(self, call: Callable[[], Finding], timeout_s: float) -> Finding:
         try:
-            found: Finding = within(timeout_s, call)
-            return found
+            finding: Finding = within(timeout_s, call)
+            return finding
         except OutOfTimeError:
             return fail(f"no answer in {timeout_s:.1f} s", "is a firewall in between, or the server overloaded?")
         except LabkitError as error:

@@ -100,8 +100,8 @@ class Diagnosis:
 
     def __getitem__(self, name: str) -> Check:
         """Return the check ``"kafka login"``: area and check, as they are printed."""
-        found = {f"{check.area} {check.check}": check for check in self.checks}
-        return found[name]
+        by_name = {f"{check.area} {check.check}": check for check in self.checks}
+        return by_name[name]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per check: area, check, status, finding, fix, took_s."""
@@ -113,11 +113,11 @@ class Diagnosis:
     def summary(self) -> str:
         """One line: how many are how."""
         counts = {status: sum(check.status == status for check in self.checks) for status in _COLOURS}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return f"profile {self.profile}: {told}"
+        counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"profile {self.profile}: {counted}"
 
     def __str__(self) -> str:
-        width = max((len(f"{one.area} {one.check}") for one in self.checks), default=0)
+        width = max((len(f"{check.area} {check.check}") for check in self.checks), default=0)
         lines = []
         for check in self.checks:
             lines.append(f"{check.status:<8}{check.area} {check.check}".ljust(width + 10) + check.finding)

@@ -27,20 +27,20 @@ _UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**5
 def examine(target: Target, indices: str, deadline: float) -> Examination:
     """Look at `target`, with `indices` as the pattern a lab may read."""
     area = "elasticsearch" if target.name == "default" else f"elasticsearch {target.name}"
-    look, found = Examination(area, deadline), ElasticsearchLooks(target, indices)
-    look.look("settings", found.settings)
-    look.look("DNS", found.dns, needs=["settings"])
-    look.look("TCP", found.tcp, needs=["DNS"])
-    if found.tls:
-        look.look("TLS", found.certificates, needs=["TCP"])
-    look.look("login", found.login, needs=["TLS" if found.tls else "TCP"], timeout_s=ASK_S + 3)
+    look, looks = Examination(area, deadline), ElasticsearchLooks(target, indices)
+    look.look("settings", looks.settings)
+    look.look("DNS", looks.dns, needs=["settings"])
+    look.look("TCP", looks.tcp, needs=["DNS"])
+    if looks.tls:
+        look.look("TLS", looks.certificates, needs=["TCP"])
+    look.look("login", looks.login, needs=["TLS" if looks.tls else "TCP"], timeout_s=ASK_S + 3)
     on = ["login"]
-    look.look("version", found.version, needs=on, timeout_s=ASK_S + 1)
-    look.look("privileges", found.privileges, needs=on, timeout_s=ASK_S + 1)
-    look.look("no more than needed", found.no_more, needs=on, timeout_s=ASK_S + 1)
-    look.look("read-only", found.blocks, needs=["version"], timeout_s=ASK_S + 1)
-    look.look("disk", found.disk, needs=["version"], timeout_s=ASK_S + 1)
-    look.look("clock", found.clock, needs=["version"], timeout_s=ASK_S + 1)
+    look.look("version", looks.version, needs=on, timeout_s=ASK_S + 1)
+    look.look("privileges", looks.privileges, needs=on, timeout_s=ASK_S + 1)
+    look.look("no more than needed", looks.no_more, needs=on, timeout_s=ASK_S + 1)
+    look.look("read-only", looks.blocks, needs=["version"], timeout_s=ASK_S + 1)
+    look.look("disk", looks.disk, needs=["version"], timeout_s=ASK_S + 1)
+    look.look("clock", looks.clock, needs=["version"], timeout_s=ASK_S + 1)
     return look
 
 
@@ -60,7 +60,7 @@ class ElasticsearchLooks:
     @cached_property
     def addresses(self) -> list[network.Address]:
         bare = (re.sub(r"^(\w+)://(?:\S*@)?([^/?#]*).*$", r"\1://\2", host) for host in self.hosts)
-        return [network.address_of(one, 443 if one.startswith("https") else 9200) for one in bare]
+        return [network.address_of(host, 443 if host.startswith("https") else 9200) for host in bare]
 
     # the way there -----------------------------------------------------------------------------------
 
@@ -68,12 +68,12 @@ class ElasticsearchLooks:
         if not self.hosts and "cloud_id" not in self.target.settings:
             return fail("hosts is not set", 'write hosts = ["https://HOST:9200"] in the profile')
         _ = self.client  # made here: it looks at its arguments
-        told = f"{self.target.address or 'by cloud_id'} as {self.target.user}"
+        text = f"{self.target.address or 'by cloud_id'} as {self.target.user}"
         if self.target.settings.get("verify_certs") is False:
-            return warn(f"{told}; certificates are not checked", "set ca_certs instead of verify_certs")
+            return warn(f"{text}; certificates are not checked", "set ca_certs instead of verify_certs")
         if not self.tls and self.hosts and not network.is_loopback(self.addresses):
-            return warn(f"{told}; password and documents cross the network in clear", "use https")
-        return ok(told)
+            return warn(f"{text}; password and documents cross the network in clear", "use https")
+        return ok(text)
 
     def dns(self) -> Finding:
         return network.resolve(self.addresses) if self.addresses else ok("the client finds it by cloud_id")
@@ -89,7 +89,7 @@ class ElasticsearchLooks:
     def login(self) -> Finding:
         try:
             with self.target.errors("log in"):
-                found = self.client.security.authenticate()
+                user = self.client.security.authenticate()
         except (ServerError, NotFoundError) as error:
             if error.facts.get("foreign"):
                 raise
@@ -101,7 +101,7 @@ class ElasticsearchLooks:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
                 return fail("that port speaks TLS, the profile says http", "write https:// in hosts")
             raise
-        return ok(f"{found['username']} with roles {', '.join(found['roles']) or 'of its API key'}")
+        return ok(f"{user['username']} with roles {', '.join(user['roles']) or 'of its API key'}")
 
     # what it is and what it allows -------------------------------------------------------------------
 
@@ -119,10 +119,14 @@ class ElasticsearchLooks:
             for name, privileges in wanted.items()
         ]
         with self.target.errors("ask for its privileges"):
-            found = self.client.security.has_privileges(cluster=cluster, index=asked)
-        answers = {f"cluster {one}": has for one, has in found["cluster"].items()}
-        answers |= {f"{one} on {name}": has for name, each in found["index"].items() for one, has in each.items()}
-        return [one for one, has in answers.items() if has], [one for one, has in answers.items() if not has]
+            answer = self.client.security.has_privileges(cluster=cluster, index=asked)
+        answers = {f"cluster {privilege}": has for privilege, has in answer["cluster"].items()}
+        answers |= {
+            f"{privilege} on {name}": has
+            for name, rights in answer["index"].items()
+            for privilege, has in rights.items()
+        }
+        return [name for name, has in answers.items() if has], [name for name, has in answers.items() if not has]
 
     def privileges(self) -> Finding:
         _, lacks = self._has({SCRATCH: ["all"], self.indices: list(_READ)}, ["monitor"])
@@ -143,11 +147,13 @@ class ElasticsearchLooks:
 
     def blocks(self) -> Finding:
         with self.target.errors("read the cluster's blocks"):
-            found = self.client.cluster.state(metric="blocks", filter_path="blocks").get("blocks", {})
-        whole = [one["description"] for one in found.get("global", {}).values()]
-        if whole:
-            return fail(f"the cluster takes no writes: {', '.join(whole)}", "set cluster.blocks.read_only to null")
-        mine = sorted(name for name in found.get("indices", {}) if fnmatch.fnmatch(name, SCRATCH))
+            blocks = self.client.cluster.state(metric="blocks", filter_path="blocks").get("blocks", {})
+        cluster_blocks = [block["description"] for block in blocks.get("global", {}).values()]
+        if cluster_blocks:
+            return fail(
+                f"the cluster takes no writes: {', '.join(cluster_blocks)}", "set cluster.blocks.read_only to null"
+            )
+        mine = sorted(name for name in blocks.get("indices", {}) if fnmatch.fnmatch(name, SCRATCH))
         if mine:
             fix = "free disk space; then set index.blocks.read_only_allow_delete to null, or labkit gc"
             return warn(f"scratch indices take no writes: {', '.join(mine[:5])}", fix)
@@ -161,17 +167,17 @@ class ElasticsearchLooks:
             )
         rules = _disk_rules(settings)
         free = {node["name"]: node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")}
-        least = min((one["available_in_bytes"] for one in free.values()), default=0)
-        told = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
+        least = min((node["available_in_bytes"] for node in free.values()), default=0)
+        text = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
         if rules.get("threshold_enabled") == "false":
-            return ok(f"{told}; watermarks are off")
+            return ok(f"{text}; watermarks are off")
         over = {stage: _over(free, rules, stage) for stage in ("flood_stage", "high", "low")}
         fix = "free disk space on Elasticsearch, or add a node"
         if over["flood_stage"] or (over["high"] and len(over["high"]) == len(free)):
-            return fail(f"{told}: above the high watermark, no new index gets room", fix)
+            return fail(f"{text}: above the high watermark, no new index gets room", fix)
         if over["low"]:
-            return warn(f"{told}: above the low watermark on {', '.join(over['low'])}", fix)
-        return ok(told)
+            return warn(f"{text}: above the low watermark on {', '.join(over['low'])}", fix)
+        return ok(text)
 
     def clock(self) -> Finding:
         with self.target.errors("read its clock"):
@@ -181,8 +187,8 @@ class ElasticsearchLooks:
         stamp = next(iter(nodes["nodes"].values()))["timestamp"] / 1000
         off_s, give_s = stamp - (before + after) / 2, (after - before) / 2
         if abs(off_s) > CLOCK_S + give_s:
-            told = f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this one"
-            return warn(told, "is NTP on, here and there?")
+            text = f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this one"
+            return warn(text, "is NTP on, here and there?")
         return ok(f"within {max(abs(off_s), give_s):.1f} s of this one")
 
 
@@ -197,7 +203,7 @@ def _disk_rules(found: Mapping[str, Any]) -> dict[str, str]:
 def _over(free: Mapping[str, Mapping[str, int]], rules: Mapping[str, str], stage: str) -> list[str]:
     """Return the nodes with less free space than the watermark `stage` asks for."""
     mark, headroom = rules.get(f"watermark.{stage}", ""), rules.get(f"watermark.{stage}.max_headroom", "-1")
-    return [name for name, one in free.items() if one["available_in_bytes"] < least_free(mark, headroom, one)]
+    return [name for name, node in free.items() if node["available_in_bytes"] < least_free(mark, headroom, node)]
 
 
 def least_free(mark: str, headroom: str, disk: Mapping[str, int]) -> float:
@@ -205,11 +211,11 @@ def least_free(mark: str, headroom: str, disk: Mapping[str, int]) -> float:
     share = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", mark)
     if share is None:
         return _bytes(mark)
-    used = float(share[1]) / (100 if share[2] else 1)
-    free = disk["total_in_bytes"] * (1 - used)
+    used_share = float(share[1]) / (100 if share[2] else 1)
+    free = disk["total_in_bytes"] * (1 - used_share)
     return free if headroom in ("-1", "") else min(free, _bytes(headroom))
 
 
 def _bytes(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgtp]?b)", text.lower())
-    return float(found[1]) * _UNITS[found[2]] if found else 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgtp]?b)", text.lower())
+    return float(match[1]) * _UNITS[match[2]] if match else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,30 +32,30 @@ _MORE = {"WRITE", "DELETE", "ALTER", "ALTER_CONFIGS", "CREATE"}
 
 def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination:
     """Look at `cluster`, with `topic` as the one to read; None: the first topic that can be seen."""
-    look, found = Examination("kafka", deadline), KafkaLooks(cluster, topic)
-    look.look("settings", found.settings)
-    look.look("DNS", found.dns, needs=["settings"])
-    look.look("TCP", found.tcp, needs=["DNS"])
-    if found.tls:
-        look.look("TLS", found.certificates, needs=["TCP"])
-    way = ["TLS" if found.tls else "TCP"]
-    if found.bears_token:
-        look.look("token", found.token, needs=["settings"], timeout_s=LOGIN_S + 3)
+    look, looks = Examination("kafka", deadline), KafkaLooks(cluster, topic)
+    look.look("settings", looks.settings)
+    look.look("DNS", looks.dns, needs=["settings"])
+    look.look("TCP", looks.tcp, needs=["DNS"])
+    if looks.tls:
+        look.look("TLS", looks.certificates, needs=["TCP"])
+    way = ["TLS" if looks.tls else "TCP"]
+    if looks.bears_token:
+        look.look("token", looks.token, needs=["settings"], timeout_s=LOGIN_S + 3)
         way.append("token")
-    look.look("login", found.login, needs=way, timeout_s=LOGIN_S + 3)
-    look.look("advertised listeners", found.listeners, needs=["login"], timeout_s=6)
+    look.look("login", looks.login, needs=way, timeout_s=LOGIN_S + 3)
+    look.look("advertised listeners", looks.listeners, needs=["login"], timeout_s=6)
     on = ["advertised listeners"]
-    look.look("describe topic", found.describe_topic, needs=on)
+    look.look("describe topic", looks.describe_topic, needs=on)
     on_topic = ["describe topic"]
-    look.look("read topic", found.read_topic, needs=on_topic, timeout_s=5)
-    look.look("list offsets", found.list_offsets, needs=on_topic)
-    look.look("describe configs", found.describe_configs, needs=on_topic)
-    look.look("message size", found.message_size, needs=["describe configs"])
-    look.look("describe groups", found.describe_groups, needs=on, timeout_s=5)
-    look.look("read groups labkit.*", found.read_groups, needs=on_topic, timeout_s=5)
-    look.look("delete groups labkit.*", found.delete_groups, needs=on, timeout_s=5)
-    look.look("no more than needed", found.no_more, needs=on_topic)
-    look.look("clock", found.clock, needs=["list offsets"])
+    look.look("read topic", looks.read_topic, needs=on_topic, timeout_s=5)
+    look.look("list offsets", looks.list_offsets, needs=on_topic)
+    look.look("describe configs", looks.describe_configs, needs=on_topic)
+    look.look("message size", looks.message_size, needs=["describe configs"])
+    look.look("describe groups", looks.describe_groups, needs=on, timeout_s=5)
+    look.look("read groups labkit.*", looks.read_groups, needs=on_topic, timeout_s=5)
+    look.look("delete groups labkit.*", looks.delete_groups, needs=on, timeout_s=5)
+    look.look("no more than needed", looks.no_more, needs=on_topic)
+    look.look("clock", looks.clock, needs=["list offsets"])
     return look
 
 
@@ -76,7 +76,7 @@ class KafkaLooks:
 
     @cached_property
     def addresses(self) -> list[network.Address]:
-        return [network.address_of(one, _PORT) for one in self.cluster.address.split(",") if one.strip()]
+        return [network.address_of(host, _PORT) for host in self.cluster.address.split(",") if host.strip()]
 
     # the way there -----------------------------------------------------------------------------------
 
@@ -84,14 +84,14 @@ class KafkaLooks:
         if not self.addresses:
             return fail("bootstrap.servers is not set", 'write "bootstrap.servers" = "HOST:PORT" in the profile')
         self.cluster.admin.poll(0)  # librdkafka has looked at every setting when it has made the client
-        told = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
+        text = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
         if self.tls and _unchecked(self.config):
-            return warn(f"{told}; certificates are not checked", "remove enable.ssl.certificate.verification")
+            return warn(f"{text}; certificates are not checked", "remove enable.ssl.certificate.verification")
         if self.tls and not network.tls_of_librdkafka(self.config).check_host:
-            return warn(f"{told}; host names are not checked", "remove ssl.endpoint.identification.algorithm")
+            return warn(f"{text}; host names are not checked", "remove ssl.endpoint.identification.algorithm")
         if self.protocol == "SASL_PLAINTEXT" and not network.is_loopback(self.addresses):
-            return warn(f"{told}; password and records cross the network in clear", "use a SASL_SSL listener")
-        return ok(told)
+            return warn(f"{text}; password and records cross the network in clear", "use a SASL_SSL listener")
+        return ok(text)
 
     def dns(self) -> Finding:
         return network.resolve(self.addresses)
@@ -123,9 +123,9 @@ class KafkaLooks:
             return fail("sasl.oauthbearer.token.endpoint.url is no address of the web", fix)
         address = (endpoint.hostname, endpoint.port or _PORTS[endpoint.scheme])
         for look in (network.resolve, network.connect):
-            found = look([address])
-            if found.status is not Status.OK:
-                return fail(f"the token endpoint {found.text}", "check sasl.oauthbearer.token.endpoint.url")
+            finding = look([address])
+            if finding.status is not Status.OK:
+                return fail(f"the token endpoint {finding.text}", "check sasl.oauthbearer.token.endpoint.url")
         if endpoint.scheme == "http" and not network.is_loopback([address]):
             return warn("the client's secret crosses the network in clear", "use an https:// token endpoint")
         return ok(f"the token endpoint {network.told(address)} answers; the login asks it for one")
@@ -152,33 +152,34 @@ class KafkaLooks:
         it cannot resolve, and was not given, is one that was told after the login.
         """
         try:
-            return [(one.host, one.port) for one in self.metadata.brokers.values()]
+            return [(broker.host, broker.port) for broker in self.metadata.brokers.values()]
         except UnavailableError as error:
-            told = error.facts.get("unresolved")
-            address = network.address_of(told, _PORT) if told else None
+            unresolved = error.facts.get("unresolved")
+            address = network.address_of(unresolved, _PORT) if unresolved else None
             if address is None or address in self.addresses:
                 raise
             return [address]
 
     def listeners(self) -> Finding:
         """Reach every broker at the address it advertises: the bootstrap server only hands those out."""
-        wanted = self.advertised
-        looks: list[Callable[[list[network.Address]], Finding]] = [network.resolve, network.connect]
-        if self.tls:
-            looks.append(lambda some: network.certificates(some, network.tls_of_librdkafka(self.config)))
-        for look in looks:
-            found = look(wanted)
-            if found.status is not Status.OK:
+        addresses = self.advertised
+        for look in (network.resolve, network.connect):
+            finding = look(addresses)
+            if finding.status is not Status.OK:
                 fix = "the brokers' advertised.listeners must be names this machine can resolve and reach"
-                return fail(f"a broker advertises {found.text}", found.fix if "certificate" in found.text else fix)
-        return ok(", ".join(map(network.told, wanted)))
+                return fail(f"a broker advertises {finding.text}", fix)
+        if self.tls:
+            finding = network.certificates(addresses, network.tls_of_librdkafka(self.config))
+            if finding.status is not Status.OK:
+                return fail(f"a broker advertises {finding.text}", finding.fix)
+        return ok(", ".join(map(network.told, addresses)))
 
     # topics ------------------------------------------------------------------------------------------
 
     @cached_property
     def topic(self) -> str:
-        seen = (name for name, meta in self.metadata.topics.items() if not name.startswith("__") and not meta.error)
-        return self.wanted or min(seen, default="")
+        readable = (name for name, meta in self.metadata.topics.items() if not name.startswith("__") and not meta.error)
+        return self.wanted or min(readable, default="")
 
     @cached_property
     def partitions(self) -> list[int]:
@@ -221,8 +222,8 @@ class KafkaLooks:
         raise UnavailableError(f"no record of {self.topic!r} came in 4 s", hint="is the partition's leader there?")
 
     def list_offsets(self) -> Finding:
-        found = self.cluster.bounds(self.topic, self.partitions, "latest")
-        return ok(f"{self.topic} ends at {sum(found.values()):,} in {len(found)} partitions")
+        ends = self.cluster.bounds(self.topic, self.partitions, "latest")
+        return ok(f"{self.topic} ends at {sum(ends.values()):,} in {len(ends)} partitions")
 
     @cached_property
     def topic_settings(self) -> dict[str, str]:
@@ -264,9 +265,9 @@ class KafkaLooks:
         listed = self.cluster.ask(
             lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what=Operation.DESCRIBE.to("list groups")
         )
-        foreign = [one.group_id for one in listed.valid if not one.group_id.startswith(names.GROUP_PREFIX)]
-        asked = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
-        for answer in self.cluster.groups.describe(asked).values():
+        foreign = [group.group_id for group in listed.valid if not group.group_id.startswith(names.GROUP_PREFIX)]
+        groups = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
+        for answer in self.cluster.groups.describe(groups).values():
             if isinstance(answer, AccessError):
                 return self._lacking(answer.message, "GROUP", "*", "DESCRIBE")
             if isinstance(answer, LabkitError) and not isinstance(answer, NotFoundError):
@@ -275,11 +276,11 @@ class KafkaLooks:
 
     def read_groups(self) -> Finding:
         """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
-        group, what = self.group, Operation.READ.to(f"read as group {self.group!r}")
+        group, action = self.group, Operation.READ.to(f"read as group {self.group!r}")
         try:
-            for error in self.cluster.groups.commit(group, self.topic, {_NOWHERE: 0}, what=what).values():
+            for error in self.cluster.groups.commit(group, self.topic, {_NOWHERE: 0}, what=action).values():
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    raise self.cluster.error(error, what)
+                    raise self.cluster.error(error, action)
         except AccessError as error:
             return self._lacking(error.message, "GROUP", names.GROUP_PREFIX, "READ")
         except NotFoundError:
@@ -300,12 +301,12 @@ class KafkaLooks:
 
     def no_more(self) -> Finding:
         """Ask which operations the broker would let this principal do to the topic."""
-        asked = TopicCollection([self.topic])
-        found = self.cluster.ask(
-            lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ASK_S),
+        topics = TopicCollection([self.topic])
+        descriptions = self.cluster.ask(
+            lambda admin: admin.describe_topics(topics, include_authorized_operations=True, request_timeout=ASK_S),
             what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}"),
         )[self.topic]
-        more = sorted({AclOperation(one).name for one in found.authorized_operations or ()} & _MORE)
+        more = sorted({AclOperation(operation).name for operation in descriptions.authorized_operations or ()} & _MORE)
         if more:
             return warn(
                 f"{self.cluster.principal} may also {', '.join(more)} {self.topic}: a lab needs none of it",
@@ -315,12 +316,12 @@ class KafkaLooks:
 
     def clock(self) -> Finding:
         """Compare this clock with the newest record's time: Kafka tells no time of its own."""
-        asked = {TopicPartition(self.topic, one): OffsetSpec.max_timestamp() for one in self.partitions}
-        found = self.cluster.ask(
-            lambda admin: admin.list_offsets(asked, request_timeout=ASK_S),
+        specs = {TopicPartition(self.topic, partition): OffsetSpec.max_timestamp() for partition in self.partitions}
+        answers = self.cluster.ask(
+            lambda admin: admin.list_offsets(specs, request_timeout=ASK_S),
             what=Operation.DESCRIBE.to("find the newest record"),
         )
-        newest = max((one.timestamp for one in found.values() if one.offset >= 0), default=-1)
+        newest = max((answer.timestamp for answer in answers.values() if answer.offset >= 0), default=-1)
         ahead_s = (newest - times.now_ms()) / 1000
         if ahead_s > CLOCK_S:
             return warn(

@@ -29,23 +29,25 @@ def examine(deadline: float) -> Examination:
 
 def libraries() -> Finding:
     """Name the versions of what talks to servers and holds data."""
-    found = {name: _version(name) for name in ("labkit", *_LIBRARIES)}
-    told = f"Python {platform.python_version()}, " + ", ".join(f"{name} {one}" for name, one in found.items() if one)
-    lacking = [name for name, one in found.items() if not one and name != "labkit"]
+    versions = {name: _version(name) for name in ("labkit", *_LIBRARIES)}
+    text = f"Python {platform.python_version()}, " + ", ".join(
+        f"{name} {version}" for name, version in versions.items() if version
+    )
+    lacking = [name for name, version in versions.items() if not version and name != "labkit"]
     if lacking:
         return fail(f"not installed: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
-    if not found["elasticsearch"].startswith("8."):
-        return fail(told, "pip install 'elasticsearch>=8.19,<9': that client speaks to servers 8 and 9")
-    return ok(told)
+    if not versions["elasticsearch"].startswith("8."):
+        return fail(text, "pip install 'elasticsearch>=8.19,<9': that client speaks to servers 8 and 9")
+    return ok(text)
 
 
 def notebook() -> Finding:
     """Name the versions of what shows and runs notebooks."""
-    found = {name: _version(name) for name in _NOTEBOOK}
-    lacking = [name for name, one in found.items() if not one]
+    versions = {name: _version(name) for name in _NOTEBOOK}
+    lacking = [name for name, version in versions.items() if not version]
     if lacking:
         return warn(f"not installed: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
-    return ok(", ".join(f"{name} {one}" for name, one in found.items()))
+    return ok(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _version(name: str) -> str:
@@ -59,15 +61,15 @@ def cache() -> Finding:
     """Write a file into the cache folder, and look how much room there is."""
     folder = cache_dir()
     fix = "set LABKIT_CACHE to a folder of your own, on a disk with room"
-    there = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
     try:
-        with tempfile.NamedTemporaryFile(dir=there) if there.is_dir() else there.open("ab"):
+        with tempfile.NamedTemporaryFile(dir=existing) if existing.is_dir() else existing.open("ab"):
             pass
     except OSError as error:
         return fail(f"{folder} cannot be written: {error.strerror}", fix)
-    if not there.is_dir():
-        return fail(f"{folder} cannot be written: {there} is a file", fix)
-    free = shutil.disk_usage(there).free
+    if not existing.is_dir():
+        return fail(f"{folder} cannot be written: {existing} is a file", fix)
+    free = shutil.disk_usage(existing).free
     bound = os.environ.get("LABKIT_CACHE_GB", "10")
-    told = f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
-    return warn(told, fix) if free < _ROOM_BYTES else ok(told)
+    text = f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
+    return warn(text, fix) if free < _ROOM_BYTES else ok(text)

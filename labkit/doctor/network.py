@@ -50,11 +50,11 @@ def _resolver(host: str) -> Callable[[], str]:
 
 def connect(addresses: Iterable[Address]) -> Finding:
     """Open a connection to each port."""
-    wanted = list(addresses)
-    answers = all_within(LOOK_S + 0.5, {told(one): _connector(one) for one in wanted})
-    bad = {one: _why(answer) for one, answer in answers.items() if isinstance(answer, Exception)}
+    places = list(addresses)
+    answers = all_within(LOOK_S + 0.5, {told(place): _connector(place) for place in places})
+    bad = {place: _why(answer) for place, answer in answers.items() if isinstance(answer, Exception)}
     fix = "is it running (`labkit status`: local stack), the port right, no firewall in between?"
-    return _summed(bad, len(answers), f"{', '.join(one for one in answers if one not in bad)} open", fix)
+    return _summed(bad, len(answers), f"{', '.join(place for place in answers if place not in bad)} open", fix)
 
 
 def _connector(address: Address) -> Callable[[], None]:
@@ -106,16 +106,16 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """Return a context of these settings."""
-        found = ssl.create_default_context()
+        settings = ssl.create_default_context()
         if self.ca_pem or self.ca:
-            found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             place = {"capath": self.ca} if Path(self.ca).is_dir() and self.ca else {"cafile": self.ca or None}
-            found.load_verify_locations(**place, cadata=self.ca_pem or None)
-        found.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)  # the clients do not ask for it
-        found.check_hostname = self.check_host
+            settings.load_verify_locations(**place, cadata=self.ca_pem or None)
+        settings.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)  # the clients do not ask for it
+        settings.check_hostname = self.check_host
         if self.certificate:
-            found.load_cert_chain(self.certificate, self.key or None, self.key_password)
-        return found
+            settings.load_cert_chain(self.certificate, self.key or None, self.key_password)
+        return settings
 
 
 def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
@@ -125,9 +125,9 @@ def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
     except (OSError, ValueError) as error:
         return fail(f"the profile's certificates cannot be used: {_why(error)}", f"check {settings.setting} and files")
     answers = all_within(LOOK_S + 0.5, {told(address): _shaker(address, context) for address in addresses})
-    for one, answer in answers.items():
+    for place, answer in answers.items():
         if isinstance(answer, Exception):
-            return _refused(one, answer, settings)
+            return _refused(place, answer, settings)
     ends = min(answers.values())
     days, name = (ends - datetime.now(UTC)).days, f"{ends:%Y-%m-%d}"
     if days < EXPIRY_DAYS:

@@ -66,13 +66,13 @@ class Asking:
         ignored = self._ignored(ask)
         rows = list(self._all_rows(ask, ignored)) if self.sources else [self._total(ask)]
         names = [name for name, _ in self.sources]
-        found = pd.DataFrame(rows, columns=[*names, "documents", *self.metrics])
+        table = pd.DataFrame(rows, columns=[*names, "documents", *self.metrics])
         for name in self.dates:
-            found[name] = pd.to_datetime(found[name], unit="ms", utc=True)
+            table[name] = pd.to_datetime(table[name], unit="ms", utc=True)
         if any("date_histogram" in source for _, source in self.sources) and self.limit is None:
-            return found
-        found = found.sort_values("documents", ascending=False, kind="stable", ignore_index=True)
-        return found if self.limit is None else found.head(self.limit)
+            return table
+        table = table.sort_values("documents", ascending=False, kind="stable", ignore_index=True)
+        return table if self.limit is None else table.head(self.limit)
 
     def _total(self, ask: Ask) -> list[Any]:
         answer = ask(self.metrics)
@@ -101,12 +101,12 @@ class Asking:
         """Yield a row per bucket; a value that is there but not indexed is not a missing one: it is `TOO_LONG`."""
         fields = {name: _only_ignored(_field_of(source)) for name, source in self.sources if name in ignored}
         for count in range(len(ignored) + 1):
-            for some in combinations(ignored, count):
-                left = [query for name, query in fields.items() if name not in some]
-                kept = {"bool": {"filter": [fields[name] for name in some], "must_not": left}}
+            for names in combinations(ignored, count):
+                left = [query for name, query in fields.items() if name not in names]
+                kept = {"bool": {"filter": [fields[name] for name in names], "must_not": left}}
                 for row in self._rows(ask, kept if ignored else None):
                     for place, (name, _) in enumerate(self.sources):
-                        if name in some and row[place] is None:
+                        if name in names and row[place] is None:
                             row[place] = TOO_LONG
                     yield row
 
@@ -115,10 +115,10 @@ class Asking:
         while True:
             rows = {"composite": composite, **({"aggs": self.metrics} if self.metrics else {})}
             aggs = {"rows": rows} if kept is None else {"kept": {"filter": kept, "aggs": {"rows": rows}}}
-            found = ask(aggs)["aggregations"]
-            answer = (found if kept is None else found["kept"])["rows"]
-            for one in answer["buckets"]:
-                yield [*one["key"].values(), one["doc_count"], *self._measured(one)]
+            answers = ask(aggs)["aggregations"]
+            answer = (answers if kept is None else answers["kept"])["rows"]
+            for bucket in answer["buckets"]:
+                yield [*bucket["key"].values(), bucket["doc_count"], *self._measured(bucket)]
             if "after_key" not in answer or len(answer["buckets"]) < _PAGE:
                 return
             composite = {**composite, "after": answer["after_key"]}
@@ -165,8 +165,8 @@ def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _found(fields: Fields, name: str) -> str:
-    if found := countable(fields, name):
-        return found
+    if path := countable(fields, name):
+        return path
     if name in fields:
         raise uncountable(fields, name)
     raise unknown_field(name, known(fields))
@@ -180,7 +180,7 @@ def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _flat(answers: Mapping[str, Any], above: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    levels = {name: one for name, one in answers.items() if isinstance(one, dict) and _is_level(one)}
+    levels = {name: level for name, level in answers.items() if isinstance(level, dict) and _is_level(level)}
     row = above | {
         column: value
         for name, one in answers.items()
@@ -192,8 +192,8 @@ def _flat(answers: Mapping[str, Any], above: dict[str, Any]) -> Iterator[dict[st
     for name, one in levels.items():
         for key, bucket in _buckets(one):
             inner = {inner: value for inner, value in bucket.items() if isinstance(value, dict) and inner != "key"}
-            named = key if isinstance(key, dict) else {name: key}
-            yield from _flat(inner, {**row, **named, "documents": bucket["doc_count"]})
+            by_name = key if isinstance(key, dict) else {name: key}
+            yield from _flat(inner, {**row, **by_name, "documents": bucket["doc_count"]})
 
 
 def _is_level(one: Mapping[str, Any]) -> bool:

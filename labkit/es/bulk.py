@@ -235,7 +235,7 @@ class Bulk:
     def _request(self, docs: Documents) -> _Answer:
         try:
             self._make(docs)
-            found = self.target.client.bulk(
+            answer = self.target.client.bulk(
                 index=None if docs.indices is not None else self.index,
                 operations=[docs.body()],  # type: ignore[list-item]
                 filter_path="items.*.status,items.*.error",
@@ -254,7 +254,7 @@ class Bulk:
             return _Answer(
                 docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
             )
-        items = [next(iter(item.values())) for item in found.get("items", [])]
+        items = [next(iter(item.values())) for item in answer.get("items", [])]
         if len(items) != len(docs):  # whoever lost the rest: what was not acknowledged is not there
             return _Answer(docs, error=f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents")
         self._went_well()
@@ -295,14 +295,14 @@ class Bulk:
                 later.append(row)
                 why = why or _why(item)
                 continue
-            one = answer.docs.take([row])
-            if refusal := self._refusal(one, item):
+            docs = answer.docs.take([row])
+            if refusal := self._refusal(docs, item):
                 raise refusal
-            mended = unparsable(one)
+            mended = unparsable(docs)
             if mended is not None:
                 repaired.append(mended)
             else:
-                outcome.rejects.append(rejected(one, item))
+                outcome.rejects.append(rejected(docs, item))
         again = [answer.docs.take(later)] if later else []
         return again + ([concat(repaired)] if repaired else []), why
 

@@ -22,14 +22,14 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
 
     choose([], patterns)  # what is no pattern is told before anything is asked
     rows: list[dict[str, Any]] = []
-    known = list(targets)
+    all_targets = list(targets)
     away: list[LabkitError] = []
-    for target in known:
+    for target in all_targets:
         try:
             rows += _rows(target, patterns)
         except LabkitError as error:
             away.append(error)
-            if len(away) == len(known):
+            if len(away) == len(all_targets):
                 raise
             warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"documents": "Int64", "bytes": "Int64"})
@@ -56,8 +56,8 @@ def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
     sizes = _sizes(target)
     rows = []
     for name in choose(sorted(settings), patterns):
-        made = mappings.get(name, {}).get("mappings", {}).get("_meta", {}).get("labkit", {})
-        made = made if isinstance(made, dict) else {}  # anybody may write there
+        meta = mappings.get(name, {}).get("mappings", {}).get("_meta", {}).get("labkit", {})
+        meta = meta if isinstance(meta, dict) else {}  # anybody may write there
         primaries = sizes.get(name, {}).get("primaries", {})
         rows.append({
             "index": name,
@@ -66,9 +66,9 @@ def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
             "bytes": primaries.get("store", {}).get("size_in_bytes"),
             "created": int(settings[name]["settings"]["index"]["creation_date"]),
             "scratch": name.startswith(SCRATCH_PREFIX),
-            "topic": made.get("topic"),
-            "window": made.get("window"),
-            "expires": made.get("expires"),
+            "topic": meta.get("topic"),
+            "window": meta.get("window"),
+            "expires": meta.get("expires"),
         })  # fmt: skip
     return rows
 
@@ -77,7 +77,7 @@ def _sizes(target: Target) -> dict[str, Any]:
     """Return the indices' statistics, as far as this user may see them."""
     try:
         with target.errors("count the indices' documents"):
-            found = target.client.indices.stats(index="*", metric="docs,store", filter_path="indices.*.primaries").body
+            stats = target.client.indices.stats(index="*", metric="docs,store", filter_path="indices.*.primaries").body
     except AccessError:
         return {}
-    return dict(found.get("indices", {}))
+    return dict(stats.get("indices", {}))

@@ -19,13 +19,13 @@ FLAT: dict[str, Any] = {"type": "flattened", "ignore_above": 1024}
 
 def properties(fields: Mapping[str, pa.DataType]) -> dict[str, Any]:
     """Return the mapping of columns: dates, decimals, fractions, bytes, maps, and objects with one of them."""
-    found = {name: _rule(kind) for name, kind in fields.items()}
-    return {name: rule for name, rule in found.items() if rule is not None}
+    rules = {name: _rule(kind) for name, kind in fields.items()}
+    return {name: rule for name, rule in rules.items() if rule is not None}
 
 
 def _rule(kind: pa.DataType) -> dict[str, Any] | None:
     if pa.types.is_struct(kind):
-        inside = properties({one.name: one.type for one in kind})
+        inside = properties({part.name: part.type for part in kind})
         return {"properties": inside} if inside else None
     if pa.types.is_map(kind):
         return FLAT
@@ -46,16 +46,16 @@ _SCALARS: list[tuple[Callable[[pa.DataType], bool], dict[str, Any]]] = [
 
 def missing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties that a mapping lacks; a field it has stays as it is, whatever its type."""
-    found: dict[str, Any] = {}
+    rules: dict[str, Any] = {}
     for name, rule in wanted.items():
-        known = there.get(name)
-        if known is None:
-            found[name] = rule
-        elif "properties" in rule and "properties" in known:
-            inside = missing(rule["properties"], known["properties"])
+        present = there.get(name)
+        if present is None:
+            rules[name] = rule
+        elif "properties" in rule and "properties" in present:
+            inside = missing(rule["properties"], present["properties"])
             if inside:
-                found[name] = {"properties": inside}
-    return found
+                rules[name] = {"properties": inside}
+    return rules
 
 
 _WHOLE = frozenset({"long", "integer", "short", "byte"})
@@ -63,10 +63,10 @@ _WHOLE = frozenset({"long", "integer", "short", "byte"})
 
 def truncating(wanted: Mapping[str, Any], there: Mapping[str, Any], inside: str = "") -> list[str]:
     """Return the fields whose fractions a mapping cuts to whole numbers, without a word: only ``_source`` has them."""
-    found: list[str] = []
+    names: list[str] = []
     for name, rule in wanted.items():
-        known = there.get(name, {})
-        if rule.get("type") == "double" and known.get("type") in _WHOLE:
-            found.append(inside + name)
-        found += truncating(rule.get("properties", {}), known.get("properties", {}), f"{inside}{name}.")
-    return found
+        present = there.get(name, {})
+        if rule.get("type") == "double" and present.get("type") in _WHOLE:
+            names.append(inside + name)
+        names += truncating(rule.get("properties", {}), present.get("properties", {}), f"{inside}{name}.")
+    return names

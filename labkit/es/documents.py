@@ -76,9 +76,9 @@ class Documents:
 
     def take(self, rows: Iterable[int]) -> Documents:
         """Return some of them."""
-        chosen = pa.array(list(rows), pa.int64())
-        indices = None if self.indices is None else self.indices.take(chosen)
-        columns = (self.ids.take(chosen), self.sources.take(chosen), self.origin.take(chosen))
+        numbers = pa.array(list(rows), pa.int64())
+        indices = None if self.indices is None else self.indices.take(numbers)
+        columns = (self.ids.take(numbers), self.sources.take(numbers), self.origin.take(numbers))
         return Documents(*columns, indices, fields=self.fields)
 
     def slice(self, first: int, last: int) -> Documents:
@@ -174,7 +174,7 @@ def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray)
             "value": sources,
         }
     )
-    return Documents(pa.array(["-".join(map(str, one)) for one in origins]), sources, origin)
+    return Documents(pa.array(["-".join(map(str, origin_parts)) for origin_parts in origins]), sources, origin)
 
 
 def _all_columns(batch: pa.RecordBatch) -> pa.Table:
@@ -285,5 +285,5 @@ def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Document
     """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
     docs = documents(batch, more=more)
     odd = {row: unparsable(docs.slice(row, row + 1)) for row in find_decoder("json").parse(docs.sources).errors}
-    new = {row: one.sources[0].as_py() for row, one in odd.items() if one is not None}
+    new = {row: document.sources[0].as_py() for row, document in odd.items() if document is not None}
     return replace(docs, sources=replaced(docs.sources, new))

@@ -93,11 +93,11 @@ class Form:
             return self
         batches = sample()
         specs, notes, _ = decoding.chosen(self.decode, self.key_decode, registry=registry, sample=lambda: batches)
-        found = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
-        if found.plain:
-            return found
+        form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
+        if form.plain:
+            return form
         module, _, _ = decoding.both(*specs, registry=registry, sample=list)
-        return replace(found, seen=tuple(module.parse_batch(batch).schema for batch in batches))
+        return replace(form, seen=tuple(module.parse_batch(batch).schema for batch in batches))
 
 
 PLAIN = Form()
@@ -154,8 +154,8 @@ class Encoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the receipt should tell."""
-        said = () if self.form.plain else decoding.notes(self.module)
-        return (*self.form.notes, *said, *self.chain.notes())
+        decoder_notes = () if self.form.plain else decoding.notes(self.module)
+        return (*self.form.notes, *decoder_notes, *self.chain.notes())
 
     def documents(self, batches: Decoding) -> Iterator[Documents]:
         """Yield the documents of a reading's records."""
@@ -189,10 +189,10 @@ class Encoder:
         """Take in one batch's schema; return that of all so far."""
         parts = schema if self._has_keys else (schema,)
         modules = self.module.parts
-        for known, part in zip(self._schemas, parts, strict=False):
-            known[:] = decoding.gathered(known, part)
-        found = tuple(module.unify(known) for module, known in zip(modules, self._schemas, strict=False))
-        return found if self._has_keys else found[0]
+        for schemas, part in zip(self._schemas, parts, strict=False):
+            schemas[:] = decoding.gathered(schemas, part)
+        unified = tuple(module.unify(known) for module, known in zip(modules, self._schemas, strict=False))
+        return unified if self._has_keys else unified[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
         table = self.chain.changed(decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema)))
@@ -202,11 +202,11 @@ class Encoder:
         raw, more = _appended(batch.raw, fields, keys, self.form, as_is=as_is)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
-            chosen = np.ones(len(raw), bool)
-            chosen[list(errors)] = False
-            rows = pa.array(chosen)
+            keep = np.ones(len(raw), bool)
+            keep[list(errors)] = False
+            rows = pa.array(keep)
             raw, table = raw.filter(rows), table.filter(rows)
-            more = [Fragments(one.names, one.texts.filter(rows)) for one in more]
+            more = [Fragments(fragments.names, fragments.texts.filter(rows)) for fragments in more]
         docs = documents(raw, self.chain, self.name, more=more, columns=lambda _: table)
         return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
 
@@ -214,8 +214,8 @@ class Encoder:
         """Take in the columns' types; `fields` becomes another object when they ask for more."""
         if self._types is None or not schema.equals(self._types):
             self._types = schema
-            found = {**self.fields, **properties({one.name: one.type for one in schema})}
-            self.fields = self.fields if found == self.fields else found
+            rules = {**self.fields, **properties({column.name: column.type for column in schema})}
+            self.fields = self.fields if rules == self.fields else rules
 
 
 def of_table(table: pa.Table, form: Form) -> Documents:
@@ -249,8 +249,8 @@ def _appended(
 def _reject(raw: pa.RecordBatch, encoded: pa.RecordBatch, row: int, reason: str) -> Reject:
     """Return the reject of a record that could not be decoded, or not all of it."""
     origin = raw.slice(row, 1).select(["topic", "partition", "offset"]).to_pylist()[0]
-    value, known = (one.column("value")[row].as_py() for one in (raw, encoded))
-    source = "null" if value is None else (known or b"{}").decode("utf-8", "replace")
+    value, stored = (batch.column("value")[row].as_py() for batch in (raw, encoded))
+    source = "null" if value is None else (stored or b"{}").decode("utf-8", "replace")
     if source == "{}":
         source = orjson.dumps({"base64": b64encode(value).decode()}).decode()
     return Reject(**origin, status=0, type="decode", reason=reason, source=source)

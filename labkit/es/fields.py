@@ -30,7 +30,7 @@ def types(fields: Fields, name: str) -> set[str]:
 
 def is_date(fields: Fields, name: str) -> bool:
     """Tell whether a field is a date wherever it is."""
-    return bool(found := types(fields, name)) and found <= DATES
+    return bool(kinds := types(fields, name)) and kinds <= DATES
 
 
 def known(fields: Fields) -> list[str]:
@@ -43,7 +43,7 @@ def nested_in(fields: Fields, name: str) -> str | None:
     """Return the nested field that `name` is within, the innermost."""
     parts = name.split(".")
     above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((one for one in above if "nested" in types(fields, one)), None)
+    return next((path for path in above if "nested" in types(fields, path)), None)
 
 
 def countable(fields: Fields, name: str) -> str | None:
@@ -56,10 +56,10 @@ def countable(fields: Fields, name: str) -> str | None:
         return None
     inner = f"{name}.keyword"
     for field in (inner, name):
-        kinds = {kind: one for kind, one in fields.get(field, {}).items() if kind != UNMAPPED}
+        kinds = {kind: capability for kind, capability in fields.get(field, {}).items() if kind != UNMAPPED}
         if kinds and all(kind["aggregatable"] for kind in kinds.values()):
-            whole = _agree(set(kinds)) and (field == name or not _elsewhere(fields, name, inner))
-            return field if whole else None
+            is_countable = _agree(set(kinds)) and (field == name or not _elsewhere(fields, name, inner))
+            return field if is_countable else None
     return None
 
 
@@ -75,16 +75,18 @@ def _elsewhere(fields: Fields, name: str, inner: str) -> set[str]:
 
 def uncountable(fields: Fields, name: str) -> UsageError:
     """Return why the values of a field cannot be counted."""
-    there = f"there are: {', '.join(known(fields)) or 'none'}"
+    names = f"there are: {', '.join(known(fields)) or 'none'}"
     if nested := nested_in(fields, name):
         aggs = f"{{'in': {{'nested': {{'path': {nested!r}}}, 'aggs': {{'by': {{'terms': {{'field': {name!r}}}}}}}}}}}"
-        what = "is nested" if nested == name else f"is within {nested!r}, which is nested"
-        return UsageError(f"field {name!r} {what}: its values are documents of their own", hint=f"agg(body={aggs})")
+        reason = "is nested" if nested == name else f"is within {nested!r}, which is nested"
+        return UsageError(f"field {name!r} {reason}: its values are documents of their own", hint=f"agg(body={aggs})")
     kinds = fields[name]
     inner = fields.get(f"{name}.keyword", {})
     if not _agree(types(fields, name)) or (inner and _elsewhere(fields, name, f"{name}.keyword")):
         where = ", ".join(
-            f"{kind} in {_some(one.get('indices') or ['others'])}" for kind, one in kinds.items() if kind != UNMAPPED
+            f"{kind} in {_some(capability.get('indices') or ['others'])}"
+            for kind, capability in kinds.items()
+            if kind != UNMAPPED
         )
         lacking = sorted(_elsewhere(fields, name, f"{name}.keyword")) if inner else []
         where += f"; without {name}.keyword in {_some(lacking)}" if lacking and len(types(fields, name)) == 1 else ""
@@ -94,7 +96,7 @@ def uncountable(fields: Fields, name: str) -> UsageError:
         )
     return UsageError(
         f"field {name!r} is {'/'.join(sorted(types(fields, name)))}, whose values cannot be counted",
-        hint=f"map it with a keyword subfield; {there}",
+        hint=f"map it with a keyword subfield; {names}",
     )
 
 

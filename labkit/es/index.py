@@ -82,29 +82,31 @@ class Index:
             Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND command:PRIVMSG"``.
         """
         self.refresh()
-        what = f"count the documents of {self.name!r}"
-        with asking(self.target, what):
-            found = self.target.client.count(index=self.name, query=asked(query), allow_no_indices=False)
-        return counted(found.body, what)
+        action = f"count the documents of {self.name!r}"
+        with asking(self.target, action):
+            answer = self.target.client.count(index=self.name, query=asked(query), allow_no_indices=False)
+        return counted(answer.body, action)
 
     def mapping(self) -> dict[str, Any]:
         """Return each index's mapping, by its name."""
         with asking(self.target, f"read the mapping of {self.name!r}"):
-            found = self.target.client.indices.get_mapping(index=self.name, allow_no_indices=False)
-        return {name: dict(one["mappings"]) for name, one in found.items()}
+            mappings = self.target.client.indices.get_mapping(index=self.name, allow_no_indices=False)
+        return {name: dict(entry["mappings"]) for name, entry in mappings.items()}
 
     def fields(self) -> dict[str, dict[str, Any]]:
         """Return each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
         caps = self.field_caps().items()
-        return {name: {kind: one for kind, one in kinds.items() if kind != UNMAPPED} for name, kinds in caps}
+        return {
+            name: {kind: capability for kind, capability in kinds.items() if kind != UNMAPPED} for name, kinds in caps
+        }
 
     def field_caps(self) -> dict[str, dict[str, Any]]:
         """Return each field's types, and as ``unmapped`` the indices of a pattern that do not have it."""
         with asking(self.target, f"list the fields of index {self.name!r}"):
-            found = self.target.client.field_caps(
+            answer = self.target.client.field_caps(
                 index=self.name, fields="*", include_unmapped=True, allow_no_indices=False
             )
-        return dict(sorted(found["fields"].items()))
+        return dict(sorted(answer["fields"].items()))
 
     # documents -------------------------------------------------------------------------------------------
 
@@ -235,10 +237,10 @@ class Index:
             complete = not stop()
         table = decoded(batches).replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
-            told = f"{len(table):,} documents of {self.name} were read, not all"
+            text = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
-                raise interrupt.stopped(f"stopped: {told}", frame=self._framed(table))
-            interrupt.warn(f"interrupted: {told}", IncompleteWarning)
+                raise interrupt.stopped(f"stopped: {text}", frame=self._framed(table))
+            interrupt.warn(f"interrupted: {text}", IncompleteWarning)
         return table
 
     def _framed(self, table: pa.Table) -> pd.DataFrame:
@@ -302,8 +304,8 @@ class Index:
         if body is not None:
             if by or every or metrics:
                 raise UsageError("body= and by=, every= or metrics=", hint="give one or the other")
-            found = self.search(size=0, query=asked(query), aggs=dict(body))
-            return aggregations.flattened(found["aggregations"])
+            answer = self.search(size=0, query=asked(query), aggs=dict(body))
+            return aggregations.flattened(answer["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
         return asking.frame(lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs))
 
@@ -351,7 +353,7 @@ def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
 
     module = find_decoder("json")
     parsed = [module.parse(batch.column("_source")) for batch in batches]
-    schema = module.unify(one.schema for one in parsed)
+    schema = module.unify(values.schema for values in parsed)
     tables = []
     for batch, one in zip(batches, parsed, strict=True):
         fields = module.columns(one, schema)

@@ -56,7 +56,7 @@ def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray
     spliced = pc.binary_join_element_wise(
         pc.binary_slice(values, 0, -1), *pieces, pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
     )
-    closer = {row: splice_one(values[row].as_py(), [one[row].as_py() for one in pieces]) for row in numbers}
+    closer = {row: splice_one(values[row].as_py(), [piece[row].as_py() for piece in pieces]) for row in numbers}
     return replaced(spliced, closer)
 
 
@@ -65,11 +65,11 @@ def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:
     shared = names[0][: min(len(names[0]), *(_shared(names[0], name) for name in names))]
     marks = [b'"' + shared.encode()] if len(shared) > 2 else [orjson.dumps(name) for name in names]
     text = bytes(joined(values))
-    found = pa.repeat(False, len(values))
+    clashes = pa.repeat(False, len(values))
     for mark in marks:
         if mark in text:
-            found = pc.or_(found, pc.match_substring(values, mark))
-    return found
+            clashes = pc.or_(clashes, pc.match_substring(values, mark))
+    return clashes
 
 
 def _shared(one: str, other: str) -> int:
@@ -87,12 +87,12 @@ def splice_one(value: bytes | None, pieces: Iterable[bytes]) -> bytes | None:
         return value
     if not isinstance(own, dict):
         return value
-    taken, new = set(own), {}
+    names, new = set(own), {}
     for piece in pieces:
         for name, one in orjson.loads(b"{%b}" % piece[1:]).items():
-            while name in taken:
+            while name in names:
                 name += "_"  # noqa: PLW2901
-            taken.add(name)
+            names.add(name)
             new[name] = one
     if not new:
         return value
@@ -130,17 +130,17 @@ def _lacking(kind: pa.DataType) -> bool:
 
 def _jsonable(table: pa.Table) -> pa.Table:
     """Return the table with types that JSON has."""
-    for number, one in enumerate(table.schema):
-        kind = one.type
+    for number, column_field in enumerate(table.schema):
+        kind = column_field.type
         if pa.types.is_timestamp(kind):
             zone = table.column(number).cast(pa.timestamp("ms", "UTC"), safe=False)  # a date of Elasticsearch's has ms
-            table = table.set_column(number, one.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ"))
+            table = table.set_column(number, column_field.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ"))
         elif pa.types.is_dictionary(kind):
-            table = table.set_column(number, one.name, table.column(number).cast(kind.value_type))
+            table = table.set_column(number, column_field.name, table.column(number).cast(kind.value_type))
         elif pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
-            table = table.set_column(number, one.name, table.column(number).cast(pa.string()))
+            table = table.set_column(number, column_field.name, table.column(number).cast(pa.string()))
         elif _lacking(kind):
             raise UsageError(
-                f"enrich: column {one.name!r} is {kind}, which JSON lacks", hint="make text or numbers of it"
+                f"enrich: column {column_field.name!r} is {kind}, which JSON lacks", hint="make text or numbers of it"
             )
     return table

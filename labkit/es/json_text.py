@@ -78,10 +78,10 @@ def _plain(column: pa.Array) -> pa.StringArray:
 def _fractions(column: pa.Array) -> pa.StringArray:
     """Return fractions that look like ones, also where they are whole: an index goes by that."""
     texts = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type)).cast(pa.string())
-    whole = pc.equal(pc.floor(column), column)
-    if not pc.any(whole).as_py():
+    is_integer = pc.equal(pc.floor(column), column)
+    if not pc.any(is_integer).as_py():
         return texts
-    bare = pc.and_(whole, pc.less(pc.find_substring(texts, "e"), 0))
+    bare = pc.and_(is_integer, pc.less(pc.find_substring(texts, "e"), 0))
     return pc.if_else(bare, between("", texts, ".0"), texts)
 
 
@@ -96,10 +96,10 @@ def _texts(column: pa.Array) -> pa.StringArray:
 def _escaped(texts: pa.StringArray) -> pa.StringArray:
     """Return texts as JSON has them within quotes; what is nowhere in the column is not looked for in each."""
     data = joined(texts)
-    found = np.frombuffer(data, np.uint8)
+    codes = np.frombuffer(data, np.uint8)
     marks = [mark for mark in (b"\\", b'"') if mark in bytes(data)]  # the backslash first
-    if len(found) and found.min() < ord(" "):
-        marks += [bytes([code]) for code in np.unique(found[found < ord(" ")]).tolist()]
+    if len(codes) and codes.min() < ord(" "):
+        marks += [bytes([code]) for code in np.unique(codes[codes < ord(" ")]).tolist()]
     for mark in marks:
         text = mark.decode()
         texts = pc.replace_substring(texts, pattern=text, replacement=orjson.dumps(text)[1:-1].decode())
@@ -112,9 +112,9 @@ def _times(column: pa.Array) -> pa.StringArray:
     local = column.cast(pa.timestamp(unit))
     if unit in ("s", "ms"):
         return _iso(local.cast(pa.timestamp("ms")), "Z")
-    whole = pc.floor_temporal(local, unit="millisecond")
-    short = _iso(whole.cast(pa.timestamp("ms"), safe=False), "Z")
-    exact = pc.equal(whole, local)
+    in_ms = pc.floor_temporal(local, unit="millisecond")
+    short = _iso(in_ms.cast(pa.timestamp("ms"), safe=False), "Z")
+    exact = pc.equal(in_ms, local)
     if pc.all(exact).as_py() in (True, None):
         return short
     return pc.if_else(exact, short, _iso(local, "000Z" if unit == "us" else "Z"))
@@ -128,13 +128,13 @@ def _iso(local: pa.Array, end: str) -> pa.StringArray:
 def _bytes(column: pa.Array) -> pa.StringArray:
     import polars as pl
 
-    found = pl.Series(column.cast(pa.large_binary())).bin.encode("base64")
-    return _quoted(found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
+    encoded = pl.Series(column.cast(pa.large_binary())).bin.encode("base64")
+    return _quoted(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
 
 
 def _structs(column: Any) -> pa.StringArray:
-    texts = [json(one) for one in column.flatten()]
-    return _masked(wrap(members([one.name for one in column.type], texts, len(column))), column)
+    texts = [json(part) for part in column.flatten()]
+    return _masked(wrap(members([part.name for part in column.type], texts, len(column))), column)
 
 
 def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:

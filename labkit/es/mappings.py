@@ -64,11 +64,11 @@ def mapping(*layers: Mapping[str, Any] | None, properties: Mapping[str, Any] | N
     """
     merged, fields = dict(MAPPING), {**MAPPING["properties"], **(properties or {})}
     for layer in layers:
-        given = dict(layer or {})
-        if not set(given) & _MAPPING_KEYS:
-            given = {"properties": given}
-        fields |= given.pop("properties", {})
-        merged |= given
+        own = dict(layer or {})
+        if not set(own) & _MAPPING_KEYS:
+            own = {"properties": own}
+        fields |= own.pop("properties", {})
+        merged |= own
     return {**merged, "properties": fields}
 
 
@@ -115,17 +115,17 @@ class IndexName:
         """Return the index of each record."""
         unit = "hour" if "%H" in self.pattern else "day"
         distinct = pc.floor_temporal(only_dates(timestamps), unit=unit).dictionary_encode()
-        found = pc.strftime(distinct.dictionary, format=self.pattern).take(distinct.indices)
-        return pc.fill_null(found, self.undated)
+        names = pc.strftime(distinct.dictionary, format=self.pattern).take(distinct.indices)
+        return pc.fill_null(names, self.undated)
 
 
 def uuid(target: Target, name: str) -> str:
     """Return the id of an index: one made again has another. None of an alias, whose indices come and go."""
     try:
-        found = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
+        settings = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
     except elasticsearch.ApiError:
         return ""
-    return str(found[name]["settings"]["index"]["uuid"]) if name in found else ""
+    return str(settings[name]["settings"]["index"]["uuid"]) if name in settings else ""
 
 
 def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
@@ -142,17 +142,17 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
         except elasticsearch.BadRequestError as error:
             if "resource_already_exists" not in str(error):
                 raise
-    wanted = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
-    if not wanted:
+    additions = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
+    if not additions:
         return
-    each = [one["mappings"].get("properties", {}) for one in client.indices.get_mapping(index=index).values()]
-    wanted = {
+    properties = [entry["mappings"].get("properties", {}) for entry in client.indices.get_mapping(index=index).values()]
+    additions = {
         name: rule
-        for name, rule in wanted.items()
-        if any(fields.get(name, {}).get("type") != rule.get("type") for fields in each)
+        for name, rule in additions.items()
+        if any(fields.get(name, {}).get("type") != rule.get("type") for fields in properties)
     }
-    if wanted:
-        client.indices.put_mapping(index=index, properties=wanted, write_index_only=True)
+    if additions:
+        client.indices.put_mapping(index=index, properties=additions, write_index_only=True)
 
 
 def settle_condition(target: Target, index: str, where: str | None) -> None:
@@ -172,11 +172,11 @@ def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[st
     returned are the fields whose fractions it cuts.
     """
     client = target.client
-    found = [one["mappings"] for one in client.indices.get_mapping(index=index).values()]
-    there = found[0].get("properties", {}) if len(found) == 1 else {}
-    if not any(one.get("dynamic", True) in _CLOSED for one in found):
-        _put(client, index, missing(properties, there))
-    return truncating(properties, there)
+    present = [entry["mappings"] for entry in client.indices.get_mapping(index=index).values()]
+    fields = present[0].get("properties", {}) if len(present) == 1 else {}
+    if not any(mapping.get("dynamic", True) in _CLOSED for mapping in present):
+        _put(client, index, missing(properties, fields))
+    return truncating(properties, fields)
 
 
 def cut_fractions(index: str, fields: Sequence[str]) -> str:
@@ -226,10 +226,12 @@ def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> 
     Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch takes theirs first.
     """
     theirs = list(theirs)
-    said = {key for one in theirs for key in one} - {"properties", "dynamic_templates", "_meta"}
-    mapped = {name.partition(".")[0] for one in theirs for name in one.get("properties", {})} & {*MAPPING["properties"]}
-    kept = {key: rule for key, rule in mappings.items() if key not in said}
-    return {**kept, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
+    parts = {key for layer in theirs for key in layer} - {"properties", "dynamic_templates", "_meta"}
+    mapped = {name.partition(".")[0] for layer in theirs for name in layer.get("properties", {})} & {
+        *MAPPING["properties"]
+    }
+    own = {key: rule for key, rule in mappings.items() if key not in parts}
+    return {**own, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
 
 
 def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[dict[str, Any]]:
@@ -240,12 +242,16 @@ def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[d
     https://www.elastic.co/docs/manage-data/data-store/templates
     """
     with suppress(elasticsearch.AuthorizationException):
-        found = [one["index_template"] for one in client.indices.get_index_template()["index_templates"]]
-        matching = [one for one in found if _matches(one, index)]
+        templates = [entry["index_template"] for entry in client.indices.get_index_template()["index_templates"]]
+        matching = [template for template in templates if _matches(template, index)]
         if matching:
             best = max(matching, key=lambda one: one.get("priority", 0))
-            return [one.get("mappings", {}) for one in (best.get("template", {}), *_components(client, best))]
-        return [one.get("mappings", {}) for one in client.indices.get_template().values() if _matches(one, index)]
+            return [layer.get("mappings", {}) for layer in (best.get("template", {}), *_components(client, best))]
+        return [
+            template.get("mappings", {})
+            for template in client.indices.get_template().values()
+            if _matches(template, index)
+        ]
     return []
 
 
@@ -254,7 +260,7 @@ def _matches(template: dict[str, Any], index: str) -> bool:
 
 
 def _components(client: elasticsearch.Elasticsearch, template: dict[str, Any]) -> list[dict[str, Any]]:
-    if not (named := template.get("composed_of")):
+    if not (names := template.get("composed_of")):
         return []
-    found = client.cluster.get_component_template()["component_templates"]
-    return [one["component_template"]["template"] for one in found if one["name"] in named]
+    components = client.cluster.get_component_template()["component_templates"]
+    return [component["component_template"]["template"] for component in components if component["name"] in names]

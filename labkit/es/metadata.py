@@ -71,9 +71,9 @@ def _headers(column: pa.ListArray) -> pa.StringArray:
         return pa.nulls(len(column), pa.string())
     rows = list_owners(column)
     names = entries.field("key")
-    found = names.dictionary_encode()
+    encoded = names.dictionary_encode()
     # equal names of a record side by side, in their order
-    places = rows.astype(np.int64) * len(found.dictionary) + found.indices.to_numpy()
+    places = rows.astype(np.int64) * len(encoded.dictionary) + encoded.indices.to_numpy()
     order = np.argsort(places, kind="stable")
     starts = np.flatnonzero(np.concatenate(([True], np.diff(places[order]) != 0)))
     counts = np.diff(np.append(starts, len(order)))

@@ -40,8 +40,8 @@ def origins(ids: pa.StringArray) -> dict[str, pa.Array]:
 
     Topics may have dashes: the id is split from the right.
     """
-    found = pc.extract_regex(ids, ORIGIN)
-    topic, partition, offset = (pc.struct_field(found, [n]) for n in range(3))
+    parts = pc.extract_regex(ids, ORIGIN)
+    topic, partition, offset = (pc.struct_field(parts, [n]) for n in range(3))
     return {"_topic": topic, "_partition": partition.cast(pa.int32()), "_offset": offset.cast(pa.int64())}
 
 
@@ -90,7 +90,7 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
         nonlocal pit, read
         try:
             with asking(target, f"read index {index!r}"), no_collection():
-                found = client.search(
+                answer = client.search(
                     pit={"id": pit, "keep_alive": KEEP_ALIVE}, size=size, allow_partial_search_results=False, **body
                 )
         except NotFoundError as error:
@@ -99,8 +99,8 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
             if (most := _WINDOW.search(str(error))) and int(most[1]) < size:  # index.max_result_window is its own
                 return ask(body, int(most[1]))
             raise
-        pit = found["pit_id"]
-        hits: list[dict[str, Any]] = found["hits"]["hits"]
+        pit = answer["pit_id"]
+        hits: list[dict[str, Any]] = answer["hits"]["hits"]
         read += len(hits)
         return hits
 
@@ -156,7 +156,7 @@ def _texts(sources: list[Any]) -> list[bytes]:
     except TypeError:
         import json
 
-        return [json.dumps(one, separators=(",", ":")).encode() for one in sources]
+        return [json.dumps(source, separators=(",", ":")).encode() for source in sources]
 
 
 def _fitting(batch: pa.RecordBatch, hits: int) -> int:

@@ -120,9 +120,9 @@ def kafka_ms(value: str) -> int | None:
 
 def origin(headers: Headers, value: bytes | None, why: str) -> str:
     """Say which record was rejected and why; its headers know where it came from."""
-    found = [
+    pairs = [
         f"{name.removeprefix('labkit.')} {item.decode(errors='replace')}"
         for name, item in headers
         if name.startswith("labkit.") and item is not None
     ]
-    return f"{', '.join(found) or 'a record'}: {len(value or b''):,} bytes, {why}"
+    return f"{', '.join(pairs) or 'a record'}: {len(value or b''):,} bytes, {why}"

@@ -144,8 +144,8 @@ class IndexSink:
 
     def begin(self, file: Path | None) -> None:
         """Tell which file the records that follow are from; None: this run alone has them."""
-        known = f"{file.name}-{_digest(os.fsencode(file))}" if file else ""
-        self._file = known.encode(errors="replace").decode()
+        file_id = f"{file.name}-{_digest(os.fsencode(file))}" if file else ""
+        self._file = file_id.encode(errors="replace").decode()
 
     def mark(self, label: int) -> None:
         """End a block of records: once all up to here are settled, ``acknowledged`` is `label`."""
@@ -190,11 +190,11 @@ class IndexSink:
 
     def _documents(self, rows: list[_Row]) -> Documents:
         raw = [
-            {"topic": one.source, "partition": 0, "offset": one.number, "timestamp": one.stamp, "value": one.value}
-            for one in rows
+            {"topic": row.source, "partition": 0, "offset": row.number, "timestamp": row.stamp, "value": row.value}
+            for row in rows
         ]
         docs = documents(pa.RecordBatch.from_pylist(raw, schema=RAW_SCHEMA), name=self.name)
-        ids = [orjson.dumps(one.name).decode()[1:-1] for one in rows]
+        ids = [orjson.dumps(row.name).decode()[1:-1] for row in rows]
         return Documents(pa.array(ids), docs.sources, docs.origin, docs.indices)
 
     def _settle(self, leave: int) -> None:
@@ -209,7 +209,9 @@ class IndexSink:
                 self._delivered += outcome.indexed + outcome.existing
                 self._rejected += len(outcome.rejects)
                 room = max(0, _KEPT_REJECTIONS - len(self.rejections))
-                self.rejections += [f"{one.topic} {one.offset}: {one.reason}" for one in outcome.rejects[:room]]
+                self.rejections += [
+                    f"{reject.topic} {reject.offset}: {reject.reason}" for reject in outcome.rejects[:room]
+                ]
         except LabkitError as error:
             self.error = self.error or error
             raise

@@ -91,9 +91,9 @@ class Spool:
         with self._transaction():
             self._disk.execute("insert into spool select ? where not exists (select * from spool)", [uuid.uuid4().hex])
         self.id: str = self._disk.execute("select id from spool").fetchone()[0]
-        found = self._disk.execute("select seq from sqlite_sequence where name = 'records'").fetchone()
+        row = self._disk.execute("select seq from sqlite_sequence where name = 'records'").fetchone()
         lost = self._disk.execute("select upto, untold from dropped").fetchone() or (0, 0)
-        self.last: int = found[0] if found else 0
+        self.last: int = row[0] if row else 0
         self.next: int = max(self.last, lost[0]) + 1
         self.untold: int = lost[1]
 
@@ -120,8 +120,8 @@ class Spool:
 
     def take(self, after: int, most: int) -> list[Row]:
         """Return the next records after a number, in order; they stay."""
-        found = self._disk.execute("select * from records where seq > ? order by seq limit ?", [after, most]).fetchall()
-        return [Row(seq, ms, key, value, _unpacked(headers)) for seq, ms, key, value, headers in found]
+        rows = self._disk.execute("select * from records where seq > ? order by seq limit ?", [after, most]).fetchall()
+        return [Row(seq, ms, key, value, _unpacked(headers)) for seq, ms, key, value, headers in rows]
 
     def forget(self, upto: int) -> bool:
         """Delete the records up to a number: Kafka has them. Tell whether they are gone: not on a full disk."""

@@ -61,31 +61,31 @@ class FieldStats:
     @property
     def exact(self) -> bool:
         """Whether `distinct` and `top` are exact."""
-        return not any(one.error for one in self._top.values())
+        return not any(sketch.error for sketch in self._top.values())
 
     @property
     def error(self) -> int:
         """How much a count of `top` may be too small."""
-        return max((one.error for one in self._top.values()), default=0)
+        return max((sketch.error for sketch in self._top.values()), default=0)
 
     @property
     def distinct(self) -> int | None:
         """How many distinct values there are; None for objects, lists and maps."""
         if not self._top:
             return None
-        return sum(one.distinct for one in self._top.values()) if self.exact else self._distinct.estimate()
+        return sum(sketch.distinct for sketch in self._top.values()) if self.exact else self._distinct.estimate()
 
     def top(self, number: int) -> list[tuple[Any, int]]:
         """Return the most frequent values with their counts."""
-        found = [pair for one in self._top.values() for pair in one.top(number)]
-        return sorted(found, key=lambda pair: -pair[1])[:number]
+        pairs = [pair for sketch in self._top.values() for pair in sketch.top(number)]
+        return sorted(pairs, key=lambda pair: -pair[1])[:number]
 
     def counted(self) -> dict[Any, int]:
         """Return the counts of all values that are kept, by value."""
         return {
             value: count
-            for one in self._top.values()
-            for value, count in zip(*(one.table()[name].to_pylist() for name in ("value", "count")), strict=True)
+            for sketch in self._top.values()
+            for value, count in zip(*(sketch.table()[name].to_pylist() for name in ("value", "count")), strict=True)
         }
 
     def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, kinds: Kinds) -> None:
@@ -110,16 +110,16 @@ class FieldStats:
         self.values += count
         self.present += 1 + int(np.count_nonzero(np.diff(records)))
         self._add_times(times[records])
-        for kind, some in kinds(self.path, array):
-            self.kinds[kind] += len(some) - some.null_count
-            if self.example is None and len(some) > some.null_count:
-                self.example = _first(some)
-            self._add_values(kind, some)
+        for kind, values in kinds(self.path, array):
+            self.kinds[kind] += len(values) - values.null_count
+            if self.example is None and len(values) > values.null_count:
+                self.example = _first(values)
+            self._add_values(kind, values)
 
     def _add_times(self, times: np.ndarray) -> None:
-        known = times[times != NO_TIME]
-        if len(known):
-            first, last = int(known.min()), int(known.max())
+        dated_times = times[times != NO_TIME]
+        if len(dated_times):
+            first, last = int(dated_times.min()), int(dated_times.max())
             self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
             self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
 

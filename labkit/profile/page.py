@@ -49,9 +49,9 @@ def _table(profile: Profile) -> str:
 
 def _row(profile: Profile, one: FieldStats) -> str:
     share = one.present / max(1, len(profile))
-    seen = f"first {iso(one.first_ms)}, last {iso(one.last_ms)}" if one.first_ms is not None else ""
+    span = f"first {iso(one.first_ms)}, last {iso(one.last_ms)}" if one.first_ms is not None else ""
     cells = [
-        ("left", f'<code title="{escape(seen)}">{escape(visible(brief(one.path, 60)))}</code>'),
+        ("left", f'<code title="{escape(span)}">{escape(visible(brief(one.path, 60)))}</code>'),
         ("left", _kind(one)),
         ("left", _bar(share, percent(share))),
         ("right", escape(distinct_words(profile, one))),
@@ -97,10 +97,10 @@ def _volume(profile: Profile) -> str:
     counts = frame["records"].to_numpy()
     sums = [int(counts[at : at + step].sum()) for at in range(0, len(counts), step)]
     times = [frame["time"].iloc[at] for at in range(0, len(counts), step)]
-    titles = [f"{one}: {count:,} records" for one, count in zip(times, sums, strict=True)]
+    titles = [f"{time}: {count:,} records" for time, count in zip(times, sums, strict=True)]
     width = profile.records.bin_ms if len(frame) < 2 else int((times[1] - times[0]).total_seconds() * 1000)
     label = f'<span style="opacity:.7"> records over time, a column is {_length(width)}</span>'
-    return f"<br>{_columns([float(one) for one in sums], titles, width=480, height=40)}{label}"
+    return f"<br>{_columns([float(height) for height in sums], titles, width=480, height=40)}{label}"
 
 
 def _columns(heights: list[float], titles: list[str], *, width: int, height: int, bins: int | None = None) -> str:

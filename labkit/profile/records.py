@@ -120,9 +120,9 @@ class RecordStats:
             return
         pairs = pa.table({"row": list_owners(headers), "name": names.field("key")})
         distinct = pairs.group_by(["row", "name"]).aggregate([])  # a record may have a header twice
-        for one in pc.value_counts(distinct["name"]).to_pylist():
-            if one["values"] in self.headers or len(self.headers) < MOST_HEADERS:
-                self.headers[one["values"]] += one["counts"]
+        for entry in pc.value_counts(distinct["name"]).to_pylist():
+            if entry["values"] in self.headers or len(self.headers) < MOST_HEADERS:
+                self.headers[entry["values"]] += entry["counts"]
 
     def _add_partitions(self, partitions: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> None:
         self.bytes += int(sizes.sum())

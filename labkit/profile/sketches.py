@@ -125,8 +125,8 @@ class Sample:
             keys, numbers = keys[small], numbers[small]
         self._keys, self._numbers = np.concatenate([self._keys, keys]), np.concatenate([self._numbers, numbers])
         if len(self._keys) > self._most:
-            kept = np.argpartition(self._keys, self._most)[: self._most]
-            self._keys, self._numbers = self._keys[kept], self._numbers[kept]
+            smallest = np.argpartition(self._keys, self._most)[: self._most]
+            self._keys, self._numbers = self._keys[smallest], self._numbers[smallest]
 
     @property
     def exact(self) -> bool:
@@ -137,16 +137,19 @@ class Sample:
         """Return the quantiles; None without a number."""
         if not len(self._numbers):
             return [None] * len(shares)
-        return [float(one) for one in np.quantile(self._numbers, shares)]
+        return [float(number) for number in np.quantile(self._numbers, shares)]
 
     def distance(self, other: Sample) -> tuple[float, float]:
         """Return the largest difference of the cumulative shares, 0 to 1, and what chance exceeds in 5 of 100 cases.
 
         The test of Kolmogorov and Smirnov for two samples.
         """
-        both = np.sort(np.concatenate([self._numbers, other._numbers]))
-        shares = [np.searchsorted(np.sort(one._numbers), both, "right") / len(one._numbers) for one in (self, other)]
-        sizes = [len(one._numbers) for one in (self, other)]
+        numbers = np.sort(np.concatenate([self._numbers, other._numbers]))
+        shares = [
+            np.searchsorted(np.sort(sketch._numbers), numbers, "right") / len(sketch._numbers)
+            for sketch in (self, other)
+        ]
+        sizes = [len(sketch._numbers) for sketch in (self, other)]
         chance = 1.358 * float(np.sqrt(sum(sizes) / (sizes[0] * sizes[1])))
         return float(np.abs(shares[0] - shares[1]).max()), chance
 
@@ -163,5 +166,5 @@ def hashes(values: pa.Array) -> np.ndarray:
     series = pl.from_arrow(values)
     if not isinstance(series, pl.Series):
         raise TypeError("an array becomes a Series")
-    found: np.ndarray = series.hash(seed=11).to_numpy()
-    return found
+    hashed: np.ndarray = series.hash(seed=11).to_numpy()
+    return hashed

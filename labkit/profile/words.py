@@ -43,10 +43,10 @@ def number(value: Any) -> str:
 
 def kind_words(one: FieldStats) -> str:
     """Return a field's type, or its types with their shares where values disagree."""
-    found = shares(one)
-    if len(found) < 2:
+    kind_shares = shares(one)
+    if len(kind_shares) < 2:
         return main_kind(one)
-    return ", ".join(f"{kind} {percent(share)}" for kind, share in found.items())
+    return ", ".join(f"{kind} {percent(share)}" for kind, share in kind_shares.items())
 
 
 def distinct_words(profile: Profile, one: FieldStats) -> str:

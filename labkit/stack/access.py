@@ -51,8 +51,8 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
 
     An ACL takes effect a moment after ``create_acls`` returns, so the broker is asked until it does.
     """
-    wanted, known = bindings(), _known(admin)
-    missing = [acl for acl in wanted if acl not in known]
+    bindings_wanted, present = bindings(), _known(admin)
+    missing = [acl for acl in bindings_wanted if acl not in present]
     if missing:
         admin.ask(
             lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S),
@@ -62,7 +62,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
         topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
         admin.ask(lambda client: client.create_topics([topic]), what=Operation.CREATE.to(f"create topic {TOPIC!r}"))
     deadline = time.monotonic() + timeout_s
-    while not (set(wanted) <= _known(admin) and TOPIC in admin.topics()):
+    while not (set(bindings_wanted) <= _known(admin) and TOPIC in admin.topics()):
         if time.monotonic() > deadline:
             raise StackError("Kafka did not take the access rules in time", hint="run `labkit up` again")
         time.sleep(0.1)

@@ -73,8 +73,8 @@ def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
     home = cache_folder("servers") / f"elasticsearch-{version}"
     if _is_untouched(home):
         return home
-    wanted = [item for item in _locked() if item.service == "elasticsearch" and item.version == version]
-    archive = fetch(wanted, say)[0]
+    items = [item for item in _locked() if item.service == "elasticsearch" and item.version == version]
+    archive = fetch(items, say)[0]
     say(f"unpacking Elasticsearch {version}")
     _unpack(archive, home)
     return home
@@ -278,18 +278,18 @@ def write_lock() -> None:
     context = _maven(repository, lambda _bytes: None)
     broker = context.project(*_KAFKA).at_version(KAFKA_VERSION)
     direct, transitive = context.resolver.resolve([Dependency(broker.artifact(), scope="runtime")])
-    found = [("kafka", dependency.artifact) for dependency in [*direct, *transitive]]
+    artifacts = [("kafka", dependency.artifact) for dependency in [*direct, *transitive]]
     group, name, version = _LOGGING  # alone: resolved together, its BOM would bring other versions of Kafka's jars
-    found.append(("kafka", context.project(group, name).at_version(version).artifact()))
+    artifacts.append(("kafka", context.project(group, name).at_version(version).artifact()))
     for version in ELASTICSEARCH_VERSIONS:
         component = context.project(*_ELASTICSEARCH).at_version(version)
-        found.append(("elasticsearch", component.artifact(packaging="zip")))
+        artifacts.append(("elasticsearch", component.artifact(packaging="zip")))
     component = context.project(*_REGISTRY).at_version(REGISTRY_VERSION)
-    found.append(("registry", component.artifact(packaging="tar.gz", classifier="all")))
+    artifacts.append(("registry", component.artifact(packaging="tar.gz", classifier="all")))
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda pair: pair[1].resolve(), found))
+        paths = list(pool.map(lambda pair: pair[1].resolve(), artifacts))
     lines = ["# Written by `python -m labkit.stack.artefacts`.\n"]
-    for (service, artifact), path in sorted(zip(found, paths, strict=True), key=lambda item: str(item[1])):
+    for (service, artifact), path in sorted(zip(artifacts, paths, strict=True), key=lambda item: str(item[1])):
         values = {
             "service": service,
             "group": artifact.groupId,

@@ -82,14 +82,14 @@ def _make_keystore(folder: Path, home: Path, java: Path) -> None:
     """Make the keystore that Elasticsearch makes itself where it may write to its configuration."""
     if (folder / "config" / _KEYSTORE).exists():
         return
-    done = subprocess.run(
+    process = subprocess.run(
         [str(home / "bin" / "elasticsearch-keystore"), "create"],
         env={**_environment(folder, java), "ES_TMPDIR": str(folder)},
         cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, umask=0o077,
     )  # fmt: skip
-    if done.returncode:
+    if process.returncode:
         raise StackError(
-            "Elasticsearch's keystore could not be made", hint=f"it said: {(done.stderr or done.stdout)[-600:]}"
+            "Elasticsearch's keystore could not be made", hint=f"it said: {(process.stderr or process.stdout)[-600:]}"
         )
 
 

@@ -89,8 +89,8 @@ def _candidates() -> Iterator[Path]:
     for variable in ("LABKIT_JAVA_HOME", "JAVA_HOME"):
         if value := os.environ.get(variable):
             yield Path(value)
-    if found := shutil.which("java"):
-        yield Path(found).resolve().parent.parent
+    if java := shutil.which("java"):
+        yield Path(java).resolve().parent.parent
     yield Path(sys.prefix)
     for folder in _FOLDERS:
         for home in sorted(Path(folder).glob("*")):
@@ -112,10 +112,10 @@ def java_version(home: Path) -> int | None:
     if not os.access(java, os.X_OK):
         return None
     try:
-        done = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        process = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    match = re.search(r'version "(?:1\.)?(\d+)', process.stderr + process.stdout)
     return int(match[1]) if match else None
 
 
@@ -223,7 +223,7 @@ def _java_package(minimum: int) -> str | None:
 
 def _output(command: tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout
+    return process.stdout

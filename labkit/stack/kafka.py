@@ -102,15 +102,15 @@ def start_broker(state: State, service: Service, say: Callable[[str], None]) -> 
 
 def _choose_brokers(state: State, count: int | None, say: Callable[[str], None]) -> list[Service]:
     """Return the brokers of the state; the first time, make `count` with ports of their own."""
-    there = state.brokers
+    present = state.brokers
     if count is not None and count not in BROKERS:
         raise UsageError(f"the number of brokers must be 1 or 3, not {count}", hint="three is what a cluster needs")
-    if there and count not in (None, len(there)):
+    if present and count not in (None, len(present)):
         raise UsageError(
-            f"the local Kafka has {len(there)} broker{'s'[: len(there) - 1]}, not {count}",
+            f"the local Kafka has {len(present)} broker{'s'[: len(present) - 1]}, not {count}",
             hint="`labkit down --purge` removes it with its data; then `labkit up --brokers` makes another",
         )
-    if not there:
+    if not present:
         find_java(17, say)  # without one nothing is chosen
         for name in NAMES[: count or 1]:
             state.services[name] = Service(name, KAFKA_VERSION, process.free_port(), process.free_port())
@@ -167,7 +167,7 @@ def _configure(folder: Path, service: Service, state: State) -> None:
     if len(brokers) == 1:
         quorum = {"controller.quorum.bootstrap.servers": f"{HOST}:{service.controller_port}"}
     else:
-        voters = ",".join(f"{numbers[one.name]}@{HOST}:{one.controller_port}" for one in brokers)
+        voters = ",".join(f"{numbers[broker.name]}@{HOST}:{broker.controller_port}" for broker in brokers)
         quorum = {"controller.quorum.voters": voters}
     settings = {
         "process.roles": "broker,controller",
@@ -213,13 +213,13 @@ def _format(command: Sequence[str], folder: Path, options: Sequence[str], cluste
         identity = _cluster_id(uuid.uuid4().bytes)
     config = str(folder / "server.properties")
     arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "kafka.tools.StorageTool", *arguments],
         env=_environment(), cwd=folder, capture_output=True, text=True, check=False, umask=0o077,
         **ownership.as_service(),
     )  # fmt: skip
-    if done.returncode:
+    if process.returncode:
         raise StackError(
             "Kafka's data folder could not be formatted",
-            hint=f"StorageTool said: {(done.stderr or done.stdout)[-600:]}",
+            hint=f"StorageTool said: {(process.stderr or process.stdout)[-600:]}",
         )

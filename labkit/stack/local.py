@@ -103,8 +103,8 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
             state = State(root)
             process.end_strays(root)
         # what reads and writes goes before the servers it talks to
-        others = [service for service in state.services.values() if service not in state.brokers]
-        for service in sorted(others, key=lambda one: one.port > 0):
+        other_services = [service for service in state.services.values() if service not in state.brokers]
+        for service in sorted(other_services, key=lambda one: one.port > 0):
             if process.stop(service):
                 say(f"stopped {service.name}")
         for service in process.stop_together(state.brokers):
@@ -115,8 +115,10 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
         for item in root.iterdir():
             if item.name not in _KEPT:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
-        kept = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
-        say(f"removed what was in {root}" + (f", but not an extractor's {' and '.join(kept)}" if kept else ""))
+        remaining = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
+        say(
+            f"removed what was in {root}" + (f", but not an extractor's {' and '.join(remaining)}" if remaining else "")
+        )
 
 
 def status() -> list[dict[str, Any]]:
@@ -132,7 +134,7 @@ def status() -> list[dict[str, Any]]:
                 "address": f"{HOST}:{service.port}" if service.port else "",
                 "running": alive is not None,
                 "pid": service.pid if alive else None,
-                "memory_mb": round(sum(one.memory_info().rss for one in family) / 1e6),
+                "memory_mb": round(sum(process.memory_info().rss for process in family) / 1e6),
             }
         )
     return rows

@@ -47,13 +47,13 @@ def service_account() -> Account | None:
     if not is_root():
         return None
     name = os.environ.get("LABKIT_SERVICE_USER")
-    found = _known(name or USER) or (None if name else _make_user())
-    if found is None and name:
+    account = _known(name or USER) or (None if name else _make_user())
+    if account is None and name:
         raise UsageError(f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user")
-    found = found or _spare()
-    if found.uid == 0:
+    account = account or _spare()
+    if account.uid == 0:
         raise UsageError("the servers do not run as root", hint="set LABKIT_SERVICE_USER to an unprivileged user")
-    return found
+    return account
 
 
 def _known(name: str) -> Account | None:
@@ -71,19 +71,19 @@ def _make_user() -> Account | None:
     if command is None:
         return None
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-    done = subprocess.run(
+    process = subprocess.run(
         [command, *options, "--shell", "/usr/sbin/nologin", USER], capture_output=True, check=False, timeout=60
     )
-    return _known(USER) if done.returncode in (0, 9) else None  # 9: another `up` was faster
+    return _known(USER) if process.returncode in (0, 9) else None  # 9: another `up` was faster
 
 
 def _spare() -> Account:
     import pwd
 
     with suppress(KeyError):
-        taken = pwd.getpwuid(_SPARE_UID).pw_name
+        owner = pwd.getpwuid(_SPARE_UID).pw_name
         raise StackError(
-            f"no user for the servers: {USER} cannot be made, and {taken} has the uid {_SPARE_UID}",
+            f"no user for the servers: {USER} cannot be made, and {owner} has the uid {_SPARE_UID}",
             hint=f"useradd --system {USER}, or set LABKIT_SERVICE_USER to an unprivileged user",
         )
     return Account(str(_SPARE_UID), _SPARE_UID, _SPARE_UID)
@@ -135,8 +135,8 @@ def _take(path: Path, mode: int, gid: int) -> None:
     """Make a folder that only the caller writes to, or take it back: it was handed over by earlier versions."""
     descriptor = _open(path)
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid() and not is_root():
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() and not is_root():
             raise UntrustedError(f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own")
         os.fchown(descriptor, os.geteuid() if is_root() else -1, gid)
         os.fchmod(descriptor, mode)
@@ -154,8 +154,8 @@ def _hand_over(path: Path, account: Account | None) -> None:
         if account is not None and owner != account.uid:
             for _, folders, files, within in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
                 for name in (*folders, *files):
-                    found = os.stat(name, dir_fd=within, follow_symlinks=False)
-                    if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:  # not a second name of another's file
+                    status = os.stat(name, dir_fd=within, follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:  # not a second name of another's file
                         os.chown(name, account.uid, account.gid, dir_fd=within, follow_symlinks=False)
             os.fchown(descriptor, account.uid, account.gid)
         os.fchmod(descriptor, 0o700)
@@ -215,8 +215,8 @@ def open_log(path: Path) -> int:
     except OSError as error:
         reason = "is a link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
         raise UntrustedError(f"{path} {reason}", hint="remove it") from error
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         raise UntrustedError(f"{path} is not a file of its own", hint="remove it")
     os.fchmod(descriptor, 0o600)

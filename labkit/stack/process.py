@@ -181,9 +181,11 @@ def _wait_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[p
     that never does.
     """
     ends = time.monotonic() + timeout_s
-    while (alive := [one for one in processes if _works(one)]) and time.monotonic() < ends:
+    while (alive := [process for process in processes if _works(process)]) and time.monotonic() < ends:
         time.sleep(0.05)
-    psutil.wait_procs([one for one in processes if one not in alive], timeout=0)  # our own children are asked
+    psutil.wait_procs(
+        [process for process in processes if process not in alive], timeout=0
+    )  # our own children are asked
     return alive
 
 

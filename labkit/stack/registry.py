@@ -62,11 +62,11 @@ def start(state: State, say: Callable[[str], None]) -> Service:
 
 def _login(state: State) -> dict[str, str]:
     """Return the public key and the token; make them at the first start."""
-    found = read_login(state.root)
-    if not found:
-        found = new_login()
-        write_private(state.root / FILE, json.dumps(found))
-    return found
+    login = read_login(state.root)
+    if not login:
+        login = new_login()
+        write_private(state.root / FILE, json.dumps(login))
+    return login
 
 
 def _answers(state: State, port: int) -> bool:

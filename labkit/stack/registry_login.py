@@ -20,8 +20,8 @@ _END = 4_102_444_800  # 2100-01-01: as long as the state folder, as the roles' p
 def read_login(root: Path) -> dict[str, str]:
     """Return the public key and the token; nothing where the registry was never started with a login."""
     try:
-        found = json.loads((root / FILE).read_text(encoding="utf-8"))
-        return {name: str(found[name]) for name in ("public_key", "token")}
+        login = json.loads((root / FILE).read_text(encoding="utf-8"))
+        return {name: str(login[name]) for name in ("public_key", "token")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

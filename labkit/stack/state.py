@@ -159,9 +159,11 @@ class State:
 def local_profile(role: str = "lab") -> Profile:
     """Return the local stack as a profile of `role`."""
     state = State.load()
-    found = state.credentials(role)
-    targets = {name: sealed(settings) for name, settings in found["elasticsearch_targets"].items()}
-    return Profile("local", role, sealed(found["kafka"]), targets, sealed(found["registry"]), source=str(state.root))
+    credentials = state.credentials(role)
+    targets = {name: sealed(settings) for name, settings in credentials["elasticsearch_targets"].items()}
+    return Profile(
+        "local", role, sealed(credentials["kafka"]), targets, sealed(credentials["registry"]), source=str(state.root)
+    )
 
 
 def write_private(path: Path, text: str) -> None:

@@ -102,9 +102,9 @@ class _Tally:
 
     def report(self, sink: MarkedSink) -> FilesReport:
         counts = sink.counts
-        found = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
+        report = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
         untimed = self.without_timestamp + counts.retimed
-        return replace(found, without_timestamp=untimed, rejections=tuple(sink.rejections))
+        return replace(report, without_timestamp=untimed, rejections=tuple(sink.rejections))
 
 
 def extract_files(
@@ -238,15 +238,15 @@ class _Run:
         begun = self.marks.get(acknowledged)
         if key is not None and begun is not None and begun.lines:
             self.journal.note(key, begun, now=now)
-        for label in [one for one in self.marks if one < acknowledged]:
+        for label in [mark for mark in self.marks if mark < acknowledged]:
             del self.marks[label]
 
     def _lines(self, file: BinaryIO, path: str, key: str | None) -> None:
         begun = Begun() if key is None or self.again else self.journal.begun(key)
-        for known in (begun, begun.without_last, Begun()):
+        for begun_before in (begun, begun.without_last, Begun()):
             left = self._read(file, path)
-            head = Head.of(known, left)
-            if head.lines == known.lines:
+            head = Head.of(begun_before, left)
+            if head.lines == begun_before.lines:
                 break
             file.seek(0)  # it begins otherwise now
         name = Path(path).name if path != STDIN else "stdin"

@@ -56,20 +56,20 @@ def checked(chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
 
 def _refuse_other_formats(head: bytes, path: str) -> None:
     unmarked = _WITHOUT_MARK.get(tuple(not byte for byte in head[:4]), ("", ""))
-    what, command = next(((name, run) for first, name, run in _FORMATS if head.startswith(first)), unmarked)
+    format_name, command = next(((name, run) for first, name, run in _FORMATS if head.startswith(first)), unmarked)
     packed = next((first for first in _UNPACK if head.startswith(first)), None)
     if packed is not None:  # what was packed once is unpacked by now
-        what, command = "packed twice", f"{_UNPACK[packed]} FILE | {_UNPACK[packed]}"
+        format_name, command = "packed twice", f"{_UNPACK[packed]} FILE | {_UNPACK[packed]}"
     if head[_TAR : _TAR + 5] == b"ustar":
-        what, command = "a tar archive", "tar -xOf FILE"
-    if not what and b"\0" in head.partition(b"\n")[0]:
-        what, command = "no text: its first line has zero bytes", ""
-    if what:
+        format_name, command = "a tar archive", "tar -xOf FILE"
+    if not format_name and b"\0" in head.partition(b"\n")[0]:
+        format_name, command = "no text: its first line has zero bytes", ""
+    if format_name:
         shown = command.replace("FILE", path)
         hint = f"one JSON object per line is expected: {shown} | labkit extract files -" if command else (
             "one JSON object per line is expected, in UTF-8"
         )  # fmt: skip
-        raise UsageError(f"{path} is {what}", hint=hint)
+        raise UsageError(f"{path} is {format_name}", hint=hint)
 
 
 def _refuse_one_value(head: bytes, path: str) -> None:

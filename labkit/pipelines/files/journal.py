@@ -66,18 +66,18 @@ class Head:
     @property
     def begun(self) -> Begun:
         """What the journal notes once all of it is acknowledged."""
-        whole = self._before.copy()
+        total = self._before.copy()
         if self.lines:
-            whole.update(self.last + b"\n")
-        return Begun(self.lines, whole.hexdigest(), self._before.hexdigest())
+            total.update(self.last + b"\n")
+        return Begun(self.lines, total.hexdigest(), self._before.hexdigest())
 
     @classmethod
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
         """Take from `lines` those that are acknowledged and return them: none when the file begins otherwise now."""
-        found = cls()
+        journal = cls()
         for line in islice(lines, begun.lines):
-            found.add(line)
-        return found if (found.lines, found.begun.hash) == (begun.lines, begun.hash) else cls()
+            journal.add(line)
+        return journal if (journal.lines, journal.begun.hash) == (begun.lines, begun.hash) else cls()
 
 
 class Journal:
@@ -96,8 +96,8 @@ class Journal:
 
     def key(self, file: Path) -> str:
         """Return what `file`, sent to this topic, is filed under."""
-        known = f"{file.resolve()}\0{self._target}"
-        return hashlib.sha256(known.encode(errors="surrogateescape")).hexdigest()
+        identity = f"{file.resolve()}\0{self._target}"
+        return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
 
     def begun(self, key: str) -> Begun:
         """Return what Kafka has acknowledged."""
@@ -127,10 +127,10 @@ class Journal:
         if self._path is None:
             return {}
         try:
-            found = read_json(self._path.read_text(encoding="utf-8"))
-            pairs = {key: entry for key, entry in found.items() if not isinstance(entry, int)}  # as once: of no use
+            content = read_json(self._path.read_text(encoding="utf-8"))
+            pairs = {key: entry for key, entry in content.items() if not isinstance(entry, int)}  # as once: of no use
             return {
-                str(key): (int(lines), str(known), "".join(before)) for key, (lines, known, *before) in pairs.items()
+                str(key): (int(lines), str(digest), "".join(before)) for key, (lines, digest, *before) in pairs.items()
             }
         except FileNotFoundError:
             return {}

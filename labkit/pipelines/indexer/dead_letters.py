@@ -88,7 +88,7 @@ class FileLetters:
         with self.path.open("ab+") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
                 file.write(b"\n")
-            file.writelines(orjson.dumps(asdict(one)) + b"\n" for one in rejects)
+            file.writelines(orjson.dumps(asdict(reject)) + b"\n" for reject in rejects)
             file.flush()
             os.fsync(file.fileno())
 
@@ -120,7 +120,7 @@ class IndexLetters:
         """
         left = self._refused(rejects)
         for size in _CUTS:
-            left = self._refused([one for one, _ in left], size) if left else []
+            left = self._refused([reject for reject, _ in left], size) if left else []
         if left:
             raise ServerError(
                 f"dead-letter index {self.index!r} refused a record: {left[0][1]}",
@@ -129,9 +129,9 @@ class IndexLetters:
 
     def _refused(self, rejects: list[Reject], size: int | None = None) -> list[tuple[Reject, str]]:
         """Write them, with at most so much of their sources; return those that were refused, and why."""
-        outcome = self.bulk.send(_letters(rejects if size is None else [_cut(one, size) for one in rejects]))
-        known = {(one.topic, one.partition, one.offset): one for one in rejects}
-        return [(known[one.topic, one.partition, one.offset], one.reason) for one in outcome.rejects]
+        outcome = self.bulk.send(_letters(rejects if size is None else [_cut(reject, size) for reject in rejects]))
+        by_place = {(reject.topic, reject.partition, reject.offset): reject for reject in rejects}
+        return [(by_place[reject.topic, reject.partition, reject.offset], reject.reason) for reject in outcome.rejects]
 
     def close(self) -> None:
         """End the worker threads."""
@@ -139,15 +139,15 @@ class IndexLetters:
 
 
 def _letters(rejects: list[Reject]) -> Documents:
-    sources = pa.array([orjson.dumps(asdict(one)) for one in rejects], pa.binary())
-    return of_records([(one.topic, one.partition, one.offset) for one in rejects], sources)
+    sources = pa.array([orjson.dumps(asdict(reject)) for reject in rejects], pa.binary())
+    return of_records([(reject.topic, reject.partition, reject.offset) for reject in rejects], sources)
 
 
 def _cut(one: Reject, size: int) -> Reject:
-    whole = len(one.source)
-    if whole <= size:
+    size_of_source = len(one.source)
+    if size_of_source <= size:
         return one
-    note = f"source cut to its first {size:,} of {whole:,} characters"
+    note = f"source cut to its first {size:,} of {size_of_source:,} characters"
     return replace(one, source=one.source[:size], reason=f"{one.reason}; {note}")
 
 

@@ -122,23 +122,23 @@ class Member:
         """Return what has come, up to a batch bounded in records and bytes; None when nothing has."""
         parts: list[Portion] = []
         ahead: dict[int, int] = {}
-        wanted, left = BATCH_RECORDS, float(BATCH_BYTES)
+        room, left = BATCH_RECORDS, float(BATCH_BYTES)
         with no_collection():
-            while wanted > 0 and left > 0:
-                few = max(1, min(PORTION_RECORDS, wanted, int(left / self._record_bytes)))
+            while room > 0 and left > 0:
+                few = max(1, min(PORTION_RECORDS, room, int(left / self._record_bytes)))
                 messages = consume(self.consumer, few, timeout_s)
                 if not messages:
                     break
-                records, others = sorted_out(messages)
-                for one in others:
-                    self._signal(one)
+                records, signals = sorted_out(messages)
+                for signal in signals:
+                    self._signal(signal)
                 if records:
                     parts.append(portion(records))
                     offsets = parts[-1].offsets
                     ahead |= {p: int(offsets[end - 1]) + 1 for p, _, end in runs(parts[-1].partitions)}
                     self._record_bytes = max(1.0, parts[-1].bytes / len(records))
                     left -= parts[-1].bytes
-                wanted -= len(messages)
+                room -= len(messages)
                 timeout_s = 0.01  # only what is there: the first records should not wait for the last
         if not parts:
             return None
@@ -191,22 +191,26 @@ class Member:
 
         A member killed while it joined holds partitions, unread, until the broker misses it.
         """
-        others = [TopicPartition(self.topic, p) for p in ends if p not in self.positions]
-        if not others:
+        unheld = [TopicPartition(self.topic, p) for p in ends if p not in self.positions]
+        if not unheld:
             return []
-        committed = self.patiently(partial(committed_offsets, self.consumer, others))
-        first = self.patiently(partial(self.cluster.bounds, self.topic, [one.partition for one in others], "earliest"))
-        return [one.partition for one in committed if max(one.offset, first[one.partition]) < ends[one.partition]]
+        committed = self.patiently(partial(committed_offsets, self.consumer, unheld))
+        first = self.patiently(
+            partial(self.cluster.bounds, self.topic, [place.partition for place in unheld], "earliest")
+        )
+        return [
+            place.partition for place in committed if max(place.offset, first[place.partition]) < ends[place.partition]
+        ]
 
     @property
     def lag_records(self) -> int | None:
         """How many offsets of our partitions are not committed yet; None while that is not known."""
         lag = 0
         for partition, at in self.positions.items():
-            found = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
-            if not found or found[1] < 0:
+            watermarks = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            if not watermarks or watermarks[1] < 0:
                 return None
-            lag += max(0, int(found[1]) - at)
+            lag += max(0, int(watermarks[1]) - at)
         return lag
 
     # committing --------------------------------------------------------------------------------------
@@ -236,7 +240,7 @@ class Member:
 
     def patiently(self, call: Callable[[], Any]) -> Any:
         """Return what `call` returns, as soon as Kafka answers."""
-        said = False
+        has_told = False
         while True:
             try:
                 return call()
@@ -248,25 +252,25 @@ class Member:
                 if error.args[0].code() not in FETCHED_AGAIN:
                     raise
                 reason = error.args[0].str()
-            if not said:
+            if not has_told:
                 self.say(f"waiting for Kafka: {reason}")
-            said = True
+            has_told = True
             if self.stop.wait(0.5):
                 raise StoppedError
 
     # assignment --------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        numbers = [one.partition for one in partitions]
+        numbers = [place.partition for place in partitions]
         starts = self.patiently(partial(committed_offsets, consumer, partitions))
         earliest, latest = (
             self.patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
         )
-        asked = self._asked({one.partition: one.offset for one in starts}, earliest, latest)
+        starts_by_partition = self._asked({start.partition: start.offset for start in starts}, earliest, latest)
         for one in starts:
             first = earliest[one.partition]
-            if one.partition in asked:
-                one.offset = asked[one.partition]
+            if one.partition in starts_by_partition:
+                one.offset = starts_by_partition[one.partition]
             elif one.offset < 0:
                 one.offset = first
             elif one.offset < first:
@@ -279,10 +283,10 @@ class Member:
             self.positions[one.partition] = one.offset
         consumer.incremental_assign(starts)
         self.joined = True
-        self._commit(asked)  # a later run resumes from where this one was told to begin
+        self._commit(starts_by_partition)  # a later run resumes from where this one was told to begin
         if self.paused:
             consumer.pause(starts)
-        where = ", ".join(f"{one.partition}@{one.offset}" for one in starts) or "none"
+        where = ", ".join(f"{start.partition}@{start.offset}" for start in starts) or "none"
         self.say(f"assigned partitions {where}")
 
     def _asked(self, committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int]) -> dict[int, int]:
@@ -291,17 +295,17 @@ class Member:
         if self.start == "resume" or not fresh:
             return {}
         if isinstance(self.start, int):
-            found = self.patiently(partial(self.cluster.bounds, self.topic, fresh, self.start))
-            found = {p: at if at >= 0 else latest[p] for p, at in found.items()}
+            offsets = self.patiently(partial(self.cluster.bounds, self.topic, fresh, self.start))
+            offsets = {p: at if at >= 0 else latest[p] for p, at in offsets.items()}
         else:
-            found = earliest if self.start == "earliest" else {**latest, **self._new(earliest)}
+            offsets = earliest if self.start == "earliest" else {**latest, **self._new(earliest)}
         handed_over = self._shared or bool(self._began)  # others read it until now: what they left is not skipped
-        left = {p: committed[p] for p in fresh if handed_over and 0 <= committed[p] < found[p]}
+        left = {p: committed[p] for p in fresh if handed_over and 0 <= committed[p] < offsets[p]}
         for partition, at in left.items():
             self.say(
-                f"partition {partition} goes on from {at:,}, not {found[partition]:,}: the group has read up to there"
+                f"partition {partition} goes on from {at:,}, not {offsets[partition]:,}: the group has read up to there"
             )
-        return {p: found[p] for p in fresh if p not in left}
+        return {p: offsets[p] for p in fresh if p not in left}
 
     def _new(self, earliest: dict[int, int]) -> dict[int, int]:
         """Return the start of partitions that were made since we came: nobody has seen a record of them."""
@@ -311,9 +315,9 @@ class Member:
         if partitions:
             self.leaving()
         consumer.incremental_unassign(partitions)
-        for one in partitions:
-            self.positions.pop(one.partition, None)
-            self._epochs[one.partition] = self._epochs.get(one.partition, 0) + 1
+        for place in partitions:
+            self.positions.pop(place.partition, None)
+            self._epochs[place.partition] = self._epochs.get(place.partition, 0) + 1
         if partitions:
             self.say(f"gave up partitions {', '.join(str(one.partition) for one in partitions)}")
 

@@ -183,21 +183,21 @@ class Indexer:
     # the loop ----------------------------------------------------------------------------------------
 
     def _loop(self, ends: dict[int, int] | None) -> None:
-        told, warned = time.monotonic(), False
+        reported, warned = time.monotonic(), False
         while not self._stop.is_set() and not (ends is not None and self._finished(ends)):
-            found = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
-            if found is not None:
-                batch, stretch = found
+            messages = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
+            if messages is not None:
+                batch, stretch = messages
                 docs = self._documents(batch)
                 self.bulk.put(docs, (stretch, batch.num_rows - len(docs) - len(docs.rejects)))
-            self._settle(0 if found is None and self.bulk.trouble else IN_FLIGHT)
-            if found is None and not self.bulk.busy:
+            self._settle(0 if messages is None and self.bulk.trouble else IN_FLIGHT)
+            if messages is None and not self.bulk.busy:
                 self.member.commit_ends()
             if not warned and self.outcome.sent + self._filtered > WARN_AFTER:
                 warned = True
                 self._say_missing()
-            if time.monotonic() - told >= self.every_s:
-                told = time.monotonic()
+            if time.monotonic() - reported >= self.every_s:
+                reported = time.monotonic()
                 self._tell()
         self._settle(0)
         self._tell()
@@ -206,12 +206,12 @@ class Indexer:
         """Tell whether the group has read all up to `ends`, whichever member did."""
         if not self.member.reached(ends):
             return False
-        theirs = self.member.elsewhere(ends)
-        if theirs and not self._others_said:
-            numbers = ", ".join(map(str, sorted(theirs)))
+        held_elsewhere = self.member.elsewhere(ends)
+        if held_elsewhere and not self._others_said:
+            numbers = ", ".join(map(str, sorted(held_elsewhere)))
             self.say(f"waiting until partitions {numbers} are read: other members of the group hold them")
-        self._others_said = bool(theirs)
-        return not theirs
+        self._others_said = bool(held_elsewhere)
+        return not held_elsewhere
 
     def _settle(self, leave: int) -> None:
         """Book, commit and forget the batches that are settled, in the order they were read."""

@@ -111,17 +111,17 @@ class Channels:
     def _lost(self, channel: str, why: str) -> None:
         folded = self.case.fold(channel)
         name = self._forwards.pop(folded, None) or self._wanted_name(channel)
-        self._joined = {one for one in self._joined if self.case.fold(one) != folded and one != name}
+        self._joined = {channel for channel in self._joined if self.case.fold(channel) != folded and channel != name}
         if name is not None:
             self._next_try[name] = time.monotonic() + 5
         self._say(f"not in {channel} any more ({why}); joining {'it' if name == channel else name or 'it'} again")
 
     def _refused(self, command: bytes, params: list[str]) -> None:
         """Say once why we are not in a wanted channel, whatever the refusal's number: each server has its own."""
-        named = [(param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None]
-        if not named or named[0][1] in self._joined:
+        refused = [(param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None]
+        if not refused or refused[0][1] in self._joined:
             return
-        name, why = named[0][1], params[-1]
+        name, why = refused[0][1], params[-1]
         self._unanswered.discard(name)
         if command == _FORWARDED and len(params) > _FORWARD_PARAMS:
             target = params[2]

@@ -69,11 +69,11 @@ def text(raw: bytes) -> str:
 
 def parse(line: bytes) -> Line | None:
     """Take a line apart; None when it is not IRC's grammar."""
-    found = _LINE.fullmatch(line)
-    if found is None:
+    parts = _LINE.fullmatch(line)
+    if parts is None:
         return None
-    nick, user, host = _source(found["source"])
-    return Line(_tags(found["tags"]), nick, user, host, found["command"].upper(), _params(found["rest"]))
+    nick, user, host = _source(parts["source"])
+    return Line(_tags(parts["tags"]), nick, user, host, parts["command"].upper(), _params(parts["rest"]))
 
 
 def _params(rest: bytes | None) -> list[bytes]:
@@ -88,8 +88,8 @@ def _params(rest: bytes | None) -> list[bytes]:
 def _source(source: bytes | None) -> tuple[bytes | None, bytes | None, bytes | None]:
     if source is None:
         return None, None, None
-    found = _SOURCE.fullmatch(source)
-    nick, user, host = found.groups() if found else (source, None, None)
+    parts = _SOURCE.fullmatch(source)
+    nick, user, host = parts.groups() if parts else (source, None, None)
     if user is None and host is None and b"." in nick:
         return None, None, nick  # a nick has no dot in it: a server speaks
     return nick or None, user, host
@@ -106,13 +106,13 @@ def _tags(raw: bytes | None) -> dict[bytes, bytes]:
 def ip(host: str | None) -> str | None:
     """Return `host` when it is an IP address, written the usual way; ``::ffff:a.b.c.d`` gives ``a.b.c.d``."""
     try:
-        found = ipaddress.ip_address(host or "")
+        address = ipaddress.ip_address(host or "")
     except ValueError:
         return None
-    if isinstance(found, ipaddress.IPv6Address):
+    if isinstance(address, ipaddress.IPv6Address):
         # through int: a zone ("%eth0") is no part of an address that another machine could use
-        return str(found.ipv4_mapped or ipaddress.IPv6Address(int(found)))
-    return str(found)
+        return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address)))
+    return str(address)
 
 
 def said_at(line: Line, received_ms: int) -> int:
@@ -156,19 +156,19 @@ def record(line: bytes, *, received_ms: int, server: str, sequence: int, fold: C
     None is what is said to the extractor alone (private messages, server notices, numerics, PING): a private message
     is not for a topic that others read.
     """
-    found = parse(line)
-    whole = found is not None and _whole(found)
-    if found is not None and not whole and found.command not in _NEEDED:
+    line_parts = parse(line)
+    is_whole = line_parts is not None and _whole(line_parts)
+    if line_parts is not None and not is_whole and line_parts.command not in _NEEDED:
         return None
-    if found is None or not whole:
-        fields = _fields(found, command=UNPARSED, channel=None, message=line)
+    if line_parts is None or not is_whole:
+        fields = _fields(line_parts, command=UNPARSED, channel=None, message=line)
     else:
-        kept = _kept(found)
+        kept = _kept(line_parts)
         if kept is None:
             return None
         command, channel, message = kept
-        fields = _fields(found, command=command, channel=channel, message=message)
-    stamp = said_at(found, received_ms) if found is not None else received_ms
+        fields = _fields(line_parts, command=command, channel=channel, message=message)
+    stamp = said_at(line_parts, received_ms) if line_parts is not None else received_ms
     value = {
         "@timestamp": iso(stamp),
         **{name: fields[name] for name in ("command", "channel", "nick", "user", "host", "ip")},

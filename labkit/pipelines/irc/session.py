@@ -205,18 +205,18 @@ class Session:
         self.joined.clear()
 
     def _record(self, line: bytes, received_ms: int) -> None:
-        found = record(
+        message = record(
             line,
             received_ms=received_ms,
             server=self.server.host,
             sequence=self.records + 1,
             fold=self.case.fold,
         )
-        if found is None:
+        if message is None:
             return
         self.records += 1
-        self.unparsed += found.command == UNPARSED
-        self.sink.send(found.key, found.value, found.headers, found.timestamp_ms)
+        self.unparsed += message.command == UNPARSED
+        self.sink.send(message.key, message.value, message.headers, message.timestamp_ms)
 
     def _welcomed(self) -> None:
         self.connections += 1
