@@ -39,7 +39,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from labkit.config_files import ConfigFile, config_files, refuse_code, require_trust, wants
 from labkit.errors import ConfigError, UntrustedError
@@ -56,6 +56,16 @@ _NUMBERS = frozenset(
      "min_delay_between_sniffing", "request_timeout", "retry_on_status", "sniff_timeout"}
 )  # fmt: skip
 _TABLES = ("kafka", "elasticsearch", "registry", "topics")
+
+
+class ProfileWarning(NamedTuple):
+    """Something wrong with a profile that can be used all the same, and what to do about it."""
+
+    text: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ class Profile:
         How its topics are decoded.
     source : str
         Where it was read from.
-    warnings : tuple of str
+    warnings : tuple of ProfileWarning
         What its owner should know, such as a secret others can read.
     """
 
@@ -89,7 +99,7 @@ class Profile:
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
     topics: tuple[TopicSettings, ...] = field(default=(), kw_only=True, repr=False)
     source: str = field(default="", kw_only=True)
-    warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    warnings: tuple[ProfileWarning, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         targets = {name: masked(value) for name, value in self.elasticsearch.items()}
@@ -324,15 +334,13 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
     )
 
 
-def _open_to_others(table: Mapping[str, Any], file: ConfigFile) -> tuple[str, ...]:
+def _open_to_others(table: Mapping[str, Any], file: ConfigFile) -> tuple[ProfileWarning, ...]:
     """Return a warning when the file holds a secret and others may read it."""
     held = [table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()]
     if not file.mode & 0o077 or not any(map(literal, held)):
         return ()
-    return (
-        f"{file.path} holds a secret and others may read it: "
-        "chmod 600 it, or write ${NAME} or ${file:PATH} instead",
-    )
+    text = f"{file.path} holds a secret and others may read it"
+    return (ProfileWarning(text, "chmod 600 it, or write ${NAME} or ${file:PATH} instead"),)
 
 
 def _flat(value: Any) -> Any:

@@ -62,8 +62,8 @@ def connect(profile: str | None = None, *, role: str = "lab", timezone: str | tz
     """
     zone = times.find_zone(timezone)
     found = find_profile(profile, role=role)
-    for text in found.warnings:
-        warnings.warn(text, stacklevel=2)
+    for warning in found.warnings:
+        warnings.warn(str(warning), stacklevel=2)
     return Lab(found, timezone=zone)
 
 

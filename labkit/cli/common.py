@@ -108,8 +108,8 @@ def enrich_chain(options: argparse.Namespace) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         enrichers = [named(text) for text in options.enrich]
-    for one in caught:
-        say(f"warning: {one.message}")
+    for warning in caught:
+        say(f"warning: {warning.message}")
     return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])
 
 
@@ -119,12 +119,12 @@ def window_of(lab: Lab, file: str) -> Window:
     from labkit.window import Window
 
     try:
-        found = Path(file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{file!r} cannot be read: {error}", hint="write it with `labkit window TOPIC --json > FILE`"
         ) from error
-    return Window.from_json(found, lab)
+    return Window.from_json(text, lab)
 
 
 def stop_event() -> threading.Event:
@@ -153,7 +153,7 @@ def open_profile(options: argparse.Namespace) -> Any:
     """Return the profile asked for; what its owner should know is said."""
     from labkit.lab import find_profile
 
-    found = find_profile(options.profile, role=options.role)
-    for text in found.warnings:
-        say(f"labkit: warning: {text}")
-    return found
+    profile = find_profile(options.profile, role=options.role)
+    for warning in profile.warnings:
+        say(f"labkit: warning: {warning}")
+    return profile

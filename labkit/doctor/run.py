@@ -61,8 +61,7 @@ def without_profile(name: str, error: LabkitError) -> Diagnosis:
 def _profile(profile: Profile) -> Finding:
     told = f"{profile.name} as role {profile.role}" if profile.role else f"{profile.name} of {profile.source or 'code'}"
     if profile.warnings:
-        text, _, fix = "; ".join(profile.warnings).partition(": ")
-        return warn(text, fix)
+        return warn(profile.warnings[0].text, profile.warnings[0].fix)
     return ok(told)
 
 
