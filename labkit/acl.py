@@ -126,7 +126,7 @@ def recipe(
     kafka, elasticsearch = _SAYS[role]
     if form == "terraform":
         head = f"# Kafka: {kafka}; for the provider Mongey/kafka"
-        return "\n\n".join([head, *(_resource(principal, *one) for one in _each(grants))])
+        return "\n\n".join([head, *(_resource(principal, *rule) for rule in _each(grants))])
     if form == "elasticsearch-role":
         return body
     lines = [kafka_acls(principal, grant, bootstrap=bootstrap) for grant in grants]

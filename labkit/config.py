@@ -120,18 +120,18 @@ def load_profile(name: str) -> Profile:
     ConfigError
         When there is no such profile or a secret it names cannot be had.
     """
-    known: list[str] = []
+    names: list[str] = []
     files = list(config_files())
     for file in files:
-        known += list(file.tables)
+        names += list(file.tables)
         if name in file.tables:
-            hides = any(other.own and name in other.tables for other in files if other is not file)
+            hides = any(later.own and name in later.tables for later in files if later is not file)
             return _profile(name, file.tables[name], file, hides=hides)
     if _from_environment(name):
         return _profile(name, {}, None)
     raise ConfigError(
         f"there is no profile {name!r}",
-        hint=did_you_mean(name, [*known, LOCAL])
+        hint=did_you_mean(name, [*names, LOCAL])
         or "add [profiles.NAME.kafka] to labkit.toml, or leave the profile out for the local stack",
     )
 
@@ -143,11 +143,11 @@ def list_profiles() -> list[dict[str, str]]:
         for name, table in file.tables.items():
             if name not in rows and not (name == LOCAL and isinstance(table, dict) and set(table) == {"topics"}):
                 rows[name] = _file_row(name, table, file)
-    known = {_upper(name) for name in rows}
+    upper_names = {_upper(name) for name in rows}
     for variable in sorted(os.environ):
-        found = re.fullmatch(r"LABKIT_(\w+)_KAFKA_BOOTSTRAP_SERVERS", variable)
-        if found and found[1] not in {*known, _upper(LOCAL)}:
-            name = found[1].lower()
+        match = re.fullmatch(r"LABKIT_(\w+)_KAFKA_BOOTSTRAP_SERVERS", variable)
+        if match and match[1] not in {*upper_names, _upper(LOCAL)}:
+            name = match[1].lower()
             rows[name] = _row(name, _from_environment(name), "the environment")
     return list(rows.values())
 
@@ -211,7 +211,7 @@ def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
     return {
         "profile": name,
         "kafka": str(_flat(kafka.get("bootstrap.servers", ""))),
-        "security": " ".join(str(one) for one in security if one),
+        "security": " ".join(str(setting) for setting in security if setting),
         "user": str(kafka.get("sasl.username", "")),
         "elasticsearch": ", ".join(
             f"{target}: {_flat(masked(settings).get('hosts', ''))}" for target, settings in targets.items()
@@ -228,9 +228,9 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     targets : iterable of str
         The targets it has already; a new one's name is the first word.
     """
-    prefix, known = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
+    prefix, by_upper = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
     kafka: dict[str, Any] = {}
-    found: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     registry: dict[str, Any] = {}
     for variable, value in os.environ.items():
         means_itself = quoted(value)
@@ -242,11 +242,13 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
             registry[key] = _typed(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
-            longest = sorted(known, key=len, reverse=True)  # of `es` and `es-9`, ES_9_HOSTS is the latter's
-            word = next((one for one in longest if rest.startswith(f"{one}_")), rest.partition("_")[0])
+            longest = sorted(by_upper, key=len, reverse=True)  # of `es` and `es-9`, ES_9_HOSTS is the latter's
+            word = next(
+                (candidate for candidate in longest if rest.startswith(f"{candidate}_")), rest.partition("_")[0]
+            )
             key = rest.removeprefix(f"{word}_").lower()
-            found.setdefault(known.get(word, word.lower()), {})[key] = _typed(key, means_itself)
-    return {"kafka": kafka, "elasticsearch": found, "registry": registry} if kafka or found or registry else {}
+            settings.setdefault(by_upper.get(word, word.lower()), {})[key] = _typed(key, means_itself)
+    return {"kafka": kafka, "elasticsearch": settings, "registry": registry} if kafka or settings or registry else {}
 
 
 def _upper(name: str) -> str:
@@ -256,7 +258,7 @@ def _upper(name: str) -> str:
 def _typed(key: str, value: str) -> Any:
     """Return a variable's text as the Elasticsearch client wants it."""
     if key == "hosts":
-        return [Secret(one.strip()) for one in value.split(",")]
+        return [Secret(part.strip()) for part in value.split(",")]
     if key == "basic_auth":
         return list(pair(value))
     if key in _NUMBERS:

@@ -84,19 +84,19 @@ def _seal(table: Any) -> Any:
     if not isinstance(table, dict):
         return table
     settings = {name: item for name, item in table.items() if isinstance(item, dict) and name != "topics"}
-    found = table | {name: sealed(item) for name, item in settings.items()}
+    plain = table | {name: sealed(item) for name, item in settings.items()}
     targets = table.get("elasticsearch")
     if isinstance(targets, dict):
-        found["elasticsearch"] = {
+        plain["elasticsearch"] = {
             name: sealed(settings) if isinstance(settings, dict) else settings for name, settings in targets.items()
         }
-    return found
+    return plain
 
 
 def config_files() -> Iterator[ConfigFile]:
     """Yield the files in reach, the nearest first; what others could have written is left out with a warning."""
-    if given := os.environ.get("LABKIT_CONFIG"):
-        yield _read_named(Path(given))
+    if path_given := os.environ.get("LABKIT_CONFIG"):
+        yield _read_named(Path(path_given))
         return
     own = config_folder()
     here = Path.cwd()
@@ -129,7 +129,7 @@ def _read_named(path: Path) -> ConfigFile:
 
 def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     try:
-        found = read_private(path, limit=LIMIT)
+        content = read_private(path, limit=LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UntrustedError as error:
@@ -139,7 +139,7 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
         if os.path.lexists(path):
             warnings.warn(f"{path} is left out: {error.strerror}", stacklevel=2)
         return None
-    return ConfigFile(path, found.content, found.mode, own=own)
+    return ConfigFile(path, content.content, content.mode, own=own)
 
 
 # what a file of a repository may not do ------------------------------------------------------------------
@@ -158,13 +158,13 @@ def require_trust(name: str, table: Mapping[str, Any], file: ConfigFile, *, vari
     if file.own:
         return
     refuse_code(name, table, file)
-    wanted = wants(name, table, variables=variables, hides=hides)
-    if wanted and not file.allowed:
+    needs = wants(name, table, variables=variables, hides=hides)
+    if needs and not file.allowed:
         raise UntrustedError(
-            f"{file.path} is not allowed to have {wanted} for profile {name!r}",
+            f"{file.path} is not allowed to have {needs} for profile {name!r}",
             hint=f"look at the hosts in it, then `labkit allow {file.path}`; a changed file must be allowed again",
             path=str(file.path),
-            wanted=wanted,
+            wanted=needs,
         )
 
 
@@ -249,5 +249,5 @@ def find_to_allow(path: Path | None) -> ConfigFile:
             )
         return file
     path = (path / NAME if path.is_dir() else path).absolute()
-    found = read_private(path, limit=LIMIT)
-    return ConfigFile(path, found.content, found.mode, own=False)
+    content = read_private(path, limit=LIMIT)
+    return ConfigFile(path, content.content, content.mode, own=False)

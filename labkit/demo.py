@@ -132,8 +132,8 @@ def run(say: Callable[[str], None]) -> Summary:
     before = _committed(admin.cluster)
     window = lab.window(TOPIC)
     say("running the notebook through papermill, and making a page of it")
-    done = rerun.run(notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
-    found = _notebook_summary(done.notebook)
+    executed = rerun.run(notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
+    summary = _notebook_summary(executed.notebook)
     after = _committed(admin.cluster)
     partitions = lab.cluster.partitions(TOPIC)
     bounds = [lab.cluster.bounds(TOPIC, partitions, at) for at in ("earliest", "latest")]
@@ -143,14 +143,14 @@ def run(say: Callable[[str], None]) -> Summary:
         sample_lines_sent=sample.delivered,
         live_records=live,
         records_in_topic=held,
-        records_replayed=found["records_replayed"],
-        receipt_complete=found["receipt_complete"],
-        scratch_documents=target.count(found["scratch_index"]),
+        records_replayed=summary["records_replayed"],
+        receipt_complete=summary["receipt_complete"],
+        scratch_documents=target.count(summary["scratch_index"]),
         production_documents=target.count(INDEX),
         group_before=before,
         group_after=after,
-        notebook=str(done.notebook.absolute()),
-        page=str(done.html.absolute()),
+        notebook=str(executed.notebook.absolute()),
+        page=str(executed.html.absolute()),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -326,6 +326,6 @@ def _notebook_summary(path: Path) -> dict[str, Any]:
 
     for cell in nbformat.read(path, as_version=4).cells:
         if "summary" in cell.metadata.get("tags", []):
-            found: dict[str, Any] = ast.literal_eval(cell.outputs[-1]["data"]["text/plain"])
-            return found
+            summary: dict[str, Any] = ast.literal_eval(cell.outputs[-1]["data"]["text/plain"])
+            return summary
     raise NotFoundError(f"{path} has no summary", hint="its last cell is tagged `summary`")

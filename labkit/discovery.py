@@ -103,19 +103,19 @@ class WindowDiscovery:
         how = How(*self.lab.decoders(self.plan.topic, decode, key_decode), where, self.lab.registry)
         with (
             bar(self.plan.topic, sum(plan.size for plan in plans), progress) as advance,
-            watched(self.lab.cluster, guard) as seen,
+            watched(self.lab.cluster, guard) as summarize_guard,
         ):
-            found = of_window(
+            profile = of_window(
                 self.lab.cluster, self.plan, plans, how, isolation=isolation, on_expired=on_expired,
                 deadline_s=deadline_s, advance=advance,
             )  # fmt: skip
-        if found.receipt is not None:
-            receipt = replace(found.receipt, guard=seen())
-            found = replace(found, receipt=receipt)
+        if profile.receipt is not None:
+            receipt = replace(profile.receipt, guard=summarize_guard())
+            profile = replace(profile, receipt=receipt)
             read_log.record(self.plan, receipt, "profile")
             if on_interrupt == "raise" and {StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons):
-                raise stopped(f"stopped at {receipt.reached}", profile=found)
-        return found
+                raise stopped(f"stopped at {receipt.reached}", profile=profile)
+        return profile
 
     @refuses(
         where="read(where=...) takes conditions",
@@ -177,15 +177,15 @@ class WindowDiscovery:
         needle = Needle.of(what, field, in_)
         count = whole(limit, "limit", "how many records at most, such as limit=20", low=1)
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
-        found = find(
+        replay = find(
             self.lab.cluster, self.plan, needle, limit=count, newest=newest,
             slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=value,
             key_decode=key, registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt,
             isolation=isolation, on_expired=on_expired,
             deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
-        read_log.record(self.plan, found.receipt, "find")
-        return found
+        read_log.record(self.plan, replay.receipt, "find")
+        return replay
 
     @refuses(
         where=_OF_REPLAY,
@@ -239,11 +239,11 @@ class WindowDiscovery:
             reading = self.reading(
                 deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
             )
-            found = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(self.lab.timezone)
-        read_log.record(self.plan, found.receipt, "latest")
+            replay = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(self.lab.timezone)
+        read_log.record(self.plan, replay.receipt, "latest")
         if reading.interrupted() and on_interrupt == "raise":
-            raise stopped(f"stopped at {found.receipt.reached}", replay=found)
-        return found
+            raise stopped(f"stopped at {replay.receipt.reached}", replay=replay)
+        return replay
 
     @refuses(
         where=_OF_REPLAY,
@@ -310,14 +310,14 @@ class WindowDiscovery:
         else:
             anchor = Anchor(time_ms=to_ms(time, self.lab.timezone))
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
-        found = around(
+        replay = around(
             self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
             registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt, isolation=isolation,
             on_expired=on_expired,
             deadline_s=None if deadline is None else length_ms(deadline) / 1000,
         )  # fmt: skip
-        read_log.record(self.plan, found.receipt, "around")
-        return found
+        read_log.record(self.plan, replay.receipt, "around")
+        return replay
 
 
 class LabDiscovery:

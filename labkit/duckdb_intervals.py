@@ -38,12 +38,12 @@ def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) 
         return answer
     connection.execute(_MACRO)
     names = [f"column_{place}" for place in range(len(answer.columns))]  # two of one name are told apart
-    chosen = [
+    columns = [
         f"{_carried(name, kind)} as {_quoted(column)}"
         for name, kind, column in zip(names, answer.types, answer.columns, strict=True)
     ]
     source = f"{_ANSWER} as {_ANSWER}({', '.join(names)})"
-    return answer.query(_ANSWER, f"select {', '.join(chosen)} from {source}")
+    return answer.query(_ANSWER, f"select {', '.join(columns)} from {source}")
 
 
 def _holds_interval(kind: Any) -> bool:
@@ -110,7 +110,7 @@ def _microseconds(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(_microseconds(kind.value_type)))
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(_microseconds(one.type)) for one in kind])
+        return pa.struct([part.with_type(_microseconds(part.type)) for part in kind])
     return kind
 
 

@@ -114,28 +114,28 @@ def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any]
     tree: dict[str, Any] = json.loads(rows[0][0])
     if tree["error"]:
         return [], str(tree.get("error_message", "not understood"))
-    return [one["node"] for one in tree["statements"]], ""
+    return [statement["node"] for statement in tree["statements"]], ""
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Yield each object in a syntax tree."""
     if isinstance(tree, dict):
         yield tree
-    for one in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from nodes(one)
+    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(child)
 
 
 def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]]:
     """Return the columns that a syntax tree names, as written: ``a.b`` is two parts. A lambda's parameters are none."""
     if isinstance(tree, list):
-        return {path for one in tree for path in columns(one, own)}
+        return {path for node in tree for path in columns(node, own)}
     if not isinstance(tree, dict):
         return set()
     if tree.get("class") == "LAMBDA":
         own |= {path[0] for path in columns(tree["lhs"])}
     path = tuple(tree["column_names"]) if tree.get("class") == "COLUMN_REF" else ()
-    found = {path} if path and path[0] not in own else set()
-    return found | {path for one in tree.values() for path in columns(one, own)}
+    paths = {path} if path and path[0] not in own else set()
+    return paths | {path for node in tree.values() for path in columns(node, own)}
 
 
 def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
@@ -149,8 +149,8 @@ def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 def tables(tree: Any) -> set[str]:
     """Return the tables that a syntax tree reads from: those that it makes itself (with) are none."""
-    own = {entry["key"] for one in nodes(tree) for entry in (one.get("cte_map") or {}).get("map", [])}
-    return {one["table_name"] for one in nodes(tree) if one.get("type") == "BASE_TABLE"} - own
+    own = {entry["key"] for node in nodes(tree) for entry in (node.get("cte_map") or {}).get("map", [])}
+    return {node["table_name"] for node in nodes(tree) if node.get("type") == "BASE_TABLE"} - own
 
 
 def check_case(names: Iterable[str], asked: set[str]) -> None:
@@ -162,8 +162,8 @@ def check_case(names: Iterable[str], asked: set[str]) -> None:
     spellings: dict[str, set[str]] = {}
     for name in names:
         spellings.setdefault(name.lower(), set()).add(name)
-    for one, same in spellings.items():
-        if len(same) > 1 and one in lower:
+    for spelling, same in spellings.items():
+        if len(same) > 1 and spelling in lower:
             raise UsageError(
                 f"fields {' and '.join(sorted(same))} differ only in case, which SQL does not tell apart",
                 hint="choose with pandas or polars, or rename one in a copy of .table",

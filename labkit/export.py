@@ -246,9 +246,9 @@ class WindowExport:
                 "decode": decode is not None and not where,
             }
             idle["key_decode"] = key_decode is not None and not where
-            if named := [name for name, changes_nothing in idle.items() if changes_nothing]:
+            if names := [name for name, changes_nothing in idle.items() if changes_nothing]:
                 raise UsageError(
-                    f"{named[0]} changes nothing with envelope=True: keys and values are written as they are",
+                    f"{names[0]} changes nothing with envelope=True: keys and values are written as they are",
                     hint="leave one of them out; decode, key_decode and types may go with where",
                 )
         return self._to_file(

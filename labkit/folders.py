@@ -21,15 +21,15 @@ def is_root() -> bool:
 
 def state_dir() -> Path:
     """Return the state folder (``LABKIT_STATE``); not in root's home: it is closed to the servers' user."""
-    if given := os.environ.get("LABKIT_STATE"):
-        return Path(given).absolute()
+    if folder := os.environ.get("LABKIT_STATE"):
+        return Path(folder).absolute()
     return Path("/var/lib/labkit") if is_root() else Path(platformdirs.user_state_dir("labkit"))
 
 
 def cache_dir() -> Path:
     """Return the folder of what can be fetched again (``LABKIT_CACHE``)."""
-    if given := os.environ.get("LABKIT_CACHE"):
-        return Path(given).absolute()
+    if folder := os.environ.get("LABKIT_CACHE"):
+        return Path(folder).absolute()
     return Path("/var/cache/labkit") if is_root() else Path(platformdirs.user_cache_dir("labkit"))
 
 

@@ -82,5 +82,5 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     style = "text-align:left;padding-right:1em"
     cell = f"{style};white-space:nowrap" if one_line else style
     head = "".join(f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names)
-    body = "".join("<tr>" + "".join(f'<td style="{cell}">{one}</td>' for one in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f'<td style="{cell}">{content}</td>' for content in row) + "</tr>" for row in rows)
     return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -29,20 +29,20 @@ def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
 
     In a thread other than the main one no interrupt comes, so the answer is always False.
     """
-    seen = threading.Event()
+    pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield seen.is_set
+        yield pressed.is_set
         return
     before = signal.getsignal(signal.SIGINT)
 
     def note(_number: int, _frame: FrameType | None) -> None:
-        if seen.is_set() and not patient:
+        if pressed.is_set() and not patient:
             raise KeyboardInterrupt
-        seen.set()
+        pressed.set()
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield seen.is_set
+        yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -61,9 +61,9 @@ def quiet_stop(message: str) -> Iterator[None]:
 @contextmanager
 def held() -> Iterator[None]:
     """Hold an interrupt back until the block is over: where it would end the process."""
-    with asked(patient=True) as seen:
+    with asked(patient=True) as is_pressed:
         yield
-    if seen():
+    if is_pressed():
         raise KeyboardInterrupt
 
 
@@ -80,8 +80,8 @@ def stopped(message: str, hint: str = "", **part: Any) -> Stopped:
     """Return what is raised after an interrupt: it carries the `part`, given by its name, and `last_part` finds it."""
     global _last
     (name, _last), *_ = part.items()
-    kept = f'the {name} so far is kept: part = labkit.stopped(); on_interrupt="keep" returns it and goes on'
-    return Stopped(message, hint=hint or kept, part=_last, **part)
+    advice = f'the {name} so far is kept: part = labkit.stopped(); on_interrupt="keep" returns it and goes on'
+    return Stopped(message, hint=hint or advice, part=_last, **part)
 
 
 def last_part() -> Any:

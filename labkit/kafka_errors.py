@@ -275,14 +275,14 @@ def setting_error(error: KafkaError) -> ConfigError:
     """Return labkit's error for a client that librdkafka would not make."""
     text = " ".join(error.str().split()).removeprefix("Failed to create admin client: ")
     text = text.removeprefix("Failed to create consumer: ").removeprefix("Failed to create producer: ")
-    if found := re.search(r'No such configuration property: "([^"]+)"', text):
-        hint = did_you_mean(found[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
-        return ConfigError(f"Kafka has no setting {found[1]!r}", hint=hint)
-    if found := re.search(
+    if property_name := re.search(r'No such configuration property: "([^"]+)"', text):
+        hint = did_you_mean(property_name[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
+        return ConfigError(f"Kafka has no setting {property_name[1]!r}", hint=hint)
+    if property_name := re.search(
         r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
     ):
         built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
-        if found[1] == "GSSAPI":
+        if property_name[1] == "GSSAPI":
             return ConfigError(
                 "this client cannot log in with Kerberos (GSSAPI): PyPI's confluent-kafka is built without it",
                 hint="use conda-forge's python-confluent-kafka, or build it: docs, Log in to a cluster; "
@@ -290,11 +290,13 @@ def setting_error(error: KafkaError) -> ConfigError:
             )
         mechanisms = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(
-            f"this client has no SASL mechanism {found[1]}",
-            hint=did_you_mean(found[1], mechanisms) or f"it has {', '.join(mechanisms)}",
+            f"this client has no SASL mechanism {property_name[1]}",
+            hint=did_you_mean(property_name[1], mechanisms) or f"it has {', '.join(mechanisms)}",
         )
-    if found := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
-        return ConfigError(f"{found[1]} cannot be used: {found[2]}", hint="is the file there, readable, and PEM?")
+    if property_name := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
+        return ConfigError(
+            f"{property_name[1]} cannot be used: {property_name[2]}", hint="is the file there, readable, and PEM?"
+        )
     return ConfigError(f"Kafka's settings are wrong: {text}", hint="see librdkafka's CONFIGURATION.md")
 
 

@@ -120,7 +120,7 @@ def _read_offsets(result: Any) -> list[tuple[str, int, int]]:
     for place in result.topic_partitions:
         if place.error is not None:
             raise KafkaException(place.error)
-    return [(one.topic, one.partition, one.offset) for one in result.topic_partitions if one.offset >= 0]
+    return [(row.topic, row.partition, row.offset) for row in result.topic_partitions if row.offset >= 0]
 
 
 def _begin_describe(client: AdminClient, groups: list[str], *, operations: bool, **options: Any) -> Futures:

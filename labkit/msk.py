@@ -25,19 +25,19 @@ def token(config: str) -> tuple[str, float]:
     ConfigError
         When the region is missing or the extra is not installed.
     """
-    given = dict(word.partition("=")[::2] for word in (config or "").replace(",", " ").split())
-    if not given.get("region") or set(given) - _KEYS or {"profile", "role"} <= set(given):
+    settings = dict(word.partition("=")[::2] for word in (config or "").replace(",", " ").split())
+    if not settings.get("region") or set(settings) - _KEYS or {"profile", "role"} <= set(settings):
         raise ConfigError(
             "sasl.oauthbearer.config must be 'region=REGION', with profile=NAME or role=ARN where needed",
             hint='"sasl.oauthbearer.config" = "region=eu-west-1"',
         )
     with needs_extra("msk", "AWS MSK IAM"):
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider as Provider
-    region = given["region"]
-    if "profile" in given:
-        text, expires_ms = Provider.generate_auth_token_from_profile(region, given["profile"])
-    elif "role" in given:
-        text, expires_ms = Provider.generate_auth_token_from_role_arn(region, given["role"])
+    region = settings["region"]
+    if "profile" in settings:
+        text, expires_ms = Provider.generate_auth_token_from_profile(region, settings["profile"])
+    elif "role" in settings:
+        text, expires_ms = Provider.generate_auth_token_from_role_arn(region, settings["role"])
     else:
         text, expires_ms = Provider.generate_auth_token(region)
     return text, expires_ms / 1000

@@ -105,8 +105,8 @@ def index(name: str) -> str:
 
 def index_pattern(name: str) -> str:
     """Return `name` if it names indices to be read: a name, an alias, or names with ``*``, with commas between them."""
-    for one in name.split(","):
-        index(one.replace("*", "x").removeprefix("."))
+    for part in name.split(","):
+        index(part.replace("*", "x").removeprefix("."))
     return name
 
 

@@ -41,8 +41,8 @@ class NestedArray(ArrowExtensionArray):  # type: ignore[misc]
         self._dtype = NestedDtype(values.type)
 
     def _ranks(self) -> np.ndarray:
-        whole = self.__arrow_array__().combine_chunks()
-        return ranks(whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks))
+        array = self.__arrow_array__().combine_chunks()
+        return ranks(array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks))
 
     def factorize(self, use_na_sentinel: bool = True) -> tuple[np.ndarray, Any]:
         own = self._ranks()

@@ -16,18 +16,18 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse what is known of a line, as argparse does."""
         if self.implied is not None and args is not None:
-            named = {name for one in self._actions if isinstance(one.choices, dict) for name in one.choices}
-            args = [self.implied, *args] if {*named, "-h", "--help"}.isdisjoint(args) else args
+            names = {name for action in self._actions if isinstance(action.choices, dict) for name in action.choices}
+            args = [self.implied, *args] if {*names, "-h", "--help"}.isdisjoint(args) else args
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse all of a line; what is left over is an error of the command it is left over of."""
-        found: argparse.Namespace
-        found, rest = self.parse_known_args(args, namespace)
+        parsed: argparse.Namespace
+        parsed, rest = self.parse_known_args(args, namespace)
         if rest:
-            prog = " ".join([self.prog, *([found.command] if "command" in found else [])])
+            prog = " ".join([self.prog, *([parsed.command] if "command" in parsed else [])])
             raise UsageError(f"unrecognized arguments: {' '.join(rest)}", hint=f"`{prog} --help` shows what it takes")
-        return found
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")
@@ -59,9 +59,9 @@ def _offsets(text: str) -> dict[int, tuple[int, int]]:
     try:
         pairs = (part.split(":") for part in text.split(","))
         spans = ((partition, span.split("-")) for partition, span in pairs)
-        found = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
-        if len(dict(found)) < len(found):
+        ranges = [(int(partition), (int(start), int(end))) for partition, (start, end) in spans]
+        if len(dict(ranges)) < len(ranges):
             raise ValueError("a partition is named twice")
-        return dict(found)
+        return dict(ranges)
     except ValueError as error:
         raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error

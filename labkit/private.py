@@ -52,9 +52,9 @@ def read_private(path: Path, *, limit: int) -> PrivateFile:
             reason = "it is a link" if path.is_symlink() else str(error.strerror)
             raise UntrustedError(f"{path} is not read: {reason}", reason=reason) from error
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            _refuse(path, _file_problem(found, limit) or _folder_problem(os.fstat(folder), found))
-            return PrivateFile(path, file.read(limit + 1), stat.S_IMODE(found.st_mode))
+            status = os.fstat(descriptor)
+            _refuse(path, _file_problem(status, limit) or _folder_problem(os.fstat(folder), status))
+            return PrivateFile(path, file.read(limit + 1), stat.S_IMODE(status.st_mode))
 
 
 @contextmanager
@@ -141,9 +141,9 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
         path.mkdir(mode=mode)
     descriptor = _open_folder(path)
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid():
-            raise UntrustedError(f"{path} belongs to another user (uid {found.st_uid})", hint=_ELSEWHERE)
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise UntrustedError(f"{path} belongs to another user (uid {status.st_uid})", hint=_ELSEWHERE)
         os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
@@ -168,10 +168,10 @@ def make_shared_folder(path: Path) -> Path:
         path.chmod(0o755)
     descriptor = _open_folder(path)
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & 0o755 | 0o755)
-        elif problem := problem_of(found):
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX:
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o755 | 0o755)
+        elif problem := problem_of(status):
             raise UntrustedError(f"{path} is not safe: {problem}", hint=_ELSEWHERE)
     finally:
         os.close(descriptor)
@@ -200,8 +200,8 @@ def _open_folder(path: Path) -> int:
 def require_safe_parents(path: Path) -> None:
     """Raise UntrustedError when a folder above `path` lets another user put something else in its place."""
     for parent in path.resolve().parents if not path.is_symlink() else path.absolute().parents:
-        found = parent.stat()
-        if found.st_mode & stat.S_ISVTX and found.st_uid == 0:
+        status = parent.stat()
+        if status.st_mode & stat.S_ISVTX and status.st_uid == 0:
             continue
-        if problem := problem_of(found):
+        if problem := problem_of(status):
             raise UntrustedError(f"{path} is not safe in {parent}: {problem}", hint=_ELSEWHERE)

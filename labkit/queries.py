@@ -130,14 +130,14 @@ class LabQueries:
         from labkit.window import Window
 
         windows = {name: table for name, table in tables.items() if isinstance(table, Window)}
-        others = {name: table for name, table in tables.items() if name not in windows}
+        rest = {name: table for name, table in tables.items() if name not in windows}
         for name in options or {}:
             if name not in windows:
                 raise UsageError(
                     f"options are given for {name!r}, which is no window here",
                     hint=f"the windows are: {', '.join(windows) or 'none; lab.sql(query, a=lab.window(…))'}",
                 )
-        return _ask(query, windows, options or {}, others, progress)
+        return _ask(query, windows, options or {}, rest, progress)
 
 
 def _ask(
@@ -152,8 +152,8 @@ def _ask(
     from labkit.sinks.sql import ask, check_query, require_whole, scratch_folder
 
     replays = {name: table for name, table in others.items() if isinstance(table, Replay)}
-    given = {name: table for name, table in others.items() if name not in replays}
-    check_query(query, [*windows, *replays], given)
+    frames = {name: table for name, table in others.items() if name not in replays}
+    check_query(query, [*windows, *replays], frames)
     receipts: dict[str, Any] = {}
     with quiet_stop(NOTHING), scratch_folder() as folder:
         own: dict[str, Any] = {}
@@ -166,9 +166,9 @@ def _ask(
         for name, replay in replays.items():
             replay.warn_when_incomplete()
             own[name], receipts[name] = replay.table, replay.receipt.to_dict()
-        found = ask(query, own, given, folder)
-    found.attrs["receipts"] = receipts
-    return found
+        answer = ask(query, own, frames, folder)
+    answer.attrs["receipts"] = receipts
+    return answer
 
 
 def _spool(

@@ -90,8 +90,8 @@ class Registry:
 
     def referenced(self, subject: str, version: int) -> Any:
         """Return the schema another one refers to."""
-        what = f"fetch version {version} of subject {subject!r}"
-        return self._ask(lambda client: client.get_version(subject, version, fmt="serialized").schema, what)
+        action = f"fetch version {version} of subject {subject!r}"
+        return self._ask(lambda client: client.get_version(subject, version, fmt="serialized").schema, action)
 
     def check(self) -> None:
         """Raise when the registry cannot be reached at all."""

@@ -92,8 +92,8 @@ def references(value: Any) -> list[str]:
         return [kind for item in value for kind in references(item)]
     if not isinstance(value, str):
         return []
-    found = [match[2].partition(":") for match in _REFERENCE.finditer(value) if not match[1]]
-    return [kind if colon else "env" for kind, colon, _ in found]
+    pairs = [match[2].partition(":") for match in _REFERENCE.finditer(value) if not match[1]]
+    return [kind if colon else "env" for kind, colon, _ in pairs]
 
 
 def quoted(text: str) -> Secret:

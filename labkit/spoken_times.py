@@ -36,40 +36,40 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
     UsageError
         When there is no such time of the day, or it is there twice or not at all in the zone.
     """
-    said = " ".join(text.lower().split())
-    here = now.astimezone(zone)
-    said = "0s ago" if said == "now" else said
-    if found := _AGO.fullmatch(said):
+    words = " ".join(text.lower().split())
+    local_now = now.astimezone(zone)
+    words = "0s ago" if words == "now" else words
+    if ago := _AGO.fullmatch(words):
         try:
-            return now - timedelta(seconds=float(found[1]) * _UNITS[found[2][0]])
+            return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2][0]])
         except OverflowError as error:
             raise UsageError(f"{text!r} is before the year 1", hint="write such as '2h ago'") from error
-    if _CLOCK.fullmatch(said):
-        moment = at(here.date(), _clock(said), zone)
-        return moment if moment <= now else at(here.date() - timedelta(days=1), _clock(said), zone)
-    if found := _WEEK.fullmatch(said):
+    if _CLOCK.fullmatch(words):
+        moment = at(local_now.date(), _clock(words), zone)
+        return moment if moment <= now else at(local_now.date() - timedelta(days=1), _clock(words), zone)
+    if ago := _WEEK.fullmatch(words):
         try:
-            return at(date.fromisocalendar(int(found[1]), int(found[2]), 1), time(), zone)
+            return at(date.fromisocalendar(int(ago[1]), int(ago[2]), 1), time(), zone)
         except ValueError as error:
             raise UsageError(f"{text!r} is not a week: {error}", hint="ISO weeks are 2016-W01 to 2016-W52") from error
-    if found := _DAY.fullmatch(said):
-        return at(_day(found[1], here.date()), _clock(found[2]) if found[2] else time(), zone)
+    if ago := _DAY.fullmatch(words):
+        return at(_day(ago[1], local_now.date()), _clock(ago[2]) if ago[2] else time(), zone)
     return None
 
 
 def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime] | None:
     """Return when a day, ISO week or month begins and when the next one does; None for what is none of them."""
-    said = " ".join(text.lower().split())
+    words = " ".join(text.lower().split())
     today = now.astimezone(zone).date()
     try:
-        if found := _WEEK.fullmatch(said):
-            first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
+        if week := _WEEK.fullmatch(words):
+            first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
             after = first + timedelta(weeks=1)
-        elif found := _MONTH.fullmatch(said):
-            first = date(int(found[1]), int(found[2]), 1)
+        elif week := _MONTH.fullmatch(words):
+            first = date(int(week[1]), int(week[2]), 1)
             after = (first + timedelta(days=31)).replace(day=1)
         else:
-            spoken = _DAY.fullmatch(said)
+            spoken = _DAY.fullmatch(words)
             first = _day(spoken[1], today) if spoken and not spoken[2] else date.fromisoformat(text.strip())
             after = first + timedelta(days=1)
     except (ValueError, OverflowError):
@@ -110,9 +110,9 @@ def exact(local: datetime, zone: tzinfo) -> datetime:
         return first
     exists = first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local.replace(fold=0)
     shown = local.isoformat(" ", "seconds")
-    both = " or ".join(one.isoformat("T", "seconds") for one in (first, second))
+    times = " or ".join(moment.isoformat("T", "seconds") for moment in (first, second))
     if exists:
-        raise UsageError(f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {both}")
+        raise UsageError(f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {times}")
     raise UsageError(
         f"{shown} is not there in {zone}: clocks are set forward then", hint="write a time with its offset"
     )

@@ -29,8 +29,8 @@ def way(command: str) -> str:
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
     """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there; empty without any."""
-    by_lower = {one.lower(): one for one in there}
-    near = [by_lower[one] for one in get_close_matches(name.lower(), by_lower, 3, 0.7)]
+    by_lower = {name_there.lower(): name_there for name_there in there}
+    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, 3, 0.7)]
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 

@@ -59,14 +59,14 @@ def read_topics(profile: str, tables: Any, path: str) -> tuple[TopicSettings, ..
     example = f'write [profiles.{profile}.topics."orders.*"] and value = "avro" in it'
     if not isinstance(tables, dict):
         raise ConfigError(f"profile {profile!r} in {path}: topics is no table", hint=example)
-    found = []
+    settings = []
     for pattern, table in tables.items():
         place = f'[profiles.{profile}.topics."{pattern}"] in {path}'
         if not isinstance(table, dict):
             raise ConfigError(f"{place} is no table", hint=example)
         _check(table, place)
-        found.append(TopicSettings(pattern, table.get("value"), table.get("key"), place, Path(path).parent))
-    return tuple(found)
+        settings.append(TopicSettings(pattern, table.get("value"), table.get("key"), place, Path(path).parent))
+    return tuple(settings)
 
 
 def _check(table: Mapping[str, Any], place: str) -> None:
@@ -75,8 +75,8 @@ def _check(table: Mapping[str, Any], place: str) -> None:
         raise ConfigError(f"{place}: unknown key {unknown!r}", hint=f"{near}its keys are: {', '.join(_KEYS)}")
     for key in _KEYS:
         decoder = table.get(key)
-        known = isinstance(decoder, str) and (decoder in DECODERS or decoder.startswith(_FILES))
-        if key in table and not known:
+        is_known = isinstance(decoder, str) and (decoder in DECODERS or decoder.startswith(_FILES))
+        if key in table and not is_known:
             near = did_you_mean(str(decoder), DECODERS)
             raise ConfigError(
                 f"{place}: {key} must be a decoder, not {decoder!r}",
@@ -86,4 +86,4 @@ def _check(table: Mapping[str, Any], place: str) -> None:
 
 def settings_of(topics: Sequence[TopicSettings], topic: str) -> TopicSettings | None:
     """Return the first table whose pattern matches a topic."""
-    return next((one for one in topics if fnmatchcase(topic, one.pattern)), None)
+    return next((setting for setting in topics if fnmatchcase(topic, setting.pattern)), None)

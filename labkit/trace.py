@@ -157,10 +157,10 @@ def trace(cluster: Cluster, window: Callable[..., Window], question: Question) -
 
 def find_key(window: Window, key: str) -> tuple[int, int] | None:
     """Return where the newest record of a key is."""
-    found = window.find(re.compile(rf"\A{re.escape(key)}\Z"), in_=("key",), limit=1, decode="raw")
-    if not len(found):
+    replay = window.find(re.compile(rf"\A{re.escape(key)}\Z"), in_=("key",), limit=1, decode="raw")
+    if not len(replay):
         return None
-    return found.table["_partition"][0].as_py(), found.table["_offset"][0].as_py()
+    return replay.table["_partition"][0].as_py(), replay.table["_offset"][0].as_py()
 
 
 def without_record(topic: str, key: str) -> Trace:
@@ -183,10 +183,11 @@ def _tried(place: str, look: Callable[[], Step]) -> Step:
 
 def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Question) -> tuple[Step, Replay | None]:
     topic, partition, offset = question.topic, question.partition, question.offset
-    known = cluster.partitions(topic)
-    if partition not in known:
+    partitions = cluster.partitions(topic)
+    if partition not in partitions:
         raise UsageError(
-            f"topic {topic!r} has no partition {partition}", hint=f"it has {len(known)}: {known[0]} to {known[-1]}"
+            f"topic {topic!r} has no partition {partition}",
+            hint=f"it has {len(partitions)}: {partitions[0]} to {partitions[-1]}",
         )
     first, end = (cluster.bounds(topic, [partition], at)[partition] for at in ("earliest", "latest"))
     if offset < first:
@@ -195,26 +196,26 @@ def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Questio
     if offset >= end:
         return Step("topic", NO, "future", f"not written: the partition ends at offset {end:,} now"), None
     options: dict[str, Any] = {"cache": False, "guard": False, "progress": False, "on_expired": "clamp"}
-    one = window(topic, offsets={partition: (offset, offset + 1)})
-    found = one.read(isolation="read_uncommitted", **options)
-    if not len(found):
+    single = window(topic, offsets={partition: (offset, offset + 1)})
+    replay = single.read(isolation="read_uncommitted", **options)
+    if not len(replay):
         compacted = "compact" in _cleanup(cluster, topic)
         text = (
             "compacted away (a newer record of its key is there), or a transaction's marker"
             if compacted else "not a record: a transaction's marker has this offset"
         )  # fmt: skip
         return Step("topic", NO, "compacted" if compacted else "marker", text), None
-    if not len(one.read(isolation="read_committed", **options)):
+    if not len(single.read(isolation="read_committed", **options)):
         stable = cluster.bounds(topic, [partition], "stable")[partition]
         if stable <= offset:
             return Step(
                 "topic", ODD, "open", "in a transaction that is open: read_committed does not show it yet"
-            ), found
-        return Step("topic", ODD, "aborted", "in a transaction that was aborted: read_committed never shows it"), found
-    row = found.table.slice(0, 1).to_pylist()[0]
+            ), replay
+        return Step("topic", ODD, "aborted", "in a transaction that was aborted: read_committed never shows it"), replay
+    row = replay.table.slice(0, 1).to_pylist()[0]
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
-    return Step("topic", YES, "found", f"there, of {row['_timestamp']}, {value}{bad}"), found
+    return Step("topic", YES, "found", f"there, of {row['_timestamp']}, {value}{bad}"), replay
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:
@@ -254,13 +255,15 @@ def _group(cluster: Cluster, question: Question) -> Step:
         return Step("group", NO, "no group", f"there is no group {group.name}")
     committed = group.committed.get((question.topic, question.partition))
     members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
-    who = f"{group.name} ({group.state}, {members})"
+    group_text = f"{group.name} ({group.state}, {members})"
     if committed is None:
-        return Step("group", UNKNOWN, "no commit", f"{who} has committed nothing of this partition")
+        return Step("group", UNKNOWN, "no commit", f"{group_text} has committed nothing of this partition")
     if committed <= question.offset:
         left = question.offset - committed
-        return Step("group", NO, "not reached", f"{who} committed {committed:,}: {left:,} offsets come before it")
-    return Step("group", YES, "passed", f"{who} committed {committed:,}, which is past it")
+        return Step(
+            "group", NO, "not reached", f"{group_text} committed {committed:,}: {left:,} offsets come before it"
+        )
+    return Step("group", YES, "passed", f"{group_text} committed {committed:,}, which is past it")
 
 
 # the index -------------------------------------------------------------------------------------------------
@@ -284,8 +287,8 @@ def _index(question: Question, index: Index, record: Replay | None, window: Call
 
 
 def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
-    found = index.search(query={"ids": {"values": [document_id]}}, version=True, size=10)
-    hits: list[dict[str, Any]] = found["hits"]["hits"]
+    answer = index.search(query={"ids": {"values": [document_id]}}, version=True, size=10)
+    hits: list[dict[str, Any]] = answer["hits"]["hits"]
     if not hits:
         index.count()  # of a pattern that matches no index this is an error
     return hits
@@ -333,21 +336,21 @@ def _dead_letters(question: Question) -> Step:
 
 
 def _of_file(path: Path, question: Question) -> list[dict[str, Any]]:
-    wanted, found = (question.topic, question.partition, question.offset), []
+    place, letters = (question.topic, question.partition, question.offset), []
     try:
         with path.open("rb") as lines:
             for line in lines:
                 try:
                     letter = orjson.loads(line)
-                    if (letter["topic"], letter["partition"], letter["offset"]) == wanted:
-                        found.append(letter)
+                    if (letter["topic"], letter["partition"], letter["offset"]) == place:
+                        letters.append(letter)
                 except (orjson.JSONDecodeError, KeyError, TypeError):  # torn by a kill
                     continue
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", hint="the file that --dead-letter names"
         ) from error
-    return found
+    return letters
 
 
 # the verdict -----------------------------------------------------------------------------------------------
@@ -377,9 +380,9 @@ def _verdict(question: Question, steps: list[Step]) -> str:
                   "no commit": f"{question.group} has committed nothing of its partition",
                   "passed": f"{question.group} has passed it, so it was written elsewhere, left out, or deleted since"},
     }  # fmt: skip
-    for place, known in reasons.items():
+    for place, reason_of in reasons.items():
         passed = place == "group" and code.get(place) == "passed" and "index" not in code
-        if not passed and (reason := known.get(code.get(place, ""))):
+        if not passed and (reason := reason_of.get(code.get(place, ""))):
             return f"{absent or 'Not to be had: '}{reason}."
     if code.get("index") == "not seen":
         return f"It is in the topic; {index} could not be looked at."

@@ -63,11 +63,11 @@ def newest_count(last: Any) -> int | None:
 
 def partition_numbers(wanted: Any) -> list[int]:
     """Return partitions' numbers, sorted, each once; one alone will do."""
-    some = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
-    found = sorted({whole(one, "partitions", "write partitions=[0, 2]") for one in some})
-    if not found:
+    numbers = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
+    partitions = sorted({whole(number, "partitions", "write partitions=[0, 2]") for number in numbers})
+    if not partitions:
         raise UsageError("partitions is empty", hint="name some, or leave it out for all")
-    return found
+    return partitions
 
 
 def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
@@ -75,16 +75,16 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
     hint = "write offsets={0: (100, 200)}"
     if not isinstance(offsets, Mapping) or not offsets:
         raise UsageError(f"offsets={offsets!r}", hint=f"{hint}, or leave it out")
-    found: dict[int, tuple[int, int]] = {}
+    ranges: dict[int, tuple[int, int]] = {}
     for name, pair in offsets.items():
         partition = whole(name, "a partition", hint)
-        if partition in found:
+        if partition in ranges:
             raise UsageError(f"offsets name partition {partition} twice", hint=hint)
-        if isinstance(pair, str | bytes | Mapping) or not isinstance(pair, Iterable) or len(both := list(pair)) != 2:
+        if isinstance(pair, str | bytes | Mapping) or not isinstance(pair, Iterable) or len(bounds := list(pair)) != 2:
             raise UsageError(f"offsets of partition {partition}: {pair!r}", hint=hint)
-        start, end = (whole(one, f"offsets of partition {partition}", hint) for one in both)
-        found[partition] = (start, end)
-    return found
+        start, end = (whole(bound, f"offsets of partition {partition}", hint) for bound in bounds)
+        ranges[partition] = (start, end)
+    return ranges
 
 
 def read_json(text: str | bytes) -> Any:

@@ -35,6 +35,6 @@ def brief(text: str, most: int = LONGEST) -> str:
 
 def text_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return lines with a column for each name; a cell is one line, whatever is in it."""
-    lines = [[visible(brief(one)) for one in row] for row in (names, *rows)]
+    lines = [[visible(brief(cell)) for cell in row] for row in (names, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -75,8 +75,8 @@ def _flat(some: Any) -> Iterator[Any]:
     if not isinstance(some, Iterable):
         yield some
         return
-    for one in some:
-        yield from _flat(one) if isinstance(one, list | tuple) else [one]
+    for part in some:
+        yield from _flat(part) if isinstance(part, list | tuple) else [part]
 
 
 class Chain:
@@ -90,10 +90,10 @@ class Chain:
 
     def __init__(self, enrichers: Iterable[Enricher | Iterable[Enricher]] | Enricher) -> None:
         listed = list(_flat(enrichers))
-        for one in listed:
-            if not (hasattr(one, "add") and hasattr(one, "field")):
+        for enricher in listed:
+            if not (hasattr(enricher, "add") and hasattr(enricher, "field")):
                 raise UsageError(
-                    f"enrich: {one!r} is no enricher",
+                    f"enrich: {enricher!r} is no enricher",
                     hint="write such as enrich=[labkit.enrich.geoip('ip')]; a function goes into labkit.enrich.apply()",
                 )
         names = [name for one in listed for name in one.properties]
@@ -135,15 +135,15 @@ class Chain:
                 none = not len(table) and enricher.field not in table.column_names  # an empty window has no fields
                 column = pa.chunked_array([], pa.string()) if none else _text_column(table, enricher.field)
                 distinct = column.dictionary_encode().combine_chunks()
-                found = _taken(enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices)
+                added = _taken(enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices)
             elif not len(table):
                 continue
             else:
                 pieces = [
                     enricher.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)
                 ]
-                found = _together(pieces)
-            table = _joined(table, found)
+                added = _together(pieces)
+            table = _joined(table, added)
         return table
 
     @property
@@ -173,7 +173,7 @@ class Chain:
         """Return what is added to a raw batch's documents; `decode` makes columns of all fields, where needed."""
         result = Added()
         values = batch.column("value")
-        raw = fields.texts(values, [one.field for one in self.enrichers if one.field is not None])
+        raw = fields.texts(values, [enricher.field for enricher in self.enrichers if enricher.field is not None])
         table: pa.Table | None = None
         for enricher in self.enrichers[len(self.changes) :]:
             if enricher.field is None:
@@ -193,9 +193,9 @@ class Chain:
     def check(self) -> None:
         """Raise when a field was in none of the records seen."""
         if self._missing and self._sample is not None:
-            there = ", ".join(sorted(fields.names(self._sample))) or "no field at all"
-            named = ", ".join(sorted(map(repr, self._missing)))
-            raise UsageError(f"enrich: no record has a value in {named}", hint=f"there is: {there}")
+            present = ", ".join(sorted(fields.names(self._sample))) or "no field at all"
+            missing = ", ".join(sorted(map(repr, self._missing)))
+            raise UsageError(f"enrich: no record has a value in {missing}", hint=f"there is: {present}")
 
     def learn(self, other: Chain) -> None:
         """Take over what the same chain has seen elsewhere, so that `check` judges by all of it."""
@@ -219,11 +219,11 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
             inside = column is not None and pa.types.is_struct(column.type) and column.type.get_field_index(part) >= 0
             column = pc.struct_field(column, [part]) if inside else None
         if column is None:
-            there = (
+            present = (
                 ", ".join(column_name for column_name in table.column_names if not column_name.startswith("_"))
                 or "no field at all"
             )
-            raise UsageError(f"enrich: no record has the field {name!r}", hint=f"there is: {there}")
+            raise UsageError(f"enrich: no record has the field {name!r}", hint=f"there is: {present}")
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -232,7 +232,7 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
     if not table.num_rows:
-        return pa.table({one.name: pa.nulls(len(rows), one.type) for one in table.schema})
+        return pa.table({column.name: pa.nulls(len(rows), column.type) for column in table.schema})
     return table.take(rows)
 
 
@@ -286,5 +286,5 @@ def _function(one: Enricher, table: pa.Table, failures: dict[int, str]) -> tuple
     for first, piece in pieces:
         rows[first : first + len(piece)] = np.arange(at, at + len(piece))
         at += len(piece)
-    found = _together([piece for _, piece in pieces]) if pieces else pa.table({})
-    return found, pa.array(rows, mask=rows < 0)
+    merged = _together([piece for _, piece in pieces]) if pieces else pa.table({})
+    return merged, pa.array(rows, mask=rows < 0)

@@ -66,7 +66,7 @@ class Database:
     known: dict[str | None, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     _columns: list[pa.Array] = field(
-        default_factory=lambda: [pa.array([], one) for one in _KINDS], init=False, repr=False
+        default_factory=lambda: [pa.array([], kind) for kind in _KINDS], init=False, repr=False
     )
 
     def __post_init__(self) -> None:
@@ -229,9 +229,9 @@ def _parts(found: Any) -> dict[str, Any]:
 
 def find_database(path: str | os.PathLike[str] | None = None) -> Database:
     """Return the database at `path`, that of ``LABKIT_GEOIP_DB``, or the one that comes with labkit."""
-    named = path or os.environ.get("LABKIT_GEOIP_DB")
-    if named:
-        return Database(Path(named).expanduser())
+    given_path = path or os.environ.get("LABKIT_GEOIP_DB")
+    if given_path:
+        return Database(Path(given_path).expanduser())
     with needs_extra("geoip", "GeoIP without a database of your own"):
         from _maxminddb_geolite2 import geolite2_database
 

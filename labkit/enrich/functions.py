@@ -31,20 +31,22 @@ class Apply:
     def add(self, table: pa.Table) -> pa.Table:
         """Return the columns the function returns for a batch."""
         try:
-            given = table if self.arrow else table.to_pandas(types_mapper=numbers_dtypes().get)
-            before = given if self.arrow else given.copy(deep=False)  # the function may write into what it is given
-            found = _as_table(_new(self.function(given), before))
+            argument = table if self.arrow else table.to_pandas(types_mapper=numbers_dtypes().get)
+            before = (
+                argument if self.arrow else argument.copy(deep=False)
+            )  # the function may write into what it is given
+            result = _as_table(_new(self.function(argument), before))
         except Exception as error:
             raise FunctionError(
                 f"enrich: {self.name}() failed: {type(error).__name__}: {error}",
                 hint="it gets the columns of a batch and returns new columns of the same length",
             ) from error
-        if found.num_rows != table.num_rows:
+        if result.num_rows != table.num_rows:
             raise FunctionError(
-                f"enrich: {self.name}() returned {found.num_rows:,} rows for {table.num_rows:,}",
+                f"enrich: {self.name}() returned {result.num_rows:,} rows for {table.num_rows:,}",
                 hint="return one row for each row given",
             )
-        return found
+        return result
 
     def notes(self) -> tuple[str, ...]:
         """Return what a receipt should tell."""
@@ -95,18 +97,18 @@ def load_function(text: str) -> Callable[[Any], Any]:
     hint = "write module:function; the module is looked for in the working folder and among the installed ones"
     if not module or not name:
         raise UsageError(f"{text!r} names no function", hint=hint)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
-        found = import_module(module)
+        loaded = import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            loaded = getattr(loaded, part)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UsageError(f"{text!r} cannot be loaded: {error}", hint=hint) from error
-    if not callable(found):
+    if not callable(loaded):
         raise UsageError(f"{text!r} is no function", hint=hint)
-    return found
+    return loaded
 
 
 def _wants_arrow(function: Callable[[Any], Any]) -> bool:
@@ -123,8 +125,10 @@ def _new(found: Any, before: Any) -> Any:
 
     if not isinstance(found, (pa.Table, pd.DataFrame)) or type(found) is not type(before):
         return found
-    names, there = (list(one.column_names if isinstance(one, pa.Table) else one.columns) for one in (found, before))
-    same = [name for name in there if names.count(name) == 1 and found[name].equals(before[name])]
+    names, names_before = (
+        list(frame.column_names if isinstance(frame, pa.Table) else frame.columns) for frame in (found, before)
+    )
+    same = [name for name in names_before if names.count(name) == 1 and found[name].equals(before[name])]
     if len(same) == len(names):
         raise ValueError("it returned no new column")
     return found.drop(same) if isinstance(found, pa.Table) else found.drop(columns=same)

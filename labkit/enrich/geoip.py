@@ -58,27 +58,27 @@ class GeoIP:
         reason = pa.DictionaryArray.from_arrays(
             pa.array(codes.astype(np.int8), mask=pc.is_null(table.column(self.field)).to_numpy()), pa.array(REASONS)
         ).cast(pa.string())
-        found = pa.array(rows, pa.int64(), mask=rows < 0)
-        country, name, city, lat, lon = (column.take(found) for column in self.database.columns)
+        indices = pa.array(rows, pa.int64(), mask=rows < 0)
+        country, name, city, lat, lon = (column.take(indices) for column in self.database.columns)
         nowhere = pc.or_(pc.is_null(lat), pc.is_null(lon))
         point = pa.StructArray.from_arrays([lat, lon], fields=list(_POINT), mask=nowhere)
         columns = {"reason": reason, "country": country, "country_name": name, "city": city, "location": point}
-        return pa.table({f"{self.prefix}_{one}": column for one, column in columns.items()})
+        return pa.table({f"{self.prefix}_{name}": column for name, column in columns.items()})
 
     def _find(self, texts: list[str | None]) -> tuple[Any, Any]:
         """Return each text's row of places (-1: none) and the code of the reason; those seen before are remembered."""
-        known = self.database.known
-        found = list(map(known.get, texts))
-        new = [number for number, one in enumerate(found) if one is None]
+        cache = self.database.known
+        entries = list(map(cache.get, texts))
+        new = [number for number, entry in enumerate(entries) if entry is None]
         if new:
             rows, codes = self._look_up([texts[number] for number in new])
             for number, one in zip(new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True):
-                found[number] = one
-            if len(known) > _REMEMBERED:
-                known.clear()
-            known.update((texts[number], found[number]) for number in new)  # type: ignore[misc]
-        both = np.array(found, np.int64).reshape(-1, 2)
-        return both[:, 0], both[:, 1]
+                entries[number] = one
+            if len(cache) > _REMEMBERED:
+                cache.clear()
+            cache.update((texts[number], entries[number]) for number in new)  # type: ignore[misc]
+        pairs = np.array(entries, np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def _look_up(self, texts: list[str | None]) -> tuple[Any, Any]:
         rows, codes = np.full(len(texts), -1, np.int64), np.full(len(texts), _INVALID, np.int8)
@@ -91,11 +91,11 @@ class GeoIP:
             if not owners:
                 continue
             addresses = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, width)
-            found = self.database.find(addresses)
-            rows[owners] = found
-            missed = np.flatnonzero(found < 0).tolist()
+            looked_up = self.database.find(addresses)
+            rows[owners] = looked_up
+            missed = np.flatnonzero(looked_up < 0).tolist()
             codes[owners] = _HIT
-            kinds = _kinds(addresses[missed]) if width == 4 else [_kind(parts[one]) for one in missed]
+            kinds = _kinds(addresses[missed]) if width == 4 else [_kind(parts[part]) for part in missed]
             codes[np.array(owners, np.int64)[missed]] = kinds
         return rows, codes
 
@@ -128,10 +128,10 @@ def _kinds(addresses: Any) -> Any:
 
 def _kind(packed: bytes) -> int:
     """Say why the database does not know an IPv6 address."""
-    one = ipaddress.ip_address(packed)
-    if any(one in net for net in _PRIVATE_NETS if net.version == one.version):
+    parsed = ipaddress.ip_address(packed)
+    if any(parsed in net for net in _PRIVATE_NETS if net.version == parsed.version):
         return _PRIVATE
-    return _NOT_FOUND if one.is_global and not one.is_multicast else _RESERVED
+    return _NOT_FOUND if parsed.is_global and not parsed.is_multicast else _RESERVED
 
 
 def geoip(field: str, *, prefix: str = "geoip", database: str | os.PathLike[str] | None = None) -> GeoIP:
@@ -158,7 +158,7 @@ def geoip(field: str, *, prefix: str = "geoip", database: str | os.PathLike[str]
         raise UsageError(f"geoip({field!r})", hint="name the field that holds the addresses, such as geoip('ip')")
     if not re.fullmatch(r"[A-Za-z@_][\w@-]*", prefix):
         raise UsageError(f"geoip prefix {prefix!r}", hint="letters, digits, _ and -")
-    found = find_database(database)
-    if found.age_days > OLD_DAYS:
-        warnings.warn(f"{found.notes()[0]}. LABKIT_GEOIP_DB names a newer one.", stacklevel=2)
-    return GeoIP(field, prefix, found)
+    opened = find_database(database)
+    if opened.age_days > OLD_DAYS:
+        warnings.warn(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.", stacklevel=2)
+    return GeoIP(field, prefix, opened)

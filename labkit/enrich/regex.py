@@ -29,12 +29,12 @@ class Parse:
             raise UsageError(f"parse regex {self.regex!r}: {error}", hint=hint) from error
         if not kind.num_fields:
             raise UsageError(f"parse regex {self.regex!r} has no named group", hint=hint)
-        object.__setattr__(self, "columns", tuple(one.name for one in kind))
+        object.__setattr__(self, "columns", tuple(column.name for column in kind))
 
     def add(self, table: pa.Table) -> pa.Table:
         """Return a column for each named group; null where the expression does not match."""
-        found = pc.extract_regex(table.column(self.field).combine_chunks(), pattern=self.regex)
-        return pa.table({name: pc.struct_field(found, [name]) for name in self.columns})
+        groups = pc.extract_regex(table.column(self.field).combine_chunks(), pattern=self.regex)
+        return pa.table({name: pc.struct_field(groups, [name]) for name in self.columns})
 
     def notes(self) -> tuple[str, ...]:
         """Nothing to say."""

@@ -62,9 +62,9 @@ class Unwrap(Change):
         inner = table.column("payload") if "payload" in own else None
         if inner is not None and pa.types.is_struct(inner.type):
             parts = (
-                dict(zip((one.name for one in inner.type), inner.combine_chunks().flatten(), strict=True))
+                dict(zip((part.name for part in inner.type), inner.combine_chunks().flatten(), strict=True))
                 if len(table)
-                else {one.name: pa.nulls(0, one.type) for one in inner.type}
+                else {part.name: pa.nulls(0, part.type) for part in inner.type}
             )
             rest = {name: column for name, column in own.items() if name not in ("payload", "schema")}
             own = {**rest, **{name: _either(part, rest.get(name)) for name, part in parts.items()}}
@@ -75,8 +75,8 @@ class Unwrap(Change):
         if self.kind == "debezium":
             if "op" not in own:
                 if whole and len(table) - table.column("_value").null_count:
-                    there = ", ".join(_fields(table)) or "no field at all"
-                    raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {there}")
+                    present = ", ".join(_fields(table)) or "no field at all"
+                    raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {present}")
                 return table
             own = _rows(own, table.column("_value"))
         return _with_fields(table, own)
@@ -91,37 +91,37 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
     op = _whole(own["op"])
     deleted = pc.fill_null(pc.equal(op, "d"), False)
     before, after = (_parts(own.get(name)) for name in ("before", "after"))
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in (*after, *(name for name in before if name not in after)):
         kind = merge.merge(*(part[name].type if name in part else pa.null() for part in (after, before)))
         kind = merge.settled(kind)
         new, old = (
             merge.cast(part[name], kind) if name in part else pa.nulls(len(op), kind) for part in (after, before)
         )
-        found[name] = pc.if_else(deleted, old, new)
+        columns[name] = pc.if_else(deleted, old, new)
     source = _parts(own.get("source"))
-    found["__op"] = op
-    found["__deleted"] = pc.or_(deleted, _whole(pc.is_null(values)))
-    found["__source_time"] = _time(source.get("ts_ms"), len(op))
-    found["__time"] = _time(own.get("ts_ms"), len(op))
-    found |= {f"__{name}": source[name] for name in ("db", "schema", "table") if name in source}
+    columns["__op"] = op
+    columns["__deleted"] = pc.or_(deleted, _whole(pc.is_null(values)))
+    columns["__source_time"] = _time(source.get("ts_ms"), len(op))
+    columns["__time"] = _time(own.get("ts_ms"), len(op))
+    columns |= {f"__{name}": source[name] for name in ("db", "schema", "table") if name in source}
     rest = {name: column for name, column in own.items() if name not in _ENVELOPE}
     for name, column in rest.items():
-        found[_free(name, found)] = column
-    return found
+        columns[_free(name, columns)] = column
+    return columns
 
 
 def _whole(column: Any) -> pa.Array:
-    found = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
 def _parts(column: Any) -> dict[str, pa.Array]:
     """Return an object's fields; none of what is no object, such as a column without a value."""
     if column is None or not pa.types.is_struct(column.type):
         return {}
-    whole = _whole(column)
-    return dict(zip((one.name for one in whole.type), whole.flatten(), strict=True))
+    struct = _whole(column)
+    return dict(zip((part.name for part in struct.type), struct.flatten(), strict=True))
 
 
 def _time(column: Any, count: int) -> pa.Array:
@@ -134,11 +134,11 @@ def _either(inner: pa.Array, outer: Any) -> pa.Array:
     """Return a payload's field, and the record's own where it is not wrapped."""
     if outer is None:
         return inner
-    whole = _whole(outer)
-    if _is_empty(inner) or _is_empty(whole):
-        return whole if _is_empty(inner) else inner
-    kind = merge.settled(merge.merge(inner.type, whole.type))
-    return _coalesced(merge.cast(inner, kind), merge.cast(whole, kind))
+    struct = _whole(outer)
+    if _is_empty(inner) or _is_empty(struct):
+        return struct if _is_empty(inner) else inner
+    kind = merge.settled(merge.merge(inner.type, struct.type))
+    return _coalesced(merge.cast(inner, kind), merge.cast(struct, kind))
 
 
 def _is_empty(column: pa.Array) -> bool:
@@ -166,15 +166,15 @@ class Rename(Change):
         """Return the table with other names of fields."""
         own, names = _fields(table), dict(self.names)
         _check_known(names, own, whole=whole and len(table) > 0)
-        found: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
         for name, column in own.items():
             new = names.get(name, name)
-            if new in found or (new != name and new in own and new not in names):
+            if new in changes or (new != name and new in own and new not in names):
                 raise UsageError(
                     f"rename: there is a field {new!r} already", hint="drop it first, or choose another name"
                 )
-            found[new] = column
-        return _with_fields(table, found)
+            changes[new] = column
+        return _with_fields(table, changes)
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ class Drop(Change):
                 continue
             head, _, rest = name.partition(".")
             if head in own and rest:
-                found = _without(_whole(own[head]), rest, name if whole and len(table) else "")
-                own |= {head: found}
+                rest_of_it = _without(_whole(own[head]), rest, name if whole and len(table) else "")
+                own |= {head: rest_of_it}
         return _with_fields(table, own)
 
 
@@ -206,15 +206,15 @@ def _without(column: Any, path: str, name: str) -> pa.Array:
     kind = column.type
     if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:
         if name:
-            there = [one.name for one in kind] if pa.types.is_struct(kind) else []
-            raise unknown_field(name, there, where="drop: ")
+            names = [part.name for part in kind] if pa.types.is_struct(kind) else []
+            raise unknown_field(name, names, where="drop: ")
         return column
-    parts = dict(zip((one.name for one in kind), column.flatten(), strict=True))
+    parts = dict(zip((part.name for part in kind), column.flatten(), strict=True))
     if rest:
         parts[head] = _without(parts[head], rest, name)
     else:
         del parts[head]
-    fields = [pa.field(one, part.type) for one, part in parts.items()]
+    fields = [pa.field(part_name, part.type) for part_name, part in parts.items()]
     return pa.StructArray.from_arrays(list(parts.values()), fields=fields, mask=column.is_null())
 
 
@@ -235,12 +235,12 @@ def _with_fields(table: pa.Table, own: Mapping[str, Any]) -> pa.Table:
     names = table.column_names
     before = _fields(table)
     place = next((number for number, name in enumerate(names) if name in before), names.index("_timestamp") + 1)
-    kept = [name for name in names if name not in before]
-    first = [name for name in names[:place] if name in kept]
+    new_names = [name for name in names if name not in before]
+    first = [name for name in names[:place] if name in new_names]
     columns = {name: table.column(name) for name in first}
     for name, column in own.items():
-        columns[_free(name, dict.fromkeys([*RESERVED, *kept, *columns]))] = column
-    return pa.table({**columns, **{name: table.column(name) for name in kept if name not in columns}})
+        columns[_free(name, dict.fromkeys([*RESERVED, *new_names, *columns]))] = column
+    return pa.table({**columns, **{name: table.column(name) for name in new_names if name not in columns}})
 
 
 def unwrap(kind: str) -> Unwrap:
@@ -265,7 +265,7 @@ def rename(names: Mapping[str, str]) -> Rename:
     if (
         not isinstance(names, Mapping)
         or not names
-        or not all(isinstance(one, str) for pair in names.items() for one in pair)
+        or not all(isinstance(name, str) for pair in names.items() for name in pair)
     ):
         raise UsageError(f"rename takes a dict of names, not {names!r}", hint='write rename({"_id": "order_id"})')
     _check_own([*names, *names.values()])
@@ -275,7 +275,7 @@ def rename(names: Mapping[str, str]) -> Rename:
 def drop(names: Sequence[str]) -> Drop:
     """Leave fields out: ``drop(["_id", "source.db"])``; one within an object by its path."""
     listed = [names] if isinstance(names, str) else list(names)
-    if not listed or not all(isinstance(one, str) and one for one in listed):
+    if not listed or not all(isinstance(name, str) and name for name in listed):
         raise UsageError(f"drop takes names of fields, not {names!r}", hint='write drop(["_id"])')
     _check_own(listed)
     return Drop(tuple(listed))

@@ -81,8 +81,10 @@ def around(
             anchor, missing = look.at_record(anchor, before, after)
         records, receipt = look.both_sides(anchor, before, after)
         ended = interrupted()
-    chosen = _nearest(records, anchor, before, after)
-    by_offset = chosen.take(pc.sort_indices(chosen, sort_keys=[("partition", "ascending"), ("offset", "ascending")]))
+    neighbours = _nearest(records, anchor, before, after)
+    by_offset = neighbours.take(
+        pc.sort_indices(neighbours, sort_keys=[("partition", "ascending"), ("offset", "ascending")])
+    )
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
@@ -98,15 +100,15 @@ def _check(plan: Plan, anchor: Anchor) -> None:
     if anchor.partition is None:
         return
     ranges = {offsets_range.partition: offsets_range for offsets_range in plan.ranges}
-    one = ranges.get(anchor.partition)
-    if one is None:
+    span = ranges.get(anchor.partition)
+    if span is None:
         raise UsageError(
             f"the window has no partition {anchor.partition}", hint=f"it has {', '.join(map(str, ranges))}"
         )
-    if anchor.offset is None or not one.start <= anchor.offset < one.end:
+    if anchor.offset is None or not span.start <= anchor.offset < span.end:
         raise UsageError(
-            f"offset {anchor.offset} of partition {one.partition} is not in the window, which has {one.start} to "
-            f"{one.end - 1}" if one.size else f"the window has no offset of partition {one.partition}",
+            f"offset {anchor.offset} of partition {span.partition} is not in the window, which has {span.start} to "
+            f"{span.end - 1}" if span.size else f"the window has no offset of partition {span.partition}",
             hint="make a window that has it: lab.window(topic)",
         )  # fmt: skip
 
@@ -129,12 +131,12 @@ class _Look:
 
     def at_record(self, anchor: Anchor, before: int, after: int) -> tuple[Anchor, list[str]]:
         """Return the anchor with its record's time; where there is no record, with that of the next or the last."""
-        one = next(offsets_range for offsets_range in self.plan.ranges if offsets_range.partition == anchor.partition)
+        span = next(offsets_range for offsets_range in self.plan.ranges if offsets_range.partition == anchor.partition)
         offset = anchor.offset or 0
-        side = _Side(one, offset, offset, offset + 1)
+        side = _Side(span, offset, offset, offset + 1)
         while True:
             table, _ = self.read([side])
-            if len(table) or (side.low, side.high) == (one.start, one.end) or self.options["interrupted"]():
+            if len(table) or (side.low, side.high) == (span.start, span.end) or self.options["interrupted"]():
                 break
             width = side.high - side.low
             side.widened(max(before, width * _GROWTH), max(after, width * _GROWTH))
@@ -153,7 +155,7 @@ class _Look:
 
     def both_sides(self, anchor: Anchor, before: int, after: int) -> tuple[pa.Table, Receipt]:
         """Return the records around the anchor in each partition, more than enough of them."""
-        sides = [_Side(one, place, place, place) for one, place in self._places(anchor).items()]
+        sides = [_Side(span, place, place, place) for span, place in self._places(anchor).items()]
         for side in sides:
             side.widened(before, after + 1)
         growth = 1
@@ -175,19 +177,19 @@ class _Look:
         }
         if anchor.time_ms is None:
             return own
-        others = [
+        other_ranges = [
             offsets_range for offsets_range in self.plan.ranges if offsets_range not in own and offsets_range.size
         ]
-        if not others:
+        if not other_ranges:
             return own
         (offsets,) = self.cluster.offsets_at(
-            self.plan.topic, [other.partition for other in others], [max(0, anchor.time_ms)]
+            self.plan.topic, [span.partition for span in other_ranges], [max(0, anchor.time_ms)]
         )
         places = {
-            one: one.end if offset < 0 else min(max(offset, one.start), one.end)
-            for one, offset in zip(others, offsets, strict=True)
+            span: span.end if offset < 0 else min(max(offset, span.start), span.end)
+            for span, offset in zip(other_ranges, offsets, strict=True)
         }
-        return {one: place for one, place in sorted({**own, **places}.items()) if one.size}
+        return {span: place for span, place in sorted({**own, **places}.items()) if span.size}
 
 
 def _is_short(side: _Side, table: pa.Table, before: int, after: int) -> bool:

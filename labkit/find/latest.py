@@ -116,7 +116,9 @@ def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
 
 def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | None) -> Replay:
     """Return the newest record of each key as a Replay; see `labkit.Window.latest`."""
-    decoder, said, _ = both(decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan))
+    decoder, decoder_notes, _ = both(
+        decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+    )
     newest = Newest(as_json=opened(key) == "json")
     with interrupt.asked() as reading.interrupted:
         decoder.heed(reading.interrupted)
@@ -124,12 +126,12 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
             newest.add(batch)
         records, several, tombstoned = newest.result()
         batches = records.to_batches(max_chunksize=BATCH_RECORDS)
-        table = assemble(batches, [decoder.parse_batch(one) for one in batches], decoder)
+        table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = reading.receipt()
     read = receipt.read
     receipt = recounted(_counted(receipt, batches), table)
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
-    receipt = receipt.with_notes(*said, *notes(decoder), *summary)
+    receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
     return Replay(table, explained(reading.cluster, receipt) if not read else receipt, registry)
 
 

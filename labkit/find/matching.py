@@ -64,14 +64,14 @@ class Needle:
                 f"what to find must be a text of at least one character or re.compile(…), not {what!r}",
                 hint='such as w.find("kafka streams")',
             )
-        chosen = (places,) if isinstance(places, str) else tuple(places)
-        if not chosen or set(chosen) - set(PLACES):
+        names = (places,) if isinstance(places, str) else tuple(places)
+        if not names or set(names) - set(PLACES):
             raise UsageError(
                 f"in_ must name some of {', '.join(map(repr, PLACES))}, not {places!r}", hint='such as in_=("key",)'
             )
-        if field is not None and chosen != ("value",):
+        if field is not None and names != ("value",):
             raise UsageError("field= is a field of the value: in_ must be 'value' then", hint="leave one of them out")
-        return cls(what, field, chosen)
+        return cls(what, field, names)
 
     def rows(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
         """Return the rows of a raw batch that have it.
@@ -85,14 +85,14 @@ class Needle:
         """
         if self.field is not None:
             return np.flatnonzero(self._in_fields(raw, decoder, self.field))
-        found = np.zeros(raw.num_rows, bool)
+        hits = np.zeros(raw.num_rows, bool)
         if "value" in self.places:
-            found |= self._in_values(raw, decoder)
+            hits |= self._in_values(raw, decoder)
         if "key" in self.places:
-            found |= self._in_bytes(raw.column("key"))
+            hits |= self._in_bytes(raw.column("key"))
         if "headers" in self.places:
-            found |= self._in_headers(raw.column("headers"))
-        return np.flatnonzero(found)
+            hits |= self._in_headers(raw.column("headers"))
+        return np.flatnonzero(hits)
 
     def learn_fields(self, raw: pa.RecordBatch, decoder: Any) -> None:
         """Decode some records to see which fields there are."""
@@ -103,28 +103,28 @@ class Needle:
 
     def _in_values(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
         values = raw.column("value")
-        found = self._in_bytes(values)
+        hits = self._in_bytes(values)
         if _is_text(decoder):
-            rest = np.flatnonzero(~found & _has_escape(values))
-            found[[row for row in rest if any(map(self._matches, _texts_within(values[int(row)].as_py())))]] = True
-            return found
-        found |= self._in_fields(raw, decoder, None)
-        return found
+            rest = np.flatnonzero(~hits & _has_escape(values))
+            hits[[row for row in rest if any(map(self._matches, _texts_within(values[int(row)].as_py())))]] = True
+            return hits
+        hits |= self._in_fields(raw, decoder, None)
+        return hits
 
     def _in_headers(self, headers: pa.Array) -> np.ndarray:
-        found = np.zeros(len(headers), bool)
+        hits = np.zeros(len(headers), bool)
         entries = headers.flatten()
         owners = list_owners(headers)
         for column in (entries.field("key").cast(pa.binary()), entries.field("value")):
-            found[owners[self._in_bytes(column)]] = True
-        return found
+            hits[owners[self._in_bytes(column)]] = True
+        return hits
 
     def _in_fields(self, raw: pa.RecordBatch, decoder: Any, path: str | None) -> np.ndarray:
         """Decode what may have it, and look in one field or in all."""
-        found = np.zeros(raw.num_rows, bool)
-        rows = self._candidates(raw.column("value")) if _is_text(decoder) else np.arange(len(found))
+        hits = np.zeros(raw.num_rows, bool)
+        rows = self._candidates(raw.column("value")) if _is_text(decoder) else np.arange(len(hits))
         if not len(rows):
-            return found
+            return hits
         part = raw.take(pa.array(rows)) if len(rows) < raw.num_rows else raw
         parsed = decoder.parse_batch(part)
         table = decoder.columns(parsed, decoder.unify([parsed.schema]))
@@ -134,8 +134,8 @@ class Needle:
                 continue
             if pa.types.is_nested(array.type):
                 continue
-            found[rows[owners[self._in_texts(array)]]] = True
-        return found
+            hits[rows[owners[self._in_texts(array)]]] = True
+        return hits
 
     def _candidates(self, values: pa.Array) -> np.ndarray:
         """Return the rows whose value may have the text in one of its fields."""
@@ -161,7 +161,7 @@ class Needle:
         texts = array if pa.types.is_string(kind) or pa.types.is_large_string(kind) else array.cast(pa.string())
         if isinstance(self.what, str):
             return _true(pc.match_substring(texts, self.what))
-        return np.fromiter((one is not None and self._matches(one) for one in texts.to_pylist()), bool, len(texts))
+        return np.fromiter((text is not None and self._matches(text) for text in texts.to_pylist()), bool, len(texts))
 
     def _matches(self, text: str) -> bool:
         return self.what in text if isinstance(self.what, str) else self.what.search(text) is not None

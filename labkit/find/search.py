@@ -75,12 +75,12 @@ class Search:
             rows = self.needle.rows(batch, decoder)
             if self.needle.field is not None and not self.needle.seen:  # nothing was decoded: is there such a field?
                 self.needle.learn_fields(batch.slice(0, FEW), decoder)
-            chosen = batch.take(pa.array(rows))
-            counts = [by_partition(one.column("partition").to_numpy()) for one in (batch, chosen)]
+            hits = batch.take(pa.array(rows))
+            counts = [by_partition(records.column("partition").to_numpy()) for records in (batch, hits)]
             reading.drop(counts[0] - counts[1])
             if len(rows):
-                note_errors(reading, chosen, decoder.parse_batch(chosen).errors)
-                self.hits.append(chosen)
+                note_errors(reading, hits, decoder.parse_batch(hits).errors)
+                self.hits.append(hits)
             yield batch.select(["partition", "timestamp"])
 
     def wanted(self) -> list[pa.RecordBatch]:
@@ -89,8 +89,8 @@ class Search:
         direction = "descending" if self.frontier.newest else "ascending"
         keys = [("timestamp", direction), ("partition", "ascending"), ("offset", direction)]
         order = pc.sort_indices(table.select(["timestamp", "partition", "offset"]), sort_keys=keys)
-        found: list[pa.RecordBatch] = table.take(order[: self.limit]).to_batches()
-        return found
+        batches: list[pa.RecordBatch] = table.take(order[: self.limit]).to_batches()
+        return batches
 
 
 def find(
@@ -109,7 +109,7 @@ def find(
     **options: Any,
 ) -> Replay:
     """Return the hits as a Replay; see `labkit.Window.find`."""
-    decoder, said, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    decoder, decoder_notes, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
     with interrupt.asked() as interrupted:
         decoder.heed(interrupted)
@@ -118,13 +118,13 @@ def find(
     receipt = merged(
         search.frontier.covered(), search.plans, search.receipts, isolation=options.get("isolation", "read_committed")
     )
-    found = sum(hit.num_rows for hit in search.hits)
-    if not (found or ended):
+    count = sum(hit.num_rows for hit in search.hits)
+    if not (count or ended):
         _check_field(search)
     hits = search.wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
     receipt = _counted(receipt, hits).with_notes(
-        *said, *notes(decoder), _how_far(search, receipt, len(table), found),
+        *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
     replay = Replay(table, receipt, registry, timezone=timezone)
@@ -140,10 +140,10 @@ def _check_field(search: Search) -> None:
     ------
     UsageError
     """
-    name, seen = search.needle.field, search.needle.seen
-    if name is not None and seen and name not in seen:
-        near = did_you_mean(name, seen)
-        raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(sorted(seen)[:20])}")
+    name, names = search.needle.field, search.needle.seen
+    if name is not None and names and name not in names:
+        near = did_you_mean(name, names)
+        raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(sorted(names)[:20])}")
 
 
 def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:

@@ -60,7 +60,7 @@ class Frontier:
             return None
         share = max(1, self._size // len(open_))
         self._size = min(LARGEST, self._size * GROWTH)
-        return replace(self.plan, ranges=tuple(self._slice(one, share) for one in open_))
+        return replace(self.plan, ranges=tuple(self._slice(span, share) for span in open_))
 
     def _may_matter(self, edge: _Edge, cutoff_ms: int | None) -> bool:
         if cutoff_ms is None or edge.time_ms is None:
@@ -101,9 +101,9 @@ class Frontier:
             for offsets_range in self.plan.ranges
         }
         for edge in self._edges:
-            one = edge.range
-            part = (edge.high, one.end) if self.newest else (one.start, edge.low)
-            ranges[one.partition] = replace(one, start=part[0], end=part[1])
+            span = edge.range
+            part = (edge.high, span.end) if self.newest else (span.start, edge.low)
+            ranges[span.partition] = replace(span, start=part[0], end=part[1])
         return replace(self.plan, ranges=tuple(ranges[offsets_range.partition] for offsets_range in self.plan.ranges))
 
     @property

@@ -57,7 +57,7 @@ def of_window(cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **o
     **options
         Those of `Reading`.
     """
-    module, said, _ = both(
+    module, decoder_notes, _ = both(
         how.decode, how.key_decode, registry=how.registry, sample=lambda: few_records(cluster, plan)
     )  # fmt: skip
     fields, records, where = Fields(), RecordStats(), condition(how.where)
@@ -85,7 +85,7 @@ def of_window(cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **o
         receipt=receipt,
         planned=plan.size,
         sampled=sampled,
-        notes=(*receipt.all_notes, *said, *notes(module)),
+        notes=(*receipt.all_notes, *decoder_notes, *notes(module)),
     )
 
 
@@ -100,12 +100,12 @@ def _hull(plans: Sequence[Plan]) -> list[Range]:
     ranges = sorted(
         (offsets_range for plan in plans for offsets_range in plan.ranges), key=lambda one: (one.partition, one.start)
     )
-    found = []
+    hulls = []
     for _, own in groupby(ranges, key=lambda one: one.partition):
         parts = list(own)
         end = parts[0].start + sum(part.size for part in parts)
-        found.append(replace(parts[0], end=end, log_end=max(end, parts[-1].log_end)))
-    return found
+        hulls.append(replace(parts[0], end=end, log_end=max(end, parts[-1].log_end)))
+    return hulls
 
 
 def sample_plans(plan: Plan, size: int) -> list[Plan]:
@@ -134,8 +134,8 @@ def _add(raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records:
 
 def _kinds(parsed: Any) -> Callable[[str, pa.Array], list[tuple[str, pa.Array]]]:
     """Return what tells the types of a column's values; a decoder whose values disagree knows them."""
-    known = getattr(parsed, "kinds", None)
-    return known if known is not None else lambda path, array: [(kind_of(array.type), array)]
+    kinds = getattr(parsed, "kinds", None)
+    return kinds if kinds is not None else lambda path, array: [(kind_of(array.type), array)]
 
 
 def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:

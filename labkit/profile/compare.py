@@ -60,9 +60,13 @@ class ProfileComparison:
         sides = [{field.path: field for field in profile.fields} for profile in (self.left, self.right)]
         frame = pd.DataFrame([vars(change) for change in self.changes], columns=["field", "change", "size", "detail"])
         for side, profile, fields in zip(("left", "right"), (self.left, self.right), sides, strict=True):
-            there = [fields.get(name) for name in frame["field"]]
-            frame[f"present_{side}"] = [0.0 if one is None else one.present / max(1, len(profile)) for one in there]
-            frame[f"distinct_{side}"] = pd.array([None if one is None else one.distinct for one in there], "Int64")
+            profiled = [fields.get(name) for name in frame["field"]]
+            frame[f"present_{side}"] = [
+                0.0 if known_field is None else known_field.present / max(1, len(profile)) for known_field in profiled
+            ]
+            frame[f"distinct_{side}"] = pd.array(
+                [None if known_field is None else known_field.distinct for known_field in profiled], "Int64"
+            )
         return frame
 
     def _head(self) -> list[str]:
@@ -70,20 +74,24 @@ class ProfileComparison:
         sides = (("left", self.left), ("right", self.right))
         lines = [f"{side}: {profile.what}: {len(profile):,} records" for side, profile in sides]
         count = len(self.different)
-        what = f"{count} of {len(self.changes)} fields are different" if count else "no field is different"
-        return [*lines, f"{what}{sampled}; a difference below {SMALL:.0%} counts as none".replace("%", " %")]
+        summary = f"{count} of {len(self.changes)} fields are different" if count else "no field is different"
+        return [*lines, f"{summary}{sampled}; a difference below {SMALL:.0%} counts as none".replace("%", " %")]
 
     def __repr__(self) -> str:
         from labkit.visible import visible
 
-        rows = [f"  {one.change:<10}  {visible(one.field)}: {one.detail}" for one in self.different]
+        rows = [f"  {change.change:<10}  {visible(change.field)}: {change.detail}" for change in self.different]
         return "\n".join([*map(visible, self._head()), *rows])
 
     @html.view
     def _repr_html_(self) -> str:
         rows = [
-            (html.word(_colour(one), escape(one.change)), f"<code>{escape(one.field)}</code>", escape(one.detail))
-            for one in self.different
+            (
+                html.word(_colour(change), escape(change.change)),
+                f"<code>{escape(change.field)}</code>",
+                escape(change.detail),
+            )
+            for change in self.different
         ]
         head = "<br>".join(map(escape, self._head()))
         table = html.table(("change", "field", "what"), rows) if rows else ""
@@ -98,9 +106,9 @@ def compare(left: Profile, right: Profile) -> ProfileComparison:
     """Compare two profiles field by field."""
     fields = [{field.path: field for field in profile.fields} for profile in (left, right)]
     names = list(dict.fromkeys([*fields[0], *fields[1]]))
-    found = [_change(name, fields[0].get(name), fields[1].get(name), len(left), len(right)) for name in names]
-    found.sort(key=lambda one: (_ORDER.index(one.change), -one.size))
-    return ProfileComparison(left, right, tuple(found))
+    changes = [_change(name, fields[0].get(name), fields[1].get(name), len(left), len(right)) for name in names]
+    changes.sort(key=lambda one: (_ORDER.index(one.change), -one.size))
+    return ProfileComparison(left, right, tuple(changes))
 
 
 def _change(name: str, left: FieldStats | None, right: FieldStats | None, before: int, after: int) -> FieldChange:
@@ -110,7 +118,7 @@ def _change(name: str, left: FieldStats | None, right: FieldStats | None, before
         side, one, count = ("only right", right, after) if left is None else ("only left", left, before)
         share = one.present / max(1, count) if one else 0.0
         return FieldChange(name, side, share, f"in {percent(share)} of records, {kind_words(one) if one else ''}")
-    kinds = [shares(one) for one in (left, right)]
+    kinds = [shares(side_field) for side_field in (left, right)]
     moved = sum(abs(kinds[0].get(kind, 0) - kinds[1].get(kind, 0)) for kind in {*kinds[0], *kinds[1]}) / 2
     if moved >= SMALL:
         return FieldChange(name, "type", moved, f"{kind_words(left)} -> {kind_words(right)}")
@@ -131,16 +139,16 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
     from labkit.profile.words import number, percent
 
     if left.numbers.seen and right.numbers.seen:
-        middles = [one.numbers.quantiles((0.5,))[0] for one in (left, right)]
+        middles = [side_field.numbers.quantiles((0.5,))[0] for side_field in (left, right)]
         distance, chance = left.numbers.distance(right.numbers)
         return max(0.0, distance - chance), f"median {number(middles[0])} -> {number(middles[1])}"
     if left.distinct is None or right.distinct is None or not (left.exact and right.exact):
         return 0.0, "too many distinct values to compare" if left.distinct is not None else ""
-    counts = [one.counted() for one in (left, right)]
+    counts = [side_field.counted() for side_field in (left, right)]
     values = list({*counts[0], *counts[1]})
     parts = [
-        np.array([own.get(value, 0) for value in values]) / max(1, one.values)
-        for own, one in zip(counts, (left, right), strict=True)
+        np.array([own.get(value, 0) for value in values]) / max(1, side_field.values)
+        for own, side_field in zip(counts, (left, right), strict=True)
     ]
     moves = parts[1] - parts[0]
     distance = max(0.0, float(np.abs(moves).sum() / 2) - _chance(parts, left.values, right.values))

@@ -69,14 +69,14 @@ def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | 
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         table.validate()
-        kept = read_json((table.schema.metadata or {})[b"labkit"])
-        receipt = Receipt.from_dict(kept["receipt"])
-        sources = map(NoteSource, kept["note_sources"])
+        metadata = read_json((table.schema.metadata or {})[b"labkit"])
+        receipt = Receipt.from_dict(metadata["receipt"])
+        sources = map(NoteSource, metadata["note_sources"])
         receipt = replace(receipt, notes=tuple(map(Note, receipt.notes, sources)))
         os.utime(path)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    note = f"from the local cache, read at {kept['at']}; the topic may have been compacted or have expired since"
+    note = f"from the local cache, read at {metadata['at']}; the topic may have been compacted or have expired since"
     return table.replace_schema_metadata(None), receipt.with_notes(note)
 
 
@@ -89,8 +89,8 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
         path = _path(plan, isolation, decode)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
         sources = [source_of(note) for note in receipt.notes]
-        kept = json.dumps({"receipt": receipt.to_dict(), "note_sources": sources, "at": iso(now_ms())})
-        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _with_kept(table.schema, kept)) as writer:
+        metadata = json.dumps({"receipt": receipt.to_dict(), "note_sources": sources, "at": iso(now_ms())})
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _with_kept(table.schema, metadata)) as writer:
             writer.write_table(table)
         part.replace(path)
         _evict(bound_bytes())
@@ -120,10 +120,10 @@ def entries() -> list[dict[str, Any]]:
     rows = []
     for path in sorted(folder().glob("*.arrow")):
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:  # another notebook's eviction
             continue
-        rows.append({"file": path.name, "bytes": found.st_size, "used": iso(int(found.st_mtime * 1000))})
+        rows.append({"file": path.name, "bytes": status.st_size, "used": iso(int(status.st_mtime * 1000))})
     return rows
 
 

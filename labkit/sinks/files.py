@@ -92,7 +92,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
     unless `keep_part`.
     """
     with part_of(path) as (part, target):
-        decoding, said = source.decoding()
+        decoding, decoder_notes = source.decoding()
         module, chain = decoding.module, source.enrich or Chain([])
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
@@ -103,7 +103,7 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
                 return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
 
             def receipt() -> Receipt:
-                return read.with_notes(*said, *notes(module), *chain.notes())
+                return read.with_notes(*decoder_notes, *notes(module), *chain.notes())
 
             if not source.reading.interrupted() or keep_part:
                 odd = _decode_file(raw, part, table, receipt, open_file)
@@ -208,7 +208,7 @@ def _decode_file(
 
 def settled(schema: pa.Schema) -> pa.Schema:
     """Make text of columns whose type the first batch does not show."""
-    return pa.schema([one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in schema])
+    return pa.schema([column.with_type(pa.string()) if pa.types.is_null(column.type) else column for column in schema])
 
 
 def cast_to(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:

@@ -38,13 +38,13 @@ _OTHERS = frozenset({
 def format_of(path: str | os.PathLike[str]) -> Format:
     """Return the format that a file's name says; refuse a name that says none of these."""
     suffix = Path(path).suffix.lower()
-    chosen = next((known for known in FORMATS if suffix in known.suffixes), None)
-    if chosen is None:
+    chosen_format = next((file_format for file_format in FORMATS if suffix in file_format.suffixes), None)
+    if chosen_format is None:
         raise UsageError(
             f"{path} must end in .parquet, .csv, .xlsx, .jsonl or .arrow: the end of a file's name says its format",
             hint="for anything else, `labkit replay TOPIC --decode json` writes lines of JSON to standard output",
         )
-    return chosen
+    return chosen_format
 
 
 def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
@@ -52,12 +52,14 @@ def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes and suffixes[-1] in wanted.suffixes:
         return
-    known = {suffix: other for other in FORMATS if other is not wanted for suffix in other.suffixes}
-    if named := [suffix for suffix in reversed(suffixes) if suffix in known or suffix in _OTHERS]:
-        other = known.get(named[0])
+    by_suffix = {
+        suffix: file_format for file_format in FORMATS if file_format is not wanted for suffix in file_format.suffixes
+    }
+    if extensions := [suffix for suffix in reversed(suffixes) if suffix in by_suffix or suffix in _OTHERS]:
+        meant = by_suffix.get(extensions[0])
         raise UsageError(
-            f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {named[0]} is another",
-            hint=f"{other.method}() writes {other.name}" if other else "to_csv, to_excel, to_jsonl, to_arrow and "
+            f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {extensions[0]} is another",
+            hint=f"{meant.method}() writes {meant.name}" if meant else "to_csv, to_excel, to_jsonl, to_arrow and "
             "to_parquet write .csv, .xlsx, .jsonl, .arrow and .parquet; nothing is compressed around them",
         )  # fmt: skip
 

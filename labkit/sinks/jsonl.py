@@ -50,7 +50,7 @@ def lines(
     ``_error`` where it could not be decoded. A tombstone has ``"_value": null``. A field has the type it has in its
     batch.
     """
-    decoding, said = choosing(reading, where, decode, key_decode, registry=registry)
+    decoding, decoder_notes = choosing(reading, where, decode, key_decode, registry=registry)
     module = decoding.module
     schemas: list[Any] = []
 
@@ -61,10 +61,10 @@ def lines(
             yield from fields(table)
 
     def receipt() -> Receipt:
-        found = decoding.whole()
+        account = decoding.whole()
         if schemas:
             module.unify(schemas)  # it notes which fields disagree
-        return found.with_notes(*said, *notes(module))
+        return account.with_notes(*decoder_notes, *notes(module))
 
     return write(), receipt
 
@@ -73,7 +73,7 @@ def fields(table: pa.Table) -> Iterator[str]:
     """Yield each record's decoded fields as JSON."""
     gone = table.column("_value").is_null().to_pylist()
     table = table.drop_columns([name for name in table.column_names if name in _META])
-    kinds = {one.name: one.type for one in table.schema}
+    kinds = {column.name: column.type for column in table.schema}
     for row, tombstone in zip(table.to_pylist(), gone, strict=True):
         present: dict[str, Any] = {
             name: unmapped(value, kinds[name]) for name, value in row.items() if value is not None
@@ -120,7 +120,7 @@ def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: 
     """
     reading = source.reading
     with part_of(path) as (part, target):
-        decoding, said = source.decoding()
+        decoding, decoder_notes = source.decoding()
         with interrupt.asked() as reading.interrupted, closing(JsonlFile(part, envelopes)) as file:
             decoding.module.heed(reading.interrupted)
             for batch in decoding.raw():
@@ -128,8 +128,8 @@ def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: 
         receipt = explained(reading.cluster, decoding.whole())
         if not reading.interrupted() or keep_part:
             part.replace(target)
-    told = [] if source.where is None else [*said, *notes(decoding.module)]
-    return receipt.with_notes(*told)
+    condition_notes = [] if source.where is None else [*decoder_notes, *notes(decoding.module)]
+    return receipt.with_notes(*condition_notes)
 
 
 def envelopes(records: pa.RecordBatch | pa.Table) -> Iterator[str]:

@@ -56,14 +56,18 @@ def to_spark(
     reading.check()
     if isolation == "read_committed":
         _check_transactions(cluster, plan)
-    ranges = {one.partition: one for one in plan.ranges if one.size}
+    ranges = {span.partition: span for span in plan.ranges if span.size}
     if not ranges:  # Spark wants a partition to read; one without a record is filtered out again
-        ranges = {one.partition: one for one in plan.ranges}
+        ranges = {span.partition: span for span in plan.ranges}
     options = {
         **java_options(cluster.settings),
         "assign": json.dumps({plan.topic: sorted(ranges)}),
-        "startingOffsets": json.dumps({plan.topic: {str(one): ranges[one].start for one in sorted(ranges)}}),
-        "endingOffsets": json.dumps({plan.topic: {str(one): ranges[one].end for one in sorted(ranges)}}),
+        "startingOffsets": json.dumps(
+            {plan.topic: {str(partition): ranges[partition].start for partition in sorted(ranges)}}
+        ),
+        "endingOffsets": json.dumps(
+            {plan.topic: {str(partition): ranges[partition].end for partition in sorted(ranges)}}
+        ),
         "failOnDataLoss": "true",
         "includeHeaders": "true",
         "groupIdPrefix": f"{names.GROUP_PREFIX}{names.user()}.spark",
@@ -77,8 +81,8 @@ def to_spark(
 
 def _check_transactions(cluster: Cluster, plan: Plan) -> None:
     """Raise where an open transaction hides the window's end: Spark would wait for it, then fail."""
-    stable = cluster.bounds(plan.topic, [one.partition for one in plan.ranges], "stable")
-    hidden = {one.partition: stable[one.partition] for one in plan.ranges if stable[one.partition] < one.end}
+    stable = cluster.bounds(plan.topic, [span.partition for span in plan.ranges], "stable")
+    hidden = {span.partition: stable[span.partition] for span in plan.ranges if stable[span.partition] < span.end}
     if hidden:
         where = ", ".join(f"{partition}@{offset:,}" for partition, offset in sorted(hidden.items())[:8])
         raise IncompleteError(
@@ -114,9 +118,9 @@ def _raw(frame: DataFrame, plan: Plan) -> DataFrame:
         frame = frame.where(stamp >= f.timestamp_millis(f.lit(plan.start_ms)))
     if plan.end_ms is not None:
         frame = frame.where(stamp < f.timestamp_millis(f.lit(plan.end_ms)))
-    named = f.when(kind == 0, "CreateTime").when(kind == 1, "LogAppendTime").otherwise("NotAvailable")
+    kind_name = f.when(kind == 0, "CreateTime").when(kind == 1, "LogAppendTime").otherwise("NotAvailable")
     return frame.select(
-        "topic", "partition", "offset", f.when(~none, stamp).alias("timestamp"), named.alias("timestamp_type"),
+        "topic", "partition", "offset", f.when(~none, stamp).alias("timestamp"), kind_name.alias("timestamp_type"),
         "key", "value", "headers",
     )  # fmt: skip
 
@@ -132,19 +136,19 @@ def java_options(settings: Mapping[str, Any]) -> dict[str, str]:
     ConfigError
         When one of the login or TLS has no counterpart there.
     """
-    given = {key: str(value) for key, value in settings.items()}
-    found = {"bootstrap.servers": given.get("bootstrap.servers") or given.get("metadata.broker.list", "")}
-    found["security.protocol"] = given.get("security.protocol", "PLAINTEXT").upper()
-    if found["security.protocol"].startswith("SASL"):
-        found |= _login(given)
-    for key, value in given.items():
+    texts = {key: str(value) for key, value in settings.items()}
+    options = {"bootstrap.servers": texts.get("bootstrap.servers") or texts.get("metadata.broker.list", "")}
+    options["security.protocol"] = texts.get("security.protocol", "PLAINTEXT").upper()
+    if options["security.protocol"].startswith("SASL"):
+        options |= _login(texts)
+    for key, value in texts.items():
         if key in _SAME:
-            found[key] = value
+            options[key] = value
         elif key in _TLS:
-            found |= _TLS[key](value)
+            options |= _TLS[key](value)
         elif _SECURITY.match(key) and key not in _DONE:
             raise _none(key)
-    return {f"kafka.{key}": value for key, value in found.items()}
+    return {f"kafka.{key}": value for key, value in options.items()}
 
 
 def _login(given: Mapping[str, str]) -> dict[str, str]:

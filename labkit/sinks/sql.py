@@ -105,7 +105,7 @@ def spool_window(source: Source, path: Path) -> SpooledWindow:
     UsageError
         When the disk has no room for it.
     """
-    decoding, said = source.decoding()
+    decoding, decoder_notes = source.decoding()
     module, chain = decoding.module, source.enrich or Chain([])
     try:
         with path.open("xb") as raw:
@@ -126,7 +126,7 @@ def spool_window(source: Source, path: Path) -> SpooledWindow:
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settled(first.schema)
     read = explained(source.reading.cluster, decoding.whole())
-    read = read.with_notes(*said, *notes(module), *chain.notes())
+    read = read.with_notes(*decoder_notes, *notes(module), *chain.notes())
     return SpooledWindow(path, read, decode_batch, layout, untyped)
 
 
@@ -213,18 +213,18 @@ def ask(
     with duckdb_sql.connect(files=True, **config) as connection:
         query = duckdb_sql.with_headers(connection, query)
         trees, _ = duckdb_sql.syntax(connection, query)  # none of PIVOT and the like: its words are taken for names
-        named = {part for path in duckdb_sql.columns(trees) for part in path} if trees else set(_words(query))
-        everything = {name.lower() for table in own.values() for name in table.column_names}
+        names = {part for path in duckdb_sql.columns(trees) for part in path} if trees else set(_words(query))
+        all_names = {name.lower() for table in own.values() for name in table.column_names}
         try:
             for name, table in own.items():
-                duckdb_sql.check_case(table.column_names, named)
-                duckdb_sql.register(connection, name, _ready(name, table, trees, everything, alone=len(own) == 1))
+                duckdb_sql.check_case(table.column_names, names)
+                duckdb_sql.register(connection, name, _ready(name, table, trees, all_names, alone=len(own) == 1))
             for name, table in given.items():
                 duckdb_sql.register(connection, name, table)
-            found = _interruptible(connection, lambda: _answer(connection, query))
+            answer = _interruptible(connection, lambda: _answer(connection, query))
         except duckdb_sql.duckdb.Error as error:
             raise _refused(error, own) from error
-    return to_pandas(numbers(found))
+    return to_pandas(numbers(answer))
 
 
 def _answer(connection: Any, query: str) -> pa.Table:
@@ -269,14 +269,14 @@ def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[
     nodes = list(duckdb_sql.nodes(trees))
     paths = duckdb_sql.columns(trees)
     joined = {name for node in nodes for name in node.get("using_columns") or ()}
-    named = {part.lower() for path in paths for part in path} | {name.lower() for name in joined}
+    names = {part.lower() for path in paths for part in path} | {name.lower() for name in joined}
     aliases = {node["alias"].lower() for node in nodes if node.get("alias")}
     whole_rows = any(len(path) == 1 and path[0].lower() not in everything | aliases for path in paths)
     all_named = trees and not whole_rows and not any(
         node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" for node in nodes
     )  # fmt: skip
-    found = [name for name in columns if name.lower() in named] if all_named else columns
-    return found or columns[:1]  # `count(*)` needs rows alone
+    needed = [name for name in columns if name.lower() in names] if all_named else columns
+    return needed or columns[:1]  # `count(*)` needs rows alone
 
 
 def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
@@ -288,8 +288,8 @@ def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
             path[1] for path in columns(tree) if len(path) > 1 and path[0] == name
         }  # fmt: skip
 
-    named = [node for node in nodes if node.get("alias")]
-    own = {node["alias"] for node in named if node["alias"] not in asked(node)}  # `lower(nick) as nick` asks for nick
+    aliased = [node for node in nodes if node.get("alias")]
+    own = {node["alias"] for node in aliased if node["alias"] not in asked(node)}  # `lower(nick) as nick` asks for nick
     joined = {column for node in nodes for column in node.get("using_columns") or ()}
     for column in sorted((asked(query) - own | joined) - set(table.column_names)):
         table = table.append_column(column, pa.nulls(0))
@@ -306,10 +306,10 @@ def _refused(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> B
             f"the query needs more memory or disk than there is: {duckdb_sql.reason(error)}",
             hint="aggregate, or choose fewer columns and records; to_parquet(path) writes all of them to a file",
         )
-    there = "; ".join(f"{name}: {', '.join(table.column_names)}" for name, table in own.items())
-    what = f"the table is `{next(iter(own))}`" if len(own) == 1 else "the tables are"
-    there = there.partition(": ")[2] if len(own) == 1 else there
+    tables = "; ".join(f"{name}: {', '.join(table.column_names)}" for name, table in own.items())
+    subject = f"the table is `{next(iter(own))}`" if len(own) == 1 else "the tables are"
+    tables = tables.partition(": ")[2] if len(own) == 1 else tables
     return UsageError(
         f"DuckDB refused this: {duckdb_sql.reason(error)}",  # type: ignore[arg-type]
-        hint=f"{what}: {there}; others are given by name: sql(query, teams=frame)",
+        hint=f"{subject}: {tables}; others are given by name: sql(query, teams=frame)",
     )

@@ -256,15 +256,15 @@ def listed(cluster: Cluster) -> list[dict[str, Any]]:
 def _expiries(cluster: Cluster) -> dict[str, int | None]:
     """Return when each of this user's scratch topics expires; None where nothing says so."""
     mine = [name for name in cluster.topics() if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")]
-    found: dict[str, int | None] = {}
+    expiries: dict[str, int | None] = {}
     for name, settings in sorted(cluster.each_topic_settings(mine).items()):
         if isinstance(settings, LabkitError):
-            found[name] = None
+            expiries[name] = None
             continue
         expires_ms = int(settings.get(EXPIRES, 0))
-        known = settings.get("cleanup.policy") == "delete" and expires_ms > _PLAUSIBLE_MS
-        found[name] = expires_ms if known else None
-    return found
+        is_ours = settings.get("cleanup.policy") == "delete" and expires_ms > _PLAUSIBLE_MS
+        expiries[name] = expires_ms if is_ours else None
+    return expiries
 
 
 def collect(cluster: Cluster) -> list[str]:

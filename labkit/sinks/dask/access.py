@@ -152,12 +152,12 @@ class Slices:
 
     def receipt(self, elapsed_s: float | None = None) -> Receipt:
         """Return the receipt of the whole plan, as far as it was computed; the seconds are the slices' unless given."""
-        found = merged(self.plan, self.parts, dict(self.receipts), isolation=self.isolation)
-        told = f"{len(self.receipts):,} of {len(self.parts):,} slices"
+        receipt = merged(self.plan, self.parts, dict(self.receipts), isolation=self.isolation)
+        progress = f"{len(self.receipts):,} of {len(self.parts):,} slices"
         if elapsed_s is None:
-            elapsed_s, told = found.elapsed_s, f"{told}; the seconds are those of all together"
-        notes = (*self.said, *found.notes, told, *self._notes())
-        return replace(found, elapsed_s=round(elapsed_s, 3), notes=notes)
+            elapsed_s, progress = receipt.elapsed_s, f"{progress}; the seconds are those of all together"
+        notes = (*self.said, *receipt.notes, progress, *self._notes())
+        return replace(receipt, elapsed_s=round(elapsed_s, 3), notes=notes)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -165,11 +165,11 @@ class Slices:
         if again:
             notes.append(f"{again:,} slices were computed more than once; each counts once, as of the last time")
         fields: Counter[str] = Counter()
-        for one in list(self.unknown.values()):
-            fields.update(one)
+        for counts in list(self.unknown.values()):
+            fields.update(counts)
         if fields:
-            named = ", ".join(f"{name} ({count:,} records)" for name, count in sorted(fields.items())[:20])
-            notes.append(f'fields the sample has not, in _value only (schema="all" makes columns of them): {named}')
+            listed = ", ".join(f"{name} ({count:,} records)" for name, count in sorted(fields.items())[:20])
+            notes.append(f'fields the sample has not, in _value only (schema="all" makes columns of them): {listed}')
         return notes
 
 

@@ -50,8 +50,8 @@ class Frame(dd.DataFrame):  # type: ignore[misc]  # Dask has no types
         ``planned = read + filtered + gaps + unread``. Slices not computed yet are unread for the reason ``pending``.
         A slice that was computed more than once, or again because its worker was lost, counts once.
         """
-        found: Receipt = self._labkit_slices.receipt()
-        return found
+        receipt: Receipt = self._labkit_slices.receipt()
+        return receipt
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class How:
 
     def reading(self, plan: Plan) -> Reading:
         """Return one pass over a slice."""
-        there = self.access.connection()
-        return Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+        connection = self.access.connection()
+        return Reading(connection.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
 
     def decoder(self) -> Any:
         """Return a new decoder of values and keys."""
@@ -102,11 +102,11 @@ class _Read:
         tell(token, number)
         fixed = Fixed(self.how.decoder(), self.known)
         result = wait_for_brokers(lambda: replay.read(self.how.reading(plan), decode=fixed, cached=False))
-        found = conform(result.table, self.empty.schema)
-        receipt = replay.recounted(result.receipt, found.table)
-        tell(token, number, receipt, found.unknown)
+        conformed = conform(result.table, self.empty.schema)
+        receipt = replay.recounted(result.receipt, conformed.table)
+        tell(token, number, receipt, conformed.unknown)
         self.how.check(receipt)
-        return to_pandas(found.table if len(found.table) else self.empty)
+        return to_pandas(conformed.table if len(conformed.table) else self.empty)
 
 
 def to_dask(
@@ -124,34 +124,36 @@ def to_dask(
     """Return a window's records as a lazy Dask DataFrame; see `Window.to_dask`."""
     if schema not in ("sample", "all"):
         raise UsageError(f"schema={schema!r}", hint="sample or all")
-    there = access.connection()
-    Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
-    seen = sample(there.cluster, plan)
-    specs, said, _ = decoding.chosen(decode, key_decode, registry=there.registry, sample=lambda: seen)
+    connection = access.connection()
+    Reading(connection.cluster, plan, isolation=isolation, on_expired=on_expired).check()
+    batches = sample(connection.cluster, plan)
+    specs, decoder_notes, _ = decoding.chosen(decode, key_decode, registry=connection.registry, sample=lambda: batches)
     how = How(access, specs[0], specs[1], isolation, on_expired)
-    movable(**{name: one for name, one in (("decode", specs[0]), ("key_decode", specs[1])) if not isinstance(one, str)})
-    parts = cut(plan, slice_size(slice_records, there.cluster, plan, seen))
+    movable(
+        **{name: spec for name, spec in (("decode", specs[0]), ("key_decode", specs[1])) if not isinstance(spec, str)}
+    )
+    parts = cut(plan, slice_size(slice_records, connection.cluster, plan, batches))
     module = how.decoder()
     if schema == "all":
-        known = module.unify(_schemas(client, how, parts))
+        unified = module.unify(_schemas(client, how, parts))
     else:
-        known = module.unify([module.parse_batch(batch).schema for batch in seen])
-    empty = _with_categories(empty_table(module, known), plan.topic)
-    slices = Slices(plan, parts, isolation, said=tuple(said))
+        unified = module.unify([module.parse_batch(batch).schema for batch in batches])
+    empty = _with_categories(empty_table(module, unified), plan.topic)
+    slices = Slices(plan, parts, isolation, said=tuple(decoder_notes))
     listen(client, access.token, slices)
-    task = _Read(how, known, empty)
+    task = _Read(how, unified, empty)
     with dask.config.set({"dataframe.convert-string": False}):  # texts have the type that `read()` gives them
-        made = dd.from_map(task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}")
-    found = Frame(made.expr)
-    found._labkit_slices = slices
-    return found
+        lazy = dd.from_map(task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}")
+    frame = Frame(lazy.expr)
+    frame._labkit_slices = slices
+    return frame
 
 
 def _schemas(client: Client | None, how: How, parts: list[Plan]) -> list[Any]:
     """Return the schemas of all batches, found by the workers: the window is read once for them alone."""
     tasks = [dask.delayed(_schemas_of, pure=False)(how, part) for part in parts]
-    found = client.compute(tasks, sync=True) if client is not None else dask.compute(*tasks)
-    return [schema for some in found for schema in some]
+    results = client.compute(tasks, sync=True) if client is not None else dask.compute(*tasks)
+    return [schema for schemas in results for schema in schemas]
 
 
 def _schemas_of(how: How, plan: Plan) -> list[Any]:
