@@ -96,7 +96,7 @@ class Target:
             if key not in known or key.startswith("_"):
                 raise ConfigError(
                     f"Elasticsearch target {self.name!r} has no setting {key!r}",
-                    hint=f"{did_you_mean(key, known)}its keys are those of elasticsearch.Elasticsearch",
+                    hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
             return elasticsearch.Elasticsearch(**{**self._manners(), **self._settings, **self._login()})
