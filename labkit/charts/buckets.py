@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta, tzinfo
 
 import numpy as np
 
-from labkit.charts.clock import moments, offset
+from labkit.charts.clock import moments, offset, offsets
 from labkit.errors import UsageError
 from labkit.times import length_ms
 
@@ -101,6 +101,18 @@ def grid(first_ms: int, last_ms: int, every_ms: int, zone: tzinfo = UTC) -> Grid
 def _floor(clock: int, every_ms: int) -> int:
     begin = MONDAY if every_ms % WEEK == 0 else 0
     return (clock - begin) // every_ms * every_ms + begin
+
+
+def earlier(buckets: Grid, by_ms: int) -> Grid:
+    """Return the buckets so long before: whole days by the clock of the zone, where each bucket has its own then."""
+    edges = np.array([*buckets.starts, buckets.end_ms], np.int64)
+    before = edges - by_ms
+    if buckets.zone is not UTC and by_ms % DAY == 0:
+        then = moments(before + offsets(edges, buckets.zone), buckets.zone, both=False)
+        before = then if len(then) == len(edges) else before  # an hour is there twice, or left out
+    regular = bool((np.diff(before) == buckets.every_ms).all())
+    found = () if regular else tuple(int(edge) for edge in before)
+    return replace(buckets, start_ms=int(before[0]), edges=found)
 
 
 def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC) -> Grid:

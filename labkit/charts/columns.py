@@ -197,7 +197,7 @@ def _bucketed(grid: Grid) -> tuple[str, str, dict[str, Any]]:
     if not grid.edges:
         return _BUCKET, "t", {"offset": grid.offset_ms, "every": grid.every_ms}
     source = "t asof join (select unnest($starts) begins) on stamp >= begins"
-    return "begins", source, {"starts": list(grid.starts)}
+    return "begins", source, {"starts": [*grid.starts, grid.end_ms]}
 
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:

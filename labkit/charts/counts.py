@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from labkit.charts.buckets import DAY, HOUR, MINUTE, Grid, fitting, grid
+from labkit.charts.buckets import DAY, HOUR, MINUTE, Grid, earlier, fitting, grid
 from labkit.charts.clock import in_zone, offsets, positions, stamps
 from labkit.charts.columns import Columns, Table, find_time
 from labkit.charts.labels import NONE, OTHER, all_shown
@@ -110,6 +110,34 @@ def over_time(source: Source, span: Span, every: str | timedelta | None) -> Time
         raise ValueError("no record has a time")
     buckets = fitting(span.first_ms, span.last_ms, every, 1, span.zone)
     return Timeline(_long(buckets, [("", source.histogram(buckets))]).drop(columns="value"), buckets)
+
+
+def over_time_against(source: Source, span: Span, every: str | timedelta | None, by_ms: int) -> Timeline:
+    """Count records per bucket and, as ``earlier``, those of the same data `by_ms` before: of what reaches so far back.
+
+    Raises
+    ------
+    UsageError
+        When no record is so much older than another.
+    """
+    if span.first_ms is None or span.last_ms is None:
+        raise ValueError("no record has a time")
+    first_ms = span.first_ms + by_ms
+    if by_ms < 1 or first_ms > span.last_ms:
+        raise UsageError(
+            f"against= must be a length within the {_about(span.last_ms - span.first_ms)} of these records, "
+            f"not {_about(by_ms)}",
+            hint='read a window that reaches back: lab.window(topic, last="2w") for against="1w"',
+        )
+    buckets = fitting(first_ms, span.last_ms, every, 1, span.zone)
+    found = _long(buckets, [("", source.histogram(buckets))]).drop(columns="value")
+    before = earlier(buckets, by_ms)
+    counts = source.histogram(before)
+    return Timeline(found.assign(earlier=[counts.get(at, 0) for at in before.starts]), buckets)
+
+
+def _about(ms: int) -> str:
+    return str(timedelta(seconds=ms // 1000)) if ms >= 1000 else f"{ms} ms"
 
 
 def over_time_by(source: Source, span: Span, field: str, every: str | timedelta | None, top: int) -> Timeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from labkit.charts import counts, show
 from labkit.charts.buckets import Grid, counted, length, plural, share
 from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, pictured, tooltips
 from labkit.charts.source import Source, Span, Terms
+from labkit.errors import UsageError
+from labkit.times import length_ms
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -34,9 +37,10 @@ def timeline(
     field: str | None = None,
     top: int = 8,
     table: bool = False,
+    against: str | timedelta | None = None,
     query: counts.Query = None,
     title: str | None = None,
-) -> alt.Chart | alt.VConcatChart:
+) -> alt.Chart | alt.LayerChart | alt.VConcatChart:
     """Draw how many records there are over time.
 
     Parameters
@@ -56,6 +60,9 @@ def timeline(
     table : bool
         Below, count the values of `by` (without it: name the largest buckets) in the part of the time that is brushed
         with the mouse; of all of it as long as none is. A click beside the brush takes it away.
+    against : str or timedelta, optional
+        Draw a line of how many records there were so long before, in the same data: ``"1w"`` of a window of two weeks
+        is this week against the last one. Bars begin where the data reaches so far back; without `by` and `table`.
     query : str or dict, optional
         Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
         ``"nick:alice AND command:PRIVMSG"``.
@@ -64,14 +71,17 @@ def timeline(
 
     Returns
     -------
-    altair.Chart, or altair.VConcatChart with `table`
-        ``.data`` has one row per bucket and value: time (the bucket's start), records and, with `by`, value.
+    altair.Chart, or altair.VConcatChart with `table`, altair.LayerChart with `against`
+        ``.data`` has one row per bucket and value: time (the bucket's start), records and, with `by`, value, with
+        `against`, earlier.
 
     Raises
     ------
     UsageError
-        When there is no such field, no time, or `every` makes more than 5,000 rows.
+        When there is no such field, no time, `every` makes more than 5,000 rows, or no data reaches `against` back.
     """
+    if against is not None and (by is not None or table):
+        raise UsageError("against= compares all records", hint="leave by= and table= out, or choose with where= first")
     top = whole(top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES)
     source = counts.opened(counts.narrowed(data, query), field)
     span = source.span
@@ -80,6 +90,8 @@ def timeline(
         if by is not None:
             source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
         return nothing(title, _no_records(span))
+    if against is not None:
+        return _against(source, span, every, length_ms(against), title)
     if by is None:
         found = counts.over_time(source, span, every)
         lines = _told(span, every_ms=found.grid.every_ms)
@@ -87,6 +99,20 @@ def timeline(
         found = counts.over_time_by(source, span, by, every, top)
         lines = _told(span, every_ms=found.grid.every_ms, field=by, terms=found.terms)
     return dressed(_linked(found, by) if table else _zooming(found, by), title, lines)
+
+
+def _against(source: Source, span: Span, every: str | timedelta | None, by_ms: int, title: str) -> alt.LayerChart:
+    """Draw bars over time, and a line of how many records there were so long before."""
+    found = counts.over_time_against(source, span, every, by_ms)
+    total, before = int(found.frame["records"].sum()), int(found.frame["earlier"].sum())
+    shown = replace(span, timed=total, first_ms=max(found.grid.start_ms, span.first_ms or 0))
+    long = length(by_ms)
+    words = f"1 {long}" if long.isalpha() else long
+    (facts, *_) = _told(shown, every_ms=found.grid.every_ms)
+    lines = [facts, f"the line: {words} earlier, {counted(before)}"]
+    if span.timed < span.records:
+        lines.append(f"{counted(span.records - span.timed)} without a time left out")
+    return dressed(_with_line(found, words), title, lines)
 
 
 def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title: str | None = None) -> alt.Chart:
@@ -215,6 +241,17 @@ def _zooming(found: counts.Timeline, by: str | None) -> Any:
 
     zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
     return _stacked(found, by).add_params(zoom)
+
+
+def _with_line(found: counts.Timeline, words: str) -> Any:
+    """Return bars over time, and in front of them a line of steps: what was in each bucket so long before."""
+    import altair as alt
+
+    bars = _zooming(found, None)
+    tooltip = [*bars.encoding.tooltip, *tooltips(("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))]
+    line = alt.Chart(found.frame).mark_line(color=ORANGE, interpolate="step-after", strokeWidth=2)
+    line = line.encode(x="time:T" if found.grid.zone is UTC else "drawn:T", y="earlier:Q")
+    return alt.layer(bars.encode(tooltip=tooltip), line)
 
 
 def _linked(found: counts.Timeline, by: str | None) -> Any:

@@ -484,3 +484,36 @@ def test_times_as_values_are_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPa
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+# against -----------------------------------------------------------------------------------------------------
+
+
+def test_a_line_of_what_was_so_long_before_in_the_same_data():
+    """Two weeks, of which the second has two records an hour: bars are the second alone, nothing is counted twice."""
+    begin = pd.Timestamp("2026-03-02T00:00Z")
+    hours = [*range(7 * 24), *(hour for hour in range(7 * 24, 14 * 24) for _ in range(2))]
+    frame = pd.DataFrame({"_timestamp": [*(begin + pd.to_timedelta(hours, unit="h")), pd.NaT]})
+    chart = charts.timeline(frame, every="1d", against="1w")
+    assert chart.data["records"].tolist() == [48] * 7
+    assert chart.data["earlier"].tolist() == [24] * 7
+    assert chart.data["time"].iloc[0] == begin + pd.Timedelta(days=7)
+    assert chart.title.subtitle == [
+        "336 records, 2026-03-09 to 2026-03-15, per day, UTC", "the line: 1 week earlier, 168 records",
+        "1 record without a time left out",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("against", ["2d", "0s"])
+def test_nothing_is_so_much_older(against):
+    frame = pd.DataFrame({"_timestamp": pd.to_datetime(["2026-03-02T00:00Z", "2026-03-03T00:00Z"])})
+    with pytest.raises(UsageError, match="against= must be a length within the 1 day, 0:00:00") as caught:
+        charts.timeline(frame, against=against)
+    assert "a window that reaches back" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("options", [{"by": "x"}, {"table": True}])
+def test_all_records_are_held_against_those_before(options):
+    frame = pd.DataFrame({"_timestamp": pd.to_datetime(["2026-03-02T00:00Z"]), "x": 1})
+    with pytest.raises(UsageError, match="against= compares all records"):
+        charts.timeline(frame, against="1d", **options)

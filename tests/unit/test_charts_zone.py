@@ -46,6 +46,17 @@ def test_days_are_the_zones_of_23_and_of_25_hours() -> None:
     }  # fmt: skip
 
 
+def test_a_day_is_held_against_the_day_before_by_the_clock() -> None:
+    """Of 24 hours to 23 of the day that clocks are set forward; each hour to the same one, of which one is not there."""
+    chart = charts.timeline(hourly(FORWARD, 95), every="1d", against="1d")
+    assert chart.data["earlier"].tolist() == [23, 23, 24, 24]
+    assert chart.data["records"].tolist() == [23, 24, 24, 1]
+    assert chart.to_dict()["layer"][0]["encoding"]["tooltip"][-1]["title"] == "1 day earlier"
+    hours = charts.timeline(hourly("2026-03-29T12:00:00Z", 60), every="1h", against="1d").data
+    assert hours["earlier"].tolist() == [1] * 36
+    assert str(hours["time"][0]) == "2026-03-30 14:00:00+02:00"
+
+
 def test_the_hour_that_is_there_twice_is_two_bars_beside_one_another() -> None:
     chart = charts.timeline(hourly("2026-10-24T23:00:00Z", 4), every="1h")
     assert records(chart) == dict.fromkeys(
