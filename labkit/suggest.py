@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from labkit.errors import UsageError
 
 MOST_LISTED = 40
+AS_NEAR = 0.1  # of the nearest name's likeness, 0 to 1: what is further off was not meant
 _readers = ["python"]
 
 
@@ -30,7 +31,9 @@ def way(command: str) -> str:
 def did_you_mean(name: str, there: Iterable[str]) -> str:
     """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there; empty without any."""
     by_lower = {name_there.lower(): name_there for name_there in there}
-    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, 3, 0.7)]
+    matches = get_close_matches(name.lower(), by_lower, 3, 0.7)
+    scores = [SequenceMatcher(None, match, name.lower()).ratio() for match in matches]
+    near = [by_lower[match] for match, score in zip(matches, scores, strict=True) if score > scores[0] - AS_NEAR]
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
