@@ -9,7 +9,7 @@ from difflib import SequenceMatcher, get_close_matches
 from labkit.errors import UsageError
 
 MOST_LISTED = 40
-AS_NEAR = 0.1  # of the nearest name's likeness, 0 to 1: what is further off was not meant
+AS_NEAR = 0.05  # of the nearest name's likeness, 0 to 1: what is further off was not meant
 _readers = ["python"]
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING
 
 from labkit import html
+from labkit.plain_enum import PlainEnum
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Status(StrEnum):
+class Status(PlainEnum):
     """How a check came out."""
 
     OK = "ok"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from labkit.plain_enum import PlainEnum
 
 
-class Verdict(StrEnum):
+class Verdict(PlainEnum):
     """On a partition or a group; the worst first. The rules are in `labkit.groups.lag`."""
 
     STOPPED = "stopped"
@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     IDLE = "idle"
 
 
-class Doing(StrEnum):
+class Doing(PlainEnum):
     """The same at a glance."""
 
     READING = "reading"
@@ -27,7 +27,7 @@ class Doing(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Flag(StrEnum):
+class Flag(PlainEnum):
     """What is odd about a partition of a group."""
 
     NONE = ""
@@ -40,7 +40,7 @@ class Flag(StrEnum):
     NO_ANSWER = "no answer"
 
 
-class Next(StrEnum):
+class Next(PlainEnum):
     """What follows a commit."""
 
     NOT_LOOKED_AT = ""
@@ -49,7 +49,7 @@ class Next(StrEnum):
     OPEN_TRANSACTION = "open transaction"
 
 
-class SinceBy(StrEnum):
+class SinceBy(PlainEnum):
     """What tells since when records wait."""
 
     NOTHING = ""

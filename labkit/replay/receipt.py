@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
 from html import escape
 from typing import Any
 
 from labkit import html
+from labkit.plain_enum import PlainEnum
 from labkit.times import dated, iso
 from labkit.visible import visible
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
 
 
-class StopReason(StrEnum):
+class StopReason(PlainEnum):
     """Why the reading of a partition ended."""
 
     END = "end"

@@ -47,7 +47,7 @@ def test_days_are_the_zones_of_23_and_of_25_hours() -> None:
 
 
 def test_a_day_is_held_against_the_day_before_by_the_clock() -> None:
-    """Of 24 hours to 23 of the day that clocks are set forward; each hour to the same one, of which one is not there."""
+    """Of 24 hours to 23 of the day that clocks are set forward; each hour to the same hour by the clock."""
     chart = charts.timeline(hourly(FORWARD, 95), every="1d", against="1d")
     assert chart.data["earlier"].tolist() == [23, 23, 24, 24]
     assert chart.data["records"].tolist() == [23, 24, 24, 1]

@@ -40,7 +40,7 @@ ROOMS = [
     ["nested_pandas"],
     ["nested"],
     ["private", "secret", "suggest", "validation"],
-    ["extras"],
+    ["extras", "plain_enum"],
     ["errors"],
     ["masking", "visible"],
 ]
