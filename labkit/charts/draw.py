@@ -235,23 +235,22 @@ def nothing(title: str, text: str) -> Any:
 # pictures ------------------------------------------------------------------------------------------------
 
 
-def _zooming(found: counts.Timeline, by: str | None) -> Any:
+def _zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
     """Return bars over time that a wheel with shift, or dragging, moves."""
     import altair as alt
 
     zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
-    return _stacked(found, by).add_params(zoom)
+    return _stacked(found, by, None, *rows).add_params(zoom)
 
 
 def _with_line(found: counts.Timeline, words: str) -> Any:
     """Return bars over time, and in front of them a line of steps: what was in each bucket so long before."""
     import altair as alt
 
-    bars = _zooming(found, None)
-    tooltip = [*bars.encoding.tooltip, *tooltips(("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))]
+    bars = _zooming(found, None, ("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))
     line = alt.Chart(found.frame).mark_line(color=ORANGE, interpolate="step-after", strokeWidth=2)
     line = line.encode(x="time:T" if found.grid.zone is UTC else "drawn:T", y="earlier:Q")
-    return alt.layer(bars.encode(tooltip=tooltip), line)
+    return alt.layer(bars, line)
 
 
 def _linked(found: counts.Timeline, by: str | None) -> Any:
@@ -308,12 +307,15 @@ def _stamped(chart: Any, grid: Grid) -> Any:
     return chart.transform_calculate(**found)
 
 
-def _stacked(found: counts.Timeline, by: str | None, brush: Any = None) -> Any:
-    """Return bars over time, stacked by value when there are values; those beside the brush are dim."""
+def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
+    """Return bars over time, stacked by value when there are values; those beside the brush are dim.
+
+    `rows` are more of the tooltip.
+    """
     import altair as alt
 
     every, zone = found.grid.every_ms, found.grid.zone
-    when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}))
+    when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}), *rows)
     time = "time:T" if zone is UTC else "drawn:T"
     count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
     axis = alt.Axis(grid=False, format=CLOCK)
