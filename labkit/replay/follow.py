@@ -15,6 +15,7 @@ _STEP_RECORDS = 2_000
 _FAR = 50_000  # so far behind, it goes on at the end
 _QUEUE_KB = 16_384
 _PARTITIONS_S, _ANSWER_S = 20.0, 0.2  # how often new partitions are looked for, and how long an answer may take
+_AGAIN_S = 1.0  # when none came
 
 
 class Follower:
@@ -50,7 +51,7 @@ class Follower:
     def take(self) -> pa.RecordBatch | None:
         """Return what has come, or None; at most 2,000 records."""
         if time.monotonic() - self._looked > _PARTITIONS_S:
-            self._looked = time.monotonic()
+            self._looked = time.monotonic() - _PARTITIONS_S + _AGAIN_S  # unless there is an answer
             self._add_partitions()
         messages = consume(self._consumer, _STEP_RECORDS, 0.0)
         good, failed = sorted_out(messages)
@@ -66,7 +67,9 @@ class Follower:
     def _add_partitions(self) -> None:
         """Follow the partitions that were made meanwhile, from their first record."""
         with suppress(KafkaException):  # no answer now: the next look has one
-            partitions = self._consumer.list_topics(self.topic, timeout=_ANSWER_S).topics[self.topic].partitions
+            # not by the consumer: on its connection the answer waits behind a fetch, half a second
+            answer = self.cluster.admin.list_topics(self.topic, timeout=_ANSWER_S)
+            partitions, self._looked = answer.topics[self.topic].partitions, time.monotonic()
             new = sorted(partitions.keys() - set(self._partitions))
             if new:
                 self._consumer.incremental_assign(
