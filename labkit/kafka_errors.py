@@ -278,11 +278,11 @@ def setting_error(error: KafkaError) -> ConfigError:
     if property_name := re.search(r'No such configuration property: "([^"]+)"', text):
         hint = did_you_mean(property_name[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
         return ConfigError(f"Kafka has no setting {property_name[1]!r}", hint=hint)
-    if property_name := re.search(
+    if mechanism := re.search(
         r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
     ):
         built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
-        if property_name[1] == "GSSAPI":
+        if mechanism[1] == "GSSAPI":
             return ConfigError(
                 "this client cannot log in with Kerberos (GSSAPI): PyPI's confluent-kafka is built without it",
                 hint="use conda-forge's python-confluent-kafka, or build it: docs, Log in to a cluster; "
@@ -290,13 +290,11 @@ def setting_error(error: KafkaError) -> ConfigError:
             )
         mechanisms = built.split() or ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
         return ConfigError(
-            f"this client has no SASL mechanism {property_name[1]}",
-            hint=did_you_mean(property_name[1], mechanisms) or f"it has {', '.join(mechanisms)}",
+            f"this client has no SASL mechanism {mechanism[1]}",
+            hint=did_you_mean(mechanism[1], mechanisms) or f"it has {', '.join(mechanisms)}",
         )
-    if property_name := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
-        return ConfigError(
-            f"{property_name[1]} cannot be used: {property_name[2]}", hint="is the file there, readable, and PEM?"
-        )
+    if failure := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
+        return ConfigError(f"{failure[1]} cannot be used: {failure[2]}", hint="is the file there, readable, and PEM?")
     return ConfigError(f"Kafka's settings are wrong: {text}", hint="see librdkafka's CONFIGURATION.md")
 
 

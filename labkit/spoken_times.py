@@ -47,13 +47,13 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
     if _CLOCK.fullmatch(words):
         moment = at(local_now.date(), _clock(words), zone)
         return moment if moment <= now else at(local_now.date() - timedelta(days=1), _clock(words), zone)
-    if ago := _WEEK.fullmatch(words):
+    if week := _WEEK.fullmatch(words):
         try:
-            return at(date.fromisocalendar(int(ago[1]), int(ago[2]), 1), time(), zone)
+            return at(date.fromisocalendar(int(week[1]), int(week[2]), 1), time(), zone)
         except ValueError as error:
             raise UsageError(f"{text!r} is not a week: {error}", hint="ISO weeks are 2016-W01 to 2016-W52") from error
-    if ago := _DAY.fullmatch(words):
-        return at(_day(ago[1], local_now.date()), _clock(ago[2]) if ago[2] else time(), zone)
+    if day := _DAY.fullmatch(words):
+        return at(_day(day[1], local_now.date()), _clock(day[2]) if day[2] else time(), zone)
     return None
 
 
@@ -65,8 +65,8 @@ def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, 
         if week := _WEEK.fullmatch(words):
             first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
             after = first + timedelta(weeks=1)
-        elif week := _MONTH.fullmatch(words):
-            first = date(int(week[1]), int(week[2]), 1)
+        elif month := _MONTH.fullmatch(words):
+            first = date(int(month[1]), int(month[2]), 1)
             after = (first + timedelta(days=31)).replace(day=1)
         else:
             spoken = _DAY.fullmatch(words)
