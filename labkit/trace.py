@@ -232,10 +232,11 @@ def _conditions(question: Question, record: Replay) -> list[Step]:
     if question.index is None:
         return []
     try:
-        where = condition_of(question.index)
+        kept = kept_notes(question.index)
+        where = condition_of(kept)
         if where is None:
             return []
-        form = Form.of_meta(kept_notes(question.index)[0])
+        form = Form.of_meta(kept[0])
         record = record if form.plain else record.decode(form.decode, key_decode=form.key_decode)
         return [_condition(where, record, f", the condition that {question.index.name} was made with")]
     except LabkitError:  # the step of the index says what is wrong with it

@@ -107,12 +107,10 @@ def side(what: Any, target: Callable[[str], Target], default: str, beside: Any =
         found = _of_index(index)
         found.reasons += _unloaded(what) if isinstance(what, Load) else []
         return found
-    made = _index(beside, target, default)
-    where = None if made is None else condition_of(made)
     if isinstance(what, Replay):
-        return _of_replay(what, _form(made), where)
+        return _of_replay(what, *_how_made(_index(beside, target, default)))
     if hasattr(what, "reading") and hasattr(what, "plan"):
-        return _of_window(what, _form(made), where)
+        return _of_window(what, *_how_made(_index(beside, target, default)))
     return _of_table(what)
 
 
@@ -127,12 +125,13 @@ def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | 
     return what if isinstance(what, Index) else None
 
 
-def _form(index: Index | None) -> Form:
-    """Return how an index's documents were made, as far as it says; of JSON as it is, it says nothing."""
-    if index is None:
-        return PLAIN
-    metas = kept_notes(index)
-    return Form.of_meta(metas[0]) if metas else PLAIN
+def _how_made(index: Index | None) -> tuple[Form, str | None]:
+    """Return how an index's documents were made, as far as it says, and the condition that left records out.
+
+    Of JSON as it is, it says nothing.
+    """
+    kept = [] if index is None else kept_notes(index)
+    return Form.of_meta(kept[0]) if kept else PLAIN, condition_of(kept)
 
 
 def _of_index(index: Index) -> Side:

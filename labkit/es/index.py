@@ -7,7 +7,7 @@ no window of 10,000 hits ends it. Fields become typed columns by the rule of `la
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from html import escape
@@ -337,12 +337,12 @@ def kept_notes(index: Index) -> list[dict[str, Any]]:
     return [meta if isinstance(meta, dict) else {} for meta in metas]  # anybody may write there
 
 
-def condition_of(index: Index) -> str | None:
-    """Return the condition that left records out of an index; None where it says none, or indices of a pattern differ.
+def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the condition, of `kept_notes`, that left records out; None without any, or where indices differ.
 
     A condition reaches no files and no network, whoever wrote it there.
     """
-    conditions = {meta.get("where") for meta in kept_notes(index)}
+    conditions = {meta.get("where") for meta in kept}
     found = conditions.pop() if len(conditions) == 1 else None
     return found if isinstance(found, str) else None
 

@@ -20,7 +20,7 @@ from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
-from labkit.es.index import Index, condition_of
+from labkit.es.index import Index, condition_of, kept_notes
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
@@ -340,7 +340,7 @@ def ensure(
     meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires), **form.meta}
     with index.target.errors(f"make index {index.name!r}"):
         if where is not None and (
-            not index.target.client.indices.exists(index=index.name) or where == condition_of(index)
+            not index.target.client.indices.exists(index=index.name) or where == condition_of(kept_notes(index))
         ):
             meta["where"] = where
         shape = {**mapping, "_meta": {"labkit": meta}}
