@@ -49,10 +49,7 @@ class CsvFile:
         if self._writer is not None:
             self._writer.write_table(self._cells(table).cast(self._layout))
         elif len(table):
-            raise UsageError(
-                "metadata=False leaves no column: these records have no field of their own",
-                hint="leave metadata=False out, or decode the values: decode='json', 'text' …",
-            )
+            raise no_column()
 
     def finish(self, _receipt: Receipt) -> None:
         """Write nothing: a line of its own would be no record."""
@@ -76,6 +73,14 @@ def chosen_columns(schema: pa.Schema, metadata: bool) -> list[str]:
     """Return the names of the records' own fields, then, with `metadata`, of where they came from."""
     names: list[str] = fields_first(schema.empty_table()).column_names
     return names if metadata else [name for name in names if name not in RESERVED]
+
+
+def no_column() -> UsageError:
+    """Return the error for records of which `chosen_columns` leaves nothing to write."""
+    return UsageError(
+        "metadata=False leaves no column: these records have no field of their own",
+        hint="leave metadata=False out, or decode the values: decode='json', 'text' …",
+    )
 
 
 def csv_file(*, metadata: bool = True, formula_safe: bool = False) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:

@@ -24,7 +24,7 @@ from labkit.errors import UsageError
 from labkit.extras import needs_extra
 from labkit.interrupt import warn
 from labkit.replay.receipt import Receipt
-from labkit.sinks.csv_file import cells, chosen_columns
+from labkit.sinks.csv_file import cells, chosen_columns, no_column
 from labkit.sinks.files import closing_whole, part_of, settled
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
@@ -85,10 +85,7 @@ class ExcelFile:
     def write(self, table: pa.Table) -> None:
         """Append rows, on one more sheet where this one is full."""
         if not self._columns and len(table):
-            raise UsageError(
-                "metadata=False leaves no column: these records have no field of their own",
-                hint="leave metadata=False out, or decode the values: decode='json', 'text' …",
-            )
+            raise no_column()
         table = table.select(self._columns)
         columns = [self._cells(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
         if self._sheet is None:
