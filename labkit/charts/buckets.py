@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 
 import numpy as np
@@ -92,10 +92,14 @@ def grid(first_ms: int, last_ms: int, every_ms: int, zone: tzinfo = UTC) -> Grid
     clock = np.arange(start - margin // every_ms * every_ms, last + margin + every_ms + 1, every_ms, dtype=np.int64)
     edges = moments(clock, zone, both=every_ms <= HOUR)
     low, high = np.searchsorted(edges, (first_ms, last_ms), side="right")
-    edges = edges[low - 1 : high + 1]
+    return _between(edges[low - 1 : high + 1], every_ms, zone)
+
+
+def _between(edges: np.ndarray, every_ms: int, zone: tzinfo) -> Grid:
+    """Return the buckets between moments, which are kept where one has another length."""
     regular = bool((np.diff(edges) == every_ms).all())
-    found = () if regular else tuple(int(edge) for edge in edges)
-    return Grid(int(edges[0]), every_ms, len(edges) - 1, zone, found)
+    kept = () if regular else tuple(int(edge) for edge in edges)
+    return Grid(int(edges[0]), every_ms, len(edges) - 1, zone, kept)
 
 
 def _floor(clock: int, every_ms: int) -> int:
@@ -110,9 +114,7 @@ def earlier(buckets: Grid, by_ms: int) -> Grid:
     if buckets.zone is not UTC and by_ms % DAY == 0:
         then = moments(before + offsets(edges, buckets.zone), buckets.zone, both=False)
         before = then if len(then) == len(edges) else before  # an hour is there twice, or left out
-    regular = bool((np.diff(before) == buckets.every_ms).all())
-    found = () if regular else tuple(int(edge) for edge in before)
-    return replace(buckets, start_ms=int(before[0]), edges=found)
+    return _between(before, buckets.every_ms, buckets.zone)
 
 
 def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -129,11 +129,10 @@ def over_time_against(source: Source, span: Span, every: str | timedelta | None,
             f"not {_about(by_ms)}",
             hint='read a window that reaches back: lab.window(topic, last="2w") for against="1w"',
         )
-    buckets = fitting(first_ms, span.last_ms, every, 1, span.zone)
-    found = _long(buckets, [("", source.histogram(buckets))]).drop(columns="value")
-    before = earlier(buckets, by_ms)
+    found = over_time(source, replace(span, first_ms=first_ms), every)
+    before = earlier(found.grid, by_ms)
     counts = source.histogram(before)
-    return Timeline(found.assign(earlier=[counts.get(at, 0) for at in before.starts]), buckets)
+    return replace(found, frame=found.frame.assign(earlier=[counts.get(at, 0) for at in before.starts]))
 
 
 def _about(ms: int) -> str:
