@@ -1,4 +1,6 @@
-"""Check the wheel and the sdist of `make dist`: all that labkit needs, and nothing of a working folder."""
+"""Check the wheel and the sdist of `make dist`: all that labkit needs, and nothing of a working
+folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ IN_WHEEL = (
     "labkit/notebook/browse/browse.css",
     "labkit/notebook/course/irc-sample.jsonl.gz",
     "labkit/stack/artefacts.toml",
-    *(f"labkit/notebook/course/{path.name}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))),
+    *(
+        f"labkit/notebook/course/{path.name}"
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "labkit").rglob("*.py"))),
 )
 IN_SDIST = ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock",
@@ -27,7 +32,9 @@ FOREIGN = ("runs/", "build/", "test-output/", "site/", ".venv", "__pycache__", "
 def find_faults(names: set[str], needed: tuple[str, ...], archive: Path) -> list[str]:
     """Return a line for each name that is missing or must not be there."""
     missing = [f"{archive.name} lacks {name}" for name in needed if name not in names]
-    foreign = [f"{archive.name} must not have {name}" for name in sorted(names) if name.startswith(FOREIGN)]
+    foreign = [
+        f"{archive.name} must not have {name}" for name in sorted(names) if name.startswith(FOREIGN)
+    ]
     return missing + foreign
 
 
@@ -41,12 +48,17 @@ def main(folder: Path) -> int:
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     faults = find_faults(in_wheel, IN_WHEEL, wheel) + find_faults(in_sdist, IN_SDIST, sdist)
-    faults += [f"{wheel.name} must not have {name}" for name in in_wheel if not name.startswith("labkit")]
+    faults += [
+        f"{wheel.name} must not have {name}" for name in in_wheel if not name.startswith("labkit")
+    ]
     if f"## [{version}]" not in (ROOT / "CHANGELOG.md").read_text():
         faults.append(f"CHANGELOG.md has no section [{version}]")
     if f"\nversion: {version}\n" not in (ROOT / "CITATION.cff").read_text():
         faults.append(f"CITATION.cff must say version {version}")
-    print("\n".join(faults) or f"{wheel.name} ({wheel.stat().st_size / 1e6:.1f} MB), {sdist.name}: complete")
+    print(
+        "\n".join(faults)
+        or f"{wheel.name} ({wheel.stat().st_size / 1e6:.1f} MB), {sdist.name}: complete"
+    )
     return 1 if faults else 0
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Check a commit's subject: at most 72 characters, and a verb in the imperative. Git's commit-msg hook calls it.
+"""Check a commit's subject: at most 72 characters, and a verb in the imperative. Git's commit-msg
+hook calls it.
 
     .ci/check_subject.py FILE        FILE holds the message, as git gives it to the hook
 
-CONTRIBUTING.md has the rules. Subjects that git makes (Merge, Revert, fixup!, squash!, amend!) pass.
+CONTRIBUTING.md has the rules. Subjects that git makes (Merge, Revert, fixup!, squash!, amend!)
+pass.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def find_faults(message: str) -> list[str]:
     if not word[:1].isupper():
         faults.append(f"the subject must begin with a capital letter, not {word!r}")
     if ENDINGS.search(word.lower()) and word.lower() not in IMPERATIVES:
-        faults.append(f"the subject must begin with a verb in the imperative (Add, Fix, Move), not {word!r}")
+        faults.append(
+            f"the subject must begin with a verb in the imperative (Add, Fix, Move), not {word!r}"
+        )
     if subject.endswith("."):
         faults.append("the subject must not end with a full stop")
     if len(lines) > 1 and lines[1]:

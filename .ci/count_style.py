@@ -24,7 +24,13 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONG_LINE = 100
 LONG_FUNCTION = 50
-LIMITS = {"vague names": 2.0, "long lines": 3.0, "long functions": 2.0, "nested comprehensions": 1.0}  # percent
+# percent
+LIMITS = {
+    "vague names": 2.0,
+    "long lines": 3.0,
+    "long functions": 2.0,
+    "nested comprehensions": 1.0,
+}
 
 
 @dataclass
@@ -86,7 +92,9 @@ def count_style(files: list[Path]) -> tuple[dict[str, Figure], Counter[str]]:
             if isinstance(node, FUNCTIONS):
                 figures["long functions"].total += 1
                 if (lines := statements(node)) > LONG_FUNCTION:
-                    figures["long functions"].places.append(f"{path}:{node.lineno} {node.name} {lines} lines")
+                    figures["long functions"].places.append(
+                        f"{path}:{node.lineno} {node.name} {lines} lines"
+                    )
             if isinstance(node, COMPREHENSIONS):
                 figures["nested comprehensions"].total += 1
                 if nested(node):
@@ -96,7 +104,9 @@ def count_style(files: list[Path]) -> tuple[dict[str, Figure], Counter[str]]:
 
 def python_files(paths: list[Path]) -> list[Path]:
     """Return the Python files among some paths and in their folders."""
-    return sorted(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
+    return sorted(
+        file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +123,9 @@ def main(arguments: list[str] | None = None) -> int:
             f"{len(figure.places):,} of {figure.total:,} {figure.unit}"
         )
         if options.files:
-            for path, count in Counter(place.split(":")[0] for place in figure.places).most_common(15):
+            for path, count in Counter(place.split(":")[0] for place in figure.places).most_common(
+                15
+            ):
                 print(f"    {count:4} {path}")
     print("vague names: " + ", ".join(f"{name} {count}" for name, count in vague.most_common(12)))
     if options.list:

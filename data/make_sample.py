@@ -1,12 +1,13 @@
 """Write the sample data of the lab kit: 90 days of an IRC community that never existed.
 
-Labs need data that can be shared, is the same for everybody and rewards a look: a day that breathes with
-the time zones, weekends, a release day, a netsplit, a hole where the extractor was down, and the broken lines
-that every real log has. Real chat logs are somebody's words, so this one is made up, line by line, from the
-seed below. The text comes from the phrase book at the top; the rest decides who says it, where and when.
+Labs need data that can be shared, is the same for everybody and rewards a look: a day that breathes
+with the time zones, weekends, a release day, a netsplit, a hole where the extractor was down, and
+the broken lines that every real log has. Real chat logs are somebody's words, so this one is made
+up, line by line, from the seed below. The text comes from the phrase book at the top; the rest
+decides who says it, where and when.
 
-Only `random.Random` is used: unlike numpy's generators, it hardly ever changes between versions. The packed
-bytes also depend on the zlib that Python was built with; the unpacked ones do not.
+Only `random.Random` is used: unlike numpy's generators, it hardly ever changes between versions.
+The packed bytes also depend on the zlib that Python was built with; the unpacked ones do not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from typing import NamedTuple
 SEED = 2016
 RECORDS = 120_000
 STORY = datetime(2016, 1, 1, tzinfo=UTC)  # when the story was first told: a Friday
-START = STORY + timedelta(weeks=555)  # 2026-08-21: a topic kept for 90 days would drop what is much older
+# 2026-08-21: a topic kept for 90 days would drop what is much older
+START = STORY + timedelta(weeks=555)
 END = START + timedelta(days=90)  # exclusive
 PEOPLE = 350
 FEWEST_RECORDS = 2_000  # below this, joins and quits leave no room for talk
@@ -45,19 +47,34 @@ LENGTH = DAYS * DAY
 
 
 def since_start(month: int, day: int, hour: int, minute: int = 0) -> int:
-    """Return a moment of the story's year as milliseconds since its start, the clock used everywhere below."""
-    return int((datetime(STORY.year, month, day, hour, minute, tzinfo=UTC) - STORY).total_seconds()) * SECOND
+    """Return a moment of the story's year as milliseconds since its start, the clock used
+    everywhere below.
+    """
+    return (
+        int((datetime(STORY.year, month, day, hour, minute, tzinfo=UTC) - STORY).total_seconds())
+        * SECOND
+    )
 
 
 SPLIT_AT = since_start(2, 10, 19, 42)
 SPLIT_HEALS = SPLIT_AT + 11 * MINUTE
 RELEASE_AT = since_start(3, 3, 15)
-OUTAGE = (since_start(3, 22, 13, 10), since_start(3, 22, 16, 10))  # no line at all: the extractor was down
+# no line at all: the extractor was down
+OUTAGE = (since_start(3, 22, 13, 10), since_start(3, 22, 16, 10))
 HOLIDAY = 0.45  # how much of its usual talk 1 January has
 
 HUB, SPLIT_SERVER = "curlew.irc.example.net", "plover.irc.example.net"
-SERVERS = {"EU": SPLIT_SERVER, "ME": SPLIT_SERVER, "AF": SPLIT_SERVER, "NA": "avocet.irc.example.net"}
-SERVERS |= {"LA": "avocet.irc.example.net", "AS": "godwit.irc.example.net", "OC": "godwit.irc.example.net"}
+SERVERS = {
+    "EU": SPLIT_SERVER,
+    "ME": SPLIT_SERVER,
+    "AF": SPLIT_SERVER,
+    "NA": "avocet.irc.example.net",
+}
+SERVERS |= {
+    "LA": "avocet.irc.example.net",
+    "AS": "godwit.irc.example.net",
+    "OC": "godwit.irc.example.net",
+}
 
 # channel: share of the talk, weekend factor, first line of its topic
 CHANNELS = {
@@ -71,7 +88,8 @@ CHANNELS = {
     "#ops": (0.03, 0.6, "Pagers and graphs"),
 }
 
-# share of the people, hours east of UTC (winter), continent, IPv4 and IPv6 prefixes of access networks there
+# share of the people, hours east of UTC (winter), continent, IPv4 and IPv6 prefixes of access
+# networks there
 HOMES = """
 DE 34  1   EU 84.128 91.64 79.192 2a02:8108 2003:c0
 GB 26  0   EU 86.128 90.192 2a00:23c4 2a02:c7f
@@ -144,8 +162,14 @@ NAMES = {
 TRAITS = "quiet rusty sleepy tiny brave lazy salty misty lucky grumpy sandy nimble dusty late humble spare"
 BEASTS = "heron otter lynx badger wren moth plaice magpie stoat gecko walrus finch puffin weevil crab owl"
 RHYTHMS = {  # how much somebody talks in each local hour, and the factor at weekends
-    "office": ([1, 0, 0, 0, 0, 0, 1, 4, 12, 20, 22, 21, 14, 18, 22, 21, 19, 14, 8, 6, 8, 8, 5, 2], 0.30),
-    "evening": ([5, 2, 1, 0, 0, 0, 1, 3, 4, 4, 4, 4, 6, 5, 4, 4, 5, 8, 13, 18, 23, 24, 19, 11], 0.95),
+    "office": (
+        [1, 0, 0, 0, 0, 0, 1, 4, 12, 20, 22, 21, 14, 18, 22, 21, 19, 14, 8, 6, 8, 8, 5, 2],
+        0.30,
+    ),
+    "evening": (
+        [5, 2, 1, 0, 0, 0, 1, 3, 4, 4, 4, 4, 6, 5, 4, 4, 5, 8, 13, 18, 23, 24, 19, 11],
+        0.95,
+    ),
     "owl": ([20, 19, 15, 9, 4, 1, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 7, 8, 10, 13, 16, 19, 21], 0.80),
 }
 
@@ -409,7 +433,8 @@ symptoms: the log has a hole of three hours | the extractor was down since 13:10
 fixes: ask somebody with a bouncer | mark it as missing, not as zero | spool to disk next time
 """
 
-# Lines of talk by act. {slots} are filled from the subject of the thread or from the lists at the end.
+# Lines of talk by act. {slots} are filled from the subject of the thread or from the lists at the
+# end.
 PHRASES = """
 ask: any idea why {symptom}? | what is the right way to {task}? | hi, {symptom}, where should I look?
 ask: how do I {task}? | is it normal that {symptom}? | does anybody here {task}? | has anyone tried to {task}?
@@ -543,7 +568,15 @@ ODD_RATES = {"colour": 45, "emoji": 120, "rtl": 25, "long": 12, "markup": 16, "e
 BAD_RATES = {"truncated": 24, "raw irc": 12, "latin-1": 24}
 LONGEST = 400
 
-HOST_KINDS = {"fixed": 34, "dynamic": 14, "ipv6": 12, "name": 18, "cloak": 16, "private": 5, "odd": 2}
+HOST_KINDS = {
+    "fixed": 34,
+    "dynamic": 14,
+    "ipv6": 12,
+    "name": 18,
+    "cloak": 16,
+    "private": 5,
+    "odd": 2,
+}
 CROWDING = 0.5  # talk breeds talk: twice the people online say more than twice as much
 KINDS = {"bouncer": 32, "daily": 30, "visitor": 38}  # always on; on most days; now and then
 PLOTS = {  # what starts in a channel, and how often
@@ -657,7 +690,9 @@ class Turn(NamedTuple):
 
 
 def stream(purpose: str) -> Random:
-    """Return a generator of its own per purpose: a change in one part leaves the others as they were."""
+    """Return a generator of its own per purpose: a change in one part leaves the others as they
+    were.
+    """
     return Random(f"{SEED} {purpose}")
 
 
@@ -748,13 +783,18 @@ class Words:
             return self.focus[f"{slot}s"]
         if slot in ("task2", "symptom2"):
             kind = f"{slot[:-1]}s"
-            return self.rng.choice([word for word in self.subject.words[kind] if word != self.focus[kind]])
+            return self.rng.choice(
+                [word for word in self.subject.words[kind] if word != self.focus[kind]]
+            )
         if slot in self.phrases:
             return early(self.rng, self.phrases[slot])
         return self.reference(slot)
 
     def reference(self, slot: str) -> str:
-        """Return what depends on the channel and the time: a product, its version, a link; or a nick."""
+        """Return what depends on the channel and the time: a product, its version, a link.
+
+        Or a nick.
+        """
         product, versions = VERSIONS.get(self.channel, ("tideline", ((0, "1.6"),)))
         if slot == "product":
             return product
@@ -767,7 +807,10 @@ class Words:
         return self.nick if slot == "nick" else self.url(product)
 
     def url(self, product: str) -> str:
-        """Return a link to one of the sites everybody links to; all are under names reserved for examples."""
+        """Return a link to one of the sites everybody links to.
+
+        All are under names reserved for examples.
+        """
         slug = re.sub(r"[^a-z0-9]+", "-", self.focus["things"].lower()).strip("-")
         if self.subject.channel == "#offtopic":
             site = early(self.rng, ("blog.example.net/2026", "pics.example.com"))
@@ -789,13 +832,24 @@ def new_nick(rng: Random, continent: str) -> str:
     """Make up a nick in one of the usual fashions."""
     name = rng.choice(NAMES[continent].split())
     beast, trait = rng.choice(BEASTS.split()), rng.choice(TRAITS.split())
-    first_choice = (name, name, f"{name}_{beast[0]}", f"{trait}{beast}", f"{name}{rng.randrange(2, 99)}")
-    nick = rng.choice((*first_choice, f"{beast}_{name}", f"{trait}_{name}", f"{beast}{rng.randrange(2, 99)}"))
+    first_choice = (
+        name,
+        name,
+        f"{name}_{beast[0]}",
+        f"{trait}{beast}",
+        f"{name}{rng.randrange(2, 99)}",
+    )
+    nick = rng.choice(
+        (*first_choice, f"{beast}_{name}", f"{trait}_{name}", f"{beast}{rng.randrange(2, 99)}")
+    )
     return nick.capitalize() if rng.random() < 0.12 else nick
 
 
 def new_address(rng: Random, home: Home, version: str) -> str:
-    """Pick an address by number in a network of the home country; who really has it plays no role."""
+    """Pick an address by number in a network of the home country.
+
+    Who really has it plays no role.
+    """
     if version == "ipv6" and home.v6:
         prefix = rng.choice(home.v6)
         return f"{prefix}:{rng.randrange(1, 1024):x}:{rng.randrange(1, 1024):x}::{rng.randrange(1, 65535):x}"
@@ -803,18 +857,29 @@ def new_address(rng: Random, home: Home, version: str) -> str:
 
 
 def new_hosts(rng: Random, home: Home, nick: str) -> list[str]:
-    """Make up what the server shows as somebody's host; several for who gets a new address each time."""
+    """Make up what the server shows as somebody's host.
+
+    Several for who gets a new address each time.
+    """
     kind, number = weighted(rng, HOST_KINDS), rng.randrange(2, 250)
     if kind in ("fixed", "dynamic", "ipv6"):
         return [new_address(rng, home, kind) for _ in range(5 if kind == "dynamic" else 1)]
     country, name = home.code.lower(), nick.lower()
     choices = {
-        "name": (f"host-{number}.example.net", f"dsl-{number}.{country}.example.com", f"{name}.example.org"),
+        "name": (
+            f"host-{number}.example.net",
+            f"dsl-{number}.{country}.example.com",
+            f"{name}.example.org",
+        ),
         "private": (
             f"10.{rng.randrange(1, 40)}.{number // 9}.{number}",
             f"192.168.{rng.randrange(1, 9)}.{number}",
         ),
-        "cloak": (f"user/{name}", f"tideline/member/{name}", f"gateway/web/example.chat/x-{number:04x}"),
+        "cloak": (
+            f"user/{name}",
+            f"tideline/member/{name}",
+            f"gateway/web/example.chat/x-{number:04x}",
+        ),
         "odd": ("localhost", "unknown", f"gateway/tor-sasl/{name}"),
     }
     if kind == "cloak" and number < 60:
@@ -826,7 +891,9 @@ def new_user(rng: Random, nick: str) -> str:
     """Make up an ident."""
     name = nick.lower()
     number = rng.randrange(1000, 99999)
-    return rng.choice((f"~{name}", f"~{name}", name, f"~{name[:4]}", f"uid{number}", "webchat", "~user"))
+    return rng.choice(
+        (f"~{name}", f"~{name}", name, f"~{name[:4]}", f"uid{number}", "webchat", "~user")
+    )
 
 
 def new_channels(rng: Random) -> dict[str, float]:
@@ -837,7 +904,10 @@ def new_channels(rng: Random) -> dict[str, float]:
 
 
 def new_person(rng: Random, rank: int, nick: str, home: Home) -> Person:
-    """Make up somebody; a low rank talks much, and who talks much tends to be online all the time."""
+    """Make up somebody.
+
+    A low rank talks much, and who talks much tends to be online all the time.
+    """
     kind = rng.choice(("bouncer", "daily")) if rank < 40 else weighted(rng, KINDS)
     address = rng.choice((": ", ": ", ": ", ", "))
     voice = Voice(rng.random() < 0.6, rng.random() < 0.25, rng.random() < 0.25, address)
@@ -900,7 +970,9 @@ def bouncer_stays(person: Person, rng: Random, _: float) -> Iterator[Stay]:
 
 def daily_stays(person: Person, rng: Random, scale: float) -> Iterator[Stay]:
     """On most days, for the hours of their rhythm; a few come back in the evening."""
-    first, last = {"office": (8.6, 17.6), "evening": (17.8, 23.2), "owl": (20.2, 26.5)}[person.rhythm]
+    first, last = {"office": (8.6, 17.6), "evening": (17.8, 23.2), "owl": (20.2, 26.5)}[
+        person.rhythm
+    ]
     keen = rng.uniform(0.4, 0.85) * scale
     for day in range(-1, DAYS + 1):
         chance = keen * (RHYTHMS[person.rhythm][1] if is_weekend(day * DAY) else 1)
@@ -942,7 +1014,9 @@ def with_drops(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[S
 
 
 def with_netsplit(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[Stay]:
-    """Cut the stays on the split server: all its people quit within seconds and come back in a storm."""
+    """Cut the stays on the split server: all its people quit within seconds and come back in a
+    storm.
+    """
     for stay in stays:
         if person.server != SPLIT_SERVER or not stay.start < SPLIT_HEALS or not stay.end > SPLIT_AT:
             yield stay
@@ -956,21 +1030,33 @@ def with_netsplit(person: Person, stays: Sequence[Stay], rng: Random) -> Iterato
 
 
 def settle(person: Person, stay: Stay, rng: Random) -> None:
-    """Choose when a stay enters and leaves each channel, and whether the nick says "away" for a while."""
+    """Choose when a stay enters and leaves each channel, and whether the nick says "away" for a
+    while.
+    """
     at = stay.start
     for channel in person.channels:
         at += rng.randrange(80, 400)
         parts = rng.random() < 0.12 and person.kind != "bouncer"
-        left = rng.randrange((at + stay.end) // 2, stay.end) if parts and stay.end - at > HOUR else stay.end
+        left = (
+            rng.randrange((at + stay.end) // 2, stay.end)
+            if parts and stay.end - at > HOUR
+            else stay.end
+        )
         stay.channels[channel] = (at, left)
     length = stay.end - stay.start
     if person.kind == "daily" and not stay.nicks and length > 4 * HOUR and rng.random() < 0.06:
         away = stay.start + int(length * rng.uniform(0.3, 0.6))
-        stay.nicks = [(away, f"{person.nick}|away"), (away + rng.randrange(20, 90) * MINUTE, person.nick)]
+        stay.nicks = [
+            (away, f"{person.nick}|away"),
+            (away + rng.randrange(20, 90) * MINUTE, person.nick),
+        ]
 
 
 def plan_stays(people: Sequence[Person], scale: float) -> None:
-    """Decide for everybody when they are online; `scale` thins the visits out for a smaller sample."""
+    """Decide for everybody when they are online.
+
+    `scale` thins the visits out for a smaller sample.
+    """
     rng = stream("stays")
     habits: dict[str, Callable[[Person, Random, float], Iterator[Stay]]]
     habits = {"bouncer": bouncer_stays, "daily": daily_stays, "visitor": visitor_stays}
@@ -1007,7 +1093,9 @@ def comings_and_goings(people: Sequence[Person]) -> Iterator[Record]:
             for channel, (joined, left) in stay.channels.items():
                 yield record(person, stay, joined, "JOIN", channel=channel)
                 if left < stay.end:
-                    yield record(person, stay, left, "PART", channel=channel, message=early(rng, PARTS))
+                    yield record(
+                        person, stay, left, "PART", channel=channel, message=early(rng, PARTS)
+                    )
             for at, nick in stay.nicks:
                 if stay.start < at < stay.end:
                     yield record(person, stay, at, "NICK", message=nick)
@@ -1033,7 +1121,9 @@ def presence(person: Person) -> Iterator[tuple[tuple[int, str], float]]:
 
 
 def fill_cells(people: Sequence[Person]) -> Cells:
-    """Collect who speaks in each hour of each channel, so that everybody gets their share of the whole."""
+    """Collect who speaks in each hour of each channel, so that everybody gets their share of the
+    whole.
+    """
     cells: Cells = {}
     for person in people:
         drawn = list(presence(person))
@@ -1069,7 +1159,9 @@ def cell_weights(cells: Cells) -> list[float]:
     for (hour, channel), (_, weights) in cells.items():
         crowd[hour] += sum(weights)
         total[channel] += sum(weights)
-    lively = [CHANNELS[channel][0] / total[channel] * mood(hour, channel, rng) for hour, channel in cells]
+    lively = [
+        CHANNELS[channel][0] / total[channel] * mood(hour, channel, rng) for hour, channel in cells
+    ]
     present = [sum(weights) * crowd[hour] ** CROWDING for (hour, _), (_, weights) in cells.items()]
     return [a * b for a, b in zip(lively, present, strict=True)]
 
@@ -1110,9 +1202,13 @@ class Talk:
         return cast
 
     def subject(self, channel: str, at: int) -> Subject:
-        """Draw a subject: what just happened, else what the week is about; #help hears of everything."""
+        """Draw a subject: what just happened, else what the week is about; #help hears of
+        everything.
+        """
         for name, (since, length) in EVENTS.items():
-            if 0 <= at - since < length and self.rng.random() < 0.85 * math.exp(-1.5 * (at - since) / length):
+            if 0 <= at - since < length and self.rng.random() < 0.85 * math.exp(
+                -1.5 * (at - since) / length
+            ):
                 return next(subject for subject in self.subjects if subject.name == name)
         home = channel
         if channel == "#help" and self.rng.random() < 0.65:
@@ -1122,7 +1218,9 @@ class Talk:
         return self.rng.choices(own, [subject.appeal(week) for subject in own])[0]
 
     def pause(self, turn: Turn) -> int:
-        """Return how long a turn takes to come, in ms: bots at once, people by the length of the text."""
+        """Return how long a turn takes to come, in ms: bots at once, people by the length of the
+        text.
+        """
         if turn.speaker.kind == "bot" and turn.to:
             return self.rng.randrange(200, 900)
         seconds = 1.5 + len(turn.text) / 14 + self.rng.lognormvariate(math.log(14), 1.0)
@@ -1153,14 +1251,18 @@ class Talk:
             text = text[0].lower() + text[1:]
         if voice.stops and text[-1].isalpha() and "://" not in text:
             text += "."
-        return f"{text} :)" if voice.smiles and text[-1] != ")" and self.rng.random() < 0.07 else text
+        return (
+            f"{text} :)" if voice.smiles and text[-1] != ")" and self.rng.random() < 0.07 else text
+        )
 
     def maybe(self, chance: float, person: Person) -> Person | None:
         """Address somebody with the given chance."""
         return person if self.rng.random() < chance else None
 
     def question(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
-        """Ask; helpers answer, others chip in; mostly it ends with thanks, sometimes nobody answers."""
+        """Ask; helpers answer, others chip in; mostly it ends with thanks, sometimes nobody
+        answers.
+        """
         asker, *helpers = cast
         yield Turn(asker, words.say("ask"))
         if not helpers or self.rng.random() < 0.08:
@@ -1266,7 +1368,9 @@ def notices(talk: Talk) -> Iterator[Record]:
     text = "extractor is back, three hours of the log are missing"
     yield record(bot, bot.stays[0], OUTAGE[1] + 20 * SECOND, "NOTICE", channel="#ops", message=text)
     for channel in CHANNELS:
-        yield from new_topic(talk, RELEASE_AT + rng.randrange(20 * MINUTE), channel, "tideline 2.0 is out!")
+        yield from new_topic(
+            talk, RELEASE_AT + rng.randrange(20 * MINUTE), channel, "tideline 2.0 is out!"
+        )
 
 
 def new_topic(talk: Talk, at: int, channel: str, news: str = "") -> Iterator[Record]:
@@ -1279,7 +1383,9 @@ def new_topic(talk: Talk, at: int, channel: str, news: str = "") -> Iterator[Rec
     news = news or f"this week: {talk.subject(channel, at).name}"
     stay = person.stay_at(at, channel)
     if stay:
-        yield record(person, stay, at, "TOPIC", channel=channel, message=f"{CHANNELS[channel][2]} | {news}")
+        yield record(
+            person, stay, at, "TOPIC", channel=channel, message=f"{CHANNELS[channel][2]} | {news}"
+        )
 
 
 def make_log(count: int) -> list[Record]:
@@ -1295,7 +1401,9 @@ def make_log(count: int) -> list[Record]:
 
 
 def is_logged(line: Record) -> bool:
-    """Say whether the extractor saw a line: it was down once, and the log has a first and a last day."""
+    """Say whether the extractor saw a line: it was down once, and the log has a first and a last
+    day.
+    """
     return 0 <= line.at < LENGTH and not OUTAGE[0] <= line.at < OUTAGE[1]
 
 
@@ -1365,7 +1473,11 @@ def bad_line(kind: str, line: Record, rng: Random) -> bytes:
 def choose_quirks(log: Sequence[Record], rng: Random) -> dict[int, str]:
     """Choose which lines of people's talk get a quirk, none of them two."""
     rates = ODD_RATES | BAD_RATES
-    kinds = [kind for kind, rate in rates.items() for _ in range(max(1, round(rate * len(log) / RECORDS)))]
+    kinds = [
+        kind
+        for kind, rate in rates.items()
+        for _ in range(max(1, round(rate * len(log) / RECORDS)))
+    ]
     talk = [i for i, line in enumerate(log) if line.command == "PRIVMSG" and line.nick != "helpbot"]
     return dict(zip(rng.sample(talk, len(kinds)), kinds, strict=True))
 
@@ -1385,7 +1497,9 @@ def to_lines(log: Sequence[Record]) -> tuple[list[bytes], Counter[str]]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a gzip file whose bytes depend on the content alone: no time, no file name in its header."""
+    """Write a gzip file whose bytes depend on the content alone: no time, no file name in its
+    header.
+    """
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as file:
         file.write(content)
@@ -1407,9 +1521,15 @@ def report(path: Path, log: Sequence[Record], quirks: Counter[str], content: byt
 
 def main() -> int:
     """Write the sample."""
-    parser = argparse.ArgumentParser(description="Write the sample IRC log: same arguments, same bytes.")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("irc-sample.jsonl.gz"))
-    parser.add_argument("--records", type=int, default=RECORDS, help="lines to write (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Write the sample IRC log: same arguments, same bytes."
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).with_name("irc-sample.jsonl.gz")
+    )
+    parser.add_argument(
+        "--records", type=int, default=RECORDS, help="lines to write (default: %(default)s)"
+    )
     options = parser.parse_args()
     if options.records < FEWEST_RECORDS:
         parser.error(f"--records must be at least {FEWEST_RECORDS}")

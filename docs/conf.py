@@ -1,4 +1,6 @@
-"""Sphinx's configuration: `make docs` builds offline, and fails on a warning or a reference that leads nowhere."""
+"""Sphinx's configuration: `make docs` builds offline, and fails on a warning or a reference that
+leads nowhere.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ extensions = [
 ]
 exclude_patterns = ["gallery"]
 nitpicky = True
-# Names in backticks are links where they have a place here; a parameter that is called as a module is none.
+# Names in backticks are links where they have a place here; a parameter that is called as a module
+# is none.
 nitpick_ignore_regex = [("py:obj", ".*")]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -43,7 +46,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"labkit {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")  # else relative to the caller's folder
+# else relative to the caller's folder
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options: dict[str, Any] = {

@@ -1,7 +1,8 @@
 """Make the gallery: every notebook executed on the local stack, with a picture and a page of each.
 
-``make gallery`` calls it. ``docs/gallery/index.html`` and the pictures are in git; the executed pages are some
-megabytes and are not. A picture is the notebook's own output, of the cell tagged ``gallery``, else its first.
+``make gallery`` calls it. ``docs/gallery/index.html`` and the pictures are in git; the executed
+pages are some megabytes and are not. A picture is the notebook's own output, of the cell tagged
+``gallery``, else its first.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def piece(name: str, notebook: Any) -> Piece:
     paragraph = next((part for part in text.split("\n\n") if part.strip()), "")
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     cells.sort(key=lambda cell: TAG not in cell.metadata.get("tags", []))
-    pictures = [png for cell in cells for output in cell.outputs if (png := output.get("data", {}).get("image/png"))]
+    pictures = [
+        png
+        for cell in cells
+        for output in cell.outputs
+        if (png := output.get("data", {}).get("image/png"))
+    ]
     picture = base64.b64decode(pictures[0]) if pictures else None
     return Piece(name, title.lstrip("# "), " ".join(paragraph.replace("`", "").split()), picture)
 
@@ -66,8 +72,12 @@ def index(pieces: list[Piece]) -> str:
 
 def _article(one: Piece) -> str:
     title, page = escape(one.title), f"pages/{one.name}.html"
-    picture = f'<a href="{page}"><img src="{one.name}.png" alt="{title}"></a>' if one.picture else ""
-    links = f'<a href="../../notebooks/{one.name}.ipynb">notebook</a> · <a href="{page}">executed</a>'
+    picture = (
+        f'<a href="{page}"><img src="{one.name}.png" alt="{title}"></a>' if one.picture else ""
+    )
+    links = (
+        f'<a href="../../notebooks/{one.name}.ipynb">notebook</a> · <a href="{page}">executed</a>'
+    )
     return f"<article><h2>{title}</h2><p>{escape(one.text)}</p>{picture}<p>{links}</p></article>\n"
 
 
@@ -85,7 +95,9 @@ def main() -> int:
                 failed.append(f"{path.name}: {error}")
                 continue
             found = piece(path.stem, nbformat.read(done.notebook, as_version=4))
-            (pages / f"{path.stem}.html").write_text(done.html.read_text(encoding="utf-8"), encoding="utf-8")
+            (pages / f"{path.stem}.html").write_text(
+                done.html.read_text(encoding="utf-8"), encoding="utf-8"
+            )
         pieces.append(found)
         if found.picture:
             (GALLERY / f"{path.stem}.png").write_bytes(found.picture)

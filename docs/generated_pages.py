@@ -1,7 +1,8 @@
-"""Fill in what pages take from the code: commands from their parser, charts from their docstrings, notebooks from
-their first cell, figures from what the benches wrote.
+"""Fill in what pages take from the code: commands from their parser, charts from their docstrings,
+notebooks from their first cell, figures from what the benches wrote.
 
-A page says where with a line of its own: ``%% commands``, ``%% charts``, ``%% notebooks`` or ``%% figures``.
+A page says where with a line of its own: ``%% commands``, ``%% charts``, ``%% notebooks`` or ``%%
+figures``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def _fill_in(app: Any, page: str, source: list[str]) -> None:
         "notebooks": describe_notebooks,
         "figures": describe_figures,
     }
-    source[0] = re.sub(r"^%% (\w+)$", lambda match: makers[match[1]](), source[0], flags=re.MULTILINE)
+    source[0] = re.sub(
+        r"^%% (\w+)$", lambda match: makers[match[1]](), source[0], flags=re.MULTILINE
+    )
 
 
 def _copy_executed_notebooks(app: Any, error: Exception | None) -> None:
@@ -53,7 +56,9 @@ def describe_commands() -> str:
 
 
 def _describe_parser(parser: argparse.ArgumentParser, name: str, level: int) -> Iterator[str]:
-    subparsers = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    subparsers = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     if level > 1:
         yield f"\n{'#' * level} {name}\n"
         yield f"{_escape(parser.description or '')}\n"
@@ -61,7 +66,11 @@ def _describe_parser(parser: argparse.ArgumentParser, name: str, level: int) -> 
         yield re.sub(r"^usage: ", "", parser.format_usage()).rstrip()
         yield "```\n"
         for action in parser._actions:
-            if action not in subparsers and action.help != argparse.SUPPRESS and action.dest != "help":
+            if (
+                action not in subparsers
+                and action.help != argparse.SUPPRESS
+                and action.dest != "help"
+            ):
                 yield from _describe_argument(action)
     for action in subparsers:
         for word, child in action.choices.items():
@@ -86,21 +95,28 @@ def _name_value(action: argparse.Action) -> str:
 
 def _escape(text: str) -> str:
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*_<>\[\]{}$|\\])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_<>\[\]{}$|\\])", r"\\\1", part)
+        for part in parts
+    )
 
 
 def describe_charts() -> str:
     """Return each chart's options with their defaults, as Markdown tables."""
     from labkit import charts
 
-    return "\n".join(line for name in charts.__all__ for line in _describe_chart(name, getattr(charts, name)))
+    return "\n".join(
+        line for name in charts.__all__ for line in _describe_chart(name, getattr(charts, name))
+    )
 
 
 def _describe_chart(name: str, function: Any) -> Iterator[str]:
     from numpydoc.docscrape import FunctionDoc
 
     page = FunctionDoc(function)
-    described = {one: " ".join(item.desc) for item in page["Parameters"] for one in item.name.split(", ")}
+    described = {
+        one: " ".join(item.desc) for item in page["Parameters"] for one in item.name.split(", ")
+    }
     yield f"\n## {name}\n\n{_as_markdown(' '.join(page['Summary']))}\n"
     yield "| option | left out | what it does |\n|---|---|---|"
     for option in inspect.signature(function).parameters.values():
@@ -115,8 +131,14 @@ def _as_markdown(text: str) -> str:
 
 
 def describe_figures() -> str:
-    """Return what `make bench` measured last, as Markdown tables; a sentence where it was not run yet."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("bench-*.json"))]
+    """Return what `make bench` measured last, as Markdown tables.
+
+    A sentence where it was not run yet.
+    """
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(FIGURES.glob("bench-*.json"))
+    ]
     return "\n".join(line for bench in found for line in _describe_bench(bench)) or (
         "Nothing was measured since: `make bench` writes `docs/figures`, and this page shows what is there."
     )
@@ -140,8 +162,13 @@ def _figure(value: Any) -> str:
 
 
 def describe_notebooks() -> str:
-    """Return each notebook's title, first paragraph and picture, as Markdown; where it was executed, with a link."""
-    return "\n".join(line for path in sorted((ROOT / "notebooks").glob("*.ipynb")) for line in _describe(path))
+    """Return each notebook's title, first paragraph and picture, as Markdown.
+
+    Where it was executed, with a link.
+    """
+    return "\n".join(
+        line for path in sorted((ROOT / "notebooks").glob("*.ipynb")) for line in _describe(path)
+    )
 
 
 def _describe(path: Path) -> Iterator[str]:

@@ -1,6 +1,8 @@
-"""Take the README's picture: a real JupyterLab in Chromium, records browsed, filtered by a click, one in full.
+"""Take the README's picture: a real JupyterLab in Chromium, records browsed, filtered by a click,
+one in full.
 
-``make gallery`` calls it, after `labkit demo` has filled the topic; without a Chromium the picture stays as it is.
+``make gallery`` calls it, after `labkit demo` has filled the topic; without a Chromium the picture
+stays as it is.
 """
 
 from __future__ import annotations
@@ -69,8 +71,12 @@ def main() -> None:
     with TemporaryDirectory() as folder, chromium() as browser:
         notebooks = Path(folder) / "notebooks"
         notebooks.mkdir()
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-        notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]
+        )
+        notebook.metadata = {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+        }
         nbformat.write(notebook, notebooks / "browse.ipynb")
         with jupyter_lab(notebooks, Path(folder)) as server:
             page = browser.new_page(viewport=SIZE, device_scale_factor=1.25)

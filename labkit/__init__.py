@@ -1,4 +1,6 @@
-"""labkit: replay any window of a Kafka topic in Jupyter, again and again, without touching production."""
+"""labkit: replay any window of a Kafka topic in Jupyter, again and again, without touching
+production.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ __all__ = [
     "widgets",
 ]
 
-# Names are looked up when they are used, so that `import labkit` and the command line start at once.
+# Names are looked up when they are used, so that `import labkit` and the command line start at
+# once.
 _HOMES = {
     "AdHocGroup": "labkit.groups.adhoc",
     "Comparison": "labkit.compare",

@@ -11,7 +11,8 @@ from typing import Any
 from labkit import names
 from labkit.errors import UsageError
 
-# write documents, make indices and add fields to their mapping, look at what is there; not change or delete documents
+# write documents, make indices and add fields to their mapping, look at what is there; not change
+# or delete documents
 _WRITE = [
     "create_index",
     "auto_configure",
@@ -29,8 +30,14 @@ _SAYS = {  # of each role: in Kafka, in Elasticsearch
         "read and describe, but no internal topics; write topics and join groups only named labkit.*",
         "write only indices named scratch-*, read what is named",
     ),
-    "indexer": ("read as groups named indexer.*", "write what is named, and make it; delete nothing"),
-    "extractor": ("write the topic, and make it", "add documents to what is named, without Kafka (--to-index)"),
+    "indexer": (
+        "read as groups named indexer.*",
+        "write what is named, and make it; delete nothing",
+    ),
+    "extractor": (
+        "write the topic, and make it",
+        "add documents to what is named, without Kafka (--to-index)",
+    ),
 }
 
 
@@ -45,13 +52,19 @@ class Grant:
     denied: bool = False
 
 
-_INTERNAL = Grant("TOPIC", "__", True, ("READ",), denied=True)  # these topics hold what others committed
+# these topics hold what others committed
+_INTERNAL = Grant("TOPIC", "__", True, ("READ",), denied=True)
 
 
 def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
-    """Return the Kafka rights of `role`; `topic` is a name, or a prefix of names for the extractor."""
+    """Return the Kafka rights of `role`.
+
+    `topic` is a name, or a prefix of names for the extractor.
+    """
     return {
-        "extractor": (Grant("TOPIC", topic, True, ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "WRITE")),),
+        "extractor": (
+            Grant("TOPIC", topic, True, ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "WRITE")),
+        ),
         "indexer": (
             Grant("TOPIC", topic, False, ("DESCRIBE", "READ")),
             Grant("GROUP", "indexer.", True, ("DESCRIBE", "READ")),
@@ -59,7 +72,12 @@ def kafka_grants(role: str, topic: str) -> tuple[Grant, ...]:
         "lab": (
             Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")),
             *([_INTERNAL] if topic == "*" else []),
-            Grant("TOPIC", "labkit.", True, ("CREATE", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE")),
+            Grant(
+                "TOPIC",
+                "labkit.",
+                True,
+                ("CREATE", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE"),
+            ),
             Grant("GROUP", "*", False, ("DESCRIBE",)),
             Grant("GROUP", "labkit.", True, ("DELETE", "DESCRIBE", "READ")),
         ),
@@ -98,13 +116,15 @@ def recipe(
         ``User:NAME`` as the broker sees it; of a client certificate often its whole subject.
     role : {"lab", "indexer", "extractor"}
     topic : str, optional
-        The topic to read, or of the extractor to write; ``irc*`` for all whose names start so, ``*`` for all, which
-        who only reads has by default. Who writes must name one: the least is granted, not all topics.
+        The topic to read, or of the extractor to write; ``irc*`` for all whose names start so,
+        ``*`` for all, which who only reads has by default. Who writes must name one: the least is
+        granted, not all topics.
     indices : str
         The Elasticsearch indices to read, or to write, a pattern.
     form : {"kafka-acls", "terraform", "elasticsearch-role"}, optional
-        Commands of Kafka's distribution, ``kafka_acl`` resources of the Terraform provider Mongey/kafka, or the body
-        for Elasticsearch's security API. Left out: the commands, and how to send the body.
+        Commands of Kafka's distribution, ``kafka_acl`` resources of the Terraform provider
+        Mongey/kafka, or the body for Elasticsearch's security API. Left out: the commands, and how
+        to send the body.
     """
     if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
@@ -112,7 +132,8 @@ def recipe(
         raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
     if topic is None and role == "extractor":
         raise UsageError(
-            "the topic that the extractor may write is not named", hint="--topic irc; 'irc*' for all that start so"
+            "the topic that the extractor may write is not named",
+            hint="--topic irc; 'irc*' for all that start so",
         )
     topic = "*" if topic is None else topic
     if topic != "*":
@@ -120,7 +141,9 @@ def recipe(
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
-        raise UsageError(f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role")
+        raise UsageError(
+            f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role"
+        )
     grants = [_by_pattern(grant, topic) for grant in kafka_grants(role, topic)]
     body = json.dumps(elasticsearch_role(role, indices), indent=2 if form else None)
     kafka, elasticsearch = _SAYS[role]
@@ -156,7 +179,9 @@ def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") 
 
 
 def _by_pattern(grant: Grant, topic: str) -> Grant:
-    """Return the grant of ``irc*`` as one on the prefix ``irc``, that of ``irc`` as one on this name."""
+    """Return the grant of ``irc*`` as one on the prefix ``irc``, that of ``irc`` as one on this
+    name.
+    """
     if grant.name == topic:
         grant = replace(grant, prefixed=False)
     if grant.name.endswith("*") and grant.name != "*":
@@ -180,9 +205,18 @@ def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
 
 
 def _resource(principal: str, grant: Grant, operation: str) -> str:
-    """Return one operation as a resource; https://registry.terraform.io/providers/Mongey/kafka names its arguments."""
+    """Return one operation as a resource.
+
+    Https://registry.terraform.io/providers/Mongey/kafka names its arguments.
+    """
     place = "all" if grant.name == "*" else f"{grant.name}_{_pattern(grant)}"
-    parts = (principal.partition(":")[2], grant.kind, place, *(["not"] if grant.denied else []), operation)
+    parts = (
+        principal.partition(":")[2],
+        grant.kind,
+        place,
+        *(["not"] if grant.denied else []),
+        operation,
+    )
     label = re.sub(r"[^a-z0-9]+", "_", "_".join(("labkit", *parts)).lower()).strip("_")
     values = {
         "resource_name": grant.name,

@@ -1,7 +1,8 @@
 """Where the servers are and who is asking: profiles.
 
-A profile is the local stack as one of its roles (``labkit.stack.state``), or a table ``[profiles.NAME]`` of a
-``labkit.toml`` found in the working folder, one of its parents, or the user's configuration folder:
+A profile is the local stack as one of its roles (``labkit.stack.state``), or a table
+``[profiles.NAME]`` of a ``labkit.toml`` found in the working folder, one of its parents, or the
+user's configuration folder:
 
     [profiles.prod.kafka]
     "bootstrap.servers" = "kafka-1:9093,kafka-2:9093"
@@ -22,14 +23,16 @@ A profile is the local stack as one of its roles (``labkit.stack.state``), or a 
     value = "avro"
     key = "text"
 
-A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is ``sasl.password`` of profile
-``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key`` of its target ``default``,
-``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables alone a profile needs no file.
-A file that is found in the working folder or above it gets no secret before ``labkit allow`` (`labkit.config_files`).
-``LABKIT_PROFILE`` names the profile that is used when none is named.
+A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSWORD`` is
+``sasl.password`` of profile ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key``
+of its target ``default``, ``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables
+alone a profile needs no file. A file that is found in the working folder or above it gets no secret
+before ``labkit allow`` (`labkit.config_files`). ``LABKIT_PROFILE`` names the profile that is used
+when none is named.
 
-The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which those libraries check:
-a schema of settings here (pydantic-settings) would say nothing about them, and has no word for ``a.b`` as a key.
+The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which
+those libraries check: a schema of settings here (pydantic-settings) would say nothing about them,
+and has no word for ``a.b`` as a key.
 """
 
 from __future__ import annotations
@@ -137,11 +140,16 @@ def load_profile(name: str) -> Profile:
 
 
 def list_profiles() -> list[dict[str, str]]:
-    """Return one row per profile in reach: profile, kafka, security, user, elasticsearch, source; no secret is read."""
+    """Return one row per profile in reach: profile, kafka, security, user, elasticsearch, source.
+
+    No secret is read.
+    """
     rows: dict[str, dict[str, str]] = {}
     for file in config_files():
         for name, table in file.tables.items():
-            if name not in rows and not (name == LOCAL and isinstance(table, dict) and set(table) == {"topics"}):
+            if name not in rows and not (
+                name == LOCAL and isinstance(table, dict) and set(table) == {"topics"}
+            ):
                 rows[name] = _file_row(name, table, file)
     upper_names = {_upper(name) for name in rows}
     for variable in sorted(os.environ):
@@ -153,7 +161,8 @@ def list_profiles() -> list[dict[str, str]]:
 
 
 def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
-    """Return for each profile of `file`: its name, the places it connects to, and what of the user's own it wants.
+    """Return for each profile of `file`: its name, the places it connects to, and what of the
+    user's own it wants.
 
     Raises
     ------
@@ -168,12 +177,15 @@ def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
         row = _row(name, _merged(table, added), str(file.path))
         registry = without_login(table.get("registry", {}).get("url", ""))
         places = [place for place in (row["kafka"], row["elasticsearch"], registry) if place]
-        rows.append((name, "; ".join(places), wants(name, table, variables=bool(added), hides=False)))
+        rows.append(
+            (name, "; ".join(places), wants(name, table, variables=bool(added), hides=False))
+        )
     return rows
 
 
 def local_topics() -> tuple[TopicSettings, ...]:
-    """Return what the nearest file that has ``[profiles.local.topics]`` says of the local stack's topics.
+    """Return what the nearest file that has ``[profiles.local.topics]`` says of the local stack's
+    topics.
 
     Raises
     ------
@@ -192,7 +204,10 @@ def local_topics() -> tuple[TopicSettings, ...]:
 
 
 def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
-    """Return the row of a profile of `file`; one that may not have secrets says so in its source."""
+    """Return the row of a profile of `file`.
+
+    One that may not have secrets says so in its source.
+    """
     try:
         _check(name, table, str(file.path))
         added = _from_environment(name, table.get("elasticsearch", {}))
@@ -207,21 +222,26 @@ def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
 
 def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
     kafka, targets = masked(table.get("kafka", {})), table.get("elasticsearch", {})
-    security = [kafka.get("security.protocol", "PLAINTEXT"), kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms"))]
+    security = [
+        kafka.get("security.protocol", "PLAINTEXT"),
+        kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms")),
+    ]
     return {
         "profile": name,
         "kafka": str(_flat(kafka.get("bootstrap.servers", ""))),
         "security": " ".join(str(setting) for setting in security if setting),
         "user": str(kafka.get("sasl.username", "")),
         "elasticsearch": ", ".join(
-            f"{target}: {_flat(masked(settings).get('hosts', ''))}" for target, settings in targets.items()
+            f"{target}: {_flat(masked(settings).get('hosts', ''))}"
+            for target, settings in targets.items()
         ),
         "source": source,
     }
 
 
 def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what ``LABKIT_<PROFILE>_KAFKA_…`` and ``LABKIT_<PROFILE>_ELASTICSEARCH_<TARGET>_…`` say of a profile.
+    """Return what ``LABKIT_<PROFILE>_KAFKA_…`` and ``LABKIT_<PROFILE>_ELASTICSEARCH_<TARGET>_…``
+    say of a profile.
 
     Parameters
     ----------
@@ -235,20 +255,33 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     for variable, value in os.environ.items():
         means_itself = quoted(value)
         if variable.startswith(f"{prefix}_KAFKA_"):
-            key = variable.removeprefix(f"{prefix}_KAFKA_").lower().replace("_", ".").replace("oauth.cb", SETTING)
+            key = (
+                variable.removeprefix(f"{prefix}_KAFKA_")
+                .lower()
+                .replace("_", ".")
+                .replace("oauth.cb", SETTING)
+            )
             kafka[key] = means_itself
         elif variable.startswith(f"{prefix}_REGISTRY_"):
             key = variable.removeprefix(f"{prefix}_REGISTRY_").lower()
             registry[key] = _typed(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
-            longest = sorted(by_upper, key=len, reverse=True)  # of `es` and `es-9`, ES_9_HOSTS is the latter's
+            # of `es` and `es-9`, ES_9_HOSTS is the latter's
+            longest = sorted(by_upper, key=len, reverse=True)
             word = next(
-                (candidate for candidate in longest if rest.startswith(f"{candidate}_")), rest.partition("_")[0]
+                (candidate for candidate in longest if rest.startswith(f"{candidate}_")),
+                rest.partition("_")[0],
             )
             key = rest.removeprefix(f"{word}_").lower()
-            settings.setdefault(by_upper.get(word, word.lower()), {})[key] = _typed(key, means_itself)
-    return {"kafka": kafka, "elasticsearch": settings, "registry": registry} if kafka or settings or registry else {}
+            settings.setdefault(by_upper.get(word, word.lower()), {})[key] = _typed(
+                key, means_itself
+            )
+    return (
+        {"kafka": kafka, "elasticsearch": settings, "registry": registry}
+        if kafka or settings or registry
+        else {}
+    )
 
 
 def _upper(name: str) -> str:
@@ -265,7 +298,9 @@ def _typed(key: str, value: str) -> Any:
         try:
             return float(value) if "." in value else int(value)
         except ValueError as error:
-            raise ConfigError(f"{key} must be a number, not {str(value)!r}", hint="such as 30") from error
+            raise ConfigError(
+                f"{key} must be a number, not {str(value)!r}", hint="such as 30"
+            ) from error
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
@@ -281,10 +316,13 @@ def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any
 def _check(name: str, table: Any, where: str) -> None:
     """Raise ConfigError when the table of profile `name` has not the form of one."""
     if not isinstance(table, dict):
-        raise ConfigError(f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]")
+        raise ConfigError(
+            f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]"
+        )
     if name == LOCAL and set(table) != {"topics"}:
         raise ConfigError(
-            f"profile {name!r} in {where}: so is the local stack called", hint="give it another name, or topics alone"
+            f"profile {name!r} in {where}: so is the local stack called",
+            hint="give it another name, or topics alone",
         )
     for unknown in sorted(set(table) - set(_TABLES)):
         raise ConfigError(
@@ -292,19 +330,28 @@ def _check(name: str, table: Any, where: str) -> None:
             hint=did_you_mean(unknown, _TABLES) or f"its tables are: {', '.join(_TABLES)}",
         )
     if not isinstance(table.get("kafka", {}), dict):
-        raise ConfigError(f"profile {name!r} in {where}: kafka is no table", hint=f"write [profiles.{name}.kafka]")
+        raise ConfigError(
+            f"profile {name!r} in {where}: kafka is no table", hint=f"write [profiles.{name}.kafka]"
+        )
     for key, value in table.get("kafka", {}).items():
         if isinstance(value, dict):
-            raise ConfigError("a Kafka property's name must be quoted in labkit.toml", hint=f'"{key}.…" = "…"')
+            raise ConfigError(
+                "a Kafka property's name must be quoted in labkit.toml", hint=f'"{key}.…" = "…"'
+            )
     targets = table.get("elasticsearch", {})
-    if not isinstance(targets, dict) or not all(isinstance(target, dict) for target in targets.values()):
+    if not isinstance(targets, dict) or not all(
+        isinstance(target, dict) for target in targets.values()
+    ):
         raise ConfigError(
             f"profile {name!r} in {where}: elasticsearch is a table of targets",
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
     read_topics(name, table.get("topics", {}), where)
     if not isinstance(table.get("registry", {}), dict):
-        raise ConfigError(f"profile {name!r} in {where}: registry is no table", hint='write url = "https://…" in it')
+        raise ConfigError(
+            f"profile {name!r} in {where}: registry is no table",
+            hint='write url = "https://…" in it',
+        )
 
 
 def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = False) -> Profile:
@@ -338,7 +385,11 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
 
 def _open_to_others(table: Mapping[str, Any], file: ConfigFile) -> tuple[ProfileWarning, ...]:
     """Return a warning when the file holds a secret and others may read it."""
-    held = [table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()]
+    held = [
+        table.get("kafka", {}),
+        table.get("registry", {}),
+        *table.get("elasticsearch", {}).values(),
+    ]
     if not file.mode & 0o077 or not any(map(literal, held)):
         return ()
     text = f"{file.path} holds a secret and others may read it"

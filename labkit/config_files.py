@@ -1,9 +1,11 @@
-"""The ``labkit.toml`` files in reach, whom each is trusted by, and what an untrusted one may not have.
+"""The ``labkit.toml`` files in reach, whom each is trusted by, and what an untrusted one may not
+have.
 
-A file in the user's configuration folder, or named by ``LABKIT_CONFIG``, is the user's own word. One that is found in
-the working folder or above it may have come with a cloned repository. It may say where a server is. Secrets are put
-into it only after ``labkit allow`` has recorded its path and content, as direnv does, so a changed file (such as one
-with a new host) must be allowed again. It never names code to load.
+A file in the user's configuration folder, or named by ``LABKIT_CONFIG``, is the user's own word.
+One that is found in the working folder or above it may have come with a cloned repository. It may
+say where a server is. Secrets are put into it only after ``labkit allow`` has recorded its path and
+content, as direnv does, so a changed file (such as one with a new host) must be allowed again. It
+never names code to load.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ NAME = "labkit.toml"
 LIMIT = 1_000_000  # bytes
 # librdkafka loads a library, runs a command, or a client calls a function
 _CODE = re.compile(r"plugin\.library\.paths|ssl\.engine\.|ssl\.providers|kinit\.cmd|_cb$|\.cb$")
-# who this user is, without a word of it in the file: a private key, a ticket, a token of the machine
+# who this user is, without a word of it in the file: a private key, a ticket, a token of the
+# machine
 _IDENTITY = re.compile(
     r"key\.location|keystore|keytab|kerberos|client_key|private\.key|assertion.*\.file|metadata\.authentication"
 )
@@ -65,7 +68,9 @@ class ConfigFile:
                 f"{self.path} cannot be read: {error}", hint="see 'A real cluster' in the README"
             ) from None
         if not isinstance(tables, dict):
-            raise ConfigError(f"profiles in {self.path} is no table", hint="write [profiles.NAME.kafka]")
+            raise ConfigError(
+                f"profiles in {self.path} is no table", hint="write [profiles.NAME.kafka]"
+            )
         return {name: _seal(table) for name, table in tables.items()}
 
     @property
@@ -80,21 +85,30 @@ class ConfigFile:
 
 
 def _seal(table: Any) -> Any:
-    """Return a profile's table with its secrets sealed; what has not the form of one is as it was."""
+    """Return a profile's table with its secrets sealed.
+
+    What has not the form of one is as it was.
+    """
     if not isinstance(table, dict):
         return table
-    settings = {name: item for name, item in table.items() if isinstance(item, dict) and name != "topics"}
+    settings = {
+        name: item for name, item in table.items() if isinstance(item, dict) and name != "topics"
+    }
     plain = table | {name: sealed(item) for name, item in settings.items()}
     targets = table.get("elasticsearch")
     if isinstance(targets, dict):
         plain["elasticsearch"] = {
-            name: sealed(settings) if isinstance(settings, dict) else settings for name, settings in targets.items()
+            name: sealed(settings) if isinstance(settings, dict) else settings
+            for name, settings in targets.items()
         }
     return plain
 
 
 def config_files() -> Iterator[ConfigFile]:
-    """Yield the files in reach, the nearest first; what others could have written is left out with a warning."""
+    """Yield the files in reach, the nearest first.
+
+    What others could have written is left out with a warning.
+    """
     if path_given := os.environ.get("LABKIT_CONFIG"):
         yield _read_named(Path(path_given))
         return
@@ -115,13 +129,17 @@ def config_folder() -> Path:
 
 
 def _read_named(path: Path) -> ConfigFile:
-    """Read the file that ``LABKIT_CONFIG`` names, whoever owns it: a mounted secret is a link to a file of root's."""
+    """Read the file that ``LABKIT_CONFIG`` names, whoever owns it: a mounted secret is a link to a
+    file of root's.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(LIMIT + 1)
             mode = os.fstat(file.fileno()).st_mode & 0o777
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README") from error
+        raise ConfigError(
+            f"{path} cannot be read: {error}", hint="see 'A real cluster' in the README"
+        ) from error
     if len(content) > LIMIT:
         raise ConfigError(f"{path} has more than {LIMIT:,} bytes", hint="is it a labkit.toml?")
     return ConfigFile(path, content, mode, own=True)
@@ -133,7 +151,10 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UntrustedError as error:
-        warnings.warn(f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same", stacklevel=2)
+        warnings.warn(
+            f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same",
+            stacklevel=2,
+        )
         return None
     except OSError as error:  # a folder above that is closed to this user has no file either
         if os.path.lexists(path):
@@ -145,7 +166,9 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
 # what a file of a repository may not do ------------------------------------------------------------------
 
 
-def require_trust(name: str, table: Mapping[str, Any], file: ConfigFile, *, variables: bool, hides: bool) -> None:
+def require_trust(
+    name: str, table: Mapping[str, Any], file: ConfigFile, *, variables: bool, hides: bool
+) -> None:
     """Raise UntrustedError when profile `name` wants what its file is not trusted with.
 
     Parameters
@@ -169,12 +192,15 @@ def require_trust(name: str, table: Mapping[str, Any], file: ConfigFile, *, vari
 
 
 def refuse_code(name: str, table: Mapping[str, Any], file: ConfigFile) -> None:
-    """Raise UntrustedError when a profile names code to load, or takes another setting than a secret from a file."""
+    """Raise UntrustedError when a profile names code to load, or takes another setting than a
+    secret from a file.
+    """
     for key, value in _settings(table):
         where = f"{key} of profile {name!r} in {file.path}"
         if _CODE.search(key):
             raise UntrustedError(
-                f"{where} loads code", hint=f"only a {NAME} in {config_folder()}, or of LABKIT_CONFIG, may say so"
+                f"{where} loads code",
+                hint=f"only a {NAME} in {config_folder()}, or of LABKIT_CONFIG, may say so",
             )
         if not is_secret(key) and any(kind == "file" for kind in references(value)):
             raise UntrustedError(
@@ -190,14 +216,23 @@ def wants(name: str, table: Mapping[str, Any], *, variables: bool, hides: bool) 
     if variables:
         return f"the variables LABKIT_{name.upper()}_…"
     for key, value in _settings(table):
-        if _IDENTITY.search(key) or (key.startswith("sasl.mechanism") and str(value).upper() in _TICKETS):
+        if _IDENTITY.search(key) or (
+            key.startswith("sasl.mechanism") and str(value).upper() in _TICKETS
+        ):
             return f"your identity ({key})"
     return f"the place of your own profile {name!r} in {config_folder()}" if hides else ""
 
 
 def _settings(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each setting of a profile, nested ones too as ``headers.X-Key``; a table's or target's name is no part."""
-    for settings in (table.get("kafka", {}), table.get("registry", {}), *table.get("elasticsearch", {}).values()):
+    """Yield each setting of a profile, nested ones too as ``headers.X-Key``.
+
+    A table's or target's name is no part.
+    """
+    for settings in (
+        table.get("kafka", {}),
+        table.get("registry", {}),
+        *table.get("elasticsearch", {}).values(),
+    ):
         for key, value in settings.items():
             yield from _nested(str(key), value)
 
@@ -221,10 +256,15 @@ def allowed_folder() -> Path:
 
 
 def allow(file: ConfigFile) -> None:
-    """Record that this path with this content may have secrets; earlier contents of the path are forgotten."""
+    """Record that this path with this content may have secrets.
+
+    Earlier contents of the path are forgotten.
+    """
     revoke(file.path)
     make_private_folder(allowed_folder())
-    descriptor = os.open(allowed_folder() / file.digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(
+        allowed_folder() / file.digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600
+    )
     with os.fdopen(descriptor, "wb") as record:
         record.write(os.fsencode(file.path.absolute()))
 
@@ -240,12 +280,15 @@ def revoke(path: Path) -> bool:
 
 
 def find_to_allow(path: Path | None) -> ConfigFile:
-    """Return the file that ``labkit allow`` is about: `path`, its ``labkit.toml``, or the nearest found one."""
+    """Return the file that ``labkit allow`` is about: `path`, its ``labkit.toml``, or the nearest
+    found one.
+    """
     if path is None:
         file = next((file for file in config_files() if not file.own), None)
         if file is None:
             raise ConfigError(
-                f"no {NAME} in this folder or above it needs to be allowed", hint="name one: labkit allow PATH"
+                f"no {NAME} in this folder or above it needs to be allowed",
+                hint="name one: labkit allow PATH",
             )
         return file
     path = (path / NAME if path.is_dir() else path).absolute()

@@ -36,17 +36,19 @@ class LabConsumers:
 
         Notes
         -----
-        The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or ``unknown``; what a group
-        with members and a lag is doing takes several looks.
+        The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or
+        ``unknown``; what a group with members and a lag is doing takes several looks.
         """
         return groups_frame(self.cluster, patterns)
 
     def offsets(self) -> pd.DataFrame:
-        """Return one row per group and partition: committed, log_start, log_end, lag, flag, member, host.
+        """Return one row per group and partition: committed, log_start, log_end, lag, flag, member,
+        host.
 
-        Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
-        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?); or why the log's
-        ends are missing: ``not allowed``, ``no leader``, ``no answer``.
+        Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd:
+        ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (was the topic
+        made again?); or why the log's ends are missing: ``not allowed``, ``no leader``, ``no
+        answer``.
         """
         return offsets_frame(self.cluster)
 
@@ -60,25 +62,30 @@ class LabConsumers:
         patience: str = "5.5s",
         on_interrupt: OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped, rewound or unknown.
+        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped,
+        rewound or unknown.
 
         The rules stand in `labkit.groups.lag`.
 
         Parameters
         ----------
         group : str, several of them, or a DataFrame of `lag_history`; by default all groups
-            A history is judged by its newest `samples` looks, but none before a gap; no server is asked.
+            A history is judged by its newest `samples` looks, but none before a gap; no server is
+            asked.
         samples : int
-            How many looks; a verdict needs 3. Where commits stand still it takes as many more as the patience needs.
+            How many looks; a verdict needs 3. Where commits stand still it takes as many more as
+            the patience needs.
         every : str
             The time between two looks.
         record : path, optional
             Also append the looks to this history.
         patience : str
-            A standstill of commits is called one when it is no shorter. Consumers usually commit every 5 s; of one that
-            commits each minute, as sinks of Connect, Flink and Spark may, ``"65s"`` tells.
+            A standstill of commits is called one when it is no shorter. Consumers usually commit
+            every 5 s; of one that commits each minute, as sinks of Connect, Flink and Spark may,
+            ``"65s"`` tells.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was seen as its ``.frame``; or return that.
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was seen as its ``.frame``;
+            or return that.
 
         Returns
         -------
@@ -106,9 +113,11 @@ class LabConsumers:
         )
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
-        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look, group and partition.
+        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look,
+        group and partition.
 
-        `lag` judges it, `labkit.charts.lag` draws it. No server is asked. Times are in the lab's zone.
+        `lag` judges it, `labkit.charts.lag` draws it. No server is asked. Times are in the lab's
+        zone.
         """
         return in_zone(to_frame(read_history(path)), self.timezone)
 
@@ -126,8 +135,8 @@ class LabConsumers:
         Parameters
         ----------
         group : str
-            One of the lab's, ``labkit.*``; another one only with `i_own_this_group` and a role that may. It must have
-            no members.
+            One of the lab's, ``labkit.*``; another one only with `i_own_this_group` and a role that
+            may. It must have no members.
         to : "earliest", "latest", a point in time or ``{partition: offset}``
 
         Returns
@@ -135,13 +144,18 @@ class LabConsumers:
         DataFrame
             One row per partition: topic, partition, committed, target, moves, log_start, log_end.
         """
-        plan = plan_reset(self.cluster, group, topic, to, i_own_this_group=i_own_this_group, zone=self.timezone)
+        plan = plan_reset(
+            self.cluster, group, topic, to, i_own_this_group=i_own_this_group, zone=self.timezone
+        )
         if execute:
             plan.execute()
         return plan.frame(executed=execute)
 
     def delete_group(self, group: str) -> None:
-        """Delete one of the lab's own groups, ``labkit.*``, with its commits; it must have no members."""
+        """Delete one of the lab's own groups, ``labkit.*``, with its commits.
+
+        It must have no members.
+        """
         delete(self.cluster, group)
 
     def guard(self) -> Guard:

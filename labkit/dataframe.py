@@ -16,16 +16,17 @@ from labkit.times import END_MS, FIRST_MS
 if TYPE_CHECKING:
     import pandas as pd
 
-_INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])  # as Arrow lays it out
+# as Arrow lays it out
+_INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
 _MOST_DAYS = 106_751_990  # with less than a day beside them they fit in 64 bits of microseconds
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Return a table as a DataFrame that keeps null integers integers and times in UTC.
 
-    Numbers are pandas' own and not Arrow-backed, which know no ``%``. A time that no date can hold is missing: pandas
-    has room for it, and fails when it is to be shown. Bytes are of the type that pandas can sort and choose from when
-    they are more than 2 GiB.
+    Numbers are pandas' own and not Arrow-backed, which know no ``%``. A time that no date can hold
+    is missing: pandas has room for it, and fails when it is to be shown. Bytes are of the type that
+    pandas can sort and choose from when they are more than 2 GiB.
     """
     import pandas as pd
 
@@ -57,7 +58,9 @@ def records_frame(table: pa.Table, *, text_keys: bool = True) -> pd.DataFrame:
 
 
 def with_text_keys(table: pa.Table) -> pa.Table:
-    """Return a table whose ``_key`` is text where every key is UTF-8 without NUL, as numbers in binary hardly are."""
+    """Return a table whose ``_key`` is text where every key is UTF-8 without NUL, as numbers in
+    binary hardly are.
+    """
     place = table.schema.get_field_index("_key")
     if place < 0:
         return table
@@ -65,11 +68,16 @@ def with_text_keys(table: pa.Table) -> pa.Table:
         keys = table.column(place).cast(pa.large_string())
     except pa.ArrowInvalid:
         return table
-    return table if pc.any(pc.match_substring(keys, "\0")).as_py() else table.set_column(place, "_key", keys)
+    return (
+        table
+        if pc.any(pc.match_substring(keys, "\0")).as_py()
+        else table.set_column(place, "_key", keys)
+    )
 
 
 def from_frame(frame: Any) -> pa.Table:
-    """Return a pandas or polars DataFrame, or an Arrow table, as an Arrow table; an index of its own comes in front.
+    """Return a pandas or polars DataFrame, or an Arrow table, as an Arrow table; an index of its
+    own comes in front.
 
     Raises
     ------
@@ -87,9 +95,13 @@ def from_frame(frame: Any) -> pa.Table:
             return pa.table(frame)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
-            f"this DataFrame has no Arrow form: {error}", hint="make columns of one kind of values, under unique names"
+            f"this DataFrame has no Arrow form: {error}",
+            hint="make columns of one kind of values, under unique names",
         ) from error
-    raise UsageError(f"a {type(frame).__name__} is no DataFrame", hint="give a pandas or polars one, or an Arrow table")
+    raise UsageError(
+        f"a {type(frame).__name__} is no DataFrame",
+        hint="give a pandas or polars one, or an Arrow table",
+    )
 
 
 def in_zone(frame: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
@@ -101,7 +113,10 @@ def in_zone(frame: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
 
 
 def wide_type(kind: pa.DataType) -> pa.DataType:
-    """Return a type whose bytes, within lists and objects too, may be more than 2 GiB together; they are not copied."""
+    """Return a type whose bytes, within lists and objects too, may be more than 2 GiB together.
+
+    They are not copied.
+    """
     if pa.types.is_binary(kind):
         return pa.large_binary()
     if pa.types.is_list(kind):
@@ -120,7 +135,10 @@ def dated(table: pa.Table) -> pa.Table:
 
 
 def only_dates(times: pa.Array | pa.ChunkedArray) -> Any:
-    """Return timestamps without those beyond the years 1 to 9999; nanoseconds do not reach so far."""
+    """Return timestamps without those beyond the years 1 to 9999.
+
+    Nanoseconds do not reach so far.
+    """
     ticks = {"s": 0.001, "ms": 1, "us": 1000}.get(times.type.unit)
     if ticks is None:
         return times
@@ -143,10 +161,11 @@ def numbers_dtypes() -> dict[pa.DataType, Any]:
 
 
 def numbers(table: pa.Table) -> pa.Table:
-    """Return a table without decimals and intervals, with which pandas can hardly calculate, or not at all.
+    """Return a table without decimals and intervals, with which pandas can hardly calculate, or not
+    at all.
 
-    DuckDB's sums of integers are decimals; one that a fraction of 64 bits cannot hold exactly stays what it is. Its
-    differences of times are intervals.
+    DuckDB's sums of integers are decimals; one that a fraction of 64 bits cannot hold exactly stays
+    what it is. Its differences of times are intervals.
     """
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if pa.types.is_decimal(column.type):
@@ -159,15 +178,21 @@ def numbers(table: pa.Table) -> pa.Table:
 def _length(column: pa.ChunkedArray) -> pa.Array:
     """Return intervals as lengths of time, exact to the microsecond.
 
-    As texts where one has months, which have no length of their own, or more days than 64 bits of microseconds hold.
+    As texts where one has months, which have no length of their own, or more days than 64 bits of
+    microseconds hold.
     """
     if not len(column):
         return pa.array([], pa.duration("us"))
     whole = column.combine_chunks()
     parts = np.frombuffer(whole.buffers()[1], _INTERVAL)[whole.offset : whole.offset + len(whole)]
     valid = whole.is_valid().to_numpy(zero_copy_only=False)
-    if parts["months"][valid].any() or (abs(parts["days"][valid].astype(np.int64)) > _MOST_DAYS).any():
-        return pa.array([None if one is None else _in_words(one) for one in whole.to_pylist()], pa.string())
+    if (
+        parts["months"][valid].any()
+        or (abs(parts["days"][valid].astype(np.int64)) > _MOST_DAYS).any()
+    ):
+        return pa.array(
+            [None if one is None else _in_words(one) for one in whole.to_pylist()], pa.string()
+        )
     micros = parts["days"] * np.int64(86_400_000_000) + parts["nanoseconds"] // 1000
     return pa.array(micros, mask=~valid).cast(pa.duration("us"))
 
@@ -175,12 +200,17 @@ def _length(column: pa.ChunkedArray) -> pa.Array:
 def _in_words(length: Any) -> str:
     months = f"{length.months} months" if length.months else ""
     days = f"{length.days} days" if length.days else ""
-    seconds = f"{Decimal(length.nanoseconds).scaleb(-9).normalize():f} s" if length.nanoseconds else ""
+    seconds = (
+        f"{Decimal(length.nanoseconds).scaleb(-9).normalize():f} s" if length.nanoseconds else ""
+    )
     return " ".join(part for part in (months, days, seconds) if part) or "0 s"
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return decimals as integers where all fit, else as fractions; as they are where that would change them."""
+    """Return decimals as integers where all fit, else as fractions.
+
+    As they are where that would change them.
+    """
     if column.type.scale == 0:
         try:
             return pc.cast(column, pa.int64())

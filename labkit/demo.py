@@ -1,4 +1,6 @@
-"""Everything at work once: extractor, live channel, production indexer, notebook, and the proof that counts agree."""
+"""Everything at work once: extractor, live channel, production indexer, notebook, and the proof
+that counts agree.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ GROUP = "indexer.logstash-es"
 INDEX = "irc"
 CHANNEL = "#labkit"
 _NOTEBOOK = "01-discover.ipynb"
-_NEXT_IN_PROJECT = ("  make lab    opens JupyterLab in notebooks/", "  make down   stops everything")
+_NEXT_IN_PROJECT = (
+    "  make lab    opens JupyterLab in notebooks/",
+    "  make down   stops everything",
+)
 _NEXT_INSTALLED = (
     "  labkit new --course notebooks   copies the notebooks; jupyter lab opens them",
     "  labkit down                     stops everything",
@@ -109,10 +114,15 @@ class Summary:
 
 
 def run(say: Callable[[str], None]) -> Summary:
-    """Run the demo; running it again adds only what is new. The run of the notebook goes into ``runs/`` here."""
+    """Run the demo; running it again adds only what is new.
+
+    The run of the notebook goes into ``runs/`` here.
+    """
     began = time.monotonic()
     notebook = bundled.folder() / _NOTEBOOK
-    say("real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time")
+    say(
+        "real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time"
+    )
     state = local.up(say=say)
     extractor = Cluster(state.credentials("extractor")["kafka"])
     _start_indexer(state, say)
@@ -132,7 +142,9 @@ def run(say: Callable[[str], None]) -> Summary:
     before = _committed(admin.cluster)
     window = lab.window(TOPIC)
     say("running the notebook through papermill, and making a page of it")
-    executed = rerun.run(notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty())
+    executed = rerun.run(
+        notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty()
+    )
     summary = _notebook_summary(executed.notebook)
     after = _committed(admin.cluster)
     partitions = lab.cluster.partitions(TOPIC)
@@ -157,7 +169,8 @@ def run(say: Callable[[str], None]) -> Summary:
 
 def _start_indexer(state: State, say: Callable[[str], None]) -> None:
     with locked(state.root):
-        state.services = State.load(state.root).services  # another command may have started some since
+        # another command may have started some since
+        state.services = State.load(state.root).services
         _start_once(state, say)
 
 
@@ -171,7 +184,9 @@ def _start_once(state: State, say: Callable[[str], None]) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "labkit", "index", TOPIC, INDEX, "--group", GROUP]
     command += ["--dead-letter", str(folder / "dead-letter.jsonl")]
-    process.start(service, command, env=os.environ, cwd=folder, log=folder / "indexer.log", as_caller=True)
+    process.start(
+        service, command, env=os.environ, cwd=folder, log=folder / "indexer.log", as_caller=True
+    )
     state.save()
 
 
@@ -198,7 +213,11 @@ _STAMP = b'{"@timestamp":"'
 def _weeks_since_end() -> timedelta:
     with gzip.open(bundled.sample(), "rb") as source:
         last = max(line[len(_STAMP) :][:23] for line in source if line.startswith(_STAMP))
-    return (datetime.now(UTC) - datetime.fromisoformat(last.decode()).replace(tzinfo=UTC)) // _WEEK * _WEEK
+    return (
+        (datetime.now(UTC) - datetime.fromisoformat(last.decode()).replace(tzinfo=UTC))
+        // _WEEK
+        * _WEEK
+    )
 
 
 def _moved(line: bytes, by: timedelta) -> bytes:
@@ -219,12 +238,21 @@ def _live_channel(state: State, cluster: Cluster, say: Callable[[str], None]) ->
     say("following a live channel on a local IRC server through the extractor")
     with _irc_server(state.root / "demo") as server, ThreadPoolExecutor(1) as pool:
         extractor = IrcExtractor(
-            cluster, TOPIC, server=HOST, port=server.port, nick="extractor", channels=[CHANNEL], say=lambda text: None
+            cluster,
+            TOPIC,
+            server=HOST,
+            port=server.port,
+            nick="extractor",
+            channels=[CHANNEL],
+            say=lambda text: None,
         )
         stop = threading.Event()
         run = pool.submit(extractor.run, stop)
         try:
-            server.wait_for(lambda: extractor.joined.wait(0.1) or run.done(), "the extractor did not join the channel")
+            server.wait_for(
+                lambda: extractor.joined.wait(0.1) or run.done(),
+                "the extractor did not join the channel",
+            )
             if not run.done():
                 _talk(server)
         finally:
@@ -241,11 +269,17 @@ class _IrcServer:
     process: subprocess.Popen[bytes]
 
     def wait_for(self, condition: Callable[[], bool], failure: str) -> None:
-        """Call `condition` until it is true; raise with `failure` when the server ends or 30 s have passed."""
+        """Call `condition` until it is true.
+
+        Raise with `failure` when the server ends or 30 s have passed.
+        """
         deadline = time.monotonic() + 30
         while not condition():
             if self.process.poll() is not None:
-                raise StackError("the local IRC server ended", hint=f"the end of {self.log}:\n{process.tail(self.log)}")
+                raise StackError(
+                    "the local IRC server ended",
+                    hint=f"the end of {self.log}:\n{process.tail(self.log)}",
+                )
             if time.monotonic() > deadline:
                 raise DeadlineError(failure, hint=f"see {self.log}")
 
@@ -264,7 +298,9 @@ def _irc_server(folder: Path) -> Iterator[_IrcServer]:
     port, log = process.free_port(), folder / "ircd.log"
     command = [sys.executable, "-m", "irc.server", "-a", HOST, "-p", str(port)]
     with log.open("wb") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=folder)
+        child = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=folder
+        )
     server = _IrcServer(port, log, child)
     try:
         server.wait_for(server.answers, "the local IRC server does not answer")
@@ -285,7 +321,8 @@ def _talk(server: _IrcServer) -> None:
         connection.join(CHANNEL)
         for line in _TALK:
             connection.privmsg(CHANNEL, line)
-        connection.ping("said")  # a server handles what a client sends in order: after its answer nothing is missing
+        # a server handles what a client sends in order: after its answer nothing is missing
+        connection.ping("said")
 
     reactor.add_global_handler("welcome", speak)
     reactor.add_global_handler("pong", lambda _connection, _event: handled.set())
@@ -310,14 +347,21 @@ def _caught_up(admin: Cluster, indexer: Service, root: Path, timeout_s: float = 
         if rows and all(row.lag == 0 or row.log_end == row.log_start is not None for row in rows):
             return
         if process.running(indexer) is None:
-            raise StackError("the production indexer ended", hint=f"the end of {log}:\n{process.tail(log)}")
+            raise StackError(
+                "the production indexer ended", hint=f"the end of {log}:\n{process.tail(log)}"
+            )
         if time.monotonic() > deadline:
-            raise DeadlineError(f"{GROUP} has not caught up in {timeout_s:.0f} s", hint=f"see {log}")
+            raise DeadlineError(
+                f"{GROUP} has not caught up in {timeout_s:.0f} s", hint=f"see {log}"
+            )
         time.sleep(0.5)
 
 
 def _committed(admin: Cluster) -> dict[str, int]:
-    return {f"{topic}[{p}]": at for (topic, p), at in sorted(list_groups(admin, [GROUP])[0].committed.items())}
+    return {
+        f"{topic}[{p}]": at
+        for (topic, p), at in sorted(list_groups(admin, [GROUP])[0].committed.items())
+    }
 
 
 def _notebook_summary(path: Path) -> dict[str, Any]:

@@ -70,15 +70,17 @@ class WindowDiscovery:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Profile:
-        """Return what is in the window: every field, its types, values and shares; keys, headers, sizes, volume.
+        """Return what is in the window: every field, its types, values and shares; keys, headers,
+        sizes, volume.
 
-        The records are read once, in constant memory. Shown in a notebook it is a table with bars, printed it is text
-        of 80 columns, ``.to_pandas()`` has one row per field.
+        The records are read once, in constant memory. Shown in a notebook it is a table with bars,
+        printed it is text of 80 columns, ``.to_pandas()`` has one row per field.
 
         Parameters
         ----------
         sample : int, optional
-            Look at so many records only, taken from 20 places spread evenly over the window; the profile says so.
+            Look at so many records only, taken from 20 places spread evenly over the window; the
+            profile says so.
         decode, key_decode, where, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `read`.
 
@@ -96,7 +98,9 @@ class WindowDiscovery:
 
         check_policy(on_interrupt)
         if sample is not None:
-            sample = whole(sample, "sample", "how many records to look at, such as sample=100_000", low=1)
+            sample = whole(
+                sample, "sample", "how many records to look at, such as sample=100_000", low=1
+            )
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
@@ -113,7 +117,9 @@ class WindowDiscovery:
             receipt = replace(profile.receipt, guard=summarize_guard())
             profile = replace(profile, receipt=receipt)
             read_log.record(self.plan, receipt, "profile")
-            if on_interrupt == "raise" and {StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons):
+            if on_interrupt == "raise" and {StopReason.INTERRUPT, StopReason.PENDING} & set(
+                receipt.reasons
+            ):
                 raise stopped(f"stopped at {receipt.reached}", profile=profile)
         return profile
 
@@ -145,10 +151,12 @@ class WindowDiscovery:
         Parameters
         ----------
         what : str or re.Pattern
-            A text that must be in it, upper and lower case as given; or ``re.compile(…)``, searched for in each text.
+            A text that must be in it, upper and lower case as given; or ``re.compile(…)``, searched
+            for in each text.
         field : str, optional
-            Only in this field of the value: ``"message"``, ``"author.name"``, ``"tags[]"``. By default anywhere in the
-            value: in its bytes as they are, or in a text within it without its escapes.
+            Only in this field of the value: ``"message"``, ``"author.name"``, ``"tags[]"``. By
+            default anywhere in the value: in its bytes as they are, or in a text within it without
+            its escapes.
         limit : int
             How many records at most.
         newest : bool
@@ -161,9 +169,10 @@ class WindowDiscovery:
         Returns
         -------
         Replay
-            The hits by time, the newest first (with ``newest=False`` the oldest first). Its receipt says how far the
-            search went: what was not looked at is not planned in it. Where records lie out of time order by more than
-            the minute that is allowed for, an older slice may hold a newer hit.
+            The hits by time, the newest first (with ``newest=False`` the oldest first). Its receipt
+            says how far the search went: what was not looked at is not planned in it. Where records
+            lie out of time order by more than the minute that is allowed for, an older slice may
+            hold a newer hit.
 
         Examples
         --------
@@ -206,24 +215,27 @@ class WindowDiscovery:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
-        """Return the newest record of each key, as a compacted topic would keep it; tombstoned keys are left out.
+        """Return the newest record of each key, as a compacted topic would keep it; tombstoned keys
+        are left out.
 
-        Memory grows with the number of keys (and the partitions each is in), not with that of records.
+        Memory grows with the number of keys (and the partitions each is in), not with that of
+        records.
 
         Parameters
         ----------
         key : as `key_decode` of `read`
-            How keys become columns ``_key_<field>``. Keys are the same when their bytes are; with "json" when they mean
-            the same, whatever the order of their members.
+            How keys become columns ``_key_<field>``. Keys are the same when their bytes are; with
+            "json" when they mean the same, whatever the order of their members.
         decode, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `read`.
 
         Returns
         -------
         Replay
-            One row per key, ordered by partition, then offset. In a partition the highest offset is the newest; of a
-            key in several partitions the record with the newest time. Records that are superseded, tombstones and
-            records without a key count as filtered, and the receipt says how many of each there are.
+            One row per key, ordered by partition, then offset. In a partition the highest offset is
+            the newest; of a key in several partitions the record with the newest time. Records that
+            are superseded, tombstones and records without a key count as filtered, and the receipt
+            says how many of each there are.
 
         Examples
         --------
@@ -237,9 +249,15 @@ class WindowDiscovery:
         check_key(key)
         with bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+                deadline=deadline,
+                guard=guard,
+                isolation=isolation,
+                on_expired=on_expired,
+                advance=advance,
             )
-            replay = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(self.lab.timezone)
+            replay = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(
+                self.lab.timezone
+            )
         read_log.record(self.plan, replay.receipt, "latest")
         if reading.interrupted() and on_interrupt == "raise":
             raise stopped(f"stopped at {replay.receipt.reached}", replay=replay)
@@ -268,7 +286,8 @@ class WindowDiscovery:
         deadline: str | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
-        """Return a record and its neighbours in time, in all partitions of the window; only a few records are read.
+        """Return a record and its neighbours in time, in all partitions of the window; only a few
+        records are read.
 
         Parameters
         ----------
@@ -284,8 +303,8 @@ class WindowDiscovery:
         Returns
         -------
         Replay
-            By time, the newest last; where times are equal by partition and offset. Its receipt is that of the offsets
-            that were looked at.
+            By time, the newest last; where times are equal by partition and offset. Its receipt is
+            that of the offsets that were looked at.
 
         Examples
         --------
@@ -295,18 +314,23 @@ class WindowDiscovery:
         from labkit.find.around import MOST, Anchor, around
 
         check_policy(on_interrupt)
-        if (time is None) == (partition is None and offset is None) or (partition is None) != (offset is None):
+        if (time is None) == (partition is None and offset is None) or (partition is None) != (
+            offset is None
+        ):
             raise UsageError(
                 "around takes a record's partition and offset, or a time",
                 hint='w.around(0, 4711), or w.around(time="2016-03-01T12:00")',
             )
         hint = f"how many records on that side? 0 to {MOST:,}"
         sides = {
-            name: whole(value, name, hint, low=0, high=MOST) for name, value in (("before", before), ("after", after))
+            name: whole(value, name, hint, low=0, high=MOST)
+            for name, value in (("before", before), ("after", after))
         }
         if partition is not None:
             hint = "a record's place, such as w.around(0, 4711)"
-            anchor = Anchor(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
+            anchor = Anchor(
+                whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0)
+            )
         else:
             anchor = Anchor(time_ms=to_ms(time, self.lab.timezone))
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
@@ -332,7 +356,9 @@ class LabDiscovery:
     @cached_property
     def targets(self) -> dict[str, Target]:
         """The Elasticsearch clusters by name."""
-        return {name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()}
+        return {
+            name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()
+        }
 
     def indices(self, *patterns: str) -> pd.DataFrame:
         """Return one row per index that you may look at, on each of the Elasticsearch targets.
@@ -340,15 +366,17 @@ class LabDiscovery:
         Parameters
         ----------
         *patterns : str
-            Only indices that one of these matches: ``"irc*"``; without any, all. Hidden indices are left out.
+            Only indices that one of these matches: ``"irc*"``; without any, all. Hidden indices are
+            left out.
 
         Returns
         -------
         DataFrame
-            By target, then name: index, target, documents (objects within ``nested`` fields are documents too), bytes,
-            created, scratch (whether it is a scratch index, yours or another user's); and of those that labkit made
-            also topic, window (the hash of the frozen offsets that it was loaded from last), expires. What may not be
-            seen is missing. Of several targets, one that is away is a warning.
+            By target, then name: index, target, documents (objects within ``nested`` fields are
+            documents too), bytes, created, scratch (whether it is a scratch index, yours or another
+            user's); and of those that labkit made also topic, window (the hash of the frozen
+            offsets that it was loaded from last), expires. What may not be seen is missing. Of
+            several targets, one that is away is a warning.
         """
         from labkit.es.catalog import indices_frame
 
@@ -364,7 +392,8 @@ class LabDiscovery:
         sample: int | str | None = "auto",
         **options: Any,
     ) -> Profile:
-        """Return what is in a topic: every field, its types, values and shares; keys, headers, sizes, volume.
+        """Return what is in a topic: every field, its types, values and shares; keys, headers,
+        sizes, volume.
 
         Parameters
         ----------
@@ -372,8 +401,8 @@ class LabDiscovery:
         start, end, last
             The window, as in `window`; by default all of the topic.
         sample : int, "auto" or None
-            Look at so many records only; "auto": at 200,000 of a window with more than 2,000,000, which the profile
-            says; None: at all.
+            Look at so many records only; "auto": at 200,000 of a window with more than 2,000,000,
+            which the profile says; None: at all.
         **options
             Those of `Window.profile`.
 
@@ -400,7 +429,8 @@ class LabDiscovery:
         document_id: str | None = None,
         target: str = "default",
     ) -> Trace:
-        """Return where one record is on its road, and why it is not where it is missed; nothing is written.
+        """Return where one record is on its road, and why it is not where it is missed; nothing is
+        written.
 
         Parameters
         ----------
@@ -414,7 +444,8 @@ class LabDiscovery:
         group : str, optional
             The consumer group that should have read it.
         where : str, optional
-            The condition that leaves records out, as in `Window.read`; by default the one that the index keeps.
+            The condition that leaves records out, as in `Window.read`; by default the one that the
+            index keeps.
         dead_letters : str or path, optional
             What ``labkit index --dead-letter`` names: a file, or ``index:NAME``.
         document_id : str, optional
@@ -425,7 +456,8 @@ class LabDiscovery:
         Returns
         -------
         Trace
-            Shown as text or HTML: ``.verdict`` in a sentence, ``.steps`` one for each place, ``.to_pandas()``.
+            Shown as text or HTML: ``.verdict`` in a sentence, ``.steps`` one for each place,
+            ``.to_pandas()``.
 
         Examples
         --------
@@ -444,7 +476,9 @@ class LabDiscovery:
         if isinstance(index, str):
             index = self.index(index, target=target)
         if isinstance(dead_letters, str) and dead_letters.startswith(trace.DEAD_LETTER_INDEX):
-            letters: Any = self.index(dead_letters.removeprefix(trace.DEAD_LETTER_INDEX), target=target)
+            letters: Any = self.index(
+                dead_letters.removeprefix(trace.DEAD_LETTER_INDEX), target=target
+            )
         else:
             letters = dead_letters
         if group is not None:

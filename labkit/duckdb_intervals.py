@@ -1,7 +1,8 @@
 """Intervals on their way into and out of DuckDB: the exact length, or an error.
 
-DuckDB counts microseconds, and hands an interval to Arrow as months, days and 64 bits of nanoseconds: more than 292
-years of microseconds come out as another length, without a word. So whole days are carried into the days first.
+DuckDB counts microseconds, and hands an interval to Arrow as months, days and 64 bits of
+nanoseconds: more than 292 years of microseconds come out as another length, without a word. So
+whole days are carried into the days first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _MACRO = """
 
 
 def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) -> DuckDBPyRelation:
-    """Return an answer whose intervals, within lists and objects too, come out of DuckDB as they are.
+    """Return an answer whose intervals, within lists and objects too, come out of DuckDB as they
+    are.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) 
     if not any(_holds_interval(kind) for kind in answer.types):
         return answer
     connection.execute(_MACRO)
-    names = [f"column_{place}" for place in range(len(answer.columns))]  # two of one name are told apart
+    # two of one name are told apart
+    names = [f"column_{place}" for place in range(len(answer.columns))]
     columns = [
         f"{_carried(name, kind)} as {_quoted(column)}"
         for name, kind, column in zip(names, answer.types, answer.columns, strict=True)
@@ -53,7 +56,11 @@ def _holds_interval(kind: Any) -> bool:
 def _children(kind: Any) -> list[tuple[str, Any]]:
     if kind.id not in ("list", "array", "struct", "map", "union"):
         return []
-    return [(name, child) for name, child in kind.children if name != "size"] if kind.id == "array" else kind.children
+    return (
+        [(name, child) for name, child in kind.children if name != "size"]
+        if kind.id == "array"
+        else kind.children
+    )
 
 
 def _carried(value: str, kind: Any, depth: int = 0) -> str:
@@ -71,11 +78,18 @@ def _carried(value: str, kind: Any, depth: int = 0) -> str:
         ]
         return f"case when {value} is not null then struct_pack({', '.join(fields)}) end"
     if kind.id == "map":
-        pair = [f'"{name}" := {_carried(f"{item}.{name}", child, depth + 1)}' for name, child in children.items()]
-        entries = f"list_transform(map_entries({value}), lambda {item}: struct_pack({', '.join(pair)}))"
+        pair = [
+            f'"{name}" := {_carried(f"{item}.{name}", child, depth + 1)}'
+            for name, child in children.items()
+        ]
+        entries = (
+            f"list_transform(map_entries({value}), lambda {item}: struct_pack({', '.join(pair)}))"
+        )
         return f"case when {value} is not null then map_from_entries({entries}) end"
     if kind.id == "union":
-        raise UsageError("sql gives no interval within a union", hint="ask for epoch_us(…) of it: microseconds")
+        raise UsageError(
+            "sql gives no interval within a union", hint="ask for epoch_us(…) of it: microseconds"
+        )
     child = children["child"]
     items = f"list_transform({value}::{child}[], lambda {item}: {_carried(item, child, depth + 1)})"
     return f"{items}::{kind}" if kind.id == "array" else items
@@ -86,7 +100,8 @@ def _quoted(name: str) -> str:
 
 
 def in_microseconds(table: pa.Table) -> pa.Table:
-    """Return a table whose durations of nanoseconds are microseconds, which DuckDB would cut without a word.
+    """Return a table whose durations of nanoseconds are microseconds, which DuckDB would cut
+    without a word.
 
     Raises
     ------

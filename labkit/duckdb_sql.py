@@ -1,7 +1,8 @@
 """DuckDB: where connections are made, and what a query may reach.
 
-A query never fetches an extension, so it reaches no network, and never sees Python's variables. Only ``sql`` may read
-files. Interrupted while it is imported, DuckDB would abort the process, and a notebook's kernel with it.
+A query never fetches an extension, so it reaches no network, and never sees Python's variables.
+Only ``sql`` may read files. Interrupted while it is imported, DuckDB would abort the process, and a
+notebook's kernel with it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _NO_EXTENSIONS = {
 }
 
 
-def connect(*, files: bool = False, locked: bool = True, **config: str) -> duckdb.DuckDBPyConnection:
+def connect(
+    *, files: bool = False, locked: bool = True, **config: str
+) -> duckdb.DuckDBPyConnection:
     """Return a connection of its own, in UTC.
 
     Parameters
@@ -63,7 +66,9 @@ def connect(*, files: bool = False, locked: bool = True, **config: str) -> duckd
     connection = duckdb.connect(config={**_NO_EXTENSIONS, **config})
     outside = "" if files else "set enable_external_access = false;"
     lock = "set lock_configuration = true;" if locked else ""
-    connection.execute(f"set timezone = 'UTC'; set python_enable_replacements = false; {outside} {lock}")
+    connection.execute(
+        f"set timezone = 'UTC'; set python_enable_replacements = false; {outside} {lock}"
+    )
     return connection
 
 
@@ -81,7 +86,9 @@ def refuse_extensions(query: str) -> None:
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
-    """Make a table known to DuckDB, which refuses some slices of nested columns and cuts durations to microseconds."""
+    """Make a table known to DuckDB, which refuses some slices of nested columns and cuts durations
+    to microseconds.
+    """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
@@ -109,7 +116,9 @@ def reason(error: duckdb.Error) -> str:
 
 
 def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any], str]:
-    """Return the syntax trees of a query's statements, none and DuckDB's reason when it is not SELECT alone."""
+    """Return the syntax trees of a query's statements, none and DuckDB's reason when it is not
+    SELECT alone.
+    """
     rows = connection.execute("select json_serialize_sql($1)", [query]).fetchall()
     tree: dict[str, Any] = json.loads(rows[0][0])
     if tree["error"]:
@@ -121,12 +130,17 @@ def nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Yield each object in a syntax tree."""
     if isinstance(tree, dict):
         yield tree
-    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+    for child in (
+        tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    ):
         yield from nodes(child)
 
 
 def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]]:
-    """Return the columns that a syntax tree names, as written: ``a.b`` is two parts. A lambda's parameters are none."""
+    """Return the columns that a syntax tree names, as written: ``a.b`` is two parts.
+
+    A lambda's parameters are none.
+    """
     if isinstance(tree, list):
         return {path for node in tree for path in columns(node, own)}
     if not isinstance(tree, dict):
@@ -141,7 +155,8 @@ def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]
 def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Return a query in which ``header('trace-id')`` is the text of that header of a record.
 
-    Of several of a name the last; null where there is none, or no UTF-8. What stands in quotes stays as it is.
+    Of several of a name the last; null where there is none, or no UTF-8. What stands in quotes
+    stays as it is.
     """
     connection.execute(_HEADER_MACRO)
     return _HEADER_CALL.sub(lambda call: call[1] or "header_of(_headers, ", query)
@@ -149,7 +164,9 @@ def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 def tables(tree: Any) -> set[str]:
     """Return the tables that a syntax tree reads from: those that it makes itself (with) are none."""
-    own = {entry["key"] for node in nodes(tree) for entry in (node.get("cte_map") or {}).get("map", [])}
+    own = {
+        entry["key"] for node in nodes(tree) for entry in (node.get("cte_map") or {}).get("map", [])
+    }
     return {node["table_name"] for node in nodes(tree) if node.get("type") == "BASE_TABLE"} - own
 
 

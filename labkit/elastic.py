@@ -60,22 +60,33 @@ class Target:
     def address(self) -> str:
         """The hosts."""
         name, _, encoded = str(self._settings.get("cloud_id", "")).partition(":")
-        return ", ".join(map(without_login, self.hosts)) or f"Elastic Cloud {name} (…{encoded[-8:]})"
+        return (
+            ", ".join(map(without_login, self.hosts)) or f"Elastic Cloud {name} (…{encoded[-8:]})"
+        )
 
     @property
     def hosts(self) -> list[str]:
         """The addresses as the profile has them; a password in one is still there."""
         hosts = self._settings.get("hosts") or []
         each = [hosts] if isinstance(hosts, str | dict) else hosts
-        return [f"{one['scheme']}://{one['host']}:{one['port']}" if isinstance(one, dict) else str(one) for one in each]
+        return [
+            f"{one['scheme']}://{one['host']}:{one['port']}" if isinstance(one, dict) else str(one)
+            for one in each
+        ]
 
     @property
     def user(self) -> str:
         """Who asks."""
         if auth := self._settings.get("basic_auth"):
             return str(pair(auth)[0])
-        known = {"api_key": "API key's", "bearer_auth": "token's", "client_cert": "client certificate's"}
-        return next((f"the {who} owner" for key, who in known.items() if key in self._settings), "anonymous")
+        known = {
+            "api_key": "API key's",
+            "bearer_auth": "token's",
+            "client_cert": "client certificate's",
+        }
+        return next(
+            (f"the {who} owner" for key, who in known.items() if key in self._settings), "anonymous"
+        )
 
     def _login(self) -> dict[str, Any]:
         """Return user and password, or an API key's two parts, as the client wants them."""
@@ -96,10 +107,13 @@ class Target:
             if key not in known or key.startswith("_"):
                 raise ConfigError(
                     f"Elasticsearch target {self.name!r} has no setting {key!r}",
-                    hint=did_you_mean(key, known) or "its keys are those of elasticsearch.Elasticsearch",
+                    hint=did_you_mean(key, known)
+                    or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
-            return elasticsearch.Elasticsearch(**{**self._manners(), **self._settings, **self._login()})
+            return elasticsearch.Elasticsearch(
+                **{**self._manners(), **self._settings, **self._login()}
+            )
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"Elasticsearch target {self.name!r}: {error}",
@@ -109,10 +123,15 @@ class Target:
     def _manners(self) -> dict[str, Any]:
         """Return the client's settings where the profile has none.
 
-        A request that no node took goes to the next host at once: whatever labkit writes may be sent twice. An answer
-        is never asked for again here, not one of 429 or 503 either: who asks waits in a manner of their own.
+        A request that no node took goes to the next host at once: whatever labkit writes may be
+        sent twice. An answer is never asked for again here, not one of 429 or 503 either: who asks
+        waits in a manner of their own.
         """
-        return {"request_timeout": TIMEOUT_S, "max_retries": max(0, len(self.hosts) - 1), "retry_on_status": ()}
+        return {
+            "request_timeout": TIMEOUT_S,
+            "max_retries": max(0, len(self.hosts) - 1),
+            "retry_on_status": (),
+        }
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
@@ -127,7 +146,9 @@ class Target:
         except elastic_transport.TransportError as error:
             why, hint = _away(error)
             raise UnavailableError(
-                f"no answer from Elasticsearch at {self.address} to {what}: {why}", hint=hint, address=self.address
+                f"no answer from Elasticsearch at {self.address} to {what}: {why}",
+                hint=hint,
+                address=self.address,
             ) from error
 
     def _api_error(self, error: elasticsearch.ApiError, what: str) -> LabkitError:
@@ -152,7 +173,8 @@ class Target:
             )
         if status == 404:
             return NotFoundError(
-                f"cannot {what}: {reason}", hint=f"{self._near(error)}{way('indices')} lists those you may see"
+                f"cannot {what}: {reason}",
+                hint=f"{self._near(error)}{way('indices')} lists those you may see",
             )
         hint = _PARTIAL if "missing shards" in reason else None
         return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
@@ -168,11 +190,15 @@ class Target:
             return ""
         with suppress(elasticsearch.ApiError, elastic_transport.TransportError):
             found = self.client.indices.get_alias(index="*").body
-            return did_you_mean(name, [*found, *(alias for one in found.values() for alias in one["aliases"])])
+            return did_you_mean(
+                name, [*found, *(alias for one in found.values() for alias in one["aliases"])]
+            )
         return ""
 
     def _foreign(self, error: elasticsearch.ApiError, what: str) -> LabkitError | None:
-        """Return the error of an answer that is not Elasticsearch's: each of its own says so in a header."""
+        """Return the error of an answer that is not Elasticsearch's: each of its own says so in a
+        header.
+        """
         import elasticsearch
 
         if isinstance(error, elasticsearch.UnsupportedProductError):
@@ -184,7 +210,9 @@ class Target:
             return None
         status = error.status_code
         page = _summary(str(error.body or ""))
-        answer = f"what answers at {self.address} is not Elasticsearch: {status}{page and f', {page!r}'}"
+        answer = (
+            f"what answers at {self.address} is not Elasticsearch: {status}{page and f', {page!r}'}"
+        )
         if status >= 500:  # a proxy that does not reach what is behind it
             return ServerError(
                 f"cannot {what}: {answer}", hint="a proxy stands in front: is Elasticsearch up behind it?",
@@ -192,12 +220,14 @@ class Target:
             )  # fmt: skip
         if location := error.meta.headers.get("location"):
             return ConfigError(
-                f"{answer}; it sends on to {without_login(location)}", hint="write the address it sends on to in hosts"
+                f"{answer}; it sends on to {without_login(location)}",
+                hint="write the address it sends on to in hosts",
             )
         if status == 401 or not error.body:  # of HEAD, or of a login in front
             return None
         return ConfigError(
-            answer, hint="check hosts: is that Elasticsearch's address and port, not Kibana's or a proxy's?"
+            answer,
+            hint="check hosts: is that Elasticsearch's address and port, not Kibana's or a proxy's?",
         )
 
     @cached_property
@@ -219,11 +249,15 @@ class Target:
 
 
 def counted(found: Mapping[str, Any], what: str) -> int:
-    """Return what a count came to; raise when a shard did not answer: Elasticsearch counts without it, unasked."""
+    """Return what a count came to.
+
+    Raise when a shard did not answer: Elasticsearch counts without it, unasked.
+    """
     shards = found["_shards"]
     if shards["failed"]:
         raise ServerError(
-            f"cannot {what}: {shards['failed']} of {shards['total']} shards did not answer", hint=_PARTIAL
+            f"cannot {what}: {shards['failed']} of {shards['total']} shards did not answer",
+            hint=_PARTIAL,
         )
     return int(found["count"])
 
@@ -231,16 +265,52 @@ def counted(found: Mapping[str, Any], what: str) -> int:
 # a text of the transport's, what it means, what to do
 _TOLD = (
     ("certificate has expired", "its certificate has expired", "its administrator must renew it"),
-    ("doesn't match", "its certificate is not for this host name", "use a name the certificate has"),
-    ("Hostname mismatch", "its certificate is not for this host name", "use a name the certificate has"),
-    ("IP address mismatch", "its certificate is not for this address", "use a name the certificate has"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "set ca_certs to the CA that signed it"),
-    ("WRONG_VERSION_NUMBER", "that port does not speak TLS", "write http:// in hosts, or the TLS port"),
+    (
+        "doesn't match",
+        "its certificate is not for this host name",
+        "use a name the certificate has",
+    ),
+    (
+        "Hostname mismatch",
+        "its certificate is not for this host name",
+        "use a name the certificate has",
+    ),
+    (
+        "IP address mismatch",
+        "its certificate is not for this address",
+        "use a name the certificate has",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted",
+        "set ca_certs to the CA that signed it",
+    ),
+    (
+        "WRONG_VERSION_NUMBER",
+        "that port does not speak TLS",
+        "write http:// in hosts, or the TLS port",
+    ),
     ("UNEXPECTED_EOF", "that port hung up on TLS", "is it a TLS port, and of Elasticsearch?"),
-    ("Name or service not known", "its name does not resolve", "check the name and the DNS of this machine"),
-    ("Connection refused", "nobody listens there", "is it running? `labkit status` (local stack); else check the port"),
-    ("Connection aborted", "it hung up", "is it stopping? If that port speaks TLS, write https:// in hosts"),
-    ("No such file", "a file of its TLS settings is not there", "check ca_certs, client_cert and client_key"),
+    (
+        "Name or service not known",
+        "its name does not resolve",
+        "check the name and the DNS of this machine",
+    ),
+    (
+        "Connection refused",
+        "nobody listens there",
+        "is it running? `labkit status` (local stack); else check the port",
+    ),
+    (
+        "Connection aborted",
+        "it hung up",
+        "is it stopping? If that port speaks TLS, write https:// in hosts",
+    ),
+    (
+        "No such file",
+        "a file of its TLS settings is not there",
+        "check ca_certs, client_cert and client_key",
+    ),
     ("timed out", "it does not answer", "is a firewall in between? `labkit doctor` looks closer"),
 )
 
@@ -251,11 +321,15 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
             return why, hint
-    return type(error).__name__, "is it running? `labkit status` (local stack); else check the address and TLS"
+    return type(
+        error
+    ).__name__, "is it running? `labkit status` (local stack); else check the address and TLS"
 
 
 def _texts(error: object) -> Iterator[str]:
-    """Yield what an error of the transport's and the errors inside it say: its own text is "TLS error"."""
+    """Yield what an error of the transport's and the errors inside it say: its own text is "TLS
+    error".
+    """
     yield f"{getattr(error, 'message', '')} {error!r}"
     for inner in getattr(error, "errors", None) or ():
         yield from _texts(inner)
@@ -274,7 +348,10 @@ def _summary(page: str) -> str:
 
 
 def blocked(error: elasticsearch.ApiError) -> str:
-    """Return why the cluster or an index is read-only now, when that is the error; it is told as a 403."""
+    """Return why the cluster or an index is read-only now, when that is the error.
+
+    It is told as a 403.
+    """
     body = error.body if isinstance(error.body, dict) else {}
     cause = body.get("error")
     kind = cause.get("type") if isinstance(cause, dict) else ""
@@ -285,7 +362,11 @@ def _reason(error: elasticsearch.ApiError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     cause = body.get("error")
     if isinstance(cause, dict):
-        cause = next(iter(cause.get("root_cause") or ()), cause)  # the top says no more than "all shards failed"
-        return str(cause.get("reason") or cause.get("caused_by", {}).get("reason") or cause.get("type"))
+        # the top says no more than "all shards failed"
+        cause = next(iter(cause.get("root_cause") or ()), cause)
+        return str(
+            cause.get("reason") or cause.get("caused_by", {}).get("reason") or cause.get("type")
+        )
     text = str(cause or error.message)
-    return "the server gave no reason" if text in ("", "None") else text  # an answer to HEAD has no body
+    # an answer to HEAD has no body
+    return "the server gave no reason" if text in ("", "None") else text

@@ -22,7 +22,9 @@ _READS_ITSELF = "Spark reads the offsets itself, when it computes the frame"
 
 
 class WindowEngines:
-    """The part of `Window` that other engines read: the same frozen offsets, by workers of a cluster."""
+    """The part of `Window` that other engines read: the same frozen offsets, by workers of a
+    cluster.
+    """
 
     plan: Plan
     lab: Lab
@@ -49,35 +51,38 @@ class WindowEngines:
         on_expired: str = "error",
         send_profile: bool = False,
     ) -> Frame:
-        """Return the window as a lazy ``dask.dataframe``, one task for each slice of the frozen offsets.
+        """Return the window as a lazy ``dask.dataframe``, one task for each slice of the frozen
+        offsets.
 
         Parameters
         ----------
         client : distributed.Client, optional
-            Of the cluster that computes it; left out: the client in force, else the threads of this process.
+            Of the cluster that computes it; left out: the client in force, else the threads of this
+            process.
         decode, key_decode : str, callable or Decoder
             As in `read`. A function travels to the workers; what it uses must be there.
         schema : {"sample", "all"}
-            Columns and types must be known before anything is computed. "sample" takes those of a few records of each
-            of the largest partitions: a value of another type is null then and its record has ``_error``, a field the
-            sample lacks is no column and the receipt names it, and ``_value`` has every record's bytes
-            (`labkit.decode.fixed_schema` has the whole rule). "all" has the workers read the window once for its
-            schema: the frame then equals `read()`.
+            Columns and types must be known before anything is computed. "sample" takes those of a
+            few records of each of the largest partitions: a value of another type is null then and
+            its record has ``_error``, a field the sample lacks is no column and the receipt names
+            it, and ``_value`` has every record's bytes (`labkit.decode.fixed_schema` has the whole
+            rule). "all" has the workers read the window once for its schema: the frame then equals
+            `read()`.
         slice_records : int, optional
-            Offsets in a slice, at most; by default about 64 MB of keys and values, judged by a sample. Partitions with
-            more are cut, small ones share a slice.
+            Offsets in a slice, at most; by default about 64 MB of keys and values, judged by a
+            sample. Partitions with more are cut, small ones share a slice.
         isolation, on_expired : str
             As in `read`.
         send_profile : bool
-            Send this profile's settings, passwords too, with the tasks. By default only its name travels, and each
-            worker looks it up, in its own ``labkit.toml`` and environment.
+            Send this profile's settings, passwords too, with the tasks. By default only its name
+            travels, and each worker looks it up, in its own ``labkit.toml`` and environment.
 
         Returns
         -------
         dask.dataframe.DataFrame
-            Columns and order are those of `Replay.to_pandas`, but keys are bytes. Its ``.receipt()`` adds up what the
-            workers told of the slices computed so far. Each computation reads Kafka again; ``.persist()`` keeps the
-            records in the cluster.
+            Columns and order are those of `Replay.to_pandas`, but keys are bytes. Its
+            ``.receipt()`` adds up what the workers told of the slices computed so far. Each
+            computation reads Kafka again; ``.persist()`` keeps the records in the cluster.
 
         Raises
         ------
@@ -98,17 +103,25 @@ class WindowEngines:
 
     @refuses(
         **dict.fromkeys(("decode", "key_decode", "types", "where", "enrich"), _SPARKS),
-        **dict.fromkeys(("on_expired", "max_bytes", "deadline", "guard", "progress", "on_interrupt"), _READS_ITSELF),
+        **dict.fromkeys(
+            ("on_expired", "max_bytes", "deadline", "guard", "progress", "on_interrupt"),
+            _READS_ITSELF,
+        ),
     )
     def to_spark(
-        self, spark: SparkSession, *, isolation: str = "read_committed", slice_records: int | None = None
+        self,
+        spark: SparkSession,
+        *,
+        isolation: str = "read_committed",
+        slice_records: int | None = None,
     ) -> DataFrame:
         """Return the window as a lazy Spark DataFrame, read by Spark's own Kafka source.
 
         Parameters
         ----------
         spark : pyspark.sql.SparkSession
-            With the package ``org.apache.spark:spark-sql-kafka-0-10_2.13`` of its version in ``spark.jars.packages``.
+            With the package ``org.apache.spark:spark-sql-kafka-0-10_2.13`` of its version in
+            ``spark.jars.packages``.
         isolation : {"read_committed", "read_uncommitted"}
             As in `read`.
         slice_records : int, optional
@@ -117,21 +130,24 @@ class WindowEngines:
         Returns
         -------
         pyspark.sql.DataFrame
-            Columns as `batches` has them; the same records. There is no receipt: Spark fails by itself
-            (``failOnDataLoss``) when records are gone. What travels to the executors, and what is hidden of it, stands
-            in `labkit.sinks.spark`.
+            Columns as `batches` has them; the same records. There is no receipt: Spark fails by
+            itself (``failOnDataLoss``) when records are gone. What travels to the executors, and
+            what is hidden of it, stands in `labkit.sinks.spark`.
 
         Raises
         ------
         ConfigError
-            When Spark lacks that package, or a setting of the profile has no counterpart in Kafka's Java client.
+            When Spark lacks that package, or a setting of the profile has no counterpart in Kafka's
+            Java client.
         IncompleteError
             When an open transaction hides a part of the window.
         WindowExpiredError
         """
         from labkit.sinks.spark import to_spark
 
-        return to_spark(self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records)
+        return to_spark(
+            self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records
+        )
 
     def _access(self, send_profile: bool) -> Access:
         """Return how workers come to this lab's servers."""

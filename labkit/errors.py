@@ -16,12 +16,15 @@ LabkitError
  ├─ IncompleteError (RuntimeError)        a window was not read to its frozen end
  └─ ServerError (RuntimeError)            the server answered with something else
 
-Each has a one-line ``message``, an optional ``hint`` that names the remedy, and the facts as attributes.
+Each has a one-line ``message``, an optional ``hint`` that names the remedy, and the facts as
+attributes.
 
-Stopped (KeyboardInterrupt) is no error but the user's own wish: Stop in JupyterLab, or Ctrl-C. ``except LabkitError``
-and ``except Exception`` let it pass, so it ends a loop, a script and the queued cells of Run All.
+Stopped (KeyboardInterrupt) is no error but the user's own wish: Stop in JupyterLab, or Ctrl-C.
+``except LabkitError`` and ``except Exception`` let it pass, so it ends a loop, a script and the
+queued cells of Run All.
 
-IncompleteWarning (UserWarning) comes with each frame or chart of a window that was not read to its end.
+IncompleteWarning (UserWarning) comes with each frame or chart of a window that was not read to its
+end.
 """
 
 from __future__ import annotations
@@ -75,7 +78,8 @@ class _Message(BaseException):
     def _render_traceback_(self) -> list[str]:
         """Return what IPython and Jupyter show: message, hint and the caller's own line.
 
-        ``%tb Plain`` shows the whole traceback. No mode shows the values of our variables: secrets are among them.
+        ``%tb Plain`` shows the whole traceback. No mode shows the values of our variables: secrets
+        are among them.
         """
         shell = sys.modules["IPython"].get_ipython()
         if shell is not None and shell.InteractiveTB.mode in ("Plain", "Verbose"):
@@ -85,7 +89,11 @@ class _Message(BaseException):
             shown.append(f"Hint: {self.hint}")
         if line := self._line():
             shown.append(line)
-        page = f"; more: the documentation, Reference, Errors, {self._section}" if self._section else ""
+        page = (
+            f"; more: the documentation, Reference, Errors, {self._section}"
+            if self._section
+            else ""
+        )
         return [*shown, f"%tb Plain shows the whole traceback{page}"]
 
     def _line(self) -> str | None:
@@ -95,7 +103,8 @@ class _Message(BaseException):
             path = Path(frame.filename)
             if _OURS in path.parents:
                 break
-            magic = (frame.line or "").startswith("get_ipython().run_")  # what IPython makes of %window
+            # what IPython makes of %window
+            magic = (frame.line or "").startswith("get_ipython().run_")
             if "IPython" not in path.parts and frame.line and not magic:
                 found = f"  line {frame.lineno}: {frame.line}"
         return found
@@ -111,7 +120,8 @@ class Stopped(_Message, KeyboardInterrupt):
     Attributes
     ----------
     part : object
-        What there was until then; also by its own name: ``replay``, ``load``, ``comparison``, ``frame``, ``receipt``.
+        What there was until then; also by its own name: ``replay``, ``load``, ``comparison``,
+        ``frame``, ``receipt``.
     """
 
     _section = "Stop"

@@ -32,12 +32,16 @@ def check_used(where: str | None, decode: Spec | None, key_decode: Spec | None) 
     for name, spec in (("decode", decode), ("key_decode", key_decode)):
         if spec is not None and where is None:
             raise UsageError(
-                f"{name} changes nothing without where: the records stay as they are", hint=f"leave {name} out"
+                f"{name} changes nothing without where: the records stay as they are",
+                hint=f"leave {name} out",
             )
 
 
 class WindowExport:
-    """The part of `Window` that writes it to a file, in constant memory; the file appears when it is whole."""
+    """The part of `Window` that writes it to a file, in constant memory.
+
+    The file appears when it is whole.
+    """
 
     plan: Plan
     lab: Lab
@@ -60,11 +64,13 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to one Parquet file with the columns of `Replay.table`, in constant memory.
+        """Write the window to one Parquet file with the columns of `Replay.table`, in constant
+        memory.
 
-        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts the part there. The
-        file's metadata has the receipt, under ``labkit``. A Protobuf ``Duration`` is a duration to pyarrow, pandas and
-        polars; Parquet has no such type, so DuckDB and Spark see an integer: its microseconds.
+        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts
+        the part there. The file's metadata has the receipt, under ``labkit``. A Protobuf
+        ``Duration`` is a duration to pyarrow, pandas and polars; Parquet has no such type, so
+        DuckDB and Spark see an integer: its microseconds.
         """
         from labkit.sinks.formats import PARQUET, ParquetFile
 
@@ -91,10 +97,11 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to one Arrow file, also known as Feather, with the columns of `Replay.table`.
+        """Write the window to one Arrow file, also known as Feather, with the columns of
+        `Replay.table`.
 
-        The parameters, and what an interrupt does, are those of `to_parquet`. The schema's metadata has the receipt,
-        under ``labkit``, without the enrichers' notes.
+        The parameters, and what an interrupt does, are those of `to_parquet`. The schema's metadata
+        has the receipt, under ``labkit``, without the enrichers' notes.
 
         Examples
         --------
@@ -129,16 +136,18 @@ class WindowExport:
     ) -> Receipt:
         """Write the window to one CSV file: the records' fields, then where they came from.
 
-        Texts are in quotes, null is nothing between two commas. Bytes are text where they are UTF-8, else
-        ``base64:…``; objects and lists are JSON.
+        Texts are in quotes, null is nothing between two commas. Bytes are text where they are
+        UTF-8, else ``base64:…``; objects and lists are JSON.
 
         Parameters
         ----------
         metadata : bool
             Also the columns ``_topic``, ``_partition`` … ``_value``, ``_error``, behind the fields.
         formula_safe : bool
-            Put ``'`` before texts that a spreadsheet would take for a formula (``=``, ``+``, ``-``, ``@``, a tab).
-        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+            Put ``'`` before texts that a spreadsheet would take for a formula (``=``, ``+``, ``-``,
+            ``@``, a tab).
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress,
+        on_interrupt
             As in `to_parquet`.
 
         Examples
@@ -172,19 +181,21 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to an Excel workbook: the records' fields, then where they came from; a sheet ``receipt``.
+        """Write the window to an Excel workbook: the records' fields, then where they came from; a
+        sheet ``receipt``.
 
-        Needs the extra ``excel``. Times are UTC, bytes and nested values are the text of `to_csv`, and no text is a
-        formula. What Excel cannot hold is text (integers and decimals of more than 15 digits, NaN, times before 1900)
-        or cut (texts of more than 32,767 characters, times finer than a millisecond, fractions to 16 digits); the
-        receipt's notes and the sheet ``receipt`` count all but the last. More than 1,048,575 records go on in another
-        sheet.
+        Needs the extra ``excel``. Times are UTC, bytes and nested values are the text of `to_csv`,
+        and no text is a formula. What Excel cannot hold is text (integers and decimals of more than
+        15 digits, NaN, times before 1900) or cut (texts of more than 32,767 characters, times finer
+        than a millisecond, fractions to 16 digits); the receipt's notes and the sheet ``receipt``
+        count all but the last. More than 1,048,575 records go on in another sheet.
 
         Parameters
         ----------
         metadata : bool
             As in `to_csv`.
-        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress,
+        on_interrupt
             As in `to_parquet`.
 
         Examples
@@ -223,12 +234,14 @@ class WindowExport:
         Parameters
         ----------
         envelope : bool
-            By default a line has the record's decoded fields that are not null, and ``_error`` where it could not be
-            decoded; a tombstone has ``"_value": null``. With True it has topic, partition, offset, timestamp,
-            timestamp_type, key, headers and value as they are in the topic: keys and values as text where they are
-            UTF-8, else as ``{"base64": "…"}``; a tombstone's value is null. Then `decode`, `key_decode` and `types`
-            are for `where` only.
-        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress, on_interrupt
+            By default a line has the record's decoded fields that are not null, and ``_error``
+            where it could not be decoded; a tombstone has ``"_value": null``. With True it has
+            topic, partition, offset, timestamp, timestamp_type, key, headers and value as they are
+            in the topic: keys and values as text where they are UTF-8, else as ``{"base64": "…"}``;
+            a tombstone's value is null. Then `decode`, `key_decode` and `types` are for `where`
+            only.
+        decode, key_decode, types, where, enrich, isolation, on_expired, deadline, guard, progress,
+        on_interrupt
             As in `to_parquet`.
 
         Examples
@@ -275,9 +288,11 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> TopicCopy:
-        """Copy the window's records into a new scratch topic, ``labkit.<user>.<name>``, to be consumed again and again.
+        """Copy the window's records into a new scratch topic, ``labkit.<user>.<name>``, to be
+        consumed again and again.
 
-        Keys, values, headers, times and partitions are as they were; offsets begin anew. The producer is idempotent.
+        Keys, values, headers, times and partitions are as they were; offsets begin anew. The
+        producer is idempotent.
 
         Parameters
         ----------
@@ -285,19 +300,19 @@ class WindowExport:
         ttl : str
             After this long `Lab.gc` deletes the topic.
         partitions : int, optional
-            How many the topic has; each record goes where Kafka's Java client puts its key, one without a key anywhere.
-            Left out: as it was.
+            How many the topic has; each record goes where Kafka's Java client puts its key, one
+            without a key anywhere. Left out: as it was.
         speed : str, optional
-            Write at the pace of the records' own times, all partitions together: ``"original"``, or ``"10x"`` as fast.
-            The window is read to its end first. Left out: as fast as can be.
+            Write at the pace of the records' own times, all partitions together: ``"original"``, or
+            ``"10x"`` as fast. The window is read to its end first. Left out: as fast as can be.
         where, decode, key_decode, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `to_parquet`; `decode` and `key_decode` are how `where` sees the records.
 
         Returns
         -------
         TopicCopy
-            ``.topic`` is its whole name, ``.counts`` add up (``read = written + failed``), ``.window()`` is a window of
-            it, ``.drop()`` deletes it.
+            ``.topic`` is its whole name, ``.counts`` add up (``read = written + failed``),
+            ``.window()`` is a window of it, ``.drop()`` deletes it.
 
         Raises
         ------
@@ -319,15 +334,23 @@ class WindowExport:
         shape = topic.Shape(ttl, partitions, speed).check()
         with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+                deadline=deadline,
+                guard=guard,
+                isolation=isolation,
+                on_expired=on_expired,
+                advance=advance,
             )
             specs = self.lab.decoders(self.plan.topic, decode, key_decode)
             records = undecoded(reading, where, *specs, registry=self.lab.registry)
-            copy = topic.fill(self.lab.cluster, records, name, self.lab.window, shape, show=progress)
+            copy = topic.fill(
+                self.lab.cluster, records, name, self.lab.window, shape, show=progress
+            )
         read_log.record(self.plan, copy.receipt, "to_topic")
         if copy.interrupted and on_interrupt == "raise":
             counts = f"{copy.counts['written']:,} of {copy.counts['read']:,}"
-            raise stopped(f"stopped at {copy.receipt.reached}; {copy.topic} has {counts} records", copy=copy)
+            raise stopped(
+                f"stopped at {copy.receipt.reached}; {copy.topic} has {counts} records", copy=copy
+            )
         if shortfall := copy.receipt.shortfall:
             warn(f"{copy.topic!r} is {shortfall}", IncompleteWarning)
         return copy
@@ -360,7 +383,11 @@ class WindowExport:
         specs = self.lab.decoders(self.plan.topic, decoding["decode"], decoding["key_decode"])
         with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
             reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+                deadline=deadline,
+                guard=guard,
+                isolation=isolation,
+                on_expired=on_expired,
+                advance=advance,
             )
             decoding["decode"], decoding["key_decode"] = specs
             source = Source(reading, enrich=Chain(enrich), registry=self.lab.registry, **decoding)
@@ -371,7 +398,11 @@ class WindowExport:
         read_log.record(self.plan, receipt, file_format.method)
         if reading.interrupted() and on_interrupt == "raise":
             hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
-            raise stopped(f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written", hint, receipt=receipt)
+            raise stopped(
+                f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written",
+                hint,
+                receipt=receipt,
+            )
         if shortfall := receipt.shortfall:
             warn(f"{os.fspath(path)!r} is {shortfall}", IncompleteWarning)
         return receipt

@@ -20,7 +20,10 @@ def is_root() -> bool:
 
 
 def state_dir() -> Path:
-    """Return the state folder (``LABKIT_STATE``); not in root's home: it is closed to the servers' user."""
+    """Return the state folder (``LABKIT_STATE``).
+
+    Not in root's home: it is closed to the servers' user.
+    """
     if folder := os.environ.get("LABKIT_STATE"):
         return Path(folder).absolute()
     return Path("/var/lib/labkit") if is_root() else Path(platformdirs.user_state_dir("labkit"))
@@ -34,6 +37,9 @@ def cache_dir() -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return a folder of the cache, made where it is missing; one that others made or can write to is refused."""
+    """Return a folder of the cache, made where it is missing.
+
+    One that others made or can write to is refused.
+    """
     make_shared_folder(cache_dir())
     return make_shared_folder(cache_dir() / name)

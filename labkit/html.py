@@ -1,8 +1,8 @@
 """HTML that a notebook shows: how states look, tables, and records as they are.
 
-Colours are the theme's own, light or dark; others where a page has no theme. All that labkit shows goes through `view`
-or `shown`: no record's ``$5 and $6`` is typeset as mathematics, and nothing in it that cannot be seen turns the text
-around it.
+Colours are the theme's own, light or dark; others where a page has no theme. All that labkit shows
+goes through `view` or `shown`: no record's ``$5 and $6`` is typeset as mathematics, and nothing in
+it that cannot be seen turns the text around it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TypeVar
 from labkit.visible import brief, visible
 
 AS_IT_IS = "tex2jax_ignore mathjax_ignore"
-"""Classes whose content MathJax leaves alone, of version 2 (a page of nbconvert) and of 3 (JupyterLab)."""
+"""Classes whose content MathJax leaves alone, of version 2 (a page of nbconvert) and of 3
+(JupyterLab).
+"""
 
 
 _NAME = 80  # characters of a column's name
@@ -24,7 +26,9 @@ T = TypeVar("T")
 
 
 def _readable(colour: str) -> str:
-    """Mix a colour with that of the text around it: the themes' own alone go down to a contrast of 3.5."""
+    """Mix a colour with that of the text around it: the themes' own alone go down to a contrast of
+    3.5.
+    """
     return f"color-mix(in srgb, {colour} 75%, currentcolor)"
 
 
@@ -51,7 +55,9 @@ def view(render: Callable[[T], str]) -> Callable[[T], str]:
 
 @cache
 def frames_as_they_are() -> None:
-    """Let pandas show texts of records as they are, once per process: its own option, which a user may set back."""
+    """Let pandas show texts of records as they are, once per process: its own option, which a user
+    may set back.
+    """
     import pandas as pd
 
     pd.set_option("display.html.use_mathjax", False)
@@ -59,7 +65,9 @@ def frames_as_they_are() -> None:
 
 def box(colour: str, html: str) -> str:
     """Return HTML with a bar of a state's colour at its left."""
-    return f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">{html}</div>'
+    return (
+        f'<div style="border-left:4px solid {colour};padding:2px 12px;line-height:1.5">{html}</div>'
+    )
 
 
 def word(colour: str, text: str) -> str:
@@ -81,6 +89,11 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     """
     style = "text-align:left;padding-right:1em"
     cell = f"{style};white-space:nowrap" if one_line else style
-    head = "".join(f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names)
-    body = "".join("<tr>" + "".join(f'<td style="{cell}">{content}</td>' for content in row) + "</tr>" for row in rows)
+    head = "".join(
+        f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names
+    )
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{cell}">{content}</td>' for content in row) + "</tr>"
+        for row in rows
+    )
     return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

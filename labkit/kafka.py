@@ -11,7 +11,14 @@ from itertools import groupby
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, TopicCollection, TopicPartition
-from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
+from confluent_kafka.admin import (
+    AclOperation,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
@@ -51,9 +58,13 @@ class Cluster(Connection):
         return {name: list(leaders) for name, leaders in self.leaders().items()}
 
     def leaders(self) -> dict[str, dict[int, int]]:
-        """Return the broker that leads each partition of each topic, -1 for none; internal topics left out."""
+        """Return the broker that leads each partition of each topic, -1 for none.
+
+        Internal topics left out.
+        """
         found = self.ask(
-            lambda admin: admin.list_topics(timeout=TIMEOUT_S), what=Operation.DESCRIBE.to("list the topics")
+            lambda admin: admin.list_topics(timeout=TIMEOUT_S),
+            what=Operation.DESCRIBE.to("list the topics"),
         )
         return {
             name: {number: meta.partitions[number].leader for number in sorted(meta.partitions)}
@@ -97,8 +108,9 @@ class Cluster(Connection):
         Parameters
         ----------
         at : "earliest", "latest", "stable" or int
-            The log's start, its end (high watermark), the last stable offset (the first one an open transaction
-            may still change), or the first record at or after a time in milliseconds; for that, -1 means none.
+            The log's start, its end (high watermark), the last stable offset (the first one an open
+            transaction may still change), or the first record at or after a time in milliseconds;
+            for that, -1 means none.
         """
         level = IsolationLevel.READ_COMMITTED if at == "stable" else IsolationLevel.READ_UNCOMMITTED
         spec = {
@@ -106,12 +118,17 @@ class Cluster(Connection):
             "latest": OffsetSpec.latest,
             "stable": OffsetSpec.latest,
         }.get(str(at), lambda: OffsetSpec.for_timestamp(int(at)))()
-        found = self._offsets({(topic, one): spec for one in partitions}, level=level, by_time=isinstance(at, int))
+        found = self._offsets(
+            {(topic, one): spec for one in partitions}, level=level, by_time=isinstance(at, int)
+        )
         self._require_all(topic, found)
         return {partition: answer.offset for (_, partition), answer in found.items()}
 
-    def offsets_at(self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]) -> list[list[int]]:
-        """Return, for each of many times, the first offset at or after it by partition; -1 for none.
+    def offsets_at(
+        self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]
+    ) -> list[list[int]]:
+        """Return, for each of many times, the first offset at or after it by partition; -1 for
+        none.
 
         Requests of some times are under way at once, so that a hundred take little longer than one.
         """
@@ -132,24 +149,36 @@ class Cluster(Connection):
             in_flight=TIMES_IN_FLIGHT * max(1, len(partitions)),
             check=lambda _, answer: _require_offset(answer.offset, by_time=True),
         )
-        self._require_all(topic, {(topic, partition): answer for (_, partition), answer in answers.items()})
+        self._require_all(
+            topic, {(topic, partition): answer for (_, partition), answer in answers.items()}
+        )
         return [[int(answers[ms, one].offset) for one in partitions] for ms in times_ms]
 
     def span(self, topic: str, partitions: Sequence[int]) -> tuple[int, int] | None:
-        """Return the time of the first record by offset, and the newest time, in ms; None when no record has one."""
+        """Return the time of the first record by offset, and the newest time, in ms; None when no
+        record has one.
+        """
         edges: list[list[int]] = []
         for spec in (OffsetSpec.for_timestamp(0), OffsetSpec.max_timestamp()):
             found = self._offsets({(topic, one): spec for one in partitions}, by_time=True)
             self._require_all(topic, found)
-            edges.append([info.timestamp for info in found.values() if info.offset >= 0 and info.timestamp >= 0])
+            edges.append(
+                [
+                    info.timestamp
+                    for info in found.values()
+                    if info.offset >= 0 and info.timestamp >= 0
+                ]
+            )
         return (min(edges[0]), max(edges[1])) if all(edges) else None
 
     def log_bounds(
         self, partitions: Iterable[Where], dark: Mapping[Where, LabkitError] | None = None
     ) -> dict[Where, tuple[int, int] | LabkitError]:
-        """Return the log's start and its end (high watermark) of partitions of any topics, in a few requests for all.
+        """Return the log's start and its end (high watermark) of partitions of any topics, in a few
+        requests for all.
 
-        A partition that is gone, has no leader, or that this principal may not see, has the error in their place.
+        A partition that is gone, has no leader, or that this principal may not see, has the error
+        in their place.
 
         Parameters
         ----------
@@ -157,23 +186,35 @@ class Cluster(Connection):
             The errors of the partitions that nobody can be asked of, where that is known.
         """
         wanted = sorted(set(partitions))
-        found: dict[Where, tuple[int, int] | LabkitError] = {**(self.leaderless(wanted) if dark is None else dark)}
+        found: dict[Where, tuple[int, int] | LabkitError] = {
+            **(self.leaderless(wanted) if dark is None else dark)
+        }
         asked = [where for where in wanted if where not in found]
         specs = (OffsetSpec.earliest(), OffsetSpec.latest())
-        starts, ends = in_threads(*(partial(self._offsets, dict.fromkeys(asked, spec)) for spec in specs))
+        starts, ends = in_threads(
+            *(partial(self._offsets, dict.fromkeys(asked, spec)) for spec in specs)
+        )
         for where in asked:
-            error = next((one for one in (starts[where], ends[where]) if isinstance(one, LabkitError)), None)
+            error = next(
+                (one for one in (starts[where], ends[where]) if isinstance(one, LabkitError)), None
+            )
             found[where] = error or (starts[where].offset, ends[where].offset)
         return found
 
     def newest_times(self, partitions: Iterable[Where]) -> dict[Where, int | LabkitError | None]:
-        """Return the newest time of a record of each partition in ms; None without records, or where none has a time.
+        """Return the newest time of a record of each partition in ms; None without records, or
+        where none has a time.
 
-        The brokers keep it beside each segment of the log (KIP-734, Kafka 3.0); older ones answer with an error.
+        The brokers keep it beside each segment of the log (KIP-734, Kafka 3.0); older ones answer
+        with an error.
         """
         found = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
         return {
-            where: answer if isinstance(answer, LabkitError) else answer.timestamp if answer.timestamp >= 0 else None
+            where: answer
+            if isinstance(answer, LabkitError)
+            else answer.timestamp
+            if answer.timestamp >= 0
+            else None
             for where, answer in found.items()
         }
 
@@ -184,9 +225,11 @@ class Cluster(Connection):
         level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
         by_time: bool = False,
     ) -> dict[Where, Any]:
-        """Return librdkafka's answer for each partition, or the error that stands for it; never an offset below zero.
+        """Return librdkafka's answer for each partition, or the error that stands for it; never an
+        offset below zero.
 
-        A leader that has just died is asked for until it has moved. That a partition has no leader is told at once.
+        A leader that has just died is asked for until it has moved. That a partition has no leader
+        is told at once.
         """
         since: dict[Where, float] = {}
 
@@ -199,7 +242,11 @@ class Cluster(Connection):
             found = self.leaderless(some)
             for where in found:
                 since.setdefault(where, time.monotonic())
-            return {where: one for where, one in found.items() if time.monotonic() - since[where] >= SETTLE_S}
+            return {
+                where: one
+                for where, one in found.items()
+                if time.monotonic() - since[where] >= SETTLE_S
+            }
 
         topics = sorted({topic for topic, _ in asked})
         of_what = f"topic {topics[0]!r}" if len(topics) == 1 else "the topics"
@@ -213,7 +260,9 @@ class Cluster(Connection):
         )
 
     def _require_all(self, topic: str, answers: Mapping[Where, Any]) -> None:
-        """Raise the error of the first partition that has one, and name all partitions without a leader."""
+        """Raise the error of the first partition that has one, and name all partitions without a
+        leader.
+        """
         errors = {where[1]: one for where, one in answers.items() if isinstance(one, LabkitError)}
         if not errors:
             return
@@ -231,9 +280,13 @@ class Cluster(Connection):
         raise no_leader(topic, dark, live)
 
     def leaderless(self, partitions: Sequence[Where]) -> dict[Where, LabkitError]:
-        """Return which partitions nobody can be asked of, and why: librdkafka tells of all such that none is there."""
+        """Return which partitions nobody can be asked of, and why: librdkafka tells of all such
+        that none is there.
+        """
         topics = self.ask_each(
-            lambda admin, some: admin.describe_topics(TopicCollection(some), request_timeout=TIMEOUT_S),
+            lambda admin, some: admin.describe_topics(
+                TopicCollection(some), request_timeout=TIMEOUT_S
+            ),
             sorted({topic for topic, _ in partitions}),
             what=Operation.DESCRIBE.to("describe the topics"),
         )
@@ -270,7 +323,9 @@ class Cluster(Connection):
             what=Operation.DESCRIBE_CONFIGS.to("read the topics' configuration"),
         )
         return {
-            topic.name: told if isinstance(told, LabkitError) else {key: one.value for key, one in told.items()}
+            topic.name: told
+            if isinstance(told, LabkitError)
+            else {key: one.value for key, one in told.items()}
             for topic, told in found.items()
         }
 
@@ -286,22 +341,28 @@ class Cluster(Connection):
     def require_write(self, topic: str) -> None:
         """Raise an AccessError when the broker says that this principal may not write to the topic.
 
-        To ask is needed: a principal that may write to any topic gets an idempotent producer, and hears only with the
-        first record that it is not for this one (KIP-679).
+        To ask is needed: a principal that may write to any topic gets an idempotent producer, and
+        hears only with the first record that it is not for this one (KIP-679).
         """
         asked = TopicCollection([topic])
         found = self.ask(
-            lambda admin: admin.describe_topics(asked, include_authorized_operations=True, request_timeout=TIMEOUT_S),
+            lambda admin: admin.describe_topics(
+                asked, include_authorized_operations=True, request_timeout=TIMEOUT_S
+            ),
             what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )[topic]
         allowed = {AclOperation(one) for one in found.authorized_operations or ()}
         if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
             raise self.error(
-                KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Operation.WRITE.to(f"write to topic {topic!r}")
+                KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
+                Operation.WRITE.to(f"write to topic {topic!r}"),
             )
 
     def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
-        """Set some of the topic's configuration, and wait until the broker tells it; the rest stays."""
+        """Set some of the topic's configuration, and wait until the broker tells it.
+
+        The rest stays.
+        """
         resource = ConfigResource(
             ConfigResource.Type.TOPIC,
             topic,
@@ -315,17 +376,26 @@ class Cluster(Connection):
             what=Operation.ALTER_CONFIGS.to(f"alter topic {topic!r}"),
         )
         deadline = time.monotonic() + SETTLE_S
-        while time.monotonic() < deadline and not settings.items() <= self.topic_settings([topic])[topic].items():
+        while (
+            time.monotonic() < deadline
+            and not settings.items() <= self.topic_settings([topic])[topic].items()
+        ):
             time.sleep(0.05)  # the broker that is asked hears of it a moment later
 
 
 def replay_group() -> str:
-    """Return a group id for one read. It only names the reader: with assign() and no commit, no group is made."""
+    """Return a group id for one read.
+
+    It only names the reader: with assign() and no commit, no group is made.
+    """
     return f"{names.GROUP_PREFIX}{names.user()}.replay-{uuid.uuid4().hex[:12]}"
 
 
 def no_leader(topic: str, partitions: Sequence[int], live: Sequence[int] = ()) -> ServerError:
-    """Return the error for partitions that no broker leads; `live` are those of the topic that can be read."""
+    """Return the error for partitions that no broker leads.
+
+    `live` are those of the topic that can be read.
+    """
     many = len(partitions) > 1
     names_ = ", ".join(map(str, partitions))
     rest = f"; without {'them' if many else 'it'}: partitions={list(live)}" if live else ""
@@ -338,7 +408,8 @@ def no_leader(topic: str, partitions: Sequence[int], live: Sequence[int] = ()) -
 
 
 def _require_offset(offset: int, *, by_time: bool) -> None:
-    """Raise unless it is an offset: librdkafka answers -1001 for a leader that has just died, without an error.
+    """Raise unless it is an offset: librdkafka answers -1001 for a leader that has just died,
+    without an error.
 
     That there is no record at or after a time is -1.
     """

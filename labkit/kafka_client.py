@@ -1,8 +1,10 @@
-"""A Kafka cluster asked as one principal: the only module that makes confluent_kafka's clients, and asks patiently.
+"""A Kafka cluster asked as one principal: the only module that makes confluent_kafka's clients, and
+asks patiently.
 
-A broker that dies takes up to ten seconds to be missed. librdkafka's answers of that time are of three kinds, all of
-them seen on three brokers: an error that passes, no answer, and an offset of -1001 without an error. The last two may
-last as long as the client lives, so it is thrown away and a new one is asked.
+A broker that dies takes up to ten seconds to be missed. librdkafka's answers of that time are
+of three kinds, all of them seen on three brokers: an error that passes, no answer, and an
+offset of -1001 without an error. The last two may last as long as the client lives, so it is
+thrown away and a new one is asked.
 """
 
 from __future__ import annotations
@@ -24,18 +26,38 @@ from confluent_kafka import Producer as _Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from labkit import names
-from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_errors import LOGIN, Operation, is_late_login, mapped, mechanism_of, passes, rank, setting_error
+from labkit.errors import (
+    AccessError,
+    DeadlineError,
+    LabkitError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
+from labkit.kafka_errors import (
+    LOGIN,
+    Operation,
+    is_late_login,
+    mapped,
+    mechanism_of,
+    passes,
+    rank,
+    setting_error,
+)
 from labkit.kafka_token import SETTING, TokenCallback, token_callback
 from labkit.masking import without_login
 from labkit.secret import sealed
 
 TIMEOUT_S = 10.0
-ATTEMPT_S = 3.0  # for the first answer of several brokers, one of which may be dead; each further attempt takes longer
-MOVING_S = 25.0  # until leaders and coordinators have moved: Kafka misses a broker after 9 s, then others load
+# for the first answer of several brokers, one of which may be dead; each further attempt takes
+# longer
+ATTEMPT_S = 3.0
+# until leaders and coordinators have moved: Kafka misses a broker after 9 s, then others load
+MOVING_S = 25.0
 AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
 AGAIN_S = 0.2
-PARTITIONS_SEEN_MS = 20_000  # new partitions are read after so long; librdkafka would look every five minutes
+# new partitions are read after so long; librdkafka would look every five minutes
+PARTITIONS_SEEN_MS = 20_000
 _CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
@@ -48,7 +70,9 @@ _quiet.propagate = False
 
 
 def _weakly(note: Callable[[KafkaError], None]) -> Callable[[KafkaError], None]:
-    """Return a callback that does not keep a connection: in a circle, its clients' threads would run on, unused."""
+    """Return a callback that does not keep a connection: in a circle, its clients' threads would
+    run on, unused.
+    """
     method = weakref.WeakMethod(note)
 
     def call(error: KafkaError) -> None:
@@ -76,7 +100,8 @@ class Connection:
         self._last_error: KafkaError | None = None
         self._all_away = False
         self._brokers = 1  # until one has told
-        self._admins: dict[int, AdminClient] = {}  # by process; a parent's is kept, and never freed, in its child
+        # by process; a parent's is kept, and never freed, in its child
+        self._admins: dict[int, AdminClient] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, principal={self.principal!r})"
@@ -93,7 +118,10 @@ class Connection:
 
     @property
     def principal(self) -> str:
-        """Who asks, as the broker sees it; which name it gives a certificate or token, only the broker knows."""
+        """Who asks, as the broker sees it.
+
+        Which name it gives a certificate or token, only the broker knows.
+        """
         if name := self._settings.get("sasl.username"):
             return f"User:{name}"
         if mechanism_of(self._settings) == "OAUTHBEARER":
@@ -127,13 +155,17 @@ class Connection:
             self._last_error = error
 
     def client_settings(self) -> dict[str, Any]:
-        """Return what another process needs to make a client of: the name of `oauth_cb`, no function."""
+        """Return what another process needs to make a client of: the name of `oauth_cb`, no
+        function.
+        """
         settings = self._client_settings(allow_auto_create_topics=False)
         return {name: value for name, value in settings.items() if name != "error_cb"}
 
     @property
     def request_timeout_s(self) -> float:
-        """How long one answer may take: of several brokers, one may be dead, and another answers soon."""
+        """How long one answer may take: of several brokers, one may be dead, and another answers
+        soon.
+        """
         return TIMEOUT_S if self._brokers < 2 else ATTEMPT_S
 
     def limit_s(self, attempt_s: float) -> float:
@@ -141,10 +173,14 @@ class Connection:
         return attempt_s if self._brokers > 1 else TIMEOUT_S + 1
 
     def _make(self, kind: Callable[..., Any], **settings: Any) -> Any:
-        """Return a client of `kind`; what librdkafka does not take of its settings becomes labkit's error."""
+        """Return a client of `kind`.
+
+        What librdkafka does not take of its settings becomes labkit's error.
+        """
         settings = self._client_settings(**settings)
         if self.token is not None:
-            self.token(str(settings.get("sasl.oauthbearer.config", "")))  # confluent_kafka does not say why it failed
+            # confluent_kafka does not say why it failed
+            self.token(str(settings.get("sasl.oauthbearer.config", "")))
             settings[SETTING] = self.token
         try:
             return kind(settings, logger=_quiet)
@@ -158,27 +194,39 @@ class Connection:
 
     @property
     def admin(self) -> AdminClient:
-        """The admin client of this cluster; one for each process, for librdkafka's threads do not survive a fork."""
+        """The admin client of this cluster.
+
+        One for each process, for librdkafka's threads do not survive a fork.
+        """
         if self.token is not None and self.token.problem and not self.token.expires_in_s:
             self.renew()  # this one would ask for a token in ten seconds, a new one asks at once
         process = os.getpid()
         if process not in self._admins:
-            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)  # by a misspelt name
+            # by a misspelt name
+            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)
         return self._admins[process]
 
     def renew(self) -> None:
-        """Throw the admin client away: after a time-out it keeps asking brokers that are dead, as long as it lives."""
+        """Throw the admin client away: after a time-out it keeps asking brokers that are dead, as
+        long as it lives.
+        """
         old = self._admins.pop(os.getpid(), None)
         if old is not None:  # its end waits for its threads: not here
             threading.Thread(target=[old].clear, daemon=True).start()
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
         """Return a new consumer that commits nothing unless told to."""
-        # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower than looking soon
-        defaults = {"enable_auto_commit": False, "auto_offset_reset": "error", "fetch_queue_backoff_ms": 10}
+        # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower
+        # than looking soon
+        defaults = {
+            "enable_auto_commit": False,
+            "auto_offset_reset": "error",
+            "fetch_queue_backoff_ms": 10,
+        }
         defaults["topic_metadata_refresh_interval_ms"] = PARTITIONS_SEEN_MS
         names.group(group)
-        if self._settings.get("group.protocol") == "consumer":  # there the broker has these settings
+        # there the broker has these settings
+        if self._settings.get("group.protocol") == "consumer":
             settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
         return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
 
@@ -190,7 +238,8 @@ class Connection:
     # asking ------------------------------------------------------------------------------------------
 
     def ask(self, call: Callable[[AdminClient], Any], *, what: str) -> Any:
-        """Run an admin call and return its result; what passes is asked again, for `MOVING_S` at most.
+        """Run an admin call and return its result; what passes is asked again, for `MOVING_S` at
+        most.
 
         Parameters
         ----------
@@ -212,7 +261,8 @@ class Connection:
         check: Callable[[Any, Any], None] = lambda _item, _result: None,
         settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
     ) -> dict[Any, Any]:
-        """Run an admin call for many things, `in_flight` at once; what is refused for one is its value, not an error.
+        """Run an admin call for many things, `in_flight` at once; what is refused for one is its
+        value, not an error.
 
         Parameters
         ----------
@@ -221,12 +271,14 @@ class Connection:
         check : callable
             Takes an item and its result; raises what is wrong with it.
         settle : callable
-            Takes the items that are to be asked again; returns those of which it is known why that is useless.
+            Takes the items that are to be asked again; returns those of which it is known why that
+            is useless.
 
         Returns
         -------
         dict
-            Item to result, or to the LabkitError that stands for it. That no broker at all answers is raised.
+            Item to result, or to the LabkitError that stands for it. That no broker at all answers
+            is raised.
         """
         return self.each(
             lambda some, attempt_s: self._answers(call, some, what, attempt_s, check),
@@ -243,14 +295,21 @@ class Connection:
         in_flight: int = IN_FLIGHT,
         settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
     ) -> dict[Any, Any]:
-        """Ask for many things, see `ask_each`; `ask` takes some of them and how long it may take."""
+        """Ask for many things, see `ask_each`.
+
+        `ask` takes some of them and how long it may take.
+        """
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
         results: dict[Any, Any] = {}
         waiting, deadline, attempt_s = list(items), time.monotonic() + MOVING_S, ATTEMPT_S
         while waiting:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
             answers = ask(now, attempt_s)
-            failed = [item for item, answer in answers.items() if isinstance(answer, LabkitError) and passes(answer)]
+            failed = [
+                item
+                for item, answer in answers.items()
+                if isinstance(answer, LabkitError) and passes(answer)
+            ]
             if failed and self._all_away:
                 raise answers[failed[0]]
             results |= answers
@@ -284,14 +343,23 @@ class Connection:
                 with self._mapped(what):
                     answers[item] = self._await(future, began, attempt_s)
                     check(item, answers[item])
-            except (AccessError, NotFoundError, ServerError, UnavailableError, DeadlineError) as error:
+            except (
+                AccessError,
+                NotFoundError,
+                ServerError,
+                UnavailableError,
+                DeadlineError,
+            ) as error:
                 if isinstance(error, AccessError) and error.facts.get("login"):
                     raise
                 answers[item] = error
         return answers
 
     def ask_again(self, call: Callable[[], Answer], *, what: str) -> Answer:
-        """Return what a call of another client returns; what passes is asked again, for `MOVING_S` at most."""
+        """Return what a call of another client returns.
+
+        What passes is asked again, for `MOVING_S` at most.
+        """
 
         def attempt(_attempt_s: float) -> Answer:
             with self.errors(what):
@@ -310,12 +378,15 @@ class Connection:
                 attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
                 if self._all_away or not passes(error) or time.monotonic() > deadline:
                     raise
-            except ServerError as error:  # a coordinator or leader that moves is there again in a moment
+            # a coordinator or leader that moves is there again in a moment
+            except ServerError as error:
                 if not passes(error) or time.monotonic() > deadline:
                     raise
             time.sleep(AGAIN_S)
 
-    def _ask(self, call: Callable[[AdminClient], Any], what: str, attempt_s: float = TIMEOUT_S) -> Any:
+    def _ask(
+        self, call: Callable[[AdminClient], Any], what: str, attempt_s: float = TIMEOUT_S
+    ) -> Any:
         with self.errors(what):
             began, answer = time.monotonic(), call(self.admin)
             if isinstance(answer, dict):
@@ -323,7 +394,10 @@ class Connection:
             return self._await(answer, began, attempt_s)
 
     def _await(self, answer: Any, began: float, attempt_s: float) -> Any:
-        """Return the future's result; give up early when the login is refused or a broker is away."""
+        """Return the future's result.
+
+        Give up early when the login is refused or a broker is away.
+        """
         if not hasattr(answer, "result"):
             return answer
         while True:
@@ -336,10 +410,14 @@ class Connection:
                     raise
 
     def is_hopeless(self, waited_s: float, timeout_s: float) -> bool:
-        """Tell whether an answer is not to be waited for: too late, the login refused, or no broker to be reached."""
-        self.admin.poll(0)  # a refused login is told only to the error callback, and that is called here
+        """Tell whether an answer is not to be waited for: too late, the login refused, or no broker
+        to be reached.
+        """
+        # a refused login is told only to the error callback, and that is called here
+        self.admin.poll(0)
         refused = self._last_error is not None and self._last_error.code() in LOGIN
-        if refused and mechanism_of(self._settings) == "OAUTHBEARER":  # by an old token: a new one may be under way
+        # by an old token: a new one may be under way
+        if refused and mechanism_of(self._settings) == "OAUTHBEARER":
             refused = waited_s > AWAY_TIMEOUT_S and "cluster_id" not in vars(self)
         return waited_s >= timeout_s or refused or (self._all_away and waited_s > AWAY_TIMEOUT_S)
 
@@ -365,7 +443,12 @@ class Connection:
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
         return mapped(
-            error, self._last_error, what, principal=self.principal, settings=self._settings, token=self.token
+            error,
+            self._last_error,
+            what,
+            principal=self.principal,
+            settings=self._settings,
+            token=self.token,
         )
 
     # the cluster itself ------------------------------------------------------------------------------
@@ -381,7 +464,10 @@ class Connection:
         return str(found.cluster_id)
 
     def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
-        """Return what a bootstrap server tells of brokers and topics; no advertised address is used."""
+        """Return what a bootstrap server tells of brokers and topics.
+
+        No advertised address is used.
+        """
         start = time.monotonic()
         with self.errors("log in"):
             while True:
@@ -394,6 +480,8 @@ class Connection:
 
 
 def in_threads(*calls: Callable[[], Any]) -> list[Any]:
-    """Return what independent calls return, in their order: while one waits for a broker, another reads its answer."""
+    """Return what independent calls return, in their order: while one waits for a broker, another
+    reads its answer.
+    """
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]

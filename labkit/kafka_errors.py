@@ -71,7 +71,11 @@ _LACKS = {
 _LOOK = "`labkit doctor` looks closer"
 # a text of librdkafka's, what it means, what to do
 _TOLD = (
-    ("PLAINTEXT broker listener", "that port does not speak TLS", "set security.protocol without SSL, or the TLS port"),
+    (
+        "PLAINTEXT broker listener",
+        "that port does not speak TLS",
+        "set security.protocol without SSL, or the TLS port",
+    ),
     (
         "certificate verify failed",
         "the broker's certificate is not trusted",
@@ -82,14 +86,26 @@ _TOLD = (
         "the broker wants a client certificate",
         "set ssl.certificate.location and ssl.key.location",
     ),
-    ("alert certificate required", "the broker wants a client certificate", "set ssl.certificate.location"),
+    (
+        "alert certificate required",
+        "the broker wants a client certificate",
+        "set ssl.certificate.location",
+    ),
     (
         "alert unknown ca",
         "the broker does not trust the client certificate",
         "is it signed by the CA the broker knows?",
     ),
-    ("Failed to resolve", "{address} does not resolve", "check the name and the DNS of this machine"),
-    ("Connection refused", "nobody listens there", "is it running? `labkit status` (local stack); else check the port"),
+    (
+        "Failed to resolve",
+        "{address} does not resolve",
+        "check the name and the DNS of this machine",
+    ),
+    (
+        "Connection refused",
+        "nobody listens there",
+        "is it running? `labkit status` (local stack); else check the port",
+    ),
     ("Invalid response size", "what answers there is not Kafka", "check host and port"),
     ("timed out", "it does not answer", "is a firewall in between? " + _LOOK),
 )
@@ -113,7 +129,9 @@ class Operation(StrEnum):
 
 
 class Action(str):
-    """Something that a server is asked to do, in words for an error, and the operation that it needs."""
+    """Something that a server is asked to do, in words for an error, and the operation that it
+    needs.
+    """
 
     operation: Operation
 
@@ -125,7 +143,9 @@ class Action(str):
 
 
 def passes(error: LabkitError) -> bool:
-    """Tell whether the same question may well be answered in a moment: a leader or coordinator moves, a broker dies."""
+    """Tell whether the same question may well be answered in a moment: a leader or coordinator
+    moves, a broker dies.
+    """
     if isinstance(error, UnavailableError | DeadlineError):
         return True
     return error.facts.get("number") in PASSING or bool(error.facts.get("unsure"))
@@ -136,7 +156,15 @@ def rank(error: KafkaError | None) -> int:
     if error is None:
         return 0
     code = error.code()
-    return 4 if code in LOGIN else 3 if code in WIRE else 1 if code == KafkaError._ALL_BROKERS_DOWN else 2
+    return (
+        4
+        if code in LOGIN
+        else 3
+        if code in WIRE
+        else 1
+        if code == KafkaError._ALL_BROKERS_DOWN
+        else 2
+    )
 
 
 def mapped(
@@ -155,7 +183,8 @@ def mapped(
     error : KafkaError
         What the call was answered with.
     noted : KafkaError or None
-        What the error callback was told last: there, and often only there, stands why nobody answers.
+        What the error callback was told last: there, and often only there, stands why nobody
+        answers.
     what : str
         What was done; an `Action` knows the operation of the ACL that lacks.
     principal : str
@@ -183,12 +212,22 @@ def mapped(
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
         why, hint = _away(text, code, settings)
-        server = f"Kafka at {address}" if code == KafkaError._ALL_BROKERS_DOWN else _named_broker(text, address)
+        server = (
+            f"Kafka at {address}"
+            if code == KafkaError._ALL_BROKERS_DOWN
+            else _named_broker(text, address)
+        )
         message = f"no answer from {server} to {what}{why}"
         return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
-        return NotFoundError(f"cannot {what}: {text}", hint=f"{way('topics')} and {way('groups')} list what there is")
-    return ServerError(f"cannot {what}: {text or error.name()}", hint=f"Kafka's error is {error.name()}", number=code)
+        return NotFoundError(
+            f"cannot {what}: {text}", hint=f"{way('topics')} and {way('groups')} list what there is"
+        )
+    return ServerError(
+        f"cannot {what}: {text or error.name()}",
+        hint=f"Kafka's error is {error.name()}",
+        number=code,
+    )
 
 
 def mechanism_of(settings: Mapping[str, Any]) -> str:
@@ -197,12 +236,18 @@ def mechanism_of(settings: Mapping[str, Any]) -> str:
 
 
 def is_late_login(error: KafkaError) -> bool:
-    """Tell whether a broker refuses a connection's next login as too early or too late: the client connects anew."""
+    """Tell whether a broker refuses a connection's next login as too early or too late: the client
+    connects anew.
+    """
     return error.code() in LOGIN and "not valid in current SASL state" in error.str()
 
 
 def _login(
-    text: str, address: str, principal: str, settings: Mapping[str, Any], token: TokenCallback | None
+    text: str,
+    address: str,
+    principal: str,
+    settings: Mapping[str, Any],
+    token: TokenCallback | None,
 ) -> AccessError:
     mechanism = mechanism_of(settings)
     problem = token.problem if token else ""
@@ -222,7 +267,9 @@ def _login(
         )
     hint = "check sasl.username, sasl.password and sasl.mechanism of the profile"
     if mechanism == "OAUTHBEARER":
-        hint = "is the token of the issuer, audience and scope that the broker wants, and not expired?"
+        hint = (
+            "is the token of the issuer, audience and scope that the broker wants, and not expired?"
+        )
     return AccessError(
         f"{address} refused the login of {principal}",
         hint=hint,
@@ -232,9 +279,15 @@ def _login(
 
 
 def _named_broker(text: str, address: str) -> str:
-    """Return which of several brokers librdkafka complains of: it begins with ``protocol://host:port/id:``."""
+    """Return which of several brokers librdkafka complains of: it begins with
+    ``protocol://host:port/id:``.
+    """
     broker = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
-    return f"Kafka's broker {broker[2]} at {broker[1]}" if broker and "," in address else f"Kafka at {address}"
+    return (
+        f"Kafka's broker {broker[2]} at {broker[1]}"
+        if broker and "," in address
+        else f"Kafka at {address}"
+    )
 
 
 def _unresolved(text: str) -> str | None:
@@ -247,7 +300,10 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     """Return why nobody answers, to be put behind the sentence, and what to do."""
     protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
     if code in TIMEOUT and "SASL" in protocol and mechanism_of(settings) == "OAUTHBEARER":
-        return ": is there a token?", f"set sasl.oauthbearer.method = oidc and its client and token endpoint; {_LOOK}"
+        return (
+            ": is there a token?",
+            f"set sasl.oauthbearer.method = oidc and its client and token endpoint; {_LOOK}",
+        )
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
             return ": " + why.format(address=_unresolved(text) or "the address"), hint
@@ -256,7 +312,10 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
             "",
             f"is it running (`labkit status`)? Does that port speak {protocol}, as security.protocol says? {_LOOK}",
         )
-    return "", f"is it running? `labkit status` (local stack); else check the address, the network and TLS; {_LOOK}"
+    return (
+        "",
+        f"is it running? `labkit status` (local stack); else check the address, the network and TLS; {_LOOK}",
+    )
 
 
 def _quoted(principal: str) -> str:
@@ -268,20 +327,30 @@ def _quoted(principal: str) -> str:
 # settings ------------------------------------------------------------------------------------------------
 
 
-_MECHANISM = re.compile(r"(?:for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)")
+_MECHANISM = re.compile(
+    r"(?:for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)"
+)
 
 
 def setting_error(error: KafkaError) -> ConfigError:
     """Return labkit's error for a client that librdkafka would not make."""
     text = " ".join(error.str().split()).removeprefix("Failed to create admin client: ")
-    text = text.removeprefix("Failed to create consumer: ").removeprefix("Failed to create producer: ")
+    text = text.removeprefix("Failed to create consumer: ").removeprefix(
+        "Failed to create producer: "
+    )
     if property_name := re.search(r'No such configuration property: "([^"]+)"', text):
-        hint = did_you_mean(property_name[1], PROPERTIES) or "the names are librdkafka's (CONFIGURATION.md)"
+        hint = (
+            did_you_mean(property_name[1], PROPERTIES)
+            or "the names are librdkafka's (CONFIGURATION.md)"
+        )
         return ConfigError(f"Kafka has no setting {property_name[1]!r}", hint=hint)
     if mechanism := re.search(
-        r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)", text
+        r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)",
+        text,
     ):
-        built = text.partition("Current build options: ")[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512")
+        built = text.partition("Current build options: ")[2].replace(
+            "SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512"
+        )
         if mechanism[1] == "GSSAPI":
             return ConfigError(
                 "this client cannot log in with Kerberos (GSSAPI): PyPI's confluent-kafka is built without it",
@@ -294,8 +363,13 @@ def setting_error(error: KafkaError) -> ConfigError:
             hint=did_you_mean(mechanism[1], mechanisms) or f"it has {', '.join(mechanisms)}",
         )
     if failure := re.search(r"(ssl\.[a-z.]+) failed: (.*)", text):
-        return ConfigError(f"{failure[1]} cannot be used: {failure[2]}", hint="is the file there, readable, and PEM?")
-    return ConfigError(f"Kafka's settings are wrong: {text}", hint="see librdkafka's CONFIGURATION.md")
+        return ConfigError(
+            f"{failure[1]} cannot be used: {failure[2]}",
+            hint="is the file there, readable, and PEM?",
+        )
+    return ConfigError(
+        f"Kafka's settings are wrong: {text}", hint="see librdkafka's CONFIGURATION.md"
+    )
 
 
 # Those of librdkafka's properties a profile may hold: what a wrong name is compared with.

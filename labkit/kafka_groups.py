@@ -1,9 +1,11 @@
-"""What a group's coordinator is asked, so that this process cannot die of it: see `labkit.kafka_groups_child`.
+"""What a group's coordinator is asked, so that this process cannot die of it: see
+`labkit.kafka_groups_child`.
 
-Committed offsets could also be asked with `Consumer.committed` of a consumer with the group's id, which never joins. It
-lives too, but it must be told which partitions to ask for, says -1001 for "not known now" as for "no commit", and takes
-a client for each group. Measured with 1,000 groups of 4 partitions: 44 s one after the other, 7 s with 16 threads; this
-way 1.5 s, and 0.5 s the next time, as long as the admin client takes in this process.
+Committed offsets could also be asked with `Consumer.committed` of a consumer with the group's id,
+which never joins. It lives too, but it must be told which partitions to ask for, says -1001 for
+"not known now" as for "no commit", and takes a client for each group. Measured with 1,000 groups of
+4 partitions: 44 s one after the other, 7 s with 16 threads; this way 1.5 s, and 0.5 s the next
+time, as long as the admin client takes in this process.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class Description:
     Attributes
     ----------
     state, kind : str
-        In lower case: ``stable``, ``empty``, ``dead`` (there is none) …; ``classic`` or ``consumer``.
+        In lower case: ``stable``, ``empty``, ``dead`` (there is none) …; ``classic`` or
+        ``consumer``.
     operations : frozenset of str or None
         What this principal may do with it, where that was asked: ``READ``, ``DESCRIBE`` …
     """
@@ -86,13 +89,18 @@ class _Child:
             pickle.dump(value, self._process.stdin)
             self._process.stdin.flush()
 
-    def ask(self, call: str, groups: list[str], arguments: Mapping[str, Any], timeout_s: float) -> None:
+    def ask(
+        self, call: str, groups: list[str], arguments: Mapping[str, Any], timeout_s: float
+    ) -> None:
         """Begin a call for groups; `answers` yields what comes of it."""
         self._send((call, groups, dict(arguments), timeout_s))
         self._received = b""
 
     def answers(self) -> Iterator[tuple[str | None, str, Any] | None]:
-        """Yield group, kind and result as they come; None while nothing comes; end when the process has ended."""
+        """Yield group, kind and result as they come; None while nothing comes.
+
+        End when the process has ended.
+        """
         assert self._process.stdout is not None  # noqa: S101
         descriptor = self._process.stdout.fileno()
         while True:
@@ -128,14 +136,16 @@ def _first_pickle(data: bytes) -> tuple[Any, int] | None:
 
 
 class Groups:
-    """Asks a cluster's coordinators for groups; the processes that do it are kept for the next question.
+    """Asks a cluster's coordinators for groups; the processes that do it are kept for the next
+    question.
 
     It may be used by several threads at once: each takes a process of its own.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._idle: dict[int, list[_Child]] = {}  # by process: a parent's pipes are not for its forked children
+        # by process: a parent's pipes are not for its forked children
+        self._idle: dict[int, list[_Child]] = {}
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, _end_all, self._idle)
 
@@ -145,7 +155,9 @@ class Groups:
 
     def committed(self, groups: Iterable[str]) -> dict[str, Offsets | LabkitError]:
         """Return each group's committed offsets, or why they could not be asked."""
-        answers = self._ask_each("offsets", groups, what=Operation.DESCRIBE.to("list the groups' offsets"))
+        answers = self._ask_each(
+            "offsets", groups, what=Operation.DESCRIBE.to("list the groups' offsets")
+        )
         return {
             group: answer
             if isinstance(answer, LabkitError)
@@ -153,10 +165,15 @@ class Groups:
             for group, answer in answers.items()
         }
 
-    def describe(self, groups: Iterable[str], *, operations: bool = False) -> dict[str, Description | LabkitError]:
+    def describe(
+        self, groups: Iterable[str], *, operations: bool = False
+    ) -> dict[str, Description | LabkitError]:
         """Return what the coordinators tell of consumer groups, or why they could not be asked."""
         answers = self._ask_each(
-            "describe", groups, what=Operation.DESCRIBE.to("describe the groups"), operations=operations
+            "describe",
+            groups,
+            what=Operation.DESCRIBE.to("describe the groups"),
+            operations=operations,
         )
         return {
             group: answer if isinstance(answer, LabkitError) else _description(*answer)
@@ -167,8 +184,13 @@ class Groups:
         """Delete a group that has no member, with its commits."""
         self._ask_one("delete", group, what=Operation.DELETE.to(f"delete group {group!r}"))
 
-    def commit(self, group: str, topic: str, offsets: Mapping[int, int], *, what: str) -> dict[int, KafkaError]:
-        """Set a group's committed offsets by partition; return the error of each partition that was refused."""
+    def commit(
+        self, group: str, topic: str, offsets: Mapping[int, int], *, what: str
+    ) -> dict[int, KafkaError]:
+        """Set a group's committed offsets by partition.
+
+        Return the error of each partition that was refused.
+        """
         refused = self._ask_one("commit", group, what=what, topic=topic, offsets=dict(offsets))
         return {partition: KafkaError(*error) for partition, error in refused.items()}
 
@@ -180,14 +202,25 @@ class Groups:
             raise answer
         return answer
 
-    def _ask_each(self, call: str, groups: Iterable[str], *, what: str, **arguments: Any) -> dict[str, Any]:
-        """Return each group's answer or error; what passes, such as a process that died, is asked again."""
+    def _ask_each(
+        self, call: str, groups: Iterable[str], *, what: str, **arguments: Any
+    ) -> dict[str, Any]:
+        """Return each group's answer or error.
+
+        What passes, such as a process that died, is asked again.
+        """
         return self._connection.each(
-            lambda some, attempt_s: self._ask(call, some, arguments, what, attempt_s), sorted(set(groups))
+            lambda some, attempt_s: self._ask(call, some, arguments, what, attempt_s),
+            sorted(set(groups)),
         )
 
     def _ask(
-        self, call: str, groups: list[str], arguments: Mapping[str, Any], what: str, attempt_s: float
+        self,
+        call: str,
+        groups: list[str],
+        arguments: Mapping[str, Any],
+        what: str,
+        attempt_s: float,
     ) -> dict[str, Any]:
         child, answers = self._take(), dict[str, Any]()
         try:
@@ -197,14 +230,19 @@ class Groups:
                     answers[group] = result
                     if len(answers) == len(groups):
                         break
-        except BaseException:  # the rest of its answers would be taken for those of the next question
+        # the rest of its answers would be taken for those of the next question
+        except BaseException:
             child.end()
             raise
-        if len(answers) == len(groups) and not any(_is_stale(answer) for answer in answers.values()):
+        if len(answers) == len(groups) and not any(
+            _is_stale(answer) for answer in answers.values()
+        ):
             self._give(child)
         else:  # it died, or its client asks brokers that are dead
             child.end()
-        unanswered = DeadlineError(f"no answer from Kafka to {what}", hint="a coordinator may be moving: try again")
+        unanswered = DeadlineError(
+            f"no answer from Kafka to {what}", hint="a coordinator may be moving: try again"
+        )
         return {group: answers.get(group, unanswered) for group in groups}
 
     def _received(self, child: _Child, what: str, attempt_s: float) -> Iterator[tuple[str, Any]]:
@@ -238,7 +276,9 @@ class Groups:
             self._idle.setdefault(os.getpid(), []).append(child)
 
 
-def _description(state: str, kind: str, members: list[tuple[Any, ...]], operations: list[str] | None) -> Description:
+def _description(
+    state: str, kind: str, members: list[tuple[Any, ...]], operations: list[str] | None
+) -> Description:
     return Description(
         state.lower(),
         kind.lower(),

@@ -1,17 +1,20 @@
-"""Asks groups' coordinators in a process that may die; run by `labkit.kafka_groups`, imports none of labkit
-unless the login has a function that gives its tokens.
+"""Asks groups' coordinators in a process that may die; run by `labkit.kafka_groups`, imports none
+of labkit unless the login has a function that gives its tokens.
 
-Two faults of librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's coordinator:
+Two faults of librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's
+coordinator:
 
 * A call that timed out while its coordinator could not be reached is sent when it can be again, though it was freed
   meanwhile: an assertion fails (``eonce->refcnt > 0``). A broker frozen for some seconds does it.
 * A coordinator moves while a group's offsets are asked: `rd_kafka_handle_OffsetFetch` tells the client's consumer group
-  to look for its coordinator, and an admin client has none (`rd_kafka_cgrp_op` of a null pointer: signal 11).
+  to look for its coordinator, and an admin client has none (`rd_kafka_cgrp_op` of a null pointer:
+  signal 11).
 
-It reads pickles from standard input: first where modules are found, then the client's settings, then for each question
-the name of a call, the groups, the call's arguments and the seconds to wait. For each group it writes a pickle:
-``(group, "answer" or "error", result)``; also ``(None, "note", error)`` for what the client tells of its connections.
-Results are plain values: confluent_kafka's cannot be pickled.
+It reads pickles from standard input: first where modules are found, then the client's settings,
+then for each question the name of a call, the groups, the call's arguments and the seconds to wait.
+For each group it writes a pickle: ``(group, "answer" or "error", result)``; also ``(None, "note",
+error)`` for what the client tells of its connections. Results are plain values: confluent_kafka's
+cannot be pickled.
 """
 
 from __future__ import annotations
@@ -78,7 +81,9 @@ def _plain(error: KafkaError) -> tuple[int, str]:
     return error.code(), error.str()
 
 
-def _answer(client: AdminClient, call: str, groups: list[str], arguments: dict[str, Any], timeout_s: float) -> None:
+def _answer(
+    client: AdminClient, call: str, groups: list[str], arguments: dict[str, Any], timeout_s: float
+) -> None:
     """Ask for all of the groups at once, and write each answer as it comes."""
     begin, read = _CALLS[call]
     try:
@@ -92,7 +97,9 @@ def _answer(client: AdminClient, call: str, groups: list[str], arguments: dict[s
         _write(group, *_result(client, future, read, deadline))
 
 
-def _result(client: AdminClient, future: Any, read: Callable[[Any], Any], deadline: float) -> tuple[str, Any]:
+def _result(
+    client: AdminClient, future: Any, read: Callable[[Any], Any], deadline: float
+) -> tuple[str, Any]:
     while True:
         client.poll(0)  # calls `_note`
         try:
@@ -120,11 +127,17 @@ def _read_offsets(result: Any) -> list[tuple[str, int, int]]:
     for place in result.topic_partitions:
         if place.error is not None:
             raise KafkaException(place.error)
-    return [(row.topic, row.partition, row.offset) for row in result.topic_partitions if row.offset >= 0]
+    return [
+        (row.topic, row.partition, row.offset) for row in result.topic_partitions if row.offset >= 0
+    ]
 
 
-def _begin_describe(client: AdminClient, groups: list[str], *, operations: bool, **options: Any) -> Futures:
-    return dict(client.describe_consumer_groups(groups, include_authorized_operations=operations, **options))
+def _begin_describe(
+    client: AdminClient, groups: list[str], *, operations: bool, **options: Any
+) -> Futures:
+    return dict(
+        client.describe_consumer_groups(groups, include_authorized_operations=operations, **options)
+    )
 
 
 def _read_described(result: Any) -> tuple[Any, ...]:
@@ -156,14 +169,20 @@ def _begin_commit(
     targets = [TopicPartition(topic, *target) for target in offsets.items()]
     requests = [ConsumerGroupTopicPartitions(group, targets) for group in groups]
     return {
-        request.group_id: client.alter_consumer_group_offsets([request], **options)[request.group_id]
+        request.group_id: client.alter_consumer_group_offsets([request], **options)[
+            request.group_id
+        ]
         for request in requests
     }
 
 
 def _read_refused(result: Any) -> dict[int, tuple[int, str]]:
     """The broker answers for each partition; the call as a whole succeeds."""
-    return {place.partition: _plain(place.error) for place in result.topic_partitions if place.error is not None}
+    return {
+        place.partition: _plain(place.error)
+        for place in result.topic_partitions
+        if place.error is not None
+    }
 
 
 _CALLS: dict[str, tuple[Callable[..., Futures], Callable[[Any], Any]]] = {

@@ -1,10 +1,11 @@
 """The token of an OAUTHBEARER login, from a Python function that a profile names.
 
-``oauth_cb = "module:function"`` names an installed module, ``"tokens.py:function"`` a file beside the ``labkit.toml``.
-The function takes the text of ``sasl.oauthbearer.config`` and returns the token and the time it expires, in seconds
-since the epoch; it may add a principal and a dict of SASL extensions. confluent_kafka waits ten seconds for a function
-that fails and does not say why, so labkit calls it first. librdkafka calls it again, in a thread of its own, when
-four fifths of the token's time are over. Errors name the function and the kind of failure, never the token.
+``oauth_cb = "module:function"`` names an installed module, ``"tokens.py:function"`` a file beside
+the ``labkit.toml``. The function takes the text of ``sasl.oauthbearer.config`` and returns the
+token and the time it expires, in seconds since the epoch; it may add a principal and a dict of SASL
+extensions. confluent_kafka waits ten seconds for a function that fails and does not say why, so
+labkit calls it first. librdkafka calls it again, in a thread of its own, when four fifths of the
+token's time are over. Errors name the function and the kind of failure, never the token.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _FORM = "it must return (token, seconds since the epoch when it expires)"
 
 
 class TokenCallback:
-    """A function that returns tokens, as librdkafka calls it; the clients of one connection share its tokens.
+    """A function that returns tokens, as librdkafka calls it; the clients of one connection share
+    its tokens.
 
     Attributes
     ----------
@@ -64,7 +66,11 @@ class TokenCallback:
             token = self._function(config)
         except Exception as error:  # whatever a user's function raises
             self.problem = f"{self.name} failed: {_describe(error)}"
-            hint = error.hint if isinstance(error, LabkitError) else "call it in a Python of this environment"
+            hint = (
+                error.hint
+                if isinstance(error, LabkitError)
+                else "call it in a Python of this environment"
+            )
             raise AccessError(
                 f"no OAUTHBEARER token: {self.problem}", hint=hint
             ) from None  # its variables hold secrets
@@ -94,13 +100,18 @@ def token_callback(settings: Mapping[str, Any]) -> TokenCallback | None:
     """
     for key in settings:
         if key.endswith("_cb") and key != SETTING:
-            raise ConfigError(f"a profile may name {SETTING}, not {key}", hint=f"remove {key} from the profile")
+            raise ConfigError(
+                f"a profile may name {SETTING}, not {key}", hint=f"remove {key} from the profile"
+            )
     name = settings.get(SETTING)
     if name is None:
         return None
     mechanism = str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", ""))).upper()
     if mechanism != "OAUTHBEARER":
-        raise ConfigError(f"{SETTING} is set and sasl.mechanism is not OAUTHBEARER", hint="set it, or remove oauth_cb")
+        raise ConfigError(
+            f"{SETTING} is set and sasl.mechanism is not OAUTHBEARER",
+            hint="set it, or remove oauth_cb",
+        )
     if str(settings.get("sasl.oauthbearer.method", "default")).lower() != "default":
         raise ConfigError(
             f"{SETTING} and sasl.oauthbearer.method exclude each other",
@@ -127,7 +138,9 @@ def _load(name: Any) -> Callable[[str], Any]:
     module = _from_file(Path(place)) if place.endswith(".py") else _installed(place)
     function = getattr(module, attribute, None)
     if not callable(function):
-        raise ConfigError(f"{SETTING} {name!r}: {place} has no function {attribute!r}", hint="is the name right?")
+        raise ConfigError(
+            f"{SETTING} {name!r}: {place} has no function {attribute!r}", hint="is the name right?"
+        )
     return function  # type: ignore[no-any-return]
 
 
@@ -135,32 +148,41 @@ def _from_file(path: Path) -> ModuleType:
     """Run a file that only this user can have written: what is checked is what is run."""
     if not path.is_absolute():
         raise ConfigError(
-            f"{SETTING}: {path} must be an absolute path", hint="only in a labkit.toml may it be relative"
+            f"{SETTING}: {path} must be an absolute path",
+            hint="only in a labkit.toml may it be relative",
         )
     try:
         content = read_private(path, limit=_LIMIT).content
     except UntrustedError:
         raise
     except OSError as error:
-        raise ConfigError(f"{SETTING}: {path} cannot be read: {error.strerror}", hint="is it there?") from error
+        raise ConfigError(
+            f"{SETTING}: {path} cannot be read: {error.strerror}", hint="is it there?"
+        ) from error
     module = ModuleType(path.stem)
     module.__file__ = str(path)
     try:
         exec(compile(content, path, "exec"), module.__dict__)  # noqa: S102  the user's own profile names it
     except Exception as error:
-        raise ConfigError(f"{SETTING}: {path} fails: {_describe(error)}", hint=f"try: python {path}") from None
+        raise ConfigError(
+            f"{SETTING}: {path} fails: {_describe(error)}", hint=f"try: python {path}"
+        ) from None
     return module
 
 
 def _installed(name: str) -> ModuleType:
-    """Import a module, but not from the working folder: it may be a cloned repository, and comes first in Jupyter."""
+    """Import a module, but not from the working folder: it may be a cloned repository, and comes
+    first in Jupyter.
+    """
     package = name.partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)
     except ValueError:
         spec = None
     if spec is None:
-        raise ConfigError(f"{SETTING}: there is no module {package!r}", hint="install it in this environment")
+        raise ConfigError(
+            f"{SETTING}: there is no module {package!r}", hint="install it in this environment"
+        )
     places = [Path(place).parent for place in spec.submodule_search_locations or ()]
     places += [Path(spec.origin).parent] if not places and spec.origin else []
     if package != "labkit" and any(place.resolve() == Path.cwd() for place in places):
@@ -172,11 +194,16 @@ def _installed(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise ConfigError(f"{SETTING}: {name} cannot be imported: {_describe(error)}", hint="install it") from None
+        raise ConfigError(
+            f"{SETTING}: {name} cannot be imported: {_describe(error)}", hint="install it"
+        ) from None
 
 
 def _problem_of(token: Any) -> str:
-    """Return what is wrong with a function's answer, without the answer; an empty text when nothing is."""
+    """Return what is wrong with a function's answer, without the answer.
+
+    An empty text when nothing is.
+    """
     if not isinstance(token, tuple | list) or len(token) not in (2, 3, 4):
         return f"returned {_kind(token)}"
     text, expires_s, *more = token

@@ -33,16 +33,24 @@ class TopicTrouble:
     there: bool = True
 
 
-def look_at_topic(connection: Connection, topic: str, partitions: Collection[int] | None = None) -> TopicTrouble:
+def look_at_topic(
+    connection: Connection, topic: str, partitions: Collection[int] | None = None
+) -> TopicTrouble:
     """Look at a topic's partitions, all of them by default; it takes two seconds at most."""
     try:
-        futures = connection.admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_S)
+        futures = connection.admin.describe_topics(
+            TopicCollection([topic]), request_timeout=_ANSWER_S
+        )
         description = futures[topic].result(_ANSWER_S + 0.5)
     except (KafkaException, TimeoutError) as error:
         if isinstance(error, KafkaException) and error.args[0].code() in MISSING:
             return TopicTrouble(None, f"topic {topic!r} is not there", there=False)
         return TopicTrouble(None, "no broker answers")
-    looked_at = [partition for partition in description.partitions if partitions is None or partition.id in partitions]
+    looked_at = [
+        partition
+        for partition in description.partitions
+        if partitions is None or partition.id in partitions
+    ]
     texts = [_without_leader(looked_at), _silent_leaders(looked_at), _out_of_sync(looked_at)]
     return TopicTrouble(str(description.topic_id), next((text for text in texts if text), ""))
 

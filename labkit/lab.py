@@ -1,4 +1,7 @@
-"""The object a notebook holds. It joins the rooms below, imported when they are used, and does no work of its own."""
+"""The object a notebook holds.
+
+It joins the rooms below, imported when they are used, and does no work of its own.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from labkit.sinks.scratch import ScratchIndex
 
 
-def connect(profile: str | None = None, *, role: str = "lab", timezone: str | tzinfo | None = None) -> Lab:
+def connect(
+    profile: str | None = None, *, role: str = "lab", timezone: str | tzinfo | None = None
+) -> Lab:
     """Return a Lab on the local stack, or on the cluster `profile` of ``labkit.toml`` names.
 
     Parameters
@@ -48,8 +53,8 @@ def connect(profile: str | None = None, *, role: str = "lab", timezone: str | tz
 
     timezone : str or tzinfo, optional
         Where days are, and what a time without a zone means: a name of the IANA database, such as
-        ``"Europe/Vienna"``. Windows, records and DataFrames show their times in it. UTC by default; what is stored,
-        receipts, charts, lists and the browser of records are in UTC and say so.
+        ``"Europe/Vienna"``. Windows, records and DataFrames show their times in it. UTC by default;
+        what is stored, receipts, charts, lists and the browser of records are in UTC and say so.
 
     Raises
     ------
@@ -93,7 +98,9 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
     def __repr__(self) -> str:
         targets = ", ".join(self.connection.elasticsearch) or "none"
-        return f"Lab on {self.cluster.address} as {self.cluster.principal}; Elasticsearch: {targets}"
+        return (
+            f"Lab on {self.cluster.address} as {self.cluster.principal}; Elasticsearch: {targets}"
+        )
 
     @html.view
     def _repr_html_(self) -> str:
@@ -142,20 +149,21 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         ----------
         topic : str
         start, end : str, datetime or "earliest" / "latest", optional
-            Half-open [start, end), in the lab's time zone (UTC by default) when they have none. Left out: the log's
-            start, the log's end now.
+            Half-open [start, end), in the lab's time zone (UTC by default) when they have none.
+            Left out: the log's start, the log's end now.
         last : str, timedelta or int, optional
             ``"6h"``: the last six hours; ``10_000``: the newest 10,000 records.
         on : str or date, optional
-            A day, week or month in the lab's time zone: ``"yesterday"``, ``"monday"``, ``"2016-03-01"``,
-            ``"2016-W09"``, ``"2016-03"``.
+            A day, week or month in the lab's time zone: ``"yesterday"``, ``"monday"``,
+            ``"2016-03-01"``, ``"2016-W09"``, ``"2016-03"``.
         offsets : dict, optional
             ``{partition: (start, end)}``, half-open.
         partitions : iterable of int, or int, optional
             Only these, with bounds of the other kinds.
         slack : str
-            Producers set a record's CreateTime, so records may lie out of time order: the offsets are widened by this
-            on both sides and each record's time is checked when it is read. Topics with LogAppendTime need none.
+            Producers set a record's CreateTime, so records may lie out of time order: the offsets
+            are widened by this on both sides and each record's time is checked when it is read.
+            Topics with LogAppendTime need none.
 
         Raises
         ------
@@ -170,8 +178,12 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         )  # fmt: skip
         return Window(plan, self)
 
-    def decoders(self, topic: str, decode: Spec | None = None, key_decode: Spec | None = None) -> tuple[Spec, Spec]:
-        """Return how a topic's values and keys are decoded: as given, as ``labkit.toml`` says, or JSON, raw."""
+    def decoders(
+        self, topic: str, decode: Spec | None = None, key_decode: Spec | None = None
+    ) -> tuple[Spec, Spec]:
+        """Return how a topic's values and keys are decoded: as given, as ``labkit.toml`` says, or
+        JSON, raw.
+        """
         from labkit.decode.topics import topic_decoders
 
         return topic_decoders(self.connection.topics, topic, decode, key_decode)
@@ -179,7 +191,8 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     # lists -------------------------------------------------------------------------------------------
 
     def topics(self, *patterns: str) -> pd.DataFrame:
-        """Return one row per topic: partitions, records (by offsets), what is kept, and the time of the newest record.
+        """Return one row per topic: partitions, records (by offsets), what is kept, and the time of
+        the newest record.
 
         Parameters
         ----------
@@ -188,15 +201,17 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
         Notes
         -----
-        ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest`` and ``latest`` are the
-        sums over the partitions of the log's first offset and its end. ``newest`` is the latest time of a record, in
-        the lab's time zone, as the brokers (3.0 and newer) keep it. What a topic does not tell is missing: where a
-        partition has no leader, where the right DescribeConfigs is, or where the topic was deleted meanwhile.
+        ``records`` counts offsets; compaction and transactions leave fewer records. ``earliest``
+        and ``latest`` are the sums over the partitions of the log's first offset and its end.
+        ``newest`` is the latest time of a record, in the lab's time zone, as the brokers (3.0 and
+        newer) keep it. What a topic does not tell is missing: where a partition has no leader,
+        where the right DescribeConfigs is, or where the topic was deleted meanwhile.
         """
         return topics_frame(self.cluster, patterns, self.timezone)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
-        """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first, where allowed.
+        """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first,
+        where allowed.
 
         Parameters
         ----------
@@ -220,10 +235,13 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """
         from labkit.groups.adhoc import AdHocGroup
 
-        return AdHocGroup(self.cluster, topic, name, start, self.registry, self.decoders(topic), self.timezone)
+        return AdHocGroup(
+            self.cluster, topic, name, start, self.registry, self.decoders(topic), self.timezone
+        )
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
-        """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with the fix.
+        """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with
+        the fix.
 
         It takes 13 seconds at most, changes nothing and touches nothing of others.
 
@@ -276,30 +294,35 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         Parameters
         ----------
         a, b : Replay, Window, Load, ScratchIndex, Index, str, DataFrame or Arrow table
-            A text names an index on `target`; ``"irc@es-9.5.3"`` one on another. A frame's columns are the fields;
-            ``_id``, or ``_topic _partition _offset``, name the records.
+            A text names an index on `target`; ``"irc@es-9.5.3"`` one on another. A frame's columns
+            are the fields; ``_id``, or ``_topic _partition _offset``, name the records.
         key : str or sequence of str, optional
-            Fields that pair documents, such as ``"msgid"``; left out: their origin, which is their ``_id``.
+            Fields that pair documents, such as ``"msgid"``; left out: their origin, which is their
+            ``_id``.
         ignore, only : sequence of str
-            Leave these fields out, or compare only these; with all below them, and ``*`` for any characters.
+            Leave these fields out, or compare only these; with all below them, and ``*`` for any
+            characters.
         tolerance : float, str or dict, optional
-            ``0.01``: numbers may differ by so much; ``"1%"``: by a part of the larger one; ``"5s"``: texts that are
-            times may, however they are written. ``{"lat": 0.001, "@timestamp": "0s"}``: by field.
+            ``0.01``: numbers may differ by so much; ``"1%"``: by a part of the larger one;
+            ``"5s"``: texts that are times may, however they are written. ``{"lat": 0.001,
+            "@timestamp": "0s"}``: by field.
         target : str
             The Elasticsearch cluster of names without one.
         time : str
             The field that says when, for the chart.
         within : Window, optional
-            Only documents whose origin is among its frozen offsets: an index that has more than the window, such as
-            production's, is then compared for the window alone.
+            Only documents whose origin is among its frozen offsets: an index that has more than the
+            window, such as production's, is then compared for the window alone.
         keep : int
-            How many documents `changed`, `only_left` and `only_right` hold at most; counts are exact all the same.
+            How many documents `changed`, `only_left` and `only_right` hold at most; counts are
+            exact all the same.
         latency : bool
             Where both are indices, also measure how long each takes to answer a handful of queries.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which has the part as its ``.comparison``; or return it.
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has the part as its ``.comparison``;
+            or return it.
 
         Returns
         -------
@@ -318,9 +341,9 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     def scratch(self) -> pd.DataFrame:
         """Return this user's scratch indices and topics.
 
-        Columns: kind, index, target, documents, bytes, topic, expires, expired. ``topic`` is where an index's records
-        came from, or, of kind "topic", the scratch topic; its ``documents`` are its records by offsets.
-        A target or a Kafka that is away is a warning.
+        Columns: kind, index, target, documents, bytes, topic, expires, expired. ``topic`` is where
+        an index's records came from, or, of kind "topic", the scratch topic; its ``documents`` are
+        its records by offsets. A target or a Kafka that is away is a warning.
         """
         from labkit.sinks.scratch import scratch_frame
 
@@ -333,9 +356,11 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         return ScratchIndex(names.scratch_name(name), self.target(target), timezone=self.timezone)
 
     def gc(self) -> list[str]:
-        """Delete this user's expired scratch indices and topics, and ad hoc groups without members; return their names.
+        """Delete this user's expired scratch indices and topics, and ad hoc groups without members;
+        return their names.
 
-        A server that is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the names.
+        A server that is away keeps the others from nothing: its error comes at the end, and
+        ``.deleted`` has the names.
         """
         from labkit.groups.adhoc import collect_groups
         from labkit.sinks import topic

@@ -1,7 +1,8 @@
-"""Texts without the secrets that can be told by their form: logins and queries of addresses, authorization headers.
+"""Texts without the secrets that can be told by their form: logins and queries of addresses,
+authorization headers.
 
-What cannot be told by its form is told by the name of its setting (`is_secret`). Pure, and below all else, so every
-error's text passes through it.
+What cannot be told by its form is told by the name of its setting (`is_secret`). Pure, and below
+all else, so every error's text passes through it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ _NAMES = re.compile(
     r"|user\.info|\bheaders?\b|bearer|token|cookie|signature|jaas|oauthbearer\.config",
     re.IGNORECASE,
 )
-_NOT_SECRET = re.compile(r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method", re.IGNORECASE)
-_NEXT_ADDRESS = r"(?:(?!,?[A-Za-z][\w+.-]*://)\S)"  # one more character of this address, not the next in a list
+_NOT_SECRET = re.compile(
+    r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method", re.IGNORECASE
+)
+# one more character of this address, not the next in a list
+_NEXT_ADDRESS = r"(?:(?!,?[A-Za-z][\w+.-]*://)\S)"
 _LOGIN = re.compile(rf"([A-Za-z][\w+.-]*://){_NEXT_ADDRESS}*@")
-_QUERY = re.compile(rf"([A-Za-z][\w+.-]*://{_NEXT_ADDRESS}*?)[?#]{_NEXT_ADDRESS}*?(?=$|[\s,'\")>\]])")
-_NAMED = re.compile(r"([?&#;](?:[\w.-]*(?:key|token|secret|passw|pwd|auth|sig|credential)[\w.-]*))=[^&\s#'\")]*", re.I)
+_QUERY = re.compile(
+    rf"([A-Za-z][\w+.-]*://{_NEXT_ADDRESS}*?)[?#]{_NEXT_ADDRESS}*?(?=$|[\s,'\")>\]])"
+)
+_NAMED = re.compile(
+    r"([?&#;](?:[\w.-]*(?:key|token|secret|passw|pwd|auth|sig|credential)[\w.-]*))=[^&\s#'\")]*",
+    re.I,
+)
 _HEADER = re.compile(
     r"(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*)(?:b?['\"][^'\"]*['\"]|(?:\w+\s+)?[^\s,;'\"]+)"
     r"|(\b(?:bearer|apikey|basic)\s+)(?=[\w+/.~-]*\d)[\w+/.~-]{12,}=*",
@@ -34,7 +43,9 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with logins and queries of the addresses in it, and authorization headers, hidden."""
+    """Return `text` with logins and queries of the addresses in it, and authorization headers,
+    hidden.
+    """
     if "@" in text:
         text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
     if "://" in text:
@@ -45,8 +56,12 @@ def without_secrets(text: str) -> str:
 
 
 def has_login(text: str) -> bool:
-    """Tell whether an address in `text` has a login or a named secret in its query, or a header does."""
-    return bool(_LOGIN.search(text) or ("://" in text and _NAMED.search(text)) or _HEADER.search(text))
+    """Tell whether an address in `text` has a login or a named secret in its query, or a header
+    does.
+    """
+    return bool(
+        _LOGIN.search(text) or ("://" in text and _NAMED.search(text)) or _HEADER.search(text)
+    )
 
 
 def without_login(address: str) -> str:

@@ -27,12 +27,17 @@ _INDEX_FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:\x00-\x1f]')
 def user() -> str:
     """Return who is at work, as a name safe for groups and indices.
 
-    ``LABKIT_USER`` wins, then JupyterHub's user, then the login name. Where letters had to be replaced, a few of the
-    name's hash follow: a.b and a-b are two people, and so are two whose names are not Latin.
+    ``LABKIT_USER`` wins, then JupyterHub's user, then the login name. Where letters had to be
+    replaced, a few of the name's hash follow: a.b and a-b are two people, and so are two whose
+    names are not Latin.
     """
     raw = (os.environ.get("LABKIT_USER") or os.environ.get("JUPYTERHUB_USER") or _login()).lower()
     safe = re.sub(r"[^a-z0-9_]+", "_", raw).strip("_")[:40] or "someone"
-    return safe if safe == raw else f"{safe}_{hashlib.sha256(raw.encode(errors='replace')).hexdigest()[:6]}"
+    return (
+        safe
+        if safe == raw
+        else f"{safe}_{hashlib.sha256(raw.encode(errors='replace')).hexdigest()[:6]}"
+    )
 
 
 def _login() -> str:
@@ -52,7 +57,8 @@ def topic(name: str) -> str:
     """
     if not isinstance(name, str) or not _TOPIC.fullmatch(name) or name in {".", ".."}:
         raise UsageError(
-            f"{name!r} is not a topic name", hint="1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
+            f"{name!r} is not a topic name",
+            hint="1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed",
         )
     return name
 
@@ -80,7 +86,8 @@ def scratch_topic(name: str) -> str:
     short = name.removeprefix(prefix) if isinstance(name, str) else ""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", short) or short.startswith(TOPIC_PREFIX):
         raise UsageError(
-            f"{name!r} is not a scratch topic's name", hint=f"1 to 100 of a-z A-Z 0-9 . _ -; it becomes {prefix}NAME"
+            f"{name!r} is not a scratch topic's name",
+            hint=f"1 to 100 of a-z A-Z 0-9 . _ -; it becomes {prefix}NAME",
         )
     return lab_topic(prefix + short)
 
@@ -104,16 +111,23 @@ def index(name: str) -> str:
 
 
 def index_pattern(name: str) -> str:
-    """Return `name` if it names indices to be read: a name, an alias, or names with ``*``, with commas between them."""
+    """Return `name` if it names indices to be read: a name, an alias, or names with ``*``, with
+    commas between them.
+    """
     for part in name.split(","):
         index(part.replace("*", "x").removeprefix("."))
     return name
 
 
 def group(name: str) -> str:
-    """Return `name` if it can be a consumer group's id; confluent-kafka ends the process over what cannot."""
+    """Return `name` if it can be a consumer group's id.
+
+    Confluent-kafka ends the process over what cannot.
+    """
     if not name or not name.isprintable() or len(name.encode(errors="replace")) > 255:
-        raise UsageError(f"{name!r} is not a group id", hint="name a group, such as indexer.logstash-es")
+        raise UsageError(
+            f"{name!r} is not a group id", hint="name a group, such as indexer.logstash-es"
+        )
     return name
 
 
@@ -165,12 +179,14 @@ def scratch_name(name: str) -> str:
 
 
 def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """Return the names that one of the patterns matches, in their order; all of them without a pattern.
+    """Return the names that one of the patterns matches, in their order; all of them without a
+    pattern.
 
     Parameters
     ----------
     patterns : iterable of str
-        ``*`` stands for any characters, ``?`` for one, ``[ab]`` for a or b; upper and lower case differ.
+        ``*`` stands for any characters, ``?`` for one, ``[ab]`` for a or b; upper and lower case
+        differ.
     """
     patterns = list(patterns)
     for pattern in patterns:
@@ -179,4 +195,8 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
                 f"a pattern must be a text such as 'irc*', not {pattern!r}",
                 hint="several are given one after the other: ('irc*', 'orders.*')",
             )
-    return [name for name in known if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [
+        name
+        for name in known
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]

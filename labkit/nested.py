@@ -24,7 +24,8 @@ def map_entries(array: pa.MapArray) -> pa.ListArray:
 
 
 def without_offsets(table: pa.Table) -> pa.Table:
-    """Return a table whose nested chunks begin at the first element of their buffers; others are copied.
+    """Return a table whose nested chunks begin at the first element of their buffers; others are
+    copied.
 
     DuckDB 2 refuses a struct that lies below an offset, as in a slice of objects within objects.
     """
@@ -56,10 +57,11 @@ def _has_offset(array: pa.Array) -> bool:
 
 
 def ranks(array: pa.Array) -> np.ndarray:
-    """Return a number for each value: equal values have equal numbers, and smaller ones come first; null is 0.
+    """Return a number for each value: equal values have equal numbers, and smaller ones come first;
+    null is 0.
 
-    Objects are compared field by field, lists item by item. A list of numbers is compared as the bytes of its items'
-    ranks, so nothing is done value by value.
+    Objects are compared field by field, lists item by item. A list of numbers is compared as the
+    bytes of its items' ranks, so nothing is done value by value.
     """
     kind = array.type
     if pa.types.is_struct(kind):
@@ -76,7 +78,9 @@ def ranks(array: pa.Array) -> np.ndarray:
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order) + 1, ">u8")
     rank[order], rank[-1] = np.arange(1, len(order) + 1), NULL
-    codes: np.ndarray = rank[pc.fill_null(encoded.indices, len(order)).to_numpy(zero_copy_only=False)]
+    codes: np.ndarray = rank[
+        pc.fill_null(encoded.indices, len(order)).to_numpy(zero_copy_only=False)
+    ]
     if array.null_count:
         codes[array.is_null().to_numpy(zero_copy_only=False)] = NULL
     return codes

@@ -1,4 +1,6 @@
-"""pandas' type of nested Arrow values: pandas has no `nunique`, `drop_duplicates`, `describe` or `groupby` for them."""
+"""pandas' type of nested Arrow values: pandas has no `nunique`, `drop_duplicates`, `describe` or
+`groupby` for them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from pandas.arrays import ArrowExtensionArray
 
 from labkit.nested import NULL, ranks
 
-_NESTED_NAME = re.compile(r"(struct|list|large_list|fixed_size_list|map)<.*>(\[\d+\])?\[pyarrow\]", re.DOTALL)
+_NESTED_NAME = re.compile(
+    r"(struct|list|large_list|fixed_size_list|map)<.*>(\[\d+\])?\[pyarrow\]", re.DOTALL
+)
 
 
 @pd.api.extensions.register_extension_dtype
@@ -21,9 +25,14 @@ class NestedDtype(pd.ArrowDtype):
 
     @classmethod
     def construct_from_string(cls, text: str) -> NestedDtype:
-        """Return a type that takes the column of a Parquet file as it is; pandas wrote only the type's name there."""
+        """Return a type that takes the column of a Parquet file as it is.
+
+        Pandas wrote only the type's name there.
+        """
         if not _NESTED_NAME.fullmatch(text):
-            raise TypeError(f"{text!r} must be the name of a nested Arrow type, such as 'struct<a: int64>[pyarrow]'")
+            raise TypeError(
+                f"{text!r} must be the name of a nested Arrow type, such as 'struct<a: int64>[pyarrow]'"
+            )
         return cls(pa.struct([]))
 
     def __from_arrow__(self, array: Any) -> NestedArray:
@@ -63,7 +72,12 @@ class NestedArray(ArrowExtensionArray):  # type: ignore[misc]
         return pd.Series(counts, index=pd.Index(values, copy=False), name="count", dtype="Int64")
 
     def argsort(
-        self, *, ascending: bool = True, kind: Any = "quicksort", na_position: str = "last", **_: Any
+        self,
+        *,
+        ascending: bool = True,
+        kind: Any = "quicksort",
+        na_position: str = "last",
+        **_: Any,
     ) -> np.ndarray:
         own = self._ranks().astype(np.int64)
         missing = own == NULL

@@ -1,4 +1,6 @@
-"""How a window is asked for on a line of words: what `labkit window`, `labkit replay` and ``%window`` share."""
+"""How a window is asked for on a line of words: what `labkit window`, `labkit replay` and
+``%window`` share.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse what is known of a line, as argparse does."""
         if self.implied is not None and args is not None:
-            names = {name for action in self._actions if isinstance(action.choices, dict) for name in action.choices}
+            names = {
+                name
+                for action in self._actions
+                if isinstance(action.choices, dict)
+                for name in action.choices
+            }
             args = [self.implied, *args] if {*names, "-h", "--help"}.isdisjoint(args) else args
         return super().parse_known_args(args, namespace)
 
@@ -26,7 +33,10 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             prog = " ".join([self.prog, *([parsed.command] if "command" in parsed else [])])
-            raise UsageError(f"unrecognized arguments: {' '.join(rest)}", hint=f"`{prog} --help` shows what it takes")
+            raise UsageError(
+                f"unrecognized arguments: {' '.join(rest)}",
+                hint=f"`{prog} --help` shows what it takes",
+            )
         return parsed
 
     def error(self, message: str) -> NoReturn:
@@ -38,9 +48,15 @@ def window_options(parser: Any, topic: str | None = None) -> Any:
     parser.add_argument("topic", metavar="TOPIC", help=topic)
     parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
     parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
-    parser.add_argument("--last", metavar="N|TIME", help="the newest N records, or a time such as 6h")
-    parser.add_argument("--on", metavar="DAY", help="a day, week or month: yesterday, 2016-03-01, 2016-W09, 2016-03")
-    parser.add_argument("--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive")
+    parser.add_argument(
+        "--last", metavar="N|TIME", help="the newest N records, or a time such as 6h"
+    )
+    parser.add_argument(
+        "--on", metavar="DAY", help="a day, week or month: yesterday, 2016-03-01, 2016-W09, 2016-03"
+    )
+    parser.add_argument(
+        "--offsets", metavar="P:START-END,…", help="such as 0:100-200,1:0-50; ends are exclusive"
+    )
     parser.add_argument("--partitions", metavar="P,…", help="only these, such as 0,2")
     parser.add_argument("--slack", metavar="TIME", help="how far out of time order (default: 1m)")
     return parser

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class PlainEnum(StrEnum):
-    """A closed set of texts; a member is shown as its text, in dicts and DataFrames too: ``'ok'``."""
+    """A closed set of texts.
+
+    A member is shown as its text, in dicts and DataFrames too: ``'ok'``.
+    """
 
     def __repr__(self) -> str:
         return repr(self.value)

@@ -1,7 +1,8 @@
-"""Files and folders that another user could have made or could change: opened once, checked, then used.
+"""Files and folders that another user could have made or could change: opened once, checked, then
+used.
 
-A check by name and a use by name are two looks at what may be two files. So a file is opened without following a
-link, the descriptor is checked, and the content is read from the descriptor.
+A check by name and a use by name are two looks at what may be two files. So a file is opened
+without following a link, the descriptor is checked, and the content is read from the descriptor.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class PrivateFile:
 
 
 def read_private(path: Path, *, limit: int) -> PrivateFile:
-    """Read a file that only this user or root can have written, in a folder of which the same is true.
+    """Read a file that only this user or root can have written, in a folder of which the same is
+    true.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def read_private(path: Path, *, limit: int) -> PrivateFile:
     Raises
     ------
     UntrustedError
-        When it is a link or no regular file, belongs to another user, or others may write to it or to its folder.
+        When it is a link or no regular file, belongs to another user, or others may write to it or
+        to its folder.
     FileNotFoundError
         When there is no such file.
     """
@@ -77,10 +80,13 @@ def _file_problem(found: os.stat_result, limit: int) -> str | None:
 def _folder_problem(folder: os.stat_result, file: os.stat_result) -> str | None:
     """Return why the folder lets others choose which file is found in it, or None.
 
-    In a folder with the sticky bit, such as /tmp, others cannot replace a file, but they may link to one.
+    In a folder with the sticky bit, such as /tmp, others cannot replace a file, but they may link
+    to one.
     """
     if folder.st_mode & stat.S_ISVTX and folder.st_uid in (0, os.geteuid()):
-        return "its folder is open to others and it has a second name" if file.st_nlink > 1 else None
+        return (
+            "its folder is open to others and it has a second name" if file.st_nlink > 1 else None
+        )
     problem = problem_of(folder)
     return problem and f"its folder is not safe: {problem}"
 
@@ -97,7 +103,9 @@ def problem_of(found: os.stat_result) -> str | None:
 
 
 def is_own_group(gid: int) -> bool:
-    """Tell whether this user is the only member of a group, as of the group that is made with a user."""
+    """Tell whether this user is the only member of a group, as of the group that is made with a
+    user.
+    """
     import grp
     import pwd
 
@@ -109,16 +117,22 @@ def is_own_group(gid: int) -> bool:
         return False
     if group.gr_name == user.pw_name:
         return True
-    return _knows_all_users() and {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid} == {user.pw_uid}
+    return _knows_all_users() and {
+        entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid
+    } == {user.pw_uid}
 
 
 def _knows_all_users() -> bool:
-    """Tell whether all users stand in this machine's files: a directory service need not list its own."""
+    """Tell whether all users stand in this machine's files: a directory service need not list its
+    own.
+    """
     try:
         lines = Path("/etc/nsswitch.conf").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return False
-    sources = next((line.split("#")[0].split()[1:] for line in lines if line.startswith("passwd:")), [])
+    sources = next(
+        (line.split("#")[0].split()[1:] for line in lines if line.startswith("passwd:")), []
+    )
     return bool(sources) and set(sources) <= {"files", "compat", "systemd"}
 
 
@@ -128,12 +142,14 @@ def _refuse(path: Path, reason: str | None) -> None:
 
 
 def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
-    """Make a folder of this user's own with exactly `mode`, whatever the umask, or refuse the one that is there.
+    """Make a folder of this user's own with exactly `mode`, whatever the umask, or refuse the one
+    that is there.
 
     Raises
     ------
     UntrustedError
-        When it is a link, or another user made it, or one of the folders above lets others replace it.
+        When it is a link, or another user made it, or one of the folders above lets others replace
+        it.
     """
     _make_parents(path)
     require_safe_parents(path)
@@ -143,7 +159,9 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
     try:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid():
-            raise UntrustedError(f"{path} belongs to another user (uid {status.st_uid})", hint=_ELSEWHERE)
+            raise UntrustedError(
+                f"{path} belongs to another user (uid {status.st_uid})", hint=_ELSEWHERE
+            )
         os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
@@ -151,7 +169,8 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
 
 
 def make_shared_folder(path: Path) -> Path:
-    """Make a folder that all may read and only this user or root may write to, or refuse the one that is there.
+    """Make a folder that all may read and only this user or root may write to, or refuse the one
+    that is there.
 
     Raises
     ------
@@ -198,7 +217,9 @@ def _open_folder(path: Path) -> int:
 
 
 def require_safe_parents(path: Path) -> None:
-    """Raise UntrustedError when a folder above `path` lets another user put something else in its place."""
+    """Raise UntrustedError when a folder above `path` lets another user put something else in its
+    place.
+    """
     for parent in path.resolve().parents if not path.is_symlink() else path.absolute().parents:
         status = parent.stat()
         if status.st_mode & stat.S_ISVTX and status.st_uid == 0:

@@ -1,4 +1,7 @@
-"""A progress bar where somebody looks, in a terminal or a notebook; one last line in a run nobody watches."""
+"""A progress bar where somebody looks, in a terminal or a notebook.
+
+One last line in a run nobody watches.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
 
 @dataclass(frozen=True)
 class Bar:
-    """Called with the records and bytes that have come; `wait` takes what is waited for meanwhile."""
+    """Called with the records and bytes that have come.
+
+    `wait` takes what is waited for meanwhile.
+    """
 
     advance: Callable[[int, int], None]
     show_wait: Callable[[str], None]
@@ -41,8 +47,8 @@ def bar(label: str, total: int, show: bool | None = None) -> Iterator[Bar | None
     total : int
         Records expected, at most.
     show : bool, optional
-        By default a bar in a terminal or a notebook, one line at the end of a notebook run without a watcher, and
-        nothing elsewhere.
+        By default a bar in a terminal or a notebook, one line at the end of a notebook run without
+        a watcher, and nothing elsewhere.
     """
     watched = sys.stderr.isatty() or (in_notebook() and not _in_voila())
     if not total or show is False or not (show or watched):
@@ -56,7 +62,9 @@ def bar(label: str, total: int, show: bool | None = None) -> Iterator[Bar | None
 def _bar(label: str, total: int) -> Iterator[Bar]:
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=label, unit=" records", unit_scale=True, mininterval=0.5, leave=False) as shown:
+    with tqdm(
+        total=total, desc=label, unit=" records", unit_scale=True, mininterval=0.5, leave=False
+    ) as shown:
         size, began = 0, time.monotonic()
 
         def advance(records: int, count: int) -> None:
@@ -67,12 +75,15 @@ def _bar(label: str, total: int) -> Iterator[Bar]:
             shown.update(records)
 
         yield Bar(advance, shown.set_postfix_str)
-        shown.total = shown.n  # records outside the asked time do not come: a notebook's bar would stay, in red
+        # records outside the asked time do not come: a notebook's bar would stay, in red
+        shown.total = shown.n
 
 
 @contextmanager
 def file_bar() -> Iterator[Callable[[Any], None] | None]:
-    """Yield a function that takes an extractor's `Progress` in a file, or None when nobody looks at a terminal."""
+    """Yield a function that takes an extractor's `Progress` in a file, or None when nobody looks at
+    a terminal.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -112,7 +123,8 @@ def in_notebook() -> bool:
 
 
 def _in_voila() -> bool:
-    """Tell whether this becomes a page of Voilà: it runs all cells first, and cannot show a bar that is gone by then.
+    """Tell whether this becomes a page of Voilà: it runs all cells first, and cannot show a bar
+    that is gone by then.
 
     It tells the kernel what the server is, as CGI does (voila/handler.py).
     """
@@ -120,7 +132,10 @@ def _in_voila() -> bool:
 
 
 def headless() -> bool:
-    """Tell whether nobody watches the notebook: `labkit run` says so; papermill does not, but starts the kernel."""
+    """Tell whether nobody watches the notebook: `labkit run` says so.
+
+    Papermill does not, but starts the kernel.
+    """
     return bool(os.environ.get("LABKIT_HEADLESS")) or _started_by_a_runner()
 
 

@@ -53,17 +53,20 @@ class WindowQueries:
         progress: bool | None = None,
         **tables: Any,
     ) -> pd.DataFrame:
-        """Ask DuckDB of the window's records, the table ``replay``, in constant memory where the query allows it.
+        """Ask DuckDB of the window's records, the table ``replay``, in constant memory where the
+        query allows it.
 
-        The records land in a file of a temporary folder first (``TMPDIR`` names another), so a query of any window
-        takes the disk and not the memory; what is sorted, joined or grouped spills there too. The answer is a frame in
-        memory: ask for less than all. Rows come in the order in which Kafka gave them: sort where it matters.
+        The records land in a file of a temporary folder first (``TMPDIR`` names another), so a
+        query of any window takes the disk and not the memory; what is sorted, joined or grouped
+        spills there too. The answer is a frame in memory: ask for less than all. Rows come in the
+        order in which Kafka gave them: sort where it matters.
 
         Parameters
         ----------
         query : str
             As in `Replay.sql`.
-        decode, key_decode, types, where, enrich, isolation, on_expired, max_bytes, deadline, guard, progress
+        decode, key_decode, types, where, enrich, isolation, on_expired, max_bytes, deadline, guard,
+        progress
             As in `read`.
         **tables : DataFrame or Arrow table
             More tables, under these names.
@@ -71,12 +74,14 @@ class WindowQueries:
         Returns
         -------
         DataFrame
-            Its ``.attrs["receipts"]`` has the receipt of the read, as plain values, under ``"replay"``.
+            Its ``.attrs["receipts"]`` has the receipt of the read, as plain values, under
+            ``"replay"``.
 
         Raises
         ------
         IncompleteError
-            When the window was not read to its end, but for `max_bytes` and ``on_expired="clamp"``, which warn.
+            When the window was not read to its end, but for `max_bytes` and ``on_expired="clamp"``,
+            which warn.
         UsageError
             When DuckDB refuses the query, or needs more memory or disk than there is.
 
@@ -90,7 +95,9 @@ class WindowQueries:
             "guard": guard,
         }  # fmt: skip
         if "replay" in tables:
-            raise UsageError("the window is the table replay, so no other can be", hint="give it another name")
+            raise UsageError(
+                "the window is the table replay, so no other can be", hint="give it another name"
+            )
         return _ask(query, {"replay": self}, {"replay": options}, tables, progress)  # type: ignore[dict-item]
 
 
@@ -106,13 +113,15 @@ class LabQueries:
         progress: bool | None = None,
         **tables: Any,
     ) -> pd.DataFrame:
-        """Ask DuckDB of several windows, in constant memory where the query allows it; see `Window.sql`.
+        """Ask DuckDB of several windows, in constant memory where the query allows it; see
+        `Window.sql`.
 
         Parameters
         ----------
         query : str
         options : dict, optional
-            How a window is read, by its name: ``{"a": {"decode": "avro"}}``; the options are those of `Window.sql`.
+            How a window is read, by its name: ``{"a": {"decode": "avro"}}``; the options are those
+            of `Window.sql`.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
         **tables : Window, Replay, DataFrame or Arrow table
@@ -121,7 +130,8 @@ class LabQueries:
         Returns
         -------
         DataFrame
-            Its ``.attrs["receipts"]`` has the receipt of each window and Replay, as plain values, by its name.
+            Its ``.attrs["receipts"]`` has the receipt of each window and Replay, as plain values,
+            by its name.
 
         Examples
         --------
@@ -147,7 +157,10 @@ def _ask(
     others: Mapping[str, Any],
     progress: bool | None,
 ) -> pd.DataFrame:
-    """Read each window into a file, then ask; what is no table is refused before anything is read."""
+    """Read each window into a file, then ask.
+
+    What is no table is refused before anything is read.
+    """
     from labkit.sinks.replay import Replay
     from labkit.sinks.sql import ask, check_query, require_whole, scratch_folder
 
@@ -158,9 +171,13 @@ def _ask(
     with quiet_stop(NOTHING), scratch_folder() as folder:
         own: dict[str, Any] = {}
         for name, window in windows.items():
-            own[name] = spooled = _spool(window, folder / f"{len(own)}.arrow", progress, **options.get(name, {}))
+            own[name] = spooled = _spool(
+                window, folder / f"{len(own)}.arrow", progress, **options.get(name, {})
+            )
             read_log.record(window.plan, spooled.receipt, "sql")
-            if shortfall := require_whole(f"the window {name!r} of {window.topic!r}", spooled.receipt):
+            if shortfall := require_whole(
+                f"the window {name!r} of {window.topic!r}", spooled.receipt
+            ):
                 warn(f"the window {name!r} of {window.topic!r} is {shortfall}", IncompleteWarning)
             receipts[name] = spooled.receipt.to_dict()
         for name, replay in replays.items():
@@ -195,9 +212,16 @@ def _spool(
             deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
             advance=advance,
         )  # fmt: skip
-        value, key = window.lab.decoders(window.topic, decoding.pop("decode", None), decoding.pop("key_decode", None))
+        value, key = window.lab.decoders(
+            window.topic, decoding.pop("decode", None), decoding.pop("key_decode", None)
+        )
         source = Source(
-            reading, decode=value, key_decode=key, enrich=Chain(enrich), registry=window.lab.registry, **decoding
+            reading,
+            decode=value,
+            key_decode=key,
+            enrich=Chain(enrich),
+            registry=window.lab.registry,
+            **decoding,
         )
         spooled = spool_window(source, path)
     if reading.interrupted():

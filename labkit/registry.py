@@ -1,4 +1,6 @@
-"""A schema registry: the only module that makes its clients, and where their errors become labkit's."""
+"""A schema registry: the only module that makes its clients, and where their errors become
+labkit's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, ServerError, UnavailableError
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    LabkitError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
 from labkit.masking import without_login
 from labkit.secret import Secret, pair, sealed
 
@@ -21,8 +30,9 @@ class Registry:
     Parameters
     ----------
     settings : mapping
-        Those of ``confluent_kafka.schema_registry.SchemaRegistryClient``: ``url``, ``"ssl.ca.location"``,
-        ``"basic.auth.user.info"``; also ``basic_auth = [user, password]`` and ``ca_certs``.
+        Those of ``confluent_kafka.schema_registry.SchemaRegistryClient``: ``url``,
+        ``"ssl.ca.location"``, ``"basic.auth.user.info"``; also ``basic_auth = [user, password]``
+        and ``ca_certs``.
 
     Notes
     -----
@@ -58,10 +68,19 @@ class Registry:
         """The client; one for the life of the object. It keeps the schemas it has fetched."""
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
-        settings = {_OURS.get(key, key): value for key, value in self._settings.items() if key != "basic_auth"}
+        settings = {
+            _OURS.get(key, key): value
+            for key, value in self._settings.items()
+            if key != "basic_auth"
+        }
         if auth := self._settings.get("basic_auth"):
             settings["basic.auth.user.info"] = Secret(":".join(map(str, pair(auth))))
-        defaults = {"timeout": TIMEOUT_S, "max.retries": 1, "retries.wait.ms": 500, "retries.max.wait.ms": 1000}
+        defaults = {
+            "timeout": TIMEOUT_S,
+            "max.retries": 1,
+            "retries.wait.ms": 500,
+            "retries.max.wait.ms": 1000,
+        }
         try:
             return SchemaRegistryClient({**defaults, **settings})
         except (TypeError, ValueError, OSError) as error:  # OSError: a CA file that cannot be read
@@ -80,18 +99,23 @@ class Registry:
         UnavailableError
             When nobody answers.
         """
-        # "serialized" is how a Protobuf schema comes as a descriptor; the other kinds have no such format
+        # "serialized" is how a Protobuf schema comes as a descriptor; the other kinds have no such
+        # format
         if isinstance(number, str):
             return self._ask(
                 lambda client: client.get_schema_by_guid(number, fmt="serialized"),
                 f"fetch the schema with GUID {number}",
             )
-        return self._ask(lambda client: client.get_schema(number, fmt="serialized"), f"fetch schema id {number}")
+        return self._ask(
+            lambda client: client.get_schema(number, fmt="serialized"), f"fetch schema id {number}"
+        )
 
     def referenced(self, subject: str, version: int) -> Any:
         """Return the schema another one refers to."""
         action = f"fetch version {version} of subject {subject!r}"
-        return self._ask(lambda client: client.get_version(subject, version, fmt="serialized").schema, action)
+        return self._ask(
+            lambda client: client.get_version(subject, version, fmt="serialized").schema, action
+        )
 
     def check(self) -> None:
         """Raise when the registry cannot be reached at all."""
@@ -105,7 +129,8 @@ class Registry:
             return call(client)
         except SchemaRegistryError as error:
             raise self._refusal(error, what) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # a web page, not a registry's JSON
+        # a web page, not a registry's JSON
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServerError(
                 f"cannot {what}: {self.address} answers, but not as a schema registry",
                 hint="the URL needs the path of Confluent's API, such as /apis/ccompat/v7 of Apicurio",

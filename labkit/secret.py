@@ -1,7 +1,8 @@
 """Secrets of a profile: read from where they lie, and never shown.
 
-``${NAME}`` is an environment variable, ``${file:/run/secrets/x}`` a file's content, ``${keyring:service/user}`` an
-entry of the system's keyring (the extra ``labkit[keyring]``). ``$${`` stands for a ``${`` that means itself.
+``${NAME}`` is an environment variable, ``${file:/run/secrets/x}`` a file's content,
+``${keyring:service/user}`` an entry of the system's keyring (the extra ``labkit[keyring]``).
+``$${`` stands for a ``${`` that means itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 
 
 class Secret(str):
-    """Text that shows itself without its secret wherever it is not asked for as text, as in a traceback's variables.
+    """Text that shows itself without its secret wherever it is not asked for as text, as in a
+    traceback's variables.
 
     An address shows its host, anything else ``***``.
     """
@@ -33,8 +35,13 @@ class Secret(str):
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with every secret hidden: by a setting's name, and by the form of its value, nested or not."""
-    return {key: HIDDEN if is_secret(str(key)) else _masked(str(key), value) for key, value in settings.items()}
+    """Return `settings` with every secret hidden: by a setting's name, and by the form of its
+    value, nested or not.
+    """
+    return {
+        key: HIDDEN if is_secret(str(key)) else _masked(str(key), value)
+        for key, value in settings.items()
+    }
 
 
 def _masked(key: str, value: Any) -> Any:
@@ -48,7 +55,10 @@ def _masked(key: str, value: Any) -> Any:
 
 
 def pair(auth: Any) -> tuple[Any, ...]:
-    """Return user and password, given so or as one text ``user:password``; a `Secret` one stays one."""
+    """Return user and password, given so or as one text ``user:password``.
+
+    A `Secret` one stays one.
+    """
     if not isinstance(auth, str):
         return tuple(auth)
     user, *password = auth.split(":", 1)
@@ -62,7 +72,10 @@ def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sealed(value: Any, secret: bool, key: str) -> Any:
     if isinstance(value, Mapping):
-        return {name: _sealed(item, secret or is_secret(str(name)), str(name)) for name, item in value.items()}
+        return {
+            name: _sealed(item, secret or is_secret(str(name)), str(name))
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         first = 1 if secret and len(value) == 2 else 0  # of [user, password] the user may be seen
         return [*value[:first], *(_sealed(item, secret, key) for item in value[first:])]
@@ -142,16 +155,22 @@ def _variable(name: str, where: str) -> str:
     try:
         return os.environ[name]
     except KeyError:
-        raise ConfigError(f"{where} needs the environment variable {name}", hint="set it and try again") from None
+        raise ConfigError(
+            f"{where} needs the environment variable {name}", hint="set it and try again"
+        ) from None
 
 
 def _file(path: Path, where: str) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise ConfigError(f"{where} needs {path}: {error.strerror}", hint="is the secret mounted here?") from error
+        raise ConfigError(
+            f"{where} needs {path}: {error.strerror}", hint="is the secret mounted here?"
+        ) from error
     except ValueError:
-        raise ConfigError(f"{where} needs {path}, which is no text", hint="it holds the secret and no more") from None
+        raise ConfigError(
+            f"{where} needs {path}, which is no text", hint="it holds the secret and no more"
+        ) from None
 
 
 def _keyring(name: str, where: str) -> str:
@@ -162,9 +181,12 @@ def _keyring(name: str, where: str) -> str:
     try:
         word = keyring.get_password(service, user)
     except keyring.errors.KeyringError as error:
-        raise ConfigError(f"{where}: the keyring does not answer: {error}", hint="is it unlocked?") from error
+        raise ConfigError(
+            f"{where}: the keyring does not answer: {error}", hint="is it unlocked?"
+        ) from error
     if word is None:
         raise ConfigError(
-            f"{where}: the keyring has no {service!r} of {user!r}", hint=f"put it in: keyring set {service} {user}"
+            f"{where}: the keyring has no {service!r} of {user!r}",
+            hint=f"put it in: keyring set {service} {user}",
         )
     return str(word)

@@ -1,7 +1,9 @@
-"""Points in time as people say them: ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday``, ``2016-W09``. Pure.
+"""Points in time as people say them: ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday``,
+``2016-W09``. Pure.
 
-Each is one moment, in the zone given, from the moment given on. A clock time without a day is the last one that was; a
-weekday is that of the last seven days, today included, ``last monday`` the one before today.
+Each is one moment, in the zone given, from the moment given on. A clock time without a day is the
+last one that was; a weekday is that of the last seven days, today included, ``last monday`` the one
+before today.
 """
 
 from __future__ import annotations
@@ -11,9 +13,13 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from labkit.errors import UsageError
 
-EXAMPLES = "'now', '2h ago', '19:12', 'today', 'yesterday 14:00', 'monday 9:30', 'last friday', '2016-W09'"
+EXAMPLES = (
+    "'now', '2h ago', '19:12', 'today', 'yesterday 14:00', 'monday 9:30', 'last friday', '2016-W09'"
+)
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)\s+ago")
+_AGO = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)\s+ago"
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-w(\d{2})")
@@ -43,22 +49,32 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
         try:
             return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2][0]])
         except OverflowError as error:
-            raise UsageError(f"{text!r} is before the year 1", hint="write such as '2h ago'") from error
+            raise UsageError(
+                f"{text!r} is before the year 1", hint="write such as '2h ago'"
+            ) from error
     if _CLOCK.fullmatch(words):
         moment = at(local_now.date(), _clock(words), zone)
-        return moment if moment <= now else at(local_now.date() - timedelta(days=1), _clock(words), zone)
+        return (
+            moment
+            if moment <= now
+            else at(local_now.date() - timedelta(days=1), _clock(words), zone)
+        )
     if week := _WEEK.fullmatch(words):
         try:
             return at(date.fromisocalendar(int(week[1]), int(week[2]), 1), time(), zone)
         except ValueError as error:
-            raise UsageError(f"{text!r} is not a week: {error}", hint="ISO weeks are 2016-W01 to 2016-W52") from error
+            raise UsageError(
+                f"{text!r} is not a week: {error}", hint="ISO weeks are 2016-W01 to 2016-W52"
+            ) from error
     if day := _DAY.fullmatch(words):
         return at(_day(day[1], local_now.date()), _clock(day[2]) if day[2] else time(), zone)
     return None
 
 
 def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime] | None:
-    """Return when a day, ISO week or month begins and when the next one does; None for what is none of them."""
+    """Return when a day, ISO week or month begins and when the next one does; None for what is none
+    of them.
+    """
     words = " ".join(text.lower().split())
     today = now.astimezone(zone).date()
     try:
@@ -70,7 +86,11 @@ def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, 
             after = (first + timedelta(days=31)).replace(day=1)
         else:
             spoken = _DAY.fullmatch(words)
-            first = _day(spoken[1], today) if spoken and not spoken[2] else date.fromisoformat(text.strip())
+            first = (
+                _day(spoken[1], today)
+                if spoken and not spoken[2]
+                else date.fromisoformat(text.strip())
+            )
             after = first + timedelta(days=1)
     except (ValueError, OverflowError):
         return None
@@ -104,7 +124,9 @@ def at(day: date, clock: time, zone: tzinfo) -> datetime:
 
 
 def exact(local: datetime, zone: tzinfo) -> datetime:
-    """Return a time without a zone as that of a zone; UsageError where it is there twice or not at all."""
+    """Return a time without a zone as that of a zone; UsageError where it is there twice or not at
+    all.
+    """
     first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():
         return first
@@ -112,7 +134,10 @@ def exact(local: datetime, zone: tzinfo) -> datetime:
     shown = local.isoformat(" ", "seconds")
     times = " or ".join(moment.isoformat("T", "seconds") for moment in (first, second))
     if exists:
-        raise UsageError(f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {times}")
+        raise UsageError(
+            f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {times}"
+        )
     raise UsageError(
-        f"{shown} is not there in {zone}: clocks are set forward then", hint="write a time with its offset"
+        f"{shown} is not there in {zone}: clocks are set forward then",
+        hint="write a time with its offset",
     )

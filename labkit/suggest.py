@@ -15,7 +15,9 @@ _readers = ["python"]
 
 @contextmanager
 def for_a_shell() -> Iterator[None]:
-    """Let hints name commands within the block: its reader is at a shell, not in a notebook or a script."""
+    """Let hints name commands within the block: its reader is at a shell, not in a notebook or a
+    script.
+    """
     _readers.append("shell")
     try:
         yield
@@ -24,16 +26,25 @@ def for_a_shell() -> Iterator[None]:
 
 
 def way(command: str) -> str:
-    """Return how its reader lists or examines things: ``lab.topics()`` in Python, ``labkit topics`` in a shell."""
+    """Return how its reader lists or examines things: ``lab.topics()`` in Python, ``labkit topics``
+    in a shell.
+    """
     return f"`labkit {command}`" if _readers[-1] == "shell" else f"`lab.{command}()`"
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there; empty without any."""
+    """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there.
+
+    Empty without any.
+    """
     by_lower = {name_there.lower(): name_there for name_there in there}
     matches = get_close_matches(name.lower(), by_lower, 3, 0.7)
     scores = [SequenceMatcher(None, match, name.lower()).ratio() for match in matches]
-    near = [by_lower[match] for match, score in zip(matches, scores, strict=True) if score > scores[0] - AS_NEAR]
+    near = [
+        by_lower[match]
+        for match, score in zip(matches, scores, strict=True)
+        if score > scores[0] - AS_NEAR
+    ]
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 

@@ -1,7 +1,7 @@
 """Points in time and lengths of time as users write them.
 
-Nothing is guessed: a time without a zone is in the zone that the lab was told, else UTC; a bare number is refused
-because it could be seconds, milliseconds, microseconds or nanoseconds.
+Nothing is guessed: a time without a zone is in the zone that the lab was told, else UTC; a bare
+number is refused because it could be seconds, milliseconds, microseconds or nanoseconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "
 _LENGTH = re.compile(
     r"(\d+(?:\.\d+)?)\s*(ms|s(?:ec(?:onds?)?)?|m(?:in(?:utes?)?)?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?)(?![a-z])"
 )
-FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999, the end exclusive
+# of the years 1 to 9999, the end exclusive
+FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000
 _LONGEST_MS = 1000 * 366 * 86_400_000
 TIME_HINT = (
     "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is in the lab's, UTC by default) or pass "
@@ -37,15 +38,18 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 _CLOCKS = re.compile(r"^((?:from |between )?\d{1,2}:\d{2})-(\d{1,2}:\d{2})$")
 
 
-def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True, now: datetime | None = None) -> int:
+def to_ms(
+    value: Any, zone: tzinfo = UTC, *, spoken: bool = True, now: datetime | None = None
+) -> int:
     """Return a point in time as milliseconds since the epoch, UTC.
 
     Parameters
     ----------
     value : str, datetime, date, pandas.Timestamp or numpy.datetime64
-        A text is ISO 8601, or as people say it: ``"yesterday 14:00"``, ``"2h ago"`` (see `labkit.spoken_times`).
-        Kafka's timestamps are whole milliseconds, so a finer value is rounded up: with that,
-        ``start <= t`` and ``t < end`` select the same records before and after rounding.
+        A text is ISO 8601, or as people say it: ``"yesterday 14:00"``, ``"2h ago"`` (see
+        `labkit.spoken_times`). Kafka's timestamps are whole milliseconds, so a finer value is
+        rounded up: with that, ``start <= t`` and ``t < end`` select the same records before and
+        after rounding.
     zone : tzinfo
         Of times without one.
     spoken : bool
@@ -56,8 +60,8 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True, now: datetime 
     Raises
     ------
     UsageError
-        For a bare number (its unit would be a guess), NaT, a text that says no time, or a time that the zone has
-        twice or not at all.
+        For a bare number (its unit would be a guess), NaT, a text that says no time, or a time that
+        the zone has twice or not at all.
     """
     if isinstance(value, bool | int | float):
         raise _unitless(value)
@@ -70,7 +74,8 @@ def to_ms(value: Any, zone: tzinfo = UTC, *, spoken: bool = True, now: datetime 
 
 
 def find_zone(value: str | tzinfo | None) -> tzinfo:
-    """Return a time zone by its name in the IANA database, such as ``"Europe/Vienna"``; UTC for None.
+    """Return a time zone by its name in the IANA database, such as ``"Europe/Vienna"``; UTC for
+    None.
 
     Raises
     ------
@@ -104,7 +109,9 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     UsageError
         For what is none of these.
     """
-    text = value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
+    text = (
+        value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
+    )
     span = parse_days(text, datetime.now(UTC), zone) if isinstance(text, str) else None
     if span is None:
         raise UsageError(
@@ -114,19 +121,22 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     return span
 
 
-def parse_span(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) -> tuple[int | None, int | None]:
+def parse_span(
+    text: str, zone: tzinfo = UTC, *, now: datetime | None = None
+) -> tuple[int | None, int | None]:
     """Return when a time as people say it begins and ends, in milliseconds; None where it is open.
 
     Parameters
     ----------
     text : str
-        A day, week or month (``"yesterday"``, ``"2016-W09"``), ``"last 2h"``, two times (``"14:00–15:00"``,
-        ``"yesterday 14:00 to 15:00"``), ``"since monday 9:30"`` or ``"before 2016-03-01"``. A second time without a
-        day is the next after the first.
+        A day, week or month (``"yesterday"``, ``"2016-W09"``), ``"last 2h"``, two times
+        (``"14:00–15:00"``, ``"yesterday 14:00 to 15:00"``), ``"since monday 9:30"`` or ``"before
+        2016-03-01"``. A second time without a day is the next after the first.
     zone : tzinfo
         Of times without one.
     now : datetime, optional
-        From which on a clock time without a day is the last one that was; by default now. Days are those from now on.
+        From which on a clock time without a day is the last one that was; by default now. Days are
+        those from now on.
 
     Raises
     ------
@@ -150,23 +160,39 @@ def parse_span(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) ->
     if len(parts) != 2 or not all(parts):
         raise UsageError(f"{text!r} says no period of time", hint=SPAN_HINT)
     start = _clock_ms(parts[0], zone, now)
-    end = _next_clock(parts[1], start, zone) if _CLOCK.fullmatch(parts[1]) else _clock_ms(parts[1], zone, now)
+    end = (
+        _next_clock(parts[1], start, zone)
+        if _CLOCK.fullmatch(parts[1])
+        else _clock_ms(parts[1], zone, now)
+    )
     if end <= start:
-        raise UsageError(f"{text!r} ends at {iso(end, zone)}, not after its start {iso(start, zone)}", hint=SPAN_HINT)
+        raise UsageError(
+            f"{text!r} ends at {iso(end, zone)}, not after its start {iso(start, zone)}",
+            hint=SPAN_HINT,
+        )
     return start, end
 
 
 def _clock_ms(text: str, zone: tzinfo, now: datetime | None) -> int:
-    """Return a moment; a clock time without a day is counted from `now`, all else from the real one."""
+    """Return a moment.
+
+    A clock time without a day is counted from `now`, all else from the real one.
+    """
     return to_ms(text, zone, now=now if _CLOCK.fullmatch(text) else None)
 
 
 def _next_clock(text: str, after_ms: int, zone: tzinfo) -> int:
     """Return when the zone's clock shows a time next, after a moment."""
     hour, rest = text.split(":", 1)
-    day = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=after_ms)).astimezone(zone).date()
+    day = (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=after_ms))
+        .astimezone(zone)
+        .date()
+    )
     same = to_ms(f"{day}T{int(hour):02}:{rest}", zone)
-    return same if same > after_ms else to_ms(f"{day + timedelta(days=1)}T{int(hour):02}:{rest}", zone)
+    return (
+        same if same > after_ms else to_ms(f"{day + timedelta(days=1)}T{int(hour):02}:{rest}", zone)
+    )
 
 
 def _unitless(value: Any) -> UsageError:
@@ -183,14 +209,17 @@ def _datetime_ms(value: datetime | date, zone: tzinfo) -> int:
         raise UsageError("NaT is not a point in time", hint=TIME_HINT)
     nanos = getattr(value, "nanosecond", 0)
     if value.tzinfo is None:
-        value = exact(value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value, zone)
+        value = exact(
+            value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value, zone
+        )
     since = value - datetime(1970, 1, 1, tzinfo=UTC)
     micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     return -(-(micros * 1000 + nanos) // 1_000_000)
 
 
 def _read(text: str, zone: tzinfo, spoken: bool, now: datetime | None) -> datetime:
-    if re.fullmatch(r"\s*[-+]?\d{9,}\s*", text):  # Python 3.11 reads milliseconds of 2024 as a day of 1711
+    # Python 3.11 reads milliseconds of 2024 as a day of 1711
+    if re.fullmatch(r"\s*[-+]?\d{9,}\s*", text):
         raise _unitless(text)
     try:
         return datetime.fromisoformat(text.strip())
@@ -211,24 +240,34 @@ def _numpy_ms(value: Any) -> int:
 
 
 def length_ms(value: Any) -> int:
-    """Return a length of time in milliseconds: ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a timedelta."""
+    """Return a length of time in milliseconds: ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a
+    timedelta.
+    """
     if isinstance(value, timedelta):
         return _limited(math.ceil(value.total_seconds() * 1000), value)
     parts = _LENGTH.findall(value) if isinstance(value, str) else []
     if not parts or _LENGTH.sub("", value).strip():
-        raise UsageError(f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'")
+        raise UsageError(
+            f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'"
+        )
     units = ((number, unit if unit == "ms" else unit[0]) for number, unit in parts)
     return _limited(sum(float(number) * _UNITS_MS[unit] for number, unit in units), value)
 
 
 def _limited(ms: float, value: Any) -> int:
     if not 0 <= ms <= _LONGEST_MS:
-        raise UsageError(f"{value!r} is not between nothing and a thousand years", hint="write such as '90d' or '6h'")
+        raise UsageError(
+            f"{value!r} is not between nothing and a thousand years",
+            hint="write such as '90d' or '6h'",
+        )
     return round(ms)
 
 
 def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
-    """Return milliseconds since the epoch as ISO 8601 in a zone, or None; as such, where no date can hold them."""
+    """Return milliseconds since the epoch as ISO 8601 in a zone, or None.
+
+    As such, where no date can hold them.
+    """
     if ms is None:
         return None
     if not dated(ms):
@@ -241,7 +280,9 @@ def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
 
 
 def dated(ms: int) -> bool:
-    """Tell whether a date can hold these milliseconds since the epoch: Kafka takes any, such as microseconds."""
+    """Tell whether a date can hold these milliseconds since the epoch: Kafka takes any, such as
+    microseconds.
+    """
     return FIRST_MS <= ms < END_MS
 
 

@@ -1,11 +1,12 @@
-"""What ``labkit.toml`` says of a profile's topics: how their values and keys are decoded when nothing else is said.
+"""What ``labkit.toml`` says of a profile's topics: how their values and keys are decoded when
+nothing else is said.
 
     [profiles.prod.topics."orders.*"]
     value = "avro"                            # a decoder's name, or a schema's file: "protobuf:order.proto#shop.Order"
     key = "text"
 
-The first table, in the file's order, whose pattern matches a topic holds for it. A schema's file is relative to the
-folder of the ``labkit.toml``.
+The first table, in the file's order, whose pattern matches a topic holds for it. A schema's file is
+relative to the folder of the ``labkit.toml``.
 """
 
 from __future__ import annotations
@@ -65,14 +66,18 @@ def read_topics(profile: str, tables: Any, path: str) -> tuple[TopicSettings, ..
         if not isinstance(table, dict):
             raise ConfigError(f"{place} is no table", hint=example)
         _check(table, place)
-        settings.append(TopicSettings(pattern, table.get("value"), table.get("key"), place, Path(path).parent))
+        settings.append(
+            TopicSettings(pattern, table.get("value"), table.get("key"), place, Path(path).parent)
+        )
     return tuple(settings)
 
 
 def _check(table: Mapping[str, Any], place: str) -> None:
     for unknown in sorted(set(table) - set(_KEYS)):
         near = did_you_mean(unknown, _KEYS)
-        raise ConfigError(f"{place}: unknown key {unknown!r}", hint=f"{near}its keys are: {', '.join(_KEYS)}")
+        raise ConfigError(
+            f"{place}: unknown key {unknown!r}", hint=f"{near}its keys are: {', '.join(_KEYS)}"
+        )
     for key in _KEYS:
         decoder = table.get(key)
         is_known = isinstance(decoder, str) and (decoder in DECODERS or decoder.startswith(_FILES))

@@ -1,4 +1,6 @@
-"""The list of topics: one that cannot be asked in full has cells that are missing, and hides no other."""
+"""The list of topics: one that cannot be asked in full has cells that are missing, and hides no
+other.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _WHOLE = ["records", "earliest", "latest", "retention_ms"]
 _COLUMNS = ["topic", "partitions", *_WHOLE, "cleanup", "timestamp_type", "newest"]
 
 
-def topics_frame(cluster: Cluster, patterns: Iterable[str] = (), zone: tzinfo = UTC) -> pd.DataFrame:
+def topics_frame(
+    cluster: Cluster, patterns: Iterable[str] = (), zone: tzinfo = UTC
+) -> pd.DataFrame:
     """Return one row per topic that a pattern matches; see `labkit.lab.Lab.topics`."""
     import pandas as pd
 
@@ -56,7 +60,10 @@ def topics_frame(cluster: Cluster, patterns: Iterable[str] = (), zone: tzinfo = 
 
 
 def _newest(times: list[int | LabkitError | None]) -> datetime | None:
-    """Return the newest time of a topic's records that a date can hold; of some of its partitions it would be none."""
+    """Return the newest time of a topic's records that a date can hold.
+
+    Of some of its partitions it would be none.
+    """
     known = [ms for ms in times if isinstance(ms, int) and dated(ms)]
     if not known or any(isinstance(ms, LabkitError) for ms in times):
         return None
@@ -64,7 +71,10 @@ def _newest(times: list[int | LabkitError | None]) -> datetime | None:
 
 
 def _sums(bounds: list[tuple[int, int] | LabkitError]) -> tuple[Any, Any, Any]:
-    """Return records, first offsets and ends of a topic; a sum over some of its partitions would be none."""
+    """Return records, first offsets and ends of a topic.
+
+    A sum over some of its partitions would be none.
+    """
     import pandas as pd
 
     known = [one for one in bounds if not isinstance(one, LabkitError)]

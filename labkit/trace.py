@@ -1,4 +1,5 @@
-"""One record followed on its road: is it in the topic, did the group pass it, is it in the index, and if not, why.
+"""One record followed on its road: is it in the topic, did the group pass it, is it in the index,
+and if not, why.
 
 Each place is looked at by itself; one that cannot be looked at says so and hides no other.
 """
@@ -47,7 +48,8 @@ class Step:
     state : str
         yes (it is there, or passed) | no | odd | unknown (it could not be looked at).
     code : str
-        What was seen, in a word: found, expired, future, open, aborted, missing, filtered, passed, not reached, ….
+        What was seen, in a word: found, expired, future, open, aborted, missing, filtered, passed,
+        not reached, ….
     text : str
         The evidence.
     """
@@ -90,7 +92,9 @@ class Trace:
         """Return one row per place: place, state, code, text."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(step) for step in self.steps], columns=["place", "state", "code", "text"])
+        return pd.DataFrame(
+            [asdict(step) for step in self.steps], columns=["place", "state", "code", "text"]
+        )
 
     def to_json(self) -> str:
         """Return everything but the record as JSON."""
@@ -99,19 +103,29 @@ class Trace:
                            "verdict": self.verdict})  # fmt: skip
 
     def __str__(self) -> str:
-        lines = [f"{_MARKS[step.state]} {step.place + ':':<14}{visible(step.text)}" for step in self.steps]
+        lines = [
+            f"{_MARKS[step.state]} {step.place + ':':<14}{visible(step.text)}"
+            for step in self.steps
+        ]
         return "\n".join([f"{self._title()}", *lines, f"= {visible(self.verdict)}"])
 
     __repr__ = __str__
 
     def _title(self) -> str:
-        place = "no such record" if self.offset is None else f"partition {self.partition} offset {self.offset}"
+        place = (
+            "no such record"
+            if self.offset is None
+            else f"partition {self.partition} offset {self.offset}"
+        )
         return f"{self.topic}, {place}"
 
     @html.view
     def _repr_html_(self) -> str:
         rows = [
-            [html.word(_COLOURS[step.state], f"{_MARKS[step.state]} {step.place}"), escape(step.text)]
+            [
+                html.word(_COLOURS[step.state], f"{_MARKS[step.state]} {step.place}"),
+                escape(step.text),
+            ]
             for step in self.steps
         ]
         states = {step.state for step in self.steps}
@@ -181,7 +195,9 @@ def _tried(place: str, look: Callable[[], Step]) -> Step:
 # the topic -------------------------------------------------------------------------------------------------
 
 
-def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Question) -> tuple[Step, Replay | None]:
+def _in_topic(
+    cluster: Cluster, window: Callable[..., Window], question: Question
+) -> tuple[Step, Replay | None]:
     topic, partition, offset = question.topic, question.partition, question.offset
     partitions = cluster.partitions(topic)
     if partition not in partitions:
@@ -189,13 +205,22 @@ def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Questio
             f"topic {topic!r} has no partition {partition}",
             hint=f"it has {len(partitions)}: {partitions[0]} to {partitions[-1]}",
         )
-    first, end = (cluster.bounds(topic, [partition], at)[partition] for at in ("earliest", "latest"))
+    first, end = (
+        cluster.bounds(topic, [partition], at)[partition] for at in ("earliest", "latest")
+    )
     if offset < first:
         text = f"deleted: the partition begins at offset {first:,} now (retention, or records were deleted)"
         return Step("topic", NO, "expired", text), None
     if offset >= end:
-        return Step("topic", NO, "future", f"not written: the partition ends at offset {end:,} now"), None
-    options: dict[str, Any] = {"cache": False, "guard": False, "progress": False, "on_expired": "clamp"}
+        return Step(
+            "topic", NO, "future", f"not written: the partition ends at offset {end:,} now"
+        ), None
+    options: dict[str, Any] = {
+        "cache": False,
+        "guard": False,
+        "progress": False,
+        "on_expired": "clamp",
+    }
     single = window(topic, offsets={partition: (offset, offset + 1)})
     replay = single.read(isolation="read_uncommitted", **options)
     if not len(replay):
@@ -209,9 +234,17 @@ def _in_topic(cluster: Cluster, window: Callable[..., Window], question: Questio
         stable = cluster.bounds(topic, [partition], "stable")[partition]
         if stable <= offset:
             return Step(
-                "topic", ODD, "open", "in a transaction that is open: read_committed does not show it yet"
+                "topic",
+                ODD,
+                "open",
+                "in a transaction that is open: read_committed does not show it yet",
             ), replay
-        return Step("topic", ODD, "aborted", "in a transaction that was aborted: read_committed never shows it"), replay
+        return Step(
+            "topic",
+            ODD,
+            "aborted",
+            "in a transaction that was aborted: read_committed never shows it",
+        ), replay
     row = replay.table.slice(0, 1).to_pylist()[0]
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
@@ -238,7 +271,9 @@ def _conditions(question: Question, record: Replay) -> list[Step]:
             return []
         form = Form.of_meta(kept[0])
         record = record if form.plain else record.decode(form.decode, key_decode=form.key_decode)
-        return [_condition(where, record, f", the condition that {question.index.name} was made with")]
+        return [
+            _condition(where, record, f", the condition that {question.index.name} was made with")
+        ]
     except LabkitError:  # the step of the index says what is wrong with it
         return []
 
@@ -258,11 +293,16 @@ def _group(cluster: Cluster, question: Question) -> Step:
     members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
     group_text = f"{group.name} ({group.state}, {members})"
     if committed is None:
-        return Step("group", UNKNOWN, "no commit", f"{group_text} has committed nothing of this partition")
+        return Step(
+            "group", UNKNOWN, "no commit", f"{group_text} has committed nothing of this partition"
+        )
     if committed <= question.offset:
         left = question.offset - committed
         return Step(
-            "group", NO, "not reached", f"{group_text} committed {committed:,}: {left:,} offsets come before it"
+            "group",
+            NO,
+            "not reached",
+            f"{group_text} committed {committed:,}: {left:,} offsets come before it",
         )
     return Step("group", YES, "passed", f"{group_text} committed {committed:,}, which is past it")
 
@@ -270,7 +310,9 @@ def _group(cluster: Cluster, question: Question) -> Step:
 # the index -------------------------------------------------------------------------------------------------
 
 
-def _index(question: Question, index: Index, record: Replay | None, window: Callable[..., Window]) -> Step:
+def _index(
+    question: Question, index: Index, record: Replay | None, window: Callable[..., Window]
+) -> Step:
     hits = _by_id(index, question.id)
     if not hits:
         return Step("index", NO, "missing", f"{index.name} has no document {question.id}")
@@ -296,14 +338,18 @@ def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
 
 
 def _differences(value: bytes | None, document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the record's fields that the document has otherwise or not at all, and those it has beyond them."""
+    """Return the record's fields that the document has otherwise or not at all, and those it has
+    beyond them.
+    """
     try:
         record = orjson.loads(value) if value else None
     except orjson.JSONDecodeError:
         record = None
     if not isinstance(record, dict):
         return [], []
-    changed = [name for name, own in record.items() if own is not None and document.get(name) != own]
+    changed = [
+        name for name, own in record.items() if own is not None and document.get(name) != own
+    ]
     return sorted(changed), sorted(set(document) - set(record))
 
 
@@ -324,10 +370,15 @@ def _some(names: list[str]) -> str:
 
 
 def _dead_letters(question: Question) -> Step:
-    """Look among the dead letters: an index, or a file of JSON lines, as ``labkit index --dead-letter`` writes them."""
+    """Look among the dead letters: an index, or a file of JSON lines, as ``labkit
+    index --dead-letter`` writes them.
+    """
     place = question.dead_letters
     if isinstance(place, Index):
-        letters = [hit["_source"] for hit in _by_id(place, f"{question.topic}-{question.partition}-{question.offset}")]
+        letters = [
+            hit["_source"]
+            for hit in _by_id(place, f"{question.topic}-{question.partition}-{question.offset}")
+        ]
         name = f"index {place.name}"
     else:
         name, letters = str(place), _of_file(Path(str(place)), question)
@@ -362,10 +413,18 @@ def _verdict(question: Question, steps: list[Step]) -> str:
     text = {step.place: step.text for step in steps}
     index = "the index" if question.index is None else question.index.name
     if code.get("index") == "found":
-        gone = "; its record is no longer in the topic" if code["topic"] in ("expired", "compacted") else ""
+        gone = (
+            "; its record is no longer in the topic"
+            if code["topic"] in ("expired", "compacted")
+            else ""
+        )
         return f"It is in {index}, under its _id{gone}."
     if code.get("index") in ("changed", "overwritten"):
-        why = "was overwritten by a later record" if code["index"] == "overwritten" else "was changed since"
+        why = (
+            "was overwritten by a later record"
+            if code["index"] == "overwritten"
+            else "was changed since"
+        )
         return f"It is in {index}, and {why}."
     absent = f"It is not in {index}: " if "index" in code else ""
     reasons = {
@@ -389,4 +448,6 @@ def _verdict(question: Question, steps: list[Step]) -> str:
         return f"It is in the topic; {index} could not be looked at."
     if absent:
         return f"{absent}{text['index']}; name a group= to see whether it was read."
-    return "It is in the topic" + (f", and {question.group} has passed it." if code.get("group") == "passed" else ".")
+    return "It is in the topic" + (
+        f", and {question.group} has passed it." if code.get("group") == "passed" else "."
+    )

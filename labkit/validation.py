@@ -1,4 +1,6 @@
-"""What users give: whole numbers (Python's, NumPy's, a command line's, JSON's keys), options, JSON of our own files."""
+"""What users give: whole numbers (Python's, NumPy's, a command line's, JSON's keys), options, JSON
+of our own files.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
     return decorate
 
 
-def whole(value: Any, what: str, hint: str, *, low: int | None = None, high: int | None = None) -> int:
+def whole(
+    value: Any, what: str, hint: str, *, low: int | None = None, high: int | None = None
+) -> int:
     """Return a whole number: an integer of any kind, or a text of digits such as ``"10_000"``.
 
     Raises
@@ -56,15 +60,21 @@ def whole(value: Any, what: str, hint: str, *, low: int | None = None, high: int
 
 def newest_count(last: Any) -> int | None:
     """Return how many of the newest records are asked for; None when `last` is a length of time."""
-    if isinstance(last, timedelta) or (isinstance(last, str) and not DIGITS.fullmatch(last.strip())):
+    if isinstance(last, timedelta) or (
+        isinstance(last, str) and not DIGITS.fullmatch(last.strip())
+    ):
         return None
     return whole(last, "last", 'write last="6h", or last=10_000 for the newest 10,000 records')
 
 
 def partition_numbers(wanted: Any) -> list[int]:
     """Return partitions' numbers, sorted, each once; one alone will do."""
-    numbers = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
-    partitions = sorted({whole(number, "partitions", "write partitions=[0, 2]") for number in numbers})
+    numbers = (
+        [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
+    )
+    partitions = sorted(
+        {whole(number, "partitions", "write partitions=[0, 2]") for number in numbers}
+    )
     if not partitions:
         raise UsageError("partitions is empty", hint="name some, or leave it out for all")
     return partitions
@@ -80,7 +90,11 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
         partition = whole(name, "a partition", hint)
         if partition in ranges:
             raise UsageError(f"offsets name partition {partition} twice", hint=hint)
-        if isinstance(pair, str | bytes | Mapping) or not isinstance(pair, Iterable) or len(bounds := list(pair)) != 2:
+        if (
+            isinstance(pair, str | bytes | Mapping)
+            or not isinstance(pair, Iterable)
+            or len(bounds := list(pair)) != 2
+        ):
             raise UsageError(f"offsets of partition {partition}: {pair!r}", hint=hint)
         start, end = (whole(bound, f"offsets of partition {partition}", hint) for bound in bounds)
         ranges[partition] = (start, end)

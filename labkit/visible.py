@@ -1,8 +1,9 @@
-"""Foreign text that can be shown: nothing in it moves a cursor, turns a line around, ends it, or hides.
+"""Foreign text that can be shown: nothing in it moves a cursor, turns a line around, ends it, or
+hides.
 
-Terminals obey control characters (ECMA-48) wherever they come from; the Unicode Bidirectional Algorithm (UAX 9) lets a
-few invisible ones turn the text around them. Each is shown as JSON writes it, so that JSON stays JSON: ``\\u001b``,
-``\\u202e``, ``\\n``.
+Terminals obey control characters (ECMA-48) wherever they come from; the Unicode Bidirectional
+Algorithm (UAX 9) lets a few invisible ones turn the text around them. Each is shown as JSON writes
+it, so that JSON stays JSON: ``\\u001b``, ``\\u202e``, ``\\n``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def visible(text: str, keep: str = "") -> str:
     """Return `text` with each character that cannot be seen as its escape, but those in `keep`."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in JOINERS + keep else _escaped(char) for char in text)
+    return "".join(
+        char if char.isprintable() or char in JOINERS + keep else _escaped(char) for char in text
+    )
 
 
 def _escaped(char: str) -> str:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
     """A part of a topic, frozen as offsets [start, end) for each partition when it was made.
 
-    Reading it twice gives the same records, as long as the topic keeps them. `Lab.window` makes one and reads nothing.
+    Reading it twice gives the same records, as long as the topic keeps them. `Lab.window` makes one
+    and reads nothing.
     """
 
     plan: Plan
@@ -76,13 +77,18 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
 
     # reading -----------------------------------------------------------------------------------------
 
-    def reading(self, *, deadline: str | None = None, guard: bool = True, **options: Any) -> Reading:
+    def reading(
+        self, *, deadline: str | None = None, guard: bool = True, **options: Any
+    ) -> Reading:
         """Return one pass over the window, for those who want batches and receipt apart.
 
-        With `guard` the receipt also tells what became of the groups that are not the lab's meanwhile.
+        With `guard` the receipt also tells what became of the groups that are not the lab's
+        meanwhile.
         """
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        return (Guarded if guard else Reading)(self.lab.cluster, self.plan, deadline_s=deadline_s, **options)
+        return (Guarded if guard else Reading)(
+            self.lab.cluster, self.plan, deadline_s=deadline_s, **options
+        )
 
     def estimate(self) -> Estimate:
         """Judge by a sample how many records, bytes and seconds `read` will take."""
@@ -113,23 +119,28 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         Parameters
         ----------
         decode : {"json", "text", "raw", "avro", "protobuf", "jsonschema", "auto"} or callable
-            How values become columns; by default as ``labkit.toml`` says of the topic, else "json". Formats behind a
-            schema's id need the profile's registry; "auto" chooses by a sample. `labkit.decode.avro` and ``protobuf``
-            take a schema from a file, also as ``"avro:FILE.avsc"``. A function takes a value's bytes and returns
-            anything JSON-like; what it raises is ``_error``.
+            How values become columns; by default as ``labkit.toml`` says of the topic, else "json".
+            Formats behind a schema's id need the profile's registry; "auto" chooses by a sample.
+            `labkit.decode.avro` and ``protobuf`` take a schema from a file, also as
+            ``"avro:FILE.avsc"``. A function takes a value's bytes and returns anything JSON-like;
+            what it raises is ``_error``.
         key_decode : as `decode`
-            The same for keys: columns ``_key_<field>``. "raw", the default, adds none; ``_key`` always holds the bytes.
+            The same for keys: columns ``_key_<field>``. "raw", the default, adds none; ``_key``
+            always holds the bytes.
         types : dict, optional
-            Fields' types, ``{"total": "float"}`` (int, bool, text, time): other values are null, with ``_error``.
+            Fields' types, ``{"total": "float"}`` (int, bool, text, time): other values are null,
+            with ``_error``.
         where : str, optional
-            A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as it comes; records
-            left out count as filtered. A field has the type of its batch: where records disagree, give `types`.
+            A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as
+            it comes; records left out count as filtered. A field has the type of its batch: where
+            records disagree, give `types`.
         enrich : enrichers, optional
             Add columns: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`.
         isolation : {"read_committed", "read_uncommitted"}
             Whether records of open and aborted transactions are hidden.
         on_expired : {"error", "clamp"}
-            When the window's first records are gone: refuse, or read what is left and say so in the receipt.
+            When the window's first records are gone: refuse, or read what is left and say so in the
+            receipt.
         max_bytes : int, optional
             End early, and say so, once this many bytes were read.
         deadline : str, optional
@@ -137,14 +148,16 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         order : {"partition", "time"}
             By partition, then offset; or by time, so that a frame's ``.tail()`` is the newest.
         cache : bool
-            Take the window from this machine's cache when it was read before, and keep it there when it is read now.
+            Take the window from this machine's cache when it was read before, and keep it there
+            when it is read now.
         guard : bool
-            Look at the groups that are not the lab's before and after, and say in the receipt what became of them.
+            Look at the groups that are not the lab's before and after, and say in the receipt what
+            became of them.
         progress : bool, optional
             Show a bar; by default in a notebook or a terminal only.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which ends the queued cells too and has the part, as its
-            ``.replay`` and in ``labkit.stopped()``; or return the part.
+            What Stop, or Ctrl-C, does: raise `Stopped`, which ends the queued cells too and has the
+            part, as its ``.replay`` and in ``labkit.stopped()``; or return the part.
 
         Returns
         -------
@@ -214,7 +227,9 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         from labkit.errors import IncompleteError
 
         check_used(where, decode, key_decode)
-        reading = self.reading(deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired)
+        reading = self.reading(
+            deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired
+        )
         specs = self.lab.decoders(self.topic, decode, key_decode)
         chosen = undecoded(reading, where, *specs, registry=self.lab.registry)
         try:
@@ -232,7 +247,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             )
 
     def to_pandas(self, *, text_keys: bool = True, **options: Any) -> pd.DataFrame:
-        """Read the window into a DataFrame, see `Replay.to_pandas`; `options` are those of `read`."""
+        """Read the window into a DataFrame, see `Replay.to_pandas`.
+
+        `options` are those of `read`.
+        """
         return self.read(**options).to_pandas(text_keys=text_keys)
 
     def to_polars(self, **options: Any) -> pl.DataFrame:
@@ -278,37 +296,43 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         target : str
             The Elasticsearch cluster, as the profile names it.
         decode, key_decode : str, callable or Decoder
-            As in `read`. Values of JSON become documents as they are; of other formats each record's decoded fields do,
-            mapped by the columns' types. A record that cannot be decoded is among the rejects, with the reason.
+            As in `read`. Values of JSON become documents as they are; of other formats each
+            record's decoded fields do, mapped by the columns' types. A record that cannot be
+            decoded is among the rejects, with the reason.
         metadata : bool
-            Whether each document gets ``_kafka``: topic, partition, offset, timestamp, timestamp_type, key, headers.
+            Whether each document gets ``_kafka``: topic, partition, offset, timestamp,
+            timestamp_type, key, headers.
         where : str, optional
-            Load only the records that fulfil this condition, as in `read`; the others count as filtered.
+            Load only the records that fulfil this condition, as in `read`; the others count as
+            filtered.
         enrich : enrichers, optional
-            Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A document that is there
-            already stays as it is: enrich into a new index.
+            Add fields to the documents: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`. A
+            document that is there already stays as it is: enrich into a new index.
         mapping : dict, optional
-            Fields' types, ``{"price": {"type": "double"}}``, or a whole Elasticsearch mapping; it is put on top of
-            labkit's.
+            Fields' types, ``{"price": {"type": "double"}}``, or a whole Elasticsearch mapping; it
+            is put on top of labkit's.
         template : dict, optional
-            An Elasticsearch index template's ``{"mappings": …, "settings": …}``, such as production's; `mapping` and
-            `settings` win.
+            An Elasticsearch index template's ``{"mappings": …, "settings": …}``, such as
+            production's; `mapping` and `settings` win.
         settings : dict, optional
             Index settings, ``{"number_of_shards": 2}``; only for an index that is new.
         patience : str
-            How long to go on when Elasticsearch is away, busy or read-only; then what is left counts as unsent.
+            How long to go on when Elasticsearch is away, busy or read-only; then what is left
+            counts as unsent.
         client : distributed.Client, optional
-            Have the workers of this Dask cluster load it, slice by slice. A slice whose worker is lost is loaded again
-            and doubles nothing: what was there already counts as existing.
+            Have the workers of this Dask cluster load it, slice by slice. A slice whose worker is
+            lost is loaded again and doubles nothing: what was there already counts as existing.
         slice_records, send_profile : optional
             With `client`, as in `to_dask`.
         on_interrupt : {"raise", "keep"}
-            As in `read`: `Stopped` has the Load of the part as its ``.load``, and loading again goes on.
+            As in `read`: `Stopped` has the Load of the part as its ``.load``, and loading again
+            goes on.
 
         Returns
         -------
         Load
-            With counts that add up, the refused records and the receipt. Loading again adds nothing twice.
+            With counts that add up, the refused records and the receipt. Loading again adds nothing
+            twice.
         """
         from labkit.enrich import Chain
         from labkit.es.encode import Encoder, Form
@@ -325,7 +349,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             engine(client)  # says so when Dask is not installed
             from labkit.sinks.dask import scratch as dask_scratch
 
-            with bar(self.topic, len(self), progress) as advance, watched(self.lab.cluster, guard) as seen:
+            with (
+                bar(self.topic, len(self), progress) as advance,
+                watched(self.lab.cluster, guard) as seen,
+            ):
                 load = dask_scratch.load(
                     self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, form=form,
                     chain=chain, shape=shape, patience=patience, isolation=isolation, on_expired=on_expired,
@@ -336,9 +363,15 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         else:
             with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
                 reading = self.reading(
-                    deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, advance=advance
+                    deadline=deadline,
+                    guard=guard,
+                    isolation=isolation,
+                    on_expired=on_expired,
+                    advance=advance,
                 )
-                settled = form.settled(lambda: sample(reading.cluster, self.plan), self.lab.registry)
+                settled = form.settled(
+                    lambda: sample(reading.cluster, self.plan), self.lab.registry
+                )
                 load = scratch.load(
                     reading, name, self.lab.target(target), ttl=ttl, where=where, shape=shape, patience=patience,
                     encoder=Encoder(settled, self.lab.registry, chain),
@@ -346,7 +379,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         load = replace(load, index=replace(load.index, timezone=self.lab.timezone))
         read_log.record(self.plan, load.receipt, "to_scratch")
         if load.interrupted and on_interrupt == "raise":
-            raise stopped(f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded", load=load)
+            raise stopped(
+                f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded",
+                load=load,
+            )
         return load
 
     def __repr__(self) -> str:

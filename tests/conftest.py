@@ -25,7 +25,9 @@ from support.stack import missing, new_state_dir, run_labkit, stack_folder
 from support.waiting import until
 
 # beside other tests an example takes as long as it takes
-hypothesis.settings.register_profile("labkit", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "labkit", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("labkit")
 pytest_plugins = ["support.workers", "support.indexing", "support.irc", "support.spooling"]
 
@@ -57,14 +59,16 @@ def _user() -> None:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[State]:
-    """A running stack: `shared` by all workers, or `alone` for a test marked so (see support/workers.py).
+    """A running stack: `shared` by all workers, or `alone` for a test marked so (see
+    support/workers.py).
 
     ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
     """
     folder = stack_folder(getattr(request, "param", "shared"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LABKIT_STATE", str(folder))
-        environment.delenv("LABKIT_PROFILE", raising=False)  # the tests' own stack, whatever the user works on
+        # the tests' own stack, whatever the user works on
+        environment.delenv("LABKIT_PROFILE", raising=False)
         try:
             state = local.up(say=lambda text: None)
         except StackError as error:
@@ -83,7 +87,10 @@ def both(stack: State) -> Lab:
     """The lab with Elasticsearch 9.5.3 (target ``es-9.5.3``) beside the 8 that is there."""
     if "es-9.5.3" not in connect().targets or not all(row["running"] for row in local.status()):
         try:
-            local.up([service.version for service in stack.targets.values()] + ["9.5.3"], say=lambda text: None)
+            local.up(
+                [service.version for service in stack.targets.values()] + ["9.5.3"],
+                say=lambda text: None,
+            )
         except StackError as error:
             missing("Elasticsearch 9.5.3", error)
     return connect()
@@ -120,7 +127,10 @@ def admin(stack: State) -> Cluster:
 
 @pytest.fixture(scope="session")
 def three() -> Iterator[ThreeBrokers]:
-    """Three Kafka brokers to kill; `LABKIT_TEST_THREE` names a folder where they stay for the next run."""
+    """Three Kafka brokers to kill.
+
+    `LABKIT_TEST_THREE` names a folder where they stay for the next run.
+    """
     given = os.environ.get("LABKIT_TEST_THREE")
     folder = Path(given) if given else new_state_dir()
     try:
@@ -132,7 +142,10 @@ def three() -> Iterator[ThreeBrokers]:
 
 @pytest.fixture(scope="session")
 def secure() -> Iterator[SecureStack]:
-    """Kafka and Elasticsearch behind TLS; `LABKIT_TEST_SECURE` names a folder where they stay for the next run."""
+    """Kafka and Elasticsearch behind TLS.
+
+    `LABKIT_TEST_SECURE` names a folder where they stay for the next run.
+    """
     given = os.environ.get("LABKIT_TEST_SECURE")
     folder = Path(given) if given else new_state_dir()
     try:
@@ -173,11 +186,18 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
     def make(partitions: int = 1, **config: str) -> str:
         label = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
         name = f"irc-test-{label}-{uuid.uuid4().hex[:8]}"
-        # tests write records of long ago: without this the broker deletes them when it looks, every five minutes
-        settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
-        admin.ask(lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]), what="make it")
+        # tests write records of long ago: without this the broker deletes them when it looks, every
+        # five minutes
+        settings = {"retention.ms": "-1"} | {
+            key.replace("_", "."): value for key, value in config.items()
+        }
+        admin.ask(
+            lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]),
+            what="make it",
+        )
         made.append(name)
-        until(lambda: name in admin.topics(), "the topic")  # create_topics answers a moment before others see it
+        # create_topics answers a moment before others see it
+        until(lambda: name in admin.topics(), "the topic")
         return name
 
     yield make
@@ -187,7 +207,9 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
 
 @pytest.fixture
 def produce(admin: Cluster) -> Callable[..., None]:
-    """Write values to a topic: ``produce(topic, [b"…"], partition=0, timestamps=[…], keys=[…], headers=[…])``."""
+    """Write values to a topic: ``produce(topic, [b"…"], partition=0, timestamps=[…], keys=[…],
+    headers=[…])``.
+    """
 
     def write(
         topic: str,

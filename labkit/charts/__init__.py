@@ -1,15 +1,17 @@
 """Charts: count first, where the records are, then draw a few hundred numbers.
 
-`timeline`, `top`, `heatmap` and `map` take a Replay, a DataFrame, an Arrow table or an index. Arrow columns are counted
-by DuckDB, indices by Elasticsearch; the same records give the same numbers either way; ``chart.data`` has them. Each
-chart says what it shows and what it leaves out. Times are those of the lab's zone, which the chart names.
+`timeline`, `top`, `heatmap` and `map` take a Replay, a DataFrame, an Arrow table or an index. Arrow
+columns are counted by DuckDB, indices by Elasticsearch; the same records give the same numbers
+either way; ``chart.data`` has them. Each chart says what it shows and what it leaves out. Times are
+those of the lab's zone, which the chart names.
 
 `distribution` takes the same; of an index numbers only. `conversation` takes all but an index.
 
-`comparison` draws what `Lab.compare` found, `lag` a history of consumers' lag (`Lab.lag_history`), `board` what
-consumers do at a glance (`Lab.lag`).
+`comparison` draws what `Lab.compare` found, `lag` a history of consumers' lag (`Lab.lag_history`),
+`board` what consumers do at a glance (`Lab.lag`).
 
-In a notebook kernel the first chart enables labkit's renderer (see `labkit.charts.show`), unless another was chosen.
+In a notebook kernel the first chart enables labkit's renderer (see `labkit.charts.show`), unless
+another was chosen.
 """
 
 from __future__ import annotations
@@ -22,6 +24,16 @@ from labkit.charts.lag import board, lag
 from labkit.charts.places import map
 from labkit.jsonschema_import import import_jsonschema
 
-__all__ = ["board", "comparison", "conversation", "distribution", "heatmap", "lag", "map", "timeline", "top"]
+__all__ = [
+    "board",
+    "comparison",
+    "conversation",
+    "distribution",
+    "heatmap",
+    "lag",
+    "map",
+    "timeline",
+    "top",
+]
 
 import_jsonschema()  # before the first chart imports altair

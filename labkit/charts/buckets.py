@@ -49,8 +49,8 @@ class Grid:
     zone : tzinfo
         Whose clock: days begin at its midnight, whole weeks on its Monday.
     edges : tuple of int
-        Where each begins, and the last one ends, when clocks are set between: a day may have 23 or 25 hours. Else
-        empty.
+        Where each begins, and the last one ends, when clocks are set between: a day may have 23 or
+        25 hours. Else empty.
     """
 
     start_ms: int
@@ -89,7 +89,12 @@ def grid(first_ms: int, last_ms: int, every_ms: int, zone: tzinfo = UTC) -> Grid
         return Grid(start, every_ms, (last - start) // every_ms + 1)
     start, last = (_floor(at + offset(at, zone), every_ms) for at in (first_ms, last_ms))
     margin = every_ms if every_ms > DAY else DAY  # clocks may be set back between
-    clock = np.arange(start - margin // every_ms * every_ms, last + margin + every_ms + 1, every_ms, dtype=np.int64)
+    clock = np.arange(
+        start - margin // every_ms * every_ms,
+        last + margin + every_ms + 1,
+        every_ms,
+        dtype=np.int64,
+    )
     edges = moments(clock, zone, both=every_ms <= HOUR)
     low, high = np.searchsorted(edges, (first_ms, last_ms), side="right")
     return _between(edges[low - 1 : high + 1], every_ms, zone)
@@ -108,7 +113,9 @@ def _floor(clock: int, every_ms: int) -> int:
 
 
 def earlier(buckets: Grid, by_ms: int) -> Grid:
-    """Return the buckets so long before: whole days by the clock of the zone, where each bucket has its own then."""
+    """Return the buckets so long before: whole days by the clock of the zone, where each bucket has
+    its own then.
+    """
     edges = np.array([*buckets.starts, buckets.end_ms], np.int64)
     before = edges - by_ms
     if buckets.zone is not UTC and by_ms % DAY == 0:
@@ -117,8 +124,11 @@ def earlier(buckets: Grid, by_ms: int) -> Grid:
     return _between(before, buckets.every_ms, buckets.zone)
 
 
-def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC) -> Grid:
-    """Return the buckets for `every`, or for the shortest usual length that makes at most `MOST_BUCKETS`.
+def fitting(
+    first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC
+) -> Grid:
+    """Return the buckets for `every`, or for the shortest usual length that makes at most
+    `MOST_BUCKETS`.
 
     Raises
     ------
@@ -131,7 +141,8 @@ def fitting(first_ms: int, last_ms: int, every: str | timedelta | None, series: 
     every_ms = length_ms(every)
     if every_ms < 1:
         raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
-    asked = grid(first_ms, last_ms, every_ms)  # in UTC: to know how many there are, before each is looked for
+    # in UTC: to know how many there are, before each is looked for
+    asked = grid(first_ms, last_ms, every_ms)
     if asked.count * series > MOST_ROWS:
         lines = f" of {series} series" if series > 1 else ""
         raise UsageError(
@@ -169,7 +180,8 @@ def period(first_ms: int, last_ms: int, zone: tzinfo = UTC) -> str:
 
 
 def _day_and_clock(ms: int, kept: int) -> tuple[str, str]:
-    day, _, clock = str(np.datetime64(ms, "ms")).partition("T")  # years beyond 9999 too: timestamps may be nonsense
+    # years beyond 9999 too: timestamps may be nonsense
+    day, _, clock = str(np.datetime64(ms, "ms")).partition("T")
     return day, clock[:kept]
 
 

@@ -1,7 +1,9 @@
-"""Times on the clock of a zone: how far it is from UTC, when it is set back, where a moment is on an axis. Pure.
+"""Times on the clock of a zone: how far it is from UTC, when it is set back, where a moment is on
+an axis. Pure.
 
-An axis shows what the clock shows. The hour that a clock shows twice is drawn once, at twice the density: both hours
-are there, each half as wide, none on top of the other. The hour that it leaves out is empty.
+An axis shows what the clock shows. The hour that a clock shows twice is drawn once, at twice the
+density: both hours are there, each half as wide, none on top of the other. The hour that it leaves
+out is empty.
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ _MARGIN = 60 * _YEAR  # the longest bucket
 
 
 def usable(zone: tzinfo, first_ms: int | None, last_ms: int | None) -> tzinfo:
-    """Return the zone; UTC where a calendar cannot hold the times: Kafka takes any, such as microseconds."""
+    """Return the zone; UTC where a calendar cannot hold the times: Kafka takes any, such as
+    microseconds.
+    """
     if first_ms is None or last_ms is None:
         return zone
     return zone if first_ms > FIRST_MS + _MARGIN and last_ms < END_MS - _MARGIN else UTC
 
 
 def zone_named(name: str | None) -> tzinfo:
-    """Return the zone of an Arrow type: a name of the IANA database or ``+02:00``; UTC for what is neither."""
+    """Return the zone of an Arrow type: a name of the IANA database or ``+02:00``; UTC for what is
+    neither.
+    """
     if name in (None, "UTC"):
         return UTC
     try:
@@ -55,28 +61,37 @@ def offset(ms: int, zone: tzinfo) -> int:
     """Return how many milliseconds the zone's clock is ahead of UTC at a moment."""
     if zone is UTC:
         return 0
-    ahead = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(zone).utcoffset()
+    ahead = (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(zone).utcoffset()
+    )
     return 0 if ahead is None else ahead // timedelta(milliseconds=1)
 
 
 def moments(clock: np.ndarray, zone: tzinfo, *, both: bool) -> np.ndarray:
     """Return when the zone's clock shows these times, in order.
 
-    What it shows twice is the first time, with `both` also the second; what it leaves out is when it was set.
+    What it shows twice is the first time, with `both` also the second; what it leaves out is when
+    it was set.
     """
     import pandas as pd
 
     naive = pd.DatetimeIndex(clock.astype("datetime64[ms]"))
     passes = [np.ones(len(clock), bool), *([np.zeros(len(clock), bool)] if both else [])]
     found = [
-        naive.tz_localize(zone, ambiguous=first, nonexistent="shift_forward").tz_convert("UTC").as_unit("ms").asi8
+        naive.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+        .tz_convert("UTC")
+        .as_unit("ms")
+        .asi8
         for first in passes
     ]
     return np.unique(np.concatenate(found))
 
 
 def positions(at: np.ndarray, zone: tzinfo) -> np.ndarray:
-    """Return where moments are on an axis of the zone's clock, in milliseconds; later ones are further on."""
+    """Return where moments are on an axis of the zone's clock, in milliseconds.
+
+    Later ones are further on.
+    """
     if not len(at):
         return at
     drawn = np.asarray(at + offsets(at, zone), np.int64)
@@ -102,9 +117,18 @@ def _set_back(first: int, last: int, zone: tzinfo) -> list[tuple[int, int]]:
 
 
 def stamps(at: np.ndarray, zone: tzinfo, every_ms: int) -> list[str]:
-    """Return moments as texts, as fine as buckets of a length need; within a day with the distance from UTC."""
+    """Return moments as texts, as fine as buckets of a length need.
+
+    Within a day with the distance from UTC.
+    """
     whole_days = every_ms % 86_400_000 == 0
-    style = "%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M" if every_ms % 60_000 == 0 else "%Y-%m-%d %H:%M:%S"
+    style = (
+        "%Y-%m-%d"
+        if whole_days
+        else "%Y-%m-%d %H:%M"
+        if every_ms % 60_000 == 0
+        else "%Y-%m-%d %H:%M:%S"
+    )
     return [_stamp(int(ms), zone, style, whole_days) for ms in at]
 
 

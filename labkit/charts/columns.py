@@ -50,7 +50,9 @@ class Table:
         try:
             schema = pa.Schema.from_pandas(frame.head(0), preserve_index=False)
         except (pa.ArrowException, ValueError, TypeError) as error:
-            raise UsageError(f"this DataFrame has no Arrow form: {error}", hint="are column names unique?") from error
+            raise UsageError(
+                f"this DataFrame has no Arrow form: {error}", hint="are column names unique?"
+            ) from error
 
         def get(name: str) -> Any:
             try:
@@ -72,9 +74,12 @@ class Table:
             When there is none, or when it holds lists or structs.
         """
         if not isinstance(name, str):
-            raise UsageError(f"{name!r} names no field", hint="name one by its text, such as 'nick'")
+            raise UsageError(
+                f"{name!r} names no field", hint="name one by its text, such as 'nick'"
+            )
         head, *path = [name] if name in self.schema.names else name.split(".")
-        if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:  # an empty window
+        # an empty window
+        if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:
             return pa.chunked_array([], pa.null())
         if head not in self.schema.names:
             raise missing(name, self.schema.names)
@@ -84,8 +89,16 @@ class Table:
                 raise missing(name, self.schema.names)
             found = pc.struct_field(found, member)
         if pa.types.is_nested(found.type):
-            members = [f"{name}.{one.name}" for one in found.type] if pa.types.is_struct(found.type) else []
-            hint = f"name one of {', '.join(members)}" if members else "make a column of plain values first"
+            members = (
+                [f"{name}.{one.name}" for one in found.type]
+                if pa.types.is_struct(found.type)
+                else []
+            )
+            hint = (
+                f"name one of {', '.join(members)}"
+                if members
+                else "make a column of plain values first"
+            )
             raise UsageError(f"{name!r} holds {found.type}, which cannot be counted", hint=hint)
         return found.cast(found.type.value_type) if pa.types.is_dictionary(found.type) else found
 
@@ -96,10 +109,16 @@ def missing(name: str, names: list[str]) -> UsageError:
 
 
 def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
-    """Return the name of the column that says when: the one asked for, labkit's own, or the only one there is."""
+    """Return the name of the column that says when: the one asked for, labkit's own, or the only
+    one there is.
+    """
     if asked is not None:
         return asked
-    times: list[str] = [field.name for field in table.schema if pa.types.is_temporal(field.type) and _dated(field.type)]
+    times: list[str] = [
+        field.name
+        for field in table.schema
+        if pa.types.is_temporal(field.type) and _dated(field.type)
+    ]
     for name in TIMES:  # texts of an index, too
         if name in times or (name in table.schema.names and is_text(table.schema.field(name).type)):
             return name
@@ -108,16 +127,23 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     if not needed:
         return None
     if times:
-        raise UsageError(f"which of {', '.join(times)} is the time?", hint=f"such as field={times[0]!r}", names=times)
+        raise UsageError(
+            f"which of {', '.join(times)} is the time?",
+            hint=f"such as field={times[0]!r}",
+            names=times,
+        )
     names = ", ".join(table.schema.names)
     raise UsageError(
-        "there is no column of times", hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}"
+        "there is no column of times",
+        hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}",
     )
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Tell whether a column of this type holds texts."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def _dated(kind: pa.DataType) -> bool:
@@ -138,10 +164,18 @@ class Columns:
         In which times are shown; by default that of the column's type, else UTC.
     """
 
-    def __init__(self, table: Table, time: str | None, name: str = "", zone: tzinfo | None = None) -> None:
+    def __init__(
+        self, table: Table, time: str | None, name: str = "", zone: tzinfo | None = None
+    ) -> None:
         self._table = table
-        self._zone = zone or (UTC if time is None else zone_named(getattr(table.column(time).type, "tz", None)))
-        self._stamps = pa.nulls(table.rows, pa.int64()) if time is None else _milliseconds(table.column(time), time)
+        self._zone = zone or (
+            UTC if time is None else zone_named(getattr(table.column(time).type, "tz", None))
+        )
+        self._stamps = (
+            pa.nulls(table.rows, pa.int64())
+            if time is None
+            else _milliseconds(table.column(time), time)
+        )
         self._name = name
 
     @property
@@ -179,7 +213,9 @@ class Columns:
         top = [Term(label, n) for label, n in ask(table, sql, size=size)]
         return Terms(top, distinct, True, records, records - valued)
 
-    def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
+    def split(
+        self, field: str, terms: list[Term], grid: Grid
+    ) -> tuple[Counts, list[Counts], Counts]:
         """Count the records of each bucket: all, by term, without a value."""
         bucket, source, parameters = _bucketed(grid)
         sql = f"""select {bucket} bucket, cast(raw as varchar) label, count(*) from {source} where stamp is not null
@@ -232,7 +268,11 @@ def _parsed(column: Any, name: str) -> Any:
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
-        found = connection.sql("select epoch_ms(try_cast(raw as timestamptz)) stamp from t").to_arrow_table()["stamp"]
+        found = connection.sql(
+            "select epoch_ms(try_cast(raw as timestamptz)) stamp from t"
+        ).to_arrow_table()["stamp"]
     if found.null_count == len(found) and column.null_count < len(column):
-        raise UsageError(f"{name!r} holds no times", hint="texts must be ISO 8601, such as 2016-03-01T12:30:00Z")
+        raise UsageError(
+            f"{name!r} holds no times", hint="texts must be ISO 8601, such as 2016-03-01T12:30:00Z"
+        )
     return found

@@ -37,13 +37,16 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     Returns
     -------
     altair.Chart
-        Two pictures, one above the other. Above: one row per bucket and kind (changed, only left, only right) with
-        the documents; by the time `Lab.compare` was told, in UTC. Below: one row per field and kind with the pairs.
+        Two pictures, one above the other. Above: one row per bucket and kind (changed, only left,
+        only right) with the documents; by the time `Lab.compare` was told, in UTC. Below: one row
+        per field and kind with the pairs.
     """
     import altair as alt
 
     if not isinstance(c, Comparison):
-        raise UsageError(f"a {type(c).__name__} is no comparison", hint="give what lab.compare(a, b) returned")
+        raise UsageError(
+            f"a {type(c).__name__} is no comparison", hint="give what lab.compare(a, b) returned"
+        )
     if not 1 <= fields <= MOST_FIELDS:
         raise UsageError(f"fields={fields}", hint=f"a chart has room for 1 to {MOST_FIELDS}")
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
@@ -61,7 +64,11 @@ def _told(c: Comparison) -> list[str]:
     lines = [
         f"{n['left']:,} documents left, {n['right']:,} right: {n['same']:,} the same ({_share(c, 'same')} of the left)"
     ]
-    facts = [f"{n['changed']:,} changed", f"{n['only_left']:,} only left", f"{n['only_right']:,} only right"]
+    facts = [
+        f"{n['changed']:,} changed",
+        f"{n['only_left']:,} only left",
+        f"{n['only_right']:,} only right",
+    ]
     facts += [f"{n['duplicates']:,} keys more than once"] if n["duplicates"] else []
     lines.append(", ".join(facts) + (f"; {c.rules}" if str(c.rules) else ""))
     return lines + [f"incomplete: {reason}" for reason in c.reasons]
@@ -76,7 +83,12 @@ def _nothing(c: Comparison) -> Any:
     import pandas as pd
 
     text = pd.DataFrame({"text": ["no differences" if c.counts["same"] else "no documents"]})
-    return alt.Chart(text).mark_text(size=18, color=INK).encode(text="text:N").properties(width=WIDTH, height=HEIGHT)
+    return (
+        alt.Chart(text)
+        .mark_text(size=18, color=INK)
+        .encode(text="text:N")
+        .properties(width=WIDTH, height=HEIGHT)
+    )
 
 
 def _kinds() -> Any:
@@ -105,7 +117,13 @@ def over_time(c: Comparison) -> tuple[pd.DataFrame, Grid] | None:
         summed[(at - grid.start_ms) // grid.every_ms, kind] += n
     times = pd.DatetimeIndex(np.array(list(grid.starts), "datetime64[ms]")).tz_localize("UTC")
     parts = [
-        pd.DataFrame({"time": times, "kind": KINDS[kind], "documents": [summed[n, kind] for n in range(grid.count)]})
+        pd.DataFrame(
+            {
+                "time": times,
+                "kind": KINDS[kind],
+                "documents": [summed[n, kind] for n in range(grid.count)],
+            }
+        )
         for kind in COLOURS
     ]
     return pd.concat(parts, ignore_index=True), grid
@@ -122,7 +140,13 @@ def _over_time(c: Comparison) -> Any:
     untimed = sum(c.times.untimed.values())
     left_out = [f"{untimed:,} without a time left out"] if untimed else []
     name = ", ".join(
-        ["documents that differ", period(min(stamps), max(stamps)), f"per {length(grid.every_ms)}", "UTC", *left_out]
+        [
+            "documents that differ",
+            period(min(stamps), max(stamps)),
+            f"per {length(grid.every_ms)}",
+            "UTC",
+            *left_out,
+        ]
     )
     return (
         alt.Chart(frame)
@@ -143,7 +167,9 @@ def _over_time(c: Comparison) -> Any:
             x2="until:T",
             y=alt.Y("documents:Q", title="documents", axis=alt.Axis(format=",d", tickMinStep=1)),
             color=_kinds(),
-            tooltip=tooltips(("from:N", {"title": "from (UTC)"}), "kind:N", ("documents:Q", {"format": ",d"})),
+            tooltip=tooltips(
+                ("from:N", {"title": "from (UTC)"}), "kind:N", ("documents:Q", {"format": ",d"})
+            ),
         )
         .properties(width=WIDTH, height=HEIGHT - 60, title=_small(name))
     )
@@ -169,11 +195,19 @@ def _by_field(c: Comparison, most: int) -> Any:
     frame, labels = frame.assign(field=frame["field"].map(names)), Labels(list(names.values()))
     different = int((c.fields[["changed", "only_left", "only_right"]].sum(axis=1) > 0).sum())
     shown = frame["field"].nunique()
-    left_out = f"the {shown} most different of {different:,}" if shown < different else f"all {shown} that differ"
+    left_out = (
+        f"the {shown} most different of {different:,}"
+        if shown < different
+        else f"all {shown} that differ"
+    )
     pairs = c.counts["same"] + c.counts["changed"]
     axis = alt.Axis(labelLimit=280, labelExpr=labels.expression)
-    base = labels.numbered(alt.Chart(frame), "field").encode(y=alt.Y(f"{NUMBER}:O", title="field", axis=axis))
-    room = alt.Scale(domain=[0, 1.12 * int(frame.groupby("field")["pairs"].sum().max())], nice=False)
+    base = labels.numbered(alt.Chart(frame), "field").encode(
+        y=alt.Y(f"{NUMBER}:O", title="field", axis=axis)
+    )
+    room = alt.Scale(
+        domain=[0, 1.12 * int(frame.groupby("field")["pairs"].sum().max())], nice=False
+    )
     axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
     bars = base.mark_bar(height={"band": 0.78}).encode(
         x=alt.X("pairs:Q", title="pairs in which it differs", axis=axis, scale=room),
@@ -190,4 +224,6 @@ def _by_field(c: Comparison, most: int) -> Any:
 def _small(text: str) -> Any:
     import altair as alt
 
-    return alt.TitleParams(text, fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8)
+    return alt.TitleParams(
+        text, fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8
+    )

@@ -29,8 +29,9 @@ _PAIR: tuple[tuple[str, dict[str, str]], ...] = (
     ("messages:Q", {"format": ",d"}),
 )
 _POINTS = 24  # of a curve
-# "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section 2.3.1); its case
-# does not matter. Only names that themselves write count, so that "well, text" addresses nobody.
+# "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section
+# 2.3.1); its case does not matter. Only names that themselves write count, so that "well, text"
+# addresses nobody.
 _SAID = r"'^\s*@?([^\s:,]+)[:,](?:\s|$)'"
 _MESSAGES = f"""
 with said as (select "from", lower("from") a, lower(regexp_extract("text", {_SAID}, 1)) b from t
@@ -46,7 +47,10 @@ _FACTS = f"{_MESSAGES} select (select count(*) from said), (select count(*) from
 
 @dataclass(frozen=True)
 class Talk:
-    """Who addressed whom: `pairs` has sender, addressee and messages, the most frequent first; of how many messages."""
+    """Who addressed whom: `pairs` has sender, addressee and messages, the most frequent first.
+
+    Of how many messages.
+    """
 
     pairs: pd.DataFrame
     messages: int
@@ -67,13 +71,15 @@ def conversation(
     form: str | None = None,
     title: str | None = None,
 ) -> alt.LayerChart:
-    """Draw who answers whom: a message ``nick: …`` or ``nick, …`` is one from its sender to that nick.
+    """Draw who answers whom: a message ``nick: …`` or ``nick, …`` is one from its sender to that
+    nick.
 
     Parameters
     ----------
     data : Replay, pandas.DataFrame or pyarrow.Table
-        A frame from another library with an Arrow form, such as polars, will do too. Not an index: Elasticsearch cannot
-        tell the first word of a text, ``index.to_pandas(fields=["nick", "message"])`` can.
+        A frame from another library with an Arrow form, such as polars, will do too. Not an index:
+        Elasticsearch cannot tell the first word of a text, ``index.to_pandas(fields=["nick",
+        "message"])`` can.
     sender, text : str
         The fields that hold who writes, and what.
     top : int
@@ -86,9 +92,9 @@ def conversation(
     Returns
     -------
     altair.LayerChart
-        ``.data`` has one row per pair that is shown: sender, addressee, messages. In the graph an arrow has its
-        sender's colour and is as wide as its messages are many; of more than 40 arrows the lightest are left out, and
-        the subtitle says so. In the matrix a row is a sender.
+        ``.data`` has one row per pair that is shown: sender, addressee, messages. In the graph an
+        arrow has its sender's colour and is as wide as its messages are many; of more than 40
+        arrows the lightest are left out, and the subtitle says so. In the matrix a row is a sender.
 
     Raises
     ------
@@ -97,11 +103,14 @@ def conversation(
 
     Notes
     -----
-    A nick is known when it writes in `data`; case does not matter. Messages to oneself do not count.
+    A nick is known when it writes in `data`; case does not matter. Messages to oneself do not
+    count.
     """
     top = whole(top, "top", f"a chart has room for 2 to {MOST} names", low=2, high=MOST)
     if form not in (None, GRAPH, MATRIX):
-        raise UsageError(f"form={form!r}", hint=f"it is {GRAPH!r}, {MATRIX!r}, or left out: what reads best")
+        raise UsageError(
+            f"form={form!r}", hint=f"it is {GRAPH!r}, {MATRIX!r}, or left out: what reads best"
+        )
     source = counts.opened(data, None, needed=False)
     if not isinstance(source, Columns):
         raise UsageError(
@@ -118,7 +127,10 @@ def conversation(
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
     drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
     people = f"{len(names)} of {found.names:,} {plural(sender)}"
-    lines = [", ".join([_addressed(found, sender), people, *source.span.when]), *_left_out(found, pairs, drawn)]
+    lines = [
+        ", ".join([_addressed(found, sender), people, *source.span.when]),
+        *_left_out(found, pairs, drawn),
+    ]
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
     return draw.dressed(picture, title, lines)
 
@@ -130,7 +142,9 @@ def _talk(source: Columns, sender: str, text: str) -> Talk:
     table = pa.table(texts)
     ((messages, names),) = ask(table, _FACTS)
     found = ask(table, _PAIRS)
-    people = list(dict.fromkeys(name for sender, addressee, _ in found for name in (sender, addressee)))
+    people = list(
+        dict.fromkeys(name for sender, addressee, _ in found for name in (sender, addressee))
+    )
     called = dict(zip(people, all_shown(people), strict=True))
     rows = [(called[sender], called[addressee], n) for sender, addressee, n in found]
     pairs = pd.DataFrame(rows, columns=["sender", "addressee", "messages"])
@@ -143,14 +157,24 @@ def _texts(source: Columns, field: str) -> Any:
     if pa.types.is_null(kind):
         return column.cast(pa.string())
     if not is_text(kind):
-        raise UsageError(f"{field!r} holds {kind}, not texts", hint="sender= and text= name the fields")
+        raise UsageError(
+            f"{field!r} holds {kind}, not texts", hint="sender= and text= name the fields"
+        )
     return column
 
 
 def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
     """Return the names with the most messages from and to them."""
-    both = pairs.groupby("sender")["messages"].sum().add(pairs.groupby("addressee")["messages"].sum(), fill_value=0)
-    order = both.rename_axis("name").reset_index().sort_values(["messages", "name"], ascending=[False, True])
+    both = (
+        pairs.groupby("sender")["messages"]
+        .sum()
+        .add(pairs.groupby("addressee")["messages"].sum(), fill_value=0)
+    )
+    order = (
+        both.rename_axis("name")
+        .reset_index()
+        .sort_values(["messages", "name"], ascending=[False, True])
+    )
     return [str(one) for one in order["name"].head(top)]
 
 
@@ -176,8 +200,8 @@ def _left_out(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str
 def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
     """Order names around a circle so that those who talk much stand near one another.
 
-    By the angle of the second and third eigenvectors of the graph's Laplacian; see Koren, "Drawing graphs by
-    eigenvectors", https://doi.org/10.1016/j.camwa.2004.08.015
+    By the angle of the second and third eigenvectors of the graph's Laplacian; see Koren, "Drawing
+    graphs by eigenvectors", https://doi.org/10.1016/j.camwa.2004.08.015
     """
     if len(names) < 4:
         return names
@@ -187,11 +211,14 @@ def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
     np.add.at(weights, at, pairs["messages"].to_numpy(float))
     weights += weights.T
     _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=0)) - weights)
-    return [names[one] for one in np.argsort(np.arctan2(vectors[:, 2], vectors[:, 1]), kind="stable")]
+    return [
+        names[one] for one in np.argsort(np.arctan2(vectors[:, 2], vectors[:, 1]), kind="stable")
+    ]
 
 
 def curves(pairs: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
-    """Return each pair's arrow as points: x, y, step, and the angle of its head in degrees clockwise from upwards.
+    """Return each pair's arrow as points: x, y, step, and the angle of its head in degrees
+    clockwise from upwards.
 
     A quadratic Bézier curve from near one spot to near the other; both ways of a pair bend apart.
     """
@@ -203,21 +230,33 @@ def curves(pairs: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
     control = (start + end) / 2 * 0.62 + 0.16 * np.stack([way[:, 1], -way[:, 0]], axis=1)
     near = 1 / np.hypot(*way.T)  # arrows begin and end beside the dots, not on them
     t = np.linspace(0.04 * near, 1 - 0.075 * near, _POINTS).T[:, :, None]
-    points = (1 - t) ** 2 * start[:, None] + 2 * t * (1 - t) * control[:, None] + t**2 * end[:, None]
+    points = (
+        (1 - t) ** 2 * start[:, None] + 2 * t * (1 - t) * control[:, None] + t**2 * end[:, None]
+    )
     last = points[:, -1] - points[:, -2]
     turn = np.degrees(np.arctan2(last[:, 0], last[:, 1]))
     rows = pairs.loc[pairs.index.repeat(_POINTS)].reset_index(drop=True)
     step = np.tile(np.arange(_POINTS), len(pairs))
     flat = pd.DataFrame(points.reshape(-1, 2), columns=["x", "y"])
-    return rows.assign(x=flat["x"].round(4), y=flat["y"].round(4), step=step, angle=np.repeat(turn.round(1), _POINTS))
+    return rows.assign(
+        x=flat["x"].round(4),
+        y=flat["y"].round(4),
+        step=step,
+        angle=np.repeat(turn.round(1), _POINTS),
+    )
 
 
 def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
-    """Return names on a circle and arrows between them; a pointer on a name dims the arrows of the others."""
+    """Return names on a circle and arrows between them.
+
+    A pointer on a name dims the arrows of the others.
+    """
     import altair as alt
 
     spots = _spots(pairs, names)
-    chosen = alt.selection_point(name="chosen", fields=[NUMBER], on="pointerover", clear="pointerout")
+    chosen = alt.selection_point(
+        name="chosen", fields=[NUMBER], on="pointerover", clear="pointerout"
+    )
     place = {
         "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1.6, 1.6])),
         "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.2, 1.2])),
@@ -232,21 +271,33 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
     )
     numbered = labels.numbered(alt.Chart(curves(pairs, spots)), "sender")
     base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
-        **place, opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)), tooltip=tooltips(*_PAIR)
+        **place,
+        opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)),
+        tooltip=tooltips(*_PAIR),
     )
     layers = [*_arrows(base, pairs), dots.add_params(chosen), *_labels(spots)]
-    return alt.layer(*layers, data=pairs).resolve_scale(size="independent").properties(width=600, height=450)
+    return (
+        alt.layer(*layers, data=pairs)
+        .resolve_scale(size="independent")
+        .properties(width=600, height=450)
+    )
 
 
 def _spots(pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Return where each name stands, from the top clockwise, and its messages: name, sender, x, y, sent, received."""
+    """Return where each name stands, from the top clockwise, and its messages: name, sender, x, y,
+    sent, received.
+    """
     import pandas as pd
 
     order = around(pairs, names)
     turn = np.pi / 2 - 2 * np.pi * np.arange(len(order)) / len(order)
-    spots = pd.DataFrame({"name": order, "sender": order, "x": np.cos(turn).round(4), "y": np.sin(turn).round(4)})
+    spots = pd.DataFrame(
+        {"name": order, "sender": order, "x": np.cos(turn).round(4), "y": np.sin(turn).round(4)}
+    )
     for column, side in (("sent", "sender"), ("received", "addressee")):
-        spots[column] = spots["name"].map(pairs.groupby(side)["messages"].sum()).fillna(0).astype(int)
+        spots[column] = (
+            spots["name"].map(pairs.groupby(side)["messages"].sum()).fillna(0).astype(int)
+        )
     return spots
 
 
@@ -264,13 +315,23 @@ def _arrows(base: Any, pairs: pd.DataFrame) -> list[Any]:
     import altair as alt
 
     legend = alt.Legend(
-        title="messages", format=",d", symbolType="stroke", values=_marks(pairs), symbolStrokeColor=draw.INK
+        title="messages",
+        format=",d",
+        symbolType="stroke",
+        values=_marks(pairs),
+        symbolStrokeColor=draw.INK,
     )
-    wide = alt.StrokeWidth("messages:Q", scale=alt.Scale(domainMin=0, range=[0.6, 7]), legend=legend)
+    wide = alt.StrokeWidth(
+        "messages:Q", scale=alt.Scale(domainMin=0, range=[0.6, 7]), legend=legend
+    )
     large = alt.Size("messages:Q", legend=None, scale=alt.Scale(domainMin=0, range=[50, 330]))
-    heads = base.transform_filter(alt.datum.step == _POINTS - 1).mark_point(shape="triangle", filled=True)
+    heads = base.transform_filter(alt.datum.step == _POINTS - 1).mark_point(
+        shape="triangle", filled=True
+    )
     return [
-        base.mark_line(strokeCap="round").encode(detail=f"{ADDRESSEE}:O", order="step:O", strokeWidth=wide),
+        base.mark_line(strokeCap="round").encode(
+            detail=f"{ADDRESSEE}:O", order="step:O", strokeWidth=wide
+        ),
         heads.encode(angle=alt.Angle("angle:Q", scale=None), size=large),
     ]
 
@@ -282,7 +343,9 @@ def _marks(pairs: pd.DataFrame) -> list[int]:
 
 
 def _labels(spots: pd.DataFrame) -> list[Any]:
-    """Return the names, outside of the circle: to the left of it, to the right of it, above and below."""
+    """Return the names, outside of the circle: to the left of it, to the right of it, above and
+    below.
+    """
     import altair as alt
 
     far = spots.assign(lx=spots["x"] * 1.1, ly=spots["y"] * 1.1)
@@ -312,7 +375,9 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
             scale=scale,
             axis=alt.Axis(orient="top", labelAngle=-45, labelExpr=labels.expression),
         ),
-        y=alt.Y(f"{NUMBER}:O", title="from", scale=scale, axis=alt.Axis(labelExpr=labels.expression)),
+        y=alt.Y(
+            f"{NUMBER}:O", title="from", scale=scale, axis=alt.Axis(labelExpr=labels.expression)
+        ),
         tooltip=tooltips(*_PAIR),
     )
     colour = alt.Scale(type="sqrt", scheme="viridis", domain=[0, most])  # a few pairs talk most
@@ -327,5 +392,7 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
     layers = [squares]
     if step > 20 and most < 10_000:
         ink = alt.condition(alt.datum.messages > 0.4 * most, alt.value("#222"), alt.value("#fff"))
-        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("messages:Q", format=",d"), color=ink))
+        layers.append(
+            base.mark_text(fontSize=10).encode(text=alt.Text("messages:Q", format=",d"), color=ink)
+        )
     return alt.layer(*layers, data=pairs).properties(width=alt.Step(step), height=alt.Step(step))

@@ -78,7 +78,9 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
 
 
 def arrow(data: Any) -> pa.Table:
-    """Return any table of Arrow's kind as one with the types that all of Arrow works with: polars has views."""
+    """Return any table of Arrow's kind as one with the types that all of Arrow works with: polars
+    has views.
+    """
     try:
         if type(data).__module__.startswith("polars."):
             import polars as pl
@@ -93,9 +95,11 @@ def arrow(data: Any) -> pa.Table:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`.
+    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are
+    those of `by`.
 
-    In another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and ``from``, its start.
+    In another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and
+    ``from``, its start.
     """
 
     frame: pd.DataFrame
@@ -109,11 +113,16 @@ def over_time(source: Source, span: Span, every: str | timedelta | None) -> Time
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
     buckets = fitting(span.first_ms, span.last_ms, every, 1, span.zone)
-    return Timeline(_long(buckets, [("", source.histogram(buckets))]).drop(columns="value"), buckets)
+    return Timeline(
+        _long(buckets, [("", source.histogram(buckets))]).drop(columns="value"), buckets
+    )
 
 
-def over_time_against(source: Source, span: Span, every: str | timedelta | None, by_ms: int) -> Timeline:
-    """Count records per bucket and, as ``earlier``, those of the same data `by_ms` before: of what reaches so far back.
+def over_time_against(
+    source: Source, span: Span, every: str | timedelta | None, by_ms: int
+) -> Timeline:
+    """Count records per bucket and, as ``earlier``, those of the same data `by_ms` before: of what
+    reaches so far back.
 
     Raises
     ------
@@ -132,15 +141,21 @@ def over_time_against(source: Source, span: Span, every: str | timedelta | None,
     found = over_time(source, replace(span, first_ms=first_ms), every)
     before = earlier(found.grid, by_ms)
     counts = source.histogram(before)
-    return replace(found, frame=found.frame.assign(earlier=[counts.get(at, 0) for at in before.starts]))
+    return replace(
+        found, frame=found.frame.assign(earlier=[counts.get(at, 0) for at in before.starts])
+    )
 
 
 def _about(ms: int) -> str:
     return str(timedelta(seconds=ms // 1000)) if ms >= 1000 else f"{ms} ms"
 
 
-def over_time_by(source: Source, span: Span, field: str, every: str | timedelta | None, top: int) -> Timeline:
-    """Count records per bucket and value: the `top` most frequent ones, the rest as one, and those without."""
+def over_time_by(
+    source: Source, span: Span, field: str, every: str | timedelta | None, top: int
+) -> Timeline:
+    """Count records per bucket and value: the `top` most frequent ones, the rest as one, and those
+    without.
+    """
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
     terms = source.terms(field, top, timed=True)
@@ -149,7 +164,9 @@ def over_time_by(source: Source, span: Span, field: str, every: str | timedelta 
     names = all_shown(term.label for term in terms.top)
     series = list(zip(names, by_term, strict=True))
     rest = _minus(total, [*by_term, nulls])
-    series += [(label, counts) for label, counts in ((OTHER, rest), (NONE, nulls)) if any(counts.values())]
+    series += [
+        (label, counts) for label, counts in ((OTHER, rest), (NONE, nulls)) if any(counts.values())
+    ]
     return Timeline(_long(buckets, series), buckets, terms, tuple(label for label, _ in series))
 
 
@@ -171,7 +188,10 @@ def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
 
 
 def _on_the_clock(buckets: Grid) -> dict[str, Any]:
-    """Return where buckets are on an axis that shows the zone's clock; of UTC the picture itself knows."""
+    """Return where buckets are on an axis that shows the zone's clock.
+
+    Of UTC the picture itself knows.
+    """
     if buckets.zone is UTC:
         return {}
     edges = np.array([*buckets.starts, buckets.end_ms], np.int64)
@@ -185,10 +205,19 @@ def _on_the_clock(buckets: Grid) -> dict[str, Any]:
 
 
 def ranked(terms: Terms) -> pd.DataFrame:
-    """Return one row per value: value, records, share (of all records, 0 to 1); those without a value last."""
+    """Return one row per value: value, records, share (of all records, 0 to 1).
+
+    Those without a value last.
+    """
     import pandas as pd
 
-    rows = list(zip(all_shown(term.label for term in terms.top), (term.records for term in terms.top), strict=True))
+    rows = list(
+        zip(
+            all_shown(term.label for term in terms.top),
+            (term.records for term in terms.top),
+            strict=True,
+        )
+    )
     if terms.nulls:
         rows.append((NONE, terms.nulls))
     frame = pd.DataFrame(rows, columns=["value", "records"])
@@ -196,18 +225,28 @@ def ranked(terms: Terms) -> pd.DataFrame:
 
 
 def by_hour_and_weekday(source: Source, span: Span) -> pd.DataFrame:
-    """Return 168 rows, Monday 0 to Sunday 23: weekday, hour, records; by the clock of the span's zone."""
+    """Return 168 rows, Monday 0 to Sunday 23: weekday, hour, records.
+
+    By the clock of the span's zone.
+    """
     import pandas as pd
 
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")
     ends = np.array([span.first_ms, span.last_ms], np.int64)
-    every = 15 * MINUTE if (offsets(ends, span.zone) % HOUR).any() else HOUR  # some clocks are half an hour apart
+    # some clocks are half an hour apart
+    every = 15 * MINUTE if (offsets(ends, span.zone) % HOUR).any() else HOUR
     counts = source.histogram(grid(span.first_ms, span.last_ms, every))
     starts = np.fromiter(counts.keys(), np.int64, len(counts))
     starts = starts + offsets(starts, span.zone)
     week = np.zeros((7, 24), np.int64)
     # The epoch was a Thursday: day 0 is weekday 3.
-    np.add.at(week, ((starts // DAY + 3) % 7, starts // HOUR % 24), np.fromiter(counts.values(), np.int64, len(counts)))
+    np.add.at(
+        week,
+        ((starts // DAY + 3) % 7, starts // HOUR % 24),
+        np.fromiter(counts.values(), np.int64, len(counts)),
+    )
     days, hours = np.indices(week.shape)
-    return pd.DataFrame({"weekday": np.array(DAYS)[days.ravel()], "hour": hours.ravel(), "records": week.ravel()})
+    return pd.DataFrame(
+        {"weekday": np.array(DAYS)[days.ravel()], "hour": hours.ravel(), "records": week.ravel()}
+    )

@@ -36,39 +36,43 @@ def distribution(
     query: counts.Query = None,
     title: str | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draw how a field's numbers are spread, or its texts' lengths: a histogram, or one for each value of `by`.
+    """Draw how a field's numbers are spread, or its texts' lengths: a histogram, or one for each
+    value of `by`.
 
     Parameters
     ----------
     data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
-        A frame from another library with an Arrow form, such as polars, will do too. An index has numbers only:
-        Elasticsearch measures texts by a script, which clusters often do not allow.
+        A frame from another library with an Arrow form, such as polars, will do too. An index has
+        numbers only: Elasticsearch measures texts by a script, which clusters often do not allow.
     field : str
         Numbers, texts or bytes.
     by : str, optional
-        A histogram for each of the `top` most frequent values of this field, as shares, so that shapes compare.
+        A histogram for each of the `top` most frequent values of this field, as shares, so that
+        shapes compare.
     of : {"number", "length"}, optional
-        Left out: numbers themselves, and the length of texts (in characters) and of bytes. ``"number"`` reads texts as
-        numbers; those that are none are counted in the subtitle.
+        Left out: numbers themselves, and the length of texts (in characters) and of bytes.
+        ``"number"`` reads texts as numbers; those that are none are counted in the subtitle.
     bins : int
         How many at most: 2 to 100. Their width is 1, 2 or 5 times a power of ten.
     log : bool
-        Bins of equal width on a logarithmic scale, for what spans powers of ten; numbers up to zero are left out.
+        Bins of equal width on a logarithmic scale, for what spans powers of ten; numbers up to zero
+        are left out.
     trim : bool, optional
-        Leave out the lowest and the highest 1 %; by default a side where they would take more than half of the picture.
+        Leave out the lowest and the highest 1 %; by default a side where they would take more than
+        half of the picture.
     top : int
         How many values of `by`: 1 to 20.
     query : str or dict, optional
-        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
-        ``"nick:alice AND command:PRIVMSG"``.
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
+        text such as ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
     Returns
     -------
     altair.LayerChart, or altair.FacetChart with `by`
-        ``.data`` has one row per bin: start (inclusive), end (exclusive), records; with `by` also value and share (of
-        the value's numbers, 0 to 1).
+        ``.data`` has one row per bin: start (inclusive), end (exclusive), records; with `by` also
+        value and share (of the value's numbers, 0 to 1).
 
     Raises
     ------
@@ -76,7 +80,13 @@ def distribution(
         When there is no such field, or it has nothing to measure.
     """
     bins = whole(bins, "bins", f"a chart has room for 2 to {MOST_BINS}", low=2, high=MOST_BINS)
-    top = whole(top, "top", f"a chart has room for 1 to {draw.MOST_SERIES} values", low=1, high=draw.MOST_SERIES)
+    top = whole(
+        top,
+        "top",
+        f"a chart has room for 1 to {draw.MOST_SERIES} values",
+        low=1,
+        high=draw.MOST_SERIES,
+    )
     source = counts.opened(counts.narrowed(data, query), None, needed=False)
     found = numbers(source, field, of)
     known = found.known
@@ -93,7 +103,9 @@ def distribution(
     groups = [one for one in found.count(edges, by, terms) if one.numbers]
     if not groups:
         return draw.nothing(title, f"no record has both {field} and {by}")
-    lines = _told(known, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0)
+    lines = _told(
+        known, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
+    )
     axis = f"{name} ({known.unit})" if known.unit else field
     if by is None:
         return _one(_frame(edges, groups), groups[0], axis, title, lines, log=log)
@@ -106,26 +118,41 @@ def distribution(
 def steps(known: Numbers, bins: int, trim: bool | None) -> list[float]:
     """Return at most about `bins` bins' edges of one width: 1, 2 or 5 times a power of ten."""
     low, high = _bounds(known.quantiles, trim)
-    width = max(high / bins - low / bins, max(abs(low), abs(high)) * _FINEST, 1 if known.whole else 0)
+    width = max(
+        high / bins - low / bins, max(abs(low), abs(high)) * _FINEST, 1 if known.whole else 0
+    )
     exponent = math.floor(math.log10(max(width, _LEAST))) if width else 0
-    factor = next((one for one in (1, 2, 5, 10) if one * 10.0**exponent >= width * (1 - _FINEST)), 10)
+    factor = next(
+        (one for one in (1, 2, 5, 10) if one * 10.0**exponent >= width * (1 - _FINEST)), 10
+    )
     up, down = factor * 10 ** max(0, exponent), 10 ** max(0, -exponent)
     return _edges(lambda n: n * up / down, lambda value: value * down / up, low, high)
 
 
 def powers(known: Numbers, bins: int, trim: bool | None) -> list[float]:
-    """Return edges of bins of equal width on a logarithmic scale, a whole number of them in each power of ten."""
+    """Return edges of bins of equal width on a logarithmic scale, a whole number of them in each
+    power of ten.
+    """
     low, high = _bounds(known.quantiles, trim)
     low = max(low, known.positive or 0.0)
     high = max(high, low)
     decades = max(1.0, math.log10(high) - math.log10(low))
     finest = 5 if known.whole else 20  # whole numbers leave finer bins empty
     parts = next((one for one in (20, 10, 5, 2) if one <= finest and one * decades <= bins), 1)
-    return _edges(lambda n: float(f"{10 ** (n / parts):.12g}"), lambda value: math.log10(value) * parts, low, high)
+    return _edges(
+        lambda n: float(f"{10 ** (n / parts):.12g}"),
+        lambda value: math.log10(value) * parts,
+        low,
+        high,
+    )
 
 
-def _edges(edge: Callable[[int], float], place: Callable[[float], float], low: float, high: float) -> list[float]:
-    """Return the edges around [low, high]: `edge` gives that of a number, `place` the number of a value."""
+def _edges(
+    edge: Callable[[int], float], place: Callable[[float], float], low: float, high: float
+) -> list[float]:
+    """Return the edges around [low, high]: `edge` gives that of a number, `place` the number of a
+    value.
+    """
     first, last = math.floor(place(low)), math.floor(place(high)) + 1
     first -= edge(first) > low  # where rounding went astray
     last += edge(last) <= high
@@ -169,7 +196,9 @@ def _why_nothing(known: Numbers, field: str) -> str:
         return "no records"
     if known.numbers:
         return f"no number above zero among {known.numbers:,}: leave out log=True"
-    return f"no number in {field}: {counted(known.nulls)} without a value, {known.odd:,} with another"
+    return (
+        f"no number in {field}: {counted(known.nulls)} without a value, {known.odd:,} with another"
+    )
 
 
 def number(value: float) -> str:
@@ -191,12 +220,18 @@ def _told(
 ) -> list[str]:
     _, _, median, high, most = (known.quantiles[place] for place in sorted(known.quantiles))
     high = math.ceil(high) if known.whole else high
-    width = "on a logarithmic scale" if log else f"bins of {number(edges[1] - edges[0])} {known.unit}".rstrip()
+    width = (
+        "on a logarithmic scale"
+        if log
+        else f"bins of {number(edges[1] - edges[0])} {known.unit}".rstrip()
+    )
     about = "" if known.exact else "about "
     facts = [counted(known.numbers), width]
     if by is not None:
         facts.append(f"{len(groups):,} of {distinct:,} {plural(by)}")
-    facts.append(f"median {about}{number(median)}, 99 % up to {about}{number(high)}, largest {number(most)}")
+    facts.append(
+        f"median {about}{number(median)}, 99 % up to {about}{number(high)}, largest {number(most)}"
+    )
     facts += span.when
     left = []
     if known.nulls:
@@ -207,7 +242,9 @@ def _told(
     if outside:
         least = known.quantiles[0.0]
         below = f"below {number(edges[0])} or " if least < edges[0] else ""
-        left.append(f"{counted(outside)} ({share(outside, known.numbers)}) {below}from {number(edges[-1])} on")
+        left.append(
+            f"{counted(outside)} ({share(outside, known.numbers)}) {below}from {number(edges[-1])} on"
+        )
     others = known.numbers - sum(one.numbers for one in groups)
     if others > 0:
         left.append(f"{counted(others)} of other {plural(by or '')}")
@@ -237,7 +274,9 @@ _BIN: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-def _one(frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[str], *, log: bool) -> Any:
+def _one(
+    frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[str], *, log: bool
+) -> Any:
     """Return one histogram, with its median."""
     import altair as alt
 
@@ -249,9 +288,13 @@ def _one(frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[s
     layers = [bars]
     if group.median is not None and frame["start"].min() <= group.median <= frame["end"].max():
         middle = base.transform_aggregate(median="max(median)")
-        rule = middle.mark_rule(color=draw.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(x="median:Q")
+        rule = middle.mark_rule(color=draw.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(
+            x="median:Q"
+        )
         text = middle.mark_text(color=draw.ORANGE, baseline="bottom", dy=-3, fontWeight="bold")
-        text = text.encode(x="median:Q", y=alt.value(0), text=alt.value(f"median {number(group.median)}"))
+        text = text.encode(
+            x="median:Q", y=alt.value(0), text=alt.value(f"median {number(group.median)}")
+        )
         layers += [rule, text]
     chart = alt.layer(*layers, data=frame).properties(width=draw.WIDTH, height=draw.HEIGHT)
     return draw.dressed(chart, title, lines)
@@ -273,7 +316,13 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
     bars = (
         alt.Chart()
         .mark_bar(orient="vertical", binSpacing=0.5)
-        .encode(x=_across(axis, log=log), x2="end:Q", y=height, color=colour, tooltip=tooltips("value:N", *_BIN))
+        .encode(
+            x=_across(axis, log=log),
+            x2="end:Q",
+            y=height,
+            color=colour,
+            tooltip=tooltips("value:N", *_BIN),
+        )
     )
     rule = alt.Chart().mark_rule(color=draw.INK, strokeDash=[4, 3]).encode(x="max(median):Q")
     header = alt.Header(
@@ -283,4 +332,6 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
     row = alt.Row(f"{NUMBER}:O", header=header)
     layers = alt.layer(bars, rule, data=frame).properties(width=draw.WIDTH, height=58)
     chart = labels.numbered(layers.facet(row=row, spacing=6), "value")
-    return draw.dressed(chart, title, [*lines, "shares of each value's records; dashed: its median"])
+    return draw.dressed(
+        chart, title, [*lines, "shares of each value's records; dashed: its median"]
+    )

@@ -18,14 +18,38 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT = 720, 260
-CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}  # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
+# on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
+CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}
 MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
-# Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the background is clear.
+# Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the
+# background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
 BLUE, ORANGE, GREY, DARK = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
 COLOURS = (
-    *("#4e8ac8", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3fb0ac", "#d9b300", "#ff82a9", "#9c755f", "#7b6fd0"),
-    *("#86b8e6", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8", "#86d3cf", "#f1ce63", "#ffb7cf", "#c9a58e", "#b3abe8"),
+    *(
+        "#4e8ac8",
+        "#f28e2b",
+        "#59a14f",
+        "#e15759",
+        "#b07aa1",
+        "#3fb0ac",
+        "#d9b300",
+        "#ff82a9",
+        "#9c755f",
+        "#7b6fd0",
+    ),
+    *(
+        "#86b8e6",
+        "#ffbe7d",
+        "#8cd17d",
+        "#ff9d9a",
+        "#d4a6c8",
+        "#86d3cf",
+        "#f1ce63",
+        "#ffb7cf",
+        "#c9a58e",
+        "#b3abe8",
+    ),
 )
 
 
@@ -48,41 +72,52 @@ def timeline(
     data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
         A frame from another library with an Arrow form, such as polars, will do too.
     by : str, optional
-        Stack the counts by this field: its `top` most frequent values, the rest as "other", nulls as "(none)".
+        Stack the counts by this field: its `top` most frequent values, the rest as "other", nulls
+        as "(none)".
     every : str or timedelta, optional
-        A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Days begin at
-        midnight, whole weeks on Monday, in the lab's zone; empty buckets are drawn as zero.
+        A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Days
+        begin at midnight, whole weeks on Monday, in the lab's zone; empty buckets are drawn as
+        zero.
     field : str, optional
-        The field that says when; by default ``_timestamp`` (the record's own), in a scratch index ``@timestamp``, else
-        the only column of times. A column of ISO 8601 texts will do when named.
+        The field that says when; by default ``_timestamp`` (the record's own), in a scratch index
+        ``@timestamp``, else the only column of times. A column of ISO 8601 texts will do when
+        named.
     top : int
         How many values of `by` get a colour of their own: 1 to 20.
     table : bool
-        Below, count the values of `by` (without it: name the largest buckets) in the part of the time that is brushed
-        with the mouse; of all of it as long as none is. A click beside the brush takes it away.
+        Below, count the values of `by` (without it: name the largest buckets) in the part of the
+        time that is brushed with the mouse; of all of it as long as none is. A click beside the
+        brush takes it away.
     against : str or timedelta, optional
-        Draw a line of how many records there were so long before, in the same data: ``"1w"`` of a window of two weeks
-        is this week against the last one. Bars begin where the data reaches so far back; without `by` and `table`.
+        Draw a line of how many records there were so long before, in the same data: ``"1w"`` of a
+        window of two weeks is this week against the last one. Bars begin where the data reaches so
+        far back; without `by` and `table`.
     query : str or dict, optional
-        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
-        ``"nick:alice AND command:PRIVMSG"``.
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
+        text such as ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
     Returns
     -------
     altair.Chart, or altair.VConcatChart with `table`, altair.LayerChart with `against`
-        ``.data`` has one row per bucket and value: time (the bucket's start), records and, with `by`, value, with
-        `against`, earlier.
+        ``.data`` has one row per bucket and value: time (the bucket's start), records and, with
+        `by`, value, with `against`, earlier.
 
     Raises
     ------
     UsageError
-        When there is no such field, no time, `every` makes more than 5,000 rows, or no data reaches `against` back.
+        When there is no such field, no time, `every` makes more than 5,000 rows, or no data reaches
+        `against` back.
     """
     if against is not None and (by is not None or table):
-        raise UsageError("against= compares all records", hint="leave by= and table= out, or choose with where= first")
-    top = whole(top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES)
+        raise UsageError(
+            "against= compares all records",
+            hint="leave by= and table= out, or choose with where= first",
+        )
+    top = whole(
+        top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES
+    )
     source = counts.opened(counts.narrowed(data, query), field)
     span = source.span
     title = title or titled(source, "records over time" + (f" by {by}" if by else ""))
@@ -101,7 +136,9 @@ def timeline(
     return dressed(_linked(found, by) if table else _zooming(found, by), title, lines)
 
 
-def _against(source: Source, span: Span, every: str | timedelta | None, by_ms: int, title: str) -> alt.LayerChart:
+def _against(
+    source: Source, span: Span, every: str | timedelta | None, by_ms: int, title: str
+) -> alt.LayerChart:
     """Draw bars over time, and a line of how many records there were so long before."""
     found = counts.over_time_against(source, span, every, by_ms)
     total, before = int(found.frame["records"].sum()), int(found.frame["earlier"].sum())
@@ -115,7 +152,9 @@ def _against(source: Source, span: Span, every: str | timedelta | None, by_ms: i
     return dressed(_with_line(found, words), title, lines)
 
 
-def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title: str | None = None) -> alt.Chart:
+def top(
+    data: Any, field: str, n: int = 20, *, query: counts.Query = None, title: str | None = None
+) -> alt.Chart:
     """Draw the `n` most frequent values of a field.
 
     Parameters
@@ -127,16 +166,16 @@ def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title
     n : int
         How many: 1 to 200.
     query : str or dict, optional
-        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
-        ``"nick:alice AND command:PRIVMSG"``.
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
+        text such as ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
     Returns
     -------
     altair.Chart
-        ``.data`` has one row per value: value, records, share (of all records, 0 to 1). Nulls, if any, are the last
-        row, "(none)".
+        ``.data`` has one row per value: value, records, share (of all records, 0 to 1). Nulls, if
+        any, are the last row, "(none)".
 
     Raises
     ------
@@ -145,7 +184,8 @@ def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title
 
     Notes
     -----
-    A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no longer ones.
+    A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no
+    longer ones.
     """
     n = whole(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
     source = counts.opened(counts.narrowed(data, query), None, needed=False)
@@ -153,11 +193,20 @@ def top(data: Any, field: str, n: int = 20, *, query: counts.Query = None, title
     if not terms.records:
         return nothing(title or titled(source, f"top {plural(field)}"), _no_records(source.span))
     many = len(terms.top) < terms.distinct
-    title = title or titled(source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}")
-    return _bars(counts.ranked(terms), field, title, _told(source.span, field=field, terms=terms, timed=False))
+    title = title or titled(
+        source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
+    )
+    return _bars(
+        counts.ranked(terms),
+        field,
+        title,
+        _told(source.span, field=field, terms=terms, timed=False),
+    )
 
 
-def heatmap(data: Any, *, field: str | None = None, query: counts.Query = None, title: str | None = None) -> alt.Chart:
+def heatmap(
+    data: Any, *, field: str | None = None, query: counts.Query = None, title: str | None = None
+) -> alt.Chart:
     """Draw how many records there are by hour of the day and weekday.
 
     Parameters
@@ -167,8 +216,8 @@ def heatmap(data: Any, *, field: str | None = None, query: counts.Query = None, 
     field : str, optional
         The field that says when, as for `timeline`.
     query : str or dict, optional
-        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
-        ``"nick:alice AND command:PRIVMSG"``.
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
+        text such as ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -199,7 +248,12 @@ def titled(source: Source, what: str) -> str:
 
 
 def _told(
-    span: Span, *, every_ms: int | None = None, field: str = "", terms: Terms | None = None, timed: bool = True
+    span: Span,
+    *,
+    every_ms: int | None = None,
+    field: str = "",
+    terms: Terms | None = None,
+    timed: bool = True,
 ) -> list[str]:
     """Return the lines that say what a chart shows and what it leaves out."""
     facts = [counted(span.timed if timed else span.records)]
@@ -213,14 +267,18 @@ def _told(
     if terms is not None and terms.rest:
         others = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
         where = f'are "{OTHER}"' if timed else "not shown"
-        left.append(f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {others} {where}")
+        left.append(
+            f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {others} {where}"
+        )
     if timed and span.timed < span.records:
         left.append(f"{counted(span.records - span.timed)} without a time left out")
     return [", ".join(facts), *(["; ".join(left)] if left else [])]
 
 
 def _no_records(span: Span) -> str:
-    return "no records" if not span.records else f"no records with a time ({span.records:,} without)"
+    return (
+        "no records" if not span.records else f"no records with a time ({span.records:,} without)"
+    )
 
 
 def nothing(title: str, text: str) -> Any:
@@ -228,7 +286,11 @@ def nothing(title: str, text: str) -> Any:
     import altair as alt
     import pandas as pd
 
-    mark = alt.Chart(pd.DataFrame({"text": [pictured(text)]})).mark_text(size=18, color=INK).encode(text="text:N")
+    mark = (
+        alt.Chart(pd.DataFrame({"text": [pictured(text)]}))
+        .mark_text(size=18, color=INK)
+        .encode(text="text:N")
+    )
     return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
 
 
@@ -239,12 +301,16 @@ def _zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
     """Return bars over time that a wheel with shift, or dragging, moves."""
     import altair as alt
 
-    zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
+    zoom = alt.selection_interval(
+        name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]"
+    )
     return _stacked(found, by, None, *rows).add_params(zoom)
 
 
 def _with_line(found: counts.Timeline, words: str) -> Any:
-    """Return bars over time, and in front of them a line of steps: what was in each bucket so long before."""
+    """Return bars over time, and in front of them a line of steps: what was in each bucket so long
+    before.
+    """
     import altair as alt
 
     bars = _zooming(found, None, ("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))
@@ -261,7 +327,8 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     above = _stacked(found, by, brush).add_params(brush)
     inside = alt.Chart(found.frame).transform_filter(brush)
     if by is None:
-        what, y = f"the largest {MOST_NAMED} buckets", alt.Y("from:N", title=f"from ({found.grid.zone})")
+        what = f"the largest {MOST_NAMED} buckets"
+        y = alt.Y("from:N", title=f"from ({found.grid.zone})")
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
@@ -271,7 +338,9 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
         )
     else:
         what, labels = f"records by {by}", Labels(found.order)
-        y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(labelLimit=280, labelExpr=labels.expression)
+        y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(
+            labelLimit=280, labelExpr=labels.expression
+        )
         y = y.sort(alt.EncodingSortField("records", op="max", order="descending"))
         inside = labels.numbered(inside, "value")
         rows = inside.transform_aggregate(records="sum(records)", groupby=[NUMBER])
@@ -281,7 +350,9 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
         y=y,
         x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
     )
-    colour = alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(found.order))
+    colour = (
+        alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(found.order))
+    )
     bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
     text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
     name = alt.TitleParams(
@@ -297,18 +368,25 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
 
 
 def _stamped(chart: Any, grid: Grid) -> Any:
-    """Give each bucket its start as text and its end; in another zone than UTC its rows have them."""
+    """Give each bucket its start as text and its end.
+
+    In another zone than UTC its rows have them.
+    """
     if grid.zone is not UTC:
         return chart
     every_ms = grid.every_ms
     fine = every_ms % 60_000, every_ms % 86_400_000
     stamp = "%Y-%m-%d %H:%M:%S" if fine[0] else "%Y-%m-%d %H:%M" if fine[1] else "%Y-%m-%d"
-    found = {"until": f"+toDate(datum.time) + {every_ms}", "from": f"utcFormat(toDate(datum.time), '{stamp}')"}
+    found = {
+        "until": f"+toDate(datum.time) + {every_ms}",
+        "from": f"utcFormat(toDate(datum.time), '{stamp}')",
+    }
     return chart.transform_calculate(**found)
 
 
 def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
-    """Return bars over time, stacked by value when there are values; those beside the brush are dim.
+    """Return bars over time, stacked by value when there are values; those beside the brush are
+    dim.
 
     `rows` are more of the tooltip.
     """
@@ -317,13 +395,17 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: A
     every, zone = found.grid.every_ms, found.grid.zone
     when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}), *rows)
     time = "time:T" if zone is UTC else "drawn:T"
-    count = alt.Y("records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1))
+    count = alt.Y(
+        "records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1)
+    )
     axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
         _stamped(alt.Chart(found.frame), found.grid)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
-            x=alt.X(time, title=f"time ({zone})", scale=alt.Scale(type="utc", nice=False), axis=axis),
+            x=alt.X(
+                time, title=f"time ({zone})", scale=alt.Scale(type="utc", nice=False), axis=axis
+            ),
             x2="until:T",
             y=count,
             tooltip=tooltips(*(when if by is None else (("value:N", {"title": by}), *when))),
@@ -372,7 +454,11 @@ def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     room = alt.Scale(domain=[0, max(1, int(frame["records"].max())) * 1.2], nice=False)
     labels = Labels(list(frame["value"]))
     base = labels.numbered(alt.Chart(frame), "value").encode(
-        y=alt.Y(f"{NUMBER}:O", title=heading(field), axis=alt.Axis(labelLimit=280, labelExpr=labels.expression)),
+        y=alt.Y(
+            f"{NUMBER}:O",
+            title=heading(field),
+            axis=alt.Axis(labelLimit=280, labelExpr=labels.expression),
+        ),
         x=alt.X("records:Q", title="records", scale=room, axis=axis),
         tooltip=tooltips(
             ("value:N", {"title": field}),
@@ -382,7 +468,11 @@ def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     )
     none = alt.condition(alt.datum.value == NONE, alt.value(DARK), alt.value(BLUE))
     label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
-    text = base.transform_calculate(label=label).mark_text(align="left", dx=5, color=INK).encode(text="label:N")
+    text = (
+        base.transform_calculate(label=label)
+        .mark_text(align="left", dx=5, color=INK)
+        .encode(text="label:N")
+    )
     chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
     return dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
 
@@ -404,7 +494,11 @@ def _squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
                 scale=colour,
                 legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
             ),
-            tooltip=tooltips("weekday:O", ("hour:O", {"title": f"hour ({zone})"}), ("records:Q", {"format": ",d"})),
+            tooltip=tooltips(
+                "weekday:O",
+                ("hour:O", {"title": f"hour ({zone})"}),
+                ("records:Q", {"format": ",d"}),
+            ),
         )
         .properties(width=WIDTH, height=224)
     )
@@ -414,7 +508,9 @@ def _squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
 def _title(title: str, lines: list[str]) -> Any:
     import altair as alt
 
-    return alt.TitleParams(heading(title), subtitle=[pictured(line) for line in lines] or alt.Undefined)
+    return alt.TitleParams(
+        heading(title), subtitle=[pictured(line) for line in lines] or alt.Undefined
+    )
 
 
 def dressed(chart: Any, title: str, lines: list[str]) -> Any:
@@ -424,7 +520,14 @@ def dressed(chart: Any, title: str, lines: list[str]) -> Any:
     return (
         chart.properties(title=_title(title, lines), background="transparent")
         .configure_view(stroke=None)
-        .configure_title(anchor="start", fontSize=15, color=INK, subtitleColor=QUIET, subtitleFontSize=12, offset=14)
+        .configure_title(
+            anchor="start",
+            fontSize=15,
+            color=INK,
+            subtitleColor=QUIET,
+            subtitleFontSize=12,
+            offset=14,
+        )
         .configure_axis(
             labelColor=INK,
             titleColor=INK,

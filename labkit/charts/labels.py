@@ -1,10 +1,12 @@
-"""Texts of records on charts: what they are called, and how Vega draws them without taking one for a name.
+"""Texts of records on charts: what they are called, and how Vega draws them without taking one for
+a name.
 
-Vega looks into plain JavaScript objects, which own ``constructor``, ``toString`` and others from birth: its parser of
-expressions takes a literal text of such a name (or ``if``) for a variable, and it groups and sorts by the names of an
-object. The tooltips that JupyterLab draws take an object, too, whose names ``image`` and ``title`` mean a picture to
-fetch, unescaped, and a heading. So a scale, a sort, a group or a facet works on the number of a label and a text is
-looked up where it is drawn (`Labels`); `heading` makes all titles, `tooltips` all tooltips.
+Vega looks into plain JavaScript objects, which own ``constructor``, ``toString`` and others from
+birth: its parser of expressions takes a literal text of such a name (or ``if``) for a variable, and
+it groups and sorts by the names of an object. The tooltips that JupyterLab draws take an object,
+too, whose names ``image`` and ``title`` mean a picture to fetch, unescaped, and a heading. So a
+scale, a sort, a group or a facet works on the number of a label and a text is looked up where it is
+drawn (`Labels`); `heading` makes all titles, `tooltips` all tooltips.
 """
 
 from __future__ import annotations
@@ -20,22 +22,28 @@ LONGEST = 80  # characters of a label; an axis has room for about 45
 LONGEST_TITLE = 200
 NUMBER = "label_number"
 _UNSEEN = "\u2060"  # a word joiner: no width, no effect
-# The names of Object.prototype in ECMAScript, and `if`: vega-expression's parser looks them up in `legalKeywords`
+# The names of Object.prototype in ECMAScript, and `if`: vega-expression's parser looks them up in
+# `legalKeywords`
 _NAMES = frozenset({
     "if", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "__proto__", "constructor",
     "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf",
 })  # fmt: skip
-_OF_TOOLTIPS = frozenset({"image", "title"})  # https://github.com/vega/vega-tooltip/blob/v0.30.0/src/formatValue.ts
+# https://github.com/vega/vega-tooltip/blob/v0.30.0/src/formatValue.ts
+_OF_TOOLTIPS = frozenset({"image", "title"})
 
 
 def pictured(text: str) -> str:
-    """Return a text whose characters that cannot be seen are Unicode's pictures of them, or their numbers.
+    """Return a text whose characters that cannot be seen are Unicode's pictures of them, or their
+    numbers.
 
-    Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a text.
+    Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a
+    text.
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in JOINERS else _picture(ord(char)) for char in text)
+    return "".join(
+        char if char.isprintable() or char in JOINERS else _picture(ord(char)) for char in text
+    )
 
 
 def _picture(code: int) -> str:
@@ -50,7 +58,9 @@ def shown(label: str) -> str:
 
 
 def all_shown(labels: Iterable[str]) -> list[str]:
-    """Return how values are called on a chart, each in its own way: of those that look the same a number is added."""
+    """Return how values are called on a chart, each in its own way: of those that look the same a
+    number is added.
+    """
     names: list[str] = []
     taken: set[str] = set()
     for name in map(shown, labels):
@@ -73,12 +83,17 @@ class Labels:
     """The labels of one chart, in their order; Vega gets their numbers."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        # one literal of all of them is none of the names that Vega takes for a variable; JSON escapes all but ASCII
-        self._list = f"split({json.dumps(''.join(chr(10) + pictured(label) for label in labels))}, '\\n')"
+        # one literal of all of them is none of the names that Vega takes for a variable; JSON
+        # escapes all but ASCII
+        self._list = (
+            f"split({json.dumps(''.join(chr(10) + pictured(label) for label in labels))}, '\\n')"
+        )
         self.numbers = list(range(len(labels)))
 
     def number(self, field: str) -> str:
-        """Return the expression for the number of the label in `field`, a column that labkit has named."""
+        """Return the expression for the number of the label in `field`, a column that labkit has
+        named.
+        """
         return f"indexof({self._list}, datum.{field}) - 1"
 
     @property
@@ -94,7 +109,8 @@ class Labels:
 def tooltips(*rows: str | tuple[str, dict[str, str]]) -> list[Any]:
     """Return a tooltip's rows: each a field, or a field with its ``title`` and ``format``.
 
-    No title is one that the tooltip or JavaScript takes for something else, and none is there twice.
+    No title is one that the tooltip or JavaScript takes for something else, and none is there
+    twice.
     """
     import altair as alt
 

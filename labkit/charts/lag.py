@@ -49,9 +49,10 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     Returns
     -------
     altair.VConcatChart
-        Three panels over time, in the history's zone: lag in records, age of the next record in seconds, and
-        records per second read (committed) and written. ``.data`` has one row per line and look: at, line, lag,
-        behind_s, read, written; and ``drawn`` and ``when``, where it is on the axis and in words.
+        Three panels over time, in the history's zone: lag in records, age of the next record in
+        seconds, and records per second read (committed) and written. ``.data`` has one row per line
+        and look: at, line, lag, behind_s, read, written; and ``drawn`` and ``when``, where it is on
+        the axis and in words.
 
     Raises
     ------
@@ -62,17 +63,27 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
 
     rows, line = _rows(history)
     if rows.empty:
-        text = alt.Chart(rows.assign(text="")).mark_text(size=18, color=INK).encode(text=alt.value("no looks"))
-        return dressed(alt.vconcat(text.properties(width=WIDTH, height=120)), title or "Lag over time", [])
+        text = (
+            alt.Chart(rows.assign(text=""))
+            .mark_text(size=18, color=INK)
+            .encode(text=alt.value("no looks"))
+        )
+        return dressed(
+            alt.vconcat(text.properties(width=WIDTH, height=120)), title or "Lag over time", []
+        )
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
     rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
     lines = sorted(keep)
     names = all_shown(lines)
-    rows, labels = rows.assign(line=rows["line"].map(dict(zip(lines, names, strict=True)))), Labels(names)
+    rows = rows.assign(line=rows["line"].map(dict(zip(lines, names, strict=True))))
+    labels = Labels(names)
     colours = alt.Scale(domain=labels.numbers, range=list(COLOURS[: len(names)]))
     colour = alt.Color(
-        f"{NUMBER}:O", title=line, scale=colours, legend=alt.Legend(symbolType="circle", labelExpr=labels.expression)
+        f"{NUMBER}:O",
+        title=line,
+        scale=colours,
+        legend=alt.Legend(symbolType="circle", labelExpr=labels.expression),
     )
     start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
     zone = rows["at"].dt.tz
@@ -89,7 +100,9 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
         _lines(base, "behind_s:Q", "next record's age (s)", 110),
         _rates(base),
     ]
-    shown = f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
+    shown = (
+        f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
+    )
     told = [f"{period(start, end, zone)}, {zone}" + (f"; {shown}" if shown else "")]
     told.append("solid: read (committed offsets); dashed: written (log end)")
     if uncounted := rows.attrs["uncounted"]:
@@ -97,13 +110,17 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
                     "or the log's ends could not be asked")  # fmt: skip
     group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
     return dressed(
-        alt.vconcat(*panels, spacing=8), title or (f"{group}lag over time" if group else "Lag over time"), told
+        alt.vconcat(*panels, spacing=8),
+        title or (f"{group}lag over time" if group else "Lag over time"),
+        told,
     )
 
 
 def _by_the_clock(at: pd.Series, zone: tzinfo) -> tuple[Any, list[str]]:
     """Return where looks are on the axis, which shows the zone's clock, and their times in words."""
-    moments = at.dt.as_unit("ms").dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("int64")
+    moments = (
+        at.dt.as_unit("ms").dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("int64")
+    )
     return in_zone(positions(moments, zone), UTC), stamps(moments, zone, 1000)
 
 
@@ -112,7 +129,9 @@ def _lines(base: Any, field: str, title: str, height: int) -> Any:
 
     axis = alt.Axis(format=",d", tickMinStep=1, tickCount=5)
     encoded = base.encode(y=alt.Y(field, title=title, axis=axis))
-    return encoded.mark_line(point={"size": 18}, strokeWidth=1.8).properties(width=WIDTH, height=height)
+    return encoded.mark_line(point={"size": 18}, strokeWidth=1.8).properties(
+        width=WIDTH, height=height
+    )
 
 
 def _rates(base: Any) -> Any:
@@ -120,7 +139,9 @@ def _rates(base: Any) -> Any:
 
     axis = alt.Axis(format=",.2~f", tickCount=5)
     both = [
-        base.mark_line(strokeWidth=1.8, strokeDash=dash).encode(y=alt.Y(field, title="records per second", axis=axis))
+        base.mark_line(strokeWidth=1.8, strokeDash=dash).encode(
+            y=alt.Y(field, title="records per second", axis=axis)
+        )
         for field, dash in (("read:Q", [1, 0]), ("written:Q", [4, 3]))
     ]
     return alt.layer(*both).properties(width=WIDTH, height=110)
@@ -130,11 +151,17 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return one row per line and look; a line is a group, or a partition of the only group."""
     import pandas as pd
 
-    _require_frame(history, {*KEY, "lag", "behind_ms", "committed", "log_end"}, "history of lag", _HISTORY)
+    _require_frame(
+        history, {*KEY, "lag", "behind_ms", "committed", "log_end"}, "history of lag", _HISTORY
+    )
     rows = history.sort_values(KEY)
     one = rows["group"].nunique() == 1
     topics = rows["topic"].nunique()
-    label = rows["partition"].astype(str) if topics == 1 else rows["topic"] + "[" + rows["partition"].astype(str) + "]"
+    label = (
+        rows["partition"].astype(str)
+        if topics == 1
+        else rows["topic"] + "[" + rows["partition"].astype(str) + "]"
+    )
     rows = rows.assign(line=label if one else rows["group"], behind_s=rows["behind_ms"] / 1000)
     steps = rows.groupby(["group", "topic", "partition"], observed=True)
     seconds = steps["at"].diff().dt.total_seconds()
@@ -145,14 +172,18 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     found["behind_s"] = wide["behind_s"].max()["behind_s"]
     numbers = ["lag", "read", "written", "behind_s"]
     found = found.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
-    found["at"] = pd.to_datetime(found["at"], utc=True).dt.tz_convert(getattr(history["at"].dtype, "tz", None) or UTC)
+    found["at"] = pd.to_datetime(found["at"], utc=True).dt.tz_convert(
+        getattr(history["at"].dtype, "tz", None) or UTC
+    )
     found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
     found.attrs["uncounted"] = _uncounted(rows)
     return found, "partition" if one else "group"
 
 
 def _uncounted(rows: pd.DataFrame) -> int:
-    """Return how many partitions have no known lag at the last look, though there may be something to read."""
+    """Return how many partitions have no known lag at the last look, though there may be something
+    to read.
+    """
     last = rows.drop_duplicates(["group", "topic", "partition"], keep="last")
     start = last.get("log_start", 0)
     empty = last["committed"].isna() & last["log_end"].notna() & (last["log_end"] <= start)
@@ -189,14 +220,17 @@ def _broken(rows: pd.DataFrame) -> pd.DataFrame:
     holes = rows[step > 5 * usual]
     if pd.isna(usual) or holes.empty:
         return rows
-    between = holes.assign(at=holes["at"] - usual, **dict.fromkeys(("lag", "read", "written", "behind_s"), np.nan))
+    between = holes.assign(
+        at=holes["at"] - usual, **dict.fromkeys(("lag", "read", "written", "behind_s"), np.nan)
+    )
     found = pd.concat([rows, between]).sort_values(["line", "at"])
     found.attrs = rows.attrs
     return found
 
 
 def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
-    """Draw what the consumers do, at a glance: a row for each group, a tile for each of its partitions.
+    """Draw what the consumers do, at a glance: a row for each group, a tile for each of its
+    partitions.
 
     Parameters
     ----------
@@ -208,7 +242,8 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
     Returns
     -------
     altair.LayerChart
-        Tiles are coloured by what the partition's consumer does, and bear the lag. ``.data`` has one row per tile.
+        Tiles are coloured by what the partition's consumer does, and bear the lag. ``.data`` has
+        one row per tile.
 
     Raises
     ------
@@ -219,8 +254,14 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
 
     tiles, told = _tiles(data)
     if tiles.empty:
-        text = alt.Chart(tiles.assign(text="")).mark_text(size=18, color=INK).encode(text=alt.value("no group"))
-        return dressed(alt.layer(text).properties(width=WIDTH, height=120), title or "What consumers do", [])
+        text = (
+            alt.Chart(tiles.assign(text=""))
+            .mark_text(size=18, color=INK)
+            .encode(text=alt.value("no group"))
+        )
+        return dressed(
+            alt.layer(text).properties(width=WIDTH, height=120), title or "What consumers do", []
+        )
     most = int(tiles["place"].max()) + 1
     width = min(76, max(14, (WIDTH - 60) // most))
     seen = [name for name in DOING if name in set(tiles["doing"])]
@@ -236,11 +277,15 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
         tooltip=tooltips("group:N", "topic:N", "partition:Q", "verdict:N", "why:N", "lag:Q", "member:N"),
     )  # fmt: skip
     squares = base.mark_rect(cornerRadius=3).encode(
-        color=alt.Color("doing:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolType="square"))
+        color=alt.Color(
+            "doing:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolType="square")
+        )
     )
     layers = [squares]
     if width >= 30:
-        layers.append(base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N"))
+        layers.append(
+            base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N")
+        )
     chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(30))
     return dressed(chart, title or "What consumers do", told)
 
@@ -255,11 +300,15 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         rows = data[names].copy()
     else:
         judged = judge_all(samples_of(data, WINDOW))
-        rows = pd.DataFrame([[getattr(one, name) for name in names] for one in judged], columns=names)
+        rows = pd.DataFrame(
+            [[getattr(one, name) for name in names] for one in judged], columns=names
+        )
     if rows.empty:
         return rows, []
     rows["lag"] = rows["lag"].astype("Float64").astype(float)
-    rows["doing"] = rows["doing"].where(~rows["verdict"].isin([Verdict.SLOW, Verdict.REWOUND]), rows["verdict"])
+    rows["doing"] = rows["doing"].where(
+        ~rows["verdict"].isin([Verdict.SLOW, Verdict.REWOUND]), rows["verdict"]
+    )
     rows["text"] = ["-" if np.isnan(one) else f"{one:,.0f}" for one in rows["lag"]]
     rows["place"] = rows.groupby("group").cumcount()
     verdicts = {str(name): worst(some) for name, some in rows.groupby("group")["verdict"]}
@@ -275,7 +324,9 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     told = [f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; looked at for "
             f"{rows['seconds'].max():.0f} s"]  # fmt: skip
     if len(kept) < len(rows):
-        told.append(f"{len(rows) - len(kept)} partitions not shown: the worst {MOST_ROWS} groups, {MOST_TILES} each")
+        told.append(
+            f"{len(rows) - len(kept)} partitions not shown: the worst {MOST_ROWS} groups, {MOST_TILES} each"
+        )
     return kept.sort_values(["rank", "place"]).drop(columns="rank").reset_index(drop=True), told
 
 

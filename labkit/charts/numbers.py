@@ -1,4 +1,6 @@
-"""Numbers of a field, and how many records lie between two of them: by DuckDB and numpy, or by Elasticsearch."""
+"""Numbers of a field, and how many records lie between two of them: by DuckDB and numpy, or by
+Elasticsearch.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Group:
-    """One series: its value (None: all records), the count in each bin, of how many numbers, and their median."""
+    """One series: its value (None: all records), the count in each bin, of how many numbers, and
+    their median.
+    """
 
     label: str | None
     counts: list[int]
@@ -71,7 +75,10 @@ class Group:
 
 
 class ColumnNumbers:
-    """Numbers of Arrow columns; `of` is ``"length"``, ``"number"`` or None: what the column's type suggests."""
+    """Numbers of Arrow columns.
+
+    `of` is ``"length"``, ``"number"`` or None: what the column's type suggests.
+    """
 
     def __init__(self, columns: Columns, field: str, of: str | None) -> None:
         self._columns = columns
@@ -79,11 +86,17 @@ class ColumnNumbers:
         self._values, unit = _measured(column, field, of)
         found = self._values.to_numpy()
         finite = found[np.isfinite(found)]
-        places = dict(zip(PLACES, np.quantile(finite, PLACES).tolist(), strict=True)) if len(finite) else {}
+        places = (
+            dict(zip(PLACES, np.quantile(finite, PLACES).tolist(), strict=True))
+            if len(finite)
+            else {}
+        )
         whole = bool(np.all(finite == np.floor(finite)))
         above = finite[finite > 0]
         least = float(above.min()) if len(above) else None
-        self.known = Numbers(unit, len(column), column.null_count, len(finite), whole, places, least)
+        self.known = Numbers(
+            unit, len(column), column.null_count, len(finite), whole, places, least
+        )
 
     def count(self, edges: Sequence[float], by: str | None, terms: Terms | None) -> list[Group]:
         """Count the numbers of each bin [edge, next edge), of all records or of each term."""
@@ -101,7 +114,8 @@ class ColumnNumbers:
         facts = {one: (n, median) for one, n, median in middle}
         steps = range(len(edges) - 1)
         return [
-            Group(one, [counts.get((one, place), 0) for place in steps], *facts.get(one, (0, None))) for one in labels
+            Group(one, [counts.get((one, place), 0) for place in steps], *facts.get(one, (0, None)))
+            for one in labels
         ]
 
 
@@ -117,9 +131,13 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
         unit = "characters" if text else "bytes"
     elif text:
         found, unit = _parsed(column), ""
-    elif of == LENGTH or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    elif of == LENGTH or not (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    ):
         better = "charts.timeline" if pa.types.is_temporal(kind) else "charts.top"
-        raise UsageError(f"{field!r} holds {kind}, no numbers or texts to measure", hint=f"{better} may show it")
+        raise UsageError(
+            f"{field!r} holds {kind}, no numbers or texts to measure", hint=f"{better} may show it"
+        )
     else:
         found, unit = column, ""
     return pc.fill_null(found.cast(pa.float64(), safe=False), math.nan).combine_chunks(), unit
@@ -130,11 +148,16 @@ def _parsed(column: Any) -> Any:
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
-        return connection.sql("select try_cast(raw as double) found from t").to_arrow_table()["found"]
+        return connection.sql("select try_cast(raw as double) found from t").to_arrow_table()[
+            "found"
+        ]
 
 
 class IndexNumbers:
-    """Numbers of an index's field, counted by Elasticsearch. It has no lengths of texts: that would take a script."""
+    """Numbers of an index's field, counted by Elasticsearch.
+
+    It has no lengths of texts: that would take a script.
+    """
 
     def __init__(self, index: Index, field: str, of: str | None) -> None:
         self._index, self._field = index, field
@@ -149,15 +172,21 @@ class IndexNumbers:
         aggs = {
             "numbers": {"filter": {"exists": field_of}},
             "spread": {"percentiles": percents},
-            "above": {"filter": {"range": {field: {"gt": 0}}}, "aggs": {"least": {"min": field_of}}},
+            "above": {
+                "filter": {"range": {field: {"gt": 0}}},
+                "aggs": {"least": {"min": field_of}},
+            },
         }
         found = index.ask(aggs=aggs)
-        records, numbers = found["hits"]["total"]["value"], found["aggregations"]["numbers"]["doc_count"]
+        records = found["hits"]["total"]["value"]
+        numbers = found["aggregations"]["numbers"]["doc_count"]
         spread = found["aggregations"]["spread"]["values"].values() if numbers else []
         places = dict(zip(PLACES, map(float, spread), strict=False))
         whole = kinds <= {"long", "integer", "short", "byte", "unsigned_long"}
         least = found["aggregations"]["above"]["least"]["value"]
-        self.known = Numbers("", records, records - numbers, numbers, whole, places, least, exact=False)
+        self.known = Numbers(
+            "", records, records - numbers, numbers, whole, places, least, exact=False
+        )
 
     def count(self, edges: Sequence[float], by: str | None, terms: Terms | None) -> list[Group]:
         """Count the numbers of each bin, in one request."""
@@ -173,7 +202,11 @@ class IndexNumbers:
             return [_group(None, answers)]
         filters = [self._index.having(by, term) for term in terms.top]
         asked = {"groups": {"filters": {"filters": filters}, "aggs": aggs}}
-        buckets = self._index.ask(query=query, aggs=asked)["aggregations"]["groups"]["buckets"] if filters else []
+        buckets = (
+            self._index.ask(query=query, aggs=asked)["aggregations"]["groups"]["buckets"]
+            if filters
+            else []
+        )
         return [_group(term.label, bucket) for term, bucket in zip(terms.top, buckets, strict=True)]
 
 
@@ -187,7 +220,8 @@ def numbers(source: Source, field: str, of: str | None) -> ColumnNumbers | Index
     """Return what can count the numbers of `field`."""
     if of not in (None, LENGTH, NUMBER):
         raise UsageError(
-            f"of={of!r}", hint=f"it is {LENGTH!r}, {NUMBER!r}, or left out: what the field's type suggests"
+            f"of={of!r}",
+            hint=f"it is {LENGTH!r}, {NUMBER!r}, or left out: what the field's type suggests",
         )
     if isinstance(source, Index):
         return IndexNumbers(source, field, of)

@@ -1,10 +1,11 @@
 """Where records come from: a map without a tile server.
 
-The outlines are Natural Earth's (public domain) at 1:110 million, as TopoJSON from world-atlas 2.0.2, whose copyright
-notice asks to be kept: Copyright 2013-2019 Michael Bostock, ISC licence. They lie in ``world.json`` beside this module.
+The outlines are Natural Earth's (public domain) at 1:110 million, as TopoJSON from world-atlas
+2.0.2, whose copyright notice asks to be kept: Copyright 2013-2019 Michael Bostock, ISC licence.
+They lie in ``world.json`` beside this module.
 
-Records are counted in the tiles of a web map at zoom 8 (about 1.4 degrees), by Elasticsearch or by DuckDB alike; each
-circle lies where the tile's records are on average.
+Records are counted in the tiles of a web map at zoom 8 (about 1.4 degrees), by Elasticsearch or by
+DuckDB alike; each circle lies where the tile's records are on average.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ ZOOM = 8
 MOST_PLACES = 1000
 LABELS = 8
 _VIEW = [[0, 0], [720, 340]]  # without Antarctica
-_HINT = "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
+_HINT = (
+    "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
+)
 # https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames; its edge is at 85.05 degrees
 _POINTS = """
 create view t as
@@ -65,7 +68,9 @@ class Places:
     located: int
 
 
-def map(data: Any, field: str | None = None, *, query: counts.Query = None, title: str | None = None) -> alt.LayerChart:
+def map(
+    data: Any, field: str | None = None, *, query: counts.Query = None, title: str | None = None
+) -> alt.LayerChart:
     """Draw where records come from: a circle for each place, by the number of its records.
 
     Parameters
@@ -73,10 +78,11 @@ def map(data: Any, field: str | None = None, *, query: counts.Query = None, titl
     data : Replay, pandas.DataFrame, pyarrow.Table or Index
         Enriched with `labkit.enrich.geoip`.
     field : str, optional
-        The field of points (lat and lon; a geo_point in Elasticsearch); by default the one that is there.
+        The field of points (lat and lon; a geo_point in Elasticsearch); by default the one that is
+        there.
     query : str or dict, optional
-        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a text such as
-        ``"nick:alice AND command:PRIVMSG"``.
+        Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
+        text such as ``"nick:alice AND command:PRIVMSG"``.
     title : str, optional
         In place of labkit's.
 
@@ -92,7 +98,13 @@ def map(data: Any, field: str | None = None, *, query: counts.Query = None, titl
     """
     data = counts.narrowed(data, query)
     found = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
-    name = str(data) if isinstance(data, Index) else data.receipt.topic if isinstance(data, Replay) else ""
+    name = (
+        str(data)
+        if isinstance(data, Index)
+        else data.receipt.topic
+        if isinstance(data, Replay)
+        else ""
+    )
     what = "where records come from"
     return _drawn(found, title or (f"{name}: {what}" if name else what[0].upper() + what[1:]))
 
@@ -105,7 +117,9 @@ def _of_table(data: Any, field: str | None) -> Places:
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):
         counts.opened(data, None, needed=False)  # says so when it is nothing that can be charted
-        table = counts.arrow(data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data))
+        table = counts.arrow(
+            data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
+        )
     points = [one.name for one in table.schema if _is_point(one.type)]
     chosen = field or (points[0] if points else None)
     if not len(table) and chosen not in points:  # an empty window has no fields
@@ -147,7 +161,10 @@ def _of_index(index: Index, field: str | None) -> Places:
         if "keyword" in found.get(prefix + long, {})
     }
     centre = {"centre": {"geo_centroid": {"field": chosen}}}
-    tiles = {"geotile_grid": {"field": chosen, "precision": ZOOM, "size": 10_000}, "aggs": {**centre, **names}}
+    tiles = {
+        "geotile_grid": {"field": chosen, "precision": ZOOM, "size": 10_000},
+        "aggs": {**centre, **names},
+    }
     answer = index.search(size=0, track_total_hits=True, aggs={"tiles": tiles})
     rows = [
         {
@@ -170,11 +187,15 @@ def _first(terms: dict[str, Any] | None) -> str | None:
 
 
 def _places(frame: pd.DataFrame, records: int) -> Places:
-    frame = frame.sort_values(["records", "lat", "lon"], ascending=[False, True, True]).reset_index(drop=True)
+    frame = frame.sort_values(["records", "lat", "lon"], ascending=[False, True, True]).reset_index(
+        drop=True
+    )
     place = frame["city"].where(frame["city"].notna(), frame["country"])
     place = place.map(shown, na_action="ignore")  # a record may bring its own
     frame = frame.assign(place=place).rename(columns={"lat": "latitude", "lon": "longitude"})
-    return Places(frame[["latitude", "longitude", "records", "place"]], records, int(frame["records"].sum()))
+    return Places(
+        frame[["latitude", "longitude", "records", "place"]], records, int(frame["records"].sum())
+    )
 
 
 @cache
@@ -187,8 +208,12 @@ def _drawn(found: Places, title: str) -> Any:
     import altair as alt
 
     largest = found.frame.head(MOST_PLACES)
-    land = alt.Data(values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries"))
-    world = alt.Chart(land).mark_geoshape(fill=draw.FAINT, fillOpacity=0.22, stroke=draw.FAINT, strokeWidth=0.4)
+    land = alt.Data(
+        values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries")
+    )
+    world = alt.Chart(land).mark_geoshape(
+        fill=draw.FAINT, fillOpacity=0.22, stroke=draw.FAINT, strokeWidth=0.4
+    )
     base = alt.Chart(largest).encode(longitude="longitude:Q", latitude="latitude:Q")
     circles = base.mark_circle(color=draw.BLUE, opacity=0.55, stroke=draw.BLUE, strokeWidth=0.8).encode(
         size=alt.Size(
@@ -207,7 +232,9 @@ def _drawn(found: Places, title: str) -> Any:
         names = _apart(largest.dropna(subset=["place"]))
         text = alt.Chart(names).mark_text(color=draw.INK, fontSize=11, fontWeight="bold", dy=-13)
         layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
-    chart = alt.layer(*layers).project(type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW)
+    chart = alt.layer(*layers).project(
+        type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW
+    )
     chart = chart.properties(width=draw.WIDTH, height=_VIEW[1][1])
     return draw.dressed(chart, title, _told(found, largest))
 
@@ -224,7 +251,8 @@ def _apart(frame: pd.DataFrame) -> pd.DataFrame:
     chosen: list[Any] = []
     for row in frame.head(100).itertuples():
         near = (
-            abs(row.latitude - other.latitude) < 7 and abs(row.longitude - other.longitude) < 28 for other in chosen
+            abs(row.latitude - other.latitude) < 7 and abs(row.longitude - other.longitude) < 28
+            for other in chosen
         )
         if len(chosen) < LABELS and not any(near):
             chosen.append(row)
@@ -236,7 +264,9 @@ def _told(found: Places, largest: pd.DataFrame) -> list[str]:
     left = []
     if found.located < found.records:
         missing = found.records - found.located
-        left.append(f"{counted(missing)} ({share(missing, found.records)}) without a place left out")
+        left.append(
+            f"{counted(missing)} ({share(missing, found.records)}) without a place left out"
+        )
     rest = len(found.frame) - len(largest)
     if rest:
         hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())

@@ -15,8 +15,10 @@ from labkit.es.fields import countable, is_date, known, nested_in, types, uncoun
 from labkit.es.index import Index as Stored
 
 TIME = "@timestamp"
-_MOST_BUCKETS = 10_000  # of one request; a cluster refuses more than search.max_buckets, 65,536 by default
-# Values are counted up to here. What is beyond is estimated, by an aggregate that is off by a few even among hundreds:
+# of one request; a cluster refuses more than search.max_buckets, 65,536 by default
+_MOST_BUCKETS = 10_000
+# Values are counted up to here. What is beyond is estimated, by an aggregate that is off by a few
+# even among hundreds:
 # https://www.elastic.co/docs/reference/aggregations/search-aggregations-metrics-cardinality-aggregation
 _MOST_VALUES = 10_000
 _PRECISION = 40_000
@@ -49,7 +51,9 @@ class Index:
             return uncountable(self._fields, self._time)
         dates = [name for name in self._fields if is_date(self._fields, name)]
         hint = f"fields of dates: {', '.join(dates) or 'none'}"
-        return UsageError(f"field {self._time!r} is {'/'.join(sorted(kinds))}, not a date", hint=hint)
+        return UsageError(
+            f"field {self._time!r} is {'/'.join(sorted(kinds))}, not a date", hint=hint
+        )
 
     @property
     def name(self) -> str:
@@ -65,7 +69,9 @@ class Index:
         return known(self._fields)
 
     def _countable(self, name: str) -> str:
-        """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when there is one."""
+        """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when
+        there is one.
+        """
         if found := countable(self._fields, name):
             return found
         if name in self._fields:
@@ -75,7 +81,8 @@ class Index:
         raise missing(name, self._names)
 
     def kinds(self, name: str) -> set[str]:
-        """Return the types a field has; more than one where indices of a pattern disagree, none in an empty index.
+        """Return the types a field has; more than one where indices of a pattern disagree, none in
+        an empty index.
 
         Raises
         ------
@@ -102,22 +109,41 @@ class Index:
         if not self._timed:
             return Span(self.ask()["hits"]["total"]["value"])
         field = {"field": self._time}
-        found = self.ask(aggs={"first": {"min": field}, "last": {"max": field}, "timed": {"filter": {"exists": field}}})
+        found = self.ask(
+            aggs={
+                "first": {"min": field},
+                "last": {"max": field},
+                "timed": {"filter": {"exists": field}},
+            }
+        )
         answers = found["aggregations"]
         first, last = answers["first"]["value"], answers["last"]["value"]
         first, last = (None if at is None else int(at) for at in (first, last))
         zone = usable(self._index.timezone, first, last)
-        return Span(found["hits"]["total"]["value"], answers["timed"]["doc_count"], first, last, zone)
+        return Span(
+            found["hits"]["total"]["value"], answers["timed"]["doc_count"], first, last, zone
+        )
 
     def _when(self, grid: Grid) -> dict[str, Any]:
-        return {"range": {self._time: {"gte": grid.start_ms, "lt": grid.end_ms, "format": "epoch_millis"}}}
+        return {
+            "range": {
+                self._time: {"gte": grid.start_ms, "lt": grid.end_ms, "format": "epoch_millis"}
+            }
+        }
 
     def _buckets(self, grid: Grid) -> dict[str, Any]:
         if grid.edges:
             ranges = [{"from": low, "to": high} for low, high in pairwise(grid.edges)]
             return {"date_range": {"field": self._time, "format": "epoch_millis", "ranges": ranges}}
         every, offset = f"{grid.every_ms}ms", f"{grid.offset_ms}ms"
-        return {"date_histogram": {"field": self._time, "fixed_interval": every, "offset": offset, "min_doc_count": 1}}
+        return {
+            "date_histogram": {
+                "field": self._time,
+                "fixed_interval": every,
+                "offset": offset,
+                "min_doc_count": 1,
+            }
+        }
 
     def histogram(self, grid: Grid) -> Counts:
         """Count the records of each bucket."""
@@ -142,22 +168,33 @@ class Index:
             },
         )
         answers = found["aggregations"]
-        top = [Term(str(one.get("key_as_string", one["key"])), one["doc_count"]) for one in answers["top"]["buckets"]]
+        top = [
+            Term(str(one.get("key_as_string", one["key"])), one["doc_count"])
+            for one in answers["top"]["buckets"]
+        ]
         distinct = answers["distinct"]["count"]
         exact = distinct < _MOST_VALUES
         distinct = distinct if exact else max(distinct, answers["about"]["value"])
         records, nulls = found["hits"]["total"]["value"], answers["nulls"]["doc_count"]
         return Terms(top, distinct, exact, records, nulls)
 
-    def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
-        """Count the records of each bucket: all, by term, without a value; in one request, so that they agree."""
+    def split(
+        self, field: str, terms: list[Term], grid: Grid
+    ) -> tuple[Counts, list[Counts], Counts]:
+        """Count the records of each bucket: all, by term, without a value.
+
+        In one request, so that they agree.
+        """
         countable, time = self._countable(field), self._buckets(grid)
         groups = [self.having(field, term) for term in terms]
         found = self.ask(
             query=self._when(grid),
             aggs={
                 "time": time,
-                "groups": {"filters": {"filters": [*groups, _without(field, countable)]}, "aggs": {"time": time}},
+                "groups": {
+                    "filters": {"filters": [*groups, _without(field, countable)]},
+                    "aggs": {"time": time},
+                },
             },
         )
         answers = found["aggregations"]
@@ -172,4 +209,8 @@ def _without(field: str, countable: str) -> dict[str, Any]:
 
 
 def _counts(answer: dict[str, Any]) -> Counts:
-    return {int(one.get("from", one["key"])): one["doc_count"] for one in answer["time"]["buckets"] if one["doc_count"]}
+    return {
+        int(one.get("from", one["key"])): one["doc_count"]
+        for one in answer["time"]["buckets"]
+        if one["doc_count"]
+    }

@@ -1,9 +1,10 @@
 """How a chart shows itself: everywhere, without the internet.
 
-JupyterLab brings Vega along, of an older major version than altair's and under another MIME type, which is why altair's
-own offline renderer ships 0.9 MB of JavaScript with each chart. labkit compiles the chart to Vega, which JupyterLab
-itself draws, interactively, and puts a PNG beside it for all that cannot: GitHub, nbconvert, a plain papermill run. A
-headless run (`labkit run`) writes the PNG alone.
+JupyterLab brings Vega along, of an older major version than altair's and under another MIME type,
+which is why altair's own offline renderer ships 0.9 MB of JavaScript with each chart. labkit
+compiles the chart to Vega, which JupyterLab itself draws, interactively, and puts a PNG beside it
+for all that cannot: GitHub, nbconvert, a plain papermill run. A headless run (`labkit run`) writes
+the PNG alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ PPI = 144  # twice a screen's 72, shown at the chart's own size
 
 @cache
 def enable() -> None:
-    """Let charts show themselves, once per process, in a notebook kernel, unless the user chose a renderer."""
+    """Let charts show themselves, once per process, in a notebook kernel, unless the user chose a
+    renderer.
+    """
     import altair as alt
 
     alt.renderers.register(NAME, bundle)
@@ -42,15 +45,20 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
         compiled = next(iter(spec_to_mimebundle(spec, "vega", mode="vega-lite").values()))
         data[VEGA] = {**compiled, "$schema": "https://vega.github.io/schema/vega/v5.json"}
         metadata[VEGA] = {
-            "embed_options": {"actions": {"source": False, "compiled": False, "editor": False}, **options}
+            "embed_options": {
+                "actions": {"source": False, "compiled": False, "editor": False},
+                **options,
+            }
         }
     return data, metadata
 
 
 def packed(png: bytes) -> bytes:
-    """Return the same picture, a quarter of the size: vl-convert packs for speed, and notebooks keep the bytes.
+    """Return the same picture, a quarter of the size: vl-convert packs for speed, and notebooks
+    keep the bytes.
 
-    A PNG is a signature and chunks of length, type, data and checksum: https://www.w3.org/TR/png-3/#5DataRep
+    A PNG is a signature and chunks of length, type, data and checksum:
+    https://www.w3.org/TR/png-3/#5DataRep
     """
     before, pixels, after, at = png[:8], b"", b"", 8
     while at < len(png):
@@ -63,4 +71,10 @@ def packed(png: bytes) -> bytes:
             before += png[at:end]
         at = end
     data = b"IDAT" + zlib.compress(zlib.decompress(pixels), 9)
-    return before + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data)) + after
+    return (
+        before
+        + struct.pack(">I", len(data) - 4)
+        + data
+        + struct.pack(">I", zlib.crc32(data))
+        + after
+    )

@@ -9,7 +9,10 @@ from typing import Protocol
 from labkit.charts.buckets import Grid, period
 
 Counts = dict[int, int]
-"""A bucket's start, in ms since the epoch, to how many records are in it; buckets without records may be missing."""
+"""A bucket's start, in ms since the epoch, to how many records are in it.
+
+Buckets without records may be missing.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,5 +96,9 @@ class Source(Protocol):
     def terms(self, field: str, size: int, *, timed: bool) -> Terms:
         """Count the `size` most frequent values; with `timed`, of the records that have a time."""
 
-    def split(self, field: str, terms: list[Term], grid: Grid) -> tuple[Counts, list[Counts], Counts]:
-        """Count the records of each bucket: all of them, those with each term, those without a value."""
+    def split(
+        self, field: str, terms: list[Term], grid: Grid
+    ) -> tuple[Counts, list[Counts], Counts]:
+        """Count the records of each bucket: all of them, those with each term, those without a
+        value.
+        """

@@ -1,6 +1,8 @@
-"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete (or different).
+"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete
+(or different).
 
-Each family of commands has a module; each command imports what it needs, so that ``labkit --help`` answers at once.
+Each family of commands has a module; each command imports what it needs, so that ``labkit --help``
+answers at once.
 """
 
 from __future__ import annotations
@@ -32,7 +34,21 @@ from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 from labkit.suggest import for_a_shell
 
-FAMILIES = (stack, pipelines, lists, groups, lag, tail, windows, discover, ask, compare, notebooks, doctor, completion)
+FAMILIES = (
+    stack,
+    pipelines,
+    lists,
+    groups,
+    lag,
+    tail,
+    windows,
+    discover,
+    ask,
+    compare,
+    notebooks,
+    doctor,
+    completion,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 options = parser.parse_args(arguments)
             finally:
-                sys.stdout.flush()  # --help leaves by SystemExit: a reader that is gone shows here, not after the end
+                # --help leaves by SystemExit: a reader that is gone shows here, not after the end
+                sys.stdout.flush()
             return int(options.run(options) or OK)
     except LabkitError as error:
         _complain(error.message, error.hint)
@@ -58,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
-        _complain(f"cannot write or read: {error.strerror or error}", "is the disk full, or the file closed to you?")
+        _complain(
+            f"cannot write or read: {error.strerror or error}",
+            "is the disk full, or the file closed to you?",
+        )
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
 
@@ -71,16 +91,24 @@ def _complain(message: str, hint: str | None = None) -> None:
 
 def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(prog="labkit", description="Replay any window of a Kafka topic without touching production.")
-    parser.add_argument("--version", action=_ShowVersion, help="show the program's version and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    parser = Parser(
+        prog="labkit", description="Replay any window of a Kafka topic without touching production."
+    )
+    parser.add_argument(
+        "--version", action=_ShowVersion, help="show the program's version and exit"
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
     for family in FAMILIES:
         family.register(commands)
     return parser
 
 
 class _ShowVersion(argparse.Action):
-    """Print the version when it is asked for: to look it up takes a quarter of the time of ``--help``."""
+    """Print the version when it is asked for: to look it up takes a quarter of the time of
+    ``--help``.
+    """
 
     def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **settings)

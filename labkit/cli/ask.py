@@ -14,19 +14,36 @@ from labkit.options import window_options
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     sql = command(commands, "sql", _sql, "ask a window in SQL (DuckDB's), in constant memory")
-    latest = command(commands, "latest", _latest, "show the newest record of each key; deleted keys are left out")
-    around = command(commands, "around", _around, "show a record's neighbours in time, in all partitions")
+    latest = command(
+        commands, "latest", _latest, "show the newest record of each key; deleted keys are left out"
+    )
+    around = command(
+        commands, "around", _around, "show a record's neighbours in time, in all partitions"
+    )
     for parser in (sql, latest, around):
-        window_options(profile_options(parser, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
+        window_options(
+            profile_options(parser, "lab"),
+            f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
+        )
         parser.add_argument("--decode", metavar="NAME", help="as `labkit replay --decode`")
         json_option(parser)
-    sql.add_argument("query", metavar="SQL", help='"select nick, count(*) n from replay group by 1"')
+    sql.add_argument(
+        "query", metavar="SQL", help='"select nick, count(*) n from replay group by 1"'
+    )
     sql.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     sql.add_argument("--where", metavar="CONDITION", help="leave other records out while reading")
-    latest.add_argument("--key", metavar="NAME", help="which keys are the same, by a decoder (default: by their bytes)")
+    latest.add_argument(
+        "--key",
+        metavar="NAME",
+        help="which keys are the same, by a decoder (default: by their bytes)",
+    )
     around.add_argument("place", metavar="PARTITION:OFFSET", help="the record, such as 2:4711")
-    around.add_argument("--before", type=int, default=10, metavar="N", help="how many before it (default: 10)")
-    around.add_argument("--after", type=int, default=10, metavar="N", help="how many after it (default: 10)")
+    around.add_argument(
+        "--before", type=int, default=10, metavar="N", help="how many before it (default: 10)"
+    )
+    around.add_argument(
+        "--after", type=int, default=10, metavar="N", help="how many after it (default: 10)"
+    )
 
 
 def _sql(options: argparse.Namespace) -> None:

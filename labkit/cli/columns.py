@@ -1,4 +1,6 @@
-"""A table in the width of a terminal: no row wraps, long texts are cut in the middle, numbers stand right."""
+"""A table in the width of a terminal: no row wraps, long texts are cut in the middle, numbers stand
+right.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ _LEAST = 8  # characters that are left of a text
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for each wide character of East Asia, emoji too."""
+    """Return how many columns of a terminal a text takes: two for each wide character of East Asia,
+    emoji too.
+    """
     if text.isascii():
         return len(text)
     return sum(_width(char) for char in text)
@@ -52,7 +56,8 @@ def fit(
     *,
     width: int,
 ) -> tuple[list[list[str]], int]:
-    """Return lines of padded cells, the names first, that take at most `width`, and how many columns were left out.
+    """Return lines of padded cells, the names first, that take at most `width`, and how many
+    columns were left out.
 
     Texts are cut before a column is left out; numbers, and columns that are to be whole, never are.
     """
@@ -68,13 +73,18 @@ def fit(
         cells = [cut_middle(text, most) for text, most in zip(row, widths, strict=True)]
         pads = [" " * (most - width_of(text)) for text, most in zip(cells, widths, strict=True)]
         lines.append(
-            [pad + text if right else text + pad for text, pad, right in zip(cells, pads, numeric, strict=False)]
+            [
+                pad + text if right else text + pad
+                for text, pad, right in zip(cells, pads, numeric, strict=False)
+            ]
         )
     return lines, len(columns) - count
 
 
 def _least(natural: Sequence[int], rigid: Sequence[bool]) -> int:
-    least = [width if keep else min(width, _LEAST) for width, keep in zip(natural, rigid, strict=False)]
+    least = [
+        width if keep else min(width, _LEAST) for width, keep in zip(natural, rigid, strict=False)
+    ]
     return sum(least) + _GAP * (len(least) - 1)
 
 

@@ -24,7 +24,9 @@ View = Callable[["pd.DataFrame"], "pd.DataFrame"]
 """Returns the columns of a table that a terminal shows."""
 
 
-def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
+def command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], Any], text: str
+) -> Any:
     """Add a command that calls `run`, and return its parser."""
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=run)
@@ -32,7 +34,11 @@ def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], A
 
 
 def table_command(
-    commands: Commands, name: str, table: Callable[[Lab], pd.DataFrame], text: str, view: View | None = None
+    commands: Commands,
+    name: str,
+    table: Callable[[Lab], pd.DataFrame],
+    text: str,
+    view: View | None = None,
 ) -> Any:
     """Add a command that prints a DataFrame of the lab's, and return its parser."""
 
@@ -58,7 +64,10 @@ def names_command(
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(
-        "patterns", nargs="*", metavar="PATTERN", help=f"only these, such as {example!r} (default: all)"
+        "patterns",
+        nargs="*",
+        metavar="PATTERN",
+        help=f"only these, such as {example!r} (default: all)",
     )
     return parser
 
@@ -71,9 +80,13 @@ def json_option(parser: Any) -> Any:
 
 def profile_options(parser: Any, role: str | None = None) -> Any:
     """Let the command take ``--profile`` and, with a default, ``--role``."""
-    parser.add_argument("--profile", help="a profile of labkit.toml (default: LABKIT_PROFILE, else the local stack)")
+    parser.add_argument(
+        "--profile", help="a profile of labkit.toml (default: LABKIT_PROFILE, else the local stack)"
+    )
     if role:
-        parser.add_argument("--role", default=role, help=f"role on the local stack (default: {role})")
+        parser.add_argument(
+            "--role", default=role, help=f"role on the local stack (default: {role})"
+        )
     return parser
 
 
@@ -122,7 +135,8 @@ def window_of(lab: Lab, file: str) -> Window:
         text = Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{file!r} cannot be read: {error}", hint="write it with `labkit window TOPIC --json > FILE`"
+            f"{file!r} cannot be read: {error}",
+            hint="write it with `labkit window TOPIC --json > FILE`",
         ) from error
     return Window.from_json(text, lab)
 

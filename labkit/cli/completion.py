@@ -14,7 +14,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    completion = command(commands, "completion", _completion, "print what completes the commands in a shell")
+    completion = command(
+        commands, "completion", _completion, "print what completes the commands in a shell"
+    )
     completion.add_argument("shell", choices=SHELLS)
     completion.epilog = "For bash: source <(labkit completion bash), also in ~/.bashrc."
 

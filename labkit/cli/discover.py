@@ -10,7 +10,16 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, WINDOW, Commands, command, json_option, open_lab, profile_options
+from labkit.cli.common import (
+    INCOMPLETE,
+    OK,
+    WINDOW,
+    Commands,
+    command,
+    json_option,
+    open_lab,
+    profile_options,
+)
 from labkit.cli.terminal import out, say
 from labkit.cli.windows import asked_window
 from labkit.errors import UsageError
@@ -22,21 +31,46 @@ if TYPE_CHECKING:
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    profile = command(commands, "profile", _profile, "show what is in a topic: fields, types, values, keys, volume")
-    window_options(profile_options(profile, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
-    profile.add_argument("--sample", metavar="N", help="look at N records only, spread evenly (default: at all)")
+    profile = command(
+        commands,
+        "profile",
+        _profile,
+        "show what is in a topic: fields, types, values, keys, volume",
+    )
+    window_options(
+        profile_options(profile, "lab"),
+        f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
+    )
     profile.add_argument(
-        "--decode", metavar="NAME", help="as `labkit replay --decode` (default: as labkit.toml says, or json)"
+        "--sample", metavar="N", help="look at N records only, spread evenly (default: at all)"
+    )
+    profile.add_argument(
+        "--decode",
+        metavar="NAME",
+        help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
     )
     profile.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
-    profile.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
+    profile.add_argument(
+        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
+    )
     json_option(profile)
     find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
-    window_options(profile_options(find, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
+    window_options(
+        profile_options(find, "lab"),
+        f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
+    )
     find.add_argument("what", metavar="WHAT", help="a text that must be in it")
-    find.add_argument("--regex", action="store_true", help="WHAT is a regular expression, as Python has them")
-    find.add_argument("--ignore-case", action="store_true", help="upper and lower case are the same (with --regex)")
-    find.add_argument("--field", metavar="NAME", help="only in this field, such as message or author.name")
+    find.add_argument(
+        "--regex", action="store_true", help="WHAT is a regular expression, as Python has them"
+    )
+    find.add_argument(
+        "--ignore-case",
+        action="store_true",
+        help="upper and lower case are the same (with --regex)",
+    )
+    find.add_argument(
+        "--field", metavar="NAME", help="only in this field, such as message or author.name"
+    )
     find.add_argument(
         "--in",
         dest="places",
@@ -44,25 +78,38 @@ def register(commands: Commands) -> None:
         choices=("value", "key", "headers"),
         help="where to look (default: value); may be given again",
     )
-    find.add_argument("--limit", default="20", metavar="N", help="how many records at most (default: 20)")
+    find.add_argument(
+        "--limit", default="20", metavar="N", help="how many records at most (default: 20)"
+    )
     find.add_argument("--oldest", action="store_true", help="the oldest first")
     find.add_argument(
-        "--decode", metavar="NAME", help="as `labkit replay --decode` (default: as labkit.toml says, or json)"
+        "--decode",
+        metavar="NAME",
+        help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
     )
     json_option(find)
     trace = command(
-        commands, "trace", _trace, "follow one record: in the topic, past the group, in the index, or why not"
+        commands,
+        "trace",
+        _trace,
+        "follow one record: in the topic, past the group, in the index, or why not",
     )
     profile_options(trace, "lab")
     trace.add_argument("topic", metavar="TOPIC")
-    trace.add_argument("place", nargs="?", metavar="PARTITION:OFFSET", help="the record, such as 2:4711; or --key")
+    trace.add_argument(
+        "place", nargs="?", metavar="PARTITION:OFFSET", help="the record, such as 2:4711; or --key"
+    )
     trace.add_argument("--key", help="in its place: the newest record with this key")
     trace.add_argument("--index", metavar="NAME", help="the index it should be in")
     trace.add_argument("--group", metavar="GROUP", help="the group that should have read it")
     trace.add_argument("--where", metavar="SQL", help="the condition that leaves records out")
     trace.add_argument("--dead-letter", metavar="FILE|index:NAME", help="where refused records go")
-    trace.add_argument("--id", metavar="_ID", help="the document's _id (default: TOPIC-PARTITION-OFFSET)")
-    trace.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    trace.add_argument(
+        "--id", metavar="_ID", help="the document's _id (default: TOPIC-PARTITION-OFFSET)"
+    )
+    trace.add_argument(
+        "--target", default="default", metavar="NAME", help="the Elasticsearch cluster"
+    )
     json_option(trace)
 
 
@@ -70,7 +117,10 @@ def _profile(options: argparse.Namespace) -> int:
     from labkit.profile.text import as_text
 
     profile = asked_window(options).profile(
-        sample=options.sample, decode=options.decode, key_decode=options.key_decode, where=options.where
+        sample=options.sample,
+        decode=options.decode,
+        key_decode=options.key_decode,
+        where=options.where,
     )
     if options.json:
         out(profile.to_json())
@@ -106,7 +156,9 @@ def record_place(text: str) -> tuple[int, int]:
     """Return the partition and offset of ``PARTITION:OFFSET``."""
     place = re.fullmatch(r"(\d+):(\d+)", text)
     if place is None:
-        raise UsageError(f"{text!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711")
+        raise UsageError(
+            f"{text!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711"
+        )
     return int(place[1]), int(place[2])
 
 
@@ -114,14 +166,19 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
     try:
         return re.compile(text, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise UsageError(f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'") from error
+        raise UsageError(
+            f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'"
+        ) from error
 
 
 def _lines(table: Any) -> Iterator[str]:
     """Yield a line for each record: its time, place, key and value."""
     from labkit.decode.cells import cell
 
-    columns = [table[name].to_pylist() for name in ("_timestamp", "_partition", "_offset", "_key", "_value")]
+    columns = [
+        table[name].to_pylist()
+        for name in ("_timestamp", "_partition", "_offset", "_key", "_value")
+    ]
     for time, partition, offset, key, value in zip(*columns, strict=True):
         yield f"{cell(time)}  {partition}@{offset}  {cell(key, most=40)}  {cell(value, most=2_000)}"
 

@@ -13,13 +13,31 @@ from labkit.errors import LabkitError
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    doctor = command(commands, "doctor", _doctor, "try each thing a lab needs, and say how to mend what fails")
+    doctor = command(
+        commands, "doctor", _doctor, "try each thing a lab needs, and say how to mend what fails"
+    )
     json_option(profile_options(doctor, "lab"))
-    doctor.add_argument("--topic", help="the topic to try reading (default: the first that can be seen)")
-    doctor.add_argument("--indices", default="irc*", help="the indices the lab reads (default: irc*)")
-    json_option(command(commands, "profiles", _profiles, "list the profiles of labkit.toml, secrets masked"))
-    allow = command(commands, "allow", _allow, "let a labkit.toml of a project have your secrets, until it changes")
-    allow.add_argument("path", nargs="?", type=Path, help="the file or its folder (default: the nearest labkit.toml)")
+    doctor.add_argument(
+        "--topic", help="the topic to try reading (default: the first that can be seen)"
+    )
+    doctor.add_argument(
+        "--indices", default="irc*", help="the indices the lab reads (default: irc*)"
+    )
+    json_option(
+        command(commands, "profiles", _profiles, "list the profiles of labkit.toml, secrets masked")
+    )
+    allow = command(
+        commands,
+        "allow",
+        _allow,
+        "let a labkit.toml of a project have your secrets, until it changes",
+    )
+    allow.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        help="the file or its folder (default: the nearest labkit.toml)",
+    )
     allow.add_argument("--revoke", action="store_true", help="take it back")
 
 
@@ -30,7 +48,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     try:
         diagnosis = examine(
-            find_profile(options.profile, role=options.role), topic=options.topic, indices=options.indices
+            find_profile(options.profile, role=options.role),
+            topic=options.topic,
+            indices=options.indices,
         )
     except LabkitError as error:
         diagnosis = without_profile(options.profile or default_profile(), error)
@@ -50,7 +70,9 @@ def _profiles(options: argparse.Namespace) -> None:
         return
     for row in rows:
         mark = "*" if row["profile"] == default_profile() else " "
-        out(f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip())
+        out(
+            f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip()
+        )
         out(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
     if not rows:
         out("there is no profile; 'A real cluster' in the README tells how to write one")
@@ -63,7 +85,9 @@ def _allow(options: argparse.Namespace) -> None:
     file = config_files.find_to_allow(options.path)
     if options.revoke:
         removed = config_files.revoke(file.path)
-        out(f"{file.path} may no longer have secrets" if removed else f"{file.path} was not allowed")
+        out(
+            f"{file.path} may no longer have secrets" if removed else f"{file.path} was not allowed"
+        )
         return
     rows = describe_trust(file)
     config_files.allow(file)

@@ -33,39 +33,77 @@ def register(commands: Commands) -> None:
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     roles = ("lab", "indexer", "extractor")
-    acl.add_argument("--role", choices=roles, default="lab", help="for `labkit index`, `labkit extract` (default: lab)")
-    acl.add_argument("--topic", help="the topic, or a prefix: 'irc*' (default: all; the extractor must name it)")
-    acl.add_argument("--indices", default="irc*", help="the indices it may read or write (default: irc*)")
+    acl.add_argument(
+        "--role",
+        choices=roles,
+        default="lab",
+        help="for `labkit index`, `labkit extract` (default: lab)",
+    )
+    acl.add_argument(
+        "--topic", help="the topic, or a prefix: 'irc*' (default: all; the extractor must name it)"
+    )
+    acl.add_argument(
+        "--indices", default="irc*", help="the indices it may read or write (default: irc*)"
+    )
     formats = ("kafka-acls", "terraform", "elasticsearch-role")
-    acl.add_argument("--format", choices=formats, help="only this (default: the commands, and how to set the role)")
+    acl.add_argument(
+        "--format",
+        choices=formats,
+        help="only this (default: the commands, and how to set the role)",
+    )
 
 
 def _group_commands(commands: Commands) -> None:
     groups = table_command(
-        commands, "groups", lambda lab: lab.groups(), "list the consumer groups, the worst first, or change one"
+        commands,
+        "groups",
+        lambda lab: lab.groups(),
+        "list the consumer groups, the worst first, or change one",
     )
-    kinds = groups.add_subparsers(dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser)
+    kinds = groups.add_subparsers(
+        dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser
+    )
     text = "list the groups; `labkit groups PATTERN…` does it too"
     listed = names_command(
-        kinds, "list", lambda lab, *patterns: worst_first(lab.groups(*patterns)), text, "indexer.*", view=_groups_view
+        kinds,
+        "list",
+        lambda lab, *patterns: worst_first(lab.groups(*patterns)),
+        text,
+        "indexer.*",
+        view=_groups_view,
     )
     groups.implied = "list"
     reset = command(kinds, "reset", _reset, "move the commits of a group without members")
     reset.add_argument("group", metavar="GROUP")
     reset.add_argument("--topic", required=True)
-    reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, a time (UTC), or 0:100,1:250")
-    reset.add_argument("--execute", "--yes", action="store_true", help="do it; without it the plan is shown")
-    reset.add_argument("--i-own-this-group", action="store_true", help="also a group that is not named labkit.*")
+    reset.add_argument(
+        "--to",
+        required=True,
+        metavar="WHERE",
+        help="earliest, latest, a time (UTC), or 0:100,1:250",
+    )
+    reset.add_argument(
+        "--execute", "--yes", action="store_true", help="do it; without it the plan is shown"
+    )
+    reset.add_argument(
+        "--i-own-this-group", action="store_true", help="also a group that is not named labkit.*"
+    )
     delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
     delete.add_argument("group", metavar="GROUP")
-    for parser in (listed, *(json_option(profile_options(changing, "lab")) for changing in (reset, delete))):
+    for parser in (
+        listed,
+        *(json_option(profile_options(changing, "lab")) for changing in (reset, delete)),
+    ):
         for option in parser._actions:
-            if option.dest in ("profile", "role", "json"):  # what was given before the word counts, too
+            # what was given before the word counts, too
+            if option.dest in ("profile", "role", "json"):
                 option.default = argparse.SUPPRESS
 
 
 def worst_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return groups or their partitions by verdict, the worst first, then by lag, the largest first."""
+    """Return groups or their partitions by verdict, the worst first, then by lag, the largest
+    first.
+    """
     from labkit.groups.lag import VERDICTS
 
     rank = rows["verdict"].map(VERDICTS.index) if "verdict" in rows else 0
@@ -81,7 +119,9 @@ def _groups_view(groups: pd.DataFrame) -> pd.DataFrame:
 
 def _offsets_view(rows: pd.DataFrame) -> pd.DataFrame:
     shown = rows[["group", "topic", "partition", "lag", "flag", "committed", "log_end", "member"]]
-    shown = shown.assign(flag=shown["flag"].replace("", None), member=shown["member"].replace("", None))
+    shown = shown.assign(
+        flag=shown["flag"].replace("", None), member=shown["member"].replace("", None)
+    )
     return shown.rename(columns={"partition": "part"})
 
 
@@ -89,10 +129,16 @@ def _reset(options: argparse.Namespace) -> int:
     text = options.to
     to = _offsets(text) if re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text) else text
     plan = open_lab(options).reset(
-        options.group, options.topic, to, execute=options.execute, i_own_this_group=options.i_own_this_group
+        options.group,
+        options.topic,
+        to,
+        execute=options.execute,
+        i_own_this_group=options.i_own_this_group,
     )
     print_table(plan, options)
-    say(f"{options.group} is reset" if options.execute else "nothing was changed: --execute does it")
+    say(
+        f"{options.group} is reset" if options.execute else "nothing was changed: --execute does it"
+    )
     return OK
 
 

@@ -8,7 +8,16 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option, open_lab, profile_options, stop_event
+from labkit.cli.common import (
+    INCOMPLETE,
+    OK,
+    Commands,
+    command,
+    json_option,
+    open_lab,
+    profile_options,
+    stop_event,
+)
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
@@ -61,18 +70,29 @@ _FEW = 10  # groups that each have a line at each look
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    lag = command(commands, "lag", _lag, "look at groups several times and tell what their consumers do")
+    lag = command(
+        commands, "lag", _lag, "look at groups several times and tell what their consumers do"
+    )
     json_option(profile_options(lag, "lab"))
     lag.add_argument("groups", nargs="*", metavar="GROUP", help="default: all")
-    lag.add_argument("--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)")
-    lag.add_argument("--every", metavar="TIME", help="time between two looks (default: 2s; with --watch: 10s)")
+    lag.add_argument(
+        "--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)"
+    )
+    lag.add_argument(
+        "--every", metavar="TIME", help="time between two looks (default: 2s; with --watch: 10s)"
+    )
     lag.add_argument("--patience", metavar="TIME", default="5.5s", help=_PATIENCE)
-    lag.add_argument("--record", metavar="FOLDER", help="append the looks to a history of Parquet files")
+    lag.add_argument(
+        "--record", metavar="FOLDER", help="append the looks to a history of Parquet files"
+    )
     how = lag.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="go on until it is stopped")
     how.add_argument("--check", action="store_true", help=_CHECK)
     lag.add_argument(
-        "--max-lag", type=int, metavar="N", help="with --check, --alert: also when a group's lag is above N"
+        "--max-lag",
+        type=int,
+        metavar="N",
+        help="with --check, --alert: also when a group's lag is above N",
     )
     lag.add_argument("--metrics", metavar="PORT|FILE", help=_METRICS)
     lag.add_argument("--alert", metavar="COMMAND", help=_ALERT)
@@ -80,12 +100,16 @@ def register(commands: Commands) -> None:
 
 def _lag(options: argparse.Namespace) -> int:
     if options.max_lag is not None and not (options.check or options.alert):
-        raise UsageError("--max-lag goes with --check or --alert", hint="labkit lag --check GROUP --max-lag 1000")
+        raise UsageError(
+            "--max-lag goes with --check or --alert", hint="labkit lag --check GROUP --max-lag 1000"
+        )
     for name in ("metrics", "alert"):
         if getattr(options, name) is not None and not options.watch:
             raise UsageError(f"--{name} goes with --watch", hint=f"labkit lag --watch --{name} …")
     if options.samples is not None and options.samples < 1:
-        raise UsageError(f"--samples {options.samples}", hint="how many looks? 3 or more for a verdict")
+        raise UsageError(
+            f"--samples {options.samples}", hint="how many looks? 3 or more for a verdict"
+        )
     return _watch(options) if options.watch else _look(options)
 
 
@@ -113,7 +137,11 @@ def _look(options: argparse.Namespace) -> int:
 def _view(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that fit a line; of texts that are optional, those that say something."""
     rows = rows.assign(**{name: rows[name].replace("", None) for name in ("since", "member")})
-    shown = [name for name in _VIEW if name in rows and not (name in ("since", "member") and rows[name].isna().all())]
+    shown = [
+        name
+        for name in _VIEW
+        if name in rows and not (name in ("since", "member") and rows[name].isna().all())
+    ]
     return rows[shown].round({"read_per_s": 0, "written_per_s": 0}).rename(columns=_VIEW)
 
 
@@ -133,7 +161,11 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
 
     bad = [verdict for verdict in verdicts if is_alarm(verdict, options.groups, options.max_lag)]
     if options.json:
-        out(json.dumps([{**facts(verdict), "alarm": verdict in bad} for verdict in verdicts], indent=2))
+        out(
+            json.dumps(
+                [{**facts(verdict), "alarm": verdict in bad} for verdict in verdicts], indent=2
+            )
+        )
     else:
         for one in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
             out(f"{'ALARM' if one in bad else 'ok   '} {one}")
@@ -157,7 +189,12 @@ def _watch(options: argparse.Namespace) -> int:
         keep = History(options.record).append if options.record else lambda _: None
         sampler.check()
         looks = sampling.watch(
-            sampler, every_s, stop.is_set, keep=keep, away=outputs.away, patience_s=length_ms(options.patience) / 1000
+            sampler,
+            every_s,
+            stop.is_set,
+            keep=keep,
+            away=outputs.away,
+            patience_s=length_ms(options.patience) / 1000,
         )
         before: dict[str, Verdict] = {}
         for count, judged in enumerate(looks, 1):
@@ -178,7 +215,9 @@ class _Outputs:
         if options.alert is not None:
             from labkit.groups.alerts import Alerts
 
-            self._alerts = Alerts(options.alert, cluster, named=options.groups, max_lag=options.max_lag, say=say)
+            self._alerts = Alerts(
+                options.alert, cluster, named=options.groups, max_lag=options.max_lag, say=say
+            )
             ending.callback(self._alerts.close)
         if options.metrics is not None:
             from labkit.groups.metrics import LagMetrics, Outlet
@@ -215,7 +254,10 @@ def _now() -> str:
 def _print_look(
     verdicts: list[GroupVerdict], now: str, before: dict[str, Verdict], options: argparse.Namespace
 ) -> dict[str, Verdict]:
-    """Print a line for each group; of many groups, for those whose verdict is another than before."""
+    """Print a line for each group.
+
+    Of many groups, for those whose verdict is another than before.
+    """
     from labkit.groups.alerts import facts
 
     after = {verdict.group: verdict.verdict for verdict in verdicts}
@@ -225,9 +267,15 @@ def _print_look(
         return after
     if len(verdicts) > _FEW:
         kinds = sorted(set(after.values()))
-        counts = ", ".join(f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds)
+        counts = ", ".join(
+            f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds
+        )
         out(f"{now}  {len(verdicts)} groups: {counts}")
-        verdicts = [verdict for verdict in verdicts if before and before.get(verdict.group) != verdict.verdict]
+        verdicts = [
+            verdict
+            for verdict in verdicts
+            if before and before.get(verdict.group) != verdict.verdict
+        ]
     for one in verdicts:
         out(f"{now}  {one}")
     if not after:

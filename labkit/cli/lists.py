@@ -24,16 +24,38 @@ if TYPE_CHECKING:
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     names_command(
-        commands, "topics", lambda lab, *patterns: lab.topics(*patterns), "list the topics", "irc*", view=_topics_view
+        commands,
+        "topics",
+        lambda lab, *patterns: lab.topics(*patterns),
+        "list the topics",
+        "irc*",
+        view=_topics_view,
     )
-    indices = names_command(commands, "indices", _index_lines, "list the indices that you may look at", "irc*")
+    indices = names_command(
+        commands, "indices", _index_lines, "list the indices that you may look at", "irc*"
+    )
     indices.set_defaults(run=_indices)
-    table_command(commands, "scratch", lambda lab: lab.scratch(), "list your scratch indices and topics", _scratch_view)
-    retention = command(commands, "retention", _retention, "show, or set, for how long a topic keeps records")
+    table_command(
+        commands,
+        "scratch",
+        lambda lab: lab.scratch(),
+        "list your scratch indices and topics",
+        _scratch_view,
+    )
+    retention = command(
+        commands, "retention", _retention, "show, or set, for how long a topic keeps records"
+    )
     json_option(profile_options(retention, "lab"))
     retention.add_argument("topic", metavar="TOPIC")
-    retention.add_argument("keep", nargs="?", metavar="TIME", help="such as 90d; needs a role that may (--role admin)")
-    gc = command(commands, "gc", _gc, "delete your expired scratch indices and topics, and empty ad hoc groups")
+    retention.add_argument(
+        "keep", nargs="?", metavar="TIME", help="such as 90d; needs a role that may (--role admin)"
+    )
+    gc = command(
+        commands,
+        "gc",
+        _gc,
+        "delete your expired scratch indices and topics, and empty ad hoc groups",
+    )
     json_option(profile_options(gc, "lab"))
     cache = json_option(command(commands, "cache", _cache, "list the windows kept on this machine"))
     cache.add_argument("--clear", action="store_true", help="remove them")
@@ -59,7 +81,9 @@ def _days(ms: int) -> str:
 def _scratch_view(indices: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that fit a line, sizes in MB, times without seconds."""
     megabytes = (indices["bytes"] / 1e6).astype("Float64").round(1)
-    names = indices[["index", "documents"]].assign(index=indices["index"].where(indices["index"].notna(), ""))
+    names = indices[["index", "documents"]].assign(
+        index=indices["index"].where(indices["index"].notna(), "")
+    )
     shown = names.assign(MB=megabytes, topic=indices["topic"])
     expires = indices["expires"].map(lambda at: str(at)[:16], na_action="ignore")
     shown = shown.assign(expires=expires, expired=indices["expired"])
@@ -86,7 +110,11 @@ def _retention(options: argparse.Namespace) -> None:
 
 def _gc(options: argparse.Namespace) -> None:
     gone = open_lab(options).gc()
-    out(json.dumps(gone) if options.json else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired")
+    out(
+        json.dumps(gone)
+        if options.json
+        else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired"
+    )
 
 
 def _cache(options: argparse.Namespace) -> None:

@@ -15,20 +15,37 @@ from labkit.cli.terminal import out, print_table, say
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
-    run = command(commands, "run", _run, "run a notebook through papermill, once or for each value of a list")
+    run = command(
+        commands, "run", _run, "run a notebook through papermill, once or for each value of a list"
+    )
     run.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     run.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="@FILE: one run for each line of a file; several: every combination; a text that begins with @: @@text",
     )  # fmt: skip
-    run.add_argument("--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    run.add_argument(
+        "--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs"
+    )
     runs = json_option(command(commands, "runs", _runs, "list the runs, or compare two"))
-    runs.add_argument("pair", nargs="*", metavar="RUN", help="two of them, by name or its beginning")
-    runs.add_argument("--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    runs.add_argument(
+        "pair", nargs="*", metavar="RUN", help="two of them, by name or its beginning"
+    )
+    runs.add_argument(
+        "--output", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs"
+    )
     new = command(commands, "new", _new, "copy the template, or all the notebooks, to work on")
     new.add_argument("name", nargs="?", type=Path, metavar="NAME.ipynb", help="the new notebook")
-    new.add_argument("--course", type=Path, metavar="FOLDER", help="copy all the notebooks into a folder")
-    json_option(command(commands, "demo", _demo, "show everything at work, from the extractor to a charted replay"))
+    new.add_argument(
+        "--course", type=Path, metavar="FOLDER", help="copy all the notebooks into a folder"
+    )
+    json_option(
+        command(
+            commands,
+            "demo",
+            _demo,
+            "show everything at work, from the extractor to a charted replay",
+        )
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -52,15 +69,22 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
     lists = parameters.swept(options.parameter)
     rerun.check(options.notebook, asked[0])
     values = rerun.typed(options.notebook, asked)
-    sizes = " × ".join(f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items())
+    sizes = " × ".join(
+        f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items()
+    )
     say(f"{len(asked)} runs of {options.notebook.name}: {sizes}")
     failed = succeeded = 0
     try:
         for number, (texts, parameters_of_run) in enumerate(zip(asked, values, strict=True), 1):
-            label = f"[{number}/{len(asked)}] " + ", ".join(f"{name}={texts[name]}" for name in lists)
+            label = f"[{number}/{len(asked)}] " + ", ".join(
+                f"{name}={texts[name]}" for name in lists
+            )
             try:
                 run = rerun.run(
-                    options.notebook, parameters_of_run, folder=options.output, progress=sys.stderr.isatty()
+                    options.notebook,
+                    parameters_of_run,
+                    folder=options.output,
+                    progress=sys.stderr.isatty(),
                 )
                 out(f"{label}: ok, {run.folder}")
             except UsageError:  # would be the same for all of them
@@ -71,7 +95,9 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
                 out(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}")
             succeeded = number
     finally:
-        say(f"{succeeded - failed} ok, {failed} failed, {len(asked) - succeeded} not run; `labkit runs` lists them")
+        say(
+            f"{succeeded - failed} ok, {failed} failed, {len(asked) - succeeded} not run; `labkit runs` lists them"
+        )
     return ERROR if failed else OK
 
 
@@ -84,7 +110,9 @@ def _runs(options: argparse.Namespace) -> int:
         print_table(table if options.json else _cut(table, "parameters", "error"), options)
         return OK
     if len(options.pair) != 2:
-        raise UsageError(f"{len(options.pair)} runs are given", hint="two to compare them, none to list them")
+        raise UsageError(
+            f"{len(options.pair)} runs are given", hint="two to compare them, none to list them"
+        )
     table = runs.compare(*(runs.find(options.output, name) for name in options.pair))
     same = bool(table["same"].all())
     print_table(table if options.json else _in_words(table), options)
@@ -109,7 +137,9 @@ def _new(options: argparse.Namespace) -> None:
     from labkit.notebook import bundled
 
     if (options.name is None) == (options.course is None):
-        raise UsageError("what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`")
+        raise UsageError(
+            "what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`"
+        )
     paths = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
     out(*paths)
 

@@ -34,26 +34,51 @@ def register(commands: Commands) -> None:
 
 def _extract_commands(commands: Commands) -> None:
     extract = commands.add_parser("extract", help="feed a topic from an IRC server or from files")
-    kinds = extract.add_subparsers(dest="kind", required=True, metavar="irc|files", parser_class=Parser)
+    kinds = extract.add_subparsers(
+        dest="kind", required=True, metavar="irc|files", parser_class=Parser
+    )
     irc = profile_options(command(kinds, "irc", _extract_irc, "follow IRC channels"), "extractor")
     irc.add_argument("--server", required=True)
     irc.add_argument("--port", type=int)
     irc.add_argument("--tls", action="store_true")
-    irc.add_argument("--tls-ca", type=Path, metavar="FILE", help="certificates to trust instead of the system's")
+    irc.add_argument(
+        "--tls-ca", type=Path, metavar="FILE", help="certificates to trust instead of the system's"
+    )
     irc.add_argument("--nick", required=True)
-    irc.add_argument("--channel", action="append", required=True, metavar="'#NAME'", help="may be given again")
+    irc.add_argument(
+        "--channel", action="append", required=True, metavar="'#NAME'", help="may be given again"
+    )
     _where_to(irc)
-    irc.add_argument("--spool", type=Path, metavar="FILE", help="where records wait while Kafka is away")
-    irc.add_argument("--spool-max", type=int, default=1000, metavar="MB", help="how large it may grow (default: 1000)")
+    irc.add_argument(
+        "--spool", type=Path, metavar="FILE", help="where records wait while Kafka is away"
+    )
+    irc.add_argument(
+        "--spool-max",
+        type=int,
+        default=1000,
+        metavar="MB",
+        help="how large it may grow (default: 1000)",
+    )
     irc.add_argument("--max-records", type=int, help="stop after so many records")
     irc.add_argument("--max-seconds", type=float, help="stop after so many seconds")
-    files = profile_options(command(kinds, "files", _extract_files, "send the lines of files"), "extractor")
+    files = profile_options(
+        command(kinds, "files", _extract_files, "send the lines of files"), "extractor"
+    )
     files.add_argument(
-        "paths", nargs="+", metavar="PATH", help="JSON lines; plain, gzip, zstd, bzip2 or xz; - is standard input"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="JSON lines; plain, gzip, zstd, bzip2 or xz; - is standard input",
     )
     _where_to(files)
-    files.add_argument("--timestamp-field", metavar="FIELD", help="ISO 8601 time of each record, such as @timestamp")
-    files.add_argument("--key-field", metavar="FIELD", help="of each record's key (default: channel)")
+    files.add_argument(
+        "--timestamp-field",
+        metavar="FIELD",
+        help="ISO 8601 time of each record, such as @timestamp",
+    )
+    files.add_argument(
+        "--key-field", metavar="FIELD", help="of each record's key (default: channel)"
+    )
     files.add_argument(
         "--envelope", action="store_true",
         help="the lines are whole records, as `labkit replay -o FILE.jsonl --envelope` writes them",
@@ -68,7 +93,12 @@ def _where_to(parser: Any) -> None:
         "--to-index", metavar="INDEX",
         help="the simple form: straight into an index, without Kafka; a name or a pattern such as irc-%%Y.%%m",
     )  # fmt: skip
-    parser.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster of --to-index")
+    parser.add_argument(
+        "--target",
+        default="default",
+        metavar="NAME",
+        help="the Elasticsearch cluster of --to-index",
+    )
 
 
 def _index_sink(options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
@@ -93,7 +123,9 @@ def _extract_irc(options: argparse.Namespace) -> None:
         nick=options.nick, channels=options.channel, say=say,
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
     )  # fmt: skip
-    report = extractor.run(stop_event(), max_records=options.max_records, max_seconds=options.max_seconds)
+    report = extractor.run(
+        stop_event(), max_records=options.max_records, max_seconds=options.max_seconds
+    )
     out(report)
 
 
@@ -103,7 +135,9 @@ def _spool(cluster: Any, options: argparse.Namespace) -> Path:
 
     from labkit.folders import SPOOL, state_dir
 
-    identity = "\0".join(map(str, (options.server, options.port, options.nick, cluster.address, options.topic)))
+    identity = "\0".join(
+        map(str, (options.server, options.port, options.nick, cluster.address, options.topic))
+    )
     return state_dir() / SPOOL / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.sqlite"
 
 
@@ -124,7 +158,8 @@ def _extract_files(options: argparse.Namespace) -> int:
     }
     if options.envelope and (names := [name for name, is_given in idle.items() if is_given]):
         raise UsageError(
-            f"{names[0]} does not go with --envelope: a whole record has its own key and time", hint="leave one out"
+            f"{names[0]} does not go with --envelope: a whole record has its own key and time",
+            hint="leave one out",
         )
     cluster = open_cluster(options)
     sink = _index_sink(options) if options.to_index else None
@@ -144,7 +179,9 @@ def _extract_files(options: argparse.Namespace) -> int:
 
 
 def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
-    """Say so when Kafka will delete what was just sent, or when nobody knows: it was delivered, that is no error."""
+    """Say so when Kafka will delete what was just sent, or when nobody knows: it was delivered,
+    that is no error.
+    """
     from labkit.times import iso, now_ms
 
     try:
@@ -154,26 +191,36 @@ def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
         return
     if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
         days = f"{keeps_ms / 86_400_000:g} days"
-        say(f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones")
+        say(
+            f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones"
+        )
 
 
 def _index_command(commands: Commands) -> None:
     index = command(commands, "index", _index, "copy a topic into an index, continuously")
     profile_options(index, "indexer")
     index.add_argument("topic", metavar="TOPIC")
-    index.add_argument("index", metavar="INDEX", help="a name, or a pattern by the record's time: irc-%%Y.%%m")
+    index.add_argument(
+        "index", metavar="INDEX", help="a name, or a pattern by the record's time: irc-%%Y.%%m"
+    )
     index.add_argument("--group", required=True, help="such as indexer.logstash-es")
     index.add_argument(
         "--from", dest="start", default="resume", metavar="resume|earliest|latest|TIME",
         help="where to begin: at the group's commits, the log's start or end, or a point in time (ISO 8601, UTC)",
     )  # fmt: skip
-    index.add_argument("--target", default="default", metavar="NAME", help="the Elasticsearch cluster")
+    index.add_argument(
+        "--target", default="default", metavar="NAME", help="the Elasticsearch cluster"
+    )
     index.add_argument(
         "--decode", metavar="NAME",
         help="json, text, avro, protobuf, jsonschema, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE (left out: as "
         "labkit.toml says, or json)",
     )  # fmt: skip
-    index.add_argument("--key-decode", metavar="NAME", help="the same for keys (left out: as labkit.toml says, or raw)")
+    index.add_argument(
+        "--key-decode",
+        metavar="NAME",
+        help="the same for keys (left out: as labkit.toml says, or raw)",
+    )
     index.add_argument(
         "--where", metavar="SQL",
         help="only records that fulfil this: \"channel = '#kafka'\"; the group passes over the others",
@@ -184,8 +231,14 @@ def _index_command(commands: Commands) -> None:
         "--dead-letter", metavar="FILE|index:NAME",
         help="where refused records are put aside: a file of JSON lines, or an index",
     )  # fmt: skip
-    index.add_argument("--once", action="store_true", help="stop once the group has read to the end the topic has now")
-    index.add_argument("--every", default="10s", metavar="TIME", help="how often to print the counts")
+    index.add_argument(
+        "--once",
+        action="store_true",
+        help="stop once the group has read to the end the topic has now",
+    )
+    index.add_argument(
+        "--every", default="10s", metavar="TIME", help="how often to print the counts"
+    )
 
 
 def _index(options: argparse.Namespace) -> int:

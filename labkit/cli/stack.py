@@ -12,13 +12,23 @@ from labkit.cli.terminal import out, say
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     up = command(commands, "up", _up, "start the local Kafka and Elasticsearch, or join them")
-    up.add_argument("--elasticsearch", action="append", default=[], metavar="VERSION", help="may be given twice")
-    up.add_argument("--registry", action="store_true", help="also a schema registry; kept on the next up")
-    up.add_argument("--brokers", type=int, metavar="N", help="1 or 3 Kafka brokers; chosen at the first start")
+    up.add_argument(
+        "--elasticsearch", action="append", default=[], metavar="VERSION", help="may be given twice"
+    )
+    up.add_argument(
+        "--registry", action="store_true", help="also a schema registry; kept on the next up"
+    )
+    up.add_argument(
+        "--brokers", type=int, metavar="N", help="1 or 3 Kafka brokers; chosen at the first start"
+    )
     down = command(commands, "down", _down, "stop the local stack")
-    down.add_argument("--purge", action="store_true", help="also remove its data, ports and passwords")
+    down.add_argument(
+        "--purge", action="store_true", help="also remove its data, ports and passwords"
+    )
     json_option(command(commands, "status", _status, "show the local stack's services"))
-    credentials = command(commands, "credentials", _credentials, "print a role's credentials as JSON")
+    credentials = command(
+        commands, "credentials", _credentials, "print a role's credentials as JSON"
+    )
     credentials.add_argument("role", metavar="ROLE", help="admin, extractor, indexer or lab")
 
 

@@ -1,4 +1,7 @@
-"""The command ``labkit tail``: a topic's newest records, and those that come. It joins no group, commits nothing."""
+"""The command ``labkit tail``: a topic's newest records, and those that come.
+
+It joins no group, commits nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,15 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli.common import OK, Commands, command, json_option, open_lab, profile_options, stop_event
+from labkit.cli.common import (
+    OK,
+    Commands,
+    command,
+    json_option,
+    open_lab,
+    profile_options,
+    stop_event,
+)
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
 
@@ -24,13 +35,23 @@ _MOST = 2_000  # characters of a value, where no terminal cuts it
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    tail = command(commands, "tail", _tail, "show a topic's newest records, and those that come, until Ctrl-C")
+    tail = command(
+        commands, "tail", _tail, "show a topic's newest records, and those that come, until Ctrl-C"
+    )
     profile_options(tail, "lab")
     tail.add_argument("topic", metavar="TOPIC")
-    tail.add_argument("--last", type=int, default=10, metavar="N", help="begin with the newest N (default: 10)")
+    tail.add_argument(
+        "--last", type=int, default=10, metavar="N", help="begin with the newest N (default: 10)"
+    )
     tail.add_argument("--limit", type=int, metavar="N", help="end after N records")
-    tail.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
-    tail.add_argument("--decode", metavar="NAME", help="show fields instead of the value, as `labkit replay --decode`")
+    tail.add_argument(
+        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
+    )
+    tail.add_argument(
+        "--decode",
+        metavar="NAME",
+        help="show fields instead of the value, as `labkit replay --decode`",
+    )
     tail.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     json_option(tail)
 
@@ -39,7 +60,9 @@ def _tail(options: argparse.Namespace) -> int:
     for name, least in (("last", 0), ("limit", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
-            raise UsageError(f"--{name} must be {least} or more, not {value}", hint=f"such as --{name} 20")
+            raise UsageError(
+                f"--{name} must be {least} or more, not {value}", hint=f"such as --{name} 20"
+            )
     from labkit.replay.follow import Follower
 
     lab, stop = open_lab(options), stop_event()
@@ -67,7 +90,9 @@ def _sum(follower: Follower, shown: _Shown, options: argparse.Namespace) -> str:
     text = f"{shown.count:,} record{'' if shown.count == 1 else 's'} of {options.topic}"
     if options.where:
         text += f" fulfil the condition, of {follower.seen:,}"
-    return text + (f"; {follower.skipped:,} were skipped: they came too fast" if follower.skipped else "")
+    return text + (
+        f"; {follower.skipped:,} were skipped: they came too fast" if follower.skipped else ""
+    )
 
 
 class _Shown:
@@ -156,7 +181,8 @@ class _Shown:
         )
         columns = [batch[name].to_pylist() for name in ("timestamp", "partition", "offset", "key")]
         for time, partition, offset, key, value in zip(*columns, values, strict=True):
-            when = cell(time)[:-6] if width else cell(time)  # on a terminal without the zone: it is UTC
+            # on a terminal without the zone: it is UTC
+            when = cell(time)[:-6] if width else cell(time)
             line = f"{when}  {partition}@{offset}  {cell(key, most=24 if width else 200)}  {value}"
             yield cut_end(line, width) if width else line
 
@@ -167,4 +193,6 @@ class _Shown:
         names = {name.lower() for name in self._where.seen}
         missing = sorted(name for name in self._where.columns if name.lower() not in names)
         if missing:
-            say(f"no record had {', '.join(missing)}; there is: {', '.join(sorted(self._where.seen))}")
+            say(
+                f"no record had {', '.join(missing)}; there is: {', '.join(sorted(self._where.seen))}"
+            )

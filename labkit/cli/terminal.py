@@ -1,8 +1,9 @@
-"""What commands write: the only place that prints. Nothing foreign controls the terminal, and one thing is one line.
+"""What commands write: the only place that prints. Nothing foreign controls the terminal, and one
+thing is one line.
 
-Group ids, client ids, hosts, field names, values and servers' answers may hold anything. In a table each cell is one
-line; elsewhere only labkit's own line ends are kept. Values of records are bytes of the user's: to a pipe or a file
-they go as they are, to a terminal with escapes.
+Group ids, client ids, hosts, field names, values and servers' answers may hold anything. In a table
+each cell is one line; elsewhere only labkit's own line ends are kept. Values of records are bytes
+of the user's: to a pipe or a file they go as they are, to a terminal with escapes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TOMBSTONE = "(tombstone)"
-_COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}  # of verdicts, as ANSI has them
+# of verdicts, as ANSI has them
+_COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}
 _UNCUT = ("verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
@@ -43,7 +45,9 @@ def _write(stream: TextIO, lines: Iterable[object]) -> None:
 
 
 def print_table(
-    frame: pd.DataFrame, options: argparse.Namespace, view: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    frame: pd.DataFrame,
+    options: argparse.Namespace,
+    view: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> None:
     """Print a DataFrame as JSON records, as text, or, on a terminal, in its width.
 
@@ -89,7 +93,8 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     for line in lines:
         if verdict is not None:
             line[verdict] = _coloured(line[verdict])
-        sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")  # each cell is visible(); what is not is ours
+        # each cell is visible(); what is not is ours
+        sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")
     sys.stdout.flush()
     if left_out:
         say(f"{left_out} more columns: --json, or a wider terminal")
@@ -111,7 +116,10 @@ def _coloured(text: str) -> str:
 
 
 def write_values(values: Iterable[bytes | None]) -> None:
-    """Write each value on a line; on a terminal a tombstone, an empty value and what they are not look different."""
+    """Write each value on a line.
+
+    On a terminal a tombstone, an empty value and what they are not look different.
+    """
     if not sys.stdout.isatty():
         sys.stdout.buffer.writelines((value or b"") + b"\n" for value in values)
         return

@@ -35,28 +35,58 @@ def register(commands: Commands) -> None:
     """Add the family's commands."""
     window = command(commands, "window", _window, "freeze a window and show it")
     replay = command(
-        commands, "replay", _replay, "read a window: values or decoded fields to standard output, or a file"
+        commands,
+        "replay",
+        _replay,
+        "read a window: values or decoded fields to standard output, or a file",
     )
     for parser in (window, replay):
-        window_options(profile_options(parser, "lab"), f"a topic, or {WINDOW}FILE: what `labkit window --json` printed")
+        window_options(
+            profile_options(parser, "lab"),
+            f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
+        )
     json_option(window)
-    replay.add_argument("--json", action="store_true", help="print the receipt, or ledger, as JSON and no record")
+    replay.add_argument(
+        "--json", action="store_true", help="print the receipt, or ledger, as JSON and no record"
+    )
     where = replay.add_mutually_exclusive_group()
     where.add_argument(
-        "-o", "--output", metavar="FILE", help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format",
     )
     where.add_argument("--scratch", metavar="NAME", help="load a scratch index")
-    where.add_argument("--to-topic", metavar="NAME", help="copy the records into a scratch topic: labkit.<user>.NAME")
-    replay.add_argument(
-        "--into", type=int, metavar="N", help="into so many partitions, anew by key (default: as they were)"
+    where.add_argument(
+        "--to-topic",
+        metavar="NAME",
+        help="copy the records into a scratch topic: labkit.<user>.NAME",
     )
     replay.add_argument(
-        "--speed", metavar="SPEED", help="into a topic at the records' own pace: original, or 10x as fast"
+        "--into",
+        type=int,
+        metavar="N",
+        help="into so many partitions, anew by key (default: as they were)",
     )
-    replay.add_argument("--envelope", action="store_true", help="into a .jsonl: topic, key, headers … with each value")
-    replay.add_argument("--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula")
-    replay.add_argument("--ttl", metavar="TIME", help="when the scratch index or topic expires (default: 2d)")
-    replay.add_argument("--target", metavar="NAME", help="the Elasticsearch cluster (default: default)")
+    replay.add_argument(
+        "--speed",
+        metavar="SPEED",
+        help="into a topic at the records' own pace: original, or 10x as fast",
+    )
+    replay.add_argument(
+        "--envelope",
+        action="store_true",
+        help="into a .jsonl: topic, key, headers … with each value",
+    )
+    replay.add_argument(
+        "--formula-safe", action="store_true", help="into a .csv: disarm what looks like a formula"
+    )
+    replay.add_argument(
+        "--ttl", metavar="TIME", help="when the scratch index or topic expires (default: 2d)"
+    )
+    replay.add_argument(
+        "--target", metavar="NAME", help="the Elasticsearch cluster (default: default)"
+    )
     metadata_option(replay)
     decoders = "json, text, raw, avro, protobuf, jsonschema, auto, avro:FILE.avsc or protobuf:FILE.proto#MESSAGE"
     replay.add_argument(
@@ -65,9 +95,13 @@ def register(commands: Commands) -> None:
         help=f"{decoders} (into a file or an index: as labkit.toml says, or json; else as they are)",
     )
     replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
-    replay.add_argument("--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\"")
+    replay.add_argument(
+        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
+    )
     enrich_options(replay)
-    replay.add_argument("--isolation", default="read_committed", choices=("read_committed", "read_uncommitted"))
+    replay.add_argument(
+        "--isolation", default="read_committed", choices=("read_committed", "read_uncommitted")
+    )
     replay.add_argument("--on-expired", default="error", choices=("error", "clamp"))
     replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
 
@@ -78,7 +112,10 @@ def asked_window(options: argparse.Namespace) -> Window:
     if not options.topic.startswith(WINDOW):
         return open_lab(options).window(options.topic, **bounds)
     if bounds:
-        raise UsageError(f"--{next(iter(bounds))} changes nothing: {options.topic} is frozen", hint="leave it out")
+        raise UsageError(
+            f"--{next(iter(bounds))} changes nothing: {options.topic} is frozen",
+            hint="leave it out",
+        )
     return window_of(open_lab(options), options.topic.removeprefix(WINDOW))
 
 
@@ -102,7 +139,11 @@ def _replay(options: argparse.Namespace) -> int:
             decode=options.decode, key_decode=options.key_decode, metadata=options.metadata,
             on_interrupt="keep", **common,
         )  # fmt: skip
-        ledger = {"index": load.index.name, "counts": load.counts, "receipt": load.receipt.to_dict()}
+        ledger = {
+            "index": load.index.name,
+            "counts": load.counts,
+            "receipt": load.receipt.to_dict(),
+        }
         out(json.dumps(ledger) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.to_topic:
@@ -121,7 +162,9 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse an option that would change nothing, and a file's name that would say another format than it has."""
+    """Refuse an option that would change nothing, and a file's name that would say another format
+    than it has.
+    """
     if options.output:
         from labkit.sinks.formats import CSV, JSONL, format_of
 
@@ -154,18 +197,26 @@ def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
         given["envelope"] = True
     if options.formula_safe:
         given["formula_safe"] = True
-    with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the receipt is printed
+    # the receipt is printed
+    with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):
         return getattr(window, format_of(options.output).method)(options.output, **given)
 
 
 def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
     """Copy the records into a scratch topic."""
-    with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):  # the copy is printed
+    with warnings.catch_warnings(
+        category=IncompleteWarning, action="ignore"
+    ):  # the copy is printed
         copy = window.to_topic(
             options.to_topic, ttl=options.ttl or "2d", partitions=options.into, speed=options.speed,
             where=options.where, decode=options.decode, key_decode=options.key_decode, on_interrupt="keep", **common,
         )  # fmt: skip
-    ledger = {"topic": copy.topic, "counts": copy.counts, "expires": copy.expires, "receipt": copy.receipt.to_dict()}
+    ledger = {
+        "topic": copy.topic,
+        "counts": copy.counts,
+        "expires": copy.expires,
+        "receipt": copy.receipt.to_dict(),
+    }
     out(json.dumps(ledger) if options.json else copy)
     return OK if copy.complete else INCOMPLETE
 
@@ -191,7 +242,9 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
     reading = window.reading(**common)
     value, key = window.lab.decoders(window.topic, options.decode, options.key_decode)
-    written, receipt = lines(reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry)
+    written, receipt = lines(
+        reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry
+    )
     with interrupt.asked() as reading.interrupted:
         write_lines(line for line in written if not options.json)
         sys.stdout.flush()

@@ -75,7 +75,9 @@ class Differ:
             found = self.fields.setdefault(path, Tally())
         return found
 
-    def _walk(self, left: dict[str, Any], right: dict[str, Any], prefix: str, found: list[Difference]) -> None:
+    def _walk(
+        self, left: dict[str, Any], right: dict[str, Any], prefix: str, found: list[Difference]
+    ) -> None:
         for name, mine in left.items():
             path, theirs = prefix + name, right.get(name)
             if type(mine) is dict and type(theirs) is dict:

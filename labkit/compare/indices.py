@@ -20,23 +20,32 @@ LATENCY_COLUMNS = ("query", "left_ms", "right_ms", "ratio")
 
 
 def mappings(left: Index, right: Index) -> pd.DataFrame:
-    """Return one row per field that is mapped differently: field, left, right; missing where it is not mapped.
+    """Return one row per field that is mapped differently: field, left, right; missing where it is
+    not mapped.
 
-    The mapping's own settings are rows too, in brackets; ``_meta`` is left out. Of a pattern of indices the mappings
-    are taken together.
+    The mapping's own settings are rows too, in brackets; ``_meta`` is left out. Of a pattern of
+    indices the mappings are taken together.
     """
     import pandas as pd
 
     first, second = _mapped(left), _mapped(right)
     names = sorted({*first, *second})
-    rows = [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
+    rows = [
+        (name, first.get(name), second.get(name))
+        for name in names
+        if first.get(name) != second.get(name)
+    ]
     return pd.DataFrame(rows, columns=list(MAPPING_COLUMNS))
 
 
 def _mapped(index: Index) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for mapping in index.mapping().values():
-        settings = {f"({name})": _said(value) for name, value in mapping.items() if name not in {"_meta", "properties"}}
+        settings = {
+            f"({name})": _said(value)
+            for name, value in mapping.items()
+            if name not in {"_meta", "properties"}
+        }
         for name, text in [*settings.items(), *_properties(mapping)]:
             found.setdefault(name, set()).add(text)
     return {name: " or ".join(sorted(texts)) for name, texts in found.items()}
@@ -45,8 +54,15 @@ def _mapped(index: Index) -> dict[str, str]:
 def _properties(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for kind in ("properties", "fields"):
         for name, one in mapping.get(kind, {}).items():
-            own = {key: value for key, value in one.items() if key not in {"type", "properties", "fields"}}
-            words = [one.get("type", "object"), *(f"{key}={_said(value)}" for key, value in sorted(own.items()))]
+            own = {
+                key: value
+                for key, value in one.items()
+                if key not in {"type", "properties", "fields"}
+            }
+            words = [
+                one.get("type", "object"),
+                *(f"{key}={_said(value)}" for key, value in sorted(own.items())),
+            ]
             yield prefix + name, " ".join(words)
             yield from _properties(one, f"{prefix}{name}.")
 
@@ -62,9 +78,11 @@ def _said(value: Any) -> str:
 
 
 def latency(left: Index, right: Index) -> pd.DataFrame:
-    """Return how long both take to answer the same queries: query, left_ms, right_ms, ratio (right to left).
+    """Return how long both take to answer the same queries: query, left_ms, right_ms, ratio (right
+    to left).
 
-    Medians of `ROUNDS`, measured here, asked of both in turn, after one to warm up; without the request cache.
+    Medians of `ROUNDS`, measured here, asked of both in turn, after one to warm up; without the
+    request cache.
     """
     import pandas as pd
 
@@ -86,11 +104,17 @@ def latency(left: Index, right: Index) -> pd.DataFrame:
 def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
     """Return a handful of queries both can answer, of the kinds a dashboard asks."""
     fields = [index.fields() for index in (left, right)]
-    common = [name for name in fields[0] if name in fields[1] and name[0] != "_" and not name.startswith("labkit")]
+    common = [
+        name
+        for name in fields[0]
+        if name in fields[1] and name[0] != "_" and not name.startswith("labkit")
+    ]
     found: dict[str, dict[str, Any]] = {"count all": {"size": 0, "track_total_hits": True}}
     if all(set(one.get(TIME, {})) == {"date"} for one in fields):
         found["the newest 100"] = {"size": 100, "sort": [{TIME: "desc"}], "track_total_hits": False}
-        days = {"days": {"date_histogram": {"field": TIME, "fixed_interval": "1d", "min_doc_count": 1}}}
+        days = {
+            "days": {"date_histogram": {"field": TIME, "fixed_interval": "1d", "min_doc_count": 1}}
+        }
         found["documents a day"] = {"size": 0, "aggs": days}
     for name in common:
         holders = {countable(one, name) for one in fields}
@@ -102,7 +126,9 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
             body = {"size": 0, "aggs": {"top": {"terms": {"field": holders.pop(), "size": 10}}}}
             found[f"top 10 of {name.removesuffix('.keyword')}"] = body
             break
-    found |= _by_example(left, [name for name in common if all(set(one[name]) == {"text"} for one in fields)])
+    found |= _by_example(
+        left, [name for name in common if all(set(one[name]) == {"text"} for one in fields)]
+    )
     return found
 
 
@@ -114,9 +140,15 @@ def _by_example(index: Index, texts: list[str]) -> dict[str, dict[str, Any]]:
     name = "message" if "message" in texts else next(iter(texts), None)
     if name is None:
         return found
-    example = index.search(size=1, query={"exists": {"field": name}}, fields=[name], source=False)["hits"]["hits"]
+    example = index.search(size=1, query={"exists": {"field": name}}, fields=[name], source=False)[
+        "hits"
+    ]["hits"]
     for hit in example:
-        word = max((part for part in str(hit["fields"][name][0]).split() if len(part) < 40), key=len, default=None)
+        word = max(
+            (part for part in str(hit["fields"][name][0]).split() if len(part) < 40),
+            key=len,
+            default=None,
+        )
         if word:
             found[f"{name}: {word}"] = {"size": 10, "query": {"match": {name: word}}}
     return found

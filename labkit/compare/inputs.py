@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 ROWS = 5_000
 Stop = Callable[[], bool]
-# an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch, UTC
+# an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch,
+# UTC
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
 _WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 _WHAT = "a Replay, a Window, a Load, a ScratchIndex, the name of an index, a DataFrame or an Arrow table"
@@ -50,7 +51,8 @@ class Side:
     batches : callable
         Returns its documents, in batches of `SCHEMA`.
     documents, outside, nameless : int
-        How many it read; how many more were left out: of other offsets, or because they do not name theirs.
+        How many it read; how many more were left out: of other offsets, or because they do not name
+        theirs.
     total : callable
         How many there are to read, or None when that is not known.
     index : Index or None
@@ -74,7 +76,8 @@ def only_within(side: Side, window: Window) -> None:
     """Leave out the side's documents whose origin is not among the window's frozen offsets."""
     plan, everything = window.plan, side.batches
     size = 1 + max((one.partition for one in plan.ranges), default=0)
-    bounds = np.zeros((2, size + 1), np.int64)  # the last place is for partitions that are not in it
+    # the last place is for partitions that are not in it
+    bounds = np.zeros((2, size + 1), np.int64)
     for offsets_range in plan.ranges:
         bounds[:, offsets_range.partition] = offsets_range.start, offsets_range.end
 
@@ -96,7 +99,8 @@ def only_within(side: Side, window: Window) -> None:
 def side(what: Any, target: Callable[[str], Target], default: str, beside: Any = None) -> Side:
     """Return `what` as a side of a comparison.
 
-    Records become the documents that the other side has, `beside`: an index keeps how its own were made.
+    Records become the documents that the other side has, `beside`: an index keeps how its own were
+    made.
 
     Raises
     ------
@@ -118,7 +122,8 @@ def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | 
     """Return the index that `what` names or is; None where it is none."""
     if isinstance(what, str):
         name, _, where = what.partition("@")
-        kind = ScratchIndex if name.startswith(names.SCRATCH_PREFIX) else Index  # what was just written counts
+        # what was just written counts
+        kind = ScratchIndex if name.startswith(names.SCRATCH_PREFIX) else Index
         return kind(names.index_pattern(name), target(where or default))
     if isinstance(what, Load):
         return what.index
@@ -126,7 +131,8 @@ def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | 
 
 
 def _how_made(index: Index | None) -> tuple[Form, str | None]:
-    """Return how an index's documents were made, as far as it says, and the condition that left records out.
+    """Return how an index's documents were made, as far as it says, and the condition that left
+    records out.
 
     Of JSON as it is, it says nothing.
     """
@@ -144,7 +150,11 @@ def _of_index(index: Index) -> Side:
 
 def _unloaded(load: Load) -> list[str]:
     counts = load.counts
-    refused = [f"{counts['rejected']:,} records were refused and are not in it"] if counts["rejected"] else []
+    refused = (
+        [f"{counts['rejected']:,} records were refused and are not in it"]
+        if counts["rejected"]
+        else []
+    )
     unsent = [f"{counts['unsent']:,} records were not sent"] if counts["unsent"] else []
     return refused + unsent + _unread(load.receipt)
 
@@ -152,13 +162,16 @@ def _unloaded(load: Load) -> list[str]:
 def _unread(receipt: Receipt) -> list[str]:
     if receipt.complete:
         return []
-    return [f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"]
+    return [
+        f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"
+    ]
 
 
 def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
     name, notes = f"replay of {replay.receipt.topic}", []
     fields, keys = own_columns(replay.table)
-    if OWN not in (form.decode, form.key_decode) and not form.plain:  # it was read another way than the index
+    # it was read another way than the index
+    if OWN not in (form.decode, form.key_decode) and not form.plain:
         if not fields.num_columns or (form.key_decode != "raw" and not keys.num_columns):
             replay = replay.decode(form.decode, key_decode=form.key_decode)
     elif form.decode == "json" and not _holds_json(replay):
@@ -175,20 +188,34 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
             yield _of_documents(of_table(replay.table.slice(first, ROWS), form))
 
     if replay.enriched:
-        notes.append(f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these")
+        notes.append(
+            f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these"
+        )
     return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
 
 
 def _holds_json(replay: Replay) -> bool:
-    """Tell whether values are JSON by themselves; where none is, and fields were decoded all the same, they are not."""
+    """Tell whether values are JSON by themselves.
+
+    Where none is, and fields were decoded all the same, they are not.
+    """
     values = replay.table.column("_value").slice(0, ROWS).combine_chunks()
     errors = find_decoder("json").parse(values).errors
-    return len(errors) < len(values) - values.null_count or not own_columns(replay.table)[0].num_columns
+    return (
+        len(errors) < len(values) - values.null_count
+        or not own_columns(replay.table)[0].num_columns
+    )
 
 
 def _left_out(count: int, where: str) -> list[str]:
-    """Return what to say of records that the condition of an index leaves out: they are not missing in it."""
-    return [f"{count:,} records do not fulfil {where}, the condition that the index was made with"] if count else []
+    """Return what to say of records that the condition of an index leaves out: they are not missing
+    in it.
+    """
+    return (
+        [f"{count:,} records do not fulfil {where}, the condition that the index was made with"]
+        if count
+        else []
+    )
 
 
 def _of_window(window: Window, form: Form, where: str | None) -> Side:
@@ -224,7 +251,9 @@ def _documents(window: Window, form: Form, reading: Any, where: str | None) -> I
         for batch in undecoded(reading, where, "json", "raw", registry=registry).raw():
             yield as_stored(batch, [metadata(batch)] if form.metadata else [])
         return
-    encoder = Encoder(form.settled(lambda: sample(reading.cluster, window.plan), registry), registry)
+    encoder = Encoder(
+        form.settled(lambda: sample(reading.cluster, window.plan), registry), registry
+    )
     yield from encoder.documents(Decoding(reading, encoder.module, condition(where)))
 
 
@@ -254,7 +283,8 @@ def _frame(what: Any) -> pl.DataFrame:
         found = pl.DataFrame(what) if hasattr(what, "__arrow_c_stream__") else None
     except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise UsageError(
-            f"this DataFrame has no Arrow form: {error}", hint="make columns of one kind of values, under unique names"
+            f"this DataFrame has no Arrow form: {error}",
+            hint="make columns of one kind of values, under unique names",
         ) from error
     if not isinstance(found, pl.DataFrame):
         raise UsageError(f"a {type(what).__name__} cannot be compared", hint=f"give {_WHAT}")
@@ -267,7 +297,9 @@ def _ids(frame: pl.DataFrame) -> Any:
     parts = ["_id"] if named else ["_topic", "_partition", "_offset"]
     if not set(parts) <= set(frame.columns):
         return pa.nulls(frame.height, pa.string())
-    return _texts(frame.select(pl.concat_str([pl.col(name).cast(pl.String) for name in parts], separator="-")))
+    return _texts(
+        frame.select(pl.concat_str([pl.col(name).cast(pl.String) for name in parts], separator="-"))
+    )
 
 
 def _stamps(frame: pl.DataFrame) -> Any:
@@ -282,28 +314,44 @@ def _json(frame: pl.DataFrame) -> Any:
     if not frame.width:
         return pa.array(["{}"] * frame.height, pa.string())
     try:
-        plain = frame.select(_plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items())
-        return _with_odd_numbers(frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode())))
+        plain = frame.select(
+            _plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items()
+        )
+        return _with_odd_numbers(
+            frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode()))
+        )
     except pl.exceptions.PolarsError as error:
-        raise UsageError(f"a column has no JSON form: {error}", hint="make a column of plain values first") from error
+        raise UsageError(
+            f"a column has no JSON form: {error}", hint="make a column of plain values first"
+        ) from error
 
 
 def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
-    """Write infinite fractions, and those that are no number, as texts: JSON has none, and polars writes nulls."""
+    """Write infinite fractions, and those that are no number, as texts: JSON has none, and polars
+    writes nulls.
+    """
     fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
-    odd = frame.select(pl.any_horizontal(pl.col(fractions).is_finite().not_()).fill_null(False)) if fractions else None
+    odd = (
+        frame.select(pl.any_horizontal(pl.col(fractions).is_finite().not_()).fill_null(False))
+        if fractions
+        else None
+    )
     if odd is None or not odd.to_series().any():
         return texts
     found = texts.to_pylist()
     for row in odd.to_series().arg_true():
         values = frame.row(row, named=True)
-        words = {name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS}
+        words = {
+            name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS
+        }
         found[row] = rules.dumps({**rules.loads(found[row]), **words})
     return pa.array(found, pa.string())
 
 
 def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
-    """Return a column, and what nests in it, with the one text that each point in time has, whatever its unit."""
+    """Return a column, and what nests in it, with the one text that each point in time has,
+    whatever its unit.
+    """
     if isinstance(kind, pl.Datetime):
         column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
         whole = column.dt.nanosecond() % 1_000_000 == 0
@@ -316,8 +364,11 @@ def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
         entries = pl.List(pl.Struct({"key": kind.key, "value": kind.value}))
         return _plain(column.cast(entries), entries)
     if isinstance(kind, pl.Struct) and kind.fields:
-        return pl.struct(_plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields)
-    if kind == pl.Float32:  # its shortest text is another number's than that of the same number in 64 bits
+        return pl.struct(
+            _plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields
+        )
+    # its shortest text is another number's than that of the same number in 64 bits
+    if kind == pl.Float32:
         return column.cast(pl.Float64)
     return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
 

@@ -1,6 +1,8 @@
-"""Both sides spilled to disk as they come, in parts by their keys, which DuckDB joins one after the other.
+"""Both sides spilled to disk as they come, in parts by their keys, which DuckDB joins one after the
+other.
 
-Equal keys are in the same part, so a part of each side is all that is in memory: their size does not matter.
+Equal keys are in the same part, so a part of each side is all that is in memory: their size does
+not matter.
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from labkit.duckdb_sql import connect, duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
 
 PARTS = 64
-JOIN_BYTES = 32_000_000  # parts are joined together up to this size; one that alone is larger, DuckDB puts on disk
-HELD_BYTES = 16_000_000  # split among the parts at once: smaller batches cost more, to write and to join
+# parts are joined together up to this size; one that alone is larger, DuckDB puts on disk
+JOIN_BYTES = 32_000_000
+# split among the parts at once: smaller batches cost more, to write and to join
+HELD_BYTES = 16_000_000
 MEMORY_MB = 256
 BATCH_BYTES = 8_000_000
-_SPILLED = pa.schema([("key", pa.string()), *SCHEMA, ("place", pa.int64())])  # its place among its side's rows
+# its place among its side's rows
+_SPILLED = pa.schema([("key", pa.string()), *SCHEMA, ("place", pa.int64())])
 # two ways to write the same time: as text, or as a number of milliseconds
 _STAMP = """coalesce(stamp, epoch_ms(try_cast(try(json_extract_string(source, $time)) as timestamptz)),
                      try_cast(try(json_extract_string(source, $time)) as bigint))"""
@@ -61,7 +66,9 @@ class _Parts:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._places: list[list[int]] = [[] for _ in range(PARTS)]
-        self._writer = pa.ipc.new_file(path, _SPILLED, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._writer = pa.ipc.new_file(
+            path, _SPILLED, options=pa.ipc.IpcWriteOptions(compression="zstd")
+        )
         self._batches = 0
         self._held: list[pa.RecordBatch] = []
         self._held_bytes = 0
@@ -70,7 +77,9 @@ class _Parts:
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows, none without a key."""
         place = np.arange(self.rows, self.rows + len(batch))
-        self._held.append(pa.RecordBatch.from_arrays([*batch.columns, pa.array(place)], schema=_SPILLED))
+        self._held.append(
+            pa.RecordBatch.from_arrays([*batch.columns, pa.array(place)], schema=_SPILLED)
+        )
         self._held_bytes += batch.nbytes
         self.rows += len(batch)
         if self._held_bytes >= HELD_BYTES:
@@ -98,9 +107,13 @@ class _Parts:
         self._write()
         self._writer.close()
 
-    def read(self, parts: Sequence[int], columns: Sequence[str] = _SPILLED.names) -> pa.RecordBatchReader:
+    def read(
+        self, parts: Sequence[int], columns: Sequence[str] = _SPILLED.names
+    ) -> pa.RecordBatchReader:
         """Return the rows of some parts, in batches."""
-        options = pa.ipc.IpcReadOptions(included_fields=[_SPILLED.get_field_index(name) for name in columns])
+        options = pa.ipc.IpcReadOptions(
+            included_fields=[_SPILLED.get_field_index(name) for name in columns]
+        )
         schema = pa.schema([_SPILLED.field(name) for name in columns])
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -125,10 +138,16 @@ class Spill:
 
     def __init__(self, keys: Sequence[str], time: str) -> None:
         self._keys = [tuple(key.split(".")) for key in keys]
-        self._time = "$" + "".join(f'."{part}"' for part in ([time] if time.startswith("@") else time.split(".")))
+        self._time = "$" + "".join(
+            f'."{part}"' for part in ([time] if time.startswith("@") else time.split("."))
+        )
         with _disk():
-            self._folder = tempfile.TemporaryDirectory(prefix="labkit-compare-", ignore_cleanup_errors=True)
-            self._sides = [_Parts(Path(self._folder.name) / name) for name in ("left.arrow", "right.arrow")]
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="labkit-compare-", ignore_cleanup_errors=True
+            )
+            self._sides = [
+                _Parts(Path(self._folder.name) / name) for name in ("left.arrow", "right.arrow")
+            ]
         self.keyless = [0, 0]
 
     def __enter__(self) -> Spill:
@@ -151,8 +170,12 @@ class Spill:
         return pa.array([_key_of(document, self._keys) for document in documents], pa.string())
 
     @contextmanager
-    def joined(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:
-        """Yield a connection that knows the table ``twice``, and a function that returns the pairs in batches."""
+    def joined(
+        self,
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:
+        """Yield a connection that knows the table ``twice``, and a function that returns the pairs
+        in batches.
+        """
         with _disk():
             for side in self._sides:
                 side.end()
@@ -168,16 +191,21 @@ class Spill:
             yield connection, lambda: self._pairs(connection)
 
     def _pairs(self, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-        total, size = sum(side.rows for side in self._sides), int(sum(side.sizes.sum() for side in self._sides))
+        total = sum(side.rows for side in self._sides)
+        size = int(sum(side.sizes.sum() for side in self._sides))
         rows = max(1, min(8192, BATCH_BYTES * total // max(1, size)))
         some = connection.sql("select count(*) from twice").fetchall()[0][0]
         where = "where coalesce(l.key, r.key) not in (select key from twice)" if some else ""
         with _disk():
             for parts in self._groups():
                 self._show(connection, parts, _SPILLED.names)
-                yield from connection.sql(_JOIN.format(where=where), params={"time": self._time}).to_arrow_reader(rows)
+                yield from connection.sql(
+                    _JOIN.format(where=where), params={"time": self._time}
+                ).to_arrow_reader(rows)
 
-    def _show(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[int], columns: Sequence[str]) -> None:
+    def _show(
+        self, connection: duckdb.DuckDBPyConnection, parts: Sequence[int], columns: Sequence[str]
+    ) -> None:
         for name, side in zip(("left_side", "right_side"), self._sides, strict=True):
             connection.register(name, side.read(parts, columns))
 
@@ -195,7 +223,9 @@ class Spill:
 
 
 def _loaded(text: str, long: bool) -> Any:
-    """Return a document; None when it holds a number of more digits than Python reads: it has no key then."""
+    """Return a document; None when it holds a number of more digits than Python reads: it has no
+    key then.
+    """
     try:
         return rules.loads(text, long)
     except ValueError:
@@ -235,7 +265,9 @@ def _disk() -> Iterator[None]:
         ) from error
 
 
-def read_both(spill: Spill, sides: tuple[Side, Side], stop: Callable[[], bool], advance: Any) -> None:
+def read_both(
+    spill: Spill, sides: tuple[Side, Side], stop: Callable[[], bool], advance: Any
+) -> None:
     """Read both sides, a batch of each in turn, so that both are read at about the same time."""
     streams = {number: side.batches(stop) for number, side in enumerate(sides)}
     try:
@@ -248,7 +280,9 @@ def read_both(spill: Spill, sides: tuple[Side, Side], stop: Callable[[], bool], 
                 sides[number].documents += len(batch)
                 spill.add(number, batch)
                 if advance:
-                    advance(len(batch), pc.sum(pc.binary_length(batch.column("source"))).as_py() or 0)
+                    advance(
+                        len(batch), pc.sum(pc.binary_length(batch.column("source"))).as_py() or 0
+                    )
     finally:
         for stream in streams.values():
             stream.close()  # type: ignore[attr-defined]

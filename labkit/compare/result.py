@@ -55,14 +55,16 @@ class Comparison:
     key : tuple of str
         The fields that paired documents; empty: their origin (topic, partition, offset; ``_id``).
     counts : dict
-        Always exact: ``left = same + changed + only_left + left_duplicates + left_keyless`` documents, and so the
-        right. ``duplicates`` counts keys that are there more than once on a side; their documents pair with none.
+        Always exact: ``left = same + changed + only_left + left_duplicates + left_keyless``
+        documents, and so the right. ``duplicates`` counts keys that are there more than once on a
+        side; their documents pair with none.
     reasons : tuple of str
         Why it is not complete: what is missing on a side may then be only unread.
     mappings : DataFrame or None
         Fields mapped differently: field, left, right; None unless both sides are indices.
     latency : DataFrame or None
-        The same queries on both: query, left_ms, right_ms, ratio; None unless both sides are indices.
+        The same queries on both: query, left_ms, right_ms, ratio; None unless both sides are
+        indices.
     notes : tuple of str
         What else the reader should know.
     """
@@ -93,7 +95,10 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        """Whether each document has its equal on the other side, and all were compared; mappings may differ."""
+        """Whether each document has its equal on the other side, and all were compared.
+
+        Mappings may differ.
+        """
         odd = ("changed", "only_left", "only_right", "duplicates", "left_keyless", "right_keyless")
         return self.complete and not any(self.counts[name] for name in odd)
 
@@ -103,8 +108,9 @@ class Comparison:
     def changed(self) -> pd.DataFrame:
         """One row per changed field of a pair: what names the pair, field, kind, left, right.
 
-        Values are JSON, so that ``1`` and ``"1"`` look different; missing is absent. By origin a pair is named by ``_id
-        _topic _partition _offset``, else by the key's fields and ``left_id``, ``right_id``. See `cut`.
+        Values are JSON, so that ``1`` and ``"1"`` look different; missing is absent. By origin a
+        pair is named by ``_id _topic _partition _offset``, else by the key's fields and
+        ``left_id``, ``right_id``. See `cut`.
         """
         import pandas as pd
 
@@ -128,21 +134,31 @@ class Comparison:
             return _beside(named, frame).sort_values(["left_id", "field"], ignore_index=True)
         found = to_pandas(_origin(frame["key"].tolist()))
         found = found.join(frame.drop(columns=["key", "left_id", "right_id"]))
-        return found.sort_values([*found.columns[1:4], "_id", "field"], kind="stable", ignore_index=True)
+        return found.sort_values(
+            [*found.columns[1:4], "_id", "field"], kind="stable", ignore_index=True
+        )
 
     @cached_property
     def only_left(self) -> pd.DataFrame:
-        """The documents that are only on the left, with the columns of `Index.to_pandas`. See `cut`."""
+        """The documents that are only on the left, with the columns of `Index.to_pandas`.
+
+        See `cut`.
+        """
         return _documents(self.kept.only_left)
 
     @cached_property
     def only_right(self) -> pd.DataFrame:
-        """The documents that are only on the right, with the columns of `Index.to_pandas`. See `cut`."""
+        """The documents that are only on the right, with the columns of `Index.to_pandas`.
+
+        See `cut`.
+        """
         return _documents(self.kept.only_right)
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
-        """One row per key that is there more than once: what names it, and how often left and right. See `cut`."""
+        """One row per key that is there more than once: what names it, and how often left and
+        right. See `cut`.
+        """
         frame = to_pandas(self.kept.duplicates)
         keys = frame.pop("key")
         named = _by_key(keys, self.key) if self.key else to_pandas(_origin(keys.tolist()))
@@ -150,27 +166,50 @@ class Comparison:
 
     @cached_property
     def fields(self) -> pd.DataFrame:
-        """One row per field of the pairs: field, equal, changed, only_left, only_right, left_example, right_example.
+        """One row per field of the pairs: field, equal, changed, only_left, only_right,
+        left_example, right_example.
 
         The most different ones first. The examples are one pair of values that differ.
         """
         import pandas as pd
 
         rows = [(name, *one.counts, *_example(one)) for name, one in self.tallies.items()]
-        columns = ["field", "equal", "changed", "only_left", "only_right", "left_example", "right_example"]
+        columns = [
+            "field",
+            "equal",
+            "changed",
+            "only_left",
+            "only_right",
+            "left_example",
+            "right_example",
+        ]
         frame = pd.DataFrame(rows, columns=columns)
         different = frame[["changed", "only_left", "only_right"]].sum(axis=1)
-        return frame.assign(d=-different).sort_values(["d", "field"], ignore_index=True).drop(columns="d")
+        return (
+            frame.assign(d=-different)
+            .sort_values(["d", "field"], ignore_index=True)
+            .drop(columns="d")
+        )
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the counts as one row per field, as `fields` has them; the other frames are attributes."""
+        """Return the counts as one row per field, as `fields` has them.
+
+        The other frames are attributes.
+        """
         return self.fields
 
     @property
     def cut(self) -> dict[str, tuple[int, int]]:
         """The frames that hold only some: how many documents (or keys) they have, of how many."""
-        kept = {name: len(getattr(self.kept, name)) for name in ("changed", "only_left", "only_right", "duplicates")}
-        return {name: (some, self.counts[name]) for name, some in kept.items() if some < self.counts[name]}
+        kept = {
+            name: len(getattr(self.kept, name))
+            for name in ("changed", "only_left", "only_right", "duplicates")
+        }
+        return {
+            name: (some, self.counts[name])
+            for name, some in kept.items()
+            if some < self.counts[name]
+        }
 
     # words -----------------------------------------------------------------------------------------------
 
@@ -203,7 +242,11 @@ class Comparison:
             "key": list(self.key),
             "rules": str(self.rules),
             **{"counts": self.counts, "reasons": list(self.reasons), "notes": self.all_notes},
-            **{"fields": rows(self.fields), "mappings": rows(self.mappings), "latency": rows(self.latency)},
+            **{
+                "fields": rows(self.fields),
+                "mappings": rows(self.mappings),
+                "latency": rows(self.latency),
+            },
             "elapsed_s": self.elapsed_s,
         }
 
@@ -219,7 +262,9 @@ class Comparison:
         parts = [("same", "same"), ("changed", "changed"), (f"only_{side}", f"only {side}")]
         parts += [(f"{side}_duplicates", "with a key twice"), (f"{side}_keyless", "without a key")]
         shown = [
-            f"{self.counts[name]:,} {word}" for name, word in parts if self.counts[name] or word != "without a key"
+            f"{self.counts[name]:,} {word}"
+            for name, word in parts
+            if self.counts[name] or word != "without a key"
         ]
         return f"{self.counts[side]:,} {side} = {' + '.join(shown)}"
 
@@ -232,11 +277,17 @@ class Comparison:
         different = self._different
         if len(different):
             lines += ["  fields that differ in pairs:", *_indented(_short(different.head(SHOWN)))]
-            lines += [f"    and {len(different) - SHOWN:,} more: see .fields"] if len(different) > SHOWN else []
+            lines += (
+                [f"    and {len(different) - SHOWN:,} more: see .fields"]
+                if len(different) > SHOWN
+                else []
+            )
         if self.mappings is not None and len(self.mappings):
             lines += [f"  {len(self.mappings):,} fields are mapped differently:"]
             lines += [*_indented(_short(self.mappings.head(SHOWN)))]
-            lines += [f"    and {len(self.mappings) - SHOWN:,} more: see .mappings"] * (len(self.mappings) > SHOWN)
+            lines += [f"    and {len(self.mappings) - SHOWN:,} more: see .mappings"] * (
+                len(self.mappings) > SHOWN
+            )
         if self.latency is not None:
             lines += ["  time to answer, medians:", *_indented(self.latency)]
         lines += [f"  equal: {RULES}{'; ' + str(self.rules) if str(self.rules) else ''}"]
@@ -267,7 +318,9 @@ class Comparison:
         parts = [_html_table("fields that differ in pairs", self._different, ".fields")]
         parts.append(_html_table("mapped differently", self.mappings, ".mappings"))
         parts.append(_html_table("time to answer, medians", self.latency, ".latency"))
-        return html.box(colour, head + (f"<ul style=margin:0>{notes}</ul>" if notes else "")) + "".join(parts)
+        return html.box(
+            colour, head + (f"<ul style=margin:0>{notes}</ul>" if notes else "")
+        ) + "".join(parts)
 
 
 def _json(value: Any) -> str | None:
@@ -275,7 +328,11 @@ def _json(value: Any) -> str | None:
 
 
 def _example(tally: Tally) -> tuple[str | None, str | None]:
-    return (None, None) if tally.example is None else (_json(tally.example.left), _json(tally.example.right))
+    return (
+        (None, None)
+        if tally.example is None
+        else (_json(tally.example.left), _json(tally.example.right))
+    )
 
 
 def _origin(ids: list[str]) -> pa.Table:
@@ -284,7 +341,10 @@ def _origin(ids: list[str]) -> pa.Table:
 
 
 def _beside(named: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return both's columns; one that names a document and is called as another's has ``_key`` appended."""
+    """Return both's columns.
+
+    One that names a document and is called as another's has ``_key`` appended.
+    """
     clash = {name: f"{name}_key" for name in named.columns if name in frame.columns}
     return named.rename(columns=clash).join(frame)
 
@@ -301,13 +361,19 @@ def _documents(kept: list[tuple[str, str]]) -> pd.DataFrame:
     ids = pa.array([one for one, _ in kept], pa.string())
     columns = {"_index": pa.nulls(len(kept), pa.string()), "_id": ids, **origins(ids)}
     sources = pa.array([source.encode() for _, source in kept], pa.binary())
-    frame = to_pandas(decoded([pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)]))
-    return frame.sort_values(["_topic", "_partition", "_offset", "_id"], kind="stable", ignore_index=True)
+    frame = to_pandas(
+        decoded([pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)])
+    )
+    return frame.sort_values(
+        ["_topic", "_partition", "_offset", "_id"], kind="stable", ignore_index=True
+    )
 
 
 def _short(frame: pd.DataFrame, most: int = 40) -> pd.DataFrame:
     def cut(value: Any) -> Any:
-        return value if not isinstance(value, str) or len(value) <= most else value[: most - 1] + "…"
+        return (
+            value if not isinstance(value, str) or len(value) <= most else value[: most - 1] + "…"
+        )
 
     return frame.map(cut)
 
@@ -319,7 +385,11 @@ def _indented(frame: pd.DataFrame) -> list[str]:
 def _html_table(title: str, frame: pd.DataFrame | None, where: str) -> str:
     if frame is None or not len(frame):
         return ""
-    more = f": the first {SHOWN} of {len(frame):,}, see <code>{where}</code>" if len(frame) > SHOWN else ""
+    more = (
+        f": the first {SHOWN} of {len(frame):,}, see <code>{where}</code>"
+        if len(frame) > SHOWN
+        else ""
+    )
     return f"<p>{title}{more}</p>" + html.table(
         [str(name) for name in frame], cells.rows(frame.head(SHOWN), cells.html_cell)
     )

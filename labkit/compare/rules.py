@@ -32,7 +32,9 @@ TOLERANCE_HINT = "write 0.01 (absolute), '1%' (relative), '5s' (times), or {fiel
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far apart two values may be: a difference, a part of the larger one, a length of time; None: not at all."""
+    """How far apart two values may be: a difference, a part of the larger one, a length of time;
+    None: not at all.
+    """
 
     absolute: float | None = None
     relative: float | None = None
@@ -41,7 +43,11 @@ class Tolerance:
     @classmethod
     def of(cls, value: float | str | timedelta) -> Tolerance:
         """Read ``0.01``, ``"1%"`` or ``"5s"``."""
-        if isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        if (
+            isinstance(value, _NUMBERS)
+            and not isinstance(value, bool)
+            and 0 <= value < float("inf")
+        ):
             return cls(absolute=value)
         if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
             return cls(relative=float(percent[1]) / 100)
@@ -57,7 +63,9 @@ class Tolerance:
         try:
             apart = abs(left - right)
             near = self.absolute is not None and apart <= self.absolute
-            return near or (self.relative is not None and apart <= self.relative * max(abs(left), abs(right)))
+            return near or (
+                self.relative is not None and apart <= self.relative * max(abs(left), abs(right))
+            )
         except OverflowError:  # an integer beyond what a fraction can be
             return False
 
@@ -101,7 +109,13 @@ class Rules:
     @classmethod
     def of(cls, ignore: Any = (), only: Any = (), tolerance: Any = None) -> Rules:
         """Read the options of `labkit.compare.compare`."""
-        given = tolerance if isinstance(tolerance, Mapping) else {} if tolerance is None else {"*": tolerance}
+        given = (
+            tolerance
+            if isinstance(tolerance, Mapping)
+            else {}
+            if tolerance is None
+            else {"*": tolerance}
+        )
         near = tuple((str(name), Tolerance.of(value)) for name, value in given.items())
         return cls(texts(ignore, "ignore"), texts(only, "only"), near)
 
@@ -124,15 +138,23 @@ class Rules:
         missing = self._idle(self.only)
         if missing:
             there = ", ".join(sorted(self._chosen)[:20])
-            raise UsageError(f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}")
+            raise UsageError(
+                f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}"
+            )
         others = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
-        return [f"no document has a value in {name}: it was to be ignored, or near" for name in others]
+        return [
+            f"no document has a value in {name}: it was to be ignored, or near" for name in others
+        ]
 
     def _idle(self, patterns: Iterable[str]) -> list[str]:
         """Return the patterns that fit none of the fields asked about; none where no field was."""
         if not self._chosen:
             return []
-        return [pattern for pattern in patterns if not any(_fits(name, (pattern,)) for name in self._chosen)]
+        return [
+            pattern
+            for pattern in patterns
+            if not any(_fits(name, (pattern,)) for name in self._chosen)
+        ]
 
     def near(self, name: str) -> Tolerance:
         """Return how far apart a field's values may be."""
@@ -140,7 +162,9 @@ class Rules:
             return NOTHING_APART
         found = self._near.get(name)
         if found is None:
-            found = next((near for pattern, near in self.tolerance if _fits(name, (pattern,))), NOTHING_APART)
+            found = next(
+                (near for pattern, near in self.tolerance if _fits(name, (pattern,))), NOTHING_APART
+            )
             self._near[name] = found
         return found
 
@@ -154,7 +178,9 @@ class Rules:
 def _said(near: Tolerance) -> str:
     if near.time is not None:
         return f"{near.time.total_seconds():g} s"
-    return f"{near.absolute:g}" if near.absolute is not None else f"{100 * (near.relative or 0):g} %"
+    return (
+        f"{near.absolute:g}" if near.absolute is not None else f"{100 * (near.relative or 0):g} %"
+    )
 
 
 def texts(value: Any, name: str) -> tuple[str, ...]:
@@ -166,7 +192,9 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns)
+    return any(
+        fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns
+    )
 
 
 def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
@@ -175,10 +203,16 @@ def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
     if first is str and second is str:
         return bool(left == right) or near.texts(left, right)
     if first is list and second is list:
-        return len(left) == len(right) and all(equal(a, b, near) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(
+            equal(a, b, near) for a, b in zip(left, right, strict=True)
+        )
     if first is dict and second is dict:
-        left, right = ({name: one for name, one in side.items() if not nothing(one)} for side in (left, right))
-        return left.keys() == right.keys() and all(equal(one, right[name], near) for name, one in left.items())
+        left, right = (
+            {name: one for name, one in side.items() if not nothing(one)} for side in (left, right)
+        )
+        return left.keys() == right.keys() and all(
+            equal(one, right[name], near) for name, one in left.items()
+        )
     if first in _NUMBERS and second in _NUMBERS:
         return bool(left == right) or near.numbers(left, right)
     return left is right  # true, false and null are single
@@ -198,7 +232,9 @@ def long_numbers(texts: pa.Array) -> pa.BooleanArray:
 
 
 def loads(text: str, long: bool = False) -> Any:
-    """Parse JSON, half surrogate pairs as they are and, where `long` says so, integers of any length exact."""
+    """Parse JSON, half surrogate pairs as they are and, where `long` says so, integers of any
+    length exact.
+    """
     if long:
         return json.loads(text)
     try:
@@ -218,7 +254,9 @@ def dumps(value: Any) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """Return a value written so that equal ones, as `equal` says without a tolerance, have equal JSON."""
+    """Return a value written so that equal ones, as `equal` says without a tolerance, have equal
+    JSON.
+    """
     if type(value) is float and value.is_integer():
         return int(value)
     if type(value) is list:

@@ -75,9 +75,12 @@ def compare(
             reasons = [f"{one.name}: {why}" for one in sides for why in one.reasons]
             if stop():
                 read = " and ".join(
-                    f"{one.documents + one.outside:,} of {n:,}" for one, n in zip(sides, totals, strict=True)
+                    f"{one.documents + one.outside:,} of {n:,}"
+                    for one, n in zip(sides, totals, strict=True)
                 )
-                reasons.append(f"interrupted while reading ({read} documents): what was not read looks like missing")
+                reasons.append(
+                    f"interrupted while reading ({read} documents): what was not read looks like missing"
+                )
             for batch in pairs():
                 work.look(batch)
                 if stop() and not reasons:
@@ -87,7 +90,11 @@ def compare(
     both = sides[0].index, sides[1].index
     pressed = [] if not stop() else ["while reading"]
     left_out = [(one.name, one.outside + (0 if keys else one.nameless)) for one in sides]
-    notes = [f"{count:,} documents of {name} are outside of the window" for name, count in left_out if count]
+    notes = [
+        f"{count:,} documents of {name} are outside of the window"
+        for name, count in left_out
+        if count
+    ]
     notes += [note for one in sides for note in one.notes]
     notes += [] if reasons else asked.check()
     found = Comparison(
@@ -101,7 +108,9 @@ def compare(
         tallies=work.differ.fields,
         times=work.times,
         mappings=_asked_of(indices.mappings, both, notes, pressed),
-        latency=_asked_of(indices.latency, both, notes, pressed) if latency and not reasons else None,
+        latency=_asked_of(indices.latency, both, notes, pressed)
+        if latency and not reasons
+        else None,
         notes=tuple(notes),
         elapsed_s=round(clock.monotonic() - began, 2),
     )
@@ -121,7 +130,9 @@ class _Work:
     outcomes: np.ndarray = field(default_factory=lambda: np.zeros(4, np.int64))
     times: Times = field(default_factory=Times)
     changed: list[tuple[str, str, str, list[Difference]]] = field(default_factory=list)
-    alone: tuple[list[tuple[str, str]], list[tuple[str, str]]] = field(default_factory=lambda: ([], []))
+    alone: tuple[list[tuple[str, str]], list[tuple[str, str]]] = field(
+        default_factory=lambda: ([], [])
+    )
     room: list[int] = field(default_factory=lambda: [KEEP_BYTES] * 3)
 
     def __post_init__(self) -> None:
@@ -134,10 +145,13 @@ class _Work:
     def look(self, batch: pa.RecordBatch) -> None:
         rows = batch.drop_columns(["stamp"])
         for name in ("left", "right"):
-            rows = rows.append_column(f"{name}_long", rules.long_numbers(batch.column(f"{name}_source")))
+            rows = rows.append_column(
+                f"{name}_long", rules.long_numbers(batch.column(f"{name}_source"))
+            )
         found = np.fromiter(map(self._outcome, rows.to_pylist()), np.int8, len(batch))
         self.outcomes += np.bincount(found, minlength=4)
-        stamps, timed = batch.column("stamp").fill_null(0).to_numpy(), batch.column("stamp").is_valid().to_numpy(False)
+        stamps = batch.column("stamp").fill_null(0).to_numpy()
+        timed = batch.column("stamp").is_valid().to_numpy(False)
         differing = found != EQUAL
         self.times.add(found[differing], stamps[differing], timed[differing])
 
@@ -151,7 +165,9 @@ class _Work:
             self._keep_alone(place, row[("left_id", "right_id")[place]], left or right or "")
             return ONLY_LEFT if right is None else ONLY_RIGHT
         try:
-            differences = self.differ.pair(_document(left, row["left_long"]), _document(right, row["right_long"]))
+            differences = self.differ.pair(
+                _document(left, row["left_long"]), _document(right, row["right_long"])
+            )
         except RecursionError:
             differences = [Difference(TOO_DEEP, CHANGED, None, None)]
         if not differences:
@@ -178,7 +194,8 @@ def _document(source: str, long: bool = False) -> dict[str, Any]:
 def _check_origins(sides: tuple[Side, Side], keys: Sequence[str]) -> None:
     """Refuse to judge by a window documents none of which tells which record it was.
 
-    Some are a reason where fields pair the documents; where origins do, they have no partner anyhow.
+    Some are a reason where fields pair the documents; where origins do, they have no partner
+    anyhow.
     """
     for one in sides:
         if one.nameless and not one.documents + one.outside:
@@ -187,25 +204,40 @@ def _check_origins(sides: tuple[Side, Side], keys: Sequence[str]) -> None:
                 hint="an _id of topic-partition-offset does, or columns _topic, _partition and _offset",
             )
         if one.nameless and keys:
-            one.reasons.append(f"{one.nameless:,} documents do not tell which record they were: left out by within=")
+            one.reasons.append(
+                f"{one.nameless:,} documents do not tell which record they were: left out by within="
+            )
 
 
 def _check_keys(sides: tuple[Side, Side], keys: Sequence[str], keyless: list[int]) -> None:
     for one, without in zip(sides, keyless, strict=True):
         if one.documents and without == one.documents:
-            what = f"the fields {', '.join(keys)}" if keys else "an _id, or columns _topic, _partition and _offset"
-            raise UsageError(f"nothing in {one.name} has {what}", hint="key= names the fields that pair documents")
+            what = (
+                f"the fields {', '.join(keys)}"
+                if keys
+                else "an _id, or columns _topic, _partition and _offset"
+            )
+            raise UsageError(
+                f"nothing in {one.name} has {what}",
+                hint="key= names the fields that pair documents",
+            )
 
 
-def _duplicates(connection: duckdb.DuckDBPyConnection, keep: int) -> tuple[dict[str, int], pa.Table]:
+def _duplicates(
+    connection: duckdb.DuckDBPyConnection, keep: int
+) -> tuple[dict[str, int], pa.Table]:
     query = """select count(*) "keys", coalesce(sum("left"), 0)::bigint "left",
                coalesce(sum("right"), 0)::bigint "right" from twice"""
     (total,) = connection.sql(query).to_arrow_table().to_pylist()
-    some = connection.sql("select * from twice order by key limit $n", params={"n": keep}).to_arrow_table()
+    some = connection.sql(
+        "select * from twice order by key limit $n", params={"n": keep}
+    ).to_arrow_table()
     return total, some
 
 
-def _counts(sides: tuple[Side, Side], work: _Work, twice: dict[str, int], keyless: list[int]) -> dict[str, int]:
+def _counts(
+    sides: tuple[Side, Side], work: _Work, twice: dict[str, int], keyless: list[int]
+) -> dict[str, int]:
     return {
         "left": sides[0].documents,
         "right": sides[1].documents,
@@ -221,8 +253,11 @@ def _counts(sides: tuple[Side, Side], work: _Work, twice: dict[str, int], keyles
     }
 
 
-def _asked_of(question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]) -> Any:
-    """Ask both indices something beside the documents; what stands in the way is a note, the comparison stays.
+def _asked_of(
+    question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]
+) -> Any:
+    """Ask both indices something beside the documents; what stands in the way is a note, the
+    comparison stays.
 
     A question that an interrupt ended is added to `pressed`.
     """

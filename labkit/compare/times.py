@@ -6,8 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-# Each is a multiple of the one before. With so many buckets at most, a chart's own buckets (200 at most, of usual
-# lengths) are never shorter than these, so that they can be summed up from them exactly.
+# Each is a multiple of the one before. With so many buckets at most, a chart's own buckets (200 at
+# most, of usual lengths) are never shorter than these, so that they can be summed up from them
+# exactly.
 RESOLUTIONS_MS = (1_000, 60_000, 3_600_000, 86_400_000)
 MOST_BUCKETS = 100_000
 
@@ -36,7 +37,9 @@ class Times:
             self.untimed[int(outcome)] += int(count)
         if not timed.any():
             return
-        buckets = np.stack([stamps[timed] // self.every_ms * self.every_ms, outcomes[timed].astype(np.int64)])
+        buckets = np.stack(
+            [stamps[timed] // self.every_ms * self.every_ms, outcomes[timed].astype(np.int64)]
+        )
         pairs, counts = np.unique(buckets, axis=1, return_counts=True)
         for at, outcome, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
             self.counts[at, outcome] += count

@@ -1,8 +1,8 @@
 """Decode: raw bytes become columns, a step that can be repeated without reading Kafka again.
 
-A decoder parses batches alone and then brings them under the one schema that holds for all of them, so that the
-columns are the same whatever the batch size (`labkit.decode.decoder`). ``avro(path)`` and ``protobuf(path)`` are
-decoders by a schema's file.
+A decoder parses batches alone and then brings them under the one schema that holds for all of them,
+so that the columns are the same whatever the batch size (`labkit.decode.decoder`). ``avro(path)``
+and ``protobuf(path)`` are decoders by a schema's file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ HINT = f"one of {', '.join(NAMES)}, {SCHEMA_FORMS}, labkit.decode.avro(…), .pr
 
 
 def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
-    """Return the decoder `spec` names or is: a name, a schema's file, a function of one value's bytes, or a decoder.
+    """Return the decoder `spec` names or is: a name, a schema's file, a function of one value's
+    bytes, or a decoder.
 
     Raises
     ------
@@ -61,7 +62,9 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
 
 
 def opened(spec: Spec) -> Spec:
-    """Return a decoder whose name says a schema's file, or which labkit.toml names, as what that is."""
+    """Return a decoder whose name says a schema's file, or which labkit.toml names, as what that
+    is.
+    """
     if isinstance(spec, Configured):
         return spec.opened()
     return named(spec) if isinstance(spec, str) and is_named(spec) else spec
@@ -69,7 +72,9 @@ def opened(spec: Spec) -> Spec:
 
 def said_of(*specs: Spec) -> list[Note]:
     """Return what a receipt should say of where decoders are named."""
-    return notes_about(NoteSource.DECODING, (spec.note for spec in specs if isinstance(spec, Configured)))
+    return notes_about(
+        NoteSource.DECODING, (spec.note for spec in specs if isinstance(spec, Configured))
+    )
 
 
 def _named(name: str, registry: Registry | None) -> Decoder:
@@ -150,7 +155,9 @@ def chosen(
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
 ) -> tuple[list[Spec], list[Note], bool]:
-    """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of "auto"."""
+    """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of
+    "auto".
+    """
     lasting = True
     specs = [opened(decode), opened(key_decode)]
     notes = said_of(decode, key_decode)
@@ -162,7 +169,9 @@ def chosen(
             from labkit.decode.auto import choose
 
             looked_at = [item for batch in batches for item in batch.column(column).to_pylist()]
-            headed = [item for batch in batches for item in with_header_ids(batch, column).to_pylist()]
+            headed = [
+                item for batch in batches for item in with_header_ids(batch, column).to_pylist()
+            ]
             choice = choose(looked_at, registry, of=f"{column}s", headed=headed)
             notes.append(Note(choice.why, NoteSource.DECODING))
             decided, lasting = choice.name, lasting and choice.lasting
@@ -176,14 +185,17 @@ def notes(decoder: Decoder) -> list[Note]:
 
 
 def gathered(schemas: list[Any], schema: Any) -> list[Any]:
-    """Return what `Decoder.unify` needs of the schemas so far and of one more: equal ones once, shapes as their sum."""
+    """Return what `Decoder.unify` needs of the schemas so far and of one more: equal ones once,
+    shapes as their sum.
+    """
     if schemas and isinstance(schema, Shape):
         return [schemas[0] + schema]
     return schemas if schema in schemas else [*schemas, schema]
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
-    """Return a name under which a decoded window may be kept; None for functions: two may share a name.
+    """Return a name under which a decoded window may be kept; None for functions: two may share a
+    name.
 
     `opened` comes first: a schema's content names it, not its file, which may change.
     """

@@ -1,8 +1,9 @@
 """Choose a decoder by trying it on a sample, once for a topic, and say why.
 
-What fits more of the sample than any other decides. Values of Confluent's wire format whose ids the registry knows are
-what their schemas' type says, if most of them can be read as that; else JSON objects; else text, when it is UTF-8
-without control characters; else the bytes stay as they are. What does not fit all of the sample is called a guess.
+What fits more of the sample than any other decides. Values of Confluent's wire format whose ids the
+registry knows are what their schemas' type says, if most of them can be read as that; else JSON
+objects; else text, when it is UTF-8 without control characters; else the bytes stay as they are.
+What does not fit all of the sample is called a guess.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def choose(
     of: str = "values",
     headed: Iterable[bytes | None] | None = None,
 ) -> Choice:
-    """Return the decoder that fits most of `sample`; `headed` has the schema ids of headers in front.
+    """Return the decoder that fits most of `sample`; `headed` has the schema ids of headers in
+    front.
 
     Raises
     ------
@@ -81,7 +83,11 @@ def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None)
 
 def _guess(fitting: int, count: int) -> str:
     left = count - fitting
-    return f"; a guess: {left} of {count} {'is' if left == 1 else 'are'} something else" if left else ""
+    return (
+        f"; a guess: {left} of {count} {'is' if left == 1 else 'are'} something else"
+        if left
+        else ""
+    )
 
 
 class _Trial(NamedTuple):
@@ -113,7 +119,11 @@ def _try(marked: list[bytes], registry: Registry) -> _Trial:
     if not kinds:
         return _Trial("", 0, "", refusal, False)
     kind, total = kinds.most_common(1)[0]
-    minority = f" ({', '.join(f'{name}: {n}' for name, n in kinds.most_common()[1:])})" if len(kinds) > 1 else ""
+    minority = (
+        f" ({', '.join(f'{name}: {n}' for name, n in kinds.most_common()[1:])})"
+        if len(kinds) > 1
+        else ""
+    )
     readable, reason = _readable(marked, registry, kind)
     if 2 * readable <= total:
         refusal = f"{total - readable} of the {total} that {registry.address} has as {kind} cannot be read: {reason}"

@@ -16,7 +16,11 @@ from labkit.errors import UsageError
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _MOST_STEPS = 1000  # files opened or moved before those that need them
 _DEPTH = 300  # of objects and lists: fastavro goes down without looking at its stack
-_OTHERS = {b"Obj\x01": "a file of Avro records", b"PK\x03\x04": "a zip", b"\x1f\x8b\x08\0": "compressed"}
+_OTHERS = {
+    b"Obj\x01": "a file of Avro records",
+    b"PK\x03\x04": "a zip",
+    b"\x1f\x8b\x08\0": "compressed",
+}
 
 
 def collect_schemas(path: Path) -> tuple[str, ...]:
@@ -36,13 +40,17 @@ def collect_schemas(path: Path) -> tuple[str, ...]:
         file = _file_of(missing, path)
         text = texts.pop(file) if file in texts else _read_text(file)
         texts = {file: text, **texts}
-    raise UsageError(f"the types that {path} names need each other in a circle", hint="put those into one file")
+    raise UsageError(
+        f"the types that {path} names need each other in a circle", hint="put those into one file"
+    )
 
 
 def _read_text(path: Path) -> str:
     content = read_schema(path)
     if kind := _OTHERS.get(content[:4]):
-        raise UsageError(f"{path} is {kind}, not a schema", hint="a schema is JSON, such as order.avsc")
+        raise UsageError(
+            f"{path} is {kind}, not a schema", hint="a schema is JSON, such as order.avsc"
+        )
     try:
         text = content.decode("utf-8-sig")
         if not _is_shallow(json.loads(text)):
@@ -59,7 +67,11 @@ def _read_text(path: Path) -> str:
 def _is_shallow(schema: Any) -> bool:
     level = [schema]
     for _ in range(_DEPTH):
-        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        parts = [
+            part.values() if isinstance(part, dict) else part
+            for part in level
+            if isinstance(part, dict | list)
+        ]
         level = [item for part in parts for item in part]
         if not level:
             return True
@@ -76,7 +88,8 @@ def _find_unknown(path: Path, texts: list[str]) -> str | None:
         return str(error.name)
     except Exception as error:  # whatever the schema makes fastavro stumble over
         raise UsageError(
-            f"{path} is not an Avro schema: {type(error).__name__}: {error}", hint="see Avro's specification, Schemas"
+            f"{path} is not an Avro schema: {type(error).__name__}: {error}",
+            hint="see Avro's specification, Schemas",
         ) from error
     return None
 
@@ -85,7 +98,8 @@ def _file_of(name: str, path: Path) -> Path:
     """Return the file beside `path` that defines a type."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{path} is not an Avro schema: {name[:200]} is no type", hint="see Avro's specification, Schemas"
+            f"{path} is not an Avro schema: {name[:200]} is no type",
+            hint="see Avro's specification, Schemas",
         )
     for stem in dict.fromkeys((name, name.rpartition(".")[2])):
         file = path.with_name(f"{stem}.avsc")

@@ -1,8 +1,10 @@
-"""Walks over an Avro record's bytes before they are decoded: how deep they go and how many values they claim.
+"""Walks over an Avro record's bytes before they are decoded: how deep they go and how many values
+they claim.
 
-fastavro recurses in C without looking at its stack, and makes as many values as a block claims, so a few bytes under
-a recursive schema end the process. Only schemas under which that can happen are walked: what recurses, and what has
-values of no bytes (nulls, empty records) in lists or in large numbers.
+fastavro recurses in C without looking at its stack, and makes as many values as a block claims, so
+a few bytes under a recursive schema end the process. Only schemas under which that can happen are
+walked: what recurses, and what has values of no bytes (nulls, empty records) in lists or in large
+numbers.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Avro schemas as Arrow types, and a reader of records written under one.
 
-Integers have 64 bits and fractions are doubles; logical types of times, dates and decimals are Arrow's, UUIDs and
-enums are text, bytes and fixed are binary, maps are maps. A union with null may be null; one of several other types
-follows the rule for fields that disagree (``labkit.decode.merge``): ``["int", "double"]`` is a number, ``["long",
-"string"]`` text, several records are one object with the fields of all. A type that holds itself is text from there
-on, as its JSON. A schema that is no record has one column, ``value``.
+Integers have 64 bits and fractions are doubles; logical types of times, dates and decimals are
+Arrow's, UUIDs and enums are text, bytes and fixed are binary, maps are maps. A union with null may
+be null; one of several other types follows the rule for fields that disagree
+(``labkit.decode.merge``): ``["int", "double"]`` is a number, ``["long", "string"]`` text, several
+records are one object with the fields of all. A type that holds itself is text from there on, as
+its JSON. A schema that is no record has one column, ``value``.
 """
 
 from __future__ import annotations
@@ -71,10 +72,13 @@ class Reader:
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any]) -> None:
         self._source, self._referenced = schema, referenced
         self._schema, self._named, self._wrapped = parsed(schema, referenced, without_invalid)
-        self._walker = Walker(self._schema, self._named) if needs_walk(self._schema, self._named) else None
+        self._walker = (
+            Walker(self._schema, self._named) if needs_walk(self._schema, self._named) else None
+        )
         self._columns = 0
         self._rest: list[str] = []
-        self._written: Any = None  # the schema without logical types: made when a value means nothing by its own
+        # the schema without logical types: made when a value means nothing by its own
+        self._written: Any = None
         self.problems: list[str] = []
         self._rounded = Rounded()  # of a union of integers and fractions
         self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
@@ -111,7 +115,10 @@ class Reader:
         return found
 
     def _by_value(self, payload: bytes) -> Any:
-        """Return a record in which a value may mean nothing; raise when it is not of this schema at all."""
+        """Return a record in which a value may mean nothing.
+
+        Raise when it is not of this schema at all.
+        """
         if self._written is None:
             self._written, _, _ = parsed(self._source, self._referenced, without_logical)
         return meaning(_read(payload, self._written), self._schema, self._named, "", self.problems)
@@ -121,7 +128,11 @@ class Reader:
         if isinstance(schema, list):
             return self._union(schema, inside)
         if isinstance(schema, str):
-            return (_PRIMITIVES[schema], True) if schema in _PRIMITIVES else self._shape(self._named[schema], inside)
+            return (
+                (_PRIMITIVES[schema], True)
+                if schema in _PRIMITIVES
+                else self._shape(self._named[schema], inside)
+            )
         kind = schema["type"]
         if kind in ("record", "error"):
             return self._fields(schema, inside)
@@ -136,13 +147,19 @@ class Reader:
         if len(inside) >= DEPTH:
             return TEXT, False
         item, plain = self._shape(schema["items" if kind == "array" else "values"], (*inside, ""))
-        return (pa.large_list(item), plain) if kind == "array" else (pa.map_(pa.string(), item), False)
+        return (
+            (pa.large_list(item), plain) if kind == "array" else (pa.map_(pa.string(), item), False)
+        )
 
     def _fields(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
         name = schema["name"]
         fields = schema["fields"]
         whole = schema is self._schema
-        if name in inside or len(inside) >= DEPTH or (not whole and self._columns + len(fields) > COLUMNS):
+        if (
+            name in inside
+            or len(inside) >= DEPTH
+            or (not whole and self._columns + len(fields) > COLUMNS)
+        ):
             return TEXT, False
         if len(fields) > COLUMNS:
             self._rest = [field["name"] for field in fields[COLUMNS - 1 :]]

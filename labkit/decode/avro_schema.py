@@ -1,7 +1,7 @@
 """Avro schemas made ready to read by: references first, logical types that are not valid left out.
 
-A schema that is no record (a union, a name, a list, a map) is read as a record of one field: the encoding is the same,
-and named types of references are known within it.
+A schema that is no record (a union, a name, a list, a map) is read as a record of one field: the
+encoding is the same, and named types of references are known within it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ Edit = Callable[[dict[str, Any]], dict[str, Any]]
 """Takes a type with a logical type and returns it as it is to be read."""
 
 
-def parsed(schema: Any, referenced: Callable[[str, int], Any], edit: Edit) -> tuple[Any, dict[str, Any], bool]:
-    """Return the schema as fastavro reads by it, its named types, and whether it had to be made a record.
+def parsed(
+    schema: Any, referenced: Callable[[str, int], Any], edit: Edit
+) -> tuple[Any, dict[str, Any], bool]:
+    """Return the schema as fastavro reads by it, its named types, and whether it had to be made a
+    record.
 
     Parameters
     ----------
@@ -39,7 +42,9 @@ def parsed(schema: Any, referenced: Callable[[str, int], Any], edit: Edit) -> tu
     return fastavro.parse_schema(raw, named_schemas=types), types, not is_record
 
 
-def _add_references(schema: Any, referenced: Callable[[str, int], Any], edit: Edit, named: dict[str, Any]) -> None:
+def _add_references(
+    schema: Any, referenced: Callable[[str, int], Any], edit: Edit, named: dict[str, Any]
+) -> None:
     for reference in schema.references or ():
         registered = referenced(reference.subject, reference.version)
         _add_references(registered, referenced, edit, named)
@@ -75,7 +80,9 @@ def without_logical(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_invalid(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a type without a logical type that is not valid for it: readers ignore it (Avro 1.12, Logical Types)."""
+    """Return a type without a logical type that is not valid for it: readers ignore it (Avro 1.12,
+    Logical Types).
+    """
     valid = schema["logicalType"] != "decimal" or _is_decimal(schema)
     return schema if valid else without_logical(schema)
 

@@ -1,7 +1,8 @@
-"""An Avro record one of whose logical values means nothing: a date beyond the calendar, a UUID that is none.
+"""An Avro record one of whose logical values means nothing: a date beyond the calendar, a UUID that
+is none.
 
-The record is read as it is written, and its logical types are applied value by value; what fails is null, or the text
-that it is, and is told with its field.
+The record is read as it is written, and its logical types are applied value by value; what fails is
+null, or the text that it is, and is told with its field.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _PYTHON: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def meaning(value: Any, schema: Any, named: Mapping[str, Any], where: str, problems: list[str]) -> Any:
+def meaning(
+    value: Any, schema: Any, named: Mapping[str, Any], where: str, problems: list[str]
+) -> Any:
     """Return a written value with its logical types applied; note what cannot be, in `problems`.
 
     Parameters
@@ -39,20 +42,27 @@ def meaning(value: Any, schema: Any, named: Mapping[str, Any], where: str, probl
     inside = f"{where}." if where else ""
     if kind["type"] in ("record", "error"):
         return {
-            field["name"]: meaning(value[field["name"]], field["type"], named, inside + field["name"], problems)
+            field["name"]: meaning(
+                value[field["name"]], field["type"], named, inside + field["name"], problems
+            )
             for field in kind["fields"]
         }
     if kind["type"] == "array":
         return [meaning(item, kind["items"], named, where, problems) for item in value]
     if kind["type"] == "map":
-        return {key: meaning(item, kind["values"], named, inside + key, problems) for key, item in value.items()}
+        return {
+            key: meaning(item, kind["values"], named, inside + key, problems)
+            for key, item in value.items()
+        }
     return _scalar(value, kind, where, problems)
 
 
 def _concrete(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
     """Return the type a value is of: a union's branch, what a name stands for."""
     if isinstance(schema, list):
-        return _concrete(value, next((branch for branch in schema if _fits(value, branch, named)), "null"), named)
+        return _concrete(
+            value, next((branch for branch in schema if _fits(value, branch, named)), "null"), named
+        )
     if isinstance(schema, str):
         return _concrete(value, named[schema], named) if schema in named else schema
     kind = schema["type"]
@@ -67,7 +77,10 @@ def _fits(value: Any, schema: Any, named: Mapping[str, Any]) -> bool:
     if not isinstance(kind, str):
         return _fits(value, kind, named)
     if kind in ("record", "error"):
-        return isinstance(value, dict) and {field["name"] for field in schema["fields"]} == value.keys()
+        return (
+            isinstance(value, dict)
+            and {field["name"] for field in schema["fields"]} == value.keys()
+        )
     return type(value) in _PYTHON.get(kind, ())
 
 

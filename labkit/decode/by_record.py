@@ -58,7 +58,9 @@ class Parsed:
     def schema(self) -> Fields:
         """Field to Arrow type, of all the batch's schemas."""
         nothing: Fields = {}
-        return reduce(merge.merge_fields, (dict(_fields(part.table)) for part in self.parts), nothing)
+        return reduce(
+            merge.merge_fields, (dict(_fields(part.table)) for part in self.parts), nothing
+        )
 
 
 def _fields(table: pa.Table) -> Iterable[tuple[str, pa.DataType]]:
@@ -92,7 +94,9 @@ class ByRecord(Decoder):
 
     @cached_property
     def rounded(self) -> merge.Rounded:
-        """Integers of one schema that became other numbers, because another schema has fractions there."""
+        """Integers of one schema that became other numbers, because another schema has fractions
+        there.
+        """
         return merge.Rounded()
 
     @abstractmethod
@@ -114,7 +118,8 @@ class ByRecord(Decoder):
             schema, name, reader, payload = located
             try:
                 found = reader.read(payload)
-            except Exception as error:  # whatever bytes make the parsers stumble over: the row stays
+            # whatever bytes make the parsers stumble over: the row stays
+            except Exception as error:
                 parsed.errors[row] = f"not {self.kind} of {name}: {self.explain(value, error)}"
                 continue
             if reader.problems:
@@ -150,9 +155,13 @@ class ByRecord(Decoder):
             taken = np.full(parsed.count, -1)
             taken[places] = np.arange(len(places))
             order = pa.array(taken, mask=taken < 0)
-        return pa.table({name: self._column(parsed.parts, name, kind, order) for name, kind in schema.items()})
+        return pa.table(
+            {name: self._column(parsed.parts, name, kind, order) for name, kind in schema.items()}
+        )
 
-    def _column(self, parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | None) -> pa.Array:
+    def _column(
+        self, parts: list[Part], name: str, kind: pa.DataType, order: pa.Array | None
+    ) -> pa.Array:
         pieces = [
             merge.cast(part.table[name].combine_chunks(), kind, self.rounded)
             if name in part.table.column_names
@@ -163,7 +172,9 @@ class ByRecord(Decoder):
         return column if order is None else column.take(order)
 
 
-def _part(reader: Reader, rows: list[int], objects: list[Any], errors: dict[int, str], what: str) -> Part:
+def _part(
+    reader: Reader, rows: list[int], objects: list[Any], errors: dict[int, str], what: str
+) -> Part:
     """Return records as columns; a value that Arrow refuses is null, and told."""
     try:
         found = pa.array(objects, reader.struct)
@@ -173,9 +184,13 @@ def _part(reader: Reader, rows: list[int], objects: list[Any], errors: dict[int,
             problems: list[str] = []
             held.append(_held(one, reader.struct, "", problems))
             if problems:
-                errors[row] = "; ".join([*([errors[row]] if row in errors else []), f"{what}: {_some(problems)}"])
+                errors[row] = "; ".join(
+                    [*([errors[row]] if row in errors else []), f"{what}: {_some(problems)}"]
+                )
         found = pa.array(held, reader.struct)
-    return Part(np.array(rows, np.int64), pa.Table.from_arrays(found.flatten(), names=list(reader.fields)))
+    return Part(
+        np.array(rows, np.int64), pa.Table.from_arrays(found.flatten(), names=list(reader.fields))
+    )
 
 
 def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any:
@@ -185,11 +200,17 @@ def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any
     except _REFUSED as error:
         inside = f"{where}." if where else ""
         if pa.types.is_struct(kind) and isinstance(value, dict):
-            return {one.name: _held(value.get(one.name), one.type, inside + one.name, problems) for one in kind}
+            return {
+                one.name: _held(value.get(one.name), one.type, inside + one.name, problems)
+                for one in kind
+            }
         if pa.types.is_large_list(kind) and isinstance(value, list):
             return [_held(item, kind.value_type, where, problems) for item in value]
         if pa.types.is_map(kind) and isinstance(value, list):
-            return [(key, _held(item, kind.item_type, f"{inside}{key}", problems)) for key, item in value]
+            return [
+                (key, _held(item, kind.item_type, f"{inside}{key}", problems))
+                for key, item in value
+            ]
         problems.append(f"{where}: {shown(value)} ({reason_of(error)})")
         return None
     return value

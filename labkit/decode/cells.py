@@ -1,8 +1,9 @@
-"""What a person sees of a value, in every view: null, an empty text and the text "null" each look another way.
+"""What a person sees of a value, in every view: null, an empty text and the text "null" each look
+another way.
 
-A text is shown as it is, and in quotes where it would look like something else: ``"null"``, ``""``, ``" x"``. Objects,
-lists and maps are JSON; bytes are their text where they are UTF-8, else ``base64:…``. What is long is cut, and says so;
-what cannot be seen is an escape (`labkit.visible`).
+A text is shown as it is, and in quotes where it would look like something else: ``"null"``, ``""``,
+``" x"``. Objects, lists and maps are JSON; bytes are their text where they are UTF-8, else
+``base64:…``. What is long is cut, and says so; what cannot be seen is an escape (`labkit.visible`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ NULL = "null"
 _BYTES = 4 * LONGEST  # of which a view shows a part: the rest is not decoded
 
 
-def cell(value: Any, kind: pa.DataType | None = None, *, null: str = NULL, most: int = LONGEST) -> str:
+def cell(
+    value: Any, kind: pa.DataType | None = None, *, null: str = NULL, most: int = LONGEST
+) -> str:
     """Return one line for a value as Arrow's `to_pylist` gives it.
 
     Parameters
@@ -50,8 +53,15 @@ def cell(value: Any, kind: pa.DataType | None = None, *, null: str = NULL, most:
 
 
 def quoted(value: str, null: str = NULL, most: int = LONGEST) -> str:
-    """Return a text as it is; in quotes where it is empty, has space around it, or looks like no value."""
-    plain = value not in ("", null) and value == value.strip() and not value.startswith(('"', "base64:"))
+    """Return a text as it is.
+
+    In quotes where it is empty, has space around it, or looks like no value.
+    """
+    plain = (
+        value not in ("", null)
+        and value == value.strip()
+        and not value.startswith(('"', "base64:"))
+    )
     short = brief(value, most)
     return visible(short if plain else json.dumps(short, ensure_ascii=False))
 
@@ -77,12 +87,16 @@ def html_cell(value: Any, kind: pa.DataType | None = None) -> str:
 
 
 def tells_all(frame: pd.DataFrame) -> bool:
-    """Tell whether the fields say what each record is: one without any may be a tombstone, empty, or ``{}``."""
+    """Tell whether the fields say what each record is: one without any may be a tombstone, empty,
+    or ``{}``.
+    """
     fields = frame[[name for name in frame.columns if not str(name).startswith("_")]]
     return bool(len(frame) == 0 or fields.notna().any(axis="columns").all())
 
 
-def rows(frame: pd.DataFrame, render: Callable[[Any, pa.DataType | None], str] = cell) -> Iterator[tuple[str, ...]]:
+def rows(
+    frame: pd.DataFrame, render: Callable[[Any, pa.DataType | None], str] = cell
+) -> Iterator[tuple[str, ...]]:
     """Yield the cells of each row of a DataFrame."""
     columns = []
     for place in range(frame.shape[1]):

@@ -1,9 +1,10 @@
 """Decoders of one's own: a function that takes one value's bytes.
 
-What it returns becomes columns by the rule of ``labkit.decode.json``: a dict's fields, or anything else JSON-like
-in one column ``value``; None is a record without fields. Times become text in ISO 8601, decimals and UUIDs text,
-bytes text where they are UTF-8, else base64. What it raises becomes the row's ``_error``. It is not called for
-tombstones, and runs in another thread than the notebook's.
+What it returns becomes columns by the rule of ``labkit.decode.json``: a dict's fields, or anything
+else JSON-like in one column ``value``; None is a record without fields. Times become text in ISO
+8601, decimals and UUIDs text, bytes text where they are UTF-8, else base64. What it raises becomes
+the row's ``_error``. It is not called for tombstones, and runs in another thread than the
+notebook's.
 """
 
 from __future__ import annotations
@@ -76,14 +77,16 @@ class Own(Decoder):
             if value is None:
                 lines.append(None)
                 continue
-            if self._interrupted():  # an own function may be slow, and an interrupt is answered soon
+            # an own function may be slow, and an interrupt is answered soon
+            if self._interrupted():
                 lines.append(b"{}")
                 errors[row] = "not decoded: it was interrupted"
                 self._left += 1
                 continue
             try:
                 lines.append(_line(self.function(value)))
-            except Exception as error:  # the function is the user's: whatever it raises is the row's, not the read's
+            # the function is the user's: whatever it raises is the row's, not the read's
+            except Exception as error:
                 lines.append(b"{}")
                 errors[row] = _reason(error)
         parsed = self._json.parse(pa.array(lines, pa.binary()))
@@ -100,7 +103,8 @@ def _line(found: Any) -> bytes:
     except orjson.JSONEncodeError as error:
         if "64-bit" not in str(error):
             raise
-        return json.dumps(record, default=_plain, allow_nan=False).encode()  # integers of any length
+        # integers of any length
+        return json.dumps(record, default=_plain, allow_nan=False).encode()
 
 
 def _plain(value: Any) -> Any:

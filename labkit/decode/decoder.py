@@ -53,7 +53,10 @@ class Decoder(ABC):
         return self.parse(batch.column("key"))
 
     def ready(self) -> Callable[[pa.RecordBatch], Any]:
-        """Return `parse_batch` for the next batch; where `parallel`, it is asked for in the batches' order."""
+        """Return `parse_batch` for the next batch.
+
+        Where `parallel`, it is asked for in the batches' order.
+        """
         return self.parse_batch
 
     def key_columns(self, parsed: Any, schema: Any) -> pa.Table:
@@ -80,7 +83,10 @@ class Decoder(ABC):
 
     @property
     def lasting(self) -> bool:
-        """Whether decoding again gives the same; not where a registry was away or did not know an id."""
+        """Whether decoding again gives the same.
+
+        Not where a registry was away or did not know an id.
+        """
         return True
 
     @property

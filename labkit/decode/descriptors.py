@@ -37,14 +37,19 @@ class Descriptors:
         except DecodeError:
             self.files = {}
         if not self.files:
-            raise UsageError(f"{path} holds no compiled descriptors", hint=f"{self._hint}, or name the .proto")
+            raise UsageError(
+                f"{path} holds no compiled descriptors", hint=f"{self._hint}, or name the .proto"
+            )
         self._pool = descriptor_pool.DescriptorPool()
         self._added: set[str] = set()
         for name in self.files:
             self._add_with_imports(name)
 
     def _add_with_imports(self, first: str) -> None:
-        """Add a file to the pool after those it imports; imports may be deeper than Python's stack."""
+        """Add a file to the pool after those it imports.
+
+        Imports may be deeper than Python's stack.
+        """
         waiting, opened = [first], set()
         while waiting:
             name = waiting[-1]
@@ -69,18 +74,34 @@ class Descriptors:
             self._pool.FindFileByName(name)
         except (TypeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise UsageError(f"{self._path}: {name!r} cannot be used: {reason}", hint=self._hint) from error
+            raise UsageError(
+                f"{self._path}: {name!r} cannot be used: {reason}", hint=self._hint
+            ) from error
 
     def messages(self, file: str | None = None) -> list[str]:
-        """Return the full names of a file's messages, those within others last; by default of all files."""
-        names = [file] if file in self.files else [name for name in self.files if not name.startswith(_OWN)]
+        """Return the full names of a file's messages, those within others last.
+
+        By default of all files.
+        """
+        names = (
+            [file]
+            if file in self.files
+            else [name for name in self.files if not name.startswith(_OWN)]
+        )
         waiting = [
-            message for name in names for message in self._pool.FindFileByName(name).message_types_by_name.values()
+            message
+            for name in names
+            for message in self._pool.FindFileByName(name).message_types_by_name.values()
         ]
         full_names = []
         while waiting:
             full_names += [str(message.full_name) for message in waiting]
-            waiting = [part for message in waiting for part in message.nested_types if not part.GetOptions().map_entry]
+            waiting = [
+                part
+                for message in waiting
+                for part in message.nested_types
+                if not part.GetOptions().map_entry
+            ]
         return full_names
 
     def file(self, name: str) -> Any:
@@ -106,8 +127,11 @@ def _own_file(name: str) -> FileDescriptorProto | None:
     return FileDescriptorProto.FromString(content)
 
 
-def choose_message(descriptors: Descriptors, message: str | None, path: str, file: str | None) -> str:
-    """Return the full name of the message that is meant; the only one of the file where none is named.
+def choose_message(
+    descriptors: Descriptors, message: str | None, path: str, file: str | None
+) -> str:
+    """Return the full name of the message that is meant; the only one of the file where none is
+    named.
 
     Raises
     ------
@@ -116,18 +140,27 @@ def choose_message(descriptors: Descriptors, message: str | None, path: str, fil
     """
     messages = descriptors.messages()
     own = descriptors.messages(file)
-    listed = ", ".join(own[:MOST_LISTED]) + (f" and {len(own) - MOST_LISTED} more" if len(own) > MOST_LISTED else "")
+    listed = ", ".join(own[:MOST_LISTED]) + (
+        f" and {len(own) - MOST_LISTED} more" if len(own) > MOST_LISTED else ""
+    )
     if not own:
         raise UsageError(f"{path} has no message", hint="name the file with the messages")
     if message is None:
         tops = [name for name in own if not any(name.startswith(f"{parent}.") for parent in own)]
         if len(tops) > 1:
             raise UsageError(
-                f"{path} has {len(tops):,} messages, and message= names none", hint=f"message= one of: {listed}"
+                f"{path} has {len(tops):,} messages, and message= names none",
+                hint=f"message= one of: {listed}",
             )
         return tops[0]
     if message not in messages:
-        by_end = [name for name in messages if name.rpartition(".")[2] == message.rpartition(".")[2]]
-        near = f"did you mean {' or '.join(map(repr, by_end[:3]))}? " if by_end else did_you_mean(message, messages)
+        by_end = [
+            name for name in messages if name.rpartition(".")[2] == message.rpartition(".")[2]
+        ]
+        near = (
+            f"did you mean {' or '.join(map(repr, by_end[:3]))}? "
+            if by_end
+            else did_you_mean(message, messages)
+        )
         raise UsageError(f"{path} has no message {message!r}", hint=f"{near}it has: {listed}")
     return message

@@ -24,8 +24,8 @@ def texts(values: pa.BinaryArray, fields: Iterable[str]) -> dict[str, pa.StringA
     values : pyarrow.BinaryArray
         Whatever the topic holds: what is no JSON object has null in every field.
     fields : iterable of str
-        ``client.ip`` is the field ``client.ip``, or else ``ip`` of the object ``client``. A number, object or list
-        is its JSON, with spaces as Python writes it.
+        ``client.ip`` is the field ``client.ip``, or else ``ip`` of the object ``client``. A number,
+        object or list is its JSON, with spaces as Python writes it.
     """
     names = list(dict.fromkeys(fields))
     if not len(values):
@@ -49,14 +49,19 @@ def _at_once(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArr
 
     missing = pc.fill_null(pc.equal(pc.binary_length(values), 0), True)
     lines = pc.if_else(missing, pa.scalar(b"{}", pa.binary()), values)
-    ended = pc.binary_join_element_wise(lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))
+    ended = pc.binary_join_element_wise(
+        lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary())
+    )
     try:
         frame = pl.read_ndjson(io.BytesIO(joined(ended)), schema=dict.fromkeys(names, pl.String))
     except pl.exceptions.PolarsError:
         return None
     if frame.height != len(values):
         return None
-    return {name: frame[name].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()) for name in names}
+    return {
+        name: frame[name].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+        for name in names
+    }
 
 
 def _in_pieces(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray]:
@@ -89,4 +94,6 @@ def _at(row: dict[str, Any], name: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )

@@ -1,4 +1,6 @@
-"""A filter on the records as they come, in SQL, so that a needle in ten million records takes little memory."""
+"""A filter on the records as they come, in SQL, so that a needle in ten million records takes
+little memory.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Where:
         self._connection = connect()
         self._sql = with_headers(self._connection, condition)
         tree = self._syntax()
-        subqueries = [node.pop("subquery") for node in nodes(tree) if node.get("class") == "SUBQUERY"]
+        subqueries = [
+            node.pop("subquery") for node in nodes(tree) if node.get("class") == "SUBQUERY"
+        ]
         if any(node.get("table_name") == "batch" for node in nodes(subqueries)):
             raise UsageError(
                 f"where={condition!r}: it is asked of each batch, so it cannot ask of all records",
@@ -74,7 +78,9 @@ class Where:
         numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
         try:
             register(self._connection, "batch", numbered)
-            matches = self._connection.execute(f"select __row from batch where ({self._sql}\n)").fetchnumpy()
+            matches = self._connection.execute(
+                f"select __row from batch where ({self._sql}\n)"
+            ).fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
         finally:
@@ -82,7 +88,8 @@ class Where:
         return np.sort(np.asarray(matches["__row"], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
-        """Make what no record here has a null that compares with anything: elsewhere it may be a number.
+        """Make what no record here has a null that compares with anything: elsewhere it may be a
+        number.
 
         Of JSON such a column is text; of other formats its type is known, and functions go by it.
         """
@@ -91,7 +98,9 @@ class Where:
             place = places.get(name.lower())
             if place is None:
                 table = table.append_column(name, pa.nulls(len(table)))
-            elif table.column(place).null_count == len(table) and pa.types.is_string(table.column(place).type):
+            elif table.column(place).null_count == len(table) and pa.types.is_string(
+                table.column(place).type
+            ):
                 table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
         return table
 
@@ -110,7 +119,9 @@ class Where:
         return replace(receipt, hash=content.hash).with_notes(note)
 
     def check(self, receipt: Receipt) -> None:
-        """Raise when a column it names was in none of the records of a reading that came to its end."""
+        """Raise when a column it names was in none of the records of a reading that came to its
+        end.
+        """
         if receipt.complete:
             self.check_seen()
 
@@ -122,16 +133,24 @@ class Where:
             raise self._missing(missing)
 
     def check_fields(self, names: Iterable[str]) -> None:
-        """Raise when a column it names is nearly that of another, and in none of some records: before all are read.
+        """Raise when a column it names is nearly that of another, and in none of some records:
+        before all are read.
 
-        A field of which a few hundred records tell nothing may be rare; one letter beside a field is a slip.
+        A field of which a few hundred records tell nothing may be rare; one letter beside a field
+        is a slip.
         """
         lowered = {name.lower() for name in names}
-        candidates = (name for name in self.columns if not name.startswith("_") and f'"{name}"' not in self.condition)
+        candidates = (
+            name
+            for name in self.columns
+            if not name.startswith("_") and f'"{name}"' not in self.condition
+        )
         missing = sorted(name for name in candidates if name.lower() not in lowered)
         if any(did_you_mean(name, lowered) for name in missing):
             self._names |= set(names)
-            raise self._missing(missing, " of a sample", '; a rare field is written in double quotes: "name"')
+            raise self._missing(
+                missing, " of a sample", '; a rare field is written in double quotes: "name"'
+            )
 
     def _missing(self, missing: list[str], what: str = "", more: str = "") -> UsageError:
         names = sorted(self._names)

@@ -1,9 +1,11 @@
-"""A schema fixed before all records are known, and batches brought under it: what an engine needs that plans ahead.
+"""A schema fixed before all records are known, and batches brought under it: what an engine needs
+that plans ahead.
 
-One rule. The columns and their types are those found beforehand. A value of another type is null and its record has
-``_error``, so it counts as undecodable; a number that is whole is an integer, and a text that reads as the type is
-taken for it. A field that was not found beforehand is no column, and the receipt names it. A field without a value
-beforehand is text. ``_value`` keeps every record's bytes.
+One rule. The columns and their types are those found beforehand. A value of another type is null
+and its record has ``_error``, so it counts as undecodable; a number that is whole is an integer,
+and a text that reads as the type is taken for it. A field that was not found beforehand is no
+column, and the receipt names it. A field without a value beforehand is text. ``_value`` keeps every
+record's bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from labkit.errors import LabkitError
 
 
 class Fixed(Decoder):
-    """A decoder whose batches come out under a known schema, merged with what a batch has beyond it.
+    """A decoder whose batches come out under a known schema, merged with what a batch has beyond
+    it.
 
     Parameters
     ----------
@@ -112,7 +115,9 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     columns: dict[str, Any] = {}
     for column in layout:
         if column.name in table.column_names:
-            columns[column.name] = _column(table[column.name], column.type, column.name, errors, unknown)
+            columns[column.name] = _column(
+                table[column.name], column.type, column.name, errors, unknown
+            )
         else:
             columns[column.name] = pa.nulls(len(table), column.type)
     for name in table.column_names:
@@ -123,14 +128,21 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     return Conformed(pa.table(columns, schema=layout), unknown)
 
 
-def _column(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: Any, unknown: Any) -> Any:
+def _column(
+    column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: Any, unknown: Any
+) -> Any:
     if column.type.equals(kind):
         return column
     return _fitted(_whole(column), kind, name, errors, unknown)
 
 
-def fitted(column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: dict[int, str]) -> pa.Array:
-    """Return a column under a type; null, and the reason in `errors`, where a value is of another."""
+def fitted(
+    column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: dict[int, str]
+) -> pa.Array:
+    """Return a column under a type.
+
+    Null, and the reason in `errors`, where a value is of another.
+    """
     return _fitted(_whole(column), kind, name, errors, {})
 
 
@@ -149,7 +161,9 @@ def _fitted(
         return pa.nulls(len(column), kind)
     if pa.types.is_struct(column.type) and pa.types.is_struct(kind):
         return _object(column, kind, name, errors, unknown)
-    alike = _is_text(column.type) == _is_text(kind) and pa.types.is_boolean(column.type) == pa.types.is_boolean(kind)
+    alike = _is_text(column.type) == _is_text(kind) and pa.types.is_boolean(
+        column.type
+    ) == pa.types.is_boolean(kind)
     if alike and not pa.types.is_nested(kind):
         try:
             return column.cast(kind)
@@ -158,7 +172,9 @@ def _fitted(
     return _one_by_one(column, kind, name, errors, unknown)
 
 
-def _object(column: Any, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]) -> pa.Array:
+def _object(
+    column: Any, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
+) -> pa.Array:
     present = {part.name for part in column.type}
     inner = dict(zip([part.name for part in column.type], column.flatten(), strict=True))
     parts = [
@@ -197,16 +213,22 @@ def _no_constant(name: str) -> Any:
 
 
 def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict[str, int]) -> Any:
-    """Return a value as Arrow takes it for `kind`; None, and a reason in `bad`, where it is of another type."""
+    """Return a value as Arrow takes it for `kind`; None, and a reason in `bad`, where it is of
+    another type.
+    """
     if isinstance(value, str) and not _is_text(kind):
-        value = _read(value)  # values that disagree are JSON in a column of texts, or in a list of them
+        # values that disagree are JSON in a column of texts, or in a list of them
+        value = _read(value)
     if value is None:
         return None
     if pa.types.is_struct(kind) and isinstance(value, dict):
         names = {part.name for part in kind}
         for extra in (key for key, item in value.items() if key not in names and item is not None):
             unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + 1
-        return {part.name: _fit(value.get(part.name), part.type, f"{name}.{part.name}", bad, unknown) for part in kind}
+        return {
+            part.name: _fit(value.get(part.name), part.type, f"{name}.{part.name}", bad, unknown)
+            for part in kind
+        }
     if pa.types.is_map(kind) and isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else value
         return [(key, _fit(item, kind.item_type, name, bad, unknown)) for key, item in pairs]
@@ -235,7 +257,10 @@ def _scalar(value: Any, kind: pa.DataType) -> Any:
 
 
 def _other(value: Any, kind: pa.DataType) -> Any:
-    """Return a time, decimal or bytes; a text is not taken for bytes, and Arrow reads no time with a digit too many."""
+    """Return a time, decimal or bytes.
+
+    A text is not taken for bytes, and Arrow reads no time with a digit too many.
+    """
     if not isinstance(value, str):
         return pa.scalar(value).cast(kind).as_py()
     if _is_binary(kind):
@@ -248,7 +273,11 @@ def _other(value: Any, kind: pa.DataType) -> Any:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _misfit(name: str, kind: pa.DataType) -> str:

@@ -1,12 +1,13 @@
 """JSON values to columns, parsed column-wise by Arrow.
 
-One rule for fields that disagree, the same whatever the batch size: a field whose non-null values all have one type
-(boolean, integer of 64 bits, number, text, object, list) has that type; integers and fractions together are numbers,
-unless an integer is beyond 2^53, where a number would be another; objects merge field by field, lists by their items;
-whatever else disagrees is text, each value as its JSON and each number as it is written, and the receipt says so. Of a
-name that an object has twice the last value is taken. A field absent from a record is null there. Beyond 1,000 columns
-the rest is text in one. A record that is no JSON object has null fields and ``_error``; a tombstone has null fields
-and no error.
+One rule for fields that disagree, the same whatever the batch size: a field whose non-null values
+all have one type (boolean, integer of 64 bits, number, text, object, list) has that type; integers
+and fractions together are numbers, unless an integer is beyond 2^53, where a number would be
+another; objects merge field by field, lists by their items; whatever else disagrees is text, each
+value as its JSON and each number as it is written, and the receipt says so. Of a name that an
+object has twice the last value is taken. A field absent from a record is null there. Beyond 1,000
+columns the rest is text in one. A record that is no JSON object has null fields and ``_error``; a
+tombstone has null fields and no error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from labkit.decode.decoder import Decoder, FieldPath
-from labkit.decode.json_rows import blanked, column, kinds_of_numbers, lines_of, loaded, paths, rest, shape_of, spelled
+from labkit.decode.json_rows import (
+    blanked,
+    column,
+    kinds_of_numbers,
+    lines_of,
+    loaded,
+    paths,
+    rest,
+    shape_of,
+    spelled,
+)
 from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examined
 from labkit.decode.limits import COLUMNS, MORE, columns_note
 from labkit.replay.records import joined
@@ -75,8 +86,9 @@ class Json(Decoder):
     def ready(self) -> Callable[[pa.RecordBatch], Parsed]:
         """Return `parse_batch` for the next batch, for several to be parsed at a time.
 
-        It tries what is known by now, of earlier batches: which of them are done changes no result, for a type that is
-        tried must hold for the whole batch. Fields of later ones would come in another order.
+        It tries what is known by now, of earlier batches: which of them are done changes no result,
+        for a type that is tried must hold for the whole batch. Fields of later ones would come in
+        another order.
         """
         shape = self._known
         return lambda batch: self._parse(batch.column("value"), shape)
@@ -112,14 +124,19 @@ class Json(Decoder):
         return total
 
     def columns(self, parsed: Parsed, schema: Shape) -> pa.Table:
-        """Return the batch's fields under the common schema; parsed again only where a type became text."""
+        """Return the batch's fields under the common schema.
+
+        Parsed again only where a type became text.
+        """
         layout, count = schema.schema, len(parsed.lines)
         beyond = schema.is_limited and not parsed.schema.fields.keys() <= {*layout.names} - {MORE}
         arrays = None if parsed.table is None or beyond else _arrays(parsed.table, layout, count)
         if arrays is None:
             arrays = _arrays(_under(parsed.lines, schema, beyond=beyond), layout, count) or []
         large = pa.schema([(column.name, _large(column.type)) for column in layout])
-        return pa.table([array.cast(column.type) for array, column in zip(arrays, large, strict=True)], large)
+        return pa.table(
+            [array.cast(column.type) for array, column in zip(arrays, large, strict=True)], large
+        )
 
 
 def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | None:
@@ -137,7 +154,11 @@ def _only(table: pa.Table, name: str) -> pa.Array | None:
     """Return a column that is there as one array."""
     if name not in table.column_names:
         return None
-    return pa.concat_arrays(table[name].chunks) if table[name].num_chunks != 1 else table[name].chunk(0)
+    return (
+        pa.concat_arrays(table[name].chunks)
+        if table[name].num_chunks != 1
+        else table[name].chunk(0)
+    )
 
 
 def _large(kind: pa.DataType) -> pa.DataType:
@@ -166,7 +187,11 @@ def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array 
         items = _widened(items, kind.value_type, len(items))
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         ends = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
-        return None if items is None else pa.ListArray.from_arrays(ends, items, type=kind, mask=array.is_null())
+        return (
+            None
+            if items is None
+            else pa.ListArray.from_arrays(ends, items, type=kind, mask=array.is_null())
+        )
     return None
 
 
@@ -176,7 +201,8 @@ def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array 
 def _read(
     lines: pa.BinaryArray, schema: pa.Schema | None = None, names: Iterable[str] = ()
 ) -> tuple[pa.Table, dict[str, Counter[str]]] | None:
-    """Parse all lines at once, or return None when one of them stands in the way; the counts are what was quoted.
+    """Parse all lines at once, or return None when one of them stands in the way; the counts are
+    what was quoted.
 
     Parameters
     ----------
@@ -187,7 +213,8 @@ def _read(
     """
     data = pa.py_buffer(joined(lines))
     if np.any(np.frombuffer(data, np.uint8) == ord("\n")):
-        data = pa.py_buffer(bytes(data) + b"\n")  # it is space between the parts of an object, and must not cut one
+        # it is space between the parts of an object, and must not cut one
+        data = pa.py_buffer(bytes(data) + b"\n")
     quoted: dict[str, Counter[str]] = {name: Counter() for name in names}
     for name, counts in quoted.items():
         for kind, word in _WORDS.items():
@@ -206,10 +233,17 @@ def _read(
 
 
 def _quoted(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
-    """Make texts of a field's numbers or booleans; quotes around a name with a colon behind are nothing but a key."""
-    text = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, len(data)])), data])
+    """Make texts of a field's numbers or booleans.
+
+    Quotes around a name with a colon behind are nothing but a key.
+    """
+    text = pa.Array.from_buffers(
+        pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, len(data)])), data]
+    )
     pattern = rf'("{name.replace(".", "[.]").replace("$", "[$]")}"\s*:\s*)({word})'
-    return pa.py_buffer(joined(pc.replace_substring_regex(text, pattern, r'\1"\2"').cast(pa.binary())))
+    return pa.py_buffer(
+        joined(pc.replace_substring_regex(text, pattern, r'\1"\2"').cast(pa.binary()))
+    )
 
 
 def _tried(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None:
@@ -227,7 +261,9 @@ def _tried(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None
     return None if doubtful and _changes_numbers(lines, shape) else (table, shape)
 
 
-def _count_quoted(shape: Shape, counts: Counter[str], table: pa.Table, path: tuple[str, ...]) -> None:
+def _count_quoted(
+    shape: Shape, counts: Counter[str], table: pa.Table, path: tuple[str, ...]
+) -> None:
     """Put into a field's shape what its texts were before they were quoted."""
     texts = shape.kinds.pop("texts", 0) - sum(counts.values())
     if counts["fractions"] and not texts and not counts["booleans"] and len(path) == 1:
@@ -246,8 +282,13 @@ def _changes_numbers(lines: pa.BinaryArray, shape: Shape) -> bool:
     return bool((shape + shape_of(map(spelled, rows))).schema != shape.schema)
 
 
-def _found_out(lines: pa.BinaryArray, known: Shape) -> tuple[pa.BinaryArray, pa.Table | None, Shape, dict[int, str]]:
-    """Parse with the types that the batch itself shows; records that are none are left out, with the reason."""
+def _found_out(
+    lines: pa.BinaryArray, known: Shape
+) -> tuple[pa.BinaryArray, pa.Table | None, Shape, dict[int, str]]:
+    """Parse with the types that the batch itself shows.
+
+    Records that are none are left out, with the reason.
+    """
     names: set[str] = set()
     faults: dict[int, str] = {}
     for row, line in enumerate(lines.to_pylist()):
@@ -269,20 +310,32 @@ def _found_out(lines: pa.BinaryArray, known: Shape) -> tuple[pa.BinaryArray, pa.
 
 
 def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
-    """Parse with the types that Arrow finds; None where values of a field disagree, or a name stands there twice."""
+    """Parse with the types that Arrow finds; None where values of a field disagree, or a name
+    stands there twice.
+    """
     read = _read(lines) if len(lines) else (pa.table({}), {})
-    read = read and _read(lines, read[0].schema)  # for its types: lists may be invalid, see `_plain`
+    # for its types: lists may be invalid, see `_plain`
+    read = read and _read(lines, read[0].schema)
     if read is None:
         return None
     shape, doubtful = examined(read[0])
-    return None if doubtful and _changes_numbers(lines, shape) else (read[0], _in_order(lines, read[0], shape))
+    return (
+        None
+        if doubtful and _changes_numbers(lines, shape)
+        else (read[0], _in_order(lines, read[0], shape))
+    )
 
 
 def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
-    """Return the type to parse under: texts like times stay texts, and Arrow (26) makes invalid lists of nulls."""
+    """Return the type to parse under: texts like times stay texts, and Arrow (26) makes invalid
+    lists of nulls.
+    """
     if pa.types.is_struct(kind):
         return pa.struct(
-            [(part.name, _plain(part.type, inner=True)) for part in sorted(kind, key=lambda one: one.name)]
+            [
+                (part.name, _plain(part.type, inner=True))
+                for part in sorted(kind, key=lambda one: one.name)
+            ]
         )
     if pa.types.is_list(kind):
         return pa.list_(_plain(kind.value_type, inner=True))
@@ -292,11 +345,14 @@ def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
 
 
 def _in_order(lines: pa.BinaryArray, table: pa.Table, shape: Shape) -> Shape:
-    """Order the fields by the record they first have a value in, and by their place in it; Arrow goes by names."""
+    """Order the fields by the record they first have a value in, and by their place in it; Arrow
+    goes by names.
+    """
     firsts = {name: _first_valid(table[name]) for name in table.column_names}
     places = {row: list(spelled(lines[row].as_py())) for row in {*firsts.values()} - {-1}}
     ordered = sorted(
-        (row, places[row].index(name), name) if row >= 0 else (len(lines), 0, name) for name, row in firsts.items()
+        (row, places[row].index(name), name) if row >= 0 else (len(lines), 0, name)
+        for name, row in firsts.items()
     )
     return Shape(shape.kinds, {name: shape.fields[name] for _, _, name in ordered})
 
@@ -310,7 +366,10 @@ def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.Table:
     """Make columns of the records one by one, where a parser cannot: numbers keep their spelling."""
     records = [spelled(line) for line in lines.to_pylist()]
     own = [name for name in shape.fields if name != MORE or not shape.is_limited]
-    arrays = {name: column((record.get(name) for record in records), shape.fields[name].type) for name in own}
+    arrays = {
+        name: column((record.get(name) for record in records), shape.fields[name].type)
+        for name in own
+    }
     if shape.is_limited:
         arrays[MORE] = pa.array([rest(record, own) for record in records], TEXT)
     return pa.table(arrays)

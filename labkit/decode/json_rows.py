@@ -19,7 +19,8 @@ from labkit.replay.records import edges, joined, replaced
 
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 _FRACTION = re.compile("[.eE]")
-_HUGE = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{300,}(?![0-9.eE])")  # integers that orjson takes for infinite
+# integers that orjson takes for infinite
+_HUGE = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{300,}(?![0-9.eE])")
 _DIGITS = 18  # of integers that are within 64 bits
 
 
@@ -37,10 +38,12 @@ class HugeInteger(str):
 
 
 def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
-    """Return a line for each value that begins with ``{`` and ends with ``}``, and why others have ``{}`` instead.
+    """Return a line for each value that begins with ``{`` and ends with ``}``, and why others have
+    ``{}`` instead.
 
-    Parsers of objects one after the other cannot take such lines for fewer or for more of them without the number of
-    rows being another: ``}`` and ``{`` follow one another only where an object ends.
+    Parsers of objects one after the other cannot take such lines for fewer or for more of them
+    without the number of rows being another: ``}`` and ``{`` follow one another only where an
+    object ends.
     """
     if values.null_count:
         values = pc.fill_null(values, b"{}")
@@ -48,7 +51,10 @@ def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     lengths, data = np.diff(ends), np.frombuffer(joined(values), np.uint8)
     first, last = np.full(len(values), 0, np.uint8), np.full(len(values), 0, np.uint8)
     is_filled = lengths > 0
-    first[is_filled], last[is_filled] = data[ends[:-1][is_filled] - ends[0]], data[ends[1:][is_filled] - ends[0] - 1]
+    first[is_filled], last[is_filled] = (
+        data[ends[:-1][is_filled] - ends[0]],
+        data[ends[1:][is_filled] - ends[0] - 1],
+    )
     new: dict[int, bytes | None] = {}
     errors: dict[int, str] = {}
     for row in np.flatnonzero((first != ord("{")) | (last != ord("}")) | (lengths < 2)).tolist():
@@ -66,10 +72,15 @@ def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
 
 
 def loaded(line: bytes) -> tuple[dict[str, Any], str]:
-    """Return a record, without very long integers, and why it is no JSON object or none to work with."""
+    """Return a record, without very long integers, and why it is no JSON object or none to work
+    with.
+    """
     if line[:1] == b"\x00" and len(line) > 5:
         number = int.from_bytes(line[1:5], "big")
-        return {}, f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry"
+        return (
+            {},
+            f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry",
+        )
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -80,7 +91,11 @@ def loaded(line: bytes) -> tuple[dict[str, Any], str]:
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
         return {}, f"JSON nested deeper than {DEPTH} levels"
     if b"\\u0000" in line and any(
-        "\0" in name for level in _levels(value) for item in level if isinstance(item, dict) for name in item
+        "\0" in name
+        for level in _levels(value)
+        for item in level
+        if isinstance(item, dict)
+        for name in item
     ):
         return {}, "JSON with a NUL character in a field's name: no column can have it"
     return value, ""
@@ -92,7 +107,9 @@ def too_deep(value: Any) -> bool:
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:
-    """Yield the lists and objects of each level of nesting, without recursion, one level more than is allowed."""
+    """Yield the lists and objects of each level of nesting, without recursion, one level more than
+    is allowed.
+    """
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEPTH + 1):
         if not level:
@@ -125,7 +142,10 @@ def paths(value: Any, above: str = "", found: set[str] | None = None) -> set[str
 
 
 def spelled(line: bytes) -> dict[str, Any]:
-    """Return a record whose numbers keep their spelling; the last of a name that stands there twice is taken."""
+    """Return a record whose numbers keep their spelling.
+
+    The last of a name that stands there twice is taken.
+    """
     record: dict[str, Any] = json.loads(line.decode(), parse_float=Fraction, parse_int=_integer)
     return record
 
@@ -138,7 +158,9 @@ def _integer(word: str) -> int | HugeInteger:
 
 
 def shape_of(records: Iterable[Any]) -> Shape:
-    """Return the shape of records that `spelled` returned, fields in the order they first have a value in."""
+    """Return the shape of records that `spelled` returned, fields in the order they first have a
+    value in.
+    """
     shape = Shape()
     for record in records:
         _add(shape, record)
@@ -152,7 +174,8 @@ def _add(shape: Shape, value: Any) -> None:
         shape.kinds["objects"] += 1
         for name, inner in value.items():
             if inner is not None and name in shape.fields and not shape.fields[name].kinds:
-                shape.fields[name] = shape.fields.pop(name)  # its place is where it first has a value
+                # its place is where it first has a value
+                shape.fields[name] = shape.fields.pop(name)
             _add(shape.fields.setdefault(name, Shape()), inner)
     elif isinstance(value, list):
         shape.kinds["lists"] += 1
@@ -177,7 +200,9 @@ def _kind(value: Any) -> str:
 
 def kinds_of_numbers(words: Iterable[str]) -> Counter[str]:
     """Count the kinds of numbers that stand in texts."""
-    return Counter("fractions" if _FRACTION.search(word) else _kind(_integer(word)) for word in words)
+    return Counter(
+        "fractions" if _FRACTION.search(word) else _kind(_integer(word)) for word in words
+    )
 
 
 def column(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
@@ -189,7 +214,9 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if kind == TEXT:
-        return _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
+        return (
+            _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
+        )
     if isinstance(value, dict):
         return {part.name: _fitted(value.get(part.name), part.type) for part in kind}
     if isinstance(value, list):
@@ -208,7 +235,9 @@ def _text(value: Any) -> str:
     if isinstance(value, HugeInteger):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(name)}: {_text(inner)}" for name, inner in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{_text(name)}: {_text(inner)}" for name, inner in value.items()) + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,6 @@
-"""What the fields of JSON records hold, and the types that follow: the rule that `labkit.decode.json` states. Pure."""
+"""What the fields of JSON records hold, and the types that follow: the rule that
+`labkit.decode.json` states. Pure.
+"""
 
 from __future__ import annotations
 
@@ -71,23 +73,43 @@ class Shape:
         return sum(shape.leaves for shape in inner) or 1
 
     def __add__(self, other: Shape) -> Shape:
-        """Return the shape of the values of both; a field without a value so far is placed where it first has one."""
-        seen = [name for side in (self, other) for name, shape in side.fields.items() if shape.kinds]
+        """Return the shape of the values of both.
+
+        A field without a value so far is placed where it first has one.
+        """
+        seen = [
+            name for side in (self, other) for name, shape in side.fields.items() if shape.kinds
+        ]
         names = dict.fromkeys([*seen, *sorted({*self.fields, *other.fields})])
         no_values = Shape()
         return Shape(
-            Counter({kind: self.kinds[kind] + other.kinds[kind] for kind in (*self.kinds, *other.kinds)}),
-            {name: self.fields.get(name, no_values) + other.fields.get(name, no_values) for name in names},
-            (self.items or no_values) + (other.items or no_values) if self.items or other.items else None,
+            Counter(
+                {kind: self.kinds[kind] + other.kinds[kind] for kind in (*self.kinds, *other.kinds)}
+            ),
+            {
+                name: self.fields.get(name, no_values) + other.fields.get(name, no_values)
+                for name in names
+            },
+            (self.items or no_values) + (other.items or no_values)
+            if self.items or other.items
+            else None,
             self.is_limited or other.is_limited,
         )
 
     def settled(self) -> Shape:
-        """Return the shape at the end: what has no value is text, and so are objects without a field."""
+        """Return the shape at the end: what has no value is text, and so are objects without a
+        field.
+        """
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
         fields = {name: shape.settled() for name, shape in self.fields.items()}
-        items = self.items.settled() if self.items else Shape(Counter(texts=0)) if "lists" in self.kinds else None
+        items = (
+            self.items.settled()
+            if self.items
+            else Shape(Counter(texts=0))
+            if "lists" in self.kinds
+            else None
+        )
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
 
     def with_text(self, names: Iterable[str]) -> Shape:
@@ -99,7 +121,9 @@ class Shape:
         return Shape(Counter({**self.kinds, "texts": self.kinds["texts"]}))
 
     def limited(self) -> Shape:
-        """Return a record's shape without the fields beyond the limit: they are in one column of text."""
+        """Return a record's shape without the fields beyond the limit: they are in one column of
+        text.
+        """
         if not self.is_limited and sum(shape.leaves for shape in self.fields.values()) <= COLUMNS:
             return self
         fields: dict[str, Shape] = {}
@@ -112,7 +136,9 @@ class Shape:
         return Shape(self.kinds, {**fields, MORE: Shape()._as_text()}, is_limited=True)
 
     def quotable(self) -> dict[str, tuple[str, ...]]:
-        """Return the paths of fields whose numbers are text, by name, where a name alone says which field it is."""
+        """Return the paths of fields whose numbers are text, by name, where a name alone says which
+        field it is.
+        """
         paths_of: dict[str, list[tuple[str, ...]]] = {}
         disagreeing = set()
         for path, shape in self.walk():
@@ -143,10 +169,14 @@ class Shape:
     @property
     def disagrees(self) -> bool:
         """Whether it is text for the values that are none."""
-        return self.type == TEXT and any(count for kind, count in self.kinds.items() if kind != "texts")
+        return self.type == TEXT and any(
+            count for kind, count in self.kinds.items() if kind != "texts"
+        )
 
     def disagreements(self) -> dict[FieldPath, str]:
-        """Return each field whose values disagree with a line that says what `read` can make of them."""
+        """Return each field whose values disagree with a line that says what `read` can make of
+        them.
+        """
         return {path: _note(path, shape.kinds) for path, shape in self.walk() if shape.disagrees}
 
 
@@ -174,13 +204,15 @@ def _dotted(path: tuple[str, ...]) -> str:
 def examined(table: pa.Table) -> tuple[Shape, bool]:
     """Return the shape of a parsed table, and whether its fractions must be looked at again.
 
-    Among large fractions there may be integers that were changed, and among those that are not finite NaN, which is
-    not JSON.
+    Among large fractions there may be integers that were changed, and among those that are not
+    finite NaN, which is not JSON.
     """
     doubts: list[bool] = []
     shape = Shape(Counter(objects=len(table)))
     for name, column in zip(table.column_names, table.columns, strict=True):
-        shape.fields[name] = _examine(pa.concat_arrays(column.chunks) if column.num_chunks else column, doubts)
+        shape.fields[name] = _examine(
+            pa.concat_arrays(column.chunks) if column.num_chunks else column, doubts
+        )
     return shape, any(doubts)
 
 
@@ -189,7 +221,8 @@ def _examine(array: pa.Array, doubts: list[bool]) -> Shape:
     shape = Shape()
     if pa.types.is_struct(kind):
         shape.fields = {
-            field_type.name: _examine(part, doubts) for field_type, part in zip(kind, array.flatten(), strict=True)
+            field_type.name: _examine(part, doubts)
+            for field_type, part in zip(kind, array.flatten(), strict=True)
         }
     elif pa.types.is_list(kind):
         shape.items = _examine(array.flatten(), doubts)
@@ -220,4 +253,5 @@ def _name(kind: pa.DataType) -> str:
         return "objects"
     if pa.types.is_list(kind):
         return "lists"
-    return {NUMBER: "fractions", pa.bool_(): "booleans"}.get(kind, "texts")  # texts like times are timestamps
+    # texts like times are timestamps
+    return {NUMBER: "fractions", pa.bool_(): "booleans"}.get(kind, "texts")

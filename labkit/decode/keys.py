@@ -55,7 +55,10 @@ class Both(Decoder):
     @property
     def disagreements(self) -> dict[FieldPath, str]:
         """Fields that hold values of several types: path to what the receipt should say of it."""
-        of_keys = {(PREFIX + path[0], *path[1:]): f"keys: {note}" for path, note in self.key.disagreements.items()}
+        of_keys = {
+            (PREFIX + path[0], *path[1:]): f"keys: {note}"
+            for path, note in self.key.disagreements.items()
+        }
         return {**self.value.disagreements, **of_keys}
 
     @property
@@ -85,7 +88,9 @@ class Both(Decoder):
     def unify(self, schemas: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return the schemas that hold for all batches."""
         pairs = list(schemas)
-        return self.value.unify([schema for schema, _ in pairs]), self.key.unify([schema for _, schema in pairs])
+        return self.value.unify([schema for schema, _ in pairs]), self.key.unify(
+            [schema for _, schema in pairs]
+        )
 
     def columns(self, parsed: Parsed, schema: tuple[Any, Any]) -> pa.Table:
         """Return the fields of the values."""

@@ -1,13 +1,16 @@
-"""What one record may cost, so that a few bytes of a producer's cannot end the process that reads them. Pure.
+"""What one record may cost, so that a few bytes of a producer's cannot end the process that reads
+them. Pure.
 
-What is beyond a limit is not lost: the record's bytes stay in ``value``, fields beyond `COLUMNS` are in one column
-``_more`` as their JSON, and a record that is too deep or too much work has ``_error``. docs/limits.md lists them all.
+What is beyond a limit is not lost: the record's bytes stay in ``value``, fields beyond `COLUMNS`
+are in one column ``_more`` as their JSON, and a record that is too deep or too much work has
+``_error``. docs/limits.md lists them all.
 """
 
 from __future__ import annotations
 
 COLUMNS = 1000  # Elasticsearch's own limit of an index, too
-DEPTH = 100  # of objects and lists within each other; decoders written in C do not look at their stack
+# of objects and lists within each other; decoders written in C do not look at their stack
+DEPTH = 100
 MORE = "_more"
 _VALUES = 20_000
 _VALUES_A_BYTE = 32
@@ -18,7 +21,9 @@ class LimitError(ValueError):
 
 
 def most_values(size: int) -> int:
-    """Return how many values a record of `size` bytes may hold: arrays of nulls need no bytes at all."""
+    """Return how many values a record of `size` bytes may hold: arrays of nulls need no bytes at
+    all.
+    """
     return _VALUES + _VALUES_A_BYTE * size
 
 

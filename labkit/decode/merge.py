@@ -1,9 +1,10 @@
 """Typed columns and the one rule for fields that disagree, on Arrow types. Pure.
 
-The rule is that of ``labkit.decode.json``, for more types. A field whose schemas agree has that type; integers and
-fractions together are numbers; objects merge field by field, lists by their items, maps by their values; decimals
-widen; times of milliseconds and microseconds are microseconds; whatever else disagrees is text, each value as its
-JSON (bytes in it as base64, times in ISO 8601). It gives the same whatever the order or the grouping.
+The rule is that of ``labkit.decode.json``, for more types. A field whose schemas agree has that
+type; integers and fractions together are numbers; objects merge field by field, lists by their
+items, maps by their values; decimals widen; times of milliseconds and microseconds are
+microseconds; whatever else disagrees is text, each value as its JSON (bytes in it as base64, times
+in ISO 8601). It gives the same whatever the order or the grouping.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def _scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         scale = max(left.scale, right.scale)
         return decimal(whole + scale, scale)
     if pa.types.is_timestamp(left) and pa.types.is_timestamp(right) and left.tz == right.tz:
-        return None if "ns" in (left.unit, right.unit) else pa.timestamp("us", left.tz)  # ns ends in 2262
+        # ns ends in 2262
+        return None if "ns" in (left.unit, right.unit) else pa.timestamp("us", left.tz)
     return pa.time64("us") if {left, right} == {pa.time32("ms"), pa.time64("us")} else None
 
 
@@ -69,7 +71,10 @@ def fields_of(kind: pa.StructType) -> Fields:
 
 def merge_fields(left: Mapping[str, pa.DataType], right: Mapping[str, pa.DataType]) -> Fields:
     """Merge two sets of fields; each keeps the place it was first seen in."""
-    return {name: merge(left.get(name, pa.null()), right.get(name, pa.null())) for name in (*left, *right)}
+    return {
+        name: merge(left.get(name, pa.null()), right.get(name, pa.null()))
+        for name in (*left, *right)
+    }
 
 
 def unify(schemas: Iterable[Mapping[str, pa.DataType]]) -> Fields:
@@ -83,7 +88,9 @@ def settled(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_null(kind):
         return TEXT
     if pa.types.is_struct(kind):
-        return pa.struct([(one.name, settled(one.type)) for one in kind]) if kind.num_fields else TEXT
+        return (
+            pa.struct([(one.name, settled(one.type)) for one in kind]) if kind.num_fields else TEXT
+        )
     if pa.types.is_large_list(kind):
         return pa.large_list(settled(kind.value_type))
     if pa.types.is_map(kind):
@@ -107,7 +114,9 @@ class Rounded:
         if not self.count:
             return []
         what = "integer was" if self.count == 1 else "integers were"
-        return [f"{self.count:,} {what} rounded to fractions, which their fields hold too: such as {self.first}"]
+        return [
+            f"{self.count:,} {what} rounded to fractions, which their fields hold too: such as {self.first}"
+        ]
 
     def add(self, values: Iterable[int]) -> None:
         """Count some."""
@@ -117,7 +126,8 @@ class Rounded:
 
 
 def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
-    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was merged into.
+    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was
+    merged into.
 
     Integers that this changes are counted in `rounded`.
     """
@@ -148,14 +158,18 @@ def text(value: Any) -> str:
 def as_json(value: Any) -> Any:
     """Return a value as JSON has it: bytes are base64, times and decimals texts."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else text(key): as_json_within(item) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else text(key): as_json_within(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [as_json_within(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)  # times; decimals, UUIDs
+    # times; decimals, UUIDs
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def as_json_within(value: Any) -> Any:
@@ -164,14 +178,19 @@ def as_json_within(value: Any) -> Any:
 
 
 def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) -> pa.Array:
-    """Return a column under a type its own was merged into; integers that this changes are counted in `rounded`."""
+    """Return a column under a type its own was merged into.
+
+    Integers that this changes are counted in `rounded`.
+    """
     if column.type.equals(kind):
         return column
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), kind)
     if pa.types.is_nested(column.type) or kind.equals(TEXT):
         own = column.type
-        return pa.array([fit(unmapped(value, own), kind, rounded) for value in column.to_pylist()], kind)
+        return pa.array(
+            [fit(unmapped(value, own), kind, rounded) for value in column.to_pylist()], kind
+        )
     found = pc.cast(column, kind, safe=not pa.types.is_floating(kind))
     if rounded is not None and pa.types.is_integer(column.type) and pa.types.is_floating(kind):
         same = pc.equal(pc.cast(found, column.type, safe=False), column)

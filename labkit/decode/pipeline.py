@@ -1,4 +1,6 @@
-"""A reading's records decoded, in a thread beside it: all of them, or those that fulfil a condition."""
+"""A reading's records decoded, in a thread beside it: all of them, or those that fulfil a
+condition.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(items: Iterable[Item], work: Callable[[Item], Result], *, most: int, threads: int = 1) -> Iterator[Result]:
-    """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the caller.
+def ahead(
+    items: Iterable[Item], work: Callable[[Item], Result], *, most: int, threads: int = 1
+) -> Iterator[Result]:
+    """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the
+    caller.
 
-    `items` is iterated over in the caller's thread; with more threads than one `work` must be safe for them.
+    `items` is iterated over in the caller's thread; with more threads than one `work` must be safe
+    for them.
     """
     with ThreadPoolExecutor(threads, "labkit-work") as pool:
         pending: deque[Future[Result]] = deque()
@@ -69,7 +75,8 @@ class Batch:
 
 @dataclass
 class Decoding:
-    """The records of one reading, decoded and chosen; the reading's account has the others as filtered.
+    """The records of one reading, decoded and chosen; the reading's account has the others as
+    filtered.
 
     Parameters
     ----------
@@ -102,18 +109,29 @@ class Decoding:
             yield batch
 
     def _check_fields(self) -> None:
-        """Refuse a condition with a misspelt field by a sample, before a long read; a short one tells it at its end."""
+        """Refuse a condition with a misspelt field by a sample, before a long read.
+
+        A short one tells it at its end.
+        """
         values = self.module.parts[0]
         decoder = plain("json")
-        if self.where is None or self.reading.plan.size < CHECKED_RECORDS or type(values) is not type(decoder):
+        if (
+            self.where is None
+            or self.reading.plan.size < CHECKED_RECORDS
+            or type(values) is not type(decoder)
+        ):
             return
         names = set(RESERVED)
         for batch in sample(self.reading.cluster, self.reading.plan):
             parsed = decoder.parse_batch(batch)
-            names.update(decoded(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names)
+            names.update(
+                decoded(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names
+            )
         self.where.check_fields(names)
 
-    def _work(self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]) -> tuple[Batch, Counter[int]]:
+    def _work(
+        self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]
+    ) -> tuple[Batch, Counter[int]]:
         raw, parse_raw = job
         parsed = parse_raw(raw)
         if self.where is None:
@@ -121,12 +139,18 @@ class Decoding:
         matching = fulfilling(Batch(raw, parsed, parsed.schema), self.module, self.where)
         if matching.raw is raw:
             return matching, Counter()
-        before, after = (by_partition(batch.column("partition").to_numpy()) for batch in (raw, matching.raw))
+        before, after = (
+            by_partition(batch.column("partition").to_numpy()) for batch in (raw, matching.raw)
+        )
         return matching, before - after
 
     def raw(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as they are; decoded only where a condition is asked of them."""
-        yield from self.reading.batches() if self.where is None else (batch.raw for batch in self if batch.raw.num_rows)
+        yield from (
+            self.reading.batches()
+            if self.where is None
+            else (batch.raw for batch in self if batch.raw.num_rows)
+        )
 
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""
@@ -161,16 +185,27 @@ def choosing(
     registry: Registry | None = None,
     most: int = 1,
 ) -> tuple[Decoding, list[Note]]:
-    """Return a reading's records, decoded as said and chosen by a condition, and what to say of the decoders."""
+    """Return a reading's records, decoded as said and chosen by a condition, and what to say of the
+    decoders.
+    """
     where_condition = condition(where)
     module, decoder_notes, _ = both(
-        decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
+        decode,
+        key_decode,
+        types=types,
+        registry=registry,
+        sample=lambda: sample(reading.cluster, reading.plan),
     )
     return Decoding(reading, module, where_condition, most=most), decoder_notes
 
 
 def undecoded(
-    reading: Reading, where: str | None, decode: Spec, key_decode: Spec, *, registry: Registry | None = None
+    reading: Reading,
+    where: str | None,
+    decode: Spec,
+    key_decode: Spec,
+    *,
+    registry: Registry | None = None,
 ) -> Decoding:
     """Return a reading's records as they are; only a condition has them decoded."""
     if where is None:
@@ -207,7 +242,9 @@ def by_partition(partitions: np.ndarray) -> Counter[int]:
 def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
     """Book the records that could not be decoded."""
     if errors:
-        for partition, count in by_partition(batch.column("partition").to_numpy()[list(errors)]).items():
+        for partition, count in by_partition(
+            batch.column("partition").to_numpy()[list(errors)]
+        ).items():
             reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
 
 
@@ -223,7 +260,9 @@ def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, A
     metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
     keys = module.key_columns(parsed, schema)
     arrays = {name: metadata[name] for name in FIRST}
-    arrays |= dict(zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True))
+    arrays |= dict(
+        zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True)
+    )
     for name in LAST:
         arrays[name] = metadata[name]
         if name == "_key":

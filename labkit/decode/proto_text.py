@@ -1,4 +1,6 @@
-"""A registry's Protobuf schema as text, as Apicurio gives it: compiled, with the schemas it refers to."""
+"""A registry's Protobuf schema as text, as Apicurio gives it: compiled, with the schemas it refers
+to.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def compile_text(schema: Any, referenced: Callable[[str, int], Any]) -> Any:
         except UsageError as error:
             raise ValueError(error.message) from error
         except OSError as error:
-            raise ValueError(f"a schema that it refers to cannot be written: {error.strerror}") from error
+            raise ValueError(
+                f"a schema that it refers to cannot be written: {error.strerror}"
+            ) from error
 
 
 def _write(folder: Path, schema: Any, referenced: Callable[[str, int], Any]) -> None:
@@ -51,7 +55,9 @@ def _write(folder: Path, schema: Any, referenced: Callable[[str, int], Any]) -> 
         for reference in file.references or ():
             if reference.name not in written and not reference.name.startswith(_OWN):
                 written.add(reference.name)
-                waiting.append((_checked(reference.name), referenced(reference.subject, reference.version)))
+                waiting.append(
+                    (_checked(reference.name), referenced(reference.subject, reference.version))
+                )
 
 
 def _checked(name: str) -> str:

@@ -1,10 +1,10 @@
 """Protobuf schemas as Arrow types, and a reader of messages of one type.
 
-Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes binary, maps
-maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration, the wrappers (``Int64Value`` …) their value
-or null; ``Struct``, ``Value`` and ``ListValue`` are text, as JSON, and so is a message that holds itself, from
-there on. A field that knows whether it is set (``optional``, ``oneof``, messages) is null when it is not; any other
-has its default.
+Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes
+binary, maps maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration, the wrappers
+(``Int64Value`` …) their value or null; ``Struct``, ``Value`` and ``ListValue`` are text, as JSON,
+and so is a message that holds itself, from there on. A field that knows whether it is set
+(``optional``, ``oneof``, messages) is null when it is not; any other has its default.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ _SCALARS: dict[int, pa.DataType] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Convert = Callable[[Any], Any]
 _GOOGLE = "google.protobuf."
-_WRAPPERS = {f"{_GOOGLE}{name}Value" for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool")} | {
+_WRAPPERS = {
+    f"{_GOOGLE}{name}Value"
+    for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool")
+} | {
     f"{_GOOGLE}StringValue",
     f"{_GOOGLE}BytesValue",
 }
@@ -62,7 +65,8 @@ class Reader:
     name : str
         The message's full name.
     problems : list of str
-        Which values of the message read last mean nothing (a time beyond the calendar), and are null.
+        Which values of the message read last mean nothing (a time beyond the calendar), and are
+        null.
     """
 
     def __init__(self, descriptor: Any) -> None:
@@ -147,14 +151,19 @@ class Reader:
         return {name: self._value(name, convert, message, name) for name, convert in converts}
 
     def _value(self, place: str, convert: Convert, source: Any, name: str | None = None) -> Any:
-        """Return what a field (`name`) of `source`, or `source` as an item, means; null, and a problem, for nothing."""
+        """Return what a field (`name`) of `source`, or `source` as an item, means.
+
+        Null, and a problem, for nothing.
+        """
         count = len(self.problems)
         try:
             value = convert(source)
         except LimitError:
             raise
         except (ValueError, OverflowError, ArithmeticError, SerializeToJsonError) as error:
-            given = str(source if name is None else getattr(source, name)).replace("\n", " ").strip()
+            given = (
+                str(source if name is None else getattr(source, name)).replace("\n", " ").strip()
+            )
             self.problems.append(f"{place}: {shown(given)} has no meaning ({error})")
             return None
         # what was noted within this value is below its place
@@ -164,8 +173,13 @@ class Reader:
         ]
         return value
 
-    def _items(self, convert: Convert, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        """Yield each item's key and meaning; one that means nothing is null, and the others stay."""
+    def _items(
+        self, convert: Convert, items: Iterable[tuple[Any, Any]]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield each item's key and meaning.
+
+        One that means nothing is null, and the others stay.
+        """
         for key, item in items:
             yield key, self._value(f"[{key}]", convert, item)
 
@@ -177,12 +191,22 @@ class Reader:
             of = field.message_type.fields_by_name["value"].message_type
             if of is not None:  # looking a missing key up would make it
                 return lambda message: dict(
-                    self._items(item, ((key, getattr(message, name)[key]) for key in list(getattr(message, name))))
+                    self._items(
+                        item,
+                        (
+                            (key, getattr(message, name)[key])
+                            for key in list(getattr(message, name))
+                        ),
+                    )
                 )
-            return lambda message: {key: item(value) for key, value in getattr(message, name).items()}
+            return lambda message: {
+                key: item(value) for key, value in getattr(message, name).items()
+            }
         one = self._convert(field)
         if _repeated(field) and field.message_type is not None:
-            return lambda message: [value for _, value in self._items(one, enumerate(getattr(message, name)))]
+            return lambda message: [
+                value for _, value in self._items(one, enumerate(getattr(message, name)))
+            ]
         if _repeated(field):
             return lambda message: [one(value) for value in getattr(message, name)]
         if field.has_presence:
@@ -194,19 +218,29 @@ class Reader:
         if of is None:
             if field.type != FieldDescriptor.TYPE_ENUM:
                 return lambda value: value
-            names = {number: value.name for number, value in field.enum_type.values_by_number.items()}
+            names = {
+                number: value.name for number, value in field.enum_type.values_by_number.items()
+            }
             return lambda value: names.get(value, str(value))
         return _KNOWN.get(of.full_name) or (
-            (lambda value: value.value) if of.full_name in _WRAPPERS else (lambda value: self._plain(of, value))
+            (lambda value: value.value)
+            if of.full_name in _WRAPPERS
+            else (lambda value: self._plain(of, value))
         )
 
 
 def _repeated(field: Any) -> bool:
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+    return bool(
+        field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED
+    )
 
 
 def _is_map(field: Any) -> bool:
-    return bool(_repeated(field) and field.message_type is not None and field.message_type.GetOptions().map_entry)
+    return bool(
+        _repeated(field)
+        and field.message_type is not None
+        and field.message_type.GetOptions().map_entry
+    )
 
 
 def _duration(value: Any) -> timedelta:
@@ -219,13 +253,17 @@ def _timestamp(value: Any) -> datetime:
 
 def _decimal(value: Any) -> str:
     sign, digits, _ = Decimal(int.from_bytes(value.value, "big", signed=True)).as_tuple()
-    return f"{Decimal((sign, digits, -value.scale)):f}"  # exact: arithmetic would round to 28 digits
+    # exact: arithmetic would round to 28 digits
+    return f"{Decimal((sign, digits, -value.scale)):f}"
 
 
 _KNOWN: dict[str, Convert] = {
     f"{_GOOGLE}Timestamp": _timestamp,
     f"{_GOOGLE}Duration": _duration,
-    **{f"{_GOOGLE}{name}": lambda value: text(MessageToDict(value)) for name in ("Struct", "Value", "ListValue")},
+    **{
+        f"{_GOOGLE}{name}": lambda value: text(MessageToDict(value))
+        for name in ("Struct", "Value", "ListValue")
+    },
     "confluent.type.Decimal": _decimal,
 }
 
@@ -257,7 +295,9 @@ def _file(schema: Any, referenced: Callable[[str, int], Any]) -> Any:
     return _add(pool, "labkit/this.proto", schema, referenced, set())
 
 
-def _add(pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any], known: set[str]) -> Any:
+def _add(
+    pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any], known: set[str]
+) -> Any:
     """Add a schema to the pool under `name`, those it refers to first."""
     for one in schema.references or ():
         if one.name not in known:
@@ -265,7 +305,9 @@ def _add(pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any
             _add(pool, one.name, referenced(one.subject, one.version), referenced, known)
     proto = _descriptor(schema)
     if proto is None:
-        raise ValueError(f"the registry gives {name!r} as text, but what refers to it as a descriptor")
+        raise ValueError(
+            f"the registry gives {name!r} as text, but what refers to it as a descriptor"
+        )
     proto.name = name
     pool.Add(proto)
     return pool.FindFileByName(name)
@@ -276,7 +318,9 @@ def _descriptor(schema: Any) -> Any:
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
     try:
-        return FileDescriptorProto.FromString(binascii.a2b_base64(schema.schema_str.encode(), strict_mode=True))
+        return FileDescriptorProto.FromString(
+            binascii.a2b_base64(schema.schema_str.encode(), strict_mode=True)
+        )
     except (ValueError, DecodeError):
         return None
 

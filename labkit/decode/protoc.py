@@ -26,7 +26,8 @@ def compile_proto(path: Path, include: Sequence[Path] = ()) -> bytes:
     Parameters
     ----------
     include : sequence of Path
-        Folders that imports are relative to; without any the file's own and those above it that have an import.
+        Folders that imports are relative to; without any the file's own and those above it that
+        have an import.
 
     Raises
     ------
@@ -35,7 +36,11 @@ def compile_proto(path: Path, include: Sequence[Path] = ()) -> bytes:
     """
     read_schema(path)  # says what is wrong with the path
     path = path.absolute()
-    folders = [*(folder.absolute() for folder in include), path.parent] if include else _import_folders(path)
+    folders = (
+        [*(folder.absolute() for folder in include), path.parent]
+        if include
+        else _import_folders(path)
+    )
     for folder in folders:
         if not folder.is_dir() or os.pathsep in str(folder):
             wrong = f"include: {str(folder)!r} must be a folder, without {os.pathsep!r} in its name"
@@ -48,23 +53,37 @@ def compile_proto(path: Path, include: Sequence[Path] = ()) -> bytes:
         ]  # fmt: skip
         try:
             process = subprocess.run(
-                command, capture_output=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired as error:
-            raise UsageError(f"{path} was not compiled within {_TIMEOUT_S} s", hint="is it a schema?") from error
+            raise UsageError(
+                f"{path} was not compiled within {_TIMEOUT_S} s", hint="is it a schema?"
+            ) from error
         if process.returncode or not target.is_file():
-            raise UsageError(f"{path.name} cannot be compiled: {_complaint(process.stderr)}", hint=_HINT)
+            raise UsageError(
+                f"{path.name} cannot be compiled: {_complaint(process.stderr)}", hint=_HINT
+            )
         return target.read_bytes()
 
 
 def _complaint(output: bytes) -> str:
     """Return what protoc says first, without its warnings."""
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip() and "warning:" not in line]
+    lines = [
+        line
+        for line in output.decode(errors="replace").splitlines()
+        if line.strip() and "warning:" not in line
+    ]
     return "; ".join(lines[:2])[:500] or "protoc says nothing"
 
 
 def _import_folders(path: Path) -> list[Path]:
-    """Return the folders that a file's imports are relative to: its own, and the nearest above that has each."""
+    """Return the folders that a file's imports are relative to: its own, and the nearest above that
+    has each.
+    """
     folders, visited, waiting = [path.parent], {path}, [path]
     while waiting:
         file = waiting.pop()

@@ -1,10 +1,11 @@
-"""Confluent's wire format: a zero byte, four bytes of a schema's id, the record. Avro, Protobuf and JSON Schema.
+"""Confluent's wire format: a zero byte, four bytes of a schema's id, the record. Avro, Protobuf and
+JSON Schema.
 
-Schemas come from a schema registry through confluent-kafka's client, once for each id. Each record is read under
-the schema it was written with; the columns are those of all ids together, by the rule of ``labkit.decode.merge``,
-so they do not depend on how the records are cut into batches. Records are not checked against a JSON Schema: what
-breaks it is read all the same. An id in a header is as good as one in front of the record. Rules of a schema
-(encryption, CEL) are not run.
+Schemas come from a schema registry through confluent-kafka's client, once for each id. Each record
+is read under the schema it was written with; the columns are those of all ids together, by the rule
+of ``labkit.decode.merge``, so they do not depend on how the records are cut into batches. Records
+are not checked against a JSON Schema: what breaks it is read all the same. An id in a header is as
+good as one in front of the record. Rules of a schema (encryption, CEL) are not run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ import pyarrow.compute as pc
 from labkit.decode import plain
 from labkit.decode.by_record import ByRecord, Located, Reader, UnreadableError, reason_of
 from labkit.decode.decoder import Decoder
-from labkit.decode.wire_format import GUID_HEAD, HEAD, SchemaId, framed, head_size, schema_id, with_header_ids
+from labkit.decode.wire_format import (
+    GUID_HEAD,
+    HEAD,
+    SchemaId,
+    framed,
+    head_size,
+    schema_id,
+    with_header_ids,
+)
 from labkit.errors import LabkitError, NotFoundError, UnavailableError
 from labkit.registry import Registry
 
@@ -29,7 +38,8 @@ TYPES = {"avro": "AVRO", "protobuf": "PROTOBUF", "jsonschema": "JSON"}
 _EMPTY = "an empty value is not Confluent's wire format"
 _FILLER = b"\xff\xff\xff\xff\xff{}"
 _FAR = 2**31 - 1
-UNKNOWN_IDS = 1000  # so many are asked for in vain: bytes that only look like ids must not become a flood of requests
+# so many are asked for in vain: bytes that only look like ids must not become a flood of requests
+UNKNOWN_IDS = 1000
 
 
 class Schemas:
@@ -65,11 +75,18 @@ class Schemas:
             for number, schema in sorted(self._schemas.items(), key=str)
             if not isinstance(schema, UnreadableError)
         ]
-        notes = [f"decoded as {self.kind} by schema ids {_some(used)} of {self.registry.address}"] if used else []
-        notes += [f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()]
+        notes = (
+            [f"decoded as {self.kind} by schema ids {_some(used)} of {self.registry.address}"]
+            if used
+            else []
+        )
+        notes += [
+            f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()
+        ]
         for (number, _), reader in sorted(self._readers.items(), key=str):
             notes += [
-                f"schema id {number}: {note}" for note in ([] if isinstance(reader, UnreadableError) else reader.notes)
+                f"schema id {number}: {note}"
+                for note in ([] if isinstance(reader, UnreadableError) else reader.notes)
             ]
         return notes
 
@@ -88,7 +105,8 @@ class Schemas:
                 self._schemas[number] = self._fetch(number)
             schema = self._schemas[number]
         if isinstance(schema, UnreadableError):
-            raise UnreadableError(*schema.args)  # a new one: an exception raised again and again collects tracebacks
+            # a new one: an exception raised again and again collects tracebacks
+            raise UnreadableError(*schema.args)
         return schema
 
     def _fetch(self, number: SchemaId) -> Any:
@@ -103,7 +121,10 @@ class Schemas:
             if not self._answered:
                 raise
             self.trouble = error
-            self.lasting, self._away = False, f"no answer from the schema registry at {self.registry.address}"
+            self.lasting, self._away = (
+                False,
+                f"no answer from the schema registry at {self.registry.address}",
+            )
             return self._no(number, f"{self._away} ({type(error.__cause__).__name__})")
         except LabkitError as error:
             unknown = f"not in the schema registry at {self.registry.address}"
@@ -137,7 +158,8 @@ class Schemas:
                 reader = self._no(number, f"its schema cannot be used: {reason_of(error)}")
             self._readers[key] = reader
         if isinstance(reader, UnreadableError):
-            raise UnreadableError(*reader.args)  # a new one: an exception raised again and again collects tracebacks
+            # a new one: an exception raised again and again collects tracebacks
+            raise UnreadableError(*reader.args)
         return reader
 
     def _made(self, schema: Any, path: tuple[int, ...]) -> Reader:
@@ -147,7 +169,9 @@ class Schemas:
             return avro_reader.Reader(schema, self.registry.referenced)
         from labkit.decode import protobuf_reader
 
-        return protobuf_reader.Reader(protobuf_reader.descriptor_of(schema, self.registry.referenced, path))
+        return protobuf_reader.Reader(
+            protobuf_reader.descriptor_of(schema, self.registry.referenced, path)
+        )
 
 
 def _some(numbers: list[SchemaId]) -> str:
@@ -187,7 +211,9 @@ def _payload(kind: str, value: bytes) -> tuple[SchemaId, tuple[int, ...], bytes]
     try:
         head.from_bytes(source)
     except Exception as error:  # EOFError, IndexError … of bytes cut short
-        raise UnreadableError(f"not Confluent's wire format of Protobuf: {reason_of(error)}") from error
+        raise UnreadableError(
+            f"not Confluent's wire format of Protobuf: {reason_of(error)}"
+        ) from error
     return schema_id(value), tuple(head.message_indexes or (0,)), source.read()
 
 
@@ -259,11 +285,15 @@ class JsonSchema(_Framed):
         long = pc.fill_null(pc.greater(pc.binary_length(values), 5), False)
         filled = pc.if_else(long, values, pa.scalar(_FILLER, values.type))
         by_guid = pc.starts_with(filled, pattern=b"\1")
-        heads = pc.if_else(by_guid, pc.binary_slice(filled, 0, GUID_HEAD), pc.binary_slice(filled, 0, HEAD))
+        heads = pc.if_else(
+            by_guid, pc.binary_slice(filled, 0, GUID_HEAD), pc.binary_slice(filled, 0, HEAD)
+        )
         heads = heads.dictionary_encode()
         reasons = [self._refused(head) for head in heads.dictionary.to_pylist()]
         codes = heads.indices.to_numpy()
-        bad = np.array([reason is not None for reason in reasons], bool)[codes] & values.is_valid().to_numpy(False)
+        bad = np.array([reason is not None for reason in reasons], bool)[
+            codes
+        ] & values.is_valid().to_numpy(False)
         for row in np.flatnonzero(bad).tolist():
             errors[row] = reasons[codes[row]] or _no_frame(values[row].as_py())
         ready = pc.if_else(pa.array(bad), pa.scalar(_FILLER, values.type), filled)
@@ -277,7 +307,9 @@ class JsonSchema(_Framed):
         return parsed
 
     def _refused(self, head: bytes) -> str | None:
-        """Say why values with this head are not read: no id, or none of a JSON Schema; "" when each says so itself."""
+        """Say why values with this head are not read: no id, or none of a JSON Schema; "" when each
+        says so itself.
+        """
         if not framed(head):
             return ""
         try:

@@ -1,7 +1,9 @@
-"""Schemas from files instead of a registry: ``.avsc``, ``.proto``, compiled descriptors; for bytes without a frame.
+"""Schemas from files instead of a registry: ``.avsc``, ``.proto``, compiled descriptors; for bytes
+without a frame.
 
-A schema is read, compiled and tried when it is named. What is kept is its content: it travels to Dask's workers, which
-need no file, and names the window in the cache, so a changed file is read anew.
+A schema is read, compiled and tried when it is named. What is kept is its content: it travels to
+Dask's workers, which need no file, and names the window in the cache, so a changed file is read
+anew.
 """
 
 from __future__ import annotations
@@ -116,7 +118,8 @@ class AvroFile(SchemaFile):
         *references, own = self.texts
         others_texts = tuple(_Text(text) for text in references)
         return Reader(
-            _Text(own, tuple(_Reference(number) for number in range(len(others_texts)))), lambda _, at: others_texts[at]
+            _Text(own, tuple(_Reference(number) for number in range(len(others_texts)))),
+            lambda _, at: others_texts[at],
         )
 
 
@@ -175,8 +178,8 @@ def avro(schema: FilePath) -> AvroFile:
     Parameters
     ----------
     schema : path
-        Of JSON, such as ``order.avsc``. A type it names and does not define is looked for beside it, as
-        ``<full name>.avsc`` or ``<name>.avsc``.
+        Of JSON, such as ``order.avsc``. A type it names and does not define is looked for beside
+        it, as ``<full name>.avsc`` or ``<name>.avsc``.
 
     Raises
     ------
@@ -203,7 +206,8 @@ def protobuf(
     message : str, optional
         The full name, such as ``"shop.Order"``; may be left out where the file has one message.
     include : path or paths, optional
-        Folders that imports of a ``.proto`` are relative to; by default its own, and those above it.
+        Folders that imports of a ``.proto`` are relative to; by default its own, and those above
+        it.
 
     Raises
     ------
@@ -218,10 +222,14 @@ def protobuf(
     folders = [include] if isinstance(include, str | os.PathLike) else list(include)
     if compiled and folders:
         raise UsageError(f"include= changes nothing: {path} is compiled", hint="leave it out")
-    descriptors = read_schema(path) if compiled else compile_proto(path, [Path(folder) for folder in folders])
+    descriptors = (
+        read_schema(path) if compiled else compile_proto(path, [Path(folder) for folder in folders])
+    )
     messages = Descriptors(descriptors, str(path))
     own = None if compiled else list(messages.files)[-1]
-    file = ProtobufFile(os.fspath(schema), descriptors, choose_message(messages, message, str(path), own))
+    file = ProtobufFile(
+        os.fspath(schema), descriptors, choose_message(messages, message, str(path), own)
+    )
     _try(file)
     return file
 
@@ -234,7 +242,8 @@ def _try(schema: SchemaFile) -> None:
         raise
     except Exception as error:  # whatever the schema makes the parsers stumble over
         raise UsageError(
-            f"the schema in {schema.path} cannot be used: {reason_of(error)}", hint="does its own tool take it?"
+            f"the schema in {schema.path} cannot be used: {reason_of(error)}",
+            hint="does its own tool take it?",
         ) from error
 
 
@@ -256,14 +265,19 @@ def read_schema(path: Path) -> bytes:
             hint=f"paths are relative to {Path.cwd()}{_nearest(path)}",
         ) from error
     if len(content) > MOST_BYTES:
-        raise UsageError(f"{path} has more than {MOST_BYTES:,} bytes: a schema has less", hint="is it a file of data?")
+        raise UsageError(
+            f"{path} has more than {MOST_BYTES:,} bytes: a schema has less",
+            hint="is it a file of data?",
+        )
     return content
 
 
 def _nearest(path: Path) -> str:
     """Return which files of that kind are there."""
     try:
-        siblings = sorted(sibling.name for sibling in path.parent.iterdir() if sibling.suffix == path.suffix)
+        siblings = sorted(
+            sibling.name for sibling in path.parent.iterdir() if sibling.suffix == path.suffix
+        )
     except (OSError, ValueError):
         return ""
     return f"; {path.parent} has {', '.join(siblings[:5])}" if siblings else ""
@@ -273,14 +287,18 @@ def _nearest(path: Path) -> str:
 
 
 def named(text: str, folder: Path = Path()) -> SchemaFile:
-    """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names; FILE is relative to `folder`."""
+    """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names; FILE is relative to
+    `folder`.
+    """
     kind, _, rest = text.partition(":")
     if kind == "avro" and rest:
         return avro(folder / rest)
     file, _, message = rest.partition("#")
     if kind == "protobuf" and file:
         return protobuf(folder / file, message=message or None)
-    raise UsageError(f"decode must be a decoder's name or {SCHEMA_FORMS}, not {text!r}", hint="FILE is a path")
+    raise UsageError(
+        f"decode must be a decoder's name or {SCHEMA_FORMS}, not {text!r}", hint="FILE is a path"
+    )
 
 
 def is_named(text: str) -> bool:

@@ -24,31 +24,48 @@ def spread(raw: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
         return []
     table = pa.Table.from_batches(raw)
     rows = np.unique(np.linspace(0, max(0, len(table) - 1), SAMPLE_RECORDS).astype(np.int64))
-    batches: list[pa.RecordBatch] = pa.concat_tables([table.slice(row, 1) for row in rows[: len(table)]]).to_batches()
+    batches: list[pa.RecordBatch] = pa.concat_tables(
+        [table.slice(row, 1) for row in rows[: len(table)]]
+    ).to_batches()
     return batches
 
 
 def from_batches(
-    raw: list[pa.RecordBatch], decode: Spec, *, key_decode: Spec = "raw", registry: Registry | None = None
+    raw: list[pa.RecordBatch],
+    decode: Spec,
+    *,
+    key_decode: Spec = "raw",
+    registry: Registry | None = None,
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
     module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: spread(raw))
     return assemble(raw, [module.parse_batch(batch) for batch in raw], module)
 
 
-def assemble(raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None) -> pa.Table:
-    """Bring all batches under one schema and order the rows by partition, then offset, without copying them."""
+def assemble(
+    raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None
+) -> pa.Table:
+    """Bring all batches under one schema and order the rows by partition, then offset, without
+    copying them.
+    """
     if schema is None:
-        schema = module.unify([batch.schema for batch in parsed] or [_empty_batch(module)[1].schema])
+        schema = module.unify(
+            [batch.schema for batch in parsed] or [_empty_batch(module)[1].schema]
+        )
     if not any(batch.num_rows for batch in raw):
         return empty_table(module, schema)
-    tables = [decoded(batch, batch_values, module, schema) for batch, batch_values in zip(raw, parsed, strict=True)]
+    tables = [
+        decoded(batch, batch_values, module, schema)
+        for batch, batch_values in zip(raw, parsed, strict=True)
+    ]
     pieces = sorted(
         (partition, number, first, last)
         for number, batch in enumerate(raw)
         for partition, first, last in runs(batch.column("partition").to_numpy())
     )
-    ordered = pa.concat_tables([tables[number].slice(first, last - first) for _, number, first, last in pieces])
+    ordered = pa.concat_tables(
+        [tables[number].slice(first, last - first) for _, number, first, last in pieces]
+    )
     many = len(pieces) > 64 and len(ordered) < 500 * len(pieces)
     return ordered.combine_chunks() if many else without_offsets(ordered)
 

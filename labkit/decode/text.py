@@ -1,4 +1,7 @@
-"""Values as UTF-8 text in one column, ``text``; what is not UTF-8 is null there and has ``_error``."""
+"""Values as UTF-8 text in one column, ``text``.
+
+What is not UTF-8 is null there and has ``_error``.
+"""
 
 from __future__ import annotations
 

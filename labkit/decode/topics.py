@@ -1,4 +1,6 @@
-"""A topic's decoders: those asked for, else those of its table in ``labkit.toml``, else JSON and plain keys."""
+"""A topic's decoders: those asked for, else those of its table in ``labkit.toml``, else JSON and
+plain keys.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,16 @@ class Configured:
         try:
             return named(self.name, self.settings.folder)
         except UsageError as error:
-            raise ConfigError(f"{self.settings.place}: {self.key}: {error.message}", hint=error.hint) from error
+            raise ConfigError(
+                f"{self.settings.place}: {self.key}: {error.message}", hint=error.hint
+            ) from error
 
 
 def topic_decoders(
-    topics: Sequence[TopicSettings], topic: str, decode: Spec | None = None, key_decode: Spec | None = None
+    topics: Sequence[TopicSettings],
+    topic: str,
+    decode: Spec | None = None,
+    key_decode: Spec | None = None,
 ) -> tuple[Spec, Spec]:
     """Return the decoders of a topic's values and keys; what is given wins."""
     settings = settings_of(topics, topic)

@@ -1,4 +1,6 @@
-"""Fields that a reader gives a type: what disagrees becomes that type, or null with the reason in ``_error``."""
+"""Fields that a reader gives a type: what disagrees becomes that type, or null with the reason in
+``_error``.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class Typed(Decoder):
 
     @property
     def disagreements(self) -> dict[FieldPath, str]:
-        """Other fields that hold values of several types: path to what the receipt should say of it."""
+        """Other fields that hold values of several types: path to what the receipt should say of
+        it.
+        """
         own = {(name,) for name in self.types}
         return {path: note for path, note in self.inner.disagreements.items() if path not in own}
 
@@ -119,12 +123,16 @@ class Typed(Decoder):
     def _typed(self, inner: Any, count: int) -> Parsed:
         schema = self.inner.unify([inner.schema])
         if isinstance(schema, Shape):  # numbers that are to be text keep their spelling
-            schema = schema.with_text(name for name, kind in self.types.items() if pa.types.is_large_string(kind))
+            schema = schema.with_text(
+                name for name, kind in self.types.items() if pa.types.is_large_string(kind)
+            )
         table = self.inner.columns(inner, schema)
         self._seen |= set(table.column_names)
         errors: dict[int, str] = {}
         columns = {
-            name: fitted(table[name], kind, name, errors) if name in table.column_names else pa.nulls(count, kind)
+            name: fitted(table[name], kind, name, errors)
+            if name in table.column_names
+            else pa.nulls(count, kind)
             for name, kind in self.types.items()
         }
         return Parsed(inner, columns, dict(sorted({**errors, **inner.errors}.items())))

@@ -1,8 +1,8 @@
 """Confluent's wire format: which schema a record was written with. Pure.
 
-In front of the record are a zero byte and four bytes of a schema's id. Newer serialisers leave the record as it is and
-put a one and the sixteen bytes of the schema's GUID (or a zero and an id) into a header; that header in front of the
-record is the same format.
+In front of the record are a zero byte and four bytes of a schema's id. Newer serialisers leave the
+record as it is and put a one and the sixteen bytes of the schema's GUID (or a zero and an id) into
+a header; that header in front of the record is the same format.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ SchemaId: TypeAlias = "int | str"
 
 
 def framed(value: bytes) -> bool:
-    """Tell whether a value may be of Confluent's wire format; of Avro a record without fields has no more bytes."""
+    """Tell whether a value may be of Confluent's wire format.
+
+    Of Avro a record without fields has no more bytes.
+    """
     return len(value) >= HEAD and (value[0] == 0 or (value[0] == 1 and len(value) >= GUID_HEAD))
 
 
@@ -30,11 +33,18 @@ def head_size(value: bytes) -> int:
 
 def schema_id(value: bytes) -> SchemaId:
     """Return the id of a framed value's schema, or its GUID as text."""
-    return str(uuid.UUID(bytes=value[1:GUID_HEAD])) if value[0] else int.from_bytes(value[1:HEAD], "big")
+    return (
+        str(uuid.UUID(bytes=value[1:GUID_HEAD]))
+        if value[0]
+        else int.from_bytes(value[1:HEAD], "big")
+    )
 
 
 def with_header_ids(batch: pa.RecordBatch, column: str) -> pa.Array:
-    """Return a batch's values or keys, with the schema ids of their headers in front; the first such header counts."""
+    """Return a batch's values or keys, with the schema ids of their headers in front.
+
+    The first such header counts.
+    """
     values, headers = batch.column(column), batch.column("headers")
     entries = headers.flatten()
     name = HEADERS[column]

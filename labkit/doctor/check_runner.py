@@ -1,4 +1,7 @@
-"""How checks are made: each bounded in time, each after those it needs; an error is a finding too."""
+"""How checks are made: each bounded in time, each after those it needs.
+
+An error is a finding too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class OutOfTimeError(Exception):
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> Any:
-    """Return what `call` returns; it runs in a thread of its own, which is left behind when it takes too long.
+    """Return what `call` returns; it runs in a thread of its own, which is left behind when it
+    takes too long.
 
     Name look-ups and C libraries cannot be told to stop.
 
@@ -48,7 +52,10 @@ def within(timeout_s: float, call: Callable[[], Any]) -> Any:
 
 
 def all_within(timeout_s: float, calls: dict[str, Callable[[], Any]]) -> dict[str, Any]:
-    """Return what each of `calls` returns, or the exception it raised; they run beside each other."""
+    """Return what each of `calls` returns, or the exception it raised.
+
+    They run beside each other.
+    """
     answers: dict[str, Any] = {}
 
     def one(name: str, call: Callable[[], Any]) -> None:
@@ -82,10 +89,17 @@ class Examination:
 
     def passed(self, name: str) -> bool:
         """Tell whether the check `name` did not fail and was not skipped."""
-        return any(check.check == name and check.status not in (FAIL, SKIPPED) for check in self.checks)
+        return any(
+            check.check == name and check.status not in (FAIL, SKIPPED) for check in self.checks
+        )
 
     def look(
-        self, name: str, call: Callable[[], Finding], *, needs: Sequence[str] = (), timeout_s: float = 3.0
+        self,
+        name: str,
+        call: Callable[[], Finding],
+        *,
+        needs: Sequence[str] = (),
+        timeout_s: float = 3.0,
     ) -> None:
         """Make one check, when those it needs have passed and there is time."""
         start = time.monotonic()
@@ -97,15 +111,22 @@ class Examination:
         else:
             finding = self._found(call, min(timeout_s, self.deadline - start))
         text, fix = (" ".join(part.split()) for part in (finding.text, finding.fix))
-        self.checks.append(Check(self.area, name, finding.status, text, fix, round(time.monotonic() - start, 3)))
+        self.checks.append(
+            Check(self.area, name, finding.status, text, fix, round(time.monotonic() - start, 3))
+        )
 
     def _found(self, call: Callable[[], Finding], timeout_s: float) -> Finding:
         try:
             finding: Finding = within(timeout_s, call)
             return finding
         except OutOfTimeError:
-            return fail(f"no answer in {timeout_s:.1f} s", "is a firewall in between, or the server overloaded?")
+            return fail(
+                f"no answer in {timeout_s:.1f} s",
+                "is a firewall in between, or the server overloaded?",
+            )
         except LabkitError as error:
             return fail(error.message, _HERE.sub("", error.hint or ""))
         except Exception as error:  # a check that breaks must not hide the others
-            return fail(f"{type(error).__name__}: {error}", "this is labkit's fault: please report it")
+            return fail(
+                f"{type(error).__name__}: {error}", "this is labkit's fault: please report it"
+            )

@@ -57,11 +57,13 @@ class Check:
     Attributes
     ----------
     area : str
-        ``profile``, ``kafka``, ``elasticsearch`` (``elasticsearch es-2`` for other targets than default), ``here``.
+        ``profile``, ``kafka``, ``elasticsearch`` (``elasticsearch es-2`` for other targets than
+        default), ``here``.
     check : str
         What was looked at.
     status : Status
-        ``ok``, ``warn`` (works, but not as it should), ``fail``, ``skipped`` (something it needs failed).
+        ``ok``, ``warn`` (works, but not as it should), ``fail``, ``skipped`` (something it needs
+        failed).
     finding, fix : str
         One line each; ``fix`` is empty when nothing is to be done.
     took_s : float
@@ -107,12 +109,16 @@ class Diagnosis:
         """Return one row per check: area, check, status, finding, fix, took_s."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(check) for check in self.checks], columns=list(Check.__dataclass_fields__))
+        return pd.DataFrame(
+            [asdict(check) for check in self.checks], columns=list(Check.__dataclass_fields__)
+        )
 
     @property
     def summary(self) -> str:
         """One line: how many are how."""
-        counts = {status: sum(check.status == status for check in self.checks) for status in _COLOURS}
+        counts = {
+            status: sum(check.status == status for check in self.checks) for status in _COLOURS
+        }
         counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return f"profile {self.profile}: {counted}"
 
@@ -120,7 +126,9 @@ class Diagnosis:
         width = max((len(f"{check.area} {check.check}") for check in self.checks), default=0)
         lines = []
         for check in self.checks:
-            lines.append(f"{check.status:<8}{check.area} {check.check}".ljust(width + 10) + check.finding)
+            lines.append(
+                f"{check.status:<8}{check.area} {check.check}".ljust(width + 10) + check.finding
+            )
             if check.fix:
                 lines.append(" " * (width + 10) + f"-> {check.fix}")
         return "\n".join([*lines, self.summary])

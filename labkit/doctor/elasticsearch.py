@@ -60,7 +60,9 @@ class ElasticsearchLooks:
     @cached_property
     def addresses(self) -> list[network.Address]:
         bare = (re.sub(r"^(\w+)://(?:\S*@)?([^/?#]*).*$", r"\1://\2", host) for host in self.hosts)
-        return [network.address_of(host, 443 if host.startswith("https") else 9200) for host in bare]
+        return [
+            network.address_of(host, 443 if host.startswith("https") else 9200) for host in bare
+        ]
 
     # the way there -----------------------------------------------------------------------------------
 
@@ -70,21 +72,36 @@ class ElasticsearchLooks:
         _ = self.client  # made here: it looks at its arguments
         text = f"{self.target.address or 'by cloud_id'} as {self.target.user}"
         if self.target.settings.get("verify_certs") is False:
-            return warn(f"{text}; certificates are not checked", "set ca_certs instead of verify_certs")
+            return warn(
+                f"{text}; certificates are not checked", "set ca_certs instead of verify_certs"
+            )
         if not self.tls and self.hosts and not network.is_loopback(self.addresses):
             return warn(f"{text}; password and documents cross the network in clear", "use https")
         return ok(text)
 
     def dns(self) -> Finding:
-        return network.resolve(self.addresses) if self.addresses else ok("the client finds it by cloud_id")
+        return (
+            network.resolve(self.addresses)
+            if self.addresses
+            else ok("the client finds it by cloud_id")
+        )
 
     def tcp(self) -> Finding:
-        return network.connect(self.addresses) if self.addresses else ok("the client finds it by cloud_id")
+        return (
+            network.connect(self.addresses)
+            if self.addresses
+            else ok("the client finds it by cloud_id")
+        )
 
     def certificates(self) -> Finding:
-        if self.target.settings.get("verify_certs") is False or "ssl_assert_fingerprint" in self.target.settings:
+        if (
+            self.target.settings.get("verify_certs") is False
+            or "ssl_assert_fingerprint" in self.target.settings
+        ):
             return ok("not looked at: the profile trusts it otherwise")
-        return network.certificates(self.addresses, network.tls_of_elasticsearch(self.target.settings))
+        return network.certificates(
+            self.addresses, network.tls_of_elasticsearch(self.target.settings)
+        )
 
     def login(self) -> Finding:
         try:
@@ -99,7 +116,9 @@ class ElasticsearchLooks:
             )
         except LabkitError:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
-                return fail("that port speaks TLS, the profile says http", "write https:// in hosts")
+                return fail(
+                    "that port speaks TLS, the profile says http", "write https:// in hosts"
+                )
             raise
         return ok(f"{user['username']} with roles {', '.join(user['roles']) or 'of its API key'}")
 
@@ -110,9 +129,15 @@ class ElasticsearchLooks:
         major = int(version.split(".")[0])
         if major < 8:
             return fail(f"Elasticsearch {version}", "labkit speaks with versions 8 and 9")
-        return ok(f"Elasticsearch {version}") if major <= 9 else warn(f"Elasticsearch {version}", "8 and 9 are tried")
+        return (
+            ok(f"Elasticsearch {version}")
+            if major <= 9
+            else warn(f"Elasticsearch {version}", "8 and 9 are tried")
+        )
 
-    def _has(self, wanted: Mapping[str, list[str]], cluster: list[str]) -> tuple[list[str], list[str]]:
+    def _has(
+        self, wanted: Mapping[str, list[str]], cluster: list[str]
+    ) -> tuple[list[str], list[str]]:
         """Return which of the privileges it has and which not, such as ``read on irc*``."""
         asked = [
             {"names": [name], "privileges": privileges, "allow_restricted_indices": False}
@@ -126,7 +151,9 @@ class ElasticsearchLooks:
             for name, rights in answer["index"].items()
             for privilege, has in rights.items()
         }
-        return [name for name, has in answers.items() if has], [name for name, has in answers.items() if not has]
+        return [name for name, has in answers.items() if has], [
+            name for name, has in answers.items() if not has
+        ]
 
     def privileges(self) -> Finding:
         _, lacks = self._has({SCRATCH: ["all"], self.indices: list(_READ)}, ["monitor"])
@@ -134,24 +161,32 @@ class ElasticsearchLooks:
         if vital:
             return fail(f"{self.target.user} lacks {', '.join(lacks)}", _RECIPE)
         if lacks:
-            return warn(f"{self.target.user} lacks {', '.join(lacks)}: no comparing with production", _RECIPE)
+            return warn(
+                f"{self.target.user} lacks {', '.join(lacks)}: no comparing with production",
+                _RECIPE,
+            )
         return ok(f"all on {SCRATCH}, read on {self.indices}")
 
     def no_more(self) -> Finding:
         more, _ = self._has({self.indices: ["write", "delete_index", "manage"]}, ["manage"])
         if more:
-            return warn(f"{self.target.user} also has {', '.join(more)}: a lab needs none of it", _RECIPE)
+            return warn(
+                f"{self.target.user} also has {', '.join(more)}: a lab needs none of it", _RECIPE
+            )
         return ok(f"it may not write {self.indices}")
 
     # room to write -----------------------------------------------------------------------------------
 
     def blocks(self) -> Finding:
         with self.target.errors("read the cluster's blocks"):
-            blocks = self.client.cluster.state(metric="blocks", filter_path="blocks").get("blocks", {})
+            blocks = self.client.cluster.state(metric="blocks", filter_path="blocks").get(
+                "blocks", {}
+            )
         cluster_blocks = [block["description"] for block in blocks.get("global", {}).values()]
         if cluster_blocks:
             return fail(
-                f"the cluster takes no writes: {', '.join(cluster_blocks)}", "set cluster.blocks.read_only to null"
+                f"the cluster takes no writes: {', '.join(cluster_blocks)}",
+                "set cluster.blocks.read_only to null",
             )
         mine = sorted(name for name in blocks.get("indices", {}) if fnmatch.fnmatch(name, SCRATCH))
         if mine:
@@ -161,12 +196,18 @@ class ElasticsearchLooks:
 
     def disk(self) -> Finding:
         with self.target.errors("read its disks"):
-            nodes = self.client.nodes.stats(metric="fs", filter_path="nodes.*.name,nodes.*.fs.total")["nodes"]
+            nodes = self.client.nodes.stats(
+                metric="fs", filter_path="nodes.*.name,nodes.*.fs.total"
+            )["nodes"]
             settings = self.client.cluster.get_settings(
                 include_defaults=True, flat_settings=True, filter_path="*.*disk*"
             )
         rules = _disk_rules(settings)
-        free = {node["name"]: node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")}
+        free = {
+            node["name"]: node["fs"]["total"]
+            for node in nodes.values()
+            if node.get("fs", {}).get("total")
+        }
         least = min((node["available_in_bytes"] for node in free.values()), default=0)
         text = f"{least / 1e9:,.1f} GB free" + (" on the fullest node" if len(free) > 1 else "")
         if rules.get("threshold_enabled") == "false":
@@ -182,12 +223,16 @@ class ElasticsearchLooks:
     def clock(self) -> Finding:
         with self.target.errors("read its clock"):
             before = time.time()
-            nodes = self.client.nodes.stats(node_id="_local", metric="process", filter_path="nodes.*.timestamp")
+            nodes = self.client.nodes.stats(
+                node_id="_local", metric="process", filter_path="nodes.*.timestamp"
+            )
             after = time.time()
         stamp = next(iter(nodes["nodes"].values()))["timestamp"] / 1000
         off_s, give_s = stamp - (before + after) / 2, (after - before) / 2
         if abs(off_s) > CLOCK_S + give_s:
-            text = f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this one"
+            text = (
+                f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this one"
+            )
             return warn(text, "is NTP on, here and there?")
         return ok(f"within {max(abs(off_s), give_s):.1f} s of this one")
 
@@ -196,18 +241,28 @@ def _disk_rules(found: Mapping[str, Any]) -> dict[str, str]:
     prefix = "cluster.routing.allocation.disk."
     rules: dict[str, str] = {}
     for part in ("defaults", "persistent", "transient"):  # the later ones win
-        rules |= {key.removeprefix(prefix): str(value) for key, value in found.get(part, {}).items()}
+        rules |= {
+            key.removeprefix(prefix): str(value) for key, value in found.get(part, {}).items()
+        }
     return rules
 
 
 def _over(free: Mapping[str, Mapping[str, int]], rules: Mapping[str, str], stage: str) -> list[str]:
     """Return the nodes with less free space than the watermark `stage` asks for."""
-    mark, headroom = rules.get(f"watermark.{stage}", ""), rules.get(f"watermark.{stage}.max_headroom", "-1")
-    return [name for name, node in free.items() if node["available_in_bytes"] < least_free(mark, headroom, node)]
+    mark = rules.get(f"watermark.{stage}", "")
+    headroom = rules.get(f"watermark.{stage}.max_headroom", "-1")
+    return [
+        name
+        for name, node in free.items()
+        if node["available_in_bytes"] < least_free(mark, headroom, node)
+    ]
 
 
 def least_free(mark: str, headroom: str, disk: Mapping[str, int]) -> float:
-    """Return the bytes that must be free: of ``85%`` or ``0.85`` used, at most `headroom`; or of ``10gb`` free."""
+    """Return the bytes that must be free: of ``85%`` or ``0.85`` used, at most `headroom`.
+
+    Or of ``10gb`` free.
+    """
     share = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", mark)
     if share is None:
         return _bytes(mark)

@@ -1,4 +1,7 @@
-"""What a lab needs of Kafka, from the bootstrap server's name to the last ACL; nothing foreign is touched."""
+"""What a lab needs of Kafka, from the bootstrap server's name to the last ACL.
+
+Nothing foreign is touched.
+"""
 
 from __future__ import annotations
 
@@ -76,21 +79,38 @@ class KafkaLooks:
 
     @cached_property
     def addresses(self) -> list[network.Address]:
-        return [network.address_of(host, _PORT) for host in self.cluster.address.split(",") if host.strip()]
+        return [
+            network.address_of(host, _PORT)
+            for host in self.cluster.address.split(",")
+            if host.strip()
+        ]
 
     # the way there -----------------------------------------------------------------------------------
 
     def settings(self) -> Finding:
         if not self.addresses:
-            return fail("bootstrap.servers is not set", 'write "bootstrap.servers" = "HOST:PORT" in the profile')
-        self.cluster.admin.poll(0)  # librdkafka has looked at every setting when it has made the client
+            return fail(
+                "bootstrap.servers is not set",
+                'write "bootstrap.servers" = "HOST:PORT" in the profile',
+            )
+        # librdkafka has looked at every setting when it has made the client
+        self.cluster.admin.poll(0)
         text = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
         if self.tls and _unchecked(self.config):
-            return warn(f"{text}; certificates are not checked", "remove enable.ssl.certificate.verification")
+            return warn(
+                f"{text}; certificates are not checked",
+                "remove enable.ssl.certificate.verification",
+            )
         if self.tls and not network.tls_of_librdkafka(self.config).check_host:
-            return warn(f"{text}; host names are not checked", "remove ssl.endpoint.identification.algorithm")
+            return warn(
+                f"{text}; host names are not checked",
+                "remove ssl.endpoint.identification.algorithm",
+            )
         if self.protocol == "SASL_PLAINTEXT" and not network.is_loopback(self.addresses):
-            return warn(f"{text}; password and records cross the network in clear", "use a SASL_SSL listener")
+            return warn(
+                f"{text}; password and records cross the network in clear",
+                "use a SASL_SSL listener",
+            )
         return ok(text)
 
     def dns(self) -> Finding:
@@ -103,7 +123,9 @@ class KafkaLooks:
         if _unchecked(self.config):
             return ok("not looked at: the profile trusts any")
         if self.config.get("ssl.certificate.pem"):
-            return ok("not looked at: the client certificate stands in the profile itself, the login tries it")
+            return ok(
+                "not looked at: the client certificate stands in the profile itself, the login tries it"
+            )
         return network.certificates(self.addresses, network.tls_of_librdkafka(self.config))
 
     @property
@@ -125,15 +147,22 @@ class KafkaLooks:
         for look in (network.resolve, network.connect):
             finding = look([address])
             if finding.status is not Status.OK:
-                return fail(f"the token endpoint {finding.text}", "check sasl.oauthbearer.token.endpoint.url")
+                return fail(
+                    f"the token endpoint {finding.text}",
+                    "check sasl.oauthbearer.token.endpoint.url",
+                )
         if endpoint.scheme == "http" and not network.is_loopback([address]):
-            return warn("the client's secret crosses the network in clear", "use an https:// token endpoint")
+            return warn(
+                "the client's secret crosses the network in clear", "use an https:// token endpoint"
+            )
         return ok(f"the token endpoint {network.told(address)} answers; the login asks it for one")
 
     def login(self) -> Finding:
         try:
             count = len(self.advertised)
-            return ok(f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}")
+            return ok(
+                f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}"
+            )
         except UnavailableError:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
                 fix = "set security.protocol to SASL_SSL (or SSL)"
@@ -148,8 +177,9 @@ class KafkaLooks:
     def advertised(self) -> list[network.Address]:
         """Where the brokers say they are.
 
-        librdkafka takes their names from its first answer and may leave the bootstrap server for them at once: a name
-        it cannot resolve, and was not given, is one that was told after the login.
+        librdkafka takes their names from its first answer and may leave the bootstrap server for
+        them at once: a name it cannot resolve, and was not given, is one that was told after the
+        login.
         """
         try:
             return [(broker.host, broker.port) for broker in self.metadata.brokers.values()]
@@ -161,7 +191,9 @@ class KafkaLooks:
             return [address]
 
     def listeners(self) -> Finding:
-        """Reach every broker at the address it advertises: the bootstrap server only hands those out."""
+        """Reach every broker at the address it advertises: the bootstrap server only hands those
+        out.
+        """
         addresses = self.advertised
         for look in (network.resolve, network.connect):
             finding = look(addresses)
@@ -178,7 +210,11 @@ class KafkaLooks:
 
     @cached_property
     def topic(self) -> str:
-        readable = (name for name, meta in self.metadata.topics.items() if not name.startswith("__") and not meta.error)
+        readable = (
+            name
+            for name, meta in self.metadata.topics.items()
+            if not name.startswith("__") and not meta.error
+        )
         return self.wanted or min(readable, default="")
 
     @cached_property
@@ -193,10 +229,15 @@ class KafkaLooks:
         except AccessError as error:
             return self._lacking(error.message, "TOPIC", self.topic, "DESCRIBE")
         except NotFoundError as error:
-            return fail(error.message, f"is the name right? else: {self._grant('TOPIC', self.topic, 'DESCRIBE')}")
+            return fail(
+                error.message,
+                f"is the name right? else: {self._grant('TOPIC', self.topic, 'DESCRIBE')}",
+            )
 
     def read_topic(self) -> Finding:
-        """Fetch the newest record of a partition, or learn that there is none: the broker checks READ for both."""
+        """Fetch the newest record of a partition, or learn that there is none: the broker checks
+        READ for both.
+        """
         try:
             return ok(self._read_one())
         except AccessError as error:
@@ -204,7 +245,10 @@ class KafkaLooks:
 
     def _read_one(self) -> str:
         partition = self.partitions[0]
-        first, end = (self.cluster.bounds(self.topic, [partition], at)[partition] for at in ("earliest", "latest"))
+        first, end = (
+            self.cluster.bounds(self.topic, [partition], at)[partition]
+            for at in ("earliest", "latest")
+        )
         consumer = self.cluster.consumer(group=replay_group(), enable_partition_eof=True)
         deadline = time.monotonic() + 4
         try:
@@ -212,14 +256,22 @@ class KafkaLooks:
             while time.monotonic() < deadline:
                 message = consumer.poll(0.2)
                 error = message.error() if message else None
-                if message is None or (error and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED):
+                if message is None or (
+                    error and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+                ):
                     continue  # the group is only a name here: nothing is asked of it
                 if error and error.code() != KafkaError._PARTITION_EOF:
                     raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r}"))
-                return f"{self.topic}[{partition}]: nothing to read" if error else f"a record of {len(message)} bytes"
+                return (
+                    f"{self.topic}[{partition}]: nothing to read"
+                    if error
+                    else f"a record of {len(message)} bytes"
+                )
         finally:
             consumer.close()
-        raise UnavailableError(f"no record of {self.topic!r} came in 4 s", hint="is the partition's leader there?")
+        raise UnavailableError(
+            f"no record of {self.topic!r} came in 4 s", hint="is the partition's leader there?"
+        )
 
     def list_offsets(self) -> Finding:
         ends = self.cluster.bounds(self.topic, self.partitions, "latest")
@@ -244,7 +296,10 @@ class KafkaLooks:
                 f"{self.topic} takes batches of {largest:,} bytes, this client answers of {receive:,}",
                 f"set receive.message.max.bytes to {largest + 1_000_000} in the profile",
             )
-        fetch = min(int(self.config.get(key, largest)) for key in ("fetch.message.max.bytes", "fetch.max.bytes"))
+        fetch = min(
+            int(self.config.get(key, largest))
+            for key in ("fetch.message.max.bytes", "fetch.max.bytes")
+        )
         fetch = min(fetch, int(self.config.get("max.partition.fetch.bytes", largest)))
         if fetch < largest:
             return warn(
@@ -263,10 +318,16 @@ class KafkaLooks:
     def describe_groups(self) -> Finding:
         """Describe groups that are not the lab's: one there is, and one there is not."""
         listed = self.cluster.ask(
-            lambda admin: admin.list_consumer_groups(request_timeout=ASK_S), what=Operation.DESCRIBE.to("list groups")
+            lambda admin: admin.list_consumer_groups(request_timeout=ASK_S),
+            what=Operation.DESCRIBE.to("list groups"),
         )
-        foreign = [group.group_id for group in listed.valid if not group.group_id.startswith(names.GROUP_PREFIX)]
-        groups = sorted({*foreign[:1], "labkit-doctor"})  # not named labkit.*: as foreign as those of production
+        foreign = [
+            group.group_id
+            for group in listed.valid
+            if not group.group_id.startswith(names.GROUP_PREFIX)
+        ]
+        # not named labkit.*: as foreign as those of production
+        groups = sorted({*foreign[:1], "labkit-doctor"})
         for answer in self.cluster.groups.describe(groups).values():
             if isinstance(answer, AccessError):
                 return self._lacking(answer.message, "GROUP", "*", "DESCRIBE")
@@ -275,10 +336,14 @@ class KafkaLooks:
         return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
 
     def read_groups(self) -> Finding:
-        """Commit to a partition there is not, for a group of ours: refused for want of READ, else for want of it."""
+        """Commit to a partition there is not, for a group of ours: refused for want of READ, else
+        for want of it.
+        """
         group, action = self.group, Operation.READ.to(f"read as group {self.group!r}")
         try:
-            for error in self.cluster.groups.commit(group, self.topic, {_NOWHERE: 0}, what=action).values():
+            for error in self.cluster.groups.commit(
+                group, self.topic, {_NOWHERE: 0}, what=action
+            ).values():
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     raise self.cluster.error(error, action)
         except AccessError as error:
@@ -288,7 +353,9 @@ class KafkaLooks:
         return ok(f"groups named {names.GROUP_PREFIX}* may read and commit")
 
     def delete_groups(self) -> Finding:
-        """Delete a group of ours that is not there: refused for want of DELETE, else for want of the group."""
+        """Delete a group of ours that is not there: refused for want of DELETE, else for want of
+        the group.
+        """
         try:
             self.cluster.groups.delete(self.group)
         except AccessError as error:
@@ -303,10 +370,15 @@ class KafkaLooks:
         """Ask which operations the broker would let this principal do to the topic."""
         topics = TopicCollection([self.topic])
         descriptions = self.cluster.ask(
-            lambda admin: admin.describe_topics(topics, include_authorized_operations=True, request_timeout=ASK_S),
+            lambda admin: admin.describe_topics(
+                topics, include_authorized_operations=True, request_timeout=ASK_S
+            ),
             what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}"),
         )[self.topic]
-        more = sorted({AclOperation(operation).name for operation in descriptions.authorized_operations or ()} & _MORE)
+        more = sorted(
+            {AclOperation(operation).name for operation in descriptions.authorized_operations or ()}
+            & _MORE
+        )
         if more:
             return warn(
                 f"{self.cluster.principal} may also {', '.join(more)} {self.topic}: a lab needs none of it",
@@ -316,12 +388,17 @@ class KafkaLooks:
 
     def clock(self) -> Finding:
         """Compare this clock with the newest record's time: Kafka tells no time of its own."""
-        specs = {TopicPartition(self.topic, partition): OffsetSpec.max_timestamp() for partition in self.partitions}
+        specs = {
+            TopicPartition(self.topic, partition): OffsetSpec.max_timestamp()
+            for partition in self.partitions
+        }
         answers = self.cluster.ask(
             lambda admin: admin.list_offsets(specs, request_timeout=ASK_S),
             what=Operation.DESCRIBE.to("find the newest record"),
         )
-        newest = max((answer.timestamp for answer in answers.values() if answer.offset >= 0), default=-1)
+        newest = max(
+            (answer.timestamp for answer in answers.values() if answer.offset >= 0), default=-1
+        )
         ahead_s = (newest - times.now_ms()) / 1000
         if ahead_s > CLOCK_S:
             return warn(
@@ -336,6 +413,10 @@ class KafkaLooks:
         return fail(text, self._grant(kind, name, operation))
 
     def _grant(self, kind: str, name: str, operation: str) -> str:
-        principal = self.cluster.principal if self.cluster.principal.startswith("User:") else "User:NAME"
+        principal = (
+            self.cluster.principal if self.cluster.principal.startswith("User:") else "User:NAME"
+        )
         grant = acl.Grant(kind, name, name == names.GROUP_PREFIX, (operation,))
-        return "an administrator runs: " + acl.kafka_acls(principal, grant, bootstrap=self.cluster.address)
+        return "an administrator runs: " + acl.kafka_acls(
+            principal, grant, bootstrap=self.cluster.address
+        )

@@ -37,7 +37,9 @@ def libraries() -> Finding:
     if lacking:
         return fail(f"not installed: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
     if not versions["elasticsearch"].startswith("8."):
-        return fail(text, "pip install 'elasticsearch>=8.19,<9': that client speaks to servers 8 and 9")
+        return fail(
+            text, "pip install 'elasticsearch>=8.19,<9': that client speaks to servers 8 and 9"
+        )
     return ok(text)
 
 
@@ -63,7 +65,9 @@ def cache() -> Finding:
     fix = "set LABKIT_CACHE to a folder of your own, on a disk with room"
     existing = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
     try:
-        with tempfile.NamedTemporaryFile(dir=existing) if existing.is_dir() else existing.open("ab"):
+        with (
+            tempfile.NamedTemporaryFile(dir=existing) if existing.is_dir() else existing.open("ab")
+        ):
             pass
     except OSError as error:
         return fail(f"{folder} cannot be written: {error.strerror}", fix)
@@ -71,5 +75,7 @@ def cache() -> Finding:
         return fail(f"{folder} cannot be written: {existing} is a file", fix)
     free = shutil.disk_usage(existing).free
     bound = os.environ.get("LABKIT_CACHE_GB", "10")
-    text = f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
+    text = (
+        f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
+    )
     return warn(text, fix) if free < _ROOM_BYTES else ok(text)

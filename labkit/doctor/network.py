@@ -1,4 +1,6 @@
-"""Names, ports and certificates, looked at without any client library: the standard library tells what is wrong."""
+"""Names, ports and certificates, looked at without any client library: the standard library tells
+what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ def resolve(addresses: Iterable[Address]) -> Finding:
     answers = all_within(LOOK_S, {host: _resolver(host) for host in hosts})
     bad = {host: _why(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
     fix = "correct the name in the profile, or this machine's DNS"
-    return _summed(bad, len(hosts), ", ".join(f"{host} is {answers[host]}" for host in hosts if host not in bad), fix)
+    return _summed(
+        bad,
+        len(hosts),
+        ", ".join(f"{host} is {answers[host]}" for host in hosts if host not in bad),
+        fix,
+    )
 
 
 def _resolver(host: str) -> Callable[[], str]:
@@ -52,9 +59,13 @@ def connect(addresses: Iterable[Address]) -> Finding:
     """Open a connection to each port."""
     places = list(addresses)
     answers = all_within(LOOK_S + 0.5, {told(place): _connector(place) for place in places})
-    bad = {place: _why(answer) for place, answer in answers.items() if isinstance(answer, Exception)}
+    bad = {
+        place: _why(answer) for place, answer in answers.items() if isinstance(answer, Exception)
+    }
     fix = "is it running (`labkit status`: local stack), the port right, no firewall in between?"
-    return _summed(bad, len(answers), f"{', '.join(place for place in answers if place not in bad)} open", fix)
+    return _summed(
+        bad, len(answers), f"{', '.join(place for place in answers if place not in bad)} open", fix
+    )
 
 
 def _connector(address: Address) -> Callable[[], None]:
@@ -109,9 +120,14 @@ class Tls:
         settings = ssl.create_default_context()
         if self.ca_pem or self.ca:
             settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            place = {"capath": self.ca} if Path(self.ca).is_dir() and self.ca else {"cafile": self.ca or None}
+            place = (
+                {"capath": self.ca}
+                if Path(self.ca).is_dir() and self.ca
+                else {"cafile": self.ca or None}
+            )
             settings.load_verify_locations(**place, cadata=self.ca_pem or None)
-        settings.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)  # the clients do not ask for it
+        # the clients do not ask for it
+        settings.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
         settings.check_hostname = self.check_host
         if self.certificate:
             settings.load_cert_chain(self.certificate, self.key or None, self.key_password)
@@ -123,16 +139,27 @@ def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
     try:
         context = settings.context()
     except (OSError, ValueError) as error:
-        return fail(f"the profile's certificates cannot be used: {_why(error)}", f"check {settings.setting} and files")
-    answers = all_within(LOOK_S + 0.5, {told(address): _shaker(address, context) for address in addresses})
+        return fail(
+            f"the profile's certificates cannot be used: {_why(error)}",
+            f"check {settings.setting} and files",
+        )
+    answers = all_within(
+        LOOK_S + 0.5, {told(address): _shaker(address, context) for address in addresses}
+    )
     for place, answer in answers.items():
         if isinstance(answer, Exception):
             return _refused(place, answer, settings)
     ends = min(answers.values())
     days, name = (ends - datetime.now(UTC)).days, f"{ends:%Y-%m-%d}"
     if days < EXPIRY_DAYS:
-        return warn(f"a certificate expires in {days} days, on {name}", "tell the server's administrator")
-    return ok(f"trusted, names the host, valid until {name}" if settings.check_host else f"trusted, until {name}")
+        return warn(
+            f"a certificate expires in {days} days, on {name}", "tell the server's administrator"
+        )
+    return ok(
+        f"trusted, names the host, valid until {name}"
+        if settings.check_host
+        else f"trusted, until {name}"
+    )
 
 
 def _shaker(address: Address, context: ssl.SSLContext) -> Callable[[], datetime]:

@@ -1,4 +1,6 @@
-"""The whole examination: Kafka, each Elasticsearch and this machine beside each other, in bounded time."""
+"""The whole examination: Kafka, each Elasticsearch and this machine beside each other, in bounded
+time.
+"""
 
 from __future__ import annotations
 
@@ -55,11 +57,17 @@ def without_profile(name: str, error: LabkitError) -> Diagnosis:
         raise error
 
     first.look("settings", raised)
-    return Diagnosis(name, (*first.checks, *local_machine.examine(time.monotonic() + WHOLE_S).checks))
+    return Diagnosis(
+        name, (*first.checks, *local_machine.examine(time.monotonic() + WHOLE_S).checks)
+    )
 
 
 def _profile(profile: Profile) -> Finding:
-    told = f"{profile.name} as role {profile.role}" if profile.role else f"{profile.name} of {profile.source or 'code'}"
+    told = (
+        f"{profile.name} as role {profile.role}"
+        if profile.role
+        else f"{profile.name} of {profile.source or 'code'}"
+    )
     if profile.warnings:
         return warn(profile.warnings[0].text, profile.warnings[0].fix)
     return ok(told)
@@ -73,4 +81,11 @@ def _no_elasticsearch(profile: Profile) -> Finding:
 
 
 def _broken(area: str, error: Exception) -> Check:
-    return Check(area, "examination", Status.FAIL, f"{type(error).__name__}: {error}", "please report it", 0.0)
+    return Check(
+        area,
+        "examination",
+        Status.FAIL,
+        f"{type(error).__name__}: {error}",
+        "please report it",
+        0.0,
+    )

@@ -1,6 +1,7 @@
 """Enrichers one after the other, for tables and for documents.
 
-An enricher that reads one field sees each distinct value once; what it adds is then taken for all rows.
+An enricher that reads one field sees each distinct value once; what it adds is then taken for all
+rows.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Added:
     Attributes
     ----------
     parts : list
-        For each enricher the distinct rows it added, and which of them each record has (null: none).
+        For each enricher the distinct rows it added, and which of them each record has (null:
+        none).
     failures : dict
         Row to reason.
     """
@@ -99,7 +101,9 @@ class Chain:
         names = [name for one in listed for name in one.properties]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise UsageError(f"enrich: {twice[0]!r} would be added twice", hint="give one of them another prefix")
+            raise UsageError(
+                f"enrich: {twice[0]!r} would be added twice", hint="give one of them another prefix"
+            )
         self.enrichers: tuple[Enricher, ...] = tuple(listed)
         self._missing = {one.field for one in listed if one.field is not None}
         self._sample: pa.BinaryArray | None = None
@@ -110,7 +114,9 @@ class Chain:
     @property
     def properties(self) -> dict[str, Any]:
         """How Elasticsearch is to index what is added."""
-        return {name: rule for enricher in self.enrichers for name, rule in enricher.properties.items()}
+        return {
+            name: rule for enricher in self.enrichers for name, rule in enricher.properties.items()
+        }
 
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""
@@ -132,15 +138,23 @@ class Chain:
                 table = enricher.change(table, whole=True)
                 continue
             if enricher.field is not None:
-                none = not len(table) and enricher.field not in table.column_names  # an empty window has no fields
-                column = pa.chunked_array([], pa.string()) if none else _text_column(table, enricher.field)
+                # an empty window has no fields
+                none = not len(table) and enricher.field not in table.column_names
+                column = (
+                    pa.chunked_array([], pa.string())
+                    if none
+                    else _text_column(table, enricher.field)
+                )
                 distinct = column.dictionary_encode().combine_chunks()
-                added = _taken(enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices)
+                added = _taken(
+                    enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices
+                )
             elif not len(table):
                 continue
             else:
                 pieces = [
-                    enricher.add(table.slice(first, SLICE_ROWS)) for first in range(0, max(1, len(table)), SLICE_ROWS)
+                    enricher.add(table.slice(first, SLICE_ROWS))
+                    for first in range(0, max(1, len(table)), SLICE_ROWS)
                 ]
                 added = _together(pieces)
             table = _joined(table, added)
@@ -156,9 +170,14 @@ class Chain:
             When one comes after what adds fields: those are added to the finished document.
         """
         first = tuple(takewhile(lambda one: isinstance(one, Change), self.enrichers))
-        late = [enricher for enricher in self.enrichers[len(first) :] if isinstance(enricher, Change)]
+        late = [
+            enricher for enricher in self.enrichers[len(first) :] if isinstance(enricher, Change)
+        ]
         if late:
-            raise UsageError(f"enrich: {late[0]!r} must come before what adds fields", hint="put it first in the list")
+            raise UsageError(
+                f"enrich: {late[0]!r} must come before what adds fields",
+                hint="put it first in the list",
+            )
         return first  # type: ignore[return-value]
 
     def changed(self, batch: pa.Table) -> pa.Table:
@@ -170,10 +189,15 @@ class Chain:
     # documents ---------------------------------------------------------------------------------------
 
     def added(self, batch: pa.RecordBatch, decode: Callable[[pa.RecordBatch], pa.Table]) -> Added:
-        """Return what is added to a raw batch's documents; `decode` makes columns of all fields, where needed."""
+        """Return what is added to a raw batch's documents.
+
+        `decode` makes columns of all fields, where needed.
+        """
         result = Added()
         values = batch.column("value")
-        raw = fields.texts(values, [enricher.field for enricher in self.enrichers if enricher.field is not None])
+        raw = fields.texts(
+            values, [enricher.field for enricher in self.enrichers if enricher.field is not None]
+        )
         table: pa.Table | None = None
         for enricher in self.enrichers[len(self.changes) :]:
             if enricher.field is None:
@@ -181,11 +205,15 @@ class Chain:
                 result.parts.append(_function(enricher, _with(table, result), result.failures))
                 continue
             column = result.column(enricher.field)
-            column = raw[enricher.field] if column is None else column.combine_chunks().cast(pa.string())
+            column = (
+                raw[enricher.field] if column is None else column.combine_chunks().cast(pa.string())
+            )
             if enricher.field in self._missing and column.null_count < len(column):
                 self._missing.discard(enricher.field)
             distinct = column.dictionary_encode()
-            result.parts.append((enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices))
+            result.parts.append(
+                (enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices)
+            )
         if self._missing and len(values):
             self._sample = values.slice(0, 1000)
         return result
@@ -195,7 +223,9 @@ class Chain:
         if self._missing and self._sample is not None:
             present = ", ".join(sorted(fields.names(self._sample))) or "no field at all"
             missing = ", ".join(sorted(map(repr, self._missing)))
-            raise UsageError(f"enrich: no record has a value in {missing}", hint=f"there is: {present}")
+            raise UsageError(
+                f"enrich: no record has a value in {missing}", hint=f"there is: {present}"
+            )
 
     def learn(self, other: Chain) -> None:
         """Take over what the same chain has seen elsewhere, so that `check` judges by all of it."""
@@ -216,18 +246,30 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
         head, *path = name.split(".")
         column = table.column(head) if path and head in table.column_names else None
         for part in path:
-            inside = column is not None and pa.types.is_struct(column.type) and column.type.get_field_index(part) >= 0
+            inside = (
+                column is not None
+                and pa.types.is_struct(column.type)
+                and column.type.get_field_index(part) >= 0
+            )
             column = pc.struct_field(column, [part]) if inside else None
         if column is None:
             present = (
-                ", ".join(column_name for column_name in table.column_names if not column_name.startswith("_"))
+                ", ".join(
+                    column_name
+                    for column_name in table.column_names
+                    if not column_name.startswith("_")
+                )
                 or "no field at all"
             )
-            raise UsageError(f"enrich: no record has the field {name!r}", hint=f"there is: {present}")
+            raise UsageError(
+                f"enrich: no record has the field {name!r}", hint=f"there is: {present}"
+            )
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UsageError(f"enrich: field {name!r} is {column.type}, not text", hint="name a field of text") from error
+        raise UsageError(
+            f"enrich: field {name!r} is {column.type}, not text", hint="name a field of text"
+        ) from error
 
 
 def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
@@ -261,7 +303,9 @@ def _together(pieces: list[pa.Table]) -> pa.Table:
         ) from error
 
 
-def _function(one: Enricher, table: pa.Table, failures: dict[int, str]) -> tuple[pa.Table, pa.Array]:
+def _function(
+    one: Enricher, table: pa.Table, failures: dict[int, str]
+) -> tuple[pa.Table, pa.Array]:
     """Call a function for a batch; where it fails, halve the batch down to the records at fault."""
     pieces: list[tuple[int, pa.Table]] = []
     own: dict[int, str] = {}

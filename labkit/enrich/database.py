@@ -1,9 +1,10 @@
 """A MaxMind database, looked up for many addresses at once.
 
-The search tree is walked column-wise, one level for all addresses at a time; maxminddb then decodes each place that was
-found once. A ``get`` for each address would decode the whole place each time (measured: 43 µs in a city database).
-The file is copied once, so that a newer one put in its place meanwhile cannot mix one file's tree with another's data.
-Format: https://maxmind.github.io/MaxMind-DB/
+The search tree is walked column-wise, one level for all addresses at a time; maxminddb then decodes
+each place that was found once. A ``get`` for each address would decode the whole place each time
+(measured: 43 µs in a city database). The file is copied once, so that a newer one put in its place
+meanwhile cannot mix one file's tree with another's data. Format:
+https://maxmind.github.io/MaxMind-DB/
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Database:
     places : list of Place
         Those found so far.
     known : dict
-        Text of an address to its row of `places` and the code of the reason: rows mean nothing without the places.
+        Text of an address to its row of `places` and the code of the reason: rows mean nothing
+        without the places.
 
     Raises
     ------
@@ -77,7 +79,8 @@ class Database:
         except (OSError, maxminddb.InvalidDatabaseError) as error:
             reason = str(error).replace(self._opened, str(self.path))
             raise ConfigError(
-                f"GeoIP database {self.path}: {reason}", hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file"
+                f"GeoIP database {self.path}: {reason}",
+                hint="LABKIT_GEOIP_DB names a MaxMind .mmdb file",
             ) from error
         if entry is not None:
             raise ConfigError(
@@ -87,7 +90,10 @@ class Database:
         self._check(zlib.crc32(self._content.data))
 
     def _open(self) -> None:
-        """Map the file, or a copy of one that somebody may write over; the copy has no name any more then."""
+        """Map the file, or a copy of one that somebody may write over.
+
+        The copy has no name any more then.
+        """
         with tempfile.NamedTemporaryFile(prefix="labkit-geoip-") as copy:
             if not self.bundled:
                 with self.path.open("rb") as source:
@@ -107,14 +113,17 @@ class Database:
         self.checksum = checksum
 
     def _entry_without_place(self) -> list[str] | None:
-        """Return what an entry has instead of a place; None when any of the first entries has one, or there is none."""
+        """Return what an entry has instead of a place; None when any of the first entries has one,
+        or there is none.
+        """
         entries = [entry for _, entry in itertools.islice(self.reader, _SAMPLED_ENTRIES)]
         if not entries or any(value is not None for entry in entries for value in _place(entry)):
             return None
         return sorted(entries[0]) if isinstance(entries[0], dict) else [type(entries[0]).__name__]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Database, (self.path, self.bundled, self.checksum)  # elsewhere the file is opened anew
+        # elsewhere the file is opened anew
+        return Database, (self.path, self.bundled, self.checksum)
 
     @property
     def columns(self) -> list[pa.Array]:
@@ -122,7 +131,9 @@ class Database:
         new = self.places[len(self._columns[0]) :]
         if new:
             fresh = map(pa.array, zip(*new, strict=True), _KINDS)
-            self._columns = [pa.concat_arrays(pair) for pair in zip(self._columns, fresh, strict=True)]
+            self._columns = [
+                pa.concat_arrays(pair) for pair in zip(self._columns, fresh, strict=True)
+            ]
         return self._columns
 
     @property
@@ -133,7 +144,11 @@ class Database:
     def notes(self) -> tuple[str, ...]:
         """Return its name, date and licence, for the receipt."""
         date = (iso(self.metadata.build_epoch * 1000) or "")[:10]
-        old = f": {self.age_days:,} days old, addresses have moved since" if self.age_days > OLD_DAYS else ""
+        old = (
+            f": {self.age_days:,} days old, addresses have moved since"
+            if self.age_days > OLD_DAYS
+            else ""
+        )
         text = f"GeoIP database {self.metadata.database_type} of {date}{old}"
         if self.bundled:
             text += "; GeoLite2 data created by MaxMind (https://www.maxmind.com), CC BY-SA 4.0"
@@ -221,14 +236,19 @@ def _place(found: Any) -> Place:
 
 
 def _parts(found: Any) -> dict[str, Any]:
-    """Return a part of an entry in MaxMind's layout; of another's a text alone is taken for a country's code."""
+    """Return a part of an entry in MaxMind's layout.
+
+    Of another's a text alone is taken for a country's code.
+    """
     if isinstance(found, str):
         return {"iso_code": found, "names": {"en": found}}
     return found if isinstance(found, dict) else {}
 
 
 def find_database(path: str | os.PathLike[str] | None = None) -> Database:
-    """Return the database at `path`, that of ``LABKIT_GEOIP_DB``, or the one that comes with labkit."""
+    """Return the database at `path`, that of ``LABKIT_GEOIP_DB``, or the one that comes with
+    labkit.
+    """
     given_path = path or os.environ.get("LABKIT_GEOIP_DB")
     if given_path:
         return Database(Path(given_path).expanduser())

@@ -58,37 +58,51 @@ class FunctionError(UsageError):
 
 
 def apply(
-    function: Callable[[Any], Any], *, frame: str | None = None, mapping: Mapping[str, Any] | None = None
+    function: Callable[[Any], Any],
+    *,
+    frame: str | None = None,
+    mapping: Mapping[str, Any] | None = None,
 ) -> Apply:
     """Add the columns that `function` returns.
 
     Parameters
     ----------
     function : callable
-        Gets a batch's columns (those of a decoded frame: ``_topic _partition _offset _timestamp``, the fields,
-        ``_value`` …) and returns new columns of the same length: a DataFrame, a named Series, a ``pyarrow.Table`` or
-        a dict of columns. Columns it was given and returns unchanged are left out. How records are batched is not
-        defined, so each row should depend on that row alone.
+        Gets a batch's columns (those of a decoded frame: ``_topic _partition _offset _timestamp``,
+        the fields, ``_value`` …) and returns new columns of the same length: a DataFrame, a named
+        Series, a ``pyarrow.Table`` or a dict of columns. Columns it was given and returns unchanged
+        are left out. How records are batched is not defined, so each row should depend on that row
+        alone.
     frame : {"pandas", "arrow"}, optional
-        What it is given; by default Arrow when its first parameter is annotated as a ``Table``, else pandas.
+        What it is given; by default Arrow when its first parameter is annotated as a ``Table``,
+        else pandas.
     mapping : dict, optional
-        The new fields in Elasticsearch: ``{"price": {"type": "double"}}``; by default as Elasticsearch sees fit.
+        The new fields in Elasticsearch: ``{"price": {"type": "double"}}``; by default as
+        Elasticsearch sees fit.
 
     Notes
     -----
-    When it raises, reading into a frame or a file ends with one error that names it. A load into Elasticsearch tries
-    the batch's records apart: those it fails for are rejects with the reason, the others go in. When it fails for
-    more than a hundred of a batch, that is taken for a bug in it and is an error there too.
+    When it raises, reading into a frame or a file ends with one error that names it. A load into
+    Elasticsearch tries the batch's records apart: those it fails for are rejects with the reason,
+    the others go in. When it fails for more than a hundred of a batch, that is taken for a bug in
+    it and is an error there too.
     """
     if not callable(function):
-        raise UsageError(f"apply({function!r}) is no function", hint="give a function of a batch's columns")
+        raise UsageError(
+            f"apply({function!r}) is no function", hint="give a function of a batch's columns"
+        )
     if frame not in (None, "pandas", "arrow"):
         raise UsageError(f"frame={frame!r}", hint="pandas or arrow")
-    return Apply(function, frame == "arrow" if frame else _wants_arrow(function), dict(mapping or {}))
+    return Apply(
+        function, frame == "arrow" if frame else _wants_arrow(function), dict(mapping or {})
+    )
 
 
 def load_function(text: str) -> Callable[[Any], Any]:
-    """Return the function that ``module:function`` names; modules in the working folder are found too."""
+    """Return the function that ``module:function`` names.
+
+    Modules in the working folder are found too.
+    """
     import sys
     from importlib import import_module
     from pathlib import Path
@@ -126,9 +140,12 @@ def _new(found: Any, before: Any) -> Any:
     if not isinstance(found, (pa.Table, pd.DataFrame)) or type(found) is not type(before):
         return found
     names, names_before = (
-        list(frame.column_names if isinstance(frame, pa.Table) else frame.columns) for frame in (found, before)
+        list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
+        for frame in (found, before)
     )
-    same = [name for name in names_before if names.count(name) == 1 and found[name].equals(before[name])]
+    same = [
+        name for name in names_before if names.count(name) == 1 and found[name].equals(before[name])
+    ]
     if len(same) == len(names):
         raise ValueError("it returned no new column")
     return found.drop(same) if isinstance(found, pa.Table) else found.drop(columns=same)
@@ -159,11 +176,19 @@ def _array(column: Any) -> Any:
 
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return column
-    return pa.Array.from_pandas(_aligned(column)) if isinstance(column, pd.Series) else pa.array(column)
+    return (
+        pa.Array.from_pandas(_aligned(column))
+        if isinstance(column, pd.Series)
+        else pa.array(column)
+    )
 
 
 def _aligned(found: Any) -> Any:
-    """Return a frame or Series in the records' order: a function may have sorted it, and its index tells."""
+    """Return a frame or Series in the records' order: a function may have sorted it, and its index
+    tells.
+    """
     rows = found.index
-    moved = rows.is_unique and not rows.is_monotonic_increasing and set(rows) == set(range(len(rows)))
+    moved = (
+        rows.is_unique and not rows.is_monotonic_increasing and set(rows) == set(range(len(rows)))
+    )
     return found.sort_index() if moved else found

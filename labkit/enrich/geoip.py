@@ -56,23 +56,35 @@ class GeoIP:
         texts: list[str | None] = table.column(self.field).to_pylist()
         rows, codes = self._find(texts)
         reason = pa.DictionaryArray.from_arrays(
-            pa.array(codes.astype(np.int8), mask=pc.is_null(table.column(self.field)).to_numpy()), pa.array(REASONS)
+            pa.array(codes.astype(np.int8), mask=pc.is_null(table.column(self.field)).to_numpy()),
+            pa.array(REASONS),
         ).cast(pa.string())
         indices = pa.array(rows, pa.int64(), mask=rows < 0)
         country, name, city, lat, lon = (column.take(indices) for column in self.database.columns)
         nowhere = pc.or_(pc.is_null(lat), pc.is_null(lon))
         point = pa.StructArray.from_arrays([lat, lon], fields=list(_POINT), mask=nowhere)
-        columns = {"reason": reason, "country": country, "country_name": name, "city": city, "location": point}
+        columns = {
+            "reason": reason,
+            "country": country,
+            "country_name": name,
+            "city": city,
+            "location": point,
+        }
         return pa.table({f"{self.prefix}_{name}": column for name, column in columns.items()})
 
     def _find(self, texts: list[str | None]) -> tuple[Any, Any]:
-        """Return each text's row of places (-1: none) and the code of the reason; those seen before are remembered."""
+        """Return each text's row of places (-1: none) and the code of the reason.
+
+        Those seen before are remembered.
+        """
         cache = self.database.known
         entries = list(map(cache.get, texts))
         new = [number for number, entry in enumerate(entries) if entry is None]
         if new:
             rows, codes = self._look_up([texts[number] for number in new])
-            for number, one in zip(new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True):
+            for number, one in zip(
+                new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True
+            ):
                 entries[number] = one
             if len(cache) > _REMEMBERED:
                 cache.clear()
@@ -95,7 +107,9 @@ class GeoIP:
             rows[owners] = looked_up
             missed = np.flatnonzero(looked_up < 0).tolist()
             codes[owners] = _HIT
-            kinds = _kinds(addresses[missed]) if width == 4 else [_kind(parts[part]) for part in missed]
+            kinds = (
+                _kinds(addresses[missed]) if width == 4 else [_kind(parts[part]) for part in missed]
+            )
             codes[np.array(owners, np.int64)[missed]] = kinds
         return rows, codes
 
@@ -105,7 +119,10 @@ class GeoIP:
 
 
 def address(text: str) -> bytes | None:
-    """Return an address's 4 or 16 bytes, None for what is none; an IPv4 address within IPv6 is its 4 bytes."""
+    """Return an address's 4 or 16 bytes, None for what is none.
+
+    An IPv4 address within IPv6 is its 4 bytes.
+    """
     try:
         if ":" not in text:
             return socket.inet_pton(socket.AF_INET, text)
@@ -116,7 +133,9 @@ def address(text: str) -> bytes | None:
 
 
 def _kinds(addresses: Any) -> Any:
-    """Say why the database does not know IPv4 addresses, all at once: most lines may be of one's own network."""
+    """Say why the database does not know IPv4 addresses, all at once: most lines may be of one's
+    own network.
+    """
     numbers = addresses.astype(np.uint32) @ np.array([1 << 24, 1 << 16, 1 << 8, 1], np.uint32)
     kinds = np.full(len(numbers), _NOT_FOUND, np.int8)
     for kind, nets in ((_RESERVED, _RESERVED_NETS), (_PRIVATE, _PRIVATE_NETS)):
@@ -134,7 +153,9 @@ def _kind(packed: bytes) -> int:
     return _NOT_FOUND if parsed.is_global and not parsed.is_multicast else _RESERVED
 
 
-def geoip(field: str, *, prefix: str = "geoip", database: str | os.PathLike[str] | None = None) -> GeoIP:
+def geoip(
+    field: str, *, prefix: str = "geoip", database: str | os.PathLike[str] | None = None
+) -> GeoIP:
     """Locate the addresses of `field`.
 
     Parameters
@@ -142,12 +163,12 @@ def geoip(field: str, *, prefix: str = "geoip", database: str | os.PathLike[str]
     field : str
         Holds IPv4 or IPv6 addresses as text; ``client.ip`` is ``ip`` of the object ``client``.
     prefix : str
-        Of the new columns: ``geoip_reason`` (hit | private | reserved | not_found | invalid; null where there is no
-        value), ``geoip_country`` (ISO code), ``geoip_country_name``, ``geoip_city``, ``geoip_location`` (lat, lon; a
-        geo_point in Elasticsearch).
+        Of the new columns: ``geoip_reason`` (hit | private | reserved | not_found | invalid; null
+        where there is no value), ``geoip_country`` (ISO code), ``geoip_country_name``,
+        ``geoip_city``, ``geoip_location`` (lat, lon; a geo_point in Elasticsearch).
     database : path, optional
-        A MaxMind ``.mmdb`` file; by default that of ``LABKIT_GEOIP_DB``, else GeoLite2 City of July 2018, which comes
-        with labkit (CC BY-SA 4.0). Its date is in the receipt.
+        A MaxMind ``.mmdb`` file; by default that of ``LABKIT_GEOIP_DB``, else GeoLite2 City of July
+        2018, which comes with labkit (CC BY-SA 4.0). Its date is in the receipt.
 
     Warns
     -----
@@ -155,7 +176,9 @@ def geoip(field: str, *, prefix: str = "geoip", database: str | os.PathLike[str]
         When the database is over 60 days old.
     """
     if not isinstance(field, str) or not field:
-        raise UsageError(f"geoip({field!r})", hint="name the field that holds the addresses, such as geoip('ip')")
+        raise UsageError(
+            f"geoip({field!r})", hint="name the field that holds the addresses, such as geoip('ip')"
+        )
     if not re.fullmatch(r"[A-Za-z@_][\w@-]*", prefix):
         raise UsageError(f"geoip prefix {prefix!r}", hint="letters, digits, _ and -")
     opened = find_database(database)

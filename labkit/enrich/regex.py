@@ -48,7 +48,8 @@ def parse(field: str, regex: str) -> Parse:
     ----------
     field : str
     regex : str
-        RE2 syntax; it may match anywhere in the text. Where it does not match, the columns are null.
+        RE2 syntax; it may match anywhere in the text. Where it does not match, the columns are
+        null.
 
     Raises
     ------

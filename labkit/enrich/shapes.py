@@ -1,7 +1,9 @@
-"""Enrichers that change what fields there are: envelopes unwrapped, fields renamed or dropped, column by column.
+"""Enrichers that change what fields there are: envelopes unwrapped, fields renamed or dropped,
+column by column.
 
-Debezium's envelope is ``before``, ``after``, ``source``, ``op`` and times, alone or as the ``payload`` beside its
-``schema``. Unwrapped, a record has the row's fields: those after the change, of a delete those before it.
+Debezium's envelope is ``before``, ``after``, ``source``, ``op`` and times, alone or as the
+``payload`` beside its ``schema``. Unwrapped, a record has the row's fields: those after the change,
+of a delete those before it.
 """
 
 from __future__ import annotations
@@ -62,21 +64,33 @@ class Unwrap(Change):
         inner = table.column("payload") if "payload" in own else None
         if inner is not None and pa.types.is_struct(inner.type):
             parts = (
-                dict(zip((part.name for part in inner.type), inner.combine_chunks().flatten(), strict=True))
+                dict(
+                    zip(
+                        (part.name for part in inner.type),
+                        inner.combine_chunks().flatten(),
+                        strict=True,
+                    )
+                )
                 if len(table)
                 else {part.name: pa.nulls(0, part.type) for part in inner.type}
             )
-            rest = {name: column for name, column in own.items() if name not in ("payload", "schema")}
+            rest = {
+                name: column for name, column in own.items() if name not in ("payload", "schema")
+            }
             own = {**rest, **{name: _either(part, rest.get(name)) for name, part in parts.items()}}
         elif self.kind == "connect":
             if whole and len(table) and inner is None:
-                raise UsageError("unwrap('connect'): no record has a payload", hint=f"there is: {', '.join(own)}")
+                raise UsageError(
+                    "unwrap('connect'): no record has a payload", hint=f"there is: {', '.join(own)}"
+                )
             own.pop("schema", None)
         if self.kind == "debezium":
             if "op" not in own:
                 if whole and len(table) - table.column("_value").null_count:
                     present = ", ".join(_fields(table)) or "no field at all"
-                    raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {present}")
+                    raise UsageError(
+                        "unwrap('debezium'): no record has an op", hint=f"there is: {present}"
+                    )
                 return table
             own = _rows(own, table.column("_value"))
         return _with_fields(table, own)
@@ -87,16 +101,21 @@ class Unwrap(Change):
 
 
 def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
-    """Return the rows' fields of Debezium's envelopes, what came with them, and other records' fields."""
+    """Return the rows' fields of Debezium's envelopes, what came with them, and other records'
+    fields.
+    """
     op = _whole(own["op"])
     deleted = pc.fill_null(pc.equal(op, "d"), False)
     before, after = (_parts(own.get(name)) for name in ("before", "after"))
     columns: dict[str, Any] = {}
     for name in (*after, *(name for name in before if name not in after)):
-        kind = merge.merge(*(part[name].type if name in part else pa.null() for part in (after, before)))
+        kind = merge.merge(
+            *(part[name].type if name in part else pa.null() for part in (after, before))
+        )
         kind = merge.settled(kind)
         new, old = (
-            merge.cast(part[name], kind) if name in part else pa.nulls(len(op), kind) for part in (after, before)
+            merge.cast(part[name], kind) if name in part else pa.nulls(len(op), kind)
+            for part in (after, before)
         )
         columns[name] = pc.if_else(deleted, old, new)
     source = _parts(own.get("source"))
@@ -126,7 +145,11 @@ def _parts(column: Any) -> dict[str, pa.Array]:
 
 def _time(column: Any, count: int) -> pa.Array:
     if column is None or not pa.types.is_integer(column.type):
-        return _whole(column) if column is not None and pa.types.is_timestamp(column.type) else pa.nulls(count, _TIME)
+        return (
+            _whole(column)
+            if column is not None and pa.types.is_timestamp(column.type)
+            else pa.nulls(count, _TIME)
+        )
     return _whole(column).cast(pa.int64()).cast(_TIME)
 
 
@@ -171,7 +194,8 @@ class Rename(Change):
             new = names.get(name, name)
             if new in changes or (new != name and new in own and new not in names):
                 raise UsageError(
-                    f"rename: there is a field {new!r} already", hint="drop it first, or choose another name"
+                    f"rename: there is a field {new!r} already",
+                    hint="drop it first, or choose another name",
                 )
             changes[new] = column
         return _with_fields(table, changes)
@@ -187,7 +211,9 @@ class Drop(Change):
         """Return the table without fields."""
         own = _fields(table)
         _check_known(
-            [name for name in self.names if "." not in name or name in own], own, whole=whole and len(table) > 0
+            [name for name in self.names if "." not in name or name in own],
+            own,
+            whole=whole and len(table) > 0,
         )
         for name in self.names:
             if name in own:
@@ -226,21 +252,31 @@ def _check_known(names: Any, own: Mapping[str, Any], *, whole: bool) -> None:
 
 def _fields(table: pa.Table) -> dict[str, Any]:
     """Return the records' own fields."""
-    names = [name for name in table.column_names if name not in RESERVED and not name.startswith(PREFIX)]
+    names = [
+        name for name in table.column_names if name not in RESERVED and not name.startswith(PREFIX)
+    ]
     return {name: table.column(name) for name in names}
 
 
 def _with_fields(table: pa.Table, own: Mapping[str, Any]) -> pa.Table:
-    """Return a table with other fields in the place of the records' own; those named as metadata get ``_`` appended."""
+    """Return a table with other fields in the place of the records' own.
+
+    Those named as metadata get ``_`` appended.
+    """
     names = table.column_names
     before = _fields(table)
-    place = next((number for number, name in enumerate(names) if name in before), names.index("_timestamp") + 1)
+    place = next(
+        (number for number, name in enumerate(names) if name in before),
+        names.index("_timestamp") + 1,
+    )
     new_names = [name for name in names if name not in before]
     first = [name for name in names[:place] if name in new_names]
     columns = {name: table.column(name) for name in first}
     for name, column in own.items():
         columns[_free(name, dict.fromkeys([*RESERVED, *new_names, *columns]))] = column
-    return pa.table({**columns, **{name: table.column(name) for name in new_names if name not in columns}})
+    return pa.table(
+        {**columns, **{name: table.column(name) for name in new_names if name not in columns}}
+    )
 
 
 def unwrap(kind: str) -> Unwrap:
@@ -249,14 +285,17 @@ def unwrap(kind: str) -> Unwrap:
     Parameters
     ----------
     kind : {"debezium", "connect"}
-        "debezium": the fields of the row, after the change; of a delete those before it. With them come ``__op`` (c, u,
-        r, d …; null for a tombstone), ``__deleted`` (a delete or a tombstone), ``__source_time`` (of the change in the
-        database), ``__time`` (when Debezium saw it), and ``__db``, ``__schema``, ``__table`` where the source has them.
-        "connect": the fields of the ``payload`` that Kafka Connect writes beside a ``schema``. A Debezium envelope with
-        a schema is unwrapped of both at once.
+        "debezium": the fields of the row, after the change; of a delete those before it. With them
+        come ``__op`` (c, u, r, d …; null for a tombstone), ``__deleted`` (a delete or a tombstone),
+        ``__source_time`` (of the change in the database), ``__time`` (when Debezium saw it), and
+        ``__db``, ``__schema``, ``__table`` where the source has them. "connect": the fields of the
+        ``payload`` that Kafka Connect writes beside a ``schema``. A Debezium envelope with a schema
+        is unwrapped of both at once.
     """
     if kind not in ("debezium", "connect"):
-        raise UsageError(f"unwrap must be 'debezium' or 'connect', not {kind!r}", hint="unwrap('debezium')")
+        raise UsageError(
+            f"unwrap must be 'debezium' or 'connect', not {kind!r}", hint="unwrap('debezium')"
+        )
     return Unwrap(kind)
 
 
@@ -267,7 +306,9 @@ def rename(names: Mapping[str, str]) -> Rename:
         or not names
         or not all(isinstance(name, str) for pair in names.items() for name in pair)
     ):
-        raise UsageError(f"rename takes a dict of names, not {names!r}", hint='write rename({"_id": "order_id"})')
+        raise UsageError(
+            f"rename takes a dict of names, not {names!r}", hint='write rename({"_id": "order_id"})'
+        )
     _check_own([*names, *names.values()])
     return Rename(tuple(names.items()))
 
@@ -284,4 +325,7 @@ def drop(names: Sequence[str]) -> Drop:
 def _check_own(names: Sequence[str]) -> None:
     for name in names:
         if name in RESERVED or name.startswith(PREFIX):
-            raise UsageError(f"{name!r} is no field of the records", hint="metadata stay; df.drop(columns=…) in pandas")
+            raise UsageError(
+                f"{name!r} is no field of the records",
+                hint="metadata stay; df.drop(columns=…) in pandas",
+            )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 TIME = "@timestamp"
 METRICS = ("avg", "cardinality", "max", "median_absolute_deviation", "min", "sum", "value_count")
-_PAGE = 5_000  # buckets of one answer; a cluster refuses more than search.max_buckets, 65,536 by default
-_MONDAY_MS, _WEEK_MS = 4 * 86_400_000, 604_800_000  # the epoch was a Thursday; whole weeks begin on Monday
+# buckets of one answer; a cluster refuses more than search.max_buckets, 65,536 by default
+_PAGE = 5_000
+# the epoch was a Thursday; whole weeks begin on Monday
+_MONDAY_MS, _WEEK_MS = 4 * 86_400_000, 604_800_000
 TOO_LONG = "(not indexed: longer than ignore_above)"
 
 
@@ -53,10 +55,17 @@ class Asking:
         if every is not None and not any(is_date(fields, name) for name in names):
             names.insert(0, TIME)
         sources = tuple((name, _source(fields, name, every)) for name in names)
-        measured = dict(_metric(fields, text) for text in ([metrics] if isinstance(metrics, str) else metrics))
-        dates = frozenset(name for name in (*names, *measured) if is_date(fields, name.rpartition(":")[2]))
+        measured = dict(
+            _metric(fields, text) for text in ([metrics] if isinstance(metrics, str) else metrics)
+        )
+        dates = frozenset(
+            name for name in (*names, *measured) if is_date(fields, name.rpartition(":")[2])
+        )
         return cls(
-            sources, measured, dates - {name for name in measured if not name.startswith(("min:", "max:"))}, limit
+            sources,
+            measured,
+            dates - {name for name in measured if not name.startswith(("min:", "max:"))},
+            limit,
         )
 
     def frame(self, ask: Ask) -> pd.DataFrame:
@@ -79,11 +88,21 @@ class Asking:
         return [answer["hits"]["total"]["value"], *self._measured(answer.get("aggregations", {}))]
 
     def _ignored(self, ask: Ask) -> list[str]:
-        """Return the fields counted by that some documents have, but not indexed; warn of those measured."""
+        """Return the fields counted by that some documents have, but not indexed.
+
+        Warn of those measured.
+        """
         fields = {name: _field_of(source) for name, source in self.sources}
-        fields |= {name: next(iter(metric.values()))["field"] for name, metric in self.metrics.items()}
-        measured = {name: _ignored_value(field) for name, field in fields.items() if name in self.metrics}
-        aggs = {name: {"filter": measured.get(name) or _only_ignored(field)} for name, field in fields.items()}
+        fields |= {
+            name: next(iter(metric.values()))["field"] for name, metric in self.metrics.items()
+        }
+        measured = {
+            name: _ignored_value(field) for name, field in fields.items() if name in self.metrics
+        }
+        aggs = {
+            name: {"filter": measured.get(name) or _only_ignored(field)}
+            for name, field in fields.items()
+        }
         if not aggs:
             return []
         answer = ask(aggs)["aggregations"]
@@ -95,11 +114,20 @@ class Asking:
                     "than ignore_above, or malformed",
                     IncompleteWarning,
                 )
-        return [name for name, source in self.sources if "terms" in source and answer[name]["doc_count"]]
+        return [
+            name for name, source in self.sources if "terms" in source and answer[name]["doc_count"]
+        ]
 
     def _all_rows(self, ask: Ask, ignored: list[str]) -> Iterator[list[Any]]:
-        """Yield a row per bucket; a value that is there but not indexed is not a missing one: it is `TOO_LONG`."""
-        fields = {name: _only_ignored(_field_of(source)) for name, source in self.sources if name in ignored}
+        """Yield a row per bucket.
+
+        A value that is there but not indexed is not a missing one: it is `TOO_LONG`.
+        """
+        fields = {
+            name: _only_ignored(_field_of(source))
+            for name, source in self.sources
+            if name in ignored
+        }
         for count in range(len(ignored) + 1):
             for names in combinations(ignored, count):
                 left = [query for name, query in fields.items() if name not in names]
@@ -111,10 +139,17 @@ class Asking:
                     yield row
 
     def _rows(self, ask: Ask, kept: dict[str, Any] | None) -> Iterator[list[Any]]:
-        composite: dict[str, Any] = {"size": _PAGE, "sources": [{name: source} for name, source in self.sources]}
+        composite: dict[str, Any] = {
+            "size": _PAGE,
+            "sources": [{name: source} for name, source in self.sources],
+        }
         while True:
             rows = {"composite": composite, **({"aggs": self.metrics} if self.metrics else {})}
-            aggs = {"rows": rows} if kept is None else {"kept": {"filter": kept, "aggs": {"rows": rows}}}
+            aggs = (
+                {"rows": rows}
+                if kept is None
+                else {"kept": {"filter": kept, "aggs": {"rows": rows}}}
+            )
             answers = ask(aggs)["aggregations"]
             answer = (answers if kept is None else answers["kept"])["rows"]
             for bucket in answer["buckets"]:
@@ -173,14 +208,20 @@ def _found(fields: Fields, name: str) -> str:
 
 
 def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:
-    """Return any aggregations' answers with one row per innermost bucket, a column for each level and metric."""
+    """Return any aggregations' answers with one row per innermost bucket, a column for each level
+    and metric.
+    """
     import pandas as pd
 
     return pd.DataFrame(list(_flat(answers, {})))
 
 
 def _flat(answers: Mapping[str, Any], above: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    levels = {name: level for name, level in answers.items() if isinstance(level, dict) and _is_level(level)}
+    levels = {
+        name: level
+        for name, level in answers.items()
+        if isinstance(level, dict) and _is_level(level)
+    }
     row = above | {
         column: value
         for name, one in answers.items()
@@ -191,7 +232,11 @@ def _flat(answers: Mapping[str, Any], above: dict[str, Any]) -> Iterator[dict[st
         yield row
     for name, one in levels.items():
         for key, bucket in _buckets(one):
-            inner = {inner: value for inner, value in bucket.items() if isinstance(value, dict) and inner != "key"}
+            inner = {
+                inner: value
+                for inner, value in bucket.items()
+                if isinstance(value, dict) and inner != "key"
+            }
             by_name = key if isinstance(key, dict) else {name: key}
             yield from _flat(inner, {**row, **by_name, "documents": bucket["doc_count"]})
 
@@ -216,4 +261,8 @@ def _values(name: str, one: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, one.get("value_as_string", one["value"])
         return
     many = one.get("values", one)
-    yield from ((f"{name}.{key}", value) for key, value in many.items() if not isinstance(value, dict | list))
+    yield from (
+        (f"{name}.{key}", value)
+        for key, value in many.items()
+        if not isinstance(value, dict | list)
+    )

@@ -25,7 +25,8 @@ REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
 MAX_PAUSE_S = 5.0
 _BUSY = {408, 429, 502, 503, 504}
-_SMALLEST_BYTES = 50_000  # a request that is refused for want of room again and again is made smaller, down to this
+# a request that is refused for want of room again and again is made smaller, down to this
+_SMALLEST_BYTES = 50_000
 _CALM = 20  # good requests, after which it may be larger again
 # 400s that the next document would get as well: the index takes nothing as it is
 _INDEX_TYPES = {"index_closed_exception", "routing_missing_exception", "validation_exception"}
@@ -89,8 +90,8 @@ class _Answer:
 class Bulk:
     """Writes documents, `IN_FLIGHT` requests at a time.
 
-    Either ``write(batch)``, which returns when all is settled, or ``put(docs)`` and ``settled(leave)``, with which the
-    next batch is made ready while earlier ones are on their way.
+    Either ``write(batch)``, which returns when all is settled, or ``put(docs)`` and
+    ``settled(leave)``, with which the next batch is made ready while earlier ones are on their way.
 
     Parameters
     ----------
@@ -99,8 +100,8 @@ class Bulk:
     patience_s : float, optional
         How long to go on when the cluster is away or busy, for each request; None for ever.
     waiting : callable, optional
-        Called about twice a second while waiting, in the caller's thread, with what it is waited for; may raise to
-        give up.
+        Called about twice a second while waiting, in the caller's thread, with what it is waited
+        for; may raise to give up.
     give_up : callable
         Asked while waiting, in any thread; once it says so, what is left counts as unsent.
     make : callable, optional
@@ -164,10 +165,14 @@ class Bulk:
         """Begin to write `docs`."""
         outcome = Outcome(sent=len(docs.rejects), rejects=list(docs.rejects))
         chunks = docs.chunks(self._request_bytes)
-        self._tickets.append(_Ticket(tag, outcome, [self._pool.submit(self._deliver, chunk) for chunk in chunks]))
+        self._tickets.append(
+            _Ticket(tag, outcome, [self._pool.submit(self._deliver, chunk) for chunk in chunks])
+        )
 
     def settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
-        """Yield tag and outcome of each `put` that is settled, in their order, until only `leave` are on their way."""
+        """Yield tag and outcome of each `put` that is settled, in their order, until only `leave`
+        are on their way.
+        """
         while self._tickets:
             ticket = self._tickets[0]
             late = len(self._tickets) > leave
@@ -186,7 +191,10 @@ class Bulk:
     # in the worker threads ---------------------------------------------------------------------------
 
     def _deliver(self, docs: Documents) -> Outcome:
-        """Send documents until each is settled; what the cluster is too busy for goes again until patience ends."""
+        """Send documents until each is settled.
+
+        What the cluster is too busy for goes again until patience ends.
+        """
         outcome, me = Outcome(sent=len(docs)), threading.get_ident()
         began, attempt, parts = time.monotonic(), 0, [docs]
         try:
@@ -215,19 +223,24 @@ class Bulk:
         return self._closing.is_set() or self.give_up()
 
     def _pause(self, attempt: int) -> None:
-        """Wait with growing, jittered pauses: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter"""
+        """Wait with growing, jittered pauses:
+        https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter
+        """
         until = time.monotonic() + random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.5 * 2**attempt)  # noqa: S311
         while (left := until - time.monotonic()) > 0 and not self._ending():
             self._closing.wait(min(0.2, left))
 
     def _smaller(self, parts: list[Documents]) -> list[Documents]:
-        """Take smaller requests from now on: for one refused more than once there may never be room."""
+        """Take smaller requests from now on: for one refused more than once there may never be
+        room.
+        """
         self._good = 0
         self._request_bytes = max(_SMALLEST_BYTES, self._request_bytes // 2)
         return [piece for part in parts for piece in part.chunks(self._request_bytes)]
 
     def _went_well(self) -> None:
-        self._troubles.clear()  # the cluster answers: another request's trouble is old, or will be met again
+        # the cluster answers: another request's trouble is old, or will be met again
+        self._troubles.clear()
         self._good += 1
         if self._good % _CALM == 0:
             self._request_bytes = min(REQUEST_BYTES, self._request_bytes * 2)
@@ -252,16 +265,21 @@ class Bulk:
                 raise
         except elastic_transport.TransportError as error:
             return _Answer(
-                docs, error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})"
+                docs,
+                error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})",
             )
         items = [next(iter(item.values())) for item in answer.get("items", [])]
         if len(items) != len(docs):  # whoever lost the rest: what was not acknowledged is not there
-            return _Answer(docs, error=f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents")
+            return _Answer(
+                docs, error=f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents"
+            )
         self._went_well()
         return _Answer(docs, items=items)
 
     def _make(self, docs: Documents) -> None:
-        """Make the indices that are named for the first time, and map fields that come for the first time."""
+        """Make the indices that are named for the first time, and map fields that come for the
+        first time.
+        """
         if self.make is None or (docs.indices is None and not docs.fields):
             return
         with self._making:
@@ -275,7 +293,10 @@ class Bulk:
         if len(docs) > 1:
             half = len(docs) // 2
             return _Answer(docs, halves=(docs.slice(0, half), docs.slice(half, len(docs))))
-        error = {"type": "request_too_large", "reason": "the document alone is more than a request may hold (413)"}
+        error = {
+            "type": "request_too_large",
+            "reason": "the document alone is more than a request may hold (413)",
+        }
         return _Answer(docs, items=[{"status": 413, "error": error}])
 
     def _book(self, answer: _Answer, outcome: Outcome) -> tuple[list[Documents], str]:
@@ -284,7 +305,9 @@ class Bulk:
             return list(answer.halves), ""
         if answer.items is None:
             return [answer.docs], answer.error
-        statuses = np.fromiter((item["status"] for item in answer.items), np.int32, len(answer.items))
+        statuses = np.fromiter(
+            (item["status"] for item in answer.items), np.int32, len(answer.items)
+        )
         outcome.indexed += int(((statuses == 200) | (statuses == 201)).sum())
         outcome.existing += int((statuses == 409).sum())
         odd = np.flatnonzero((statuses >= 400) & (statuses != 409)).tolist()
@@ -307,7 +330,9 @@ class Bulk:
         return again + ([concat(repaired)] if repaired else []), why
 
     def _refusal(self, one: Documents, item: dict[str, Any]) -> LabkitError | None:
-        """Return the error when the cluster refuses the writer or the index, and not the document for what it is."""
+        """Return the error when the cluster refuses the writer or the index, and not the document
+        for what it is.
+        """
         index = self.index if one.indices is None else one.indices[0].as_py()
         status, reason = item["status"], item["error"].get("reason")
         if status in (401, 403, 404):
@@ -327,13 +352,19 @@ class Bulk:
 
 
 def _of_index(error: dict[str, Any]) -> bool:
-    """Tell whether an error is the index's, whatever the document: to put records aside for it would drain a topic."""
+    """Tell whether an error is the index's, whatever the document: to put records aside for it
+    would drain a topic.
+    """
     return error.get("type") in _INDEX_TYPES or str(error.get("reason")).startswith(_INDEX_REASONS)
 
 
 def _blocked(item: dict[str, Any]) -> bool:
-    """Tell whether the index is read-only now: somebody's disk is full, or somebody is at work on it."""
-    return bool(item["status"] == 403) and bool(item["error"].get("type") == "cluster_block_exception")
+    """Tell whether the index is read-only now: somebody's disk is full, or somebody is at work on
+    it.
+    """
+    return bool(item["status"] == 403) and bool(
+        item["error"].get("type") == "cluster_block_exception"
+    )
 
 
 def _why(item: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""The list of indices: whose they are, how large, and which window of a topic a scratch index was loaded from."""
+"""The list of indices: whose they are, how large, and which window of a topic a scratch index was
+loaded from.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from labkit.names import SCRATCH_PREFIX, choose
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = ("index", "target", "documents", "bytes", "created", "scratch", "topic", "window", "expires")
+_COLUMNS = (
+    "index",
+    "target",
+    "documents",
+    "bytes",
+    "created",
+    "scratch",
+    "topic",
+    "window",
+    "expires",
+)
 
 
 def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd.DataFrame:
@@ -32,7 +44,9 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
             if len(away) == len(all_targets):
                 raise
             warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"documents": "Int64", "bytes": "Int64"})
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(
+        {"documents": "Int64", "bytes": "Int64"}
+    )
     created = pd.to_datetime(frame["created"], unit="ms", utc=True)
     expires = pd.to_datetime(frame["expires"], errors="coerce", utc=True)
     return frame.assign(
@@ -77,7 +91,9 @@ def _sizes(target: Target) -> dict[str, Any]:
     """Return the indices' statistics, as far as this user may see them."""
     try:
         with target.errors("count the indices' documents"):
-            stats = target.client.indices.stats(index="*", metric="docs,store", filter_path="indices.*.primaries").body
+            stats = target.client.indices.stats(
+                index="*", metric="docs,store", filter_path="indices.*.primaries"
+            ).body
     except AccessError:
         return {}
     return dict(stats.get("indices", {}))

@@ -1,6 +1,7 @@
 """How Elasticsearch is to index decoded columns, where their JSON alone would mislead it. Pure.
 
-Texts, whole numbers and booleans are left to the index: its own rule for new fields, or its administrator's, fits them.
+Texts, whole numbers and booleans are left to the index: its own rule for new fields, or its
+administrator's, fits them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ FLAT: dict[str, Any] = {"type": "flattened", "ignore_above": 1024}
 
 
 def properties(fields: Mapping[str, pa.DataType]) -> dict[str, Any]:
-    """Return the mapping of columns: dates, decimals, fractions, bytes, maps, and objects with one of them."""
+    """Return the mapping of columns: dates, decimals, fractions, bytes, maps, and objects with one
+    of them.
+    """
     rules = {name: _rule(kind) for name, kind in fields.items()}
     return {name: rule for name, rule in rules.items() if rule is not None}
 
@@ -39,13 +42,21 @@ _SCALARS: list[tuple[Callable[[pa.DataType], bool], dict[str, Any]]] = [
     (lambda kind: _is.is_timestamp(kind) or _is.is_date(kind), {"type": "date"}),
     (lambda kind: _is.is_decimal(kind) or _is.is_uint64(kind), _EXACT),
     (_is.is_floating, {"type": "double"}),
-    (lambda kind: _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind), _BINARY),
+    (
+        lambda kind: (
+            _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind)
+        ),
+        _BINARY,
+    ),
     (_is.is_time, {"type": "keyword"}),
 ]
 
 
 def missing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties that a mapping lacks; a field it has stays as it is, whatever its type."""
+    """Return the properties that a mapping lacks.
+
+    A field it has stays as it is, whatever its type.
+    """
     rules: dict[str, Any] = {}
     for name, rule in wanted.items():
         present = there.get(name)
@@ -62,11 +73,15 @@ _WHOLE = frozenset({"long", "integer", "short", "byte"})
 
 
 def truncating(wanted: Mapping[str, Any], there: Mapping[str, Any], inside: str = "") -> list[str]:
-    """Return the fields whose fractions a mapping cuts to whole numbers, without a word: only ``_source`` has them."""
+    """Return the fields whose fractions a mapping cuts to whole numbers, without a word: only
+    ``_source`` has them.
+    """
     names: list[str] = []
     for name, rule in wanted.items():
         present = there.get(name, {})
         if rule.get("type") == "double" and present.get("type") in _WHOLE:
             names.append(inside + name)
-        names += truncating(rule.get("properties", {}), present.get("properties", {}), f"{inside}{name}.")
+        names += truncating(
+            rule.get("properties", {}), present.get("properties", {}), f"{inside}{name}."
+        )
     return names

@@ -1,9 +1,10 @@
 """Kafka records as Elasticsearch documents, column by column.
 
-A record's value goes through as the bytes it is: never parsed, joined column-wise into the request's lines. Its ``_id``
-is ``topic-partition-offset``, so loading a record again finds it there and changes nothing. What is no JSON object
-becomes a document all the same, tagged as Logstash tags it (``_jsonparsefailure``; a tombstone ``_tombstone``), with
-the text in ``message`` and its origin in ``labkit``. What enrichers add is spliced onto the end of the object.
+A record's value goes through as the bytes it is: never parsed, joined column-wise into the
+request's lines. Its ``_id`` is ``topic-partition-offset``, so loading a record again finds it there
+and changes nothing. What is no JSON object becomes a document all the same, tagged as Logstash tags
+it (``_jsonparsefailure``; a tombstone ``_tombstone``), with the text in ``message`` and its origin
+in ``labkit``. What enrichers add is spliced onto the end of the object.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from labkit.es.mappings import IndexName
 from labkit.replay.records import joined, replaced
 from labkit.times import dated, iso
 
-NO_FIELDS: Mapping[str, Any] = MappingProxyType({})  # one object: what is made anew is told by identity
+# one object: what is made anew is told by identity
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _MORE = "more"
 _MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8, a byte order mark where it is the first
 
@@ -58,7 +60,8 @@ class Documents:
     ----------
     ids, sources : Array
     origin : RecordBatch
-        topic, partition, offset, timestamp, value; ``more``, what was added to each document, where something was.
+        topic, partition, offset, timestamp, value; ``more``, what was added to each document, where
+        something was.
     indices : Array or None
         The index of each, where they do not all go into one.
     rejects : list of Reject
@@ -85,7 +88,11 @@ class Documents:
         """Return those from `first` up to `last`, exclusive."""
         count = last - first
         indices = None if self.indices is None else self.indices.slice(first, count)
-        columns = (self.ids.slice(first, count), self.sources.slice(first, count), self.origin.slice(first, count))
+        columns = (
+            self.ids.slice(first, count),
+            self.sources.slice(first, count),
+            self.origin.slice(first, count),
+        )
         return Documents(*columns, indices, fields=self.fields)
 
     def chunks(self, request_bytes: int) -> list[Documents]:
@@ -155,7 +162,9 @@ def documents(
     origin = batch.select(["topic", "partition", "offset", "timestamp", "value"])
     indices = name.of(batch.column("timestamp")) if name is not None and name.dated else None
     if more:  # for stand-ins that are made when Elasticsearch has refused the value
-        texts = pc.binary_join_element_wise(*(part.texts for part in more), pa.scalar(b"", pa.binary()))
+        texts = pc.binary_join_element_wise(
+            *(part.texts for part in more), pa.scalar(b"", pa.binary())
+        )
         origin = origin.append_column(_MORE, texts)
     added = chain.added(batch, columns or _all_columns) if chain else Added()
     sources = splice(values, [*fragments(added), *more])
@@ -163,7 +172,9 @@ def documents(
 
 
 def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray) -> Documents:
-    """Return `sources` as the documents of records, of each of which topic, partition and offset are given."""
+    """Return `sources` as the documents of records, of each of which topic, partition and offset
+    are given.
+    """
     topics, partitions, offsets = zip(*origins, strict=True)
     origin = pa.RecordBatch.from_pydict(
         {
@@ -174,7 +185,9 @@ def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray)
             "value": sources,
         }
     )
-    return Documents(pa.array(["-".join(map(str, origin_parts)) for origin_parts in origins]), sources, origin)
+    return Documents(
+        pa.array(["-".join(map(str, origin_parts)) for origin_parts in origins]), sources, origin
+    )
 
 
 def _all_columns(batch: pa.RecordBatch) -> pa.Table:
@@ -188,7 +201,8 @@ def _without_failures(docs: Documents, added: Added) -> Documents:
     if not added.failures:
         return docs
     rejects = [
-        _refused(docs.slice(row, row + 1), 0, "enrich", reason) for row, reason in sorted(added.failures.items())
+        _refused(docs.slice(row, row + 1), 0, "enrich", reason)
+        for row, reason in sorted(added.failures.items())
     ]
     left = docs.take(row for row in range(len(docs)) if row not in added.failures)
     return replace(left, rejects=rejects)
@@ -207,7 +221,9 @@ def rejected(one: Documents, item: dict[str, Any]) -> Reject:
     reason = f"{error.get('reason')}: {cause}" if cause else str(error.get("reason"))
     origin = one.origin.select(["topic", "partition", "offset"]).to_pylist()[0]
     source = one.sources[0].as_py().decode("utf-8", "replace")
-    return Reject(**origin, status=item["status"], type=str(error.get("type")), reason=reason, source=source)
+    return Reject(
+        **origin, status=item["status"], type=str(error.get("type")), reason=reason, source=source
+    )
 
 
 def concat(parts: list[Documents]) -> Documents:
@@ -223,13 +239,15 @@ def concat(parts: list[Documents]) -> Documents:
 
 
 def _unfit(values: pa.BinaryArray, text: bytes) -> list[int]:
-    """Return the rows that cannot pass as they are: null, empty, or not UTF-8; `text` has all of their bytes.
+    """Return the rows that cannot pass as they are: null, empty, or not UTF-8; `text` has all of
+    their bytes.
 
-    Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and then puts them in
-    the middle of its UTF-8 answers.
+    Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and
+    then puts them in the middle of its UTF-8 answers.
     """
     unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
-    # what is nowhere in the batch needs no look at each value: one byte is found ten times as fast as several
+    # what is nowhere in the batch needs no look at each value: one byte is found ten times as fast
+    # as several
     if b"\x00" in text:  # no JSON in UTF-8 has one anywhere; JSON in UTF-16 or UTF-32 has many
         unfit = pc.or_(unfit, pc.fill_null(pc.match_substring(values, b"\x00"), False))
     if _MARK[:1] in text:  # within a text U+FEFF is a character as any other
@@ -239,7 +257,16 @@ def _unfit(values: pa.BinaryArray, text: bytes) -> list[int]:
         values.cast(pa.string())
         return rows
     except pa.ArrowInvalid:
-        return sorted({*rows, *(row for row, value in enumerate(values.to_pylist()) if value and not _is_utf8(value))})
+        return sorted(
+            {
+                *rows,
+                *(
+                    row
+                    for row, value in enumerate(values.to_pylist())
+                    if value and not _is_utf8(value)
+                ),
+            }
+        )
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -255,7 +282,9 @@ def _stand_in(origin: pa.RecordBatch) -> bytes:
     record = origin.select(["topic", "partition", "offset", "value"]).to_pylist()[0]
     stamp = origin.column("timestamp").cast(pa.int64())[0].as_py()
     value = record.pop("value")
-    document: dict[str, Any] = {"@timestamp": iso(stamp)} if stamp is not None and dated(stamp) else {}
+    document: dict[str, Any] = (
+        {"@timestamp": iso(stamp)} if stamp is not None and dated(stamp) else {}
+    )
     if value is None:
         document |= {"tags": ["_tombstone"], "labkit": record}
     else:
@@ -268,7 +297,9 @@ def _stand_in(origin: pa.RecordBatch) -> bytes:
 
 
 def unparsable(one: Documents) -> Documents | None:
-    """Return the stand-in of a document that was refused because it is no JSON object; None when it is one."""
+    """Return the stand-in of a document that was refused because it is no JSON object; None when it
+    is one.
+    """
     source = one.sources[0].as_py()
     try:
         if isinstance(orjson.loads(source), dict):
@@ -282,8 +313,15 @@ def unparsable(one: Documents) -> Documents | None:
 
 
 def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Documents:
-    """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON object."""
+    """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON
+    object.
+    """
     docs = documents(batch, more=more)
-    odd = {row: unparsable(docs.slice(row, row + 1)) for row in find_decoder("json").parse(docs.sources).errors}
-    new = {row: document.sources[0].as_py() for row, document in odd.items() if document is not None}
+    odd = {
+        row: unparsable(docs.slice(row, row + 1))
+        for row in find_decoder("json").parse(docs.sources).errors
+    }
+    new = {
+        row: document.sources[0].as_py() for row, document in odd.items() if document is not None
+    }
     return replace(docs, sources=replaced(docs.sources, new))

@@ -1,9 +1,10 @@
 """Any decoder's records as documents: their columns as JSON, their mapping from the columns' types.
 
-Values of JSON are not decoded: they go as the bytes they are (`labkit.es.documents`). Of any other format a record
-becomes the object of its decoded fields, named as in a frame; decoded keys are ``_key_<field>``. A tombstone is tagged
-as it is of JSON. A record that cannot be decoded has no document but a reject, with the reason; its source is what
-could be read of it, else the value's bytes as ``{"base64": …}``.
+Values of JSON are not decoded: they go as the bytes they are (`labkit.es.documents`). Of any other
+format a record becomes the object of its decoded fields, named as in a frame; decoded keys are
+``_key_<field>``. A tombstone is tagged as it is of JSON. A record that cannot be decoded has no
+document but a reject, with the reason; its source is what could be read of it, else the value's
+bytes as ``{"base64": …}``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Form:
     metadata : bool
         Whether documents say where they came from, see `labkit.es.metadata`.
     seen : tuple
-        Schemas of a sample, in the decoder's terms: what they agree on holds from the first record on.
+        Schemas of a sample, in the decoder's terms: what they agree on holds from the first record
+        on.
     notes : tuple of str
         How "auto" chose.
     """
@@ -76,23 +78,30 @@ class Form:
     def of_meta(cls, meta: Mapping[str, Any]) -> Form:
         """Return the form of an index's documents by what it keeps of it."""
         return cls(
-            str(meta.get("decode", "json")), str(meta.get("key_decode", "raw")), bool(meta.get("metadata", False))
+            str(meta.get("decode", "json")),
+            str(meta.get("key_decode", "raw")),
+            bool(meta.get("metadata", False)),
         )
 
     def check(self) -> Form:
         """Raise when no document would have a field."""
         if self.decode == "raw" and self.key_decode == "raw" and not self.metadata:
             raise UsageError(
-                'decode="raw" gives documents no field', hint='decode="text" does, and metadata=True says their origin'
+                'decode="raw" gives documents no field',
+                hint='decode="text" does, and metadata=True says their origin',
             )
         return self
 
-    def settled(self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None) -> Form:
+    def settled(
+        self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None
+    ) -> Form:
         """Return this form with "auto" decided, and with the schemas of a sample."""
         if self.plain:
             return self
         batches = sample()
-        specs, notes, _ = decoding.chosen(self.decode, self.key_decode, registry=registry, sample=lambda: batches)
+        specs, notes, _ = decoding.chosen(
+            self.decode, self.key_decode, registry=registry, sample=lambda: batches
+        )
         form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
         if form.plain:
             return form
@@ -117,7 +126,8 @@ class Encoder:
     name : IndexName, optional
         As `documents` takes it.
     where : Where, optional
-        Which of the records given to `of_raw` become documents. What cannot be decoded is a reject whatever it says.
+        Which of the records given to `of_raw` become documents. What cannot be decoded is a reject
+        whatever it says.
     """
 
     form: Form = PLAIN
@@ -139,7 +149,9 @@ class Encoder:
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
-        self.module, _, _ = decoding.both(self.form.decode, self.form.key_decode, registry=self.registry, sample=list)
+        self.module, _, _ = decoding.both(
+            self.form.decode, self.form.key_decode, registry=self.registry, sample=list
+        )
 
     @property
     def trouble(self) -> LabkitError | None:
@@ -171,7 +183,12 @@ class Encoder:
         parsed = self.module.parse_batch(raw)
         batch = Batch(raw, parsed, parsed.schema)
         if self.where is not None:
-            batch = fulfilling(batch, self.module, self.where, keep=() if self._plain else self._undecodable(parsed))
+            batch = fulfilling(
+                batch,
+                self.module,
+                self.where,
+                keep=() if self._plain else self._undecodable(parsed),
+            )
         return self._of_json(batch.raw) if self._plain else self._of_decoded(batch)
 
     def _of_json(self, raw: pa.RecordBatch) -> Documents:
@@ -179,7 +196,10 @@ class Encoder:
         return documents(raw, self.chain, self.name, more=more)
 
     def _undecodable(self, parsed: Any) -> dict[int, str]:
-        """Return the rows that have no document, with the reason; a value that is no JSON has a stand-in."""
+        """Return the rows that have no document, with the reason.
+
+        A value that is no JSON has a stand-in.
+        """
         if self._as_is:
             return {row: f"key: {why}" for row, why in parsed.key.errors.items()}
         errors: dict[int, str] = parsed.errors
@@ -191,11 +211,15 @@ class Encoder:
         modules = self.module.parts
         for schemas, part in zip(self._schemas, parts, strict=False):
             schemas[:] = decoding.gathered(schemas, part)
-        unified = tuple(module.unify(known) for module, known in zip(modules, self._schemas, strict=False))
+        unified = tuple(
+            module.unify(known) for module, known in zip(modules, self._schemas, strict=False)
+        )
         return unified if self._has_keys else unified[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
-        table = self.chain.changed(decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema)))
+        table = self.chain.changed(
+            decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
+        )
         as_is, errors = self._as_is, self._undecodable(batch.parsed)
         fields, keys = own_columns(table)
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
@@ -220,9 +244,13 @@ class Encoder:
 
 def of_table(table: pa.Table, form: Form) -> Documents:
     """Return decoded records as an index of that form holds them, those with ``_error`` too."""
-    (raw,) = table.select([f"_{name}" for name in RAW_SCHEMA.names]).combine_chunks().to_batches() or [None]
+    (raw,) = table.select(
+        [f"_{name}" for name in RAW_SCHEMA.names]
+    ).combine_chunks().to_batches() or [None]
     fields, keys = own_columns(table)
-    raw, more = _appended(raw.rename_columns(RAW_SCHEMA.names), fields, keys, form, as_is=form.decode == "json")
+    raw, more = _appended(
+        raw.rename_columns(RAW_SCHEMA.names), fields, keys, form, as_is=form.decode == "json"
+    )
     return as_stored(raw, more)
 
 
@@ -230,19 +258,26 @@ def own_columns(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Return the records' fields and the decoded keys of a decoded table."""
     names = table.column_names
     fields = names[len(FIRST) : names.index("_timestamp_type")]
-    return table.select(fields), table.select(names[names.index("_key") + 1 : names.index("_headers")])
+    return table.select(fields), table.select(
+        names[names.index("_key") + 1 : names.index("_headers")]
+    )
 
 
 def _appended(
     raw: pa.RecordBatch, fields: pa.Table, keys: pa.Table, form: Form, *, as_is: bool
 ) -> tuple[pa.RecordBatch, list[Fragments]]:
-    """Return raw records whose values are JSON, and what else each document gets; a tombstone stays null."""
+    """Return raw records whose values are JSON, and what else each document gets.
+
+    A tombstone stays null.
+    """
     more = [metadata.metadata(raw)] if form.metadata else []
     if form.key_decode != "raw" and keys.num_columns:
         more.append(Fragments(keys.column_names, json_text.fields(keys).cast(pa.binary())))
     if as_is:
         return raw, more
-    objects = pc.if_else(raw.column("value").is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary()))
+    objects = pc.if_else(
+        raw.column("value").is_valid(), json_text.objects(fields), pa.scalar(None, pa.binary())
+    )
     return raw.set_column(raw.schema.get_field_index("value"), "value", objects), more
 
 

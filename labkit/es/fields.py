@@ -1,7 +1,8 @@
-"""Which field of an index, or of a pattern of indices, holds the values of a name, and why none does. Pure.
+"""Which field of an index, or of a pattern of indices, holds the values of a name, and why none
+does. Pure.
 
-What stands in the answer of ``_field_caps``, asked with ``include_unmapped``: field to type to what is known of it,
-with the indices where types differ.
+What stands in the answer of ``_field_caps``, asked with ``include_unmapped``: field to type to what
+is known of it, with the indices where types differ.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ DATES = frozenset({"date", "date_nanos"})
 _FAMILIES = (
     DATES,
     frozenset({"keyword", "constant_keyword", "wildcard"}),
-    frozenset({"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float"}),
+    frozenset(
+        {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float"}
+    ),
 )
 _SHOWN = 3  # indices named of each type
 
@@ -36,7 +39,11 @@ def is_date(fields: Fields, name: str) -> bool:
 def known(fields: Fields) -> list[str]:
     """Return the fields a user knows: no inner ones, no objects."""
     parents = {name for name in fields if not {"object", "nested"} & types(fields, name)}
-    return [name for name in sorted(parents) if name[0] != "_" and name.rpartition(".")[0] not in parents]
+    return [
+        name
+        for name in sorted(parents)
+        if name[0] != "_" and name.rpartition(".")[0] not in parents
+    ]
 
 
 def nested_in(fields: Fields, name: str) -> str | None:
@@ -47,18 +54,25 @@ def nested_in(fields: Fields, name: str) -> str | None:
 
 
 def countable(fields: Fields, name: str) -> str | None:
-    """Return the field that holds the values of `name` as a whole, wherever it is; None when none does.
+    """Return the field that holds the values of `name` as a whole, wherever it is; None when none
+    does.
 
-    It is ``<name>.keyword`` where there is one. Below a nested field there is none: such values are documents of their
-    own, and an aggregation that does not say so finds nothing.
+    It is ``<name>.keyword`` where there is one. Below a nested field there is none: such values are
+    documents of their own, and an aggregation that does not say so finds nothing.
     """
     if nested_in(fields, name):
         return None
     inner = f"{name}.keyword"
     for field in (inner, name):
-        kinds = {kind: capability for kind, capability in fields.get(field, {}).items() if kind != UNMAPPED}
+        kinds = {
+            kind: capability
+            for kind, capability in fields.get(field, {}).items()
+            if kind != UNMAPPED
+        }
         if kinds and all(kind["aggregatable"] for kind in kinds.values()):
-            is_countable = _agree(set(kinds)) and (field == name or not _elsewhere(fields, name, inner))
+            is_countable = _agree(set(kinds)) and (
+                field == name or not _elsewhere(fields, name, inner)
+            )
             return field if is_countable else None
     return None
 
@@ -79,7 +93,10 @@ def uncountable(fields: Fields, name: str) -> UsageError:
     if nested := nested_in(fields, name):
         aggs = f"{{'in': {{'nested': {{'path': {nested!r}}}, 'aggs': {{'by': {{'terms': {{'field': {name!r}}}}}}}}}}}"
         reason = "is nested" if nested == name else f"is within {nested!r}, which is nested"
-        return UsageError(f"field {name!r} {reason}: its values are documents of their own", hint=f"agg(body={aggs})")
+        return UsageError(
+            f"field {name!r} {reason}: its values are documents of their own",
+            hint=f"agg(body={aggs})",
+        )
     kinds = fields[name]
     inner = fields.get(f"{name}.keyword", {})
     if not _agree(types(fields, name)) or (inner and _elsewhere(fields, name, f"{name}.keyword")):
@@ -89,7 +106,11 @@ def uncountable(fields: Fields, name: str) -> UsageError:
             if kind != UNMAPPED
         )
         lacking = sorted(_elsewhere(fields, name, f"{name}.keyword")) if inner else []
-        where += f"; without {name}.keyword in {_some(lacking)}" if lacking and len(types(fields, name)) == 1 else ""
+        where += (
+            f"; without {name}.keyword in {_some(lacking)}"
+            if lacking and len(types(fields, name)) == 1
+            else ""
+        )
         return UsageError(
             f"the indices disagree on field {name!r}: {where}",
             hint="name an index, or a pattern whose indices agree, and put the answers together yourself",

@@ -1,7 +1,9 @@
-"""Reading an index back, whoever wrote it: all of its documents, some, or counts of them. Nothing here writes.
+"""Reading an index back, whoever wrote it: all of its documents, some, or counts of them. Nothing
+here writes.
 
-Documents are read at one point in time, page after page (``search_after``): what is written meanwhile is not seen, and
-no window of 10,000 hits ends it. Fields become typed columns by the rule of `labkit.decode.json`.
+Documents are read at one point in time, page after page (``search_after``): what is written
+meanwhile is not seen, and no window of 10,000 hits ends it. Fields become typed columns by the rule
+of `labkit.decode.json`.
 """
 
 from __future__ import annotations
@@ -63,7 +65,10 @@ class Index:
         return f"<b>{kind}</b> <code>{escape(self.name)}</code> on {escape(self.target.name)}<br>next: {next_}"
 
     def refresh(self) -> None:
-        """Make what was written visible; only for an index of one's own, a reader leaves others as they are."""
+        """Make what was written visible.
+
+        Only for an index of one's own, a reader leaves others as they are.
+        """
 
     def search(self, **body: Any) -> dict[str, Any]:
         """Ask Elasticsearch; the keywords are those of ``Elasticsearch.search``.
@@ -71,7 +76,11 @@ class Index:
         A shard that does not answer is an error: what the others say is no answer.
         """
         with asking(self.target, f"search index {self.name!r}"):
-            return dict(self.target.client.search(index=self.name, allow_partial_search_results=False, **body))
+            return dict(
+                self.target.client.search(
+                    index=self.name, allow_partial_search_results=False, **body
+                )
+            )
 
     def count(self, query: str | Mapping[str, Any] | None = None) -> int:
         """Return how many documents there are, or fulfil `query`, asked of the server.
@@ -79,29 +88,40 @@ class Index:
         Parameters
         ----------
         query : str or dict, optional
-            Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND command:PRIVMSG"``.
+            Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND
+            command:PRIVMSG"``.
         """
         self.refresh()
         action = f"count the documents of {self.name!r}"
         with asking(self.target, action):
-            answer = self.target.client.count(index=self.name, query=asked(query), allow_no_indices=False)
+            answer = self.target.client.count(
+                index=self.name, query=asked(query), allow_no_indices=False
+            )
         return counted(answer.body, action)
 
     def mapping(self) -> dict[str, Any]:
         """Return each index's mapping, by its name."""
         with asking(self.target, f"read the mapping of {self.name!r}"):
-            mappings = self.target.client.indices.get_mapping(index=self.name, allow_no_indices=False)
+            mappings = self.target.client.indices.get_mapping(
+                index=self.name, allow_no_indices=False
+            )
         return {name: dict(entry["mappings"]) for name, entry in mappings.items()}
 
     def fields(self) -> dict[str, dict[str, Any]]:
-        """Return each field's types; asked of ``_field_caps``, which needs no more than the right to read."""
+        """Return each field's types.
+
+        Asked of ``_field_caps``, which needs no more than the right to read.
+        """
         caps = self.field_caps().items()
         return {
-            name: {kind: capability for kind, capability in kinds.items() if kind != UNMAPPED} for name, kinds in caps
+            name: {kind: capability for kind, capability in kinds.items() if kind != UNMAPPED}
+            for name, kinds in caps
         }
 
     def field_caps(self) -> dict[str, dict[str, Any]]:
-        """Return each field's types, and as ``unmapped`` the indices of a pattern that do not have it."""
+        """Return each field's types, and as ``unmapped`` the indices of a pattern that do not have
+        it.
+        """
         with asking(self.target, f"list the fields of index {self.name!r}"):
             answer = self.target.client.field_caps(
                 index=self.name, fields="*", include_unmapped=True, allow_no_indices=False
@@ -140,14 +160,21 @@ class Index:
         yield from self._pages(body, fields, limit, stop)
 
     def _pages(
-        self, body: dict[str, Any], fields: Sequence[str] | None, limit: int | None, stop: Callable[[], bool]
+        self,
+        body: dict[str, Any],
+        fields: Sequence[str] | None,
+        limit: int | None,
+        stop: Callable[[], bool],
     ) -> Iterator[pa.RecordBatch]:
         self.count()  # a pattern that matches nothing is an error, not an empty read
         self._check_fields([fields] if isinstance(fields, str) else fields or ())
         yield from pages(self.target, self.name, body, fields=fields, limit=limit, stop=stop)
 
     def _check_fields(self, names: Sequence[str]) -> None:
-        """Refuse a name that is nearly a field's; what is not mapped may be in documents all the same."""
+        """Refuse a name that is nearly a field's.
+
+        What is not mapped may be in documents all the same.
+        """
         plain = [name for name in names if "*" not in name and not name.startswith("_")]
         there = self.fields() if plain else {}
         for name in plain:
@@ -155,8 +182,11 @@ class Index:
             if name not in there and not within and did_you_mean(name, there):
                 raise unknown_field(name, known(there))
 
-    def profile(self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None) -> Profile:
-        """Return what is in the documents: every field, its types, values and shares; see `labkit.Window.profile`.
+    def profile(
+        self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None
+    ) -> Profile:
+        """Return what is in the documents: every field, its types, values and shares; see
+        `labkit.Window.profile`.
 
         Parameters
         ----------
@@ -181,8 +211,13 @@ class Index:
         limit: int | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pa.Table:
-        """Return the documents as one Arrow table; the options and columns are those of `to_pandas`."""
-        return self._table({"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt)
+        """Return the documents as one Arrow table.
+
+        The options and columns are those of `to_pandas`.
+        """
+        return self._table(
+            {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt
+        )
 
     def to_pandas(
         self,
@@ -199,16 +234,19 @@ class Index:
         query, fields, limit
             As for `batches`.
         on_interrupt : {"raise", "keep"}
-            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was read as its ``.frame``; or return that, with
-            a warning.
+            What Stop, or Ctrl-C, does: raise `Stopped`, which has what was read as its ``.frame``;
+            or return that, with a warning.
 
         Returns
         -------
         DataFrame
-            One row per document: ``_id _topic _partition _offset`` (missing where an ``_id`` names no record), the
-            document's fields, ``_error``. ``frame.attrs["complete"]`` is False when an interrupt ended it early.
+            One row per document: ``_id _topic _partition _offset`` (missing where an ``_id`` names
+            no record), the document's fields, ``_error``. ``frame.attrs["complete"]`` is False when
+            an interrupt ended it early.
         """
-        return self._framed(self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt))
+        return self._framed(
+            self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt)
+        )
 
     def sample(
         self,
@@ -218,9 +256,15 @@ class Index:
         fields: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> pd.DataFrame:
-        """Return `n` documents by chance, with the columns of `to_pandas`; the same ones for the same `seed`."""
-        luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}  # the same on each page
-        query = {"function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}}
+        """Return `n` documents by chance, with the columns of `to_pandas`.
+
+        The same ones for the same `seed`.
+        """
+        # the same on each page
+        luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}
+        query = {
+            "function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}
+        }
         body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
         return self._framed(self._table(body, fields, n, "raise"))
 
@@ -266,19 +310,22 @@ class Index:
         Parameters
         ----------
         by : str or sequence of str, optional
-            A row for each value of these fields, or each combination; documents without one are a row of their own,
-            and so are those whose text is longer than the field's ``ignore_above``.
+            A row for each value of these fields, or each combination; documents without one are a
+            row of their own, and so are those whose text is longer than the field's
+            ``ignore_above``.
         every : str, optional
-            ``"1h"``: a row per bucket of so long, in UTC, of ``@timestamp`` or of the dates named in `by`.
+            ``"1h"``: a row per bucket of so long, in UTC, of ``@timestamp`` or of the dates named
+            in `by`.
         metrics : sequence of str
-            Such as ``"avg:bytes"``, ``"max:@timestamp"``, ``"cardinality:nick"``: columns beside ``documents``.
+            Such as ``"avg:bytes"``, ``"max:@timestamp"``, ``"cardinality:nick"``: columns beside
+            ``documents``.
         query : str or dict, optional
             As for `count`.
         limit : int, optional
             At most so many rows: those with the most documents.
         body : dict, optional
-            In place of `by`, `every` and `metrics`: aggregations in Elasticsearch's own form; each innermost bucket is
-            a row.
+            In place of `by`, `every` and `metrics`: aggregations in Elasticsearch's own form; each
+            innermost bucket is a row.
 
         Returns
         -------
@@ -288,7 +335,8 @@ class Index:
         Raises
         ------
         UsageError
-            When there is no such field, it is below a nested one, or the indices of a pattern disagree on it.
+            When there is no such field, it is below a nested one, or the indices of a pattern
+            disagree on it.
 
         Warns
         -----
@@ -307,7 +355,9 @@ class Index:
             answer = self.search(size=0, query=asked(query), aggs=dict(body))
             return aggregations.flattened(answer["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
-        return asking.frame(lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs))
+        return asking.frame(
+            lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs)
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -338,7 +388,8 @@ def kept_notes(index: Index) -> list[dict[str, Any]]:
 
 
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the condition, of `kept_notes`, that left records out; None without any, or where indices differ.
+    """Return the condition, of `kept_notes`, that left records out; None without any, or where
+    indices differ.
 
     A condition reaches no files and no network, whoever wrote it there.
     """

@@ -40,7 +40,8 @@ def fragments(added: Added) -> list[Fragments]:
 
 
 def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray:
-    """Return JSON objects with the added fields at their end; the record's own bytes stay as they are.
+    """Return JSON objects with the added fields at their end; the record's own bytes stay as they
+    are.
 
     What is no object that ends in a brace stays as it is; Elasticsearch will refuse it.
     """
@@ -51,12 +52,22 @@ def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray
     pieces = [pc.coalesce(part.texts, empty) for part in parts]
     ends = pc.ends_with(values, pattern=b"}")
     slow = pc.or_(pc.invert(ends), pc.less(pc.binary_length(values), _SHORT))
-    slow = pc.or_(slow, _may_clash(values, names)) if len(set(names)) == len(names) else pa.repeat(True, len(values))
+    slow = (
+        pc.or_(slow, _may_clash(values, names))
+        if len(set(names)) == len(names)
+        else pa.repeat(True, len(values))
+    )
     numbers = np.flatnonzero(pc.fill_null(slow, True).to_numpy(zero_copy_only=False)).tolist()
     spliced = pc.binary_join_element_wise(
-        pc.binary_slice(values, 0, -1), *pieces, pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
+        pc.binary_slice(values, 0, -1),
+        *pieces,
+        pa.scalar(b"}", pa.binary()),
+        pa.scalar(b"", pa.binary()),
     )
-    closer = {row: splice_one(values[row].as_py(), [piece[row].as_py() for piece in pieces]) for row in numbers}
+    closer = {
+        row: splice_one(values[row].as_py(), [piece[row].as_py() for piece in pieces])
+        for row in numbers
+    }
     return replaced(spliced, closer)
 
 
@@ -79,7 +90,10 @@ def _shared(one: str, other: str) -> int:
 
 
 def splice_one(value: bytes | None, pieces: Iterable[bytes]) -> bytes | None:
-    """Return one record with what is added; where a name is taken, under the name with ``_`` at its end."""
+    """Return one record with what is added.
+
+    Where a name is taken, under the name with ``_`` at its end.
+    """
     text = (value or b"").strip()
     try:
         own = orjson.loads(text)
@@ -113,11 +127,15 @@ def _fragments(table: pa.Table) -> pa.BinaryArray:
     ends = np.flatnonzero(data == ord("\n")) + 1
     edges = np.concatenate(([0], ends)).astype(np.int32)
     data[edges[:-1]] = ord(",")
-    lines = pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(edges), pa.py_buffer(data)])
+    lines = pa.Array.from_buffers(
+        pa.binary(), len(ends), [None, pa.py_buffer(edges), pa.py_buffer(data)]
+    )
     lines = pc.binary_slice(lines, 0, -2)  # the closing brace and the newline
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count:  # within a text a quote is escaped, so this cannot be part of one
-            lines = pc.replace_substring(lines, pattern=b"," + orjson.dumps(name) + b":null", replacement=b"")
+            lines = pc.replace_substring(
+                lines, pattern=b"," + orjson.dumps(name) + b":null", replacement=b""
+            )
     return lines
 
 
@@ -125,7 +143,9 @@ def _lacking(kind: pa.DataType) -> bool:
     """Tell whether JSON lacks a type, or one within it."""
     if pa.types.is_nested(kind):
         return any(_lacking(kind.field(number).type) for number in range(kind.num_fields))
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind))
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind)
+    )
 
 
 def _jsonable(table: pa.Table) -> pa.Table:
@@ -133,14 +153,22 @@ def _jsonable(table: pa.Table) -> pa.Table:
     for number, column_field in enumerate(table.schema):
         kind = column_field.type
         if pa.types.is_timestamp(kind):
-            zone = table.column(number).cast(pa.timestamp("ms", "UTC"), safe=False)  # a date of Elasticsearch's has ms
-            table = table.set_column(number, column_field.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ"))
+            # a date of Elasticsearch's has ms
+            zone = table.column(number).cast(pa.timestamp("ms", "UTC"), safe=False)
+            table = table.set_column(
+                number, column_field.name, pc.strftime(zone, format="%Y-%m-%dT%H:%M:%SZ")
+            )
         elif pa.types.is_dictionary(kind):
-            table = table.set_column(number, column_field.name, table.column(number).cast(kind.value_type))
+            table = table.set_column(
+                number, column_field.name, table.column(number).cast(kind.value_type)
+            )
         elif pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
-            table = table.set_column(number, column_field.name, table.column(number).cast(pa.string()))
+            table = table.set_column(
+                number, column_field.name, table.column(number).cast(pa.string())
+            )
         elif _lacking(kind):
             raise UsageError(
-                f"enrich: column {column_field.name!r} is {kind}, which JSON lacks", hint="make text or numbers of it"
+                f"enrich: column {column_field.name!r} is {kind}, which JSON lacks",
+                hint="make text or numbers of it",
             )
     return table

@@ -1,8 +1,9 @@
 """Arrow columns as JSON, column by column: no record is touched by itself.
 
-Times are ISO 8601 in UTC (without a zone: taken as UTC), with milliseconds where that is all they have; decimals are
-texts with all of their digits, bytes base64, maps objects. A field that is null is left out of its object; infinite
-fractions, and those that are no number, are null, for JSON has none.
+Times are ISO 8601 in UTC (without a zone: taken as UTC), with milliseconds where that is all they
+have; decimals are texts with all of their digits, bytes base64, maps objects. A field that is null
+is left out of its object; infinite fractions, and those that are no number, are null, for JSON has
+none.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def objects(table: pa.Table) -> pa.BinaryArray:
 
 def fields(table: pa.Table) -> pa.StringArray:
     """Return each row as ``,"name":value,"name":value``, without its nulls."""
-    return members(table.column_names, [json(_whole(column)) for column in table.columns], len(table))
+    return members(
+        table.column_names, [json(_whole(column)) for column in table.columns], len(table)
+    )
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -45,7 +48,11 @@ def members(names: Sequence[str], texts: Sequence[pa.StringArray], count: int) -
         mark = pa.scalar(f",{orjson.dumps(name).decode()}:")
         if value.null_count == len(value):
             continue
-        parts += [mark, value] if not value.null_count else [pc.binary_join_element_wise(mark, value, "")]
+        parts += (
+            [mark, value]
+            if not value.null_count
+            else [pc.binary_join_element_wise(mark, value, "")]
+        )
     if not parts:
         return pa.array([""] * count, pa.string())
     return pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
@@ -94,7 +101,10 @@ def _texts(column: pa.Array) -> pa.StringArray:
 
 
 def _escaped(texts: pa.StringArray) -> pa.StringArray:
-    """Return texts as JSON has them within quotes; what is nowhere in the column is not looked for in each."""
+    """Return texts as JSON has them within quotes.
+
+    What is nowhere in the column is not looked for in each.
+    """
     data = joined(texts)
     codes = np.frombuffer(data, np.uint8)
     marks = [mark for mark in (b"\\", b'"') if mark in bytes(data)]  # the backslash first
@@ -102,7 +112,9 @@ def _escaped(texts: pa.StringArray) -> pa.StringArray:
         marks += [bytes([code]) for code in np.unique(codes[codes < ord(" ")]).tolist()]
     for mark in marks:
         text = mark.decode()
-        texts = pc.replace_substring(texts, pattern=text, replacement=orjson.dumps(text)[1:-1].decode())
+        texts = pc.replace_substring(
+            texts, pattern=text, replacement=orjson.dumps(text)[1:-1].decode()
+        )
     return texts
 
 
@@ -138,7 +150,11 @@ def _structs(column: Any) -> pa.StringArray:
 
 
 def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
-    return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string())) if column.null_count else texts
+    return (
+        pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string()))
+        if column.null_count
+        else texts
+    )
 
 
 def _lists(column: Any) -> pa.StringArray:
@@ -148,7 +164,10 @@ def _lists(column: Any) -> pa.StringArray:
 
 
 def _maps(column: Any) -> pa.StringArray:
-    """Return maps as objects; of equal keys Arrow holds both, and a reader of JSON takes the last."""
+    """Return maps as objects.
+
+    Of equal keys Arrow holds both, and a reader of JSON takes the last.
+    """
     key, item = column.type.key_type, column.type.item_type
     kind = pa.list_(pa.struct([pa.field("key", key, nullable=False), ("value", item)]))
     entries = column.cast(kind)
@@ -185,9 +204,17 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
         lambda kind: _is.is_date(kind) or _is.is_time(kind) or _is.is_decimal(kind),
         lambda column: _quoted(column.cast(pa.string())),
     ),
-    (lambda kind: _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind), _bytes),
+    (
+        lambda kind: (
+            _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind)
+        ),
+        _bytes,
+    ),
     (_is.is_struct, _structs),
-    (lambda kind: _is.is_list(kind) or _is.is_large_list(kind) or _is.is_fixed_size_list(kind), _lists),
+    (
+        lambda kind: _is.is_list(kind) or _is.is_large_list(kind) or _is.is_fixed_size_list(kind),
+        _lists,
+    ),
     (_is.is_map, _maps),
     (_is.is_dictionary, _decoded),
 ]

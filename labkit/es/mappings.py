@@ -19,7 +19,8 @@ from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es.column_types import missing, truncating
 
-SETTINGS: dict[str, Any] = {  # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
+# of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
+SETTINGS: dict[str, Any] = {
     "number_of_shards": 1,
     "number_of_replicas": 0,
     "mapping.total_fields.limit": 1000,
@@ -30,7 +31,10 @@ MAPPING: dict[str, Any] = {
         {
             "text_and_keyword": {
                 "match_mapping_type": "string",
-                "mapping": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}}},
+                "mapping": {
+                    "type": "text",
+                    "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}},
+                },
             }
         }
     ],
@@ -51,14 +55,17 @@ _PARTS = re.compile(r"%([A-Za-z%])")
 _FINE = {"Y", "m", "d", "H", "G", "V", "j"}
 
 
-def mapping(*layers: Mapping[str, Any] | None, properties: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def mapping(
+    *layers: Mapping[str, Any] | None, properties: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return labkit's mapping, with what the user wants of it otherwise.
 
     Parameters
     ----------
     *layers : mapping, optional
-        As Elasticsearch's ``mappings``, later ones on top: their ``properties`` are added to labkit's, any other key
-        takes the place of labkit's. One without any key of a mapping is taken for the properties themselves.
+        As Elasticsearch's ``mappings``, later ones on top: their ``properties`` are added to
+        labkit's, any other key takes the place of labkit's. One without any key of a mapping is
+        taken for the properties themselves.
     properties : mapping, optional
         Further fields, such as an enricher's; those of `layers` win.
     """
@@ -85,9 +92,9 @@ class IndexName:
     Parameters
     ----------
     pattern : str
-        ``irc``, or with ``%Y %m %d %H %j`` (as strftime), ``%G %V`` (ISO year and week): ``irc-%Y.%m``. A record
-        without a timestamp, or with one that no date can hold, goes where the date's place says ``undated``:
-        ``irc-undated``.
+        ``irc``, or with ``%Y %m %d %H %j`` (as strftime), ``%G %V`` (ISO year and week):
+        ``irc-%Y.%m``. A record without a timestamp, or with one that no date can hold, goes where
+        the date's place says ``undated``: ``irc-undated``.
     """
 
     pattern: str
@@ -120,32 +127,55 @@ class IndexName:
 
 
 def uuid(target: Target, name: str) -> str:
-    """Return the id of an index: one made again has another. None of an alias, whose indices come and go."""
+    """Return the id of an index: one made again has another.
+
+    None of an alias, whose indices come and go.
+    """
     try:
-        settings = target.client.indices.get_settings(index=name, filter_path="*.settings.index.uuid")
+        settings = target.client.indices.get_settings(
+            index=name, filter_path="*.settings.index.uuid"
+        )
     except elasticsearch.ApiError:
         return ""
     return str(settings[name]["settings"]["index"]["uuid"]) if name in settings else ""
 
 
-def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
-    """Make `index`, or add to the one that is there, or an alias's write index, the fields of `mappings` it lacks.
+def ensure(
+    target: Target,
+    index: str,
+    mappings: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make `index`, or add to the one that is there, or an alias's write index, the fields of
+    `mappings` it lacks.
 
-    With `settings` it is made just so; without, templates of the cluster's administrator have the first word.
+    With `settings` it is made just so; without, templates of the cluster's administrator have the
+    first word.
     """
     client = target.client
     if not client.indices.exists(index=index):
-        shape = dict(mappings) if settings is not None else beside(mappings, template_mappings(client, index))
+        shape = (
+            dict(mappings)
+            if settings is not None
+            else beside(mappings, template_mappings(client, index))
+        )
         try:
             client.indices.create(index=index, mappings=shape, settings=settings)
             return
         except elasticsearch.BadRequestError as error:
             if "resource_already_exists" not in str(error):
                 raise
-    additions = {name: rule for name, rule in mappings["properties"].items() if MAPPING["properties"].get(name) != rule}
+    additions = {
+        name: rule
+        for name, rule in mappings["properties"].items()
+        if MAPPING["properties"].get(name) != rule
+    }
     if not additions:
         return
-    properties = [entry["mappings"].get("properties", {}) for entry in client.indices.get_mapping(index=index).values()]
+    properties = [
+        entry["mappings"].get("properties", {})
+        for entry in client.indices.get_mapping(index=index).values()
+    ]
     additions = {
         name: rule
         for name, rule in additions.items()
@@ -156,7 +186,9 @@ def ensure(target: Target, index: str, mappings: Mapping[str, Any], settings: Ma
 
 
 def settle_condition(target: Target, index: str, where: str | None) -> None:
-    """Have an index, or each of an alias, forget the condition it was made with when another one fills it too."""
+    """Have an index, or each of an alias, forget the condition it was made with when another one
+    fills it too.
+    """
     for name, found in target.client.indices.get_mapping(index=index).items():
         meta = found["mappings"].get("_meta", {})
         kept = meta.get("labkit")
@@ -166,10 +198,11 @@ def settle_condition(target: Target, index: str, where: str | None) -> None:
 
 
 def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[str]:
-    """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to itself, stays.
+    """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to
+    itself, stays.
 
-    A field that it refuses is left to its own rule for new fields: then it is the documents that are refused. What is
-    returned are the fields whose fractions it cuts.
+    A field that it refuses is left to its own rule for new fields: then it is the documents that
+    are refused. What is returned are the fields whose fractions it cuts.
     """
     client = target.client
     present = [entry["mappings"] for entry in client.indices.get_mapping(index=index).values()]
@@ -223,30 +256,47 @@ def doubled(index: str, behind: list[str]) -> str:
 def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return `mappings` without what is labkit's habit only, where `theirs` say otherwise.
 
-    Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch takes theirs first.
+    Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch
+    takes theirs first.
     """
     theirs = list(theirs)
-    parts = {key for layer in theirs for key in layer} - {"properties", "dynamic_templates", "_meta"}
-    mapped = {name.partition(".")[0] for layer in theirs for name in layer.get("properties", {})} & {
-        *MAPPING["properties"]
+    parts = {key for layer in theirs for key in layer} - {
+        "properties",
+        "dynamic_templates",
+        "_meta",
     }
+    mapped = {
+        name.partition(".")[0] for layer in theirs for name in layer.get("properties", {})
+    } & {*MAPPING["properties"]}
     own = {key: rule for key, rule in mappings.items() if key not in parts}
-    return {**own, "properties": {name: rule for name, rule in mappings["properties"].items() if name not in mapped}}
+    return {
+        **own,
+        "properties": {
+            name: rule for name, rule in mappings["properties"].items() if name not in mapped
+        },
+    }
 
 
 def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[dict[str, Any]]:
-    """Return the mappings that templates have for an index of this name; none where they may not be read.
+    """Return the mappings that templates have for an index of this name; none where they may not be
+    read.
 
     Elasticsearch takes the matching template of the highest priority with its components, or, where there is none,
     all matching ones of the old kind:
     https://www.elastic.co/docs/manage-data/data-store/templates
     """
     with suppress(elasticsearch.AuthorizationException):
-        templates = [entry["index_template"] for entry in client.indices.get_index_template()["index_templates"]]
+        templates = [
+            entry["index_template"]
+            for entry in client.indices.get_index_template()["index_templates"]
+        ]
         matching = [template for template in templates if _matches(template, index)]
         if matching:
             best = max(matching, key=lambda one: one.get("priority", 0))
-            return [layer.get("mappings", {}) for layer in (best.get("template", {}), *_components(client, best))]
+            return [
+                layer.get("mappings", {})
+                for layer in (best.get("template", {}), *_components(client, best))
+            ]
         return [
             template.get("mappings", {})
             for template in client.indices.get_template().values()
@@ -259,8 +309,14 @@ def _matches(template: dict[str, Any], index: str) -> bool:
     return any(fnmatchcase(index, pattern) for pattern in template["index_patterns"])
 
 
-def _components(client: elasticsearch.Elasticsearch, template: dict[str, Any]) -> list[dict[str, Any]]:
+def _components(
+    client: elasticsearch.Elasticsearch, template: dict[str, Any]
+) -> list[dict[str, Any]]:
     if not (names := template.get("composed_of")):
         return []
     components = client.cluster.get_component_template()["component_templates"]
-    return [component["component_template"]["template"] for component in components if component["name"] in names]
+    return [
+        component["component_template"]["template"]
+        for component in components
+        if component["name"] in names
+    ]

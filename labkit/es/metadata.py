@@ -1,8 +1,9 @@
 """Where a document came from: ``_kafka``, with the record's place, times, key and headers.
 
-The key and the headers' values are text where they are UTF-8, else base64. A header that comes more than once has the
-list of its values. Headers are one field of Elasticsearch's (``flattened``), so that new names of theirs add none to
-the mapping; each can be searched all the same: ``_kafka.headers.trace-id``.
+The key and the headers' values are text where they are UTF-8, else base64. A header that comes more
+than once has the list of its values. Headers are one field of Elasticsearch's (``flattened``), so
+that new names of theirs add none to the mapping; each can be searched all the same:
+``_kafka.headers.trace-id``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def readable(column: pa.BinaryArray) -> pa.StringArray:
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid:  # which values is not said
-        return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
+        return pa.array(
+            [None if value is None else _text(value) for value in column.to_pylist()], pa.string()
+        )
 
 
 def _text(value: bytes) -> str:
@@ -77,7 +80,9 @@ def _headers(column: pa.ListArray) -> pa.StringArray:
     order = np.argsort(places, kind="stable")
     starts = np.flatnonzero(np.concatenate(([True], np.diff(places[order]) != 0)))
     counts = np.diff(np.append(starts, len(order)))
-    values = pc.fill_null(json_text.json(readable(entries.field("value"))), "null").take(pa.array(order))
+    values = pc.fill_null(json_text.json(readable(entries.field("value"))), "null").take(
+        pa.array(order)
+    )
     values = json_text.joined_by_comma(values, counts)
     values = pc.if_else(pa.array(counts > 1), json_text.between("[", values, "]"), values)
     first = pa.array(order[starts])

@@ -1,4 +1,6 @@
-"""The documents of an index at one point in time, page after page, as Arrow batches in constant memory."""
+"""The documents of an index at one point in time, page after page, as Arrow batches in constant
+memory.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,18 @@ _WINDOW = re.compile(r"less than or equal to: \[(\d+)\]")
 
 
 def origins(ids: pa.StringArray) -> dict[str, pa.Array]:
-    """Return topic, partition and offset of each ``topic-partition-offset``; nulls where an id is none.
+    """Return topic, partition and offset of each ``topic-partition-offset``; nulls where an id is
+    none.
 
     Topics may have dashes: the id is split from the right.
     """
     parts = pc.extract_regex(ids, ORIGIN)
     topic, partition, offset = (pc.struct_field(parts, [n]) for n in range(3))
-    return {"_topic": topic, "_partition": partition.cast(pa.int32()), "_offset": offset.cast(pa.int64())}
+    return {
+        "_topic": topic,
+        "_partition": partition.cast(pa.int32()),
+        "_offset": offset.cast(pa.int64()),
+    }
 
 
 def pages(
@@ -54,10 +61,17 @@ def pages(
     limit: int | None,
     stop: Callable[[], bool],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield what `body`, a sorted query, finds in batches of `BATCH_SCHEMA`; the next page is fetched meanwhile."""
+    """Yield what `body`, a sorted query, finds in batches of `BATCH_SCHEMA`.
+
+    The next page is fetched meanwhile.
+    """
     if limit is not None:
         limit = whole(limit, "limit", "how many documents at most; None for all", low=0)
-    source = True if fields is None else {"includes": [fields] if isinstance(fields, str) else list(fields)}
+    source = (
+        True
+        if fields is None
+        else {"includes": [fields] if isinstance(fields, str) else list(fields)}
+    )
     body |= {"source": source, "track_total_hits": False}
     read = 0
     with _point_in_time(target, index) as ask, ThreadPoolExecutor(1, "labkit-index") as pool:
@@ -91,12 +105,16 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
         try:
             with asking(target, f"read index {index!r}"), no_collection():
                 answer = client.search(
-                    pit={"id": pit, "keep_alive": KEEP_ALIVE}, size=size, allow_partial_search_results=False, **body
+                    pit={"id": pit, "keep_alive": KEEP_ALIVE},
+                    size=size,
+                    allow_partial_search_results=False,
+                    **body,
                 )
         except NotFoundError as error:
             raise _vanished(target, index, read) from error
         except ServerError as error:
-            if (most := _WINDOW.search(str(error))) and int(most[1]) < size:  # index.max_result_window is its own
+            # index.max_result_window is its own
+            if (most := _WINDOW.search(str(error))) and int(most[1]) < size:
                 return ask(body, int(most[1]))
             raise
         pit = answer["pit_id"]
@@ -135,7 +153,9 @@ def asking(target: Target, what: str) -> Iterator[None]:
             yield
     except ServerError as error:
         if error.facts.get("status") == 400 and not _WINDOW.search(str(error)):
-            raise UsageError(error.message, hint="is the query, and are the fields, right?") from error
+            raise UsageError(
+                error.message, hint="is the query, and are the fields, right?"
+            ) from error
         raise
 
 
@@ -143,14 +163,23 @@ def _batch(hits: list[dict[str, Any]], name: str) -> pa.RecordBatch:
     try:
         sources = pa.array(_texts([hit["_source"] for hit in hits]), pa.binary())
     except KeyError as error:
-        raise UsageError(f"index {name!r} keeps no _source", hint="its documents cannot be read back") from error
+        raise UsageError(
+            f"index {name!r} keeps no _source", hint="its documents cannot be read back"
+        ) from error
     ids = pa.array([hit["_id"] for hit in hits], pa.string())
-    columns = {"_index": pa.array([hit["_index"] for hit in hits], pa.string()), "_id": ids, **origins(ids)}
+    columns = {
+        "_index": pa.array([hit["_index"] for hit in hits], pa.string()),
+        "_id": ids,
+        **origins(ids),
+    }
     return pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)
 
 
 def _texts(sources: list[Any]) -> list[bytes]:
-    """Return documents as JSON; what orjson cannot write (integers beyond 64 bits, half surrogate pairs) json can."""
+    """Return documents as JSON.
+
+    What orjson cannot write (integers beyond 64 bits, half surrogate pairs) json can.
+    """
     try:
         return list(map(orjson.dumps, sources))
     except TypeError:

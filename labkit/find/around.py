@@ -72,7 +72,9 @@ def around(
 ) -> Replay:
     """Return the neighbours as a Replay, by time; see `labkit.Window.around`."""
     _check(plan, anchor)
-    decoder, decoder_notes, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    decoder, decoder_notes, _ = both(
+        decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
+    )
     with interrupt.asked() as interrupted:
         decoder.heed(interrupted)
         look = _Look(cluster, plan, {**options, "interrupted": interrupted})
@@ -88,7 +90,9 @@ def around(
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = recounted(_counted(receipt, batches), table)
-    receipt = receipt.with_notes(*decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table)))
+    receipt = receipt.with_notes(
+        *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
+    )
     replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
     if ended and on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)
@@ -103,7 +107,8 @@ def _check(plan: Plan, anchor: Anchor) -> None:
     span = ranges.get(anchor.partition)
     if span is None:
         raise UsageError(
-            f"the window has no partition {anchor.partition}", hint=f"it has {', '.join(map(str, ranges))}"
+            f"the window has no partition {anchor.partition}",
+            hint=f"it has {', '.join(map(str, ranges))}",
         )
     if anchor.offset is None or not span.start <= anchor.offset < span.end:
         raise UsageError(
@@ -130,13 +135,24 @@ class _Look:
         return pa.Table.from_batches(batches, RAW_SCHEMA), reading.receipt()
 
     def at_record(self, anchor: Anchor, before: int, after: int) -> tuple[Anchor, list[str]]:
-        """Return the anchor with its record's time; where there is no record, with that of the next or the last."""
-        span = next(offsets_range for offsets_range in self.plan.ranges if offsets_range.partition == anchor.partition)
+        """Return the anchor with its record's time.
+
+        Where there is no record, with that of the next or the last.
+        """
+        span = next(
+            offsets_range
+            for offsets_range in self.plan.ranges
+            if offsets_range.partition == anchor.partition
+        )
         offset = anchor.offset or 0
         side = _Side(span, offset, offset, offset + 1)
         while True:
             table, _ = self.read([side])
-            if len(table) or (side.low, side.high) == (span.start, span.end) or self.options["interrupted"]():
+            if (
+                len(table)
+                or (side.low, side.high) == (span.start, span.end)
+                or self.options["interrupted"]()
+            ):
                 break
             width = side.high - side.low
             side.widened(max(before, width * _GROWTH), max(after, width * _GROWTH))
@@ -169,7 +185,10 @@ class _Look:
                 side.widened(growth * max(1, before), growth * (after + 1))
 
     def _places(self, anchor: Anchor) -> dict[Range, int]:
-        """Return where the anchor stands in each partition; of a record without a time only its own is known."""
+        """Return where the anchor stands in each partition.
+
+        Of a record without a time only its own is known.
+        """
         own = {
             offsets_range: anchor.offset or 0
             for offsets_range in self.plan.ranges
@@ -178,7 +197,9 @@ class _Look:
         if anchor.time_ms is None:
             return own
         other_ranges = [
-            offsets_range for offsets_range in self.plan.ranges if offsets_range not in own and offsets_range.size
+            offsets_range
+            for offsets_range in self.plan.ranges
+            if offsets_range not in own and offsets_range.size
         ]
         if not other_ranges:
             return own
@@ -206,12 +227,16 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
         return table
     times = times_of(table["timestamp"])
     order = np.lexsort((table["offset"].to_numpy(), table["partition"].to_numpy(), times))
-    own = (table["partition"].to_numpy() == anchor.partition) & (table["offset"].to_numpy() == (anchor.offset or 0))
+    own = (table["partition"].to_numpy() == anchor.partition) & (
+        table["offset"].to_numpy() == (anchor.offset or 0)
+    )
     if anchor.partition is not None and own.any():
         place = int(np.flatnonzero(own[order])[0])
         first_after = place + 1
     elif anchor.time_ms is None:
-        place = first_after = int(np.searchsorted(table["offset"].to_numpy()[order], anchor.offset or 0))
+        place = first_after = int(
+            np.searchsorted(table["offset"].to_numpy()[order], anchor.offset or 0)
+        )
     else:
         place = first_after = int(np.searchsorted(times[order], anchor.time_ms))
     rows = order[max(0, place - before) : first_after + after]
@@ -221,7 +246,9 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
 def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the records that are shown; others that were read are filtered out."""
     shown = by_partition(
-        np.concatenate([batch.column("partition").to_numpy() for batch in batches] or [np.empty(0, int)])
+        np.concatenate(
+            [batch.column("partition").to_numpy() for batch in batches] or [np.empty(0, int)]
+        )
     )
     partitions = tuple(
         replace(
@@ -235,7 +262,13 @@ def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
 
 
 def _in_words(anchor: Anchor, shown: int) -> str:
-    time = "" if anchor.time_ms is None else f"{iso(anchor.time_ms)}" if dated(anchor.time_ms) else "its time"
+    time = (
+        ""
+        if anchor.time_ms is None
+        else f"{iso(anchor.time_ms)}"
+        if dated(anchor.time_ms)
+        else "its time"
+    )
     if anchor.partition is None:
         return f"the {shown:,} records nearest in time to {time}, of all partitions of the window"
     where = f"partition {anchor.partition} offset {anchor.offset}"

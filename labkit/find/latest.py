@@ -1,8 +1,8 @@
 """The newest record of each key of a window, as a compacted topic would keep it.
 
-Within a partition the record with the highest offset counts. A key that is in several partitions has one record, the
-one with the newest time. Rows are dropped as the window is read, so memory grows with the number of keys, not with that
-of records.
+Within a partition the record with the highest offset counts. A key that is in several partitions
+has one record, the one with the newest time. Rows are dropped as the window is read, so memory
+grows with the number of keys, not with that of records.
 """
 
 from __future__ import annotations
@@ -40,25 +40,35 @@ class Newest:
     Parameters
     ----------
     as_json : bool
-        Compare keys by what they mean as JSON, whatever the order of members; keys that are no JSON by their bytes.
+        Compare keys by what they mean as JSON, whatever the order of members; keys that are no JSON
+        by their bytes.
     """
 
     as_json: bool = False
     keyless: Counter[int] = field(default_factory=Counter)
-    _kept: pa.Table = field(default_factory=lambda: pa.Table.from_batches([], _schema()), init=False)
+    _kept: pa.Table = field(
+        default_factory=lambda: pa.Table.from_batches([], _schema()), init=False
+    )
     _waiting: list[pa.RecordBatch] = field(default_factory=list, init=False)
     _size: int = field(default=0, init=False)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in a batch; what is not the newest is forgotten when as many wait as there are keys."""
+        """Take in a batch.
+
+        What is not the newest is forgotten when as many wait as there are keys.
+        """
         has_key = batch.column("key").is_valid()
         if not pc.all(has_key).as_py():
-            self.keyless += by_partition(batch.filter(pc.invert(has_key)).column("partition").to_numpy())
+            self.keyless += by_partition(
+                batch.filter(pc.invert(has_key)).column("partition").to_numpy()
+            )
             batch = batch.filter(has_key)
         if not batch.num_rows:
             return
         keys = batch.column("key")
-        identity = pa.array(map(_canonical, keys.to_pylist()), pa.binary()) if self.as_json else keys
+        identity = (
+            pa.array(map(_canonical, keys.to_pylist()), pa.binary()) if self.as_json else keys
+        )
         wide = pa.table([*batch.columns, identity], schema=_schema())
         self._waiting += taken(wide, _newest_rows(wide, by_partition_too=True)).to_batches()
         self._size += self._waiting[-1].num_rows
@@ -67,11 +77,13 @@ class Newest:
 
     def _forget_older(self) -> None:
         table = pa.concat_tables([self._kept, pa.Table.from_batches(self._waiting, _schema())])
-        self._kept, self._waiting, self._size = taken(table, _newest_rows(table, by_partition_too=True)), [], 0
+        self._kept = taken(table, _newest_rows(table, by_partition_too=True))
+        self._waiting = []
+        self._size = 0
 
     def result(self) -> tuple[pa.Table, int, int]:
-        """Return one record for each key, by partition and offset; and how many keys are in several partitions, and how
-        many ended with a tombstone: those are left out.
+        """Return one record for each key, by partition and offset; and how many keys are in several
+        partitions, and how many ended with a tombstone: those are left out.
         """
         self._forget_older()
         newest = taken(self._kept, _newest_rows(self._kept, by_partition_too=False))
@@ -80,7 +92,9 @@ class Newest:
             counts = self._kept[_IDENTITY].value_counts().field("counts")
             several = pc.sum(pc.greater(counts, 1)).as_py()
         present = newest.filter(newest["value"].is_valid())
-        places = pc.sort_indices(present, sort_keys=[("partition", "ascending"), ("offset", "ascending")])
+        places = pc.sort_indices(
+            present, sort_keys=[("partition", "ascending"), ("offset", "ascending")]
+        )
         ordered = taken(present, places).select(RAW_SCHEMA.names)
         return ordered, int(several), len(newest) - len(present)
 
@@ -97,11 +111,16 @@ def _canonical(key: bytes) -> bytes:
 
 
 def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
-    """Return the row of each key's newest record: by offset in each partition, or by time among the partitions."""
+    """Return the row of each key's newest record: by offset in each partition, or by time among the
+    partitions.
+    """
     if not len(table):
         return pa.array([], pa.int64())
     codes = pa.concat_arrays(
-        [chunk.indices for chunk in table[_IDENTITY].dictionary_encode().unify_dictionaries().chunks]
+        [
+            chunk.indices
+            for chunk in table[_IDENTITY].dictionary_encode().unify_dictionaries().chunks
+        ]
     ).to_numpy()
     partitions, offsets = table["partition"].to_numpy(), table["offset"].to_numpy()
     if by_partition_too:
@@ -151,7 +170,9 @@ def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
 
 
-def _in_words(read: int, left: int, several: int, tombstoned: int, keyless: Counter[int]) -> list[str]:
+def _in_words(
+    read: int, left: int, several: int, tombstoned: int, keyless: Counter[int]
+) -> list[str]:
     without_key = keyless.total()
     superseded = read - left - tombstoned - without_key
     lines = [
@@ -160,7 +181,9 @@ def _in_words(read: int, left: int, several: int, tombstoned: int, keyless: Coun
         f"deleted) and {without_key:,} records without a key"
     ]
     if several:
-        lines.append(f"{several:,} keys are in several partitions: of those the record with the newest time counts")
+        lines.append(
+            f"{several:,} keys are in several partitions: of those the record with the newest time counts"
+        )
     return lines
 
 

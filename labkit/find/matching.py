@@ -1,7 +1,9 @@
-"""Which records have a text, or match a regular expression: exactly, and decoded only where that can matter.
+"""Which records have a text, or match a regular expression: exactly, and decoded only where that
+can matter.
 
-A literal is looked for in the values' bytes first. A JSON text may hold it escaped (``\\u00e9``, ``\\n``), so a value
-with a backslash is taken apart before it is left out. A regular expression is Python's own, asked of texts.
+A literal is looked for in the values' bytes first. A JSON text may hold it escaped (``\\u00e9``,
+``\\n``), so a value with a backslash is taken apart before it is left out. A regular expression is
+Python's own, asked of texts.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Needle:
     ----------
     what : str or re.Pattern
     field : str, optional
-        Only in this field of the value: a name, or a path such as ``"author.name"`` or ``"tags[]"``.
+        Only in this field of the value: a name, or a path such as ``"author.name"`` or
+        ``"tags[]"``.
     places : tuple of str
         Of "value", "key" and "headers", where no field is given.
     seen : set of str
@@ -58,7 +61,9 @@ class Needle:
         """
         if isinstance(what, re.Pattern):
             if not isinstance(what.pattern, str):
-                raise UsageError("the pattern must be of text, not of bytes", hint='write re.compile(r"…")')
+                raise UsageError(
+                    "the pattern must be of text, not of bytes", hint='write re.compile(r"…")'
+                )
         elif not isinstance(what, str) or not what:
             raise UsageError(
                 f"what to find must be a text of at least one character or re.compile(…), not {what!r}",
@@ -67,10 +72,14 @@ class Needle:
         names = (places,) if isinstance(places, str) else tuple(places)
         if not names or set(names) - set(PLACES):
             raise UsageError(
-                f"in_ must name some of {', '.join(map(repr, PLACES))}, not {places!r}", hint='such as in_=("key",)'
+                f"in_ must name some of {', '.join(map(repr, PLACES))}, not {places!r}",
+                hint='such as in_=("key",)',
             )
         if field is not None and names != ("value",):
-            raise UsageError("field= is a field of the value: in_ must be 'value' then", hint="leave one of them out")
+            raise UsageError(
+                "field= is a field of the value: in_ must be 'value' then",
+                hint="leave one of them out",
+            )
         return cls(what, field, names)
 
     def rows(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
@@ -97,7 +106,9 @@ class Needle:
     def learn_fields(self, raw: pa.RecordBatch, decoder: Any) -> None:
         """Decode some records to see which fields there are."""
         parsed = decoder.parse_batch(raw)
-        self.seen.update(path for path, _, _ in _leaves(decoder.columns(parsed, decoder.unify([parsed.schema]))))
+        self.seen.update(
+            path for path, _, _ in _leaves(decoder.columns(parsed, decoder.unify([parsed.schema])))
+        )
 
     # where -----------------------------------------------------------------------------------------------
 
@@ -106,7 +117,13 @@ class Needle:
         hits = self._in_bytes(values)
         if _is_text(decoder):
             rest = np.flatnonzero(~hits & _has_escape(values))
-            hits[[row for row in rest if any(map(self._matches, _texts_within(values[int(row)].as_py())))]] = True
+            hits[
+                [
+                    row
+                    for row in rest
+                    if any(map(self._matches, _texts_within(values[int(row)].as_py())))
+                ]
+            ] = True
             return hits
         hits |= self._in_fields(raw, decoder, None)
         return hits
@@ -148,23 +165,40 @@ class Needle:
     def _in_bytes(self, column: pa.Array) -> np.ndarray:
         if isinstance(self.what, str):
             return _true(pc.match_substring(column, self.what.encode()))
-        texts = (value is not None and self._matches(value.decode("utf-8", "replace")) for value in column.to_pylist())
+        texts = (
+            value is not None and self._matches(value.decode("utf-8", "replace"))
+            for value in column.to_pylist()
+        )
         return np.fromiter(texts, bool, len(column))
 
     def _in_texts(self, array: pa.Array) -> np.ndarray:
         """Look in a decoded column; what is no text is looked at as text, as JSON writes it."""
         kind = array.type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        if (
+            pa.types.is_binary(kind)
+            or pa.types.is_large_binary(kind)
+            or pa.types.is_fixed_size_binary(kind)
+        ):
             return self._in_bytes(array.cast(pa.binary()))
         if pa.types.is_null(kind):
             return np.zeros(len(array), bool)
-        texts = array if pa.types.is_string(kind) or pa.types.is_large_string(kind) else array.cast(pa.string())
+        texts = (
+            array
+            if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            else array.cast(pa.string())
+        )
         if isinstance(self.what, str):
             return _true(pc.match_substring(texts, self.what))
-        return np.fromiter((text is not None and self._matches(text) for text in texts.to_pylist()), bool, len(texts))
+        return np.fromiter(
+            (text is not None and self._matches(text) for text in texts.to_pylist()),
+            bool,
+            len(texts),
+        )
 
     def _matches(self, text: str) -> bool:
-        return self.what in text if isinstance(self.what, str) else self.what.search(text) is not None
+        return (
+            self.what in text if isinstance(self.what, str) else self.what.search(text) is not None
+        )
 
 
 def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
@@ -181,9 +215,11 @@ def _is_text(decoder: Any) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a decoded field that has `text` also has it in its bytes, but for escapes: no number is rewritten.
+    """Tell whether a decoded field that has `text` also has it in its bytes, but for escapes: no
+    number is rewritten.
 
-    A number is shown with a spelling of its own (``1e3`` becomes ``1000.0``), so digits and signs alone decide nothing.
+    A number is shown with a spelling of its own (``1e3`` becomes ``1000.0``), so digits and signs
+    alone decide nothing.
     """
     return any(char.isalpha() and char not in "eEtrufalsn" for char in text)
 
@@ -193,7 +229,10 @@ def _has_escape(values: pa.Array) -> np.ndarray:
 
 
 def _texts_within(value: bytes) -> list[str]:
-    """Return the texts within a JSON value, names too, without escapes; none for what is not JSON."""
+    """Return the texts within a JSON value, names too, without escapes.
+
+    None for what is not JSON.
+    """
     parts: list[str] = []
     with suppress(orjson.JSONDecodeError):
         _collect(orjson.loads(value), parts)

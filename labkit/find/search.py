@@ -1,4 +1,7 @@
-"""A window searched slice by slice until there are enough hits; the receipt says how far that went."""
+"""A window searched slice by slice until there are enough hits.
+
+The receipt says how far that went.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +73,19 @@ class Search:
                 return
 
     def _search(self, reading: Reading, decoder: Any) -> Iterator[pa.RecordBatch]:
-        """Yield the first and last records of each batch by partition; the hits are kept, the others are filtered."""
+        """Yield the first and last records of each batch by partition.
+
+        The hits are kept, the others are filtered.
+        """
         for batch in reading.batches():
             rows = self.needle.rows(batch, decoder)
-            if self.needle.field is not None and not self.needle.seen:  # nothing was decoded: is there such a field?
+            # nothing was decoded: is there such a field?
+            if self.needle.field is not None and not self.needle.seen:
                 self.needle.learn_fields(batch.slice(0, FEW), decoder)
             hits = batch.take(pa.array(rows))
-            counts = [by_partition(records.column("partition").to_numpy()) for records in (batch, hits)]
+            counts = [
+                by_partition(records.column("partition").to_numpy()) for records in (batch, hits)
+            ]
             reading.drop(counts[0] - counts[1])
             if len(rows):
                 note_errors(reading, hits, decoder.parse_batch(hits).errors)
@@ -109,14 +118,19 @@ def find(
     **options: Any,
 ) -> Replay:
     """Return the hits as a Replay; see `labkit.Window.find`."""
-    decoder, decoder_notes, _ = both(decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan))
+    decoder, decoder_notes, _ = both(
+        decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
+    )
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
     with interrupt.asked() as interrupted:
         decoder.heed(interrupted)
         search.run(cluster, decoder, interrupted, **options)
         ended = interrupted()
     receipt = merged(
-        search.frontier.covered(), search.plans, search.receipts, isolation=options.get("isolation", "read_committed")
+        search.frontier.covered(),
+        search.plans,
+        search.receipts,
+        isolation=options.get("isolation", "read_committed"),
     )
     count = sum(hit.num_rows for hit in search.hits)
     if not (count or ended):
@@ -129,7 +143,10 @@ def find(
     )  # fmt: skip
     replay = Replay(table, receipt, registry, timezone=timezone)
     if ended and on_interrupt == "raise":
-        raise stopped(f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched", replay=replay)
+        raise stopped(
+            f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched",
+            replay=replay,
+        )
     return replay
 
 
@@ -143,7 +160,10 @@ def _check_field(search: Search) -> None:
     name, names = search.needle.field, search.needle.seen
     if name is not None and names and name not in names:
         near = did_you_mean(name, names)
-        raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(sorted(names)[:20])}")
+        raise UsageError(
+            f"no record has a field {name!r}",
+            hint=near or f"fields: {', '.join(sorted(names)[:20])}",
+        )
 
 
 def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
@@ -151,7 +171,10 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
     if not hits:
         return table
     wanted = pa.Table.from_batches(hits).select(["partition", "offset"])
-    places = {pair: place for place, pair in enumerate(zip(*(wanted[n].to_pylist() for n in range(2)), strict=True))}
+    places = {
+        pair: place
+        for place, pair in enumerate(zip(*(wanted[n].to_pylist() for n in range(2)), strict=True))
+    }
     own = zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
     rank = np.array([places[pair] for pair in own])
     return table.take(pa.array(np.argsort(rank)))
@@ -173,7 +196,11 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
 
 def _counted(receipt: Receipt, hits: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the hits that are shown: others that were found are filtered out."""
-    shown = by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits])) if hits else {}
+    shown = (
+        by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits]))
+        if hits
+        else {}
+    )
     partitions = tuple(
         replace(
             partition,

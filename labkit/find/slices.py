@@ -1,4 +1,6 @@
-"""The order in which a window is searched: slices from its newest records back, or from its oldest on."""
+"""The order in which a window is searched: slices from its newest records back, or from its oldest
+on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class _Edge:
     range: Range
     low: int
     high: int
-    time_ms: int | None = None  # of the record last searched nearest to the rest; None: nothing was yet
+    # of the record last searched nearest to the rest; None: nothing was yet
+    time_ms: int | None = None
 
 
 class Frontier:
@@ -55,7 +58,11 @@ class Frontier:
         cutoff_ms : int or None
             The time of the last hit that is wanted; None while there are too few hits.
         """
-        open_ = [edge for edge in self._edges if edge.low < edge.high and self._may_matter(edge, cutoff_ms)]
+        open_ = [
+            edge
+            for edge in self._edges
+            if edge.low < edge.high and self._may_matter(edge, cutoff_ms)
+        ]
         if not open_:
             return None
         share = max(1, self._size // len(open_))
@@ -81,13 +88,16 @@ class Frontier:
         """Note that a slice was searched; `batches` are its records."""
         nearest: dict[int, int] = {}
         for batch in batches:
-            partitions, times = batch.column("partition").to_numpy(), times_of(batch.column("timestamp"))
+            partitions = batch.column("partition").to_numpy()
+            times = times_of(batch.column("timestamp"))
             for number in np.unique(partitions).tolist():
                 own = times[(partitions == number) & (times != NO_TIME)]
                 if len(own) and (number not in nearest or not self.newest):
                     nearest[number] = int(own[0] if self.newest else own[-1])
         for offsets_range in part.ranges:
-            edge = next(edge for edge in self._edges if edge.range.partition == offsets_range.partition)
+            edge = next(
+                edge for edge in self._edges if edge.range.partition == offsets_range.partition
+            )
             edge.time_ms = nearest.get(offsets_range.partition, edge.time_ms)
             if self.newest:
                 edge.high = offsets_range.start
@@ -104,7 +114,10 @@ class Frontier:
             span = edge.range
             part = (edge.high, span.end) if self.newest else (span.start, edge.low)
             ranges[span.partition] = replace(span, start=part[0], end=part[1])
-        return replace(self.plan, ranges=tuple(ranges[offsets_range.partition] for offsets_range in self.plan.ranges))
+        return replace(
+            self.plan,
+            ranges=tuple(ranges[offsets_range.partition] for offsets_range in self.plan.ranges),
+        )
 
     @property
     def left(self) -> int:

@@ -22,7 +22,14 @@ from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.kafka_errors import FETCHED_AGAIN, Operation
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
-from labkit.replay.records import committed_offsets, consume, message_batch, no_collection, portion, sorted_out
+from labkit.replay.records import (
+    committed_offsets,
+    consume,
+    message_batch,
+    no_collection,
+    portion,
+    sorted_out,
+)
 from labkit.suggest import way
 from labkit.validation import whole
 
@@ -40,8 +47,9 @@ _POLL_S = 0.2  # an interrupt is seen between two calls
 class AdHocGroup:
     """A member of the group ``labkit.<user>.<name>``, reading one topic.
 
-    Several of one name, in one notebook or in several, share the partitions. Nothing is committed but by `commit`.
-    It is a context manager: leaving it closes the member and keeps the group's commits.
+    Several of one name, in one notebook or in several, share the partitions. Nothing is committed
+    but by `commit`. It is a context manager: leaving it closes the member and keeps the group's
+    commits.
 
     Attributes
     ----------
@@ -68,7 +76,8 @@ class AdHocGroup:
     def __post_init__(self) -> None:
         self.group = names.lab_group(names.adhoc_group(self.name))
         if self.start not in (None, "earliest", "latest"):
-            times.to_ms(self.start, self.timezone)  # a wrong time is told now, not when partitions come
+            # a wrong time is told now, not when partitions come
+            times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
         self._consumer = self.cluster.consumer(
             group=self.group,
@@ -78,15 +87,21 @@ class AdHocGroup:
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=20_000,
         )
-        # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves the group
-        self._consumer.subscribe([self.topic], on_assign=_weak(self._assigned), on_revoke=_weak(self._revoked))
+        # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves
+        # the group
+        self._consumer.subscribe(
+            [self.topic], on_assign=_weak(self._assigned), on_revoke=_weak(self._revoked)
+        )
         self._leave = weakref.finalize(self, self._consumer.close)
 
     def __enter__(self) -> AdHocGroup:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -101,14 +116,18 @@ class AdHocGroup:
         key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Return the next records, at most `count`; fewer when there are no more now or `timeout` has passed.
+        """Return the next records, at most `count`; fewer when there are no more now or `timeout`
+        has passed.
 
-        The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first call waits for the
-        group's partitions. Stop raises `Stopped`, which has what came as its ``.frame``, and the next call returns
-        that again; with ``on_interrupt="keep"`` it is returned now.
+        The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first
+        call waits for the group's partitions. Stop raises `Stopped`, which has what came as its
+        ``.frame``, and the next call returns that again; with ``on_interrupt="keep"`` it is
+        returned now.
         """
         count = whole(count, "count", "how many records? 1 or more", low=1)
-        return self._frame(count, times.length_ms(timeout) / 1000, decode, key_decode, on_interrupt, at_end=True)
+        return self._frame(
+            count, times.length_ms(timeout) / 1000, decode, key_decode, on_interrupt, at_end=True
+        )
 
     def tail(
         self,
@@ -118,7 +137,9 @@ class AdHocGroup:
         key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Return what comes within `seconds` (``10``, or ``"1m"``); Stop does what it does in `read`."""
+        """Return what comes within `seconds` (``10``, or ``"1m"``); Stop does what it does in
+        `read`.
+        """
         length_s = seconds if isinstance(seconds, int | float) else times.length_ms(seconds) / 1000
         return self._frame(None, length_s, decode, key_decode, on_interrupt, at_end=False)
 
@@ -143,10 +164,13 @@ class AdHocGroup:
                 if not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
-                    records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)), self.timezone
+                    records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)),
+                    self.timezone,
                 )
             if asked() and on_interrupt == "raise":
-                raise interrupt.stopped(f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame)
+                raise interrupt.stopped(
+                    f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame
+                )
             return frame
         except BaseException:  # an interrupt, a decoder's error: what is not returned comes again
             self._rewind(before)
@@ -155,7 +179,9 @@ class AdHocGroup:
     def _collect(
         self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool
     ) -> list[pa.RecordBatch]:
-        """Take what comes, in portions that are columns before the next is taken: messages hold more memory."""
+        """Take what comes, in portions that are columns before the next is taken: messages hold
+        more memory.
+        """
         batches, parts, left = [], [], count
         while left != 0 and time.monotonic() < deadline and not asked():
             messages = self._poll(PORTION_RECORDS if left is None else min(PORTION_RECORDS, left))
@@ -186,8 +212,11 @@ class AdHocGroup:
         assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
-        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:  # it goes on by itself
-            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}"))
+        # it goes on by itself
+        elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
+            raise self.cluster.error(
+                error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}")
+            )
 
     def _rewind(self, before: dict[int, int]) -> None:
         """Go back, in the partitions that are still ours, to where a call began."""
@@ -202,11 +231,16 @@ class AdHocGroup:
     @property
     def _open(self) -> Consumer:
         if self._consumer is None:
-            raise UsageError(f"{self.group} is closed", hint="attach again: lab.attach(topic, name=…)")
+            raise UsageError(
+                f"{self.group} is closed", hint="attach again: lab.attach(topic, name=…)"
+            )
         return self._consumer
 
     def _join(self) -> None:
-        """Wait until the group has given this member its partitions; none, when others hold them all."""
+        """Wait until the group has given this member its partitions.
+
+        None, when others hold them all.
+        """
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         while not self._joined:
             self._give_back(consume(self._open, 1, _POLL_S))
@@ -230,13 +264,16 @@ class AdHocGroup:
         fresh = [one.partition for one in partitions if one.partition not in self._began]
         starts = self._starts(fresh) if self.start is not None else {}
         held = [one.partition for one in partitions]
-        earliest, ends = (self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest"))
+        earliest, ends = (
+            self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest")
+        )
         committed = self.cluster.ask_again(
             lambda: committed_offsets(consumer, partitions),
             what=Operation.READ.to(f"read the commits of group {self.group!r}"),
         )
         for one in committed:
-            # a partition that comes back goes on where it was left, or where another member committed since
+            # a partition that comes back goes on where it was left, or where another member
+            # committed since
             known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
             if known > ends[one.partition]:
                 self._warn(one.partition, known, ends[one.partition])
@@ -276,13 +313,18 @@ class AdHocGroup:
         consumer.incremental_unassign(partitions)
 
     def seek(self, to: str | Any | Mapping[int, int]) -> None:
-        """Go to "earliest", "latest", a point in time, or ``{partition: offset}``, in this member's partitions."""
+        """Go to "earliest", "latest", a point in time, or ``{partition: offset}``, in this member's
+        partitions.
+        """
         self._join()
         mine = [one.partition for one in self._open.assignment()]
         if isinstance(to, Mapping):
             foreign = set(to) - set(mine)
             if foreign:
-                raise UsageError(f"partitions {sorted(foreign)} are not this member's", hint=f"it has {sorted(mine)}")
+                raise UsageError(
+                    f"partitions {sorted(foreign)} are not this member's",
+                    hint=f"it has {sorted(mine)}",
+                )
             targets = {partition: int(offset) for partition, offset in to.items()}
             self._check(targets)
         else:
@@ -319,7 +361,8 @@ class AdHocGroup:
         return dict(sorted(self._positions.items()))
 
     def lag(self) -> pd.DataFrame:
-        """Return one row per partition of this member: partition, position, committed, log_start, log_end, lag.
+        """Return one row per partition of this member: partition, position, committed, log_start,
+        log_end, lag.
 
         The lag is from the position of this member, not from its last commit.
         """
@@ -344,7 +387,10 @@ class AdHocGroup:
         return pd.DataFrame(rows, columns=columns).astype({"committed": "Int64", "lag": "Int64"})
 
     def close(self, *, delete: bool = False) -> None:
-        """Leave the group; with `delete` remove it with its commits, when no other member is left."""
+        """Leave the group.
+
+        With `delete` remove it with its commits, when no other member is left.
+        """
         if self._consumer is not None:
             self._consumer = None
             self._leave()
@@ -352,15 +398,21 @@ class AdHocGroup:
             delete_group(self.cluster, self.group)
 
     def __str__(self) -> str:
-        state = "closed" if self._consumer is None else f"at {self._positions or 'no partition yet'}"
+        state = (
+            "closed" if self._consumer is None else f"at {self._positions or 'no partition yet'}"
+        )
         verbs = ".read(n) .tail(seconds) .seek(to) .commit() .close(delete=True)"
         return f"ad hoc group {self.group} on {self.topic!r}, {state}; {verbs}"
 
     __repr__ = __str__
 
 
-def _weak(method: Callable[[Consumer, list[TopicPartition]], None]) -> Callable[[Consumer, list[TopicPartition]], None]:
-    """Return a callback that calls a method of an object as long as it is there, and does not keep it."""
+def _weak(
+    method: Callable[[Consumer, list[TopicPartition]], None],
+) -> Callable[[Consumer, list[TopicPartition]], None]:
+    """Return a callback that calls a method of an object as long as it is there, and does not keep
+    it.
+    """
     reference = weakref.WeakMethod(method)
 
     def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -371,7 +423,10 @@ def _weak(method: Callable[[Consumer, list[TopicPartition]], None]) -> Callable[
 
 
 def delete_group(cluster: Cluster, group: str) -> None:
-    """Delete one of the lab's own groups; one that never committed is not there, which is as well."""
+    """Delete one of the lab's own groups.
+
+    One that never committed is not there, which is as well.
+    """
     names.lab_group(group)
     try:
         cluster.groups.delete(group)
@@ -391,4 +446,6 @@ def leftovers(cluster: Cluster) -> list[str]:
     """Return this user's ad hoc groups that have no member."""
     mine = names.adhoc_group("x").removesuffix("x")
     mine_now = (one for one in list_groups(cluster) if one.name.startswith(mine))
-    return [one.name for one in mine_now if not one.members and one.shows_members and one.error is None]
+    return [
+        one.name for one in mine_now if not one.members and one.shows_members and one.error is None
+    ]

@@ -1,8 +1,8 @@
 """Call a command of the user's when a group's verdict changes, once for each change.
 
-Only changes that concern somebody: into an alarm, from one alarm to another, and out of it. A verdict that is unknown
-because there are too few looks yet, or a rebalance, changes nothing. That a group cannot be seen is told when the next
-look agrees.
+Only changes that concern somebody: into an alarm, from one alarm to another, and out of it. A
+verdict that is unknown because there are too few looks yet, or a rebalance, changes nothing. That a
+group cannot be seen is told when the next look agrees.
 """
 
 from __future__ import annotations
@@ -25,16 +25,23 @@ GONE = "gone"
 
 
 def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | None = None) -> bool:
-    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could not be seen."""
+    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could
+    not be seen.
+    """
     blind = (verdict.unseen or verdict.uncommitted) and verdict.group in named
     lag = verdict.lag
-    over = max_lag is not None and verdict.verdict != Verdict.IDLE and (lag is None or lag > max_lag)
+    over = (
+        max_lag is not None and verdict.verdict != Verdict.IDLE and (lag is None or lag > max_lag)
+    )
     return verdict.verdict in BAD or verdict.remade or blind or over
 
 
 def facts(verdict: GroupVerdict) -> dict[str, Any]:
     """Return what a program wants to know of a group's verdict."""
-    values = {name: getattr(verdict, name) for name in ("group", "verdict", "why", "partitions", "lag", "unknown")}
+    values = {
+        name: getattr(verdict, name)
+        for name in ("group", "verdict", "why", "partitions", "lag", "unknown")
+    }
     since = verdict.behind_since
     return values | {"behind_since": None if since is None else f"{since:%Y-%m-%dT%H:%M:%SZ}"}
 
@@ -45,8 +52,8 @@ class Alerts:
     Parameters
     ----------
     command : str
-        A program and its arguments, split as a shell would, but run without one: what is foreign, such as a group's
-        name, comes as JSON on standard input and nowhere else.
+        A program and its arguments, split as a shell would, but run without one: what is foreign,
+        such as a group's name, comes as JSON on standard input and nowhere else.
     say : callable
         Is told when the command fails.
     """
@@ -61,11 +68,15 @@ class Alerts:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._command = _split(command)
-        self._cluster, self._named, self._max_lag, self._say = cluster, frozenset(named), max_lag, say
+        self._cluster = cluster
+        self._named = frozenset(named)
+        self._max_lag = max_lag
+        self._say = say
         self._before: dict[str, tuple[str, bool]] = {}
         self._away = False
         self._unseen: set[str] = set()
-        # one after the other, so that they arrive in order; beside the looks, so that a slow one delays none
+        # one after the other, so that they arrive in order; beside the looks, so that a slow one
+        # delays none
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="labkit-alert")
 
     def update(self, verdicts: Iterable[GroupVerdict], at: str) -> None:
@@ -80,7 +91,8 @@ class Alerts:
             alarm = is_alarm(verdict, self._named, self._max_lag)
             if verdict.verdict != Verdict.UNKNOWN:
                 self._unseen.discard(verdict.group)
-            elif not alarm or verdict.group not in self._unseen:  # a coordinator that has just moved shows nothing
+            # a coordinator that has just moved shows nothing
+            elif not alarm or verdict.group not in self._unseen:
                 self._unseen.add(verdict.group)
                 continue
             self._change({"at": at, **facts(verdict), "alarm": alarm})
@@ -110,7 +122,12 @@ class Alerts:
         try:
             # a session of its own: Ctrl-C at the watch ends no call halfway
             process = subprocess.run(
-                self._command, input=event, text=True, timeout=TIMEOUT_S, start_new_session=True, check=False
+                self._command,
+                input=event,
+                text=True,
+                timeout=TIMEOUT_S,
+                start_new_session=True,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             self._say(f"--alert: {program} did not end in {TIMEOUT_S:g} s and was killed")

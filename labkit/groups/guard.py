@@ -1,8 +1,10 @@
-"""Before and after: did any group that is not the lab's change while the lab worked, and could the lab have done it?
+"""Before and after: did any group that is not the lab's change while the lab worked, and could the
+lab have done it?
 
-Offsets do not say who moved them. What is known is said: whether a member of a changed group bore labkit's client id,
-that nothing in labkit joins or commits to a group not named ``labkit.*``, and what the broker itself would refuse this
-principal: it tells, for each group, which operations it allows.
+Offsets do not say who moved them. What is known is said: whether a member of a changed group bore
+labkit's client id, that nothing in labkit joins or commits to a group not named ``labkit.*``, and
+what the broker itself would refuse this principal: it tells, for each group, which operations it
+allows.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import html, names
-from labkit.errors import AccessError, DeadlineError, LabkitError, ServerError, UnavailableError, UsageError
+from labkit.errors import (
+    AccessError,
+    DeadlineError,
+    LabkitError,
+    ServerError,
+    UnavailableError,
+    UsageError,
+)
 from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka import Cluster
@@ -29,7 +38,8 @@ from labkit.visible import visible
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
 _NO_LOOK = (AccessError, DeadlineError, ServerError, UnavailableError)
 MOST_CHANGES = 20  # kept in a receipt
-MOST_GROUPS = 100  # a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
+# a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
+MOST_GROUPS = 100
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,11 @@ class Guard:
     watched : list of str
         The groups seen before, and not hidden after.
     unseen : dict
-        Foreign groups that could not be looked at, before or after, to why: ``not allowed``, ``no answer``, or `HIDDEN`
-        for kinds that show nothing. Nothing is told of them.
+        Foreign groups that could not be looked at, before or after, to why: ``not allowed``, ``no
+        answer``, or `HIDDEN` for kinds that show nothing. Nothing is told of them.
     allowed : dict
-        Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``; None: not known.
+        Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``;
+        None: not known.
     ours : list of str
         Foreign groups with a member that bore labkit's client id, before or after.
     consumed : set of str
@@ -107,7 +118,10 @@ class Guard:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -121,11 +135,16 @@ class Guard:
         """
         if not (self._started or self.note):
             raise UsageError(
-                "this guard was not started", hint="with lab.guard() as proof: …, or proof = lab.guard().start()"
+                "this guard was not started",
+                hint="with lab.guard() as proof: …, or proof = lab.guard().start()",
             )
         after = self._foreign() if not self.note else {}
         if not self.note:
-            hidden = (name for name, group in after.items() if group.hidden and self._is_hidden(self._before.get(name)))
+            hidden = (
+                name
+                for name, group in after.items()
+                if group.hidden and self._is_hidden(self._before.get(name))
+            )
             self.unseen |= dict.fromkeys(hidden, HIDDEN)
             self.changes = [
                 change
@@ -135,9 +154,15 @@ class Guard:
             self.watched = sorted(self._before.keys() - self.unseen.keys())
             looked_at = [*self._before.values(), *after.values()]
             self.ours = sorted(
-                {group.name for group in looked_at if any(m.client_id == self._client for m in group.members)}
+                {
+                    group.name
+                    for group in looked_at
+                    if any(m.client_id == self._client for m in group.members)
+                }
             )
-            self.consumed = {group.name for group in looked_at if group.members or not group.shows_members}
+            self.consumed = {
+                group.name for group in looked_at if group.members or not group.shows_members
+            }
             with suppress(*_NO_LOOK):
                 self.allowed = self._allowed(sorted({change.group for change in self.changes}))
         self._finished = True
@@ -161,10 +186,16 @@ class Guard:
             self.note = error.message
             listed = []
         self.seconds += time.monotonic() - began
-        foreign = {group.name: group for group in listed if not group.name.startswith(names.GROUP_PREFIX)}
+        foreign = {
+            group.name: group for group in listed if not group.name.startswith(names.GROUP_PREFIX)
+        }
         self.there = max(self.there, len(foreign))
-        self.unseen |= {name: group.state for name, group in foreign.items() if group.error is not None}
-        return {name: group for name, group in foreign.items() if group.error is None and not group.gone}
+        self.unseen |= {
+            name: group.state for name, group in foreign.items() if group.error is not None
+        }
+        return {
+            name: group for name, group in foreign.items() if group.error is None and not group.gone
+        }
 
     def _list(self) -> list[Group]:
         """Return the groups to look at, at most `most` of them."""
@@ -197,7 +228,8 @@ class Guard:
 
     @property
     def untouched(self) -> bool:
-        """Whether every foreign group was seen to be the same before and after; False while the block still runs.
+        """Whether every foreign group was seen to be the same before and after; False while the
+        block still runs.
 
         Also False when one could not be looked at: nobody knows then.
         """
@@ -205,9 +237,12 @@ class Guard:
 
     @property
     def refused(self) -> bool:
-        """Whether the broker would have refused this principal to join or delete, or commit to, any changed group."""
+        """Whether the broker would have refused this principal to join or delete, or commit to, any
+        changed group.
+        """
         return bool(self.changes) and all(
-            operations is not None and not {"READ", "DELETE"} & operations for operations in self.allowed.values()
+            operations is not None and not {"READ", "DELETE"} & operations
+            for operations in self.allowed.values()
         )
 
     def report(self) -> str:
@@ -220,16 +255,22 @@ class Guard:
         if not (self.changes or self.watched or self.unseen):
             return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
-            listed = ", ".join(map(visible, self.watched[:8])) + (" …" if len(self.watched) > 8 else "")
+            listed = ", ".join(map(visible, self.watched[:8])) + (
+                " …" if len(self.watched) > 8 else ""
+            )
             line = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
             if self.by_commits:
-                line += f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
+                line += (
+                    f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
+                )
             return f"{'no proof for all' if dark else 'untouched'}: {line}{dark}"
         lines = [f"{self._verdict()}, of {groups}:"]
         lines += [f"  {change}" for change in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
-        lines.append("  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them")
+        lines.append(
+            "  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them"
+        )
         lines += [f"  {self._unseen()}"] if dark else []
         return "\n".join([*lines, *(f"  {fact}" for fact in self.known())])
 
@@ -252,11 +293,17 @@ class Guard:
         may = [name for name in changed if {"READ", "DELETE"} & (self.allowed[name] or set())]
         dark = [name for name in changed if self.allowed[name] is None]
         if self.refused:
-            facts.append(f"the broker refuses {self.cluster.principal} to join, commit to or delete any of them")
+            facts.append(
+                f"the broker refuses {self.cluster.principal} to join, commit to or delete any of them"
+            )
         if may:
-            facts.append(f"the broker would let {self.cluster.principal} commit to {_some(may)}: no proof by its rules")
+            facts.append(
+                f"the broker would let {self.cluster.principal} commit to {_some(may)}: no proof by its rules"
+            )
         if dark:
-            facts.append(f"what the broker allows {self.cluster.principal} is not known for {_some(dark)}")
+            facts.append(
+                f"what the broker allows {self.cluster.principal} is not known for {_some(dark)}"
+            )
         return facts
 
     def summary(self) -> dict[str, Any]:
@@ -293,11 +340,14 @@ class Guard:
         own = {name for name in changed if name in self.consumed}
         unowned, moved = changed - own, []
         if own:
-            moved.append(f"{len(own)} {_groups(own)} moved by {'its' if len(own) == 1 else 'their'} own consumers")
+            moved.append(
+                f"{len(own)} {_groups(own)} moved by {'its' if len(own) == 1 else 'their'} own consumers"
+            )
         if unowned:
             moved.append(f"{len(unowned)} {_groups(unowned)} changed by others")
         ours = changed & set(self.ours)
-        if self.refused:  # a member with labkit's client id is then another's, such as of `labkit index`
+        # a member with labkit's client id is then another's, such as of `labkit index`
+        if self.refused:
             return f"{'this lab' if ours else 'labkit'} touched nothing; {', '.join(moved)}"
         if ours:
             return f"no proof, a member with labkit's client id was in {_some(sorted(ours))}; {', '.join(moved)}"
@@ -325,19 +375,33 @@ def _groups(groups: set[str]) -> str:
 
 
 def _some(groups: list[str]) -> str:
-    return ", ".join(map(visible, groups[:5])) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
+    return ", ".join(map(visible, groups[:5])) + (
+        f" and {len(groups) - 5} more" if len(groups) > 5 else ""
+    )
 
 
 def compare(name: str, before: Group | None, after: Group | None) -> list[Change]:
     """Return what differs between two looks at one group."""
     if before is None or after is None:
         return [
-            Change(name, "group", "absent" if before is None else "present", "absent" if after is None else "present")
+            Change(
+                name,
+                "group",
+                "absent" if before is None else "present",
+                "absent" if after is None else "present",
+            )
         ]
     changes = []
     if _identities(before) != _identities(after):
         same = _members(before) == _members(after)
-        changes.append(Change(name, "members", _members(before), _members(after) + (" (joined anew)" if same else "")))
+        changes.append(
+            Change(
+                name,
+                "members",
+                _members(before),
+                _members(after) + (" (joined anew)" if same else ""),
+            )
+        )
     elif before.members != after.members:
         changes.append(Change(name, "members", *_assignments(before, after)))
     for where in sorted({*before.committed, *after.committed}):
@@ -370,7 +434,8 @@ def _members(group: Group) -> str:
 class Guarded(Reading):
     """A reading whose receipt tells what became of the groups that are not the lab's meanwhile.
 
-    The first look is taken when the reading begins, so that a window from the local cache asks no server.
+    The first look is taken when the reading begins, so that a window from the local cache asks no
+    server.
     """
 
     _seen: Callable[[], dict[str, Any]] | None = None
@@ -388,7 +453,10 @@ class Guarded(Reading):
 
 @contextmanager
 def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Look at the groups before and after a block; yield what returns a receipt's summary, empty without a look."""
+    """Look at the groups before and after a block.
+
+    Yield what returns a receipt's summary, empty without a look.
+    """
     if not look:
         yield dict
         return

@@ -1,9 +1,9 @@
 """A history of looks on disk: a folder of whole Parquet files, safe to kill at any moment.
 
-Each look is one small file, which appears whole or not at all (written beside, then renamed). When there are many,
-they are joined into one of the next level: it appears first, then the small ones go. A kill between the two leaves
-both, which does no harm: rows are known by time, group and partition, and counted once. Several may write to one
-folder, and read from it, at a time.
+Each look is one small file, which appears whole or not at all (written beside, then renamed). When
+there are many, they are joined into one of the next level: it appears first, then the small ones
+go. A kill between the two leaves both, which does no harm: rows are known by time, group and
+partition, and counted once. Several may write to one folder, and read from it, at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class History:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{path} cannot be a history's folder: {error.strerror}", hint="name a folder, a new or a former one"
+                f"{path} cannot be a history's folder: {error.strerror}",
+                hint="name a folder, a new or a former one",
             ) from error
 
     def append(self, samples: Sequence[Sample]) -> None:
@@ -99,7 +100,8 @@ class History:
             part.replace(self.folder / name)
         except OSError as error:
             raise UsageError(
-                f"{self.folder} cannot be written: {error.strerror}", hint="check the space and the rights"
+                f"{self.folder} cannot be written: {error.strerror}",
+                hint="check the space and the rights",
             ) from error
         finally:
             part.unlink(missing_ok=True)
@@ -132,7 +134,9 @@ _COLUMNS = list(zip(SCHEMA.names, SCHEMA.types, strict=True))
 
 
 def _files(folder: Path, level: int | str = "*") -> list[Path]:
-    return sorted(folder.glob(f"lag-{level}-*.parquet"), key=lambda path: path.name.split("-", 2)[2])
+    return sorted(
+        folder.glob(f"lag-{level}-*.parquet"), key=lambda path: path.name.split("-", 2)[2]
+    )
 
 
 def _read(path: Path) -> pa.Table | None:
@@ -163,7 +167,10 @@ def read_history(path: str | os.PathLike[str]) -> pa.Table:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise NotFoundError(f"there is no history {str(path)!r}", hint="`labkit lag --watch --record PATH` makes one")
+        raise NotFoundError(
+            f"there is no history {str(path)!r}",
+            hint="`labkit lag --watch --record PATH` makes one",
+        )
     while True:
         paths = _files(folder)
         tables = [_read(path) for path in paths]
@@ -183,21 +190,29 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> list[Sample]:
-    """Return a history's rows as samples; with `last`, only so many newest looks at each group, and none before a gap.
+    """Return a history's rows as samples; with `last`, only so many newest looks at each group, and
+    none before a gap.
 
     A gap is one of `GAP` looks: whether commits stood still meanwhile nobody saw.
     """
-    table = history if isinstance(history, pa.Table) else pa.Table.from_pandas(history, preserve_index=False)
+    table = (
+        history
+        if isinstance(history, pa.Table)
+        else pa.Table.from_pandas(history, preserve_index=False)
+    )
     missing = set(SCHEMA.names) - set(table.column_names)
     if missing:
         raise UsageError(
-            f"this is no history of lag: it lacks {', '.join(sorted(missing))}", hint="lab.lag_history(PATH) reads one"
+            f"this is no history of lag: it lacks {', '.join(sorted(missing))}",
+            hint="lab.lag_history(PATH) reads one",
         )
     table = table.select(SCHEMA.names).cast(SCHEMA)
     if last is not None and len(table):
         looks = table.select(["group", "at"]).group_by(["group", "at"]).aggregate([])
         newest: dict[str, list[int]] = {}
-        for group, at in zip(looks["group"].to_pylist(), looks["at"].cast(pa.int64()).to_pylist(), strict=True):
+        for group, at in zip(
+            looks["group"].to_pylist(), looks["at"].cast(pa.int64()).to_pylist(), strict=True
+        ):
             newest.setdefault(group, []).append(at)
         since = {group: _since_gap(sorted(times)[-last:]) for group, times in newest.items()}
         floor = pa.array([since[group] for group in table["group"].to_pylist()], pa.int64())

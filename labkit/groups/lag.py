@@ -1,7 +1,9 @@
-"""What a consumer is doing, judged by several looks at its commits and the log's ends. Pure: no server is asked.
+"""What a consumer is doing, judged by several looks at its commits and the log's ends. Pure: no
+server is asked.
 
-The rules are those of Burrow's evaluator (https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules), with
-its false alarms mended. In this order, for each partition:
+The rules are those of Burrow's evaluator
+(https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules), with its false alarms
+mended. In this order, for each partition:
 
 ==========  ===========================================================================================================
 unknown     the log's ends could not be asked: the topic may not be seen, or the partition has no leader
@@ -21,11 +23,12 @@ slow        commits move, but more is written than read: the lag, counted right 
 ok          commits move and keep pace
 ==========  ===========================================================================================================
 
-Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is called one only when
-it is longer than the patience, by default a little more than the 5 s that consumers wait between commits, and lags are
-compared right after a commit: between two commits each consumer seems to fall behind. Sinks of Connect, Flink and Spark
-commit with each checkpoint or batch, every minute or so: they take more patience. With more, a group without members is
-not called stopped sooner either, for the latter two read by assign().
+Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is
+called one only when it is longer than the patience, by default a little more than the 5 s that
+consumers wait between commits, and lags are compared right after a commit: between two commits each
+consumer seems to fall behind. Sinks of Connect, Flink and Spark commit with each checkpoint or
+batch, every minute or so: they take more patience. With more, a group without members is not called
+stopped sooner either, for the latter two read by assign().
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ UNSEEN = {
     Flag.NO_LEADER: "the partition has no leader",
     Flag.NO_ANSWER: "the log's ends were not told",
 }
-MEMBERS_UNSEEN = "unknown"  # the state of a group whose members the client cannot see: Kafka Streams' own kind
+# the state of a group whose members the client cannot see: Kafka Streams' own kind
+MEMBERS_UNSEEN = "unknown"
 REMADE = (Flag.BEYOND_END, Flag.END_WENT_BACK)
 VERDICTS = tuple(Verdict)
 """The worst first."""
@@ -74,10 +78,11 @@ class Sample:
     member, host : str
         Who holds the partition; empty: nobody.
     behind_ms : int or None
-        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it is not known.
+        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it
+        is not known.
     next : Next
-        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open transaction``; empty: not
-        looked at.
+        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open
+        transaction``; empty: not looked at.
     """
 
     at_ms: int
@@ -114,8 +119,9 @@ class Judged:
     behind_s : float or None
         Age of the record at the committed offset.
     behind_since, since_by : datetime or None, SinceBy
-        Since when records wait, in UTC, and what tells it: ``record``, the oldest one that is not committed, by its own
-        timestamp; ``looks``, the first look that saw the group behind after one that saw it at the end. Else None, "".
+        Since when records wait, in UTC, and what tells it: ``record``, the oldest one that is not
+        committed, by its own timestamp; ``looks``, the first look that saw the group behind after
+        one that saw it at the end. Else None, "".
     flag : Flag
         That of the last look, or ``end went back``: the log ends earlier than before.
     longer : bool
@@ -155,12 +161,17 @@ class Judged:
 
     def in_zone(self, zone: tzinfo) -> Judged:
         """Return it with its times in another zone; they are the same moments."""
-        at, since = (None if one is None else one.astimezone(zone) for one in (self.at, self.behind_since))
+        at, since = (
+            None if one is None else one.astimezone(zone) for one in (self.at, self.behind_since)
+        )
         return replace(self, at=at, behind_since=since)
 
     @property
     def since(self) -> str:
-        """Since when records wait, as a person reads it: ``19:12 (49 min)``; empty when that is not known."""
+        """Since when records wait, as a person reads it: ``19:12 (49 min)``.
+
+        Empty when that is not known.
+        """
         return "" if self.behind_since is None else since_text(self.behind_since, self.at)
 
 
@@ -170,7 +181,8 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
     Parameters
     ----------
     patience_s : float
-        A standstill of commits says nothing when it is shorter: a little more than consumers wait between two.
+        A standstill of commits says nothing when it is shorter: a little more than consumers wait
+        between two.
     """
     visible = [sample for sample in samples if sample.flag not in UNSEEN]
     look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else visible, patience_s)
@@ -199,7 +211,10 @@ def _behind_since(look: _Looks) -> tuple[datetime | None, SinceBy]:
 
 
 def first_behind(samples: Sequence[Sample]) -> tuple[datetime | None, SinceBy]:
-    """Return the first look that saw a partition behind, after the last one that saw it at the end; else None."""
+    """Return the first look that saw a partition behind, after the last one that saw it at the end.
+
+    Else None.
+    """
     for before, after in reversed(list(pairwise(samples))):
         if before.lag == 0:
             return _datetime(after.at_ms), SinceBy.LOOKS
@@ -211,11 +226,20 @@ def _datetime(ms: int) -> datetime | None:
 
 
 def since_text(since: datetime, now: datetime | None) -> str:
-    """Return a time, with its date when that is not today's, and how long ago it was: ``19:12 (49 min)``."""
+    """Return a time, with its date when that is not today's, and how long ago it was: ``19:12 (49
+    min)``.
+    """
     if now is None:
         return f"{since:%Y-%m-%d %H:%M}"
-    day = "" if since.date() == now.date() else f"{since:%d %b} " if since.year == now.year else f"{since:%Y-%m-%d} "
-    long = now.astimezone(UTC) - since.astimezone(UTC)  # within one zone Python subtracts what its clock shows
+    day = (
+        ""
+        if since.date() == now.date()
+        else f"{since:%d %b} "
+        if since.year == now.year
+        else f"{since:%Y-%m-%d} "
+    )
+    # within one zone Python subtracts what its clock shows
+    long = now.astimezone(UTC) - since.astimezone(UTC)
     return f"{day}{since:%H:%M} ({_seconds(long.total_seconds())})"
 
 
@@ -237,7 +261,11 @@ class _Looks:
 
     @property
     def flag(self) -> Flag:
-        return Flag.END_WENT_BACK if self.recreated and self.last.flag not in REMADE else self.last.flag
+        return (
+            Flag.END_WENT_BACK
+            if self.recreated and self.last.flag not in REMADE
+            else self.last.flag
+        )
 
     @property
     def drained(self) -> bool:
@@ -270,7 +298,11 @@ class _Looks:
 
     @property
     def written_per_s(self) -> float | None:
-        return None if len(self.samples) < 2 or self.recreated else self.written / max(0.001, self.span_s)
+        return (
+            None
+            if len(self.samples) < 2 or self.recreated
+            else self.written / max(0.001, self.span_s)
+        )
 
     @property
     def eta_s(self) -> float | None:
@@ -283,10 +315,17 @@ class _Looks:
 
     @property
     def falls_behind(self) -> bool:
-        after = [b.lag for a, b in pairwise(self.samples) if a.committed != b.committed and b.lag is not None]
+        after = [
+            b.lag
+            for a, b in pairwise(self.samples)
+            if a.committed != b.committed and b.lag is not None
+        ]
         lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
-        grows = all(b >= a for a, b in pairwise(lags)) and all(sample.lag for sample in self.samples[1:])
-        # a look may come just after a commit or just before the next: so much a lag says nothing about
+        grows = all(b >= a for a, b in pairwise(lags)) and all(
+            sample.lag for sample in self.samples[1:]
+        )
+        # a look may come just after a commit or just before the next: so much a lag says nothing
+        # about
         unsure = max([*self.grown, SLOW_SHARE * self.written])
         return grows and lags[-1] - lags[0] > unsure
 
@@ -312,21 +351,37 @@ def _made_again(look: _Looks) -> Finding | None:
             f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again?",
             False,
         )
-    return (Verdict.UNKNOWN, "the log's end went back: topic made again?", False) if look.recreated else None
+    return (
+        (Verdict.UNKNOWN, "the log's end went back: topic made again?", False)
+        if look.recreated
+        else None
+    )
 
 
 def _at_the_end(look: _Looks) -> Finding | None:
     last = look.last
     if not look.drained:
         return None
-    text = "at the end" if last.lag == 0 else f"at the end: {last.lag or 0:,} markers or aborted records follow"
-    return Verdict.OK, f"{text}; a commit went back by {look.went_back:,} before" if look.went_back > 0 else text, False
+    text = (
+        "at the end"
+        if last.lag == 0
+        else f"at the end: {last.lag or 0:,} markers or aborted records follow"
+    )
+    return (
+        Verdict.OK,
+        f"{text}; a commit went back by {look.went_back:,} before" if look.went_back > 0 else text,
+        False,
+    )
 
 
 def _too_few(look: _Looks) -> Finding | None:
     count = len(look.samples)
     enough = count >= MIN_SAMPLES
-    return None if enough else (Verdict.UNKNOWN, f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
+    return (
+        None
+        if enough
+        else (Verdict.UNKNOWN, f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
+    )
 
 
 def _without_commit(look: _Looks) -> Finding | None:
@@ -335,14 +390,22 @@ def _without_commit(look: _Looks) -> Finding | None:
     waiting = uncommitted(look.last)
     up_to = f"nothing committed, up to {waiting:,} to read"
     if look.written:
-        return Verdict.UNKNOWN, f"{up_to}, {_rate(look.written_per_s)} written: offsets kept elsewhere?", False
+        return (
+            Verdict.UNKNOWN,
+            f"{up_to}, {_rate(look.written_per_s)} written: offsets kept elsewhere?",
+            False,
+        )
     if waiting:
         return Verdict.UNKNOWN, f"{up_to}; a consumer that began at the end looks the same", False
     return Verdict.IDLE, "nothing committed, nothing to read", False
 
 
 def _rewound(look: _Looks) -> Finding | None:
-    return (Verdict.REWOUND, f"a commit went back by {look.went_back:,}", False) if look.went_back > 0 else None
+    return (
+        (Verdict.REWOUND, f"a commit went back by {look.went_back:,}", False)
+        if look.went_back > 0
+        else None
+    )
 
 
 def _not_held(look: _Looks) -> Finding | None:
@@ -356,14 +419,22 @@ def _not_held(look: _Looks) -> Finding | None:
         return None  # read by assign(), without membership
     if not left and look.standstill_s < look.patience_s > PATIENCE_S:
         return Verdict.UNKNOWN, f"no member, {_awaited(look)}", True
-    reason = "its last member left" if left else "no member" if not last.members else "no member holds it"
+    reason = (
+        "its last member left"
+        if left
+        else "no member"
+        if not last.members
+        else "no member holds it"
+    )
     return Verdict.STOPPED, f"{reason}, {last.lag:,} to read", False
 
 
 def _stalled(look: _Looks) -> Finding | None:
     last, still = look.last, look.standstill_s
     if look.stands_still:
-        hidden = ": an open transaction hides what follows" if last.next == Next.OPEN_TRANSACTION else ""
+        hidden = (
+            ": an open transaction hides what follows" if last.next == Next.OPEN_TRANSACTION else ""
+        )
         return Verdict.STALLED, f"no commit for {still:.1f} s, {last.lag:,} to read{hidden}", False
     if look.moved:
         return None
@@ -379,7 +450,11 @@ def _awaited(look: _Looks) -> str:
 def _slow(look: _Looks) -> Finding | None:
     if not look.falls_behind:
         return None
-    return Verdict.SLOW, f"reads {_rate(look.read_per_s)} of {_rate(look.written_per_s)} written", False
+    return (
+        Verdict.SLOW,
+        f"reads {_rate(look.read_per_s)} of {_rate(look.written_per_s)} written",
+        False,
+    )
 
 
 def _in_time(look: _Looks) -> Finding:
@@ -390,7 +465,18 @@ def _in_time(look: _Looks) -> Finding:
 
 
 _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
-    *(_not_seen, _made_again, _at_the_end, _too_few, _without_commit, _rewound, _not_held, _stalled, _slow, _in_time),
+    *(
+        _not_seen,
+        _made_again,
+        _at_the_end,
+        _too_few,
+        _without_commit,
+        _rewound,
+        _not_held,
+        _stalled,
+        _slow,
+        _in_time,
+    ),
 )
 
 
@@ -440,14 +526,18 @@ class _Lag(Protocol):
 
 
 def uncommitted(row: _Lag) -> int:
-    """Return how many offsets a partition without a commit has that may be read: 0 where the log is empty."""
+    """Return how many offsets a partition without a commit has that may be read: 0 where the log is
+    empty.
+    """
     return max(0, (row.log_end or 0) - (row.log_start or 0))
 
 
 def total_lag(rows: Iterable[_Lag]) -> tuple[int | None, int]:
-    """Return the lag of all partitions, and how many have one that is not known; None for the lag when any has.
+    """Return the lag of all partitions, and how many have one that is not known; None for the lag
+    when any has.
 
-    A lag that is not known is not 0; but where nothing was committed and the log is empty, there is nothing to read.
+    A lag that is not known is not 0; but where nothing was committed and the log is empty, there is
+    nothing to read.
     """
     lags = [_known_lag(row) for row in rows]
     unknown = lags.count(None)

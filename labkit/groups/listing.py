@@ -1,7 +1,7 @@
 """Which groups there are: a list that is whole, or an error, never a part of it.
 
-Each broker lists the groups it coordinates, and says nothing of those it is about to: on three brokers, 87 of 102 lists
-of a rolling restart lacked groups without any error. So a list counts when
+Each broker lists the groups it coordinates, and says nothing of those it is about to: on three
+brokers, 87 of 102 lists of a rolling restart lacked groups without any error. So a list counts when
 
 * every broker of the metadata has answered,
 * every coordinator is at work: each partition of ``__consumer_offsets`` has a leader, and that describes a group that
@@ -32,7 +32,10 @@ _DEAD = "dead"
 
 @dataclass(frozen=True)
 class _Coordinators:
-    """Which brokers there are, and which leads each partition of `OFFSETS_TOPIC`; none where it cannot be seen."""
+    """Which brokers there are, and which leads each partition of `OFFSETS_TOPIC`.
+
+    None where it cannot be seen.
+    """
 
     brokers: frozenset[int]
     leaders: tuple[int, ...]
@@ -40,7 +43,8 @@ class _Coordinators:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every group there is, but the one with the empty id (consumers without group.id): the client cannot ask of it.
+    """Every group there is, but the one with the empty id (consumers without group.id): the client
+    cannot ask of it.
 
     Attributes
     ----------
@@ -84,8 +88,12 @@ def _list_twice(cluster: Cluster) -> Listing:
     _require_at_work(cluster, before)
     consumers = {group.group_id: group for group in _list(cluster)}
     groups = list_all(cluster)
-    consumers_again = {group.id for group in groups if group.id and group.protocol_type == "consumer"}
-    missing = sorted((consumers.keys() - {group.id for group in groups}) | (consumers_again - consumers.keys()))
+    consumers_again = {
+        group.id for group in groups if group.id and group.protocol_type == "consumer"
+    }
+    missing = sorted(
+        (consumers.keys() - {group.id for group in groups}) | (consumers_again - consumers.keys())
+    )
     if missing and not _are_gone(cluster, missing):
         raise _NotWholeError("two lists of it differ")
     if _coordinators(cluster) != before:
@@ -94,17 +102,24 @@ def _list_twice(cluster: Cluster) -> Listing:
 
 
 def _coordinators(cluster: Cluster) -> _Coordinators:
-    metadata = cluster.ask(lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT)
+    metadata = cluster.ask(
+        lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT
+    )
     partitions = metadata.topics[OFFSETS_TOPIC].partitions
     leaders = tuple(partitions[number].leader for number in sorted(partitions))
     away = [number for number, leader in enumerate(leaders) if leader not in metadata.brokers]
     if away:
-        raise _NotWholeError(f"no broker coordinates the groups in {OFFSETS_TOPIC} {', '.join(map(str, away))}")
+        raise _NotWholeError(
+            f"no broker coordinates the groups in {OFFSETS_TOPIC} {', '.join(map(str, away))}"
+        )
     return _Coordinators(frozenset(metadata.brokers), leaders)
 
 
 def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:
-    """Raise unless every coordinator answers for its groups; those this principal may not describe cannot tell."""
+    """Raise unless every coordinator answers for its groups.
+
+    Those this principal may not describe cannot tell.
+    """
     if not coordinators.leaders:
         return
     answers = cluster.groups.describe(list(_probes(len(coordinators.leaders))))
@@ -112,13 +127,16 @@ def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:
         if isinstance(answer, LabkitError) and not isinstance(answer, AccessError | NotFoundError):
             number = partition_of(name, len(coordinators.leaders))
             broker = coordinators.leaders[number]
-            raise _NotWholeError(f"broker {broker} does not answer for its groups ({answer.message})")
+            raise _NotWholeError(
+                f"broker {broker} does not answer for its groups ({answer.message})"
+            )
 
 
 def _are_gone(cluster: Cluster, names: list[str]) -> bool:
     """Tell whether the coordinators say that none of the groups is there any more."""
     return all(
-        isinstance(answer, NotFoundError) or (not isinstance(answer, LabkitError) and answer.state == _DEAD)
+        isinstance(answer, NotFoundError)
+        or (not isinstance(answer, LabkitError) and answer.state == _DEAD)
         for answer in cluster.groups.describe(names).values()
     )
 
@@ -126,7 +144,9 @@ def _are_gone(cluster: Cluster, names: list[str]) -> bool:
 def _list(cluster: Cluster) -> list[Any]:
     """Return what the brokers list, each of which must answer."""
     action, timeout_s = WHAT, cluster.request_timeout_s
-    answer = cluster.ask(lambda admin: admin.list_consumer_groups(request_timeout=timeout_s), what=action)
+    answer = cluster.ask(
+        lambda admin: admin.list_consumer_groups(request_timeout=timeout_s), what=action
+    )
     for error in answer.errors or []:
         failure = cluster.error(error, action)
         if error.code() not in PASSING and isinstance(failure, ServerError | AccessError):
@@ -138,7 +158,10 @@ def _list(cluster: Cluster) -> list[Any]:
 
 @cache
 def _probes(partitions: int) -> tuple[str, ...]:
-    """Return a group's name for each partition of `OFFSETS_TOPIC`; none of these groups is there."""
+    """Return a group's name for each partition of `OFFSETS_TOPIC`.
+
+    None of these groups is there.
+    """
     names: dict[int, str] = {}
     for number in count():
         name = f"labkit-probe-{number}"
@@ -149,7 +172,9 @@ def _probes(partitions: int) -> tuple[str, ...]:
 
 
 def partition_of(group: str, partitions: int) -> int:
-    """Return the partition of `OFFSETS_TOPIC` a group lies in: Java's ``String.hashCode`` of its name."""
+    """Return the partition of `OFFSETS_TOPIC` a group lies in: Java's ``String.hashCode`` of its
+    name.
+    """
     code = 0
     for unit in memoryview(group.encode("utf-16-le")).cast("H"):
         code = (31 * code + unit) & 0xFFFFFFFF

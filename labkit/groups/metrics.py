@@ -1,8 +1,9 @@
 """What a watch of lag last saw, as Prometheus text: served on a port of this machine, or in a file.
 
-Names and labels are kafka-lag-exporter's where the meaning is the same, so that its dashboards draw them. Two differ
-on purpose: ``kafka_consumergroup_group_lag_seconds`` is the age of the record at the committed offset, not a guess
-between two looks; and what is not known has no series, instead of 0.
+Names and labels are kafka-lag-exporter's where the meaning is the same, so that its dashboards draw
+them. Two differ on purpose: ``kafka_consumergroup_group_lag_seconds`` is the age of the record at
+the committed offset, not a guess between two looks; and what is not known has no series, instead of
+0.
 """
 
 from __future__ import annotations
@@ -57,11 +58,15 @@ class LagMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield all metrics."""
         look = self._look  # the server reads in a thread
-        yield self._gauge("labkit_lag_up", "1 when the last look at the cluster succeeded", [((), self._up)])
+        yield self._gauge(
+            "labkit_lag_up", "1 when the last look at the cluster succeeded", [((), self._up)]
+        )
         if look is None:
             return
         at_s, judged = look
-        yield self._gauge("labkit_lag_last_look_timestamp_seconds", "When the groups were looked at", [((), at_s)])
+        yield self._gauge(
+            "labkit_lag_last_look_timestamp_seconds", "When the groups were looked at", [((), at_s)]
+        )
         yield from self._partitions(judged)
         yield from self._groups(judged)
         yield from self._logs(judged)
@@ -77,11 +82,17 @@ class LagMetrics(Collector):
         return gauge
 
     def _partitions(self, judged: list[Judged]) -> Iterator[GaugeMetricFamily]:
-        places = [(row.group, row.topic, str(row.partition), row.host, row.member) for row in judged]
+        places = [
+            (row.group, row.topic, str(row.partition), row.host, row.member) for row in judged
+        ]
         for name, text, values in (
             ("offset", "The committed offset", [row.committed for row in judged]),
             ("lag", "Offsets between the commit and the log's end", [row.lag for row in judged]),
-            ("lag_seconds", "Age of the record at the committed offset", [row.behind_s for row in judged]),
+            (
+                "lag_seconds",
+                "Age of the record at the committed offset",
+                [row.behind_s for row in judged],
+            ),
         ):
             rows = zip(places, values, strict=True)
             yield self._gauge(f"kafka_consumergroup_group_{name}", text, rows, _PARTITION)
@@ -90,9 +101,21 @@ class LagMetrics(Collector):
         groups = {name: list(rows) for name, rows in groupby(judged, key=lambda row: row.group)}
         verdicts = judge_groups(judged)
         for name, text, value in (
-            ("max_lag", "The largest lag of its partitions", lambda rows: _largest(row.lag for row in rows)),
-            ("max_lag_seconds", "The largest lag in time", lambda rows: _largest(row.behind_s for row in rows)),
-            ("sum_lag", "The lag of all its partitions, when that of each is known", lambda rows: total_lag(rows)[0]),
+            (
+                "max_lag",
+                "The largest lag of its partitions",
+                lambda rows: _largest(row.lag for row in rows),
+            ),
+            (
+                "max_lag_seconds",
+                "The largest lag in time",
+                lambda rows: _largest(row.behind_s for row in rows),
+            ),
+            (
+                "sum_lag",
+                "The lag of all its partitions, when that of each is known",
+                lambda rows: total_lag(rows)[0],
+            ),
         ):
             rows = (((group,), value(mine)) for group, mine in groups.items())
             yield self._gauge(f"kafka_consumergroup_group_{name}", text, rows, _GROUP)
@@ -101,7 +124,9 @@ class LagMetrics(Collector):
         text = "The lag of all its partitions of a topic"
         yield self._gauge("kafka_consumergroup_group_topic_sum_lag", text, sums, (*_GROUP, "topic"))
         states = (
-            ((row.group, verdict), float(row.verdict == verdict)) for row in verdicts for verdict in sorted(VERDICTS)
+            ((row.group, verdict), float(row.verdict == verdict))
+            for row in verdicts
+            for verdict in sorted(VERDICTS)
         )
         text = "1 for the group's verdict, 0 for the others"
         yield self._gauge("labkit_consumergroup_verdict", text, states, (*_GROUP, "verdict"))
@@ -124,7 +149,8 @@ class Outlet:
     Parameters
     ----------
     where : str
-        ``9308``: a port of this machine only; ``0.0.0.0:9308``: an address; anything else is the name of a file.
+        ``9308``: a port of this machine only; ``0.0.0.0:9308``: an address; anything else is the
+        name of a file.
     """
 
     def __init__(self, metrics: LagMetrics, where: str) -> None:
@@ -161,7 +187,8 @@ class Outlet:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # a line for each scrape tells nobody anything
+    # a line for each scrape tells nobody anything
+    def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
 
 
@@ -189,7 +216,9 @@ def _server_class(version: int) -> type[WSGIServer]:
 
 
 def _only_own_names(app: Any) -> Any:
-    """Refuse a foreign Host: a page in a browser could have its own name lead here, and read the groups."""
+    """Refuse a foreign Host: a page in a browser could have its own name lead here, and read the
+    groups.
+    """
 
     def checked(environ: dict[str, Any], start: Start) -> list[bytes]:
         host = environ.get("HTTP_HOST", "")

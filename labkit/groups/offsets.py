@@ -32,11 +32,12 @@ class Group:
     Attributes
     ----------
     state : str
-        ``stable``, ``empty``, ``rebalancing`` (KIP-848), …; ``not allowed`` when this principal may not describe it,
-        ``no answer`` when its coordinator gave none.
+        ``stable``, ``empty``, ``rebalancing`` (KIP-848), …; ``not allowed`` when this principal may
+        not describe it, ``no answer`` when its coordinator gave none.
     protocol : str
-        ``classic`` or ``consumer`` (KIP-848); of groups that are not consumer groups their kind: ``connect``,
-        ``schema registry``, ``streams`` (KIP-1071), or ``streams or share`` where the client cannot tell.
+        ``classic`` or ``consumer`` (KIP-848); of groups that are not consumer groups their kind:
+        ``connect``, ``schema registry``, ``streams`` (KIP-1071), or ``streams or share`` where the
+        client cannot tell.
     committed : dict
         (topic, partition) to committed offset; partitions without a commit are absent.
     shows_members : bool
@@ -55,7 +56,9 @@ class Group:
 
     @property
     def hidden(self) -> bool:
-        """Whether nothing can be seen of it but its name: such as a share group, which commits no offsets."""
+        """Whether nothing can be seen of it but its name: such as a share group, which commits no
+        offsets.
+        """
         return not (self.shows_members or self.committed)
 
     @property
@@ -77,8 +80,9 @@ class PartitionLag:
     lag : int or None
         Records-to-come by offsets, from no earlier than the log's start; None without a commit.
     flag : Flag
-        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic re-created?), or
-        why it could not be looked at: ``not allowed``, ``no leader``, ``no answer``.
+        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic
+        re-created?), or why it could not be looked at: ``not allowed``, ``no leader``, ``no
+        answer``.
     """
 
     group: str
@@ -93,8 +97,11 @@ class PartitionLag:
     host: str
 
 
-def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing: Listing | None = None) -> list[Group]:
-    """Return the groups with their members and committed offsets, by name; also those that are not consumer groups.
+def list_groups(
+    cluster: Cluster, names: Iterable[str] | None = None, *, listing: Listing | None = None
+) -> list[Group]:
+    """Return the groups with their members and committed offsets, by name; also those that are not
+    consumer groups.
 
     Parameters
     ----------
@@ -116,8 +123,13 @@ def list_groups(cluster: Cluster, names: Iterable[str] | None = None, *, listing
         kinds = {name: _word(group.type) for name, group in listing.consumers.items()}
         other_groups_by_name = listing.others
         chosen_names = sorted({*kinds, *other_groups_by_name})
-        # a group without a member has nothing to describe: with many at rest that is half of the work
-        busy = sorted(name for name, group in listing.consumers.items() if group.state != ConsumerGroupState.EMPTY)
+        # a group without a member has nothing to describe: with many at rest that is half of the
+        # work
+        busy = sorted(
+            name
+            for name, group in listing.consumers.items()
+            if group.state != ConsumerGroupState.EMPTY
+        )
     else:
         chosen_names = busy = sorted(set(names))
     described = cluster.groups.describe(busy)
@@ -146,8 +158,13 @@ def must_be_seen(group: Group, principal: str) -> None:
 
 def names_by_members(listing: Listing) -> dict[str, bool]:
     """Return the groups' names, and whether each has members, or may have."""
-    consumers = {name: group.state != ConsumerGroupState.EMPTY for name, group in listing.consumers.items()}
-    return consumers | {name: bool(group.members) or not group.shows_members for name, group in listing.others.items()}
+    consumers = {
+        name: group.state != ConsumerGroupState.EMPTY for name, group in listing.consumers.items()
+    }
+    return consumers | {
+        name: bool(group.members) or not group.shows_members
+        for name, group in listing.others.items()
+    }
 
 
 def _word(kind: Any) -> str:
@@ -157,12 +174,16 @@ def _word(kind: Any) -> str:
 def _may_be_of_another_kind(described: Description | LabkitError) -> bool:
     """Tell whether a description is what the client says of a group that is not a consumer group."""
     if isinstance(described, LabkitError):
-        return described.facts.get("number") == KafkaError._INVALID_ARG or isinstance(described, NotFoundError)
+        return described.facts.get("number") == KafkaError._INVALID_ARG or isinstance(
+            described, NotFoundError
+        )
     return bool(described.state == GONE)
 
 
 def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitError) -> Group:
-    members = tuple(Member(client, host, frozenset(), member) for client, member, host in other.members)
+    members = tuple(
+        Member(client, host, frozenset(), member) for client, member, host in other.members
+    )
     if isinstance(answer, LabkitError):
         state = REFUSED if isinstance(answer, AccessError) else MISSED
         return Group(other.name, state, other.kind, members, {}, answer, other.shows_members)
@@ -171,7 +192,10 @@ def _other_group(other: OtherGroup, answer: dict[tuple[str, int], int] | LabkitE
 
 
 def _group(
-    name: str, found: Description | LabkitError | None, answer: dict[tuple[str, int], int] | LabkitError, kind: str
+    name: str,
+    found: Description | LabkitError | None,
+    answer: dict[tuple[str, int], int] | LabkitError,
+    kind: str,
 ) -> Group:
     errors = [result for result in (found, answer) if isinstance(result, LabkitError)]
     if any(isinstance(error, NotFoundError) for error in errors):
@@ -187,16 +211,26 @@ def _group(
 
 
 def _state(state: str, kind: str) -> str:
-    """Return the state; librdkafka has no word for those KIP-848 adds, and both are of a rebalance."""
+    """Return the state.
+
+    Librdkafka has no word for those KIP-848 adds, and both are of a rebalance.
+    """
     return "rebalancing" if (state, kind) == ("unknown", "consumer") else state
 
 
 def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
-    """Return one row per group and partition it has committed to or is assigned; those of topics that are gone not."""
+    """Return one row per group and partition it has committed to or is assigned.
+
+    Those of topics that are gone not.
+    """
     groups = list(groups)
-    owned = {group.name: {where: member for member in group.members for where in member.assigned} for group in groups}
+    owned = {
+        group.name: {where: member for member in group.members for where in member.assigned}
+        for group in groups
+    }
     places = {where for group in groups for where in group.committed}.union(*owned.values())
-    bounds = cluster.log_bounds(places)  # a group may outlive its topic, or read one the lab may not see
+    # a group may outlive its topic, or read one the lab may not see
+    bounds = cluster.log_bounds(places)
     gone = {where for where, answer in bounds.items() if isinstance(answer, NotFoundError)}
     return [
         _row(group, where, bounds[where], owned[group.name].get(where))
@@ -206,12 +240,17 @@ def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
 
 
 def _row(
-    group: Group, where: tuple[str, int], bounds: tuple[int, int] | LabkitError, member: Member | None
+    group: Group,
+    where: tuple[str, int],
+    bounds: tuple[int, int] | LabkitError,
+    member: Member | None,
 ) -> PartitionLag:
     committed = group.committed.get(where)
     client, host = (member.name, member.host) if member else ("", "")
     if isinstance(bounds, LabkitError):
-        return PartitionLag(group.name, *where, committed, None, None, None, _unseen(bounds), client, host)
+        return PartitionLag(
+            group.name, *where, committed, None, None, None, _unseen(bounds), client, host
+        )
     lag, flag = partition_lag(committed, *bounds)
     return PartitionLag(group.name, *where, committed, *bounds, lag, flag, client, host)
 
@@ -243,7 +282,10 @@ def offsets_frame(cluster: Cluster) -> pd.DataFrame:
 
 
 def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame:
-    """Return one row per group that a pattern matches, with the verdict of one look; see `labkit.lab.Lab.groups`."""
+    """Return one row per group that a pattern matches, with the verdict of one look.
+
+    See `labkit.lab.Lab.groups`.
+    """
     import pandas as pd
 
     choose([], patterns)  # what is no pattern is told before anything is asked
@@ -263,14 +305,26 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
         lag, _ = total_lag(mine)
         topics = ", ".join(sorted({row.topic for row in mine}))
         rows.append(
-            (group.name, group.state, group.protocol, len(group.members), topics, lag, one_look(group, mine, lag))
+            (
+                group.name,
+                group.state,
+                group.protocol,
+                len(group.members),
+                topics,
+                lag,
+                one_look(group, mine, lag),
+            )
         )
-    frame = pd.DataFrame(rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"])
+    frame = pd.DataFrame(
+        rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"]
+    )
     return frame.astype({"lag": "Int64"})
 
 
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict:
-    """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else ``unknown``."""
+    """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else
+    ``unknown``.
+    """
     if lag is None or any(row.flag == Flag.BEYOND_END or row.flag in UNSEEN for row in rows):
         return Verdict.UNKNOWN
     if lag == 0:

@@ -1,7 +1,9 @@
-"""What a consumer will read next: the first record at or after a committed offset, and when it is from.
+"""What a consumer will read next: the first record at or after a committed offset, and when it is
+from.
 
-Only that tells how late a consumer is (not the clock of a commit, nor a guess between two looks), and whether a lag is
-of records at all: behind the last record may be transaction markers, which no consumer ever receives.
+Only that tells how late a consumer is (not the clock of a commit, nor a guess between two looks),
+and whether a lag is of records at all: behind the last record may be transaction markers, which no
+consumer ever receives.
 """
 
 from __future__ import annotations
@@ -26,15 +28,21 @@ At = tuple[str, int, int]
 
 
 class Prober:
-    """Reads one record at each committed offset, as nobody: assign(), no commit. What it has read it remembers."""
+    """Reads one record at each committed offset, as nobody: assign(), no commit.
+
+    What it has read it remembers.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._times: dict[tuple[str, int, int], int | None] = {}
         self._ends: dict[tuple[str, int, int, int], Next] = {}
 
-    def look(self, rows: Iterable[PartitionLag]) -> dict[tuple[str, str, int], tuple[Next, int | None]]:
-        """Return (group, topic, partition) to what comes next and the time of it, in ms since the epoch.
+    def look(
+        self, rows: Iterable[PartitionLag]
+    ) -> dict[tuple[str, str, int], tuple[Next, int | None]]:
+        """Return (group, topic, partition) to what comes next and the time of it, in ms since the
+        epoch.
 
         Partitions without lag are left out, and those whose answer did not come in `TIMEOUT_S`.
         """
@@ -69,7 +77,8 @@ class Prober:
         )  # fmt: skip
         try:
             while missing and time.monotonic() < deadline:
-                # a consumer holds a partition once: groups at other offsets of it have the next turn
+                # a consumer holds a partition once: groups at other offsets of it have the next
+                # turn
                 turn = {
                     (topic, partition): (offset, missing[topic, partition, offset])
                     for topic, partition, offset in missing
@@ -79,11 +88,17 @@ class Prober:
         finally:
             consumer.close()
 
-    def _turn(self, consumer: Consumer, turn: dict[Where, tuple[int, int]], deadline: float) -> None:
+    def _turn(
+        self, consumer: Consumer, turn: dict[Where, tuple[int, int]], deadline: float
+    ) -> None:
         waiting = dict(turn)
         consumer.assign([TopicPartition(*where, offset) for where, (offset, _) in turn.items()])
         while waiting and time.monotonic() < deadline:
-            read = [where for message in consume(consumer, 500, 0.1) if (where := self._note(message, waiting))]
+            read = [
+                where
+                for message in consume(consumer, 500, 0.1)
+                if (where := self._note(message, waiting))
+            ]
             if read:
                 consumer.incremental_unassign([TopicPartition(*where) for where in read])
 

@@ -1,4 +1,6 @@
-"""Move a group's committed offsets, or delete a group: planned first, refused where it would do harm."""
+"""Move a group's committed offsets, or delete a group: planned first, refused where it would do
+harm.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class Plan:
         Raises
         ------
         AccessError, ServerError
-            When the broker refuses a partition; the message tells which, and which were set all the same.
+            When the broker refuses a partition; the message tells which, and which were set all the
+            same.
         """
         action = Operation.READ.to(f"reset group {self.group!r}")
         targets = {move.partition: move.target for move in self.moves}
@@ -72,14 +75,18 @@ class Plan:
             hint = "a consumer has joined it: stop it first"
         kind: type[AccessError | ServerError] = ServerError
         if isinstance(cause, AccessError):
-            kind, hint = AccessError, "it takes a principal that may READ this group: another role or profile"
+            kind = AccessError
+            hint = "it takes a principal that may READ this group: another role or profile"
         reasons: dict[str, list[int]] = {}
         for partition, error in refused.items():
             reasons.setdefault(error.str(), []).append(partition)
         where = "; ".join(
-            f"{reason} (partition {', '.join(map(str, partitions))})" for reason, partitions in reasons.items()
+            f"{reason} (partition {', '.join(map(str, partitions))})"
+            for reason, partitions in reasons.items()
         )
-        text = f"partitions {', '.join(map(str, moved))} were set" if moved else "nothing was changed"
+        text = (
+            f"partitions {', '.join(map(str, moved))} were set" if moved else "nothing was changed"
+        )
         return kind(
             f"{self.cluster.principal} could not reset group {self.group!r}: {where}; {text}",
             hint=hint,
@@ -88,12 +95,22 @@ class Plan:
         )
 
     def frame(self, **facts: Any) -> pd.DataFrame:
-        """Return one row per partition: topic, partition, committed, target, moves, log_start, log_end."""
+        """Return one row per partition: topic, partition, committed, target, moves, log_start,
+        log_end.
+        """
         import pandas as pd
 
         columns = ["topic", "partition", "committed", "target", "moves", "log_start", "log_end"]
         rows = [
-            (self.topic, move.partition, move.committed, move.target, move.moves, move.log_start, move.log_end)
+            (
+                self.topic,
+                move.partition,
+                move.committed,
+                move.target,
+                move.moves,
+                move.log_start,
+                move.log_end,
+            )
             for move in self.moves
         ]
         frame = pd.DataFrame(rows, columns=columns).astype({"committed": "Int64"})
@@ -110,7 +127,8 @@ def plan_reset(
     i_own_this_group: bool = False,
     zone: tzinfo = UTC,
 ) -> Plan:
-    """Return where a reset would move the group's commits in `topic`; a time without a zone is in `zone`.
+    """Return where a reset would move the group's commits in `topic`; a time without a zone is in
+    `zone`.
 
     Raises
     ------
@@ -142,7 +160,9 @@ def plan_reset(
     )
     outside = [move for move in moves if not move.log_start <= move.target <= move.log_end]
     if outside:
-        where = ", ".join(f"{move.partition} has {move.log_start:,} to {move.log_end:,}" for move in outside[:8])
+        where = ", ".join(
+            f"{move.partition} has {move.log_start:,} to {move.log_end:,}" for move in outside[:8]
+        )
         raise UsageError(f"topic {topic!r} does not have these offsets", hint=f"partition {where}")
     return Plan(cluster, group, topic, moves)
 
@@ -171,7 +191,11 @@ def _resting(cluster: Cluster, name: str) -> Group:
 
 
 def _targets(
-    cluster: Cluster, topic: str, to: str | Any | Mapping[int, int], starts: dict[int, int], ends: dict[int, int]
+    cluster: Cluster,
+    topic: str,
+    to: str | Any | Mapping[int, int],
+    starts: dict[int, int],
+    ends: dict[int, int],
 ) -> dict[int, int]:
     if isinstance(to, Mapping):
         unknown = set(to) - set(starts)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
 _STEP_S = 0.1  # an interrupt is seen between two steps
-_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux: goes on while the machine sleeps
+# on Linux: goes on while the machine sleeps
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Sampler:
@@ -48,7 +49,9 @@ class Sampler:
         self._began_ms = now_ms() - _elapsed_ms()
 
     def check(self) -> None:
-        """Raise NotFoundError when one of the groups is not there, AccessError when it may not be described."""
+        """Raise NotFoundError when one of the groups is not there, AccessError when it may not be
+        described.
+        """
         for group in list_groups(self.cluster, self.groups or []):
             must_be_seen(group, self.cluster.principal)
             if group.gone:
@@ -71,7 +74,10 @@ class Sampler:
         return [_sample(at_ms, by_name[row.group], row, seen) for row in rows]
 
     def looks(self, every_s: float, stop: Callable[[], bool]) -> Iterator[list[Sample]]:
-        """Look every so many seconds until `stop` says so; a look that took longer makes the next one late."""
+        """Look every so many seconds until `stop` says so.
+
+        A look that took longer makes the next one late.
+        """
         due = time.monotonic()
         while not stop():
             yield self.look()
@@ -80,7 +86,10 @@ class Sampler:
 
 
 def _sample(
-    at_ms: int, group: Group, row: PartitionLag, seen: dict[tuple[str, str, int], tuple[Next, int | None]]
+    at_ms: int,
+    group: Group,
+    row: PartitionLag,
+    seen: dict[tuple[str, str, int], tuple[Next, int | None]],
 ) -> Sample:
     kind, stamp = seen.get((row.group, row.topic, row.partition), (Next.NOT_LOOKED_AT, None))
     behind = None if stamp is None else max(0, at_ms - stamp)
@@ -103,8 +112,8 @@ def sampled(
 ) -> list[Sample]:
     """Return the samples of so many looks.
 
-    Where a member's commits stood still all the time, looks go on until the patience is over: sooner, nobody can tell
-    a consumer that stands still from one that has not committed yet.
+    Where a member's commits stood still all the time, looks go on until the patience is over:
+    sooner, nobody can tell a consumer that stands still from one that has not committed yet.
     """
     found: list[Sample] = []
     for count, look in enumerate(sampler.looks(every_s, stop), 1):
@@ -128,14 +137,17 @@ def every_seconds(every: str) -> float:
 
 
 class Recent:
-    """The last `WINDOW` looks, or as many as the patience takes: what the verdicts of a watch rest on.
+    """The last `WINDOW` looks, or as many as the patience takes: what the verdicts of a watch rest
+    on.
 
     After a gap of `GAP` looks it begins anew: whether commits stood still meanwhile nobody saw.
     """
 
     def __init__(self, sampler: Sampler, every_s: float, patience_s: float) -> None:
         self.sampler, self.patience_s = sampler, patience_s
-        self.looks: deque[list[Sample]] = deque(maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2))
+        self.looks: deque[list[Sample]] = deque(
+            maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2)
+        )
         self._gap_ms = GAP * every_s * 1000
         self._ended_ms = _elapsed_ms()
 
@@ -154,7 +166,9 @@ class Recent:
         """The verdict on each partition; a group that is gone has none any more."""
         looks = list(self.looks)  # a board looks in another thread
         there = {one.group for one in looks[-1]} if looks else set()
-        return judge_all((one for look in looks for one in look if one.group in there), self.patience_s)
+        return judge_all(
+            (one for look in looks for one in look if one.group in there), self.patience_s
+        )
 
 
 def watch(
@@ -168,7 +182,8 @@ def watch(
 ) -> Iterator[list[Judged]]:
     """Yield the verdicts of the looks so far, see `Recent`, after each look.
 
-    A broker that goes away is told to `away`, and looked for again; the first look's error is raised.
+    A broker that goes away is told to `away`, and looked for again; the first look's error is
+    raised.
     """
     recent = Recent(sampler, every_s, patience_s)
     due = time.monotonic()
@@ -207,14 +222,19 @@ def lag_frame(
     on_interrupt: interrupt.OnInterrupt,
     zone: tzinfo = UTC,
 ) -> pd.DataFrame:
-    """Return a verdict per partition, from looks taken now or from a history; see `labkit.lab.Lab.lag`."""
+    """Return a verdict per partition, from looks taken now or from a history.
+
+    See `labkit.lab.Lab.lag`.
+    """
     import pandas as pd
 
     interrupt.check_policy(on_interrupt)
     samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
-        return frame(_with_history(judge_all(samples_of(groups, samples), patience_s), groups), zone=zone)
+        return frame(
+            _with_history(judge_all(samples_of(groups, samples), patience_s), groups), zone=zone
+        )
     every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
@@ -225,12 +245,16 @@ def lag_frame(
         facts["interrupted"] = stop()
     judged = frame(judge_all(found, patience_s), sampler.groups or (), zone=zone, **facts)
     if stop() and on_interrupt == "raise":
-        raise interrupt.stopped("stopped: the groups were not looked at as often as asked", frame=judged)
+        raise interrupt.stopped(
+            "stopped: the groups were not looked at as often as asked", frame=judged
+        )
     return judged
 
 
 def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
-    """Look through all of a history for since when partitions are behind, where no record's time tells it."""
+    """Look through all of a history for since when partitions are behind, where no record's time
+    tells it.
+    """
     if all(row.behind_since or not row.lag for row in judged):
         return judged
     ordered = sorted(samples_of(history), key=lambda one: one.at_ms)
@@ -247,20 +271,33 @@ def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
     return found
 
 
-def frame(judged: list[Judged], named: Iterable[str] = (), *, zone: tzinfo = UTC, **facts: Any) -> pd.DataFrame:
-    """Return one row per partition; ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason."""
+def frame(
+    judged: list[Judged], named: Iterable[str] = (), *, zone: tzinfo = UTC, **facts: Any
+) -> pd.DataFrame:
+    """Return one row per partition.
+
+    ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason.
+    """
     import pandas as pd
 
     judged = [one.in_zone(zone) for one in judged]
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
     columns.insert(columns.index("behind_s") + 1, "since")
-    found = pd.DataFrame([[getattr(one, name) for name in columns] for one in judged], columns=columns)
+    found = pd.DataFrame(
+        [[getattr(one, name) for name in columns] for one in judged], columns=columns
+    )
     whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
     moments: dict[str, Any] = dict.fromkeys(("at", "behind_since"), pd.DatetimeTZDtype("ms", zone))
-    found = found.astype(moments | whole | parts).round({"read_per_s": 2, "written_per_s": 2, "eta_s": 1})
+    found = found.astype(moments | whole | parts).round(
+        {"read_per_s": 2, "written_per_s": 2, "eta_s": 1}
+    )
     groups = judge_groups(judged, named)
-    found.attrs["verdict"] = groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
-    found.attrs["why"] = groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
+    found.attrs["verdict"] = (
+        groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
+    )
+    found.attrs["why"] = (
+        groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
+    )
     found.attrs.update(facts)
     return found

@@ -1,4 +1,6 @@
-"""What a group or a partition of it may be: each a text of its own, as it stands in DataFrames and JSON."""
+"""What a group or a partition of it may be: each a text of its own, as it stands in DataFrames and
+JSON.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ class GroupVerdict:
 
     @property
     def uncommitted(self) -> bool:
-        """Whether a partition of it has records and no commit: nobody can tell whether they are read."""
+        """Whether a partition of it has records and no commit: nobody can tell whether they are
+        read.
+        """
         return bool(self.unknown) and Flag.NO_COMMIT in self.flags
 
     @property
@@ -72,7 +74,10 @@ class GroupVerdict:
 
 
 def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
-    """Return each group's verdict: its worst partition's, with that one's reason; also of those named without any."""
+    """Return each group's verdict: its worst partition's, with that one's reason.
+
+    Also of those named without any.
+    """
     found = []
     for group, rows in groupby(judged, key=lambda one: one.group):
         mine = list(rows)
@@ -85,10 +90,18 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
         known = sum(one.lag or 0 for one in mine)
         flags = frozenset(one.flag for one in mine)
         oldest = min(
-            (one for one in mine if one.behind_since), key=lambda one: one.behind_since or _LATEST, default=None
+            (one for one in mine if one.behind_since),
+            key=lambda one: one.behind_since or _LATEST,
+            default=None,
         )
-        since = (oldest.behind_since, oldest.since.replace(" (", f" {oldest.zone} (")) if oldest else (None, "")
-        found.append(GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since))
+        since = (
+            (oldest.behind_since, oldest.since.replace(" (", f" {oldest.zone} ("))
+            if oldest
+            else (None, "")
+        )
+        found.append(
+            GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since)
+        )
     nothing = set(named) - {one.group for one in found}
     found += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in nothing]
     return sorted(found, key=lambda one: one.group)

@@ -1,6 +1,8 @@
-"""Work beside the cells: a task of the kernel's own event loop, so that nothing is shown from a thread.
+"""Work beside the cells: a task of the kernel's own event loop, so that nothing is shown from a
+thread.
 
-It ends when its cell is run again, the kernel is interrupted, its widget is closed, or its time is up.
+It ends when its cell is run again, the kernel is interrupted, its widget is closed, or its time is
+up.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class Live:
             why = "stopped"
         except LabkitError as error:
             why = str(error)
-        except Exception as error:  # nobody awaits this task: what is not shown here is seen nowhere
+        # nobody awaits this task: what is not shown here is seen nowhere
+        except Exception as error:
             why = f"{type(error).__name__}: {error}"
         finally:
             _running.discard(self)

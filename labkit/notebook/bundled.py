@@ -32,24 +32,33 @@ def _find(name: str, folder_name: str) -> Path:
     for path in (_HERE / "course" / name, _PROJECT / folder_name / name):
         if path.is_file():
             return path
-    raise NotFoundError(f"this labkit came without its {name}", hint="install it again, from its wheel")
+    raise NotFoundError(
+        f"this labkit came without its {name}", hint="install it again, from its wheel"
+    )
 
 
 def new(target: Path) -> Path:
     """Copy the template to `target`, which must not be there."""
     if target.suffix != ".ipynb":
-        raise UsageError(f"{target} does not end in .ipynb", hint="such as `labkit new question.ipynb`")
+        raise UsageError(
+            f"{target} does not end in .ipynb", hint="such as `labkit new question.ipynb`"
+        )
     _copy({target: folder() / TEMPLATE})
     return target
 
 
 def copy(target: Path) -> list[Path]:
-    """Copy all the notebooks into the folder `target`, which is made; all or, when one of them is there, none."""
+    """Copy all the notebooks into the folder `target`, which is made.
+
+    All or, when one of them is there, none.
+    """
     pairs = {target / source.name: source for source in sorted(folder().glob("*.ipynb"))}
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{target} cannot be made: {error.strerror}", hint="give another folder") from error
+        raise UsageError(
+            f"{target} cannot be made: {error.strerror}", hint="give another folder"
+        ) from error
     _copy(pairs)
     return list(pairs)
 
@@ -58,10 +67,14 @@ def _copy(pairs: dict[Path, Path]) -> None:
     """Copy each source to its target; none is overwritten."""
     for target in pairs:
         if target.exists() or target.is_symlink():
-            raise UsageError(f"{target} is there already", hint="give another name; nothing was written")
+            raise UsageError(
+                f"{target} is there already", hint="give another name; nothing was written"
+            )
     for target, source in pairs.items():
         try:
             with source.open("rb") as given, target.open("xb") as made:
                 shutil.copyfileobj(given, made)
         except OSError as error:
-            raise UsageError(f"{target} cannot be written: {error.strerror}", hint="is its folder there?") from error
+            raise UsageError(
+                f"{target} cannot be written: {error.strerror}", hint="is its folder there?"
+            ) from error

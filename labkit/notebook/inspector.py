@@ -32,14 +32,19 @@ class RecordInspector(Shown):
 
     def __init__(self, replay: Replay, row: int | None = None) -> None:
         if not isinstance(replay, Replay):
-            raise UsageError(f"a {type(replay).__name__} cannot be looked into", hint="give a Replay: window.read()")
+            raise UsageError(
+                f"a {type(replay).__name__} cannot be looked into",
+                hint="give a Replay: window.read()",
+            )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
         kept = kept_pick(*self._key) if row is None else None
         self._kept = "" if not kept else f"row {kept}, looked at before: row=0 is the first"
         row = whole(kept or 0 if row is None else row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
-            raise UsageError(f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0")
+            raise UsageError(
+                f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0"
+            )
         self.replay = replay
         self.place = ipy.BoundedIntText(value=row, min=0, max=last, description="row")
         self.slider = ipy.IntSlider(min=0, max=last, readout=False)
@@ -82,12 +87,15 @@ class RecordInspector(Shown):
     def _markup(self) -> str:
         record = self.record
         headers = [
-            [escape(cells.quoted(name)), f"<code>{cells.html_cell(raw)}</code>"] for name, raw in _headers(record)
+            [escape(cells.quoted(name)), f"<code>{cells.html_cell(raw)}</code>"]
+            for name, raw in _headers(record)
         ]
         parts = [
             f"<b>{escape(place(record))}</b>",
             f"<div>key <code>{cells.html_cell(record['_key'])}</code></div>",
-            f"<div style='color:{html.RED}'>{escape(record['_error'])}</div>" if record["_error"] else "",
+            f"<div style='color:{html.RED}'>{escape(record['_error'])}</div>"
+            if record["_error"]
+            else "",
             tree("value", self.value)
             if record["_value"] is not None
             else f"<div><b>value</b> <i>{_TOMBSTONE}</i></div>",
@@ -108,10 +116,15 @@ class RecordInspector(Shown):
             return _NONE
         record = self.record
         lines = [f"{cells.quoted(name)}: {cells.cell(raw)}" for name, raw in _headers(record)]
-        value = json.dumps(self.value, indent=2, ensure_ascii=False) if record["_value"] is not None else _TOMBSTONE
+        value = (
+            json.dumps(self.value, indent=2, ensure_ascii=False)
+            if record["_value"] is not None
+            else _TOMBSTONE
+        )
         error = [f"error: {record['_error']}"] if record["_error"] else []
         return visible(
-            "\n".join([place(record), f"key: {cells.cell(record['_key'])}", *lines, value, *error]), keep="\n"
+            "\n".join([place(record), f"key: {cells.cell(record['_key'])}", *lines, value, *error]),
+            keep="\n",
         )
 
 
@@ -126,7 +139,9 @@ def place(record: dict[str, Any]) -> str:
 
 
 def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
-    """Return the value as it nests: parsed JSON where it is such, else the decoded fields that are there."""
+    """Return the value as it nests: parsed JSON where it is such, else the decoded fields that are
+    there.
+    """
     try:
         value = json.loads(record["_value"])
         return cells.cell(record["_value"]) if too_deep(value) else value
@@ -142,7 +157,9 @@ def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
 
 
 def shortened(value: Any, room: list[int] | None = None) -> Any:
-    """Return a value of JSON of which each text, object and list is cut where it is long, and so is the whole."""
+    """Return a value of JSON of which each text, object and list is cut where it is long, and so is
+    the whole.
+    """
     room = [_NODES] if room is None else room
     room[0] -= 1
     if isinstance(value, str):

@@ -8,7 +8,9 @@ from typing import Any
 
 
 def kernel_options() -> dict[str, Any]:
-    """Return what papermill hands on to nbclient: the kernel's sockets, and a manager that ends it quietly."""
+    """Return what papermill hands on to nbclient: the kernel's sockets, and a manager that ends it
+    quietly.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     running_cells: set[int] = set()
@@ -28,19 +30,26 @@ def kernel_options() -> dict[str, Any]:
         "config": _transport(),
         "kernel_manager_class": Manager,
         "on_cell_execute": lambda cell, cell_index: running_cells.add(cell_index),
-        "on_cell_executed": lambda cell, cell_index, execute_reply: running_cells.discard(cell_index),
+        "on_cell_executed": lambda cell, cell_index, execute_reply: running_cells.discard(
+            cell_index
+        ),
     }
 
 
 def _transport() -> Any:
-    """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on a JupyterHub."""
+    """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on
+    a JupyterHub.
+    """
     from jupyter_core.paths import jupyter_runtime_dir
     from jupyter_core.utils import ensure_dir_exists
     from traitlets.config import Config
 
     folder = jupyter_runtime_dir()
-    ensure_dir_exists(folder, mode=0o700)  # on a machine where no kernel has run yet, nobody else has made it
+    # on a machine where no kernel has run yet, nobody else has made it
+    ensure_dir_exists(folder, mode=0o700)
     if os.name != "posix" or len(folder) > 55:  # a socket's path has 107 bytes at most
         return Config()
     # without a place of their own they would be `kernel-ipc-1` and so on, beside the notebook
-    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/labkit-{uuid.uuid4().hex[:12]}"}})
+    return Config(
+        {"KernelManager": {"transport": "ipc", "ip": f"{folder}/labkit-{uuid.uuid4().hex[:12]}"}}
+    )

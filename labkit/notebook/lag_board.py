@@ -27,11 +27,16 @@ _COLOURS = {
 
 
 class LagBoard(Shown):
-    """A board of groups with verdict, lag and rates. ``.stop()`` ends it; so does running its cell again."""
+    """A board of groups with verdict, lag and rates.
+
+    ``.stop()`` ends it; so does running its cell again.
+    """
 
     _every_s = 5.0  # the picture: it would be saved again and again
 
-    def __init__(self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str) -> None:
+    def __init__(
+        self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str
+    ) -> None:
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
         self._groups, self._patience = groups, patience
         sampler = Sampler(lab.cluster, groups)
@@ -43,7 +48,8 @@ class LagBoard(Shown):
         stop.on_click(lambda _: self.stop())
         self.page, self._rows, self._judged = 0, list[GroupVerdict](), list[Judged]()
         self._back, self._on = (
-            ipy.Button(icon=icon, layout={"width": "40px"}) for icon in ("angle-left", "angle-right")
+            ipy.Button(icon=icon, layout={"width": "40px"})
+            for icon in ("angle-left", "angle-right")
         )
         self._back.on_click(lambda _: self.turn(-1))
         self._on.on_click(lambda _: self.turn(1))
@@ -66,7 +72,9 @@ class LagBoard(Shown):
         """Begin to look, on the running event loop; done by showing it."""
         if not self.running:
             closed = lambda: self.box.comm is None  # noqa: E731
-            self._live = Live(self._step, self._ended, closed, every_s=self._every_s, limit_s=self._limit_s)
+            self._live = Live(
+                self._step, self._ended, closed, every_s=self._every_s, limit_s=self._limit_s
+            )
 
     def stop(self) -> None:
         """End it."""
@@ -98,7 +106,9 @@ class LagBoard(Shown):
         first = self.page * PAGE
         rows = self._rows[first : first + PAGE]
         self.view.value = table(rows, self._judged)
-        self.shown.value = f"groups {first + 1:,} to {first + len(rows):,} of {len(self._rows):,}, the worst first"
+        self.shown.value = (
+            f"groups {first + 1:,} to {first + len(rows):,} of {len(self._rows):,}, the worst first"
+        )
         self._pages.layout.display = "flex" if last else "none"
         self._back.disabled, self._on.disabled = self.page == 0, self.page == last
 
@@ -125,12 +135,17 @@ class LagBoard(Shown):
     def text(self) -> str:
         """Look a few times and return a line for each group."""
         frame = self.lab.lag(self._groups, samples=3, every="500ms", patience=self._patience)
-        return str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
+        return (
+            str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
+        )
 
 
 def list_rows(judged: Iterable[Judged]) -> list[GroupVerdict]:
     """Return the groups' verdicts, those to look at first, then by lag."""
-    return sorted(judge_groups(judged), key=lambda one: (VERDICTS.index(one.verdict), -one.known_lag, one.group))
+    return sorted(
+        judge_groups(judged),
+        key=lambda one: (VERDICTS.index(one.verdict), -one.known_lag, one.group),
+    )
 
 
 def table(rows: Sequence[GroupVerdict], judged: Iterable[Judged]) -> str:

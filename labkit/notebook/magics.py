@@ -1,7 +1,7 @@
 """``%load_ext labkit``: ``%lab``, ``%window`` and ``%%replay``.
 
-``%lab`` connects, ``%window`` freezes a part of a topic with the options of `labkit window`, ``%%replay`` asks it in
-SQL. Each takes ``--help``, and ``?`` shows its text: ``%window?``.
+``%lab`` connects, ``%window`` freezes a part of a topic with the options of `labkit window`,
+``%%replay`` asks it in SQL. Each takes ``--help``, and ``?`` shows its text: ``%window?``.
 """
 
 # IPython's decorators and base class have no types here
@@ -30,24 +30,42 @@ _REMEMBER_S = 30.0  # how long topic names are kept between two presses of the t
 
 def _lab_parser() -> Parser:
     parser = Parser(prog="%lab", description="Connect, bind the name `lab`, and show it.")
-    parser.add_argument("profile", nargs="?", help="a profile of labkit.toml (default: LABKIT_PROFILE, else local)")
+    parser.add_argument(
+        "profile", nargs="?", help="a profile of labkit.toml (default: LABKIT_PROFILE, else local)"
+    )
     parser.add_argument("--role", default="lab", help="role on the local stack (default: lab)")
     return parser
 
 
 def _window_parser() -> Parser:
-    parser = Parser(prog="%window", description="Freeze a part of a topic as offsets; reads nothing.")
+    parser = Parser(
+        prog="%window", description="Freeze a part of a topic as offsets; reads nothing."
+    )
     window_options(parser)
     parser.add_argument("-o", "--output", metavar="NAME", help="bind the Window to this name")
     return parser
 
 
 def _replay_parser() -> Parser:
-    parser = Parser(prog="%%replay", description="Ask a window's records in SQL (DuckDB); the table is `replay`.")
-    parser.add_argument("of", metavar="NAME", help="a variable: a Window, or a Replay that is read already")
-    parser.add_argument("-o", "--output", metavar="NAME", help="bind the DataFrame to this name instead of showing it")
-    parser.add_argument("--decode", metavar="NAME", help="json, text, raw, avro, … or a function of yours")
-    parser.add_argument("--where", metavar="CONDITION", help="keep only such records while reading (of a Window)")
+    parser = Parser(
+        prog="%%replay",
+        description="Ask a window's records in SQL (DuckDB); the table is `replay`.",
+    )
+    parser.add_argument(
+        "of", metavar="NAME", help="a variable: a Window, or a Replay that is read already"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="NAME",
+        help="bind the DataFrame to this name instead of showing it",
+    )
+    parser.add_argument(
+        "--decode", metavar="NAME", help="json, text, raw, avro, … or a function of yours"
+    )
+    parser.add_argument(
+        "--where", metavar="CONDITION", help="keep only such records while reading (of a Window)"
+    )
     return parser
 
 
@@ -87,7 +105,8 @@ class LabkitMagics(Magics):
 
     @cell_magic
     def replay(self, line: str, cell: str) -> Any:
-        """Ask a window's records in SQL and return a DataFrame; the notebook's own frames are tables by their names.
+        """Ask a window's records in SQL and return a DataFrame; the notebook's own frames are
+        tables by their names.
 
         ::
 
@@ -106,7 +125,10 @@ class LabkitMagics(Magics):
         return None
 
     def _frames(self, query: str) -> dict[str, Any]:
-        """Return the notebook's frames that a query reads from; a column that is called as a frame is none."""
+        """Return the notebook's frames that a query reads from.
+
+        A column that is called as a frame is none.
+        """
         import pandas as pd
 
         from labkit.charts.counts import arrow
@@ -114,10 +136,13 @@ class LabkitMagics(Magics):
         from labkit.duckdb_sql import syntax, tables
 
         with duckdb_connection() as connection:
-            trees, _ = syntax(connection, query)  # none of PIVOT and the like: then any word may be a table
+            # none of PIVOT and the like: then any word may be a table
+            trees, _ = syntax(connection, query)
         names = tables(trees) if trees else set(re.findall(r"\w+", query))
         found = {name: self.shell.user_ns.get(name) for name in names - {"replay"}}
-        frames = {name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)}
+        frames = {
+            name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)
+        }
         polars = {name: one for name, one in found.items() if _is_polars(one)}
         return frames | {name: arrow(one) for name, one in polars.items()}
 
@@ -131,10 +156,14 @@ class LabkitMagics(Magics):
             return found.read(decode=decode, where=options.where)
         if not isinstance(found, Replay):
             what = f"is a {type(found).__name__}" if options.of in spaces else "is not there"
-            raise UsageError(f"{options.of!r} {what}", hint="name a Window: `%window irc --last 6h -o w` makes one")
+            raise UsageError(
+                f"{options.of!r} {what}",
+                hint="name a Window: `%window irc --last 6h -o w` makes one",
+            )
         if options.where:
             raise UsageError(
-                f"{options.of!r} is read already", hint="put the condition into the SQL, or name the Window"
+                f"{options.of!r} is read already",
+                hint="put the condition into the SQL, or name the Window",
             )
         return found if decode is None else found.decode(decode)
 
@@ -144,14 +173,21 @@ class LabkitMagics(Magics):
         return found if isinstance(found, Lab) else connect()
 
     def complete(self, _shell: Any, event: SimpleNamespace) -> list[str]:
-        """Return what may follow: options after a dash, else topics. A broker that is away completes nothing."""
+        """Return what may follow: options after a dash, else topics.
+
+        A broker that is away completes nothing.
+        """
         if event.symbol.startswith("-"):
             return [word for action in _window_parser()._actions for word in action.option_strings]
         return self._topic_names()
 
     def _topic_names(self) -> list[str]:
         lab = self._lab()
-        if self._topics is None or self._topics[1] is not lab or time.monotonic() - self._topics[0] > _REMEMBER_S:
+        if (
+            self._topics is None
+            or self._topics[1] is not lab
+            or time.monotonic() - self._topics[0] > _REMEMBER_S
+        ):
             try:
                 names = list(lab.cluster.topics())
             except LabkitError:
@@ -161,7 +197,11 @@ class LabkitMagics(Magics):
 
 
 def _is_polars(what: Any) -> bool:
-    return type(what).__module__.startswith("polars.") and hasattr(what, "to_arrow") and hasattr(what, "columns")
+    return (
+        type(what).__module__.startswith("polars.")
+        and hasattr(what, "to_arrow")
+        and hasattr(what, "columns")
+    )
 
 
 def load(shell: Any) -> None:
@@ -189,6 +229,10 @@ def _name(text: str | None) -> None:
         raise UsageError(f"-o {text!r} is not a name", hint="write such as -o w")
 
 
-for _magic, _parser in (("lab", _lab_parser), ("window", _window_parser), ("replay", _replay_parser)):
+for _magic, _parser in (
+    ("lab", _lab_parser),
+    ("window", _window_parser),
+    ("replay", _replay_parser),
+):
     _method = getattr(LabkitMagics, _magic)
     _method.__doc__ = f"{_method.__doc__}\n\n{_parser().format_help()}"

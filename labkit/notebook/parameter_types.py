@@ -1,4 +1,6 @@
-"""The parameters a notebook declares, and values for them: a text gets the type of its parameter's default."""
+"""The parameters a notebook declares, and values for them: a text gets the type of its parameter's
+default.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from typing import Any
 from labkit.errors import UsageError
 from labkit.window import Window
 
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": list, "None": None}
+_TYPES = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "tuple": list,
+    "None": None,
+}
 _ORDER: tuple[type | None, ...] = (
     None,
     bool,
@@ -57,7 +68,9 @@ def declared(content: Any, name: str) -> dict[str, Declared]:
     UsageError
         When that cell is no Python.
     """
-    cell = next((one.source for one in content.cells if "parameters" in one.metadata.get("tags", [])), "")
+    cell = next(
+        (one.source for one in content.cells if "parameters" in one.metadata.get("tags", [])), ""
+    )
     lines = ["" if line.startswith(("%", "!")) else line for line in cell.splitlines()]
     try:
         tree = ast.parse("\n".join(lines))
@@ -75,7 +88,11 @@ def declared(content: Any, name: str) -> dict[str, Declared]:
             for target, value in _pairs(node):
                 found[target] = Declared(_of_default(value), line)
         else:  # an if, a with: it sets names too, whose type depends
-            stored = (one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+            stored = (
+                one
+                for one in ast.walk(node)
+                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+            )
             found |= {one.id: Declared((), line) for one in stored}
     return found
 
@@ -103,10 +120,17 @@ def _of_default(value: ast.expr) -> tuple[type | None, ...]:
 
 
 def _annotated(node: ast.expr) -> tuple[type | None, ...]:
-    """Return the types of ``int``, ``int | None``, ``list[str]``; none where it says something else."""
+    """Return the types of ``int``, ``int | None``, ``list[str]``.
+
+    None where it says something else.
+    """
     parts = [node]
     while any(isinstance(one, ast.BinOp) for one in parts):
-        parts = [side for one in parts for side in ([one.left, one.right] if isinstance(one, ast.BinOp) else [one])]
+        parts = [
+            side
+            for one in parts
+            for side in ([one.left, one.right] if isinstance(one, ast.BinOp) else [one])
+        ]
     names = [ast.unparse(one.value if isinstance(one, ast.Subscript) else one) for one in parts]
     if not all(name in _TYPES for name in names):
         return ()
@@ -114,7 +138,9 @@ def _annotated(node: ast.expr) -> tuple[type | None, ...]:
 
 
 def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: str) -> None:
-    """Refuse parameters that a notebook would ignore: papermill runs it with its own values all the same."""
+    """Refuse parameters that a notebook would ignore: papermill runs it with its own values all the
+    same.
+    """
     unknown = [name for name in given if name not in known]
     if not unknown:
         return
@@ -126,15 +152,20 @@ def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: s
     near = get_close_matches(unknown[0], known, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(
-        f"{notebook} has no parameter {unknown[0]!r}", hint=f"{meant}its cell of parameters sets {', '.join(known)}"
+        f"{notebook} has no parameter {unknown[0]!r}",
+        hint=f"{meant}its cell of parameters sets {', '.join(known)}",
     )
 
 
-def from_texts(known: Mapping[str, Declared], runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return the parameters of each run, of texts: in the type of the default, and in one type in all runs.
+def from_texts(
+    known: Mapping[str, Declared], runs: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the parameters of each run, of texts: in the type of the default, and in one type in
+    all runs.
 
-    Of a parameter without a type (its default is None) a text that is a number, true, false or null in JSON becomes
-    such, where that makes all runs alike; an object or a list stays text, as a window's JSON does.
+    Of a parameter without a type (its default is None) a text that is a number, true, false or null
+    in JSON becomes such, where that makes all runs alike; an object or a list stays text, as a
+    window's JSON does.
     """
     found: list[dict[str, Any]] = [dict(one) for one in runs]
     for name in dict.fromkeys(name for one in runs for name in one):
@@ -221,13 +252,16 @@ def _guessed(text: str) -> Any:
 def plain(name: str, value: Any) -> Any:
     """Return what a Python caller gives as what a notebook can hold; its type stays.
 
-    Paths, times and lengths of time are texts, a Window is its JSON, numpy's numbers and arrays are Python's.
+    Paths, times and lengths of time are texts, a Window is its JSON, numpy's numbers and arrays are
+    Python's.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(name, one) for key, one in value.items()}
     if hasattr(value, "tolist"):  # numpy's, pandas' columns
         return plain(name, value.tolist())
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes | bytearray | memoryview):
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(
+        value, str | bytes | bytearray | memoryview
+    ):
         return [plain(name, one) for one in value]
     for kind, convert in _PLAIN:
         if isinstance(value, kind):
@@ -240,7 +274,8 @@ def plain(name: str, value: Any) -> Any:
 
 
 def _moment(value: date) -> str | None:
-    return None if repr(value) == "NaT" else value.isoformat()  # pandas' missing time is a datetime, too
+    # pandas' missing time is a datetime, too
+    return None if repr(value) == "NaT" else value.isoformat()
 
 
 _PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -273,6 +308,7 @@ def read_notebook(notebook: Path) -> Any:
         nbformat.validate(content)
     except Exception as error:  # nbformat passes on whatever the content makes it stumble over
         raise UsageError(
-            f"{notebook} is not a notebook inside: {type(error).__name__}", hint="open it in JupyterLab"
+            f"{notebook} is not a notebook inside: {type(error).__name__}",
+            hint="open it in JupyterLab",
         ) from error
     return content

@@ -15,15 +15,18 @@ def expand(parameters: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     Parameters
     ----------
     parameters : pairs of name and value
-        ``@FILE`` stands for the lines of a file; several make every combination, the last changing fastest. ``@@x`` is
-        the text ``@x``. Of a name given twice the last counts.
+        ``@FILE`` stands for the lines of a file; several make every combination, the last changing
+        fastest. ``@@x`` is the text ``@x``. Of a name given twice the last counts.
 
     Raises
     ------
     UsageError
         For a file that is missing, is no text, or has no value.
     """
-    choices = {name: values(value[1:]) if _is_list(value) else [_plain(value)] for name, value in parameters}
+    choices = {
+        name: values(value[1:]) if _is_list(value) else [_plain(value)]
+        for name, value in parameters
+    }
     return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]
 
 
@@ -35,13 +38,16 @@ def swept(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
 def values(file: str) -> list[str]:
     """Return a file's values, in its order.
 
-    Empty lines are skipped, and comments: a ``#`` alone or before a space, for ``#kafka`` is a channel.
+    Empty lines are skipped, and comments: a ``#`` alone or before a space, for ``#kafka`` is a
+    channel.
     """
     hint = "one value a line; the text itself, with its @, is written @@…"
     try:
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise UsageError(f"the list {file!r} cannot be read: {error.strerror}", hint=hint) from error
+        raise UsageError(
+            f"the list {file!r} cannot be read: {error.strerror}", hint=hint
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the list {file!r} is not text in UTF-8", hint=hint) from error
     found = [line.strip() for line in lines if line.strip() and line.split()[0] != "#"]

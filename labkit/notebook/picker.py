@@ -43,13 +43,17 @@ class Choice:
         """The line that makes the same window."""
         words = [json.dumps(self.topic)]
         for name, value in self.options.items():
-            words.append(f"{name}={value:_}" if isinstance(value, int) else f"{name}={json.dumps(value)}")
+            words.append(
+                f"{name}={value:_}" if isinstance(value, int) else f"{name}={json.dumps(value)}"
+            )
         return f"w = lab.window({', '.join(words)})"
 
 
 @dataclass(frozen=True)
 class _Pick:
-    """What was picked of a topic, for the next picker: times in milliseconds; None is the topic's own end, or all."""
+    """What was picked of a topic, for the next picker: times in milliseconds; None is the topic's
+    own end, or all.
+    """
 
     by: str
     newest: int
@@ -59,12 +63,13 @@ class _Pick:
 
 
 class WindowPicker(Shown):
-    """Topic, time, partitions or the newest N; ``.window`` is the Window, ``.code`` the line that makes the same one.
+    """Topic, time, partitions or the newest N; ``.window`` is the Window, ``.code`` the line that
+    makes the same one.
 
     The kernel keeps the pick of each topic: the next picker begins with it, and says so.
 
-    The timeline comes from Kafka's time index: no record is read. A window is frozen when ``.window`` is first asked
-    for after a change, and stays the same until the next one.
+    The timeline comes from Kafka's time index: no record is read. A window is frozen when
+    ``.window`` is first asked for after a change, and stays the same until the next one.
     """
 
     def __init__(self, lab: Lab, topic: str | None = None, *, anew: bool = False) -> None:
@@ -73,7 +78,8 @@ class WindowPicker(Shown):
             lab.cluster.partitions(topic)  # says what is wrong
         if not topics:
             raise UsageError(
-                "there is no topic to pick from", hint="`labkit extract` fills one; `labkit doctor` looks why"
+                "there is no topic to pick from",
+                hint="`labkit extract` fills one; `labkit doctor` looks why",
             )
         self.lab = lab
         before = topic or kept_pick("picker", lab.cluster.cluster_id)
@@ -85,7 +91,9 @@ class WindowPicker(Shown):
         self._frozen: tuple[Choice, Window] | None = None
         wide, label = ipy.Layout(width="100%"), {"description_width": "70px"}
         self.topic = ipy.Dropdown(options=topics, value=topic, description="topic", style=label)
-        self.partitions = ipy.SelectMultiple(options=[], rows=3, description="partitions", style=label)
+        self.partitions = ipy.SelectMultiple(
+            options=[], rows=3, description="partitions", style=label
+        )
         self.by = ipy.ToggleButtons(options=[TIME, NEWEST], style={"button_width": "11em"})
         self.newest = ipy.BoundedIntText(
             value=10_000, min=0, max=2**31 - 1, step=1000, description="newest", style=label
@@ -95,8 +103,12 @@ class WindowPicker(Shown):
         )
         self.chart = ipy.HTML(layout=ipy.Layout(width="auto", margin="0 10px"))
         self.said = ipy.HTML(layout=wide)
-        refresh = ipy.Button(description="refresh", icon="refresh", tooltip="look at the topic again")
-        self.anew = ipy.Button(description="begin anew", icon="undo", tooltip="pick all of the topic again")
+        refresh = ipy.Button(
+            description="refresh", icon="refresh", tooltip="look at the topic again"
+        )
+        self.anew = ipy.Button(
+            description="begin anew", icon="undo", tooltip="pick all of the topic again"
+        )
         head = ipy.HBox(
             [self.topic, self.partitions, ipy.VBox([self.by, ipy.HBox([refresh, self.anew])])],
             layout=ipy.Layout(flex_flow="row wrap"),
@@ -130,7 +142,9 @@ class WindowPicker(Shown):
     def _times(self) -> tuple[int | None, int | None]:
         """The slider's two times; None at the topic's own end."""
         first, last = self.range.index
-        return self._marks[first] if first else None, self._marks[last] if last < len(self._marks) - 1 else None
+        return self._marks[first] if first else None, self._marks[last] if last < len(
+            self._marks
+        ) - 1 else None
 
     @property
     def code(self) -> str:
@@ -156,7 +170,10 @@ class WindowPicker(Shown):
 
     @property
     def _buckets(self) -> tuple[int, int]:
-        """The buckets that the slider's times touch; those of an earlier pick may lie within one."""
+        """The buckets that the slider's times touch.
+
+        Those of an earlier pick may lie within one.
+        """
         first, last = (self._marks[place] for place in self.range.index)
         edges = self.timeline.edges
         return max(0, bisect_right(edges, first) - 1), bisect_left(edges, last)
@@ -193,7 +210,11 @@ class WindowPicker(Shown):
         if end is not None and not edges[0] < end <= edges[-1]:
             lost.append(f"no record is up to {short(end)} now")
             end = None
-        chosen = set(found.partitions) if pick is None or pick.partitions is None else set(pick.partitions)
+        chosen = (
+            set(found.partitions)
+            if pick is None or pick.partitions is None
+            else set(pick.partitions)
+        )
         if gone := chosen - set(found.partitions):
             lost.append(f"there is no partition {', '.join(map(str, sorted(gone)))} now")
         with self._silence():
@@ -206,10 +227,16 @@ class WindowPicker(Shown):
                 last if end is None else self._marks.index(end),
             )
             self.partitions.options = found.partitions
-            self.partitions.value = tuple(sorted(chosen & set(found.partitions))) or tuple(found.partitions)
+            self.partitions.value = tuple(sorted(chosen & set(found.partitions))) or tuple(
+                found.partitions
+            )
             if pick is not None:
                 self.by.value, self.newest.value = pick.by, pick.newest
-        self._kept = "" if pick is None else "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
+        self._kept = (
+            ""
+            if pick is None
+            else "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
+        )
         return found
 
     def _changed(self) -> None:
@@ -241,7 +268,9 @@ class WindowPicker(Shown):
         self.range.layout.display = "" if by_time and self.timeline.grid else "none"
         self.newest.layout.display = "none" if by_time else ""
         lit = self._buckets if by_time else (0, 0)
-        self.chart.value = picture(self.timeline, self.partitions.value or self.timeline.partitions, *lit)
+        self.chart.value = picture(
+            self.timeline, self.partitions.value or self.timeline.partitions, *lit
+        )
         keep_pick(str(self.topic.value), "picker", self.lab.cluster.cluster_id)
         self.said.value = f"{self._said()} <pre>{escape(self.code)}</pre>"
         self._renew_picture()
@@ -258,6 +287,10 @@ class WindowPicker(Shown):
     def text(self) -> str:
         """Return what is picked, and the line that makes it."""
         edges = self.timeline.edges
-        span = f"records of {short(edges[0])} to {short(edges[-1])}" if edges else "no record has a time"
+        span = (
+            f"records of {short(edges[0])} to {short(edges[-1])}"
+            if edges
+            else "no record has a time"
+        )
         kept = f" ({self._kept})" if self._kept else ""
         return f"window picker on {self.topic.value}: {span}; picked about {self.records:,}{kept}\n  {self.code}"

@@ -1,4 +1,7 @@
-"""Run a notebook again with other parameters, through papermill; keep its output, also when it fails."""
+"""Run a notebook again with other parameters, through papermill.
+
+Keep its output, also when it fails.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +39,26 @@ def run(
     folder: str | os.PathLike[str] = "runs",
     progress: bool = False,
 ) -> Run:
-    """Execute `notebook`; keep its output, a page of it and the record of the run in a new folder in `folder`.
+    """Execute `notebook`; keep its output, a page of it and the record of the run in a new folder
+    in `folder`.
 
     Parameters
     ----------
     notebook : path
     parameters : mapping
-        For the cell tagged ``parameters``; types stay what they are. Paths, times, Windows and numpy's numbers will do.
+        For the cell tagged ``parameters``; types stay what they are. Paths, times, Windows and
+        numpy's numbers will do.
     folder : path
         Made when it is missing.
 
     Raises
     ------
     UsageError
-        For a notebook that is not there, a parameter that it does not have, or one that looks like a secret: parameters
-        are saved in the output.
+        For a notebook that is not there, a parameter that it does not have, or one that looks like
+        a secret: parameters are saved in the output.
     ServerError
-        When a cell fails; the output up to it is kept and named, and so are the receipts of what was read.
+        When a cell fails; the output up to it is kept and named, and so are the receipts of what
+        was read.
     """
     source, target, given = Path(notebook), Path(folder), parameters or {}
     given = {name: parameter_types.plain(name, value) for name, value in given.items()}
@@ -60,17 +66,23 @@ def run(
     try:
         done = Run.begin(target, source, given)
     except OSError as error:
-        raise UsageError(f"{target} cannot be made: {error.strerror}", hint="choose another --output") from error
+        raise UsageError(
+            f"{target} cannot be made: {error.strerror}", hint="choose another --output"
+        ) from error
     failure = _recorded(done, source, given, progress)
     if failure is not None:
         raise ServerError(
-            f"{source.name} failed: {failure}", hint=f"its output up to there is in {done.notebook}", run=done
+            f"{source.name} failed: {failure}",
+            hint=f"its output up to there is in {done.notebook}",
+            run=done,
         )
     return done
 
 
 def typed(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return the parameters of each run, given as texts, in the types that the notebook's defaults have."""
+    """Return the parameters of each run, given as texts, in the types that the notebook's defaults
+    have.
+    """
     known = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
     return parameter_types.from_texts(known, runs)
 
@@ -81,7 +93,8 @@ def check(source: Path, parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):
             raise UsageError(
-                f"parameter {name!r} looks like a secret", hint="put it in a profile; parameters are saved"
+                f"parameter {name!r} looks like a secret",
+                hint="put it in a profile; parameters are saved",
             )
     parameter_types.check_names(known, parameters, source.name)
 
@@ -89,7 +102,9 @@ def check(source: Path, parameters: Mapping[str, Any]) -> None:
 def _holds_secret(value: Any) -> bool:
     """Tell whether a value has a name that only secrets have, or an address with a login, in it."""
     if isinstance(value, Mapping):
-        return any(_SECRET.search(str(name)) or _holds_secret(inner) for name, inner in value.items())
+        return any(
+            _SECRET.search(str(name)) or _holds_secret(inner) for name, inner in value.items()
+        )
     if isinstance(value, list | tuple):
         return any(map(_holds_secret, value))
     return isinstance(value, str) and has_login(value)
@@ -102,7 +117,8 @@ def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool)
         failure = _execute(source, done, given, progress)
         outcome = "ok" if failure is None else "failed"
     except Exception as error:
-        outcome, failure = "failed", error.message if isinstance(error, LabkitError) else repr(error)
+        outcome = "failed"
+        failure = error.message if isinstance(error, LabkitError) else repr(error)
         raise
     finally:
         done.end(outcome, failure, time.monotonic() - began)
@@ -115,7 +131,8 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
-    # the kernel is told that nobody watches, which papermill does not say, and where to list what is read
+    # the kernel is told that nobody watches, which papermill does not say, and where to list what
+    # is read
     with _variables(LABKIT_HEADLESS="1", **{read_log.VARIABLE: str(done.receipts.absolute())}):
         try:
             papermill.execute_notebook(
@@ -129,7 +146,8 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
             return "the kernel died; was there enough memory?"
         except RuntimeError as error:  # how jupyter_client says that a kernel ended or is silent
             raise LabkitError(
-                f"the kernel did not start: {error}", hint=f"`{sys.executable} -m ipykernel_launcher` should run"
+                f"the kernel did not start: {error}",
+                hint=f"`{sys.executable} -m ipykernel_launcher` should run",
             ) from error
         except PapermillException as error:
             raise LabkitError(
@@ -139,11 +157,15 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
 
 
 def _language(source: Path) -> str | None:
-    """Return the language of a notebook that does not say its own, as those do that a program wrote."""
+    """Return the language of a notebook that does not say its own, as those do that a program
+    wrote.
+    """
     import nbformat
 
     metadata = nbformat.read(source, as_version=4).metadata
-    known = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    known = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get(
+        "name"
+    )
     return None if known else "python"
 
 
@@ -152,7 +174,9 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def _variables(**given: str) -> Iterator[None]:
-    """Set environment variables, which the kernel inherits: they are the process's, so one run at a time."""
+    """Set environment variables, which the kernel inherits: they are the process's, so one run at a
+    time.
+    """
     with _one_at_a_time:
         before = {name: os.environ.get(name) for name in given}
         os.environ.update(given)
@@ -166,7 +190,8 @@ def _variables(**given: str) -> Iterator[None]:
                     os.environ[name] = value
 
 
-# A page is a picture of the run: nothing in it runs, and it asks no server for anything. The notebook has the rest.
+# A page is a picture of the run: nothing in it runs, and it asks no server for anything. The
+# notebook has the rest.
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; font-src data:; '
     "style-src 'unsafe-inline'\">"
@@ -179,5 +204,8 @@ def _page(done: Run) -> None:
     exporter = HTMLExporter(embed_images=True)
     page, _ = exporter.from_filename(str(done.notebook))
     head, end, body = page.partition("</head>")
-    head = re.sub(r"<script\b.*?</script>", "", head, flags=re.DOTALL)  # nbconvert's: libraries from other servers
-    done.html.write_text(head.replace("<head>", f"<head>{_POLICY}", 1) + end + body, encoding="utf-8")
+    # nbconvert's: libraries from other servers
+    head = re.sub(r"<script\b.*?</script>", "", head, flags=re.DOTALL)
+    done.html.write_text(
+        head.replace("<head>", f"<head>{_POLICY}", 1) + end + body, encoding="utf-8"
+    )

@@ -30,7 +30,17 @@ FORMAT = 1
 _LIBRARIES = (
     "labkit", "confluent-kafka", "elasticsearch", "pyarrow", "pandas", "polars", "duckdb", "altair", "papermill",
 )  # fmt: skip
-_COLUMNS = ("run", "notebook", "started", "outcome", "elapsed_s", "reads", "records", "parameters", "error")
+_COLUMNS = (
+    "run",
+    "notebook",
+    "started",
+    "outcome",
+    "elapsed_s",
+    "reads",
+    "records",
+    "parameters",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,10 @@ class Run:
     Attributes
     ----------
     folder : Path
-        ``notebook.ipynb``, the notebook with its output; ``page.html``, the same as a page, in which no script runs;
-        ``run.json``, the record: notebook, parameters, started, elapsed_s, outcome (ok | failed | interrupted |
-        unfinished), error (its first line), versions, and reads: the frozen window and the receipt of each.
+        ``notebook.ipynb``, the notebook with its output; ``page.html``, the same as a page, in
+        which no script runs; ``run.json``, the record: notebook, parameters, started, elapsed_s,
+        outcome (ok | failed | interrupted | unfinished), error (its first line), versions, and
+        reads: the frozen window and the receipt of each.
     """
 
     folder: Path
@@ -107,7 +118,8 @@ class Run:
                 plan = Plan.from_json(json.dumps(read["window"]))
             except (LabkitError, KeyError, TypeError) as error:
                 raise UsageError(
-                    f"{self.folder} has a read whose window cannot be understood", hint="was run.json changed by hand?"
+                    f"{self.folder} has a read whose window cannot be understood",
+                    hint="was run.json changed by hand?",
                 ) from error
             found.setdefault(plan.hash, plan)
         lab = connect() if found else None
@@ -126,13 +138,16 @@ class Run:
         if not windows:
             outcome = self.record["outcome"]
             raise UsageError(
-                f"the run {self.folder.name} ({outcome}) read no window", hint="labkit.runs() lists the runs"
+                f"the run {self.folder.name} ({outcome}) read no window",
+                hint="labkit.runs() lists the runs",
             )
         return windows[0]
 
     def end(self, outcome: str, error: str | None, elapsed_s: float) -> None:
         """Write down how it ended, and what was read."""
-        self._write({**self.record, "outcome": outcome, "error": error, "elapsed_s": round(elapsed_s, 1)})
+        self._write(
+            {**self.record, "outcome": outcome, "error": error, "elapsed_s": round(elapsed_s, 1)}
+        )
         self.receipts.unlink(missing_ok=True)
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -158,7 +173,9 @@ class Runs:
     folder: Path
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per run: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error."""
+        """Return one row per run: run, notebook, started, outcome, elapsed_s, reads, records,
+        parameters, error.
+        """
         return listed(self.folder)
 
     def __len__(self) -> int:
@@ -186,7 +203,11 @@ class Runs:
         """
         frame = self.to_pandas()
         stems = frame["notebook"].map(lambda name: Path(name).stem, na_action="ignore")
-        wanted = frame if notebook is None else frame[stems == Path(str(notebook)).name.removesuffix(".ipynb")]
+        wanted = (
+            frame
+            if notebook is None
+            else frame[stems == Path(str(notebook)).name.removesuffix(".ipynb")]
+        )
         if wanted.empty:
             there = ", ".join(sorted(set(stems.dropna()))) or "none"
             of = "" if notebook is None else f" of the notebook {notebook!r}"
@@ -199,14 +220,20 @@ class Runs:
 
     def __repr__(self) -> str:
         frame = self.to_pandas()
-        return f"no runs in {self.folder}" if frame.empty else frame.to_string(index=False, max_colwidth=40)
+        return (
+            f"no runs in {self.folder}"
+            if frame.empty
+            else frame.to_string(index=False, max_colwidth=40)
+        )
 
     @html.view
     def _repr_html_(self) -> str:
         frame = self.to_pandas()
         shown = frame.astype(object).where(frame.notna(), "").astype(str)
         return html.table(
-            [str(name) for name in shown], [[escape(cell) for cell in row] for row in shown.to_numpy()], one_line=True
+            [str(name) for name in shown],
+            [[escape(cell) for cell in row] for row in shown.to_numpy()],
+            one_line=True,
         )
 
 
@@ -221,8 +248,8 @@ def runs(folder: str | os.PathLike[str] = "runs") -> Runs:
 
 
 def listed(folder: Path) -> pd.DataFrame:
-    """Return one row per run, the newest last: run, notebook, started, outcome, elapsed_s, reads, records, parameters,
-    error. A record that cannot be read has the outcome ``unreadable``.
+    """Return one row per run, the newest last: run, notebook, started, outcome, elapsed_s, reads,
+    records, parameters, error. A record that cannot be read has the outcome ``unreadable``.
     """
     import pandas as pd
 
@@ -245,7 +272,12 @@ def _row(run: Run) -> dict[str, Any]:
             "parameters": given,
         }
     except (UsageError, KeyError, TypeError, AttributeError) as error:
-        return {"run": run.folder.name, "started": None, "outcome": "unreadable", "error": str(error).split("\n")[0]}
+        return {
+            "run": run.folder.name,
+            "started": None,
+            "outcome": "unreadable",
+            "error": str(error).split("\n")[0],
+        }
 
 
 def find(folder: Path, name: str) -> Run:
@@ -259,12 +291,17 @@ def find(folder: Path, name: str) -> Run:
     for path in (folder / name, Path(name)):
         if name and (path / "run.json").is_file():
             return Run(path)
-    near = sorted(path.parent for path in folder.glob("*/run.json") if path.parent.name.startswith(name))
+    near = sorted(
+        path.parent for path in folder.glob("*/run.json") if path.parent.name.startswith(name)
+    )
     if len(near) == 1:
         return Run(near[0])
     if near:
         some = ", ".join(path.name for path in near[:4]) + (", …" if len(near) > 4 else "")
-        raise UsageError(f"{len(near)} runs in {folder} begin with {name!r}", hint=f"give one's full name: {some}")
+        raise UsageError(
+            f"{len(near)} runs in {folder} begin with {name!r}",
+            hint=f"give one's full name: {some}",
+        )
     raise UsageError(f"{folder} has no run {name!r}", hint="`labkit runs` lists them")
 
 
@@ -274,14 +311,17 @@ def compare(first: Run, second: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per fact: what, a, b, same. The nth read of a topic is held against the other's nth; equal hashes are
-        equal records.
+        One row per fact: what, a, b, same. The nth read of a topic is held against the other's nth;
+        equal hashes are equal records.
     """
     import pandas as pd
 
     facts = [_facts(run.record) for run in (first, second)]
     names = [*facts[0], *(name for name in facts[1] if name not in facts[0])]
-    rows = [{"what": name, **{side: fact.get(name) for side, fact in zip("ab", facts, strict=True)}} for name in names]
+    rows = [
+        {"what": name, **{side: fact.get(name) for side, fact in zip("ab", facts, strict=True)}}
+        for name in names
+    ]
     frame = pd.DataFrame(rows, columns=["what", "a", "b"], dtype=object)
     frame["same"] = [row["a"] == row["b"] for row in rows]
     order = ["notebook", "outcome", "error", "parameter", "read", "version"]
@@ -297,13 +337,21 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
         receipt = one["receipt"]
         topic = receipt["topic"]
         counts[topic] = counts.get(topic, 0) + 1
-        for name, key in (("window", "window"), ("records", "read"), ("complete", "complete"), ("hash", "hash")):
+        for name, key in (
+            ("window", "window"),
+            ("records", "read"),
+            ("complete", "complete"),
+            ("hash", "hash"),
+        ):
             facts[f"read {topic} {counts[topic]}: {name}"] = receipt.get(key)
     return facts | {f"version {name}": found for name, found in record["versions"].items()}
 
 
 def _short(value: Any) -> str:
-    """Return a parameter as text; a frozen window by its topic and hash, the same for the same records."""
+    """Return a parameter as text.
+
+    A frozen window by its topic and hash, the same for the same records.
+    """
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     try:
         plan = Plan.from_json(text)

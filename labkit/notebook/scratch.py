@@ -1,4 +1,5 @@
-"""The scratch indices of one's own: how large they are, when they expire; keep some for longer, delete others.
+"""The scratch indices of one's own: how large they are, when they expire; keep some for longer,
+delete others.
 
 It works only while a button is clicked, so there is nothing to stop when its cell is run again.
 """
@@ -22,7 +23,10 @@ _HEAD = ("index", "target", "topic", "documents", "size", "expires (UTC)")
 
 
 class ScratchManager(Shown):
-    """A table of scratch indices with a box before each; ``.chosen`` is what is ticked. Deleting asks first."""
+    """A table of scratch indices with a box before each; ``.chosen`` is what is ticked.
+
+    Deleting asks first.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -47,7 +51,9 @@ class ScratchManager(Shown):
         self.no_button = _button("leave them", "", "", self._stop_asking)
         self.confirm = ipy.HBox([self.question, self.yes_button, self.no_button])
         self.table = ipy.GridBox(
-            layout=ipy.Layout(grid_template_columns="auto " * 7, grid_gap="0 1.5em", width="max-content")
+            layout=ipy.Layout(
+                grid_template_columns="auto " * 7, grid_gap="0 1.5em", width="max-content"
+            )
         )
         self.said = ipy.HTML()
         extend = ipy.HBox([self.extend_button, self.ttl])
@@ -90,7 +96,9 @@ class ScratchManager(Shown):
         self._asked = self.chosen
         documents = sum(row["documents"] for row in self._ticked)
         names = escape(_listed([index.name for index in self._asked]))
-        self.question.value = f"Delete <b>{names}</b> with {documents:,} documents? This cannot be undone."
+        self.question.value = (
+            f"Delete <b>{names}</b> with {documents:,} documents? This cannot be undone."
+        )
         self.confirm.layout.display = "" if self._asked else "none"
 
     def delete(self) -> None:
@@ -113,7 +121,9 @@ class ScratchManager(Shown):
         expires = self._safely(lambda: [index.extend(ttl) for index in chosen])
         if expires:
             self._tick_all(False)
-            self._again(f"{_listed([index.name for index in chosen])} will expire at {min(expires)}")
+            self._again(
+                f"{_listed([index.name for index in chosen])} will expire at {min(expires)}"
+            )
 
     def _stop_asking(self) -> None:
         self._asked = []
@@ -137,9 +147,14 @@ class ScratchManager(Shown):
         frame = self.lab.scratch()
         rows = frame[frame["kind"] == "index"].sort_values(["expires", "index"]).to_dict("records")
         ticked = {(row["index"], row["target"]) for row in self._ticked}
-        self._rows, more = [{str(name): one for name, one in row.items()} for row in rows[:_SHOWN]], rows[_SHOWN:]
+        self._rows = [{str(name): one for name, one in row.items()} for row in rows[:_SHOWN]]
+        more = rows[_SHOWN:]
         self._ticks = [
-            ipy.Checkbox((row["index"], row["target"]) in ticked, indent=False, layout=ipy.Layout(width="auto"))
+            ipy.Checkbox(
+                (row["index"], row["target"]) in ticked,
+                indent=False,
+                layout=ipy.Layout(width="auto"),
+            )
             for row in self._rows
         ]
         for tick in self._ticks:
@@ -151,12 +166,18 @@ class ScratchManager(Shown):
         for tick, row in zip(self._ticks, self._rows, strict=True):
             cells += [tick, *map(_cell, _row(row))]
         self.table.children = cells if rows else []
-        left = f"; {len(more):,} that expire later are not shown: lab.scratch() has them" if more else ""
+        left = (
+            f"; {len(more):,} that expire later are not shown: lab.scratch() has them"
+            if more
+            else ""
+        )
         total = size(sum(row["bytes"] for row in rows))
         self.said.value = f"{len(rows):,} scratch indices, {total}{left}" if rows else _NONE
         gone = ticked - {(row["index"], row["target"]) for row in self._rows}
         if gone:
-            self.said.value += f"; no longer there: {escape(_listed(sorted(name for name, _ in gone)))}"
+            self.said.value += (
+                f"; no longer there: {escape(_listed(sorted(name for name, _ in gone)))}"
+            )
         self._buttons()
         self._renew_picture()
 
@@ -180,7 +201,9 @@ class ScratchManager(Shown):
 _NONE = "no scratch index: w.to_scratch(name) makes one"
 
 
-def _button(label: str, icon: str, tip: str, work: Callable[[], None], *, style: str = "") -> ipy.Button:
+def _button(
+    label: str, icon: str, tip: str, work: Callable[[], None], *, style: str = ""
+) -> ipy.Button:
     layout = ipy.Layout(width="auto")
     made = ipy.Button(description=label, icon=icon, tooltip=tip, button_style=style, layout=layout)
     made.on_click(lambda _: work())

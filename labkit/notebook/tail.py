@@ -1,4 +1,7 @@
-"""Follow a topic: its newest records as they come, with pause and filter; no group joins, nothing is committed."""
+"""Follow a topic: its newest records as they come, with pause and filter.
+
+No group joins, nothing is committed.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,19 @@ _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
 class Tail(Shown):
-    """A live tail. ``.frame`` has what it shows, ``.stop()`` ends it; so does running its cell again."""
+    """A live tail. ``.frame`` has what it shows, ``.stop()`` ends it; so does running its cell
+    again.
+    """
 
     _every_s = 5.0  # the picture: it would be saved again and again
 
-    def __init__(self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec | None, limit: str) -> None:
-        self.lab, self._topic, self._rows, self._decode = lab, topic, rows, opened(lab.decoders(topic, decode)[0])
+    def __init__(
+        self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec | None, limit: str
+    ) -> None:
+        self.lab = lab
+        self._topic = topic
+        self._rows = rows
+        self._decode = opened(lab.decoders(topic, decode)[0])
         self._limit_s = length_ms(limit) / 1000
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic
@@ -47,7 +57,9 @@ class Tail(Shown):
         self._follower: Follower | None = None
         self._live: Live | None = None
         self.pause = ipy.ToggleButton(description="pause", icon="pause")
-        self.filter = ipy.Text(placeholder="show only records with this text", continuous_update=True)
+        self.filter = ipy.Text(
+            placeholder="show only records with this text", continuous_update=True
+        )
         self.state, self.view = ipy.HTML(), ipy.HTML()
         stop = ipy.Button(description="stop", icon="stop")
         self.box = ipy.VBox([ipy.HBox([self.pause, stop, self.filter, self.state]), self.view])
@@ -73,7 +85,11 @@ class Tail(Shown):
             return
         self._follower = Follower(self.lab.cluster, self._topic, last=self._last)
         self._live = Live(
-            self._step, self._ended, lambda: self.box.comm is None, every_s=_STEP_S, limit_s=self._limit_s
+            self._step,
+            self._ended,
+            lambda: self.box.comm is None,
+            every_s=_STEP_S,
+            limit_s=self._limit_s,
         )
 
     def stop(self) -> None:
@@ -117,8 +133,14 @@ class Tail(Shown):
     def _draw(self) -> None:
         frame = _told(self.frame)
         some = frame.iloc[::-1, :_COLUMNS]
-        left = f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>" if len(frame.columns) > _COLUMNS else ""
-        table = html.table([str(name) for name in some], cells.rows(some, _narrow_cell), one_line=True)
+        left = (
+            f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>"
+            if len(frame.columns) > _COLUMNS
+            else ""
+        )
+        table = html.table(
+            [str(name) for name in some], cells.rows(some, _narrow_cell), one_line=True
+        )
         self.view.value = html.shown(
             f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
         )
@@ -135,22 +157,34 @@ class Tail(Shown):
 
     def text(self) -> str:
         """Return the newest records, as text."""
-        replay = self.lab.window(self._topic, last=self._last).read(decode=self._decode, progress=False, guard=False)
+        replay = self.lab.window(self._topic, last=self._last).read(
+            decode=self._decode, progress=False, guard=False
+        )
         table = _told(replay.to_pandas().sort_values("_timestamp"))
         lines = text_table([str(name) for name in table], cells.rows(table, _short_cell))
         return f"the newest {len(table)} records of {self._topic}\n{lines}"
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that say something; the values as they came only where no field says what a record is."""
+    """Return the columns that say something.
+
+    The values as they came only where no field says what a record is.
+    """
     bare = not cells.tells_all(frame)
     told = frame.drop(columns=_HIDDEN, errors="ignore")
     empty = [name for name in told if told[name].isna().all()]  # among them _error, most often
-    return told.drop(columns=[name for name in [*empty, "_value"] if name in told and not (bare and name == "_value")])
+    return told.drop(
+        columns=[
+            name for name in [*empty, "_value"] if name in told and not (bare and name == "_value")
+        ]
+    )
 
 
 def newest(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Return the last batches, as many as have the records that are kept, or the bytes; the very last one always."""
+    """Return the last batches, as many as have the records that are kept, or the bytes.
+
+    The very last one always.
+    """
     records = size = count = 0
     for batch in reversed(batches):
         size += batch.nbytes

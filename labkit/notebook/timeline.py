@@ -1,4 +1,6 @@
-"""When a topic's records were written, without reading one: Kafka's time index asked at the edges of time buckets."""
+"""When a topic's records were written, without reading one: Kafka's time index asked at the edges
+of time buckets.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from labkit.kafka import Cluster
 from labkit.times import iso
 
 _CHOSEN = 'fill="var(--jp-brand-color1, #1976d2)"'
-_OTHER = 'fill="currentcolor" fill-opacity="0.3"'  # the text's: a theme's border may be brighter than its brand
+# the text's: a theme's border may be brighter than its brand
+_OTHER = 'fill="currentcolor" fill-opacity="0.3"'
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +29,9 @@ class Timeline:
         The buckets; None when no record has a time.
     partitions : list of int
     counts : numpy.ndarray
-        One row per bucket, one column per partition. Where times do not follow offsets a bucket's count is near, not
-        exact, and so is it where compaction or transactions leave offsets without a record.
+        One row per bucket, one column per partition. Where times do not follow offsets a bucket's
+        count is near, not exact, and so is it where compaction or transactions leave offsets
+        without a record.
     """
 
     grid: Grid | None
@@ -47,7 +51,10 @@ class Timeline:
 
 
 def timeline(cluster: Cluster, topic: str) -> Timeline:
-    """Ask for the offsets at the edges of at most 200 buckets over all of `topic`; some hundred small requests."""
+    """Ask for the offsets at the edges of at most 200 buckets over all of `topic`.
+
+    Some hundred small requests.
+    """
     partitions = cluster.partitions(topic)
     span = cluster.span(topic, partitions)
     if span is None:
@@ -55,14 +62,18 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
     grid = fitting(*span, None, 1)
     first, latest = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
     inner = np.array(cluster.offsets_at(topic, partitions, list(grid.starts)[1:]), np.int64)
-    starts, ends = (np.array([[side[one] for one in partitions]], np.int64) for side in (first, latest))
+    starts, ends = (
+        np.array([[side[one] for one in partitions]], np.int64) for side in (first, latest)
+    )
     inner = inner.reshape(-1, len(partitions))
     inner = np.clip(np.where(inner < 0, ends, inner), starts, np.maximum(starts, ends))
     return Timeline(grid, partitions, np.diff(np.concatenate([starts, inner, ends]), axis=0))
 
 
 def picture(shown: Timeline, partitions: Collection[int], first: int, last: int) -> str:
-    """Return the timeline as SVG, with the buckets [first, last) lit; colours are those of the notebook's theme."""
+    """Return the timeline as SVG, with the buckets [first, last) lit; colours are those of the
+    notebook's theme.
+    """
     if shown.grid is None:
         return "<i>no record of this topic has a time</i>"
     counts = shown.of(partitions)

@@ -1,8 +1,10 @@
-"""How a widget shows itself: as itself where somebody can click, as text in a headless run and outside a notebook.
+"""How a widget shows itself: as itself where somebody can click, as text in a headless run and
+outside a notebook.
 
-A widget lives in its kernel only, and JupyterLab says "model not found" where it is gone. So each widget is shown with
-a picture of itself, an output of its own that is kept up to date: the page hides the picture while the widget lives,
-and the widget's place where it does not. What was picked is kept in the kernel for the next widget on the same data.
+A widget lives in its kernel only, and JupyterLab says "model not found" where it is gone. So each
+widget is shown with a picture of itself, an output of its own that is kept up to date: the page
+hides the picture while the widget lives, and the widget's place where it does not. What was picked
+is kept in the kernel for the next widget on the same data.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from labkit import html
 from labkit.progress import headless, in_notebook
 from labkit.times import iso, now_ms
 
-_SETTLED_S = 0.3  # a change is in the picture after this long: a slider changes many times while it is dragged
+# a change is in the picture after this long: a slider changes many times while it is dragged
+_SETTLED_S = 0.3
 _picks: dict[tuple[str, ...], Any] = {}
 
 
@@ -54,7 +57,8 @@ class Shown:
             self.box.add_class(self._live_class)
         display(self._saved(), raw=True, display_id=self._picture_id)
         found = self.box._repr_mimebundle_()
-        bundle = found[0] if isinstance(found, tuple) else found  # anywidget adds metadata: none that the page needs
+        # anywidget adds metadata: none that the page needs
+        bundle = found[0] if isinstance(found, tuple) else found
         return {**bundle, "text/plain": f"{type(self).__name__}: live while its kernel runs"}
 
     @property
@@ -62,7 +66,9 @@ class Shown:
         return f"{self._picture_id}-live"
 
     def _saved(self) -> dict[str, str]:
-        """Return the picture as a saved notebook has it, with the rules that hide it while the widget lives."""
+        """Return the picture as a saved notebook has it, with the rules that hide it while the
+        widget lives.
+        """
         name, live = self._picture_id, self._live_class
         # no :has() within another: a browser leaves out a rule that has one
         hidden = (

@@ -1,7 +1,8 @@
-"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record, keep scratch indices in order.
+"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record, keep
+scratch indices in order.
 
-They are plain ipywidgets over the public API, and text in a headless run and outside a notebook. In a notebook:
-``labkit.widgets``.
+They are plain ipywidgets over the public API, and text in a headless run and outside a notebook. In
+a notebook: ``labkit.widgets``.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse
 
 
-def pick_window(lab: Lab | None = None, topic: str | None = None, *, anew: bool = False) -> WindowPicker:
-    """Return a window picker: ``picker.window`` is what it picks, ``picker.code`` the line that makes the same one.
+def pick_window(
+    lab: Lab | None = None, topic: str | None = None, *, anew: bool = False
+) -> WindowPicker:
+    """Return a window picker: ``picker.window`` is what it picks, ``picker.code`` the line that
+    makes the same one.
 
     Parameters
     ----------
@@ -49,10 +53,11 @@ def browse(
     view: str | os.PathLike[str] | None = None,
     anew: bool = False,
 ) -> Browse:
-    """Return a browser of records: a histogram over time, fields, filters by a click, a table, one record in full.
+    """Return a browser of records: a histogram over time, fields, filters by a click, a table, one
+    record in full.
 
-    ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records, ``b.replay`` and
-    ``b.to_pandas()`` are the records.
+    ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
+    ``b.replay`` and ``b.to_pandas()`` are the records.
 
     Parameters
     ----------
@@ -66,17 +71,20 @@ def browse(
         Of an index, the field that says when; by default ``@timestamp``, ``timestamp``, ``time`` or
         ``_kafka.timestamp``.
     limit : int, optional
-        How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is left out is said.
+        How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is
+        left out is said.
     view : str or path, optional
-        What ``b.view`` gave, or the path of the file that "save view" wrote: the same filters and columns, and without
-        `what` the same records.
+        What ``b.view`` gave, or the path of the file that "save view" wrote: the same filters and
+        columns, and without `what` the same records.
     anew : bool
         Begin without filters; by default with those clicked on it before, in this kernel.
     """
     from labkit.notebook.browse.widget import Browse
 
     count = None if limit is None else whole(limit, "limit", "how many records at most", low=1)
-    return Browse(lab, what, decode=decode, time_field=time_field, limit=count, view=view, anew=anew)
+    return Browse(
+        lab, what, decode=decode, time_field=time_field, limit=count, view=view, anew=anew
+    )
 
 
 def tail(
@@ -112,11 +120,12 @@ def lag_board(
     limit: str = "1h",
     patience: str = "5.5s",
 ) -> LagBoard:
-    """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all groups.
+    """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all
+    groups.
 
     The worst come first, 40 on a page.
-    It ends when its cell is run again, the kernel is interrupted, or after `limit`; while the broker is away it looks
-    for it again.
+    It ends when its cell is run again, the kernel is interrupted, or after `limit`; while the
+    broker is away it looks for it again.
 
     Parameters
     ----------
@@ -128,7 +137,8 @@ def lag_board(
 
 
 def inspect(replay: Replay, row: int | None = None) -> RecordInspector:
-    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is which one.
+    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is
+    which one.
 
     Left out, `row` is the one looked at before in these records, in this kernel, or the first.
     """
@@ -136,5 +146,8 @@ def inspect(replay: Replay, row: int | None = None) -> RecordInspector:
 
 
 def scratch(lab: Lab | None = None) -> ScratchManager:
-    """Return your scratch indices to be looked at, kept for longer, or deleted; it does nothing by itself."""
+    """Return your scratch indices to be looked at, kept for longer, or deleted.
+
+    It does nothing by itself.
+    """
     return ScratchManager(lab or connect())

@@ -14,7 +14,8 @@ SETTINGS = {
     "linger_ms": 20,
     "compression_type": "zstd",
     "batch_size": 200_000,  # a refused batch is sent again one by one: keep it small
-    "message_max_bytes": 60_000_000,  # the topic's own limit decides, not librdkafka's 1 MB; must fit the queue
+    # the topic's own limit decides, not librdkafka's 1 MB; must fit the queue
+    "message_max_bytes": 60_000_000,
     "queue_buffering_max_messages": 100_000,
     "queue_buffering_max_kbytes": 65_536,  # librdkafka would take 1 GB
     "partitioner": "murmur2_random",  # Java's: a key is in the same partition whoever writes it
@@ -67,11 +68,18 @@ class Sink(Protocol):
     def __enter__(self) -> Sink: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def send(
-        self, key: bytes | None, value: bytes | None, headers: Headers | None = None, timestamp_ms: int | None = None
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
     ) -> None: ...
 
     def serve(self) -> None: ...
@@ -107,9 +115,11 @@ class Block:
 
 
 def kafka_ms(value: str) -> int | None:
-    """Return ISO 8601 text as milliseconds since the epoch, None for what is none or Kafka cannot hold.
+    """Return ISO 8601 text as milliseconds since the epoch, None for what is none or Kafka cannot
+    hold.
 
-    Kafka's client takes 0 for "now" and refuses less; past the year 9999 it could not be shown again.
+    Kafka's client takes 0 for "now" and refuses less; past the year 9999 it could not be shown
+    again.
     """
     try:
         stamp = to_ms(value, spoken=False)

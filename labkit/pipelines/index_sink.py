@@ -1,7 +1,8 @@
 """The direct form: an extractor's records into an index, with no Kafka between.
 
-It is what a pipeline looks like before it is decoupled. While Elasticsearch is away, records wait in memory; what a
-killed extractor held is lost, and no second reader can come along. `TopicSink` and the indexer know better.
+It is what a pipeline looks like before it is decoupled. While Elasticsearch is away, records wait
+in memory; what a killed extractor held is lost, and no second reader can come along. `TopicSink`
+and the indexer know better.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def _digest(content: bytes) -> str:
 class IndexSink:
     """Writes records to one index, as `TopicSink` does to a topic. A context manager.
 
-    A record's ``_id`` is its file (name and a hash of its path), its line and a hash of what stands there, so sending a
-    file again adds what is new in it and nothing else; from standard input or IRC it is the run and a number.
+    A record's ``_id`` is its file (name and a hash of its path), its line and a hash of what stands
+    there, so sending a file again adds what is new in it and nothing else; from standard input or
+    IRC it is the run and a number.
 
     Parameters
     ----------
@@ -92,7 +94,12 @@ class IndexSink:
                 if why := mappings.doubling(target, index):
                     say(f"warning: {why}")
         self._bulk = Bulk(
-            target, index, patience_s=None, waiting=self._wait, give_up=give_up, make=lambda name, _: self._make(name)
+            target,
+            index,
+            patience_s=None,
+            waiting=self._wait,
+            give_up=give_up,
+            make=lambda name, _: self._make(name),
         )
 
     def _make(self, index: str) -> None:
@@ -102,7 +109,10 @@ class IndexSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             if error is None:
@@ -125,12 +135,20 @@ class IndexSink:
         )  # fmt: skip
 
     def send(
-        self, key: bytes | None, value: bytes | None, headers: Headers | None = None, timestamp_ms: int | None = None
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
     ) -> None:
         """Take one record; wait when too many are in memory."""
         self._raise_error()
         self._sent += 1
-        self._rows.append(self._row(value, headers or [], timestamp_ms if timestamp_ms and timestamp_ms > 0 else None))
+        self._rows.append(
+            self._row(
+                value, headers or [], timestamp_ms if timestamp_ms and timestamp_ms > 0 else None
+            )
+        )
         if len(self._rows) >= BATCH_RECORDS:
             self._put()
             self._settle(IN_FLIGHT if self.counts.waiting < MOST_WAITING else 0)
@@ -140,7 +158,9 @@ class IndexSink:
         if not (self._file and line):
             return _Row(f"{self._run}-{self._sent}", self._run, self._sent, value, stamp)
         number = int(line)
-        return _Row(f"{self._file}-{number}-{_digest(value or b'')}", self._file, number, value, stamp)
+        return _Row(
+            f"{self._file}-{number}-{_digest(value or b'')}", self._file, number, value, stamp
+        )
 
     def begin(self, file: Path | None) -> None:
         """Tell which file the records that follow are from; None: this run alone has them."""
@@ -159,7 +179,10 @@ class IndexSink:
         return self._acknowledged
 
     def serve(self) -> None:
-        """Send what has lingered and book what is settled; call it now and then while nothing is sent."""
+        """Send what has lingered and book what is settled.
+
+        Call it now and then while nothing is sent.
+        """
         self._raise_error()
         if self._rows and time.monotonic() - self._put_at > LINGER_S:
             self._put()
@@ -190,7 +213,13 @@ class IndexSink:
 
     def _documents(self, rows: list[_Row]) -> Documents:
         raw = [
-            {"topic": row.source, "partition": 0, "offset": row.number, "timestamp": row.stamp, "value": row.value}
+            {
+                "topic": row.source,
+                "partition": 0,
+                "offset": row.number,
+                "timestamp": row.stamp,
+                "value": row.value,
+            }
             for row in rows
         ]
         docs = documents(pa.RecordBatch.from_pylist(raw, schema=RAW_SCHEMA), name=self.name)
@@ -210,7 +239,8 @@ class IndexSink:
                 self._rejected += len(outcome.rejects)
                 room = max(0, _KEPT_REJECTIONS - len(self.rejections))
                 self.rejections += [
-                    f"{reject.topic} {reject.offset}: {reject.reason}" for reject in outcome.rejects[:room]
+                    f"{reject.topic} {reject.offset}: {reject.reason}"
+                    for reject in outcome.rejects[:room]
                 ]
         except LabkitError as error:
             self.error = self.error or error

@@ -1,9 +1,10 @@
 """Records on disk until Kafka has them, in a small SQLite database.
 
-Every record goes through it, not only those that come while Kafka is away: so there is one path, its order is the
-numbers' order, and what a killed extractor held is known. Records are committed in groups, ten times a second at most;
-a commit reaches the disk (``synchronous=FULL``), so it outlives a SIGKILL and a power cut. What was received since the
-last commit, some tenths of a second, does not: IRC has no acknowledgements to wait for.
+Every record goes through it, not only those that come while Kafka is away: so there is one path,
+its order is the numbers' order, and what a killed extractor held is known. Records are committed in
+groups, ten times a second at most; a commit reaches the disk (``synchronous=FULL``), so it outlives
+a SIGKILL and a power cut. What was received since the last commit, some tenths of a second, does
+not: IRC has no acknowledgements to wait for.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Spool:
     Parameters
     ----------
     path : Path
-        Made when it is missing, readable by its owner only. Another process that has it open is an error.
+        Made when it is missing, readable by its owner only. Another process that has it open is an
+        error.
     max_bytes : int
         How large it may grow.
 
@@ -72,7 +74,8 @@ class Spool:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UsageError(
-                f"the spool {path} is in use", hint="another extractor writes to it; --spool names one of your own"
+                f"the spool {path} is in use",
+                hint="another extractor writes to it; --spool names one of your own",
             ) from error
         except OSError as error:
             raise _unusable(path, error.strerror or str(error)) from error
@@ -85,13 +88,22 @@ class Spool:
 
     def _open(self) -> None:
         self._disk = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        for setting in ("journal_mode = wal", "synchronous = full", f"journal_size_limit = {2**22}"):
+        for setting in (
+            "journal_mode = wal",
+            "synchronous = full",
+            f"journal_size_limit = {2**22}",
+        ):
             self._disk.execute(f"pragma {setting}")
         self._disk.executescript(_TABLES)
         with self._transaction():
-            self._disk.execute("insert into spool select ? where not exists (select * from spool)", [uuid.uuid4().hex])
+            self._disk.execute(
+                "insert into spool select ? where not exists (select * from spool)",
+                [uuid.uuid4().hex],
+            )
         self.id: str = self._disk.execute("select id from spool").fetchone()[0]
-        row = self._disk.execute("select seq from sqlite_sequence where name = 'records'").fetchone()
+        row = self._disk.execute(
+            "select seq from sqlite_sequence where name = 'records'"
+        ).fetchone()
         lost = self._disk.execute("select upto, untold from dropped").fetchone() or (0, 0)
         self.last: int = row[0] if row else 0
         self.next: int = max(self.last, lost[0]) + 1
@@ -104,12 +116,16 @@ class Spool:
     def bytes(self) -> int:
         """How much of the file is in use."""
         pages, free, size = (
-            self._disk.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            self._disk.execute(f"pragma {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
 
     def put(self, rows: Sequence[Row]) -> bool:
-        """Append records, whose numbers follow `last`; tell whether they are on the disk: no when there is no room."""
+        """Append records, whose numbers follow `last`.
+
+        Tell whether they are on the disk: no when there is no room.
+        """
         if self.bytes >= self.max_bytes:
             return False
         values = [(row.seq, row.ms, row.key, row.value, _packed(row.headers)) for row in rows]
@@ -120,15 +136,25 @@ class Spool:
 
     def take(self, after: int, most: int) -> list[Row]:
         """Return the next records after a number, in order; they stay."""
-        rows = self._disk.execute("select * from records where seq > ? order by seq limit ?", [after, most]).fetchall()
-        return [Row(seq, ms, key, value, _unpacked(headers)) for seq, ms, key, value, headers in rows]
+        rows = self._disk.execute(
+            "select * from records where seq > ? order by seq limit ?", [after, most]
+        ).fetchall()
+        return [
+            Row(seq, ms, key, value, _unpacked(headers)) for seq, ms, key, value, headers in rows
+        ]
 
     def forget(self, upto: int) -> bool:
-        """Delete the records up to a number: Kafka has them. Tell whether they are gone: not on a full disk."""
+        """Delete the records up to a number: Kafka has them.
+
+        Tell whether they are gone: not on a full disk.
+        """
         return self._written("delete from records where seq <= ?", [[upto]])
 
     def dropped(self, upto: int, untold: int) -> bool:
-        """Write down up to which number records came, and how many of them are lost; tell whether it is on the disk."""
+        """Write down up to which number records came, and how many of them are lost.
+
+        Tell whether it is on the disk.
+        """
         return self._written("insert or replace into dropped values (1, ?, ?)", [[upto, untold]])
 
     def close(self) -> None:
@@ -162,14 +188,20 @@ class Spool:
 
 
 def _packed(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
-    return orjson.dumps([[name, None if value is None else value.decode("latin-1")] for name, value in headers])
+    return orjson.dumps(
+        [[name, None if value is None else value.decode("latin-1")] for name, value in headers]
+    )
 
 
 def _unpacked(packed: bytes) -> list[tuple[str, bytes | None]]:
-    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(packed)]
+    return [
+        (name, None if value is None else value.encode("latin-1"))
+        for name, value in orjson.loads(packed)
+    ]
 
 
 def _unusable(path: Path, why: str) -> ConfigError:
     return ConfigError(
-        f"the spool {path} cannot be used: {why}", hint="--spool names another file, on a disk with room"
+        f"the spool {path} cannot be used: {why}",
+        hint="--spool names another file, on a disk with room",
     )

@@ -1,8 +1,10 @@
-"""A topic's sink with a spool before it: what Kafka does not take now waits on the disk, and goes first later.
+"""A topic's sink with a spool before it: what Kafka does not take now waits on the disk, and goes
+first later.
 
-A reader can prove from the headers that nothing is missing: ``labkit.spool`` and ``labkit.spool_sequence`` name each
-record for ever, and the numbers of a spool have no gap, but where ``labkit.dropped`` says how many records before this
-one found no room. ``labkit.resent`` marks what a former run had in hand when it ended: it may be in the topic twice.
+A reader can prove from the headers that nothing is missing: ``labkit.spool`` and
+``labkit.spool_sequence`` name each record for ever, and the numbers of a spool have no gap, but
+where ``labkit.dropped`` says how many records before this one found no room. ``labkit.resent``
+marks what a former run had in hand when it ended: it may be in the topic twice.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class SpooledSink:
         When Kafka answers and the topic cannot be written to. That Kafka is away is no error.
     """
 
-    def __init__(self, spool: Spool, make: Callable[[], TopicSink], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, spool: Spool, make: Callable[[], TopicSink], say: Callable[[str], None]
+    ) -> None:
         self.spool, self._make, self._say = spool, make, say
         self._inner: TopicSink | None = None
         self._making: Future[TopicSink] | None = None
@@ -69,11 +73,16 @@ class SpooledSink:
             self._end()
             raise
         if self._backlog:
-            self._say(f"{self._backlog:,} records of a former run are in {self.spool.path} and go first")
+            self._say(
+                f"{self._backlog:,} records of a former run are in {self.spool.path} and go first"
+            )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             if self._pending:
@@ -81,7 +90,9 @@ class SpooledSink:
             if left := len(self.spool):
                 self._say(f"{left:,} records wait in {self.spool.path}; the next run sends them")
             if self._untold and not self.spool.dropped(self._next - 1, self._untold):
-                self._say(f"the next run will not know that {self._untold:,} records were dropped: the disk is full")
+                self._say(
+                    f"the next run will not know that {self._untold:,} records were dropped: the disk is full"
+                )
         finally:
             self._end()
 
@@ -110,7 +121,11 @@ class SpooledSink:
     # records -----------------------------------------------------------------------------------------
 
     def send(
-        self, key: bytes | None, value: bytes | None, headers: Headers | None = None, timestamp_ms: int | None = None
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
     ) -> None:
         """Take one record; it is on the disk at the next commit. Nothing is waited for."""
         self._sent += 1
@@ -120,7 +135,10 @@ class SpooledSink:
             self._commit()
 
     def serve(self) -> None:
-        """Commit what came, hand on what Kafka may have, forget what it has; to be called several times a second."""
+        """Commit what came, hand on what Kafka may have, forget what it has.
+
+        To be called several times a second.
+        """
         now = time.monotonic()
         if now - self._served_at < COMMIT_S:
             return
@@ -139,7 +157,11 @@ class SpooledSink:
         """Wait until Kafka has all, or `timeout_s` is over; what is left stays on the disk."""
         deadline = time.monotonic() + (CLOSE_S if timeout_s is None else timeout_s)
         self._work()
-        while self._forgotten < self.spool.last and self._inner is not None and time.monotonic() < deadline:
+        while (
+            self._forgotten < self.spool.last
+            and self._inner is not None
+            and time.monotonic() < deadline
+        ):
             self._work()
             time.sleep(0.02)
 
@@ -150,7 +172,9 @@ class SpooledSink:
     def _commit(self) -> None:
         rows, self._pending = self._pending, []
         if self._untold:
-            rows[0] = rows[0]._replace(headers=[*rows[0].headers, ("labkit.dropped", str(self._untold).encode())])
+            rows[0] = rows[0]._replace(
+                headers=[*rows[0].headers, ("labkit.dropped", str(self._untold).encode())]
+            )
         if self.spool.put(rows):
             if self._untold:
                 self._say(f"the spool has room again; {self._untold:,} records were dropped")
@@ -158,7 +182,9 @@ class SpooledSink:
             self._untold = 0
             return
         if not self._untold:
-            self._say(f"the spool {self.spool.path} is full, or its disk: records are dropped, and counted")
+            self._say(
+                f"the spool {self.spool.path} is full, or its disk: records are dropped, and counted"
+            )
         self._dropped += len(rows)
         self._untold += len(rows)
 
@@ -185,7 +211,9 @@ class SpooledSink:
         while (room := MOST_WAITING - inner.counts.waiting) > 0:
             rows = self.spool.take(self._fed, min(FEED_RECORDS, room))
             for row in rows:
-                inner.send(row.key, row.value, [*row.headers, *self._marks(row.seq)], row.ms or None)
+                inner.send(
+                    row.key, row.value, [*row.headers, *self._marks(row.seq)], row.ms or None
+                )
             if not rows:
                 break
             self._fed = rows[-1].seq
@@ -196,5 +224,11 @@ class SpooledSink:
             self._forgotten = acknowledged
 
     def _marks(self, seq: int) -> list[tuple[str, bytes | None]]:
-        resent: list[tuple[str, bytes | None]] = [("labkit.resent", b"1")] if seq <= self._old else []
-        return [("labkit.spool", self.spool.id.encode()), ("labkit.spool_sequence", b"%d" % seq), *resent]
+        resent: list[tuple[str, bytes | None]] = (
+            [("labkit.resent", b"1")] if seq <= self._old else []
+        )
+        return [
+            ("labkit.spool", self.spool.id.encode()),
+            ("labkit.spool_sequence", b"%d" % seq),
+            *resent,
+        ]

@@ -1,8 +1,9 @@
 """Writing to a topic so that of every record it is known whether Kafka has it.
 
-Measured on Kafka 4.4.0: one record the broker refuses (too large, a timestamp more than an hour ahead) makes it refuse
-the whole batch, with the same error for each record in it, and librdkafka does not send the innocent ones again. So
-a refused record is sent once more alone, and only what is refused alone is rejected.
+Measured on Kafka 4.4.0: one record the broker refuses (too large, a timestamp more than an hour
+ahead) makes it refuse the whole batch, with the same error for each record in it, and librdkafka
+does not send the innocent ones again. So a refused record is sent once more alone, and only what is
+refused alone is rejected.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ class _Sent:
     __slots__ = ("alone", "block", "headers", "key", "sink", "timestamp_ms", "value")
 
     def __init__(
-        self, sink: TopicSink, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
+        self,
+        sink: TopicSink,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int,
     ) -> None:
         self.sink = sink
         self.block = sink._block
@@ -114,12 +120,16 @@ class TopicSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is None:
             self.close()
             return
-        try:  # what was sent before the error still arrives; but it is that error the caller must see
+        # what was sent before the error still arrives; but it is that error the caller must see
+        try:
             self.flush(min(self._close_timeout_s, 10))
         except LabkitError as second:
             if second is not error:
@@ -129,7 +139,9 @@ class TopicSink:
     def counts(self) -> Counts:
         """Where the records are."""
         waiting = self._sent - self._delivered - self._failed
-        return Counts(self._sent, self._delivered, self._failed, waiting, self._rejected, self._retimed)
+        return Counts(
+            self._sent, self._delivered, self._failed, waiting, self._rejected, self._retimed
+        )
 
     @property
     def error(self) -> LabkitError | None:
@@ -176,7 +188,9 @@ class TopicSink:
 
     @property
     def acknowledged(self) -> int:
-        """The last mark before which every record is in Kafka or rejected for what it is; 0 for none."""
+        """The last mark before which every record is in Kafka or rejected for what it is; 0 for
+        none.
+        """
         while (first := self._blocks[0]).label is not None and not first.waiting and not first.lost:
             self._acknowledged = first.label
             self._blocks.popleft()
@@ -300,7 +314,10 @@ class TopicSink:
         return self._cluster.error(error, self._what)
 
     def _send_again(self) -> None:
-        """Send each refused record in a batch of its own; what cannot go now goes at the next call."""
+        """Send each refused record in a batch of its own.
+
+        What cannot go now goes at the next call.
+        """
         while self._again and self._error is None and self._flushed(1):
             sent = self._again.popleft()
             sent.alone = True

@@ -1,1 +1,3 @@
-"""Profile: what is in a topic, a window, a replay or an index: every field, its types, values and shares."""
+"""Profile: what is in a topic, a window, a replay or an index: every field, its types, values and
+shares.
+"""

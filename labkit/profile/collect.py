@@ -1,4 +1,7 @@
-"""Records of a window, a replay or an index go through once, batch by batch; what is known of them is a `Profile`."""
+"""Records of a window, a replay or an index go through once, batch by batch.
+
+What is known of them is a `Profile`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ class How:
     registry: Registry | None = None
 
 
-def of_window(cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **options: Any) -> Profile:
+def of_window(
+    cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **options: Any
+) -> Profile:
     """Return the profile of a window, or of a sample of it.
 
     Parameters
@@ -98,7 +103,8 @@ def _receipt(plan: Plan, plans: Sequence[Plan], receipts: dict[int, Receipt]) ->
 def _hull(plans: Sequence[Plan]) -> list[Range]:
     """Return for each partition a range as long as its slices together: what they planned adds up."""
     ranges = sorted(
-        (offsets_range for plan in plans for offsets_range in plan.ranges), key=lambda one: (one.partition, one.start)
+        (offsets_range for plan in plans for offsets_range in plan.ranges),
+        key=lambda one: (one.partition, one.start),
     )
     hulls = []
     for _, own in groupby(ranges, key=lambda one: one.partition):
@@ -109,20 +115,30 @@ def _hull(plans: Sequence[Plan]) -> list[Range]:
 
 
 def sample_plans(plan: Plan, size: int) -> list[Plan]:
-    """Return slices of a plan that have `size` offsets together, from `SLICES` places spread evenly over it."""
+    """Return slices of a plan that have `size` offsets together, from `SLICES` places spread evenly
+    over it.
+    """
     share = size / max(1, plan.size)
     slices: list[list[Range]] = [[] for _ in range(SLICES)]
     for offsets_range in plan.ranges:
-        edges = np.linspace(offsets_range.start, offsets_range.end, SLICES + 1).astype(np.int64).tolist()
+        edges = (
+            np.linspace(offsets_range.start, offsets_range.end, SLICES + 1)
+            .astype(np.int64)
+            .tolist()
+        )
         for number, (start, end) in enumerate(pairwise(edges)):
             taken = round((end - start) * share)
             if taken:
                 first = start + (end - start - taken) // 2
-                slices[number].append(replace(offsets_range, start=first, end=first + taken, log_end=first + taken))
+                slices[number].append(
+                    replace(offsets_range, start=first, end=first + taken, log_end=first + taken)
+                )
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices if ranges]
 
 
-def _add(raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records: RecordStats) -> None:
+def _add(
+    raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records: RecordStats
+) -> None:
     times = times_of(raw.column("timestamp"))
     records.add(raw, times, list(parsed.errors.values()))
     schema = module.unify([parsed.schema])
@@ -133,7 +149,10 @@ def _add(raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records:
 
 
 def _kinds(parsed: Any) -> Callable[[str, pa.Array], list[tuple[str, pa.Array]]]:
-    """Return what tells the types of a column's values; a decoder whose values disagree knows them."""
+    """Return what tells the types of a column's values.
+
+    A decoder whose values disagree knows them.
+    """
     kinds = getattr(parsed, "kinds", None)
     return kinds if kinds is not None else lambda path, array: [(kind_of(array.type), array)]
 
@@ -145,7 +164,9 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS)
         times = times_of(part["_timestamp"])
-        raw = part.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(RAW_SCHEMA.names)
+        raw = part.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(
+            RAW_SCHEMA.names
+        )
         errors = part["_error"].drop_null().to_pylist()
         for batch in raw.combine_chunks().to_batches():
             records.add(batch, times, errors)
@@ -157,7 +178,9 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
 
 
 def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) -> Profile:
-    """Return the profile of documents: batches with ``_source``, one JSON object a row, as `Index.batches` yields."""
+    """Return the profile of documents: batches with ``_source``, one JSON object a row, as
+    `Index.batches` yields.
+    """
     fields, module, count, errors = Fields(), find_decoder("json"), 0, 0
     for batch in batches:
         parsed = module.parse(batch.column("_source"))

@@ -27,9 +27,11 @@ class FieldChange:
     ----------
     field : str
     change : str
-        ``only left``, ``only right``, ``type``, ``present``, ``values`` or ``same``: the gravest that holds.
+        ``only left``, ``only right``, ``type``, ``present``, ``values`` or ``same``: the gravest
+        that holds.
     size : float
-        0 (none) to 1: the difference of the type's shares, of the shares present, or of the distributions.
+        0 (none) to 1: the difference of the type's shares, of the shares present, or of the
+        distributions.
     detail : str
         The change in words.
     """
@@ -54,18 +56,28 @@ class ProfileComparison:
         return [change for change in self.changes if change.change != "same"]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per field: field, change, size, detail, and present and distinct on both sides."""
+        """Return one row per field: field, change, size, detail, and present and distinct on both
+        sides.
+        """
         import pandas as pd
 
-        sides = [{field.path: field for field in profile.fields} for profile in (self.left, self.right)]
-        frame = pd.DataFrame([vars(change) for change in self.changes], columns=["field", "change", "size", "detail"])
-        for side, profile, fields in zip(("left", "right"), (self.left, self.right), sides, strict=True):
+        sides = [
+            {field.path: field for field in profile.fields} for profile in (self.left, self.right)
+        ]
+        frame = pd.DataFrame(
+            [vars(change) for change in self.changes], columns=["field", "change", "size", "detail"]
+        )
+        for side, profile, fields in zip(
+            ("left", "right"), (self.left, self.right), sides, strict=True
+        ):
             profiled = [fields.get(name) for name in frame["field"]]
             frame[f"present_{side}"] = [
-                0.0 if known_field is None else known_field.present / max(1, len(profile)) for known_field in profiled
+                0.0 if known_field is None else known_field.present / max(1, len(profile))
+                for known_field in profiled
             ]
             frame[f"distinct_{side}"] = pd.array(
-                [None if known_field is None else known_field.distinct for known_field in profiled], "Int64"
+                [None if known_field is None else known_field.distinct for known_field in profiled],
+                "Int64",
             )
         return frame
 
@@ -74,13 +86,23 @@ class ProfileComparison:
         sides = (("left", self.left), ("right", self.right))
         lines = [f"{side}: {profile.what}: {len(profile):,} records" for side, profile in sides]
         count = len(self.different)
-        summary = f"{count} of {len(self.changes)} fields are different" if count else "no field is different"
-        return [*lines, f"{summary}{sampled}; a difference below {SMALL:.0%} counts as none".replace("%", " %")]
+        summary = (
+            f"{count} of {len(self.changes)} fields are different"
+            if count
+            else "no field is different"
+        )
+        return [
+            *lines,
+            f"{summary}{sampled}; a difference below {SMALL:.0%} counts as none".replace("%", " %"),
+        ]
 
     def __repr__(self) -> str:
         from labkit.visible import visible
 
-        rows = [f"  {change.change:<10}  {visible(change.field)}: {change.detail}" for change in self.different]
+        rows = [
+            f"  {change.change:<10}  {visible(change.field)}: {change.detail}"
+            for change in self.different
+        ]
         return "\n".join([*map(visible, self._head()), *rows])
 
     @html.view
@@ -106,20 +128,32 @@ def compare(left: Profile, right: Profile) -> ProfileComparison:
     """Compare two profiles field by field."""
     fields = [{field.path: field for field in profile.fields} for profile in (left, right)]
     names = list(dict.fromkeys([*fields[0], *fields[1]]))
-    changes = [_change(name, fields[0].get(name), fields[1].get(name), len(left), len(right)) for name in names]
+    changes = [
+        _change(name, fields[0].get(name), fields[1].get(name), len(left), len(right))
+        for name in names
+    ]
     changes.sort(key=lambda one: (_ORDER.index(one.change), -one.size))
     return ProfileComparison(left, right, tuple(changes))
 
 
-def _change(name: str, left: FieldStats | None, right: FieldStats | None, before: int, after: int) -> FieldChange:
+def _change(
+    name: str, left: FieldStats | None, right: FieldStats | None, before: int, after: int
+) -> FieldChange:
     from labkit.profile.words import kind_words, percent
 
     if left is None or right is None:
-        side, one, count = ("only right", right, after) if left is None else ("only left", left, before)
+        side, one, count = (
+            ("only right", right, after) if left is None else ("only left", left, before)
+        )
         share = one.present / max(1, count) if one else 0.0
-        return FieldChange(name, side, share, f"in {percent(share)} of records, {kind_words(one) if one else ''}")
+        return FieldChange(
+            name, side, share, f"in {percent(share)} of records, {kind_words(one) if one else ''}"
+        )
     kinds = [shares(side_field) for side_field in (left, right)]
-    moved = sum(abs(kinds[0].get(kind, 0) - kinds[1].get(kind, 0)) for kind in {*kinds[0], *kinds[1]}) / 2
+    moved = (
+        sum(abs(kinds[0].get(kind, 0) - kinds[1].get(kind, 0)) for kind in {*kinds[0], *kinds[1]})
+        / 2
+    )
     if moved >= SMALL:
         return FieldChange(name, "type", moved, f"{kind_words(left)} -> {kind_words(right)}")
     present = [left.present / max(1, before), right.present / max(1, after)]
@@ -133,8 +167,9 @@ def _change(name: str, left: FieldStats | None, right: FieldStats | None, before
 def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
     """Return how far two distributions are apart, 0 to 1, and the largest part of it in words.
 
-    Of numbers it is the largest difference of the cumulative shares (Kolmogorov and Smirnov), of other values half the
-    sum of the differences of their shares (the total variation); each less what chance alone makes of it.
+    Of numbers it is the largest difference of the cumulative shares (Kolmogorov and Smirnov), of
+    other values half the sum of the differences of their shares (the total variation); each less
+    what chance alone makes of it.
     """
     from labkit.profile.words import number, percent
 
@@ -158,7 +193,9 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
 
 
 def _chance(parts: list[np.ndarray], before: int, after: int) -> float:
-    """Return the distance to be expected of two samples of one distribution: with many values it is not small."""
+    """Return the distance to be expected of two samples of one distribution: with many values it is
+    not small.
+    """
     common = (parts[0] * before + parts[1] * after) / max(1, before + after)
     spread = np.sqrt(common * (1 - common) * (1 / max(1, before) + 1 / max(1, after)))
     return float(np.sqrt(2 / np.pi) * spread.sum() / 2)

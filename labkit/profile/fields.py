@@ -1,7 +1,8 @@
-"""What is known of each field: its types, values and times, added up batch by batch; nested fields have a dotted path.
+"""What is known of each field: its types, values and times, added up batch by batch; nested fields
+have a dotted path.
 
-An object is a field (``author``) and so is each of its members (``author.name``); the items of a list are the field
-``tags[]``. A name that has a dot or a bracket itself is quoted: ``"a.b"``.
+An object is a field (``author``) and so is each of its members (``author.name``); the items of a
+list are the field ``tags[]``. A name that has a dot or a bracket itself is quoted: ``"a.b"``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from labkit.nested import list_owners, map_entries
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 
 MOST_FIELDS = 2_000
-LONG = 200  # characters: longer texts and bytes are told apart by a prefix and their length when values are counted
+# characters: longer texts and bytes are told apart by a prefix and their length when values are
+# counted
+LONG = 200
 NO_TIME = np.iinfo(np.int64).min
 
 
@@ -36,7 +39,8 @@ class FieldStats:
     values : int
         Values: more than `present` for the items of lists.
     kinds : Counter
-        Values by type: boolean, integer, number, text, time, date, duration, decimal, bytes, object, list, map.
+        Values by type: boolean, integer, number, text, time, date, duration, decimal, bytes,
+        object, list, map.
     low, high : dict
         The smallest and the largest value, by type; of a list how many items it has.
     first_ms, last_ms : int or None
@@ -73,7 +77,11 @@ class FieldStats:
         """How many distinct values there are; None for objects, lists and maps."""
         if not self._top:
             return None
-        return sum(sketch.distinct for sketch in self._top.values()) if self.exact else self._distinct.estimate()
+        return (
+            sum(sketch.distinct for sketch in self._top.values())
+            if self.exact
+            else self._distinct.estimate()
+        )
 
     def top(self, number: int) -> list[tuple[Any, int]]:
         """Return the most frequent values with their counts."""
@@ -85,7 +93,9 @@ class FieldStats:
         return {
             value: count
             for sketch in self._top.values()
-            for value, count in zip(*(sketch.table()[name].to_pylist() for name in ("value", "count")), strict=True)
+            for value, count in zip(
+                *(sketch.table()[name].to_pylist() for name in ("value", "count")), strict=True
+            )
         }
 
     def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, kinds: Kinds) -> None:
@@ -137,7 +147,9 @@ class FieldStats:
             self._distinct.add(hashes(_plain(values)))
         self._add_bounds(kind, array)
         if kind in ("integer", "number", "decimal", "list", "map"):
-            self.numbers.add(pc.cast(array.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+            self.numbers.add(
+                pc.cast(array.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            )
 
     def _add_bounds(self, kind: str, array: pa.Array) -> None:
         bounds = pc.min_max(_shortened(array)).as_py()
@@ -195,7 +207,9 @@ def kind_of(dtype: pa.DataType) -> str:
     return next((word for test, word in tests if test(dtype)), "text")
 
 
-def walk(path: str, array: pa.Array, rows: np.ndarray) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
+def walk(
+    path: str, array: pa.Array, rows: np.ndarray
+) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
     """Yield a column and all that is within it, each with its path and its entries' records."""
     yield path, array, rows
     if pa.types.is_struct(array.type):
@@ -220,7 +234,10 @@ def _plain(values: pa.Array) -> pa.Array:
 
 
 def _shortened(array: pa.Array) -> pa.Array:
-    """Return texts cut at `LONG`, with their length in the place of the rest; bytes cut a byte later."""
+    """Return texts cut at `LONG`, with their length in the place of the rest.
+
+    Bytes cut a byte later.
+    """
     text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
     if not (text or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         return array
@@ -228,7 +245,9 @@ def _shortened(array: pa.Array) -> pa.Array:
     if (pc.max(pc.binary_length(array)).as_py() or 0) <= LONG:
         return array
     if not text:
-        return pc.if_else(pc.greater(pc.binary_length(array), LONG), pc.binary_slice(array, 0, LONG + 1), array)
+        return pc.if_else(
+            pc.greater(pc.binary_length(array), LONG), pc.binary_slice(array, 0, LONG + 1), array
+        )
     lengths = pc.utf8_length(array)
     start, count = pc.utf8_slice_codeunits(array, 0, LONG), pc.cast(lengths, pa.string())
     cut = pc.binary_join_element_wise(start, "… (", count, " characters)", "")
@@ -236,7 +255,10 @@ def _shortened(array: pa.Array) -> pa.Array:
 
 
 def value_cell(value: Any, most: int = LONG) -> str:
-    """Return one line for a value; of one that is shortened it tells the whole length, where that is known."""
+    """Return one line for a value.
+
+    Of one that is shortened it tells the whole length, where that is known.
+    """
     if isinstance(value, str | bytes) and len(value) > LONG:
         rest = value[LONG:] if isinstance(value, str) else "…"
         return cell(value[: min(most, LONG)]) + rest

@@ -1,4 +1,7 @@
-"""A profile as HTML: a table of fields with bars, and the records over time. No script, no address, no image."""
+"""A profile as HTML: a table of fields with bars, and the records over time.
+
+No script, no address, no image.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from html import escape
 from labkit import html
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, main_kind
-from labkit.profile.words import distinct_words, head_lines, kind_words, number, percent, value_words
+from labkit.profile.words import (
+    distinct_words,
+    head_lines,
+    kind_words,
+    number,
+    percent,
+    value_words,
+)
 from labkit.times import iso
 from labkit.visible import brief, visible
 
@@ -42,7 +52,9 @@ def _table(profile: Profile) -> str:
     )  # fmt: skip
     rows = "".join(_row(profile, field) for field in profile.fields[:_MOST_FIELDS])
     left = len(profile.fields) - _MOST_FIELDS
-    more = f"<p>… and {left:,} more fields: <code>.to_pandas()</code> has all</p>" if left > 0 else ""
+    more = (
+        f"<p>… and {left:,} more fields: <code>.to_pandas()</code> has all</p>" if left > 0 else ""
+    )
     table = f'<table style="border-collapse:collapse;line-height:1.4"><tr>{head}</tr>{rows}</table>'
     return f'<div style="max-width:100%;overflow:auto">{table}{more}</div>'
 
@@ -58,8 +70,14 @@ def _row(profile: Profile, one: FieldStats) -> str:
         ("left", _picture(one)),
         ("left", escape(value_words(one, most=30))),
     ]
-    style = "padding:2px 10px;white-space:nowrap;max-width:36em;overflow:hidden;text-overflow:ellipsis"
-    return "<tr>" + "".join(f'<td style="text-align:{side};{style}">{text}</td>' for side, text in cells) + "</tr>"
+    style = (
+        "padding:2px 10px;white-space:nowrap;max-width:36em;overflow:hidden;text-overflow:ellipsis"
+    )
+    return (
+        "<tr>"
+        + "".join(f'<td style="text-align:{side};{style}">{text}</td>' for side, text in cells)
+        + "</tr>"
+    )
 
 
 def _kind(one: FieldStats) -> str:
@@ -98,12 +116,20 @@ def _volume(profile: Profile) -> str:
     sums = [int(counts[at : at + step].sum()) for at in range(0, len(counts), step)]
     times = [frame["time"].iloc[at] for at in range(0, len(counts), step)]
     titles = [f"{time}: {count:,} records" for time, count in zip(times, sums, strict=True)]
-    width = profile.records.bin_ms if len(frame) < 2 else int((times[1] - times[0]).total_seconds() * 1000)
+    width = (
+        profile.records.bin_ms
+        if len(frame) < 2
+        else int((times[1] - times[0]).total_seconds() * 1000)
+    )
     label = f'<span style="opacity:.7"> records over time, a column is {_length(width)}</span>'
-    return f"<br>{_columns([float(height) for height in sums], titles, width=480, height=40)}{label}"
+    return (
+        f"<br>{_columns([float(height) for height in sums], titles, width=480, height=40)}{label}"
+    )
 
 
-def _columns(heights: list[float], titles: list[str], *, width: int, height: int, bins: int | None = None) -> str:
+def _columns(
+    heights: list[float], titles: list[str], *, width: int, height: int, bins: int | None = None
+) -> str:
     """Return a small chart of columns as SVG."""
     most = max(heights, default=0)
     if not most:

@@ -1,4 +1,6 @@
-"""What is known of the records themselves: keys, headers, sizes, partitions, their volume and order over time."""
+"""What is known of the records themselves: keys, headers, sizes, partitions, their volume and order
+over time.
+"""
 
 from __future__ import annotations
 
@@ -85,10 +87,15 @@ class RecordStats:
     @property
     def max_inversion_ms(self) -> int:
         """The largest such step back."""
-        return max((partition.max_inversion_ms for partition in self.partitions.values()), default=0)
+        return max(
+            (partition.max_inversion_ms for partition in self.partitions.values()), default=0
+        )
 
     def add(self, raw: pa.RecordBatch, times: np.ndarray, errors: list[str]) -> None:
-        """Add a batch of raw records; `times` as `FieldStats.add` takes them, `errors` why values are no columns."""
+        """Add a batch of raw records.
+
+        `times` as `FieldStats.add` takes them, `errors` why values are no columns.
+        """
         self.records += raw.num_rows
         values, keys = raw.column("value"), raw.column("key")
         sizes = _lengths(values)

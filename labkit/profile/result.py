@@ -25,7 +25,8 @@ QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """What is in some records: every field, its types, values and shares; keys, headers, sizes, volume over time.
+    """What is in some records: every field, its types, values and shares; keys, headers, sizes,
+    volume over time.
 
     Attributes
     ----------
@@ -78,11 +79,12 @@ class Profile:
         Returns
         -------
         DataFrame
-            Columns: ``field`` (path); ``type`` (of most values); ``types`` (dict of each type's share, where values
-            disagree; else of one); ``present`` (share of the records that have a value); ``distinct`` (values; see
-            ``about``); ``about`` (whether ``distinct``, the counts of ``top`` and the quantiles are estimates);
-            ``min``, ``max`` (of the values of ``type``; of a list its number of items); ``p05`` … ``p95`` (of numbers);
-            ``top`` (list of (value, count), the most frequent first); ``example`` (the first value); ``first``,
+            Columns: ``field`` (path); ``type`` (of most values); ``types`` (dict of each type's
+            share, where values disagree; else of one); ``present`` (share of the records that have
+            a value); ``distinct`` (values; see ``about``); ``about`` (whether ``distinct``, the
+            counts of ``top`` and the quantiles are estimates); ``min``, ``max`` (of the values of
+            ``type``; of a list its number of items); ``p05`` … ``p95`` (of numbers); ``top`` (list
+            of (value, count), the most frequent first); ``example`` (the first value); ``first``,
             ``last`` (times of the first and last record that has the field, UTC).
         """
         import pandas as pd
@@ -118,37 +120,63 @@ class Profile:
         }
 
     def to_json(self) -> str:
-        """Return the fields as a list of JSON objects, with the columns of `to_pandas`; values as views show them."""
+        """Return the fields as a list of JSON objects, with the columns of `to_pandas`.
+
+        Values as views show them.
+        """
         import json
 
         rows = []
         for field in self.fields:
             row = self._row(field)
-            row |= {name: None if row[name] is None else value_cell(row[name]) for name in ("min", "max", "example")}
+            row |= {
+                name: None if row[name] is None else value_cell(row[name])
+                for name in ("min", "max", "example")
+            }
             row["top"] = [[value_cell(value), count] for value, count in row["top"]]
             row |= {name: iso(row[name]) for name in ("first", "last")}
             rows.append(row)
-        head = {"what": self.what, "records": len(self), "planned": self.planned, "sampled": self.sampled}
-        return json.dumps({**head, "complete": self.complete, "notes": self.notes, "fields": rows}, ensure_ascii=False)
+        head = {
+            "what": self.what,
+            "records": len(self),
+            "planned": self.planned,
+            "sampled": self.sampled,
+        }
+        return json.dumps(
+            {**head, "complete": self.complete, "notes": self.notes, "fields": rows},
+            ensure_ascii=False,
+        )
 
     def volume(self) -> pd.DataFrame:
-        """Return the records over time: columns ``time`` (start of a bin, UTC) and ``records``; empty bins too."""
+        """Return the records over time: columns ``time`` (start of a bin, UTC) and ``records``.
+
+        Empty bins too.
+        """
         import pandas as pd
 
         stats = self.records
         if not stats.volume:
-            return pd.DataFrame({"time": pd.to_datetime([], utc=True), "records": np.array([], np.int64)})
+            return pd.DataFrame(
+                {"time": pd.to_datetime([], utc=True), "records": np.array([], np.int64)}
+            )
         starts = sorted(stats.volume)
         width = stats.bin_ms
         while (starts[-1] - starts[0]) // width > 4 * len(stats.volume) + 400:
             width *= 2  # a few records of long ago: no million empty bins for them
         edges = np.arange(starts[0] // width * width, starts[-1] + 1, width)
         counts = np.zeros(len(edges), np.int64)
-        np.add.at(counts, [(start - int(edges[0])) // width for start in starts], [stats.volume[one] for one in starts])
-        return pd.DataFrame({"time": pd.to_datetime(edges, unit="ms", utc=True, errors="coerce"), "records": counts})
+        np.add.at(
+            counts,
+            [(start - int(edges[0])) // width for start in starts],
+            [stats.volume[one] for one in starts],
+        )
+        return pd.DataFrame(
+            {"time": pd.to_datetime(edges, unit="ms", utc=True, errors="coerce"), "records": counts}
+        )
 
     def compare(self, other: Profile) -> ProfileComparison:
-        """Return what is different in `other`: fields, types, shares, distributions, volume; the largest first.
+        """Return what is different in `other`: fields, types, shares, distributions, volume; the
+        largest first.
 
         Examples
         --------
@@ -171,7 +199,10 @@ class Profile:
 
 
 def shares(one: FieldStats) -> dict[str, float]:
-    """Return the share of each type among a field's values, the largest first; integers beside numbers are numbers."""
+    """Return the share of each type among a field's values, the largest first.
+
+    Integers beside numbers are numbers.
+    """
     kinds = dict(one.kinds.most_common())
     if set(kinds) == {"integer", "number"}:
         kinds = {"number": one.values}

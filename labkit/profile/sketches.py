@@ -1,8 +1,10 @@
-"""Statistics of a column that are built batch by batch, in bounded memory, and say whether they are exact.
+"""Statistics of a column that are built batch by batch, in bounded memory, and say whether they are
+exact.
 
-A field may have more distinct values than memory has room for. Then the number of distinct values is estimated by a
-HyperLogLog with 16,384 registers (standard error 0.8 %), top values are counted with a bound on the error (the "lossy
-counting" of Manku and Motwani, 2002), and quantiles come from a uniform sample.
+A field may have more distinct values than memory has room for. Then the number of distinct values
+is estimated by a HyperLogLog with 16,384 registers (standard error 0.8 %), top values are counted
+with a bound on the error (the "lossy counting" of Manku and Motwani, 2002), and quantiles come from
+a uniform sample.
 """
 
 from __future__ import annotations
@@ -31,14 +33,22 @@ class Distinct:
         """Add values by their hashes."""
         places = (hashes >> _REST_BITS).astype(np.int64)
         rest = (hashes << np.uint64(REGISTER_BITS)) | np.uint64(1 << (REGISTER_BITS - 1))
-        # the position of the first 1 bit: 64 bits do not fit a float, the upper 53 are enough for it
-        ranks = (64 - np.frexp((rest >> np.uint64(11)).astype(np.float64))[1] - 11 + 1).astype(np.uint8)
+        # the position of the first 1 bit: 64 bits do not fit a float, the upper 53 are enough for
+        # it
+        ranks = (64 - np.frexp((rest >> np.uint64(11)).astype(np.float64))[1] - 11 + 1).astype(
+            np.uint8
+        )
         np.maximum.at(self.registers, places, ranks)
 
     def estimate(self) -> int:
         """Return the estimate, by Flajolet et al. (2007), with linear counting for small numbers."""
         size = len(self.registers)
-        raw = 0.7213 / (1 + 1.079 / size) * size**2 / np.sum(np.exp2(-self.registers.astype(np.float64)))
+        raw = (
+            0.7213
+            / (1 + 1.079 / size)
+            * size**2
+            / np.sum(np.exp2(-self.registers.astype(np.float64)))
+        )
         empty = int(np.count_nonzero(self.registers == 0))
         if raw <= 2.5 * size and empty:
             return round(size * float(np.log(size / empty)))
@@ -72,7 +82,11 @@ class TopValues:
         parts = [self._counted] if self._counted is not None else []
         if self._waiting:
             joined = pa.concat_tables([*parts, *self._waiting])
-            self._counted = joined.group_by("value").aggregate([("count", "sum")]).rename_columns(["value", "count"])
+            self._counted = (
+                joined.group_by("value")
+                .aggregate([("count", "sum")])
+                .rename_columns(["value", "count"])
+            )
             self._waiting, self._rows = [], 0
         if self._counted is not None and len(self._counted) > KEPT_VALUES:
             order = pc.sort_indices(self._counted, sort_keys=[("count", "descending")])
@@ -123,7 +137,10 @@ class Sample:
         if len(self._keys) == self._most:
             small = keys < self._keys.max()
             keys, numbers = keys[small], numbers[small]
-        self._keys, self._numbers = np.concatenate([self._keys, keys]), np.concatenate([self._numbers, numbers])
+        self._keys, self._numbers = (
+            np.concatenate([self._keys, keys]),
+            np.concatenate([self._numbers, numbers]),
+        )
         if len(self._keys) > self._most:
             smallest = np.argpartition(self._keys, self._most)[: self._most]
             self._keys, self._numbers = self._keys[smallest], self._numbers[smallest]
@@ -140,7 +157,8 @@ class Sample:
         return [float(number) for number in np.quantile(self._numbers, shares)]
 
     def distance(self, other: Sample) -> tuple[float, float]:
-        """Return the largest difference of the cumulative shares, 0 to 1, and what chance exceeds in 5 of 100 cases.
+        """Return the largest difference of the cumulative shares, 0 to 1, and what chance exceeds
+        in 5 of 100 cases.
 
         The test of Kolmogorov and Smirnov for two samples.
         """

@@ -24,7 +24,9 @@ def as_text(profile: Profile, width: int = WIDTH) -> str:
         sizes[0], sizes[1] = min(sizes[0], width // 3), min(sizes[1], width // 4)
         lines += ["", *(_row(row, sizes, width) for row in [head, *rows])]
     if len(profile.fields) > _MOST_FIELDS:
-        lines.append(f"… and {len(profile.fields) - _MOST_FIELDS:,} more fields: .to_pandas() has all")
+        lines.append(
+            f"… and {len(profile.fields) - _MOST_FIELDS:,} more fields: .to_pandas() has all"
+        )
     return "\n".join(_cut(line, width) for line in lines)
 
 

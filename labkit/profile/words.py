@@ -1,4 +1,6 @@
-"""The words of a profile that its text and its page share: values, shares, sizes, times, and how exact they are."""
+"""The words of a profile that its text and its page share: values, shares, sizes, times, and how
+exact they are.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,13 @@ def number(value: Any) -> str:
     """Return a number with four digits or as an integer."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
-    return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:,.0f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def kind_words(one: FieldStats) -> str:
@@ -70,7 +78,10 @@ def value_words(one: FieldStats, most: int = 24) -> str:
         return f"{cell(low(one))} … {cell(high(one))}"
     if one.distinct and one.distinct > _MANY * one.values and one.values > TOP_NUMBERS:
         return value_cell(one.example, most=2 * most)
-    return ", ".join(f"{value_cell(value, most=most)} {percent(count / one.values)}" for value, count in one.top(5))
+    return ", ".join(
+        f"{value_cell(value, most=most)} {percent(count / one.values)}"
+        for value, count in one.top(5)
+    )
 
 
 TOP_NUMBERS = 10
@@ -82,18 +93,28 @@ def head_lines(profile: Profile) -> list[str]:
     lines = [_count_line(profile)]
     if stats.first_ms is not None:
         lines.append(f"from {iso(stats.first_ms)} to {iso(stats.last_ms)}")
-    lines += [_partition_line(stats), _key_line(profile), _header_line(stats), _value_line(stats), _order_line(stats)]
+    lines += [
+        _partition_line(stats),
+        _key_line(profile),
+        _header_line(stats),
+        _value_line(stats),
+        _order_line(stats),
+    ]
     if stats.undecodable:
         reason = f": {cell(stats.reasons.most_common(1)[0][0], most=60)}" if stats.reasons else ""
         lines.append(f"{stats.undecodable:,} could not be decoded{reason}")
     if profile.left_out:
-        lines.append(f"{profile.left_out:,} more fields are not shown: the first {len(profile.fields):,} are")
+        lines.append(
+            f"{profile.left_out:,} more fields are not shown: the first {len(profile.fields):,} are"
+        )
     return [line for line in lines if line]
 
 
 def _count_line(profile: Profile) -> str:
     if profile.sampled:
-        return f"a sample: {len(profile):,} of {profile.planned:,} records; all figures are estimates"
+        return (
+            f"a sample: {len(profile):,} of {profile.planned:,} records; all figures are estimates"
+        )
     if not profile.complete:
         why = ", ".join(profile.receipt.reasons) if profile.receipt else ""
         return f"INCOMPLETE ({why}): {len(profile):,} records of {profile.planned:,} planned"
@@ -116,7 +137,9 @@ def _key_line(profile: Profile) -> str:
     if not stats.keyed:
         return "keys: none"
     about = "~" if stats.keys.error or profile.sampled else ""
-    top = ", ".join(f"{cell(key, most=24)} {percent(count / stats.keyed)}" for key, count in stats.keys.top(3))
+    top = ", ".join(
+        f"{cell(key, most=24)} {percent(count / stats.keyed)}" for key, count in stats.keys.top(3)
+    )
     return f"keys: {percent(stats.keyed / stats.records)} of records, {about}{stats.distinct_keys:,} distinct; {top}"
 
 
@@ -141,4 +164,6 @@ def _value_line(stats: RecordStats) -> str:
 def _order_line(stats: RecordStats) -> str:
     if not stats.out_of_order:
         return ""
-    return f"{stats.out_of_order:,} records out of time order, by up to {stats.max_inversion_ms:,} ms"
+    return (
+        f"{stats.out_of_order:,} records out of time order, by up to {stats.max_inversion_ms:,} ms"
+    )

@@ -61,8 +61,12 @@ def end_reason(account: Account) -> StopReason:
 def book_span(account: Account, when: Any) -> None:
     """Note the first and the last time of records."""
     if len(when):
-        account.first_ms = min(int(when.min()), account.first_ms if account.first_ms is not None else int(when[0]))
-        account.last_ms = max(int(when.max()), account.last_ms if account.last_ms is not None else int(when[0]))
+        account.first_ms = min(
+            int(when.min()), account.first_ms if account.first_ms is not None else int(when[0])
+        )
+        account.last_ms = max(
+            int(when.max()), account.last_ms if account.last_ms is not None else int(when[0])
+        )
 
 
 def book_order(account: Account, when: Any) -> None:

@@ -1,8 +1,8 @@
 """The hash of the records a read delivered: the same records have the same hash, however they came.
 
-Partitions interleave as they like and batches are cut where they happen to be, so each partition has running hashes of
-its own, in offset order, one for each kind of bytes: a line of fixed width for each record, the keys, the values, the
-headers. They are combined by partition at the end.
+Partitions interleave as they like and batches are cut where they happen to be, so each partition
+has running hashes of its own, in offset order, one for each kind of bytes: a line of fixed width
+for each record, the keys, the values, the headers. They are combined by partition at the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NO_TIME = np.iinfo(np.int64).min
 class Content:
     """A running hash of records.
 
-    Of each record its partition, offset, timestamp, key, value and headers count (not the timestamp's type); a null
-    differs from empty bytes, no headers are the same as an empty list of them. The hash is XXH3 of 128 bits
-    (https://xxhash.com): it tells what changed by accident, not what somebody forged. It costs about 1 % of a read;
-    hashlib's take a tenth and more.
+    Of each record its partition, offset, timestamp, key, value and headers count (not the
+    timestamp's type); a null differs from empty bytes, no headers are the same as an empty list of
+    them. The hash is XXH3 of 128 bits (https://xxhash.com): it tells what changed by accident, not
+    what somebody forged. It costs about 1 % of a read; hashlib's take a tenth and more.
     """
 
     _streams: dict[tuple[int, str], Any] = field(default_factory=dict)
@@ -45,11 +45,16 @@ class Content:
         return content
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Go on with a batch of `RAW_SCHEMA`; the records of a partition must come in offset order."""
+        """Go on with a batch of `RAW_SCHEMA`.
+
+        The records of a partition must come in offset order.
+        """
         offsets = batch.column("offset").to_numpy()
         records = np.empty(batch.num_rows, _RECORD)
         records["offset"] = offsets
-        records["ms"] = pc.fill_null(batch.column("timestamp").cast(pa.int64()), _NO_TIME).to_numpy()
+        records["ms"] = pc.fill_null(
+            batch.column("timestamp").cast(pa.int64()), _NO_TIME
+        ).to_numpy()
         bytes_of = {}
         for name in ("key", "value"):
             ends, data, records[name] = _apart(batch.column(name))
@@ -92,7 +97,9 @@ class Content:
 
 
 def _apart(column: pa.Array) -> tuple[np.ndarray, memoryview, np.ndarray]:
-    """Return where each value begins and the last ends, the bytes they lie in, and their lengths, -1 for a null."""
+    """Return where each value begins and the last ends, the bytes they lie in, and their
+    lengths, -1 for a null.
+    """
     ends = edges(column)
     lengths = np.diff(ends)
     if column.null_count:

@@ -1,4 +1,7 @@
-"""Follow a topic's end: what is new, as it comes. Joins no group, commits nothing, and hardly waits."""
+"""Follow a topic's end: what is new, as it comes.
+
+Joins no group, commits nothing, and hardly waits.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from labkit.replay.records import consume, message_batch, portion, sorted_out
 _STEP_RECORDS = 2_000
 _FAR = 50_000  # so far behind, it goes on at the end
 _QUEUE_KB = 16_384
-_PARTITIONS_S, _ANSWER_S = 20.0, 0.2  # how often new partitions are looked for, and how long an answer may take
+# how often new partitions are looked for, and how long an answer may take
+_PARTITIONS_S, _ANSWER_S = 20.0, 0.2
 _AGAIN_S = 1.0  # when none came
 
 
@@ -41,11 +45,21 @@ class Follower:
         self._looked = time.monotonic()
 
     def _begin(self) -> dict[int, int]:
-        """Go to the newest `last` offsets, spread evenly over the partitions; return where each goes on."""
-        first, end = (self.cluster.bounds(self.topic, self._partitions, at) for at in ("earliest", "latest"))
+        """Go to the newest `last` offsets, spread evenly over the partitions.
+
+        Return where each goes on.
+        """
+        first, end = (
+            self.cluster.bounds(self.topic, self._partitions, at) for at in ("earliest", "latest")
+        )
         share = -(-self._last // max(1, len(self._partitions)))
-        begin = {partition: max(first[partition], end[partition] - share) for partition in self._partitions}
-        self._consumer.assign([TopicPartition(self.topic, partition, at) for partition, at in begin.items()])
+        begin = {
+            partition: max(first[partition], end[partition] - share)
+            for partition in self._partitions
+        }
+        self._consumer.assign(
+            [TopicPartition(self.topic, partition, at) for partition, at in begin.items()]
+        )
         return begin
 
     def take(self) -> pa.RecordBatch | None:
@@ -60,7 +74,9 @@ class Follower:
             return None
         batch = message_batch(self.topic, [portion(good)])
         self.seen += batch.num_rows
-        self._next |= dict(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+        self._next |= dict(
+            zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
+        )
         self._catch_up()
         return batch
 
@@ -80,7 +96,9 @@ class Follower:
     def _catch_up(self) -> None:
         behind = 0
         for partition, at in self._next.items():
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), cached=True
+            )
             behind += max(0, end - at - 1)
         if behind > _FAR:
             self.skipped += behind

@@ -28,12 +28,22 @@ def freeze(
     slack: str = "1m",
     zone: tzinfo = UTC,
 ) -> plan.Plan:
-    """Ask the broker for the offsets of the asked bounds; `labkit.lab.Lab.window` says what they may be."""
-    bounds_given = [start is not None or end is not None, last is not None, on is not None, offsets is not None]
+    """Ask the broker for the offsets of the asked bounds.
+
+    `labkit.lab.Lab.window` says what they may be.
+    """
+    bounds_given = [
+        start is not None or end is not None,
+        last is not None,
+        on is not None,
+        offsets is not None,
+    ]
     if offsets is not None and partitions is not None:
         raise UsageError("offsets name their partitions already", hint="leave partitions out")
     if sum(bounds_given) > 1:
-        raise UsageError("give one of start/end, last, on, offsets", hint='such as lab.window("irc", last="6h")')
+        raise UsageError(
+            "give one of start/end, last, on, offsets", hint='such as lab.window("irc", last="6h")'
+        )
     numbers = _partitions(cluster, topic, partitions)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
@@ -48,7 +58,8 @@ def freeze(
     elif last is not None and (count := newest_count(last)) is not None:
         resolved, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
     elif last is not None:
-        resolved, words = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms), f"the last {last}"
+        resolved = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms)
+        words = f"the last {last}"
     elif on is not None:
         resolved = plan.by_time(bounds, *times.day_span(on, zone), slack_ms)
         words = f"on {on} (from {times.iso(resolved.start_ms, zone)} to {times.iso(resolved.end_ms, zone)})"
@@ -69,7 +80,9 @@ def freeze(
 
 
 def _echoed(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:
-    """Return a bound as it was asked for, and the moment that it means where its words do not say that."""
+    """Return a bound as it was asked for, and the moment that it means where its words do not say
+    that.
+    """
     words = str(asked_time or without)
     plain = zone is UTC and re.match(r"\s*\d{4}-?\d", words)
     return words if ms is None or plain else f"{words} ({times.iso(ms, zone)})"
@@ -93,6 +106,7 @@ def _partitions(cluster: Cluster, topic: str, wanted: Iterable[int] | int | None
     numbers = partition_numbers(wanted)
     if unknown := set(numbers) - set(present):
         raise WindowError(
-            f"there is no partition {min(unknown)}; the topic has {len(present)}", hint="partitions count from 0"
+            f"there is no partition {min(unknown)}; the topic has {len(present)}",
+            hint="partitions count from 0",
         )
     return numbers

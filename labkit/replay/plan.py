@@ -15,7 +15,8 @@ from labkit.validation import read_json
 
 FORMAT = 1
 Bounds = Callable[[str | int], Mapping[int, int]]
-"""Asks the broker: "earliest", "latest" or a time in milliseconds to an offset for each partition."""
+"""Asks the broker: "earliest", "latest" or a time in milliseconds to an offset for each partition.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -106,16 +107,22 @@ class Plan:
             names.topic(plan.topic)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise UsageError(
-                f"this is not a window: {str(text)[:60]!r}", hint="pass what Window.to_json() returned"
+                f"this is not a window: {str(text)[:60]!r}",
+                hint="pass what Window.to_json() returned",
             ) from error
         twice = len({offsets_range.partition for offsets_range in ranges}) < len(ranges)
         times = (plan.start_ms, plan.end_ms, plan.frozen_ms)
         if any(time is not None and not isinstance(time, int) for time in times):
-            raise UsageError("this window's times are damaged", hint="pass what Window.to_json() returned")
+            raise UsageError(
+                "this window's times are damaged", hint="pass what Window.to_json() returned"
+            )
         if twice or any(
-            not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end for offsets_range in ranges
+            not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end
+            for offsets_range in ranges
         ):
-            raise UsageError("this window's offsets are damaged", hint="pass what Window.to_json() returned")
+            raise UsageError(
+                "this window's offsets are damaged", hint="pass what Window.to_json() returned"
+            )
         return plan
 
 
@@ -131,14 +138,18 @@ class Resolved:
 def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int, zone: tzinfo = UTC) -> Resolved:
     """Resolve ``[start, end)`` given as times or as "earliest" / "latest".
 
-    Kafka finds the first offset whose timestamp is at or after the asked time. Producers set CreateTime, so records
-    may lie out of order: `slack_ms` widens the offsets on both sides, and reading checks each timestamp again.
-    Kafka answers -1 for a time after the last record: that is the end of the log.
+    Kafka finds the first offset whose timestamp is at or after the asked time. Producers set
+    CreateTime, so records may lie out of order: `slack_ms` widens the offsets on both sides, and
+    reading checks each timestamp again. Kafka answers -1 for a time after the last record: that is
+    the end of the log.
     """
     start_ms = None if start in (None, "earliest") else times.to_ms(start, zone)
     end_ms = None if end in (None, "latest") else times.to_ms(end, zone)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
-        raise WindowError(f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}", hint="swap them")
+        raise WindowError(
+            f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}",
+            hint="swap them",
+        )
     latest = bounds("latest")
     first = bounds("earliest" if start_ms is None else max(0, start_ms - slack_ms))
     last = latest if end_ms is None else bounds(max(0, end_ms + slack_ms))
@@ -151,7 +162,9 @@ def by_last_time(bounds: Bounds, length_ms: int, now_ms: int, slack_ms: int) -> 
     return Resolved(_ranges(bounds(max(0, start_ms - slack_ms)), latest, latest), start_ms, None)
 
 
-def _ranges(first: Mapping[int, int], last: Mapping[int, int], latest: Mapping[int, int]) -> tuple[Range, ...]:
+def _ranges(
+    first: Mapping[int, int], last: Mapping[int, int], latest: Mapping[int, int]
+) -> tuple[Range, ...]:
     ranges = []
     for partition in sorted(latest):
         end = latest[partition] if last[partition] < 0 else min(last[partition], latest[partition])
@@ -166,17 +179,22 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
     Raises
     ------
     WindowError
-        For a partition the topic lacks, or offsets beyond the log's end: a re-created topic or another cluster.
+        For a partition the topic lacks, or offsets beyond the log's end: a re-created topic or
+        another cluster.
     """
     latest = bounds("latest")
     ranges = []
     for partition, (start, end) in sorted(offsets.items()):
         if partition not in latest:
             raise WindowError(
-                f"there is no partition {partition}; the topic has {len(latest)}", hint="partitions count from 0"
+                f"there is no partition {partition}; the topic has {len(latest)}",
+                hint="partitions count from 0",
             )
         if not 0 <= start <= end:
-            raise UsageError(f"offsets of partition {partition}: [{start}, {end})", hint="write 0 <= start <= end")
+            raise UsageError(
+                f"offsets of partition {partition}: [{start}, {end})",
+                hint="write 0 <= start <= end",
+            )
         if end > latest[partition]:
             raise WindowError(
                 f"partition {partition} ends at offset {latest[partition]}, [{start}, {end}) was asked",
@@ -191,8 +209,9 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
 def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     """Resolve the newest `count` offsets of the whole topic, found by searching Kafka's time index.
 
-    The newest time T with at least `count` offsets at or after it is searched for; of the offsets at T itself,
-    the surplus is left out from the lowest partitions. Exact where timestamps do not go backwards.
+    The newest time T with at least `count` offsets at or after it is searched for; of the offsets
+    at T itself, the surplus is left out from the lowest partitions. Exact where timestamps do not
+    go backwards.
     """
     if count < 0:
         raise UsageError(f"last={count}", hint="how many records? 0 or more")
@@ -200,7 +219,10 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
 
     def since(ms: int) -> dict[int, int]:
         offsets = bounds(ms)
-        return {p: latest[p] if offsets[p] < 0 else min(max(offsets[p], earliest[p]), latest[p]) for p in latest}
+        return {
+            p: latest[p] if offsets[p] < 0 else min(max(offsets[p], earliest[p]), latest[p])
+            for p in latest
+        }
 
     def size(starts: Mapping[int, int]) -> int:
         return sum(latest[p] - starts[p] for p in latest)
@@ -210,7 +232,8 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     step, low, high = 1_000, now_ms, now_ms
     while low > 0 and size(since(low)) < count:
         low, step = max(0, low - step), step * 2
-    if size(since(low)) < count:  # a compacted log: its first offsets have no record, and so no time
+    # a compacted log: its first offsets have no record, and so no time
+    if size(since(low)) < count:
         return _without_surplus(earliest, since(low), latest, count)
     step = 1_000
     while size(since(high)) >= max(1, count):  # a clock may be ahead
@@ -229,6 +252,8 @@ def _without_surplus(
     surplus, ranges = sum(latest[p] - starts[p] for p in latest) - count, []
     for partition in sorted(latest):
         drop = min(surplus, max(0, later[partition] - starts[partition]))
-        ranges.append(Range(partition, starts[partition] + drop, latest[partition], latest[partition]))
+        ranges.append(
+            Range(partition, starts[partition] + drop, latest[partition], latest[partition])
+        )
         surplus -= drop
     return Resolved(tuple(ranges))

@@ -19,7 +19,10 @@ def text(plan: Plan, zone: tzinfo = UTC) -> str:
 
 def html(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as HTML."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(plan, zone))
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+        for name, value in _facts(plan, zone)
+    )
     offsets = "".join(
         f"<tr><td>{offsets_range.partition}</td><td>{offsets_range.start:,}</td><td>{offsets_range.end:,}</td></tr>"
         for offsets_range in plan.ranges
@@ -32,7 +35,8 @@ def html(plan: Plan, zone: tzinfo = UTC) -> str:
 def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
     facts = [("topic", plan.topic), ("asked", plan.asked)]
     if plan.start_ms is not None or plan.end_ms is not None:
-        start, end = iso(plan.start_ms, zone) or "the log's start", iso(plan.end_ms, zone) or "the frozen end"
+        start = iso(plan.start_ms, zone) or "the log's start"
+        end = iso(plan.end_ms, zone) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))
     filled = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
     facts.append(("offsets", f"{plan.size:,} in {len(filled)} of {len(plan.ranges)} partitions"))

@@ -1,7 +1,8 @@
-"""A run's list of what its notebook read: a line of JSON for each read, in the file ``LABKIT_RECEIPTS`` names.
+"""A run's list of what its notebook read: a line of JSON for each read, in the file
+``LABKIT_RECEIPTS`` names.
 
-`labkit run` names one, and any other runner may (``LABKIT_RECEIPTS=reads.jsonl papermill …``). Nothing is put into the
-notebook. Several processes may write: each line is one append.
+`labkit run` names one, and any other runner may (``LABKIT_RECEIPTS=reads.jsonl papermill …``).
+Nothing is put into the notebook. Several processes may write: each line is one append.
 """
 
 from __future__ import annotations
@@ -21,17 +22,24 @@ VARIABLE = "LABKIT_RECEIPTS"
 
 
 def record(plan: Plan, receipt: Receipt, how: str) -> None:
-    """Append a read to the list, when there is one; a list that cannot be written is told and hinders no read.
+    """Append a read to the list, when there is one; a list that cannot be written is told and
+    hinders no read.
 
     Parameters
     ----------
     how : str
-        What was called: ``read``, ``batches``, ``to_parquet``, ``to_csv``, ``to_scratch``, ``compare`` ….
+        What was called: ``read``, ``batches``, ``to_parquet``, ``to_csv``, ``to_scratch``,
+        ``compare`` ….
     """
     path = os.environ.get(VARIABLE)
     if not path:
         return
-    read = {"how": how, "at": iso(now_ms()), "window": json.loads(plan.to_json()), "receipt": receipt.to_dict()}
+    read = {
+        "how": how,
+        "at": iso(now_ms()),
+        "window": json.loads(plan.to_json()),
+        "receipt": receipt.to_dict(),
+    }
     line = b"\n" + json.dumps(read).encode() + b"\n"  # a torn line before it stays alone
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -42,11 +50,16 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
         if not is_whole:
             raise OSError(0, "no space")
     except OSError as error:
-        warnings.warn(f"this read is missing in {path} ({VARIABLE}): {error.strerror}", stacklevel=3)
+        warnings.warn(
+            f"this read is missing in {path} ({VARIABLE}): {error.strerror}", stacklevel=3
+        )
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
-    """Return the reads a list has: how, at, window, receipt; a torn line, of a full disk, is left out."""
+    """Return the reads a list has: how, at, window, receipt.
+
+    A torn line, of a full disk, is left out.
+    """
     log = []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

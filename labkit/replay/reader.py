@@ -1,11 +1,13 @@
 """Read a plan's records from Kafka as Arrow record batches.
 
-``assign()`` to the frozen offsets, never ``subscribe()``; nothing is committed, so no group is left behind. A partition
-is done when a record or the end-of-partition signal at or after its frozen end is seen: the record before the end may
-not exist (a transaction marker, a compacted record), so neither ``end - 1`` nor a count is waited for.
+``assign()`` to the frozen offsets, never ``subscribe()``; nothing is committed, so no group is left
+behind. A partition is done when a record or the end-of-partition signal at or after its frozen end
+is seen: the record before the end may not exist (a transaction marker, a compacted record), so
+neither ``end - 1`` nor a count is waited for.
 
-Where the end was given as a time, the records just after the frozen end are looked at too: Kafka finds the first offset
-at or after a time, so one record from a clock that runs ahead hides those of the asked time that follow it.
+Where the end was given as a time, the records just after the frozen end are looked at too: Kafka
+finds the first offset at or after a time, so one record from a clock that runs ahead hides those of
+the asked time that follow it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.errors import DeadlineError, ServerError, UnavailableError, UsageError, WindowError, WindowExpiredError
+from labkit.errors import (
+    DeadlineError,
+    ServerError,
+    UnavailableError,
+    UsageError,
+    WindowError,
+    WindowExpiredError,
+)
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import FETCHED_AGAIN, MISSING, Operation
 from labkit.kafka_topic import look_at_topic
@@ -29,16 +38,26 @@ from labkit.replay.account import Account, book_order, book_span, end_reason
 from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt, StopReason
-from labkit.replay.records import consume, message_batch, no_collection, payload_bytes, portion, runs, sorted_out
+from labkit.replay.records import (
+    consume,
+    message_batch,
+    no_collection,
+    payload_bytes,
+    portion,
+    runs,
+    sorted_out,
+)
 from labkit.times import iso
 from labkit.validation import whole
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000
-PORTION_RECORDS = 1_000  # measured: three times as fast as portions of 10,000, whose messages no cache holds
+# measured: three times as fast as portions of 10,000, whose messages no cache holds
+PORTION_RECORDS = 1_000
 LOOK_S = 2.0  # nothing came for so long: why?
 POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest wait for it
-SHORT_POLL_S = 0.05  # where few records are left: gaps may stand in their place, and then the end is signalled
+# where few records are left: gaps may stand in their place, and then the end is signalled
+SHORT_POLL_S = 0.05
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
 
@@ -54,7 +73,8 @@ class Reading:
     isolation : {"read_committed", "read_uncommitted"}
         Whether records of open and aborted transactions are hidden.
     on_expired : {"error", "clamp"}
-        What to do when the first records are no longer in the topic: refuse, or read what is left and say so.
+        What to do when the first records are no longer in the topic: refuse, or read what is left
+        and say so.
     max_bytes : int, optional
         End early once this many bytes of keys and values were read.
     deadline_s : float, optional
@@ -91,11 +111,15 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.isolation not in ("read_committed", "read_uncommitted"):
-            raise UsageError(f"isolation={self.isolation!r}", hint="read_committed or read_uncommitted")
+            raise UsageError(
+                f"isolation={self.isolation!r}", hint="read_committed or read_uncommitted"
+            )
         if self.on_expired not in ("error", "clamp"):
             raise UsageError(f"on_expired={self.on_expired!r}", hint="error or clamp")
         if self.max_bytes is not None:
-            self.max_bytes = whole(self.max_bytes, "max_bytes", "how many bytes at most? such as 100_000_000", low=1)
+            self.max_bytes = whole(
+                self.max_bytes, "max_bytes", "how many bytes at most? such as 100_000_000", low=1
+            )
 
     # reading -----------------------------------------------------------------------------------------
 
@@ -112,11 +136,13 @@ class Reading:
             isolation_level=self.isolation,
             enable_partition_eof=True,
             fetch_wait_max_ms=100,
-            queued_max_messages_kbytes=8_192,  # fetched ahead; it holds three times as much memory or more, measured
+            # fetched ahead; it holds three times as much memory or more, measured
+            queued_max_messages_kbytes=8_192,
         )
         try:
             positions = [
-                TopicPartition(self.plan.topic, account.range.partition, account.position) for account in waiting
+                TopicPartition(self.plan.topic, account.range.partition, account.position)
+                for account in waiting
             ]
             consumer.assign(positions)
             yield from self._poll(consumer)
@@ -174,11 +200,15 @@ class Reading:
                 self._notes.append(note)
 
     def _batch_records(self) -> int:
-        """Return how many records to ask for, by the size of those that came: few at first, for they may be large."""
+        """Return how many records to ask for, by the size of those that came: few at first, for
+        they may be large.
+        """
         so_far = sum(account.read + account.filtered for account in self._accounts.values())
         if not so_far:
             return 100
-        left = BATCH_BYTES if self.max_bytes is None else min(BATCH_BYTES, self.max_bytes - self.bytes)
+        left = (
+            BATCH_BYTES if self.max_bytes is None else min(BATCH_BYTES, self.max_bytes - self.bytes)
+        )
         return max(1, min(BATCH_RECORDS, int(left / max(1.0, self.bytes / so_far))))
 
     def _expected(self) -> int:
@@ -193,9 +223,12 @@ class Reading:
             account.stop_reason = reason
 
     def _gather(self, consumer: Consumer) -> tuple[pa.RecordBatch | None, list[Message]]:
-        """Take what has come, in small portions that are columns before the next is taken, and the broker's signals."""
+        """Take what has come, in small portions that are columns before the next is taken, and the
+        broker's signals.
+        """
         expected = self._expected()
-        most, timeout_s = min(self._batch_records(), expected), POLL_S if expected > PORTION_RECORDS else SHORT_POLL_S
+        most = min(self._batch_records(), expected)
+        timeout_s = POLL_S if expected > PORTION_RECORDS else SHORT_POLL_S
         parts, signals = [], []
         with no_collection():
             while most > 0:
@@ -207,7 +240,8 @@ class Reading:
                 if records:
                     parts.append(portion(records))
                 most -= len(messages)
-                timeout_s = 0.01  # only what is there: the first records should not wait for the last
+                # only what is there: the first records should not wait for the last
+                timeout_s = 0.01
         return message_batch(self.plan.topic, parts) if parts else None, signals
 
     def _select(self, consumer: Consumer, batch: pa.RecordBatch) -> pa.RecordBatch | None:
@@ -238,16 +272,21 @@ class Reading:
             account.position = int(offsets[inside][-1]) + 1
         if keep.any():
             inside_offsets, when = offsets[keep], times[keep]
-            account.first_offset = int(inside_offsets[0]) if account.first_offset is None else account.first_offset
+            account.first_offset = (
+                int(inside_offsets[0]) if account.first_offset is None else account.first_offset
+            )
             account.last_offset = int(inside_offsets[-1])
             book_span(account, when[when >= 0])
         book_order(account, times[inside & (times >= 0)])
         if not inside.all():
             beyond = offsets[~inside]
-            account.beyond += int((self._in_time(times[~inside]) & (beyond < self._peek_end(account))).sum())
+            account.beyond += int(
+                (self._in_time(times[~inside]) & (beyond < self._peek_end(account))).sum()
+            )
             if beyond[-1] + 1 >= self._peek_end(account):
                 self._finish(consumer, account, end_reason(account))
-        elif account.position >= self._peek_end(account):  # the last record of all: no signal of the end is waited for
+        # the last record of all: no signal of the end is waited for
+        elif account.position >= self._peek_end(account):
             self._finish(consumer, account, end_reason(account))
         return keep
 
@@ -280,7 +319,9 @@ class Reading:
             self._missing = True  # whether it is, the next look tells
         elif error.code() not in FETCHED_AGAIN:
             raise self.cluster.error(error, Operation.READ.to(f"read topic {self.plan.topic!r}"))
-        elif (note := f"partition {message.partition()}: the broker said {error.str()}") not in self._notes:
+        elif (
+            note := f"partition {message.partition()}: the broker said {error.str()}"
+        ) not in self._notes:
             self._notes.append(note)  # it is asked again, as long as a stall may last
 
     def _why_out_of_range(self, account: Account) -> StopReason:
@@ -299,11 +340,18 @@ class Reading:
         self._unclear.append(account)
 
     def _judge(self, consumer: Consumer, account: Account) -> None:
-        """Find out why a partition ends before its frozen end; asked again as long as the broker is away."""
+        """Find out why a partition ends before its frozen end.
+
+        Asked again as long as the broker is away.
+        """
         committed = self.isolation == "read_committed"
         try:
             visible = self._bounds("stable" if committed else "latest")[account.range.partition]
-            reason = StopReason.OPEN_TRANSACTION if committed and self._more(account) else StopReason.TRUNCATED
+            reason = (
+                StopReason.OPEN_TRANSACTION
+                if committed and self._more(account)
+                else StopReason.TRUNCATED
+            )
         except (UnavailableError, DeadlineError):
             return
         self._unclear.remove(account)
@@ -316,7 +364,9 @@ class Reading:
     # the log against the plan ------------------------------------------------------------------------
 
     def _bounds(self, at: str) -> dict[int, int]:
-        return self.cluster.bounds(self.plan.topic, [offsets_range.partition for offsets_range in self.plan.ranges], at)
+        return self.cluster.bounds(
+            self.plan.topic, [offsets_range.partition for offsets_range in self.plan.ranges], at
+        )
 
     def check(self) -> None:
         """Hold the frozen offsets against what the log has now, before anything is read.
@@ -329,7 +379,8 @@ class Reading:
             When records are gone and `on_expired` is "error".
         """
         self._accounts = {
-            offsets_range.partition: Account(offsets_range, offsets_range.start) for offsets_range in self.plan.ranges
+            offsets_range.partition: Account(offsets_range, offsets_range.start)
+            for offsets_range in self.plan.ranges
         }
         self._check_log()
 
@@ -356,10 +407,13 @@ class Reading:
                 self._expired(account, earliest[partition])
 
     def _cut_back(self, account: Account, log_end: int) -> None:
-        """Refuse, or read what is there, when the log of the very same topic ends earlier than it did."""
+        """Refuse, or read what is there, when the log of the very same topic ends earlier than it
+        did.
+        """
         partition, end = account.range.partition, account.range.end
         text = (
-            f"partition {partition} of {self.plan.topic!r} was cut back: it ends at {log_end:,}, the window at {end:,}"
+            f"partition {partition} of {self.plan.topic!r} was cut back: "
+            f"it ends at {log_end:,}, the window at {end:,}"
         )
         if self.on_expired == "error":
             raise WindowError(
@@ -370,13 +424,16 @@ class Reading:
                 log_end=log_end,
             )
         self._notes.append(text)
-        account.range = replace(account.range, end=max(account.range.start, log_end), log_end=log_end)
+        account.range = replace(
+            account.range, end=max(account.range.start, log_end), log_end=log_end
+        )
         account.cut = end - account.range.end
         if not account.range.size:
             account.stop_reason = StopReason.TRUNCATED
 
     def _expired(self, account: Account, available: int) -> None:
-        partition, missing = account.range.partition, min(available, account.range.end) - account.range.start
+        partition = account.range.partition
+        missing = min(available, account.range.end) - account.range.start
         if self.on_expired == "error":
             when = self._first_available_ms(partition)
             raise WindowExpiredError(
@@ -388,7 +445,9 @@ class Reading:
                 first_offset=available,
                 first_timestamp_ms=when,
             )
-        self._notes.append(f"partition {partition}: {missing:,} offsets are gone, read from {available}")
+        self._notes.append(
+            f"partition {partition}: {missing:,} offsets are gone, read from {available}"
+        )
         account.position = available
         if available >= account.range.end:
             account.position, account.stop_reason = account.range.start, StopReason.EXPIRED
@@ -410,7 +469,8 @@ class Reading:
     def drop(self, left_out: Mapping[int, int]) -> None:
         """Book records left out by a later filter, counted by partition.
 
-        Only the thread that iterates over `batches` may call it: two that count in one account lose counts.
+        Only the thread that iterates over `batches` may call it: two that count in one account lose
+        counts.
         """
         for partition, count in left_out.items():
             account = self._accounts[partition]
@@ -427,11 +487,25 @@ class Reading:
             row = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))
             lost = row.start - planned[partition].start  # clamped: the plan stays what it was
             if lost:
-                reason = StopReason.EXPIRED if row.stop_reason == StopReason.END else row.stop_reason
-                row = replace(row, start=planned[partition].start, unread=row.unread + lost, stop_reason=reason)
+                reason = (
+                    StopReason.EXPIRED if row.stop_reason == StopReason.END else row.stop_reason
+                )
+                row = replace(
+                    row,
+                    start=planned[partition].start,
+                    unread=row.unread + lost,
+                    stop_reason=reason,
+                )
             if account.cut:
-                reason = StopReason.TRUNCATED if row.stop_reason == StopReason.END else row.stop_reason
-                row = replace(row, end=row.end + account.cut, unread=row.unread + account.cut, stop_reason=reason)
+                reason = (
+                    StopReason.TRUNCATED if row.stop_reason == StopReason.END else row.stop_reason
+                )
+                row = replace(
+                    row,
+                    end=row.end + account.cut,
+                    unread=row.unread + account.cut,
+                    stop_reason=reason,
+                )
             partitions.append(row)
         return Receipt(
             topic=self.plan.topic,
@@ -450,7 +524,8 @@ class Reading:
 
 def _recreated(topic: str, how: str) -> WindowError:
     return WindowError(
-        f"topic {topic!r} {how}", hint="it was made again since, or this is another cluster; make a new window"
+        f"topic {topic!r} {how}",
+        hint="it was made again since, or this is another cluster; make a new window",
     )
 
 

@@ -67,8 +67,8 @@ class PartitionReceipt:
     start, end : int
         The frozen offsets [start, end).
     read, filtered, gaps, unread, undecodable : int
-        Records delivered; records outside the asked time or left out by ``where``; offsets without a record; offsets
-        not reached; records among the read ones that could not be decoded.
+        Records delivered; records outside the asked time or left out by ``where``; offsets without
+        a record; offsets not reached; records among the read ones that could not be decoded.
     first_offset, last_offset, first_timestamp_ms, last_timestamp_ms : int or None
         Of the records delivered.
     out_of_order : int
@@ -78,7 +78,8 @@ class PartitionReceipt:
     beyond : int
         Records of the asked time seen just after the frozen end; they are not in the window.
     stop_reason : StopReason
-        end | open_transaction | expired | truncated | deleted | disorder | cap | interrupt | sink | deadline | pending
+        end | open_transaction | expired | truncated | deleted | disorder | cap | interrupt | sink |
+        deadline | pending
     stop_offset : int
         The first offset not looked at.
     """
@@ -130,12 +131,12 @@ class Receipt:
     notes : tuple of str
         What else the reader should know.
     hash : str
-        Of the records delivered (`labkit.replay.content_hash.Content`): the same window read again, in whatever
-        batches and through whatever sink, has the same hash; a `where` that leaves records out has
-        another. Empty in receipts written before there was one.
+        Of the records delivered (`labkit.replay.content_hash.Content`): the same window read again,
+        in whatever batches and through whatever sink, has the same hash; a `where` that leaves
+        records out has another. Empty in receipts written before there was one.
     guard : dict
-        What was seen of the groups that are not the lab's, before and after (`labkit.groups.guard.Guard.summary`);
-        empty when nobody looked.
+        What was seen of the groups that are not the lab's, before and after
+        (`labkit.groups.guard.Guard.summary`); empty when nobody looked.
     """
 
     topic: str
@@ -247,14 +248,24 @@ class Receipt:
             f" + {counts['gaps']:,} gaps + {counts['unread']:,} not reached",
         ]
         if counts["undecodable"]:
-            lines.append(f"  {counts['undecodable']:,} of the read could not be decoded; their rows have _error set")
+            lines.append(
+                f"  {counts['undecodable']:,} of the read could not be decoded; their rows have _error set"
+            )
         for reason, partitions in self.reasons.items():
-            where = ", ".join(f"{partition}@{self._stop(partition):,}" for partition in partitions[:8])
-            lines.append(f"  why: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})")
+            where = ", ".join(
+                f"{partition}@{self._stop(partition):,}" for partition in partitions[:8]
+            )
+            lines.append(
+                f"  why: {_WHY[reason]} (partition@offset {where}{' …' if len(partitions) > 8 else ''})"
+            )
         first, last = self.span_ms
         if first is not None:
-            lines.append(f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s")
-        lines.append(f"  {self.isolation}, window {self.window}, group {self.group}: nothing committed")
+            lines.append(
+                f"  from {iso(first)} to {iso(last)}, {self.bytes / 1e6:.1f} MB in {self.elapsed_s:.2f} s"
+            )
+        lines.append(
+            f"  {self.isolation}, window {self.window}, group {self.group}: nothing committed"
+        )
         if self.hash:
             lines.append(f"  content {self.hash}")
         if self.guard:
@@ -263,16 +274,22 @@ class Receipt:
         return "\n".join(lines)
 
     def _stop(self, partition: int) -> int:
-        return next(receipt.stop_offset for receipt in self.partitions if receipt.partition == partition)
+        return next(
+            receipt.stop_offset for receipt in self.partitions if receipt.partition == partition
+        )
 
     @property
     def span_ms(self) -> tuple[int | None, int | None]:
         """The first and last timestamp read, in milliseconds; None when nothing was."""
         firsts = [
-            partition.first_timestamp_ms for partition in self.partitions if partition.first_timestamp_ms is not None
+            partition.first_timestamp_ms
+            for partition in self.partitions
+            if partition.first_timestamp_ms is not None
         ]
         lasts = [
-            partition.last_timestamp_ms for partition in self.partitions if partition.last_timestamp_ms is not None
+            partition.last_timestamp_ms
+            for partition in self.partitions
+            if partition.last_timestamp_ms is not None
         ]
         return min(firsts, default=None), max(lasts, default=None)
 
@@ -323,13 +340,24 @@ def _partition(values: dict[str, Any]) -> PartitionReceipt:
 def _slack(ms: int) -> str:
     """Return the shortest round length of time that covers `ms`."""
     unit, size = next(
-        (pair for pair in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)) if ms > pair[1]), ("s", 1000)
+        (pair for pair in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)) if ms > pair[1]),
+        ("s", 1000),
     )
     return f"{-(-ms // size)}{unit}"
 
 
 def _html_table(partitions: Iterable[PartitionReceipt]) -> str:
-    columns = ("partition", "start", "end", "read", "filtered", "gaps", "unread", "undecodable", "stop_reason")
+    columns = (
+        "partition",
+        "start",
+        "end",
+        "read",
+        "filtered",
+        "gaps",
+        "unread",
+        "undecodable",
+        "stop_reason",
+    )
     head = "".join(f"<th>{name}</th>" for name in columns)
     rows = "".join(
         "<tr>" + "".join(f"<td>{getattr(partition, name)}</td>" for name in columns) + "</tr>"

@@ -31,7 +31,9 @@ TIMESTAMP_TYPES = ["NotAvailable", "CreateTime", "LogAppendTime"]
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep the garbage collector out while thousands of messages are made: it would walk them again and again."""
+    """Keep the garbage collector out while thousands of messages are made: it would walk them again
+    and again.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -47,8 +49,8 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     Raises
     ------
     KeyboardInterrupt
-        Also where confluent-kafka (2.16) shows it as a SystemError; the messages it had fetched are lost, so go on from
-        the last one delivered.
+        Also where confluent-kafka (2.16) shows it as a SystemError; the messages it had fetched are
+        lost, so go on from the last one delivered.
     """
     try:
         messages: list[Message] = consumer.consume(count, timeout_s)
@@ -63,9 +65,12 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> l
     Raises
     ------
     KafkaException
-        When one of them is not known: while a coordinator moves the client gives -1001 for it, as for no commit.
+        When one of them is not known: while a coordinator moves the client gives -1001 for it, as
+        for no commit.
     """
-    committed: list[TopicPartition] = consumer.committed(partitions, timeout=10) if partitions else []
+    committed: list[TopicPartition] = (
+        consumer.committed(partitions, timeout=10) if partitions else []
+    )
     for place in committed:
         if place.error is not None:
             raise KafkaException(place.error)
@@ -73,7 +78,9 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> l
 
 
 def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    """Return the records, and what else librdkafka tells by way of messages: errors and ends of partitions."""
+    """Return the records, and what else librdkafka tells by way of messages: errors and ends of
+    partitions.
+    """
     errors = list(map(Message.error, messages))
     if not any(errors):
         return messages, []
@@ -85,12 +92,14 @@ def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
 
 @dataclass(frozen=True)
 class Portion:
-    """The fields of some messages, in the order they came, out of the messages: those hold librdkafka's memory.
+    """The fields of some messages, in the order they came, out of the messages: those hold
+    librdkafka's memory.
 
     Attributes
     ----------
     partitions, offsets, times, kinds : numpy.ndarray
-        A timestamp is -1 where the record has none; `kinds` are librdkafka's numbers of timestamp types.
+        A timestamp is -1 where the record has none; `kinds` are librdkafka's numbers of timestamp
+        types.
     keys, headers : pyarrow.Array or None
         None when no record has any.
     values : pyarrow.BinaryArray
@@ -141,7 +150,8 @@ def _headers(messages: list[Message]) -> pa.ListArray | None:
 
 
 def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
-    """Return messages of one topic as one batch of `RAW_SCHEMA`, ordered by partition, then as they came.
+    """Return messages of one topic as one batch of `RAW_SCHEMA`, ordered by partition, then as they
+    came.
 
     Each value is copied once, from its portion to its place.
     """
@@ -153,7 +163,9 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
     pieces.sort()  # within a partition the portions follow one another
 
     def numbers(name: str) -> np.ndarray:
-        return np.concatenate([getattr(portions[number], name)[first:last] for _, number, first, last in pieces])
+        return np.concatenate(
+            [getattr(portions[number], name)[first:last] for _, number, first, last in pieces]
+        )
 
     def arrays(name: str, kind: pa.DataType) -> pa.Array:
         columns = [getattr(portion, name) for portion in portions]
@@ -163,7 +175,9 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
             pa.nulls(len(portion.offsets), kind) if col is None else col
             for portion, col in zip(portions, columns, strict=True)
         ]
-        return pa.concat_arrays([filled[number].slice(first, last - first) for _, number, first, last in pieces])
+        return pa.concat_arrays(
+            [filled[number].slice(first, last - first) for _, number, first, last in pieces]
+        )
 
     count = sum(len(portion.offsets) for portion in portions)
     kinds, times = numbers("kinds"), numbers("times")
@@ -173,7 +187,9 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
             pa.array(numbers("partitions")),
             pa.array(numbers("offsets")),
             pa.array(times, RAW_SCHEMA.field("timestamp").type, mask=(kinds == 0) | (times < 0)),
-            pa.DictionaryArray.from_arrays(pa.array(kinds.astype(np.int32)), pa.array(TIMESTAMP_TYPES)),
+            pa.DictionaryArray.from_arrays(
+                pa.array(kinds.astype(np.int32)), pa.array(TIMESTAMP_TYPES)
+            ),
             arrays("keys", pa.binary()),
             arrays("values", pa.binary()),
             arrays("headers", _HEADERS),
@@ -205,7 +221,9 @@ def edges(column: pa.BinaryArray) -> np.ndarray:
     """Return where each value of a binary column begins in its data, and where the last one ends."""
     if not len(column):
         return np.zeros(1, np.int32)
-    return np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(column.buffers()[1], np.int32)[
+        column.offset : column.offset + len(column) + 1
+    ]
 
 
 def runs(partitions: np.ndarray) -> Iterator[tuple[int, int, int]]:

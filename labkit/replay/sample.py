@@ -1,4 +1,6 @@
-"""A few of a window's records, to judge the rest by: how to decode it, and what reading it will take."""
+"""A few of a window's records, to judge the rest by: how to decode it, and what reading it will
+take.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +27,31 @@ ESTIMATE_RECORDS = 20_000
 
 
 def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
-    """Return the first and the last records of the window's largest partitions, always the same ones."""
+    """Return the first and the last records of the window's largest partitions, always the same
+    ones.
+    """
     largest = sorted(
         (offsets_range for offsets_range in plan.ranges if offsets_range.size),
         key=lambda one: (-one.size, one.partition),
     )[:PARTITIONS]
     firsts = tuple(replace(piece, end=min(piece.end, piece.start + RECORDS)) for piece in largest)
-    lasts = tuple(replace(piece, start=max(piece.start + RECORDS, piece.end - RECORDS)) for piece in largest)
+    lasts = tuple(
+        replace(piece, start=max(piece.start + RECORDS, piece.end - RECORDS)) for piece in largest
+    )
     batches: list[pa.RecordBatch] = []
     for ranges in (firsts, tuple(last for last in lasts if last.start < last.end)):
         places = replace(plan, ranges=ranges, start_ms=None, end_ms=None)
-        batches += Reading(cluster, places, on_expired="clamp", max_bytes=BYTES, deadline_s=TIMEOUT_S).batches()
+        batches += Reading(
+            cluster, places, on_expired="clamp", max_bytes=BYTES, deadline_s=TIMEOUT_S
+        ).batches()
     return batches
 
 
 def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
-    """Return the receipt; of a window without a record with a note that tells where the topic has some."""
+    """Return the receipt.
+
+    Of a window without a record with a note that tells where the topic has some.
+    """
     if receipt.read or not receipt.complete:
         return receipt
     if receipt.filtered:
@@ -50,15 +61,23 @@ def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
         first, last = _span_ms(cluster, receipt.topic)
     except LabkitError:  # a note is worth no error
         return receipt
-    text = "has no record now" if first is None else f"has records from {iso(first)} to {iso(last)} (UTC)"
+    text = (
+        "has no record now"
+        if first is None
+        else f"has records from {iso(first)} to {iso(last)} (UTC)"
+    )
     return receipt.with_notes(f"nothing there: topic {receipt.topic!r} {text}")
 
 
 def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
-    """Return the times of a topic's oldest and newest records, by the first and last ones of its partitions."""
+    """Return the times of a topic's oldest and newest records, by the first and last ones of its
+    partitions.
+    """
     partitions = cluster.partitions(topic)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
-    filled = [partition for partition in partitions if starts[partition] < ends[partition]][:MOST_PARTITIONS]
+    filled = [partition for partition in partitions if starts[partition] < ends[partition]][
+        :MOST_PARTITIONS
+    ]
     firsts = tuple(Range(p, starts[p], min(ends[p], starts[p] + ENDS), ends[p]) for p in filled)
     lasts = tuple(Range(p, max(starts[p], ends[p] - ENDS), ends[p], ends[p]) for p in filled)
     spans = []
@@ -106,11 +125,15 @@ class Estimate:
 def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     """Read a sample from the middle of the largest partitions and scale it up."""
     largest = sorted(
-        (offsets_range for offsets_range in plan.ranges if offsets_range.size), key=lambda one: one.size, reverse=True
+        (offsets_range for offsets_range in plan.ranges if offsets_range.size),
+        key=lambda one: one.size,
+        reverse=True,
     )[:PARTITIONS]
     share = ESTIMATE_RECORDS // max(1, len(largest))
     reading = Reading(
-        cluster, replace(plan, ranges=tuple(_middle(piece, share) for piece in largest)), on_expired="clamp"
+        cluster,
+        replace(plan, ranges=tuple(_middle(piece, share) for piece in largest)),
+        on_expired="clamp",
     )
     began = time.monotonic()
     first_s, first_records, read = 0.0, 0, 0
@@ -124,7 +147,12 @@ def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     records = round(plan.size * read / planned)
     rest_s = time.monotonic() - began - first_s
     per_record_s = rest_s / (read - first_records) if read > first_records else first_s / read
-    return Estimate(records, round(reading.bytes / read * records), tenths(first_s + per_record_s * records), read)
+    return Estimate(
+        records,
+        round(reading.bytes / read * records),
+        tenths(first_s + per_record_s * records),
+        read,
+    )
 
 
 def tenths(seconds: float) -> float:

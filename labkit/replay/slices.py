@@ -14,13 +14,16 @@ _MOST_NOTES = 20
 
 
 def cut(plan: Plan, records: int) -> list[Plan]:
-    """Return the plan as slices of at most `records` offsets, in its order; together they are the plan.
+    """Return the plan as slices of at most `records` offsets, in its order; together they are the
+    plan.
 
-    A partition with more is cut evenly, small ones share a slice. A cut inside a partition is no end of the asked time,
-    so nothing is looked for behind it.
+    A partition with more is cut evenly, small ones share a slice. A cut inside a partition is no
+    end of the asked time, so nothing is looked for behind it.
     """
     slices: list[list[Range]] = [[]]
-    for one in (piece for offsets_range in plan.ranges for piece in _pieces(offsets_range, records)):
+    for one in (
+        piece for offsets_range in plan.ranges for piece in _pieces(offsets_range, records)
+    ):
         if slices[-1] and sum(earlier.size for earlier in slices[-1]) + one.size > records:
             slices.append([])
         slices[-1].append(one)
@@ -31,11 +34,16 @@ def _pieces(whole: Range, records: int) -> Iterator[Range]:
     count = max(1, -(-whole.size // records))
     edges = [whole.start + whole.size * number // count for number in range(count + 1)]
     for start, end in pairwise(edges):
-        yield replace(whole, start=start, end=end, log_end=whole.log_end if end == whole.end else end)
+        yield replace(
+            whole, start=start, end=end, log_end=whole.log_end if end == whole.end else end
+        )
 
 
-def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], *, isolation: str) -> Receipt:
-    """Return the receipt of `plan` from those of its slices; a slice without one counts as unread, ``pending``.
+def merged(
+    plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], *, isolation: str
+) -> Receipt:
+    """Return the receipt of `plan` from those of its slices; a slice without one counts as unread,
+    ``pending``.
 
     Parameters
     ----------
@@ -45,10 +53,13 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
     Returns
     -------
     Receipt
-        ``elapsed_s`` is the sum over the slices. Records out of time order are counted within slices.
+        ``elapsed_s`` is the sum over the slices. Records out of time order are counted within
+        slices.
     """
     parts = [receipts[number] for number in sorted(receipts)]
-    by_partition: dict[int, list[PartitionReceipt]] = {offsets_range.partition: [] for offsets_range in plan.ranges}
+    by_partition: dict[int, list[PartitionReceipt]] = {
+        offsets_range.partition: [] for offsets_range in plan.ranges
+    }
     for number, part in enumerate(slices):
         accounts = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
         for account in accounts:
@@ -59,7 +70,10 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
         cluster_id=plan.cluster_id,
         window=plan.hash,
         isolation=isolation,
-        partitions=tuple(_added(offsets_range, by_partition[offsets_range.partition]) for offsets_range in plan.ranges),
+        partitions=tuple(
+            _added(offsets_range, by_partition[offsets_range.partition])
+            for offsets_range in plan.ranges
+        ),
         bytes=sum(receipt.bytes for receipt in parts),
         elapsed_s=round(sum(receipt.elapsed_s for receipt in parts), 3),
         group=f"{len(groups)} readers' own" if len(groups) > 1 else next(iter(groups), "none"),
@@ -71,12 +85,20 @@ def merged(plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], 
 def _pending(one: Range) -> PartitionReceipt:
     reason = StopReason.PENDING if one.size else StopReason.END
     return PartitionReceipt(
-        one.partition, one.start, one.end, unread=one.size, stop_reason=reason, stop_offset=one.start
+        one.partition,
+        one.start,
+        one.end,
+        unread=one.size,
+        stop_reason=reason,
+        stop_offset=one.start,
     )
 
 
 def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
-    """Add up one partition; it ended early where its first slice did that was not read to its end."""
+    """Add up one partition.
+
+    It ended early where its first slice did that was not read to its end.
+    """
     early = next((part for part in parts if part.stop_reason != StopReason.END), None)
     firsts = [part.first_offset for part in parts if part.first_offset is not None]
     lasts = [part.last_offset for part in parts if part.last_offset is not None]

@@ -1,1 +1,4 @@
-"""Sinks: where a replay ends up. They only read production: frames, files, scratch indices, clusters of workers."""
+"""Sinks: where a replay ends up.
+
+They only read production: frames, files, scratch indices, clusters of workers.
+"""

@@ -1,8 +1,9 @@
 """Windows read before, kept as local Arrow files: a rerun does not touch the cluster.
 
-A frozen window is immutable, with two caveats the receipt repeats: the topic may since have been compacted, or have
-dropped the records. Only complete reads are kept. A file appears whole or not at all, so several notebooks may share
-the folder. The oldest used go first once the folder is over its bound (``LABKIT_CACHE_GB``, 10 by default).
+A frozen window is immutable, with two caveats the receipt repeats: the topic may since have been
+compacted, or have dropped the records. Only complete reads are kept. A file appears whole or not at
+all, so several notebooks may share the folder. The oldest used go first once the folder is over its
+bound (``LABKIT_CACHE_GB``, 10 by default).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def folder() -> Path:
     """
     make_shared_folder(cache_dir())
     path = cache_dir() / "windows"
-    if path.is_dir() and path.lstat().st_uid != os.getuid():  # the servers may be shared, what was read is one's own
+    # the servers may be shared, what was read is one's own
+    if path.is_dir() and path.lstat().st_uid != os.getuid():
         path = path.with_name(f"windows-{os.getuid()}")
     return make_private_folder(path)
 
@@ -63,7 +65,9 @@ def _path(plan: Plan, isolation: str, decode: str) -> Path:
 
 
 def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | None:
-    """Return the window's table, mapped into memory, and the receipt of its read; None when it is not kept."""
+    """Return the window's table, mapped into memory, and the receipt of its read; None when it is
+    not kept.
+    """
     try:
         path = _path(plan, isolation, decode)
         with pa.memory_map(str(path)) as source:
@@ -74,7 +78,15 @@ def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | 
         sources = map(NoteSource, metadata["note_sources"])
         receipt = replace(receipt, notes=tuple(map(Note, receipt.notes, sources)))
         os.utime(path)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (
+        OSError,
+        pa.ArrowException,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
         return None
     note = f"from the local cache, read at {metadata['at']}; the topic may have been compacted or have expired since"
     return table.replace_schema_metadata(None), receipt.with_notes(note)
@@ -89,8 +101,13 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
         path = _path(plan, isolation, decode)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
         sources = [source_of(note) for note in receipt.notes]
-        metadata = json.dumps({"receipt": receipt.to_dict(), "note_sources": sources, "at": iso(now_ms())})
-        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _with_kept(table.schema, metadata)) as writer:
+        metadata = json.dumps(
+            {"receipt": receipt.to_dict(), "note_sources": sources, "at": iso(now_ms())}
+        )
+        with (
+            pa.OSFile(str(part), "wb") as sink,
+            pa.ipc.new_file(sink, _with_kept(table.schema, metadata)) as writer,
+        ):
             writer.write_table(table)
         part.replace(path)
         _evict(bound_bytes())
@@ -123,7 +140,9 @@ def entries() -> list[dict[str, Any]]:
             status = path.stat()
         except FileNotFoundError:  # another notebook's eviction
             continue
-        rows.append({"file": path.name, "bytes": status.st_size, "used": iso(int(status.st_mtime * 1000))})
+        rows.append(
+            {"file": path.name, "bytes": status.st_size, "used": iso(int(status.st_mtime * 1000))}
+        )
     return rows
 
 

@@ -1,8 +1,9 @@
 """A table as CSV that a spreadsheet, pandas and the csv module read as it was.
 
-Fields come first, then where a record came from. Every text is in quotes, so that a lone ``\\r``, a newline or a quote
-within it breaks no line; null is nothing between the commas, an empty text is ``""``. Bytes are their text where they
-are UTF-8, else ``base64:…``. Objects, lists and maps are JSON. Times are UTC.
+Fields come first, then where a record came from. Every text is in quotes, so that a lone ``\\r``, a
+newline or a quote within it breaks no line; null is nothing between the commas, an empty text is
+``""``. Bytes are their text where they are UTF-8, else ``base64:…``. Objects, lists and maps are
+JSON. Times are UTC.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.json_cells import TEXT, can_join, join_json
 
-# at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"), wide forms too
+# at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"),
+# wide forms too
 _FORMULA = r"^([\t\r\n]|\s*[=+\-@＝＋－＠])"
 # the types that Arrow writes as people read them
 _PLAIN = (
@@ -37,7 +39,9 @@ class CsvFile:
 
     notes = ()
 
-    def __init__(self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool
+    ) -> None:
         self._metadata, self._safe = metadata, formula_safe
         self._file = path.open("wb")
         self._layout = self._cells(schema.empty_table()).schema
@@ -64,7 +68,9 @@ class CsvFile:
         columns = [cells(column) for column in table.columns]
         names = pa.array(table.column_names, TEXT)
         if self._safe:
-            columns = [formula_safe(column) if column.type.equals(TEXT) else column for column in columns]
+            columns = [
+                formula_safe(column) if column.type.equals(TEXT) else column for column in columns
+            ]
             names = formula_safe(names)
         return pa.table(columns, names.to_pylist())
 
@@ -83,7 +89,9 @@ def no_column() -> UsageError:
     )
 
 
-def csv_file(*, metadata: bool = True, formula_safe: bool = False) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:
+def csv_file(
+    *, metadata: bool = True, formula_safe: bool = False
+) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:
     """Return what opens a CSV file."""
     opened = partial(CsvFile, metadata=metadata, formula_safe=formula_safe)
     return lambda path, schema, _receipt: opened(path, schema)
@@ -118,7 +126,9 @@ def _rendered(value: Any) -> Any:
 
 
 def readable(value: Any) -> Any:
-    """Return a value with its bytes, also those within it, as text where they are UTF-8, else ``base64:…``."""
+    """Return a value with its bytes, also those within it, as text where they are UTF-8, else
+    ``base64:…``.
+    """
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -137,4 +147,6 @@ def formula_safe(texts: Any) -> Any:
 def _texts(column: pa.ChunkedArray, render: Callable[[Any], Any]) -> pa.ChunkedArray:
     """Return each value as text, null as null."""
     values = (value for chunk in column.chunks for value in chunk.to_pylist())
-    return pa.chunked_array([pa.array([None if value is None else render(value) for value in values], TEXT)])
+    return pa.chunked_array(
+        [pa.array([None if value is None else render(value) for value in values], TEXT)]
+    )

@@ -1,9 +1,11 @@
-"""A table as an Excel workbook, in constant memory; what Excel cannot hold is text, or cut, and the notes say so.
+"""A table as an Excel workbook, in constant memory; what Excel cannot hold is text, or cut, and the
+notes say so.
 
-Fields come first, then where a record came from. A sheet has 1,048,576 rows, so more records go on in another sheet;
-the last sheet, ``receipt``, says what was read, and the notes. Text is never a formula. Times are UTC, to the
-millisecond, and show a ``Z``. Numbers have 15 digits in Excel: integers and decimals with more are text, fractions are
-rounded to 16. Bytes, objects, lists, maps and durations are the text that CSV has.
+Fields come first, then where a record came from. A sheet has 1,048,576 rows, so more records go on
+in another sheet; the last sheet, ``receipt``, says what was read, and the notes. Text is never a
+formula. Times are UTC, to the millisecond, and show a ``Z``. Numbers have 15 digits in Excel:
+integers and decimals with more are text, fractions are rounded to 16. Bytes, objects, lists, maps
+and durations are the text that CSV has.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ from labkit.sinks.json_cells import TEXT
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15
-_EPOCH, _LEAP_BUG, _END = 25_569, 61, 2_958_466  # days of Excel: 1970-01-01, 1900-03-01, 10000-01-01
+# days of Excel: 1970-01-01, 1900-03-01, 10000-01-01
+_EPOCH, _LEAP_BUG, _END = 25_569, 61, 2_958_466
 _DAY_MS = 86_400_000
 _TICKS = {"s": 1, "ms": 1, "us": 1_000, "ns": 1_000_000}  # of a unit, in what a cell can tell apart
-_FORMULA = ("=", "+", "-", "@", "'", "\t", "\r", "\n")  # what Excel would take for a formula once such a cell is edited
+# what Excel would take for a formula once such a cell is edited
+_FORMULA = ("=", "+", "-", "@", "'", "\t", "\r", "\n")
 _FORMATS = {"moment": 'yyyy-mm-dd hh:mm:ss.000"Z"', "local": "yyyy-mm-dd hh:mm:ss.000", "date": "yyyy-mm-dd",
             "time": "hh:mm:ss.000"}  # fmt: skip
 _WIDE, _NARROW, _LOOKED = 60, 9, 200  # a column's width in characters, by its first values
@@ -43,7 +47,8 @@ _LONG, _BIG = (
     f"texts cut to Excel's {CHARACTERS:,} characters",
     f"numbers of more than {_DIGITS} digits written as text",
 )
-_NOT_FINITE, _NO_DATE = "NaN or infinite numbers written as text", "times outside 1900 to 9999 written as text"
+_NOT_FINITE = "NaN or infinite numbers written as text"
+_NO_DATE = "times outside 1900 to 9999 written as text"
 _FINER = "times cut to the millisecond"
 
 
@@ -63,7 +68,9 @@ class ExcelFile:
         self._folder = tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent)
         options = {"constant_memory": True, "tmpdir": self._folder.name}
         self._book = Workbook(self._file, options)
-        self._formats = {name: self._book.add_format({"num_format": text}) for name, text in _FORMATS.items()}
+        self._formats = {
+            name: self._book.add_format({"num_format": text}) for name, text in _FORMATS.items()
+        }
         self._head = self._book.add_format({"bold": True})
         self._quoted = self._book.add_format({"quote_prefix": True})
         self._sheet: Any = None
@@ -87,19 +94,26 @@ class ExcelFile:
         if not self._columns and len(table):
             raise no_column()
         table = table.select(self._columns)
-        columns = [self._cells(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+        columns = [
+            self._cells(name, column)
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        ]
         if self._sheet is None:
             self._begin([values[:_LOOKED] for values, _ in columns], [form for _, form in columns])
         formats = [None if form is None else self._formats[form] for _, form in columns]
         for row in zip(*(values for values, _ in columns), strict=True):
             if self._row == ROWS:
                 self._end_sheet()
-                self._begin([values[:_LOOKED] for values, _ in columns], [form for _, form in columns])
+                self._begin(
+                    [values[:_LOOKED] for values, _ in columns], [form for _, form in columns]
+                )
             self._put(row, formats)
         self._records += len(table)
 
     def finish(self, receipt: Receipt | str) -> None:
-        """Write the sheet of the receipt, or of what else is told of the read, and put the workbook together."""
+        """Write the sheet of the receipt, or of what else is told of the read, and put the workbook
+        together.
+        """
         from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
         self._end_sheet()
@@ -128,11 +142,21 @@ class ExcelFile:
     def _begin(self, samples: list[list[Any]], forms: list[str | None]) -> None:
         """Begin a sheet: its head, which stays in view, and widths that suit its first values."""
         self._sheets += 1
-        self._sheet = self._book.add_worksheet("records" if self._sheets == 1 else f"records {self._sheets}")
+        self._sheet = self._book.add_worksheet(
+            "records" if self._sheets == 1 else f"records {self._sheets}"
+        )
         self._sheet.freeze_panes(1, 0)
-        for place, (name, values, form) in enumerate(zip(self._columns, samples, forms, strict=True)):
-            longest = len(_FORMATS[form]) if form else max((len(str(value)) for value in values), default=0)
-            self._sheet.set_column(place, place, min(_WIDE, max(_NARROW, len(name) + 3, longest + 1)))
+        for place, (name, values, form) in enumerate(
+            zip(self._columns, samples, forms, strict=True)
+        ):
+            longest = (
+                len(_FORMATS[form])
+                if form
+                else max((len(str(value)) for value in values), default=0)
+            )
+            self._sheet.set_column(
+                place, place, min(_WIDE, max(_NARROW, len(name) + 3, longest + 1))
+            )
             self._sheet.write_string(0, place, name[:CHARACTERS], self._head)
         self._row = 1
 
@@ -148,14 +172,17 @@ class ExcelFile:
             if value is None:
                 continue
             if isinstance(value, str):
-                sheet.write_string(number, place, value, self._quoted if value.startswith(_FORMULA) else None)
+                sheet.write_string(
+                    number, place, value, self._quoted if value.startswith(_FORMULA) else None
+                )
             elif isinstance(value, bool):
                 sheet.write_boolean(number, place, value)
             else:
                 sheet.write_number(number, place, value, formats[place])
         self._row += 1
 
-    # one column's values as Excel has them: numbers, booleans, texts; and the format of its numbers --------------
+    # one column's values as Excel has them: numbers, booleans, texts; and the format of its
+    # numbers --------------
 
     def _cells(self, name: str, column: pa.ChunkedArray) -> tuple[list[Any], str | None]:
         if pa.types.is_dictionary(column.type):
@@ -171,7 +198,10 @@ class ExcelFile:
         span = pc.min_max(column).as_py()
         if span["min"] is None or (span["min"] > -most and span["max"] < most):
             return values
-        return [self._said(name, _BIG, str(n)) if n is not None and abs(n) >= most else n for n in values]
+        return [
+            self._said(name, _BIG, str(n)) if n is not None and abs(n) >= most else n
+            for n in values
+        ]
 
     def _fractions(self, name: str, column: pa.ChunkedArray) -> list[Any]:
         if not column.type.equals(pa.float64()):  # 0.1 of 32 bits is 0.1, not 0.10000000149
@@ -180,7 +210,9 @@ class ExcelFile:
         if pc.all(pc.is_finite(column)).as_py() in (True, None):
             return values
         return [
-            self._said(name, _NOT_FINITE, str(number)) if number is not None and not np.isfinite(number) else number
+            self._said(name, _NOT_FINITE, str(number))
+            if number is not None and not np.isfinite(number)
+            else number
             for number in values
         ]
 
@@ -188,7 +220,13 @@ class ExcelFile:
         found: list[Any] = []
         for number, text in zip(column.to_pylist(), column.cast(TEXT).to_pylist(), strict=True):
             fits = number is None or len(number.normalize().as_tuple().digits) <= _DIGITS
-            found.append(number if number is None else float(number) if fits else self._said(name, _BIG, text))
+            found.append(
+                number
+                if number is None
+                else float(number)
+                if fits
+                else self._said(name, _BIG, text)
+            )
         return found
 
     def _times(self, name: str, column: pa.ChunkedArray) -> list[Any]:
@@ -201,7 +239,9 @@ class ExcelFile:
         days = np.where(days < _LEAP_BUG, days - 1, days)
         held = (days >= 1) & (days < _END)
         self._said(name, _FINER, None, int(((rest != 0) & held & ~missing).sum()))
-        values: list[Any] = [None if gone else day for day, gone in zip(days.tolist(), missing.tolist(), strict=True)]
+        values: list[Any] = [
+            None if gone else day for day, gone in zip(days.tolist(), missing.tolist(), strict=True)
+        ]
         odd = np.flatnonzero(~held & ~missing).tolist()
         for row in odd:
             text = column.slice(row, 1).cast(TEXT).to_pylist()[0]
@@ -221,7 +261,10 @@ class ExcelFile:
         longest = pc.max(pc.binary_length(column)).as_py()
         if longest is None or longest <= CHARACTERS:  # in UTF-8, so in UTF-16 too
             return values
-        return [text if text is None or _fits(text) else self._said(name, _LONG, _cut(text)) for text in values]
+        return [
+            text if text is None or _fits(text) else self._said(name, _LONG, _cut(text))
+            for text in values
+        ]
 
     def _said(self, name: str, why: str, value: Any, count: int = 1) -> Any:
         """Count a value that the sheet holds otherwise, and return it."""
@@ -232,7 +275,8 @@ class ExcelFile:
 
 # how the values of a type become cells, and the format of their numbers; all others are text
 _CONVERTERS: tuple[
-    tuple[Callable[[pa.DataType], bool], Callable[[ExcelFile, str, Any], list[Any]], str | None], ...
+    tuple[Callable[[pa.DataType], bool], Callable[[ExcelFile, str, Any], list[Any]], str | None],
+    ...,
 ] = (
     (
         lambda kind: pa.types.is_boolean(kind) or pa.types.is_null(kind),
@@ -256,10 +300,12 @@ def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Receipt],
 
 
 def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
-    """Write a DataFrame, such as the answer of `Window.sql`, to an Excel workbook as `Window.to_excel` does.
+    """Write a DataFrame, such as the answer of `Window.sql`, to an Excel workbook as
+    `Window.to_excel` does.
 
-    pandas' own ``to_excel`` refuses times with a zone, and rounds integers of more than 15 digits without a word. What
-    Excel cannot hold is told in a warning, and on the sheet ``receipt``, with the receipts of a query.
+    pandas' own ``to_excel`` refuses times with a zone, and rounds integers of more than 15 digits
+    without a word. What Excel cannot hold is told in a warning, and on the sheet ``receipt``, with
+    the receipts of a query.
 
     Parameters
     ----------
@@ -273,7 +319,8 @@ def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
     ConfigError
         When the extra ``excel`` is not installed.
     UsageError
-        When a column holds values of several kinds, a name is there twice, or the file cannot be written.
+        When a column holds values of several kinds, a name is there twice, or the file cannot be
+        written.
 
     Examples
     --------
@@ -303,7 +350,9 @@ def _fits(text: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    """Return a text's beginning, with how long it was; Excel counts a character beyond the first 65,536 as two."""
+    """Return a text's beginning, with how long it was; Excel counts a character beyond the first
+    65,536 as two.
+    """
     end = f"… ({len(text):,} characters)"
     kept = text.encode("utf-16-le")[: 2 * (CHARACTERS - len(end))]
     return kept.decode("utf-16-le", "ignore") + end

@@ -27,7 +27,8 @@ from labkit.replay.sample import explained
 if TYPE_CHECKING:
     from labkit.registry import Registry
 
-_PENDING = 1  # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
+# batches waiting decoded while the next is: two take 20 MB more and no less time, measured
+_PENDING = 1
 _ROWS = 20_000  # of a table that is in memory, written at a time
 
 
@@ -84,12 +85,14 @@ class Source:
         )  # fmt: skip
 
 
-def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, *, keep_part: bool = False) -> Receipt:
+def write_window(
+    source: Source, path: str | os.PathLike[str], open_file: Open, *, keep_part: bool = False
+) -> Receipt:
     """Write a window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
-    The records land raw in a nameless file on the same disk first, while the fields' types are found out; the second
-    pass, over that file, decodes under the one schema that holds for all. After an interrupt `path` stays what it was,
-    unless `keep_part`.
+    The records land raw in a nameless file on the same disk first, while the fields' types are
+    found out; the second pass, over that file, decodes under the one schema that holds for all.
+    After an interrupt `path` stays what it was, unless `keep_part`.
     """
     with part_of(path) as (part, target):
         decoding, decoder_notes = source.decoding()
@@ -111,7 +114,9 @@ def write_window(source: Source, path: str | os.PathLike[str], open_file: Open, 
     return _noted(receipt(), odd)
 
 
-def write_table(table: pa.Table, receipt: Receipt, path: str | os.PathLike[str], open_file: Open) -> Receipt:
+def write_table(
+    table: pa.Table, receipt: Receipt, path: str | os.PathLike[str], open_file: Open
+) -> Receipt:
     """Write a table that is in memory to `path`; return its receipt."""
     with part_of(path) as (part, target):
         schema = settled(table.schema)
@@ -137,7 +142,9 @@ def part_of(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     """
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir() or "\0" in target.name:
-        raise UsageError(f"{target} cannot be written", hint="give a file's path in a folder that exists")
+        raise UsageError(
+            f"{target} cannot be written", hint="give a file's path in a folder that exists"
+        )
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         yield part, target
@@ -145,7 +152,8 @@ def part_of(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
         raise
     except OSError as error:
         raise UsageError(
-            f"{target} cannot be written: {error.strerror or error}", hint="check the space and the rights"
+            f"{target} cannot be written: {error.strerror or error}",
+            hint="check the space and the rights",
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -169,17 +177,23 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
     schemas: list[Any] = []
     with (
         interrupt.asked() as decoding.reading.interrupted,
-        pa.ipc.new_file(raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
+        pa.ipc.new_file(
+            raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")
+        ) as writer,
     ):
         decoding.module.heed(decoding.reading.interrupted)
         for batch in decoding:
-            schemas = gathered(schemas, batch.schema)  # unified once, at the end: a field null so far is no text yet
+            # unified once, at the end: a field null so far is no text yet
+            schemas = gathered(schemas, batch.schema)
             writer.write_batch(batch.raw)
     return decoding.module.unify(schemas)
 
 
 def spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of an Arrow file, one at a time in memory; an empty one where it has none."""
+    """Yield the batches of an Arrow file, one at a time in memory.
+
+    An empty one where it has none.
+    """
     reader = pa.ipc.open_file(raw)
     if not reader.num_record_batches:
         yield pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
@@ -208,7 +222,12 @@ def _decode_file(
 
 def settled(schema: pa.Schema) -> pa.Schema:
     """Make text of columns whose type the first batch does not show."""
-    return pa.schema([column.with_type(pa.string()) if pa.types.is_null(column.type) else column for column in schema])
+    return pa.schema(
+        [
+            column.with_type(pa.string()) if pa.types.is_null(column.type) else column
+            for column in schema
+        ]
+    )
 
 
 def cast_to(table: pa.Table, layout: pa.Schema, untyped: list[str]) -> pa.Table:

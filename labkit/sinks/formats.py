@@ -15,7 +15,9 @@ from labkit.replay.receipt import Receipt
 
 @dataclass(frozen=True)
 class Format:
-    """A format, the ends of its files' names, and the method of a Window and a Replay that writes it."""
+    """A format, the ends of its files' names, and the method of a Window and a Replay that writes
+    it.
+    """
 
     name: str
     suffixes: tuple[str, ...]
@@ -38,7 +40,9 @@ _OTHERS = frozenset({
 def format_of(path: str | os.PathLike[str]) -> Format:
     """Return the format that a file's name says; refuse a name that says none of these."""
     suffix = Path(path).suffix.lower()
-    chosen_format = next((file_format for file_format in FORMATS if suffix in file_format.suffixes), None)
+    chosen_format = next(
+        (file_format for file_format in FORMATS if suffix in file_format.suffixes), None
+    )
     if chosen_format is None:
         raise UsageError(
             f"{path} must end in .parquet, .csv, .xlsx, .jsonl or .arrow: the end of a file's name says its format",
@@ -53,9 +57,14 @@ def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
     if suffixes and suffixes[-1] in wanted.suffixes:
         return
     by_suffix = {
-        suffix: file_format for file_format in FORMATS if file_format is not wanted for suffix in file_format.suffixes
+        suffix: file_format
+        for file_format in FORMATS
+        if file_format is not wanted
+        for suffix in file_format.suffixes
     }
-    if extensions := [suffix for suffix in reversed(suffixes) if suffix in by_suffix or suffix in _OTHERS]:
+    if extensions := [
+        suffix for suffix in reversed(suffixes) if suffix in by_suffix or suffix in _OTHERS
+    ]:
         meant = by_suffix.get(extensions[0])
         raise UsageError(
             f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {extensions[0]} is another",
@@ -87,7 +96,10 @@ class ParquetFile:
 
 
 class ArrowFile:
-    """An Arrow file, also known as Feather; its schema's metadata has the receipt, without the enrichers' notes."""
+    """An Arrow file, also known as Feather.
+
+    Its schema's metadata has the receipt, without the enrichers' notes.
+    """
 
     notes = ()
 

@@ -14,9 +14,13 @@ TEXT = pa.large_string()
 
 
 def can_join(kind: pa.DataType) -> bool:
-    """Tell whether `join_json` takes a type: objects and lists, whose names differ, without maps within."""
+    """Tell whether `join_json` takes a type: objects and lists, whose names differ, without maps
+    within.
+    """
     if pa.types.is_struct(kind):
-        return len({one.name for one in kind}) == kind.num_fields and all(can_join(one.type) for one in kind)
+        return len({one.name for one in kind}) == kind.num_fields and all(
+            can_join(one.type) for one in kind
+        )
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return can_join(kind.value_type)
     return not pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
@@ -41,11 +45,17 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        items = pa.LargeListArray.from_arrays(pa.array(offsets), _fragments(array.flatten(), render))
-        found = pc.binary_join_element_wise(_text("["), pc.binary_join(items, _text(", ")), _text("]"), _text(""))
+        items = pa.LargeListArray.from_arrays(
+            pa.array(offsets), _fragments(array.flatten(), render)
+        )
+        found = pc.binary_join_element_wise(
+            _text("["), pc.binary_join(items, _text(", ")), _text("]"), _text("")
+        )
     else:
         coded = array.dictionary_encode()
-        texts = [json.dumps(render(value), ensure_ascii=False) for value in coded.dictionary.to_pylist()]
+        texts = [
+            json.dumps(render(value), ensure_ascii=False) for value in coded.dictionary.to_pylist()
+        ]
         found = pa.array(texts, TEXT).take(coded.indices)
     return pc.if_else(array.is_valid(), found, _text("null"))
 

@@ -1,8 +1,9 @@
-"""A window's records as lines of JSON, in constant memory: their decoded fields, or as they are, in an envelope.
+"""A window's records as lines of JSON, in constant memory: their decoded fields, or as they are, in
+an envelope.
 
-The envelope is an object of topic, partition, offset, timestamp (ISO 8601, UTC), timestamp_type, key, headers (a list
-of key and value, in their order) and value. A key or value is text where it is UTF-8, else ``{"base64": "…"}``; null is
-null, so a tombstone is no empty text.
+The envelope is an object of topic, partition, offset, timestamp (ISO 8601, UTC), timestamp_type,
+key, headers (a list of key and value, in their order) and value. A key or value is text where it is
+UTF-8, else ``{"base64": "…"}``; null is null, so a tombstone is no empty text.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def lines(
 ) -> tuple[Iterator[str], Callable[[], Receipt]]:
     """Return the lines, and what gives the receipt after the last of them.
 
-    Each line is an object of the record's fields that are not null, decoded keys as ``_key_<field>`` among them, and
-    ``_error`` where it could not be decoded. A tombstone has ``"_value": null``. A field has the type it has in its
-    batch.
+    Each line is an object of the record's fields that are not null, decoded keys as
+    ``_key_<field>`` among them, and ``_error`` where it could not be decoded. A tombstone has
+    ``"_value": null``. A field has the type it has in its batch.
     """
     decoding, decoder_notes = choosing(reading, where, decode, key_decode, registry=registry)
     module = decoding.module
@@ -92,7 +93,9 @@ class JsonlFile:
 
     def write(self, records: Any) -> None:
         """Append the lines of a table or batch."""
-        self._file.writelines(line.translate(_ESCAPED).encode() + b"\n" for line in self._lines_of(records))
+        self._file.writelines(
+            line.translate(_ESCAPED).encode() + b"\n" for line in self._lines_of(records)
+        )
 
     def finish(self, _receipt: Receipt) -> None:
         """Write nothing: a line of its own would be no record."""
@@ -110,11 +113,17 @@ def fields_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
 def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
     """Open a file for the records of a decoded table as they were in the topic."""
     names = RAW_SCHEMA.names
-    return JsonlFile(path, lambda table: envelopes(table.select([f"_{name}" for name in names]).rename_columns(names)))
+    return JsonlFile(
+        path,
+        lambda table: envelopes(table.select([f"_{name}" for name in names]).rename_columns(names)),
+    )
 
 
-def write_envelopes(source: Source, path: str | os.PathLike[str], *, keep_part: bool = False) -> Receipt:
-    """Write a window's records to `path` in their envelopes, in one pass; only a condition has them decoded.
+def write_envelopes(
+    source: Source, path: str | os.PathLike[str], *, keep_part: bool = False
+) -> Receipt:
+    """Write a window's records to `path` in their envelopes, in one pass; only a condition has them
+    decoded.
 
     After an interrupt `path` stays what it was, unless `keep_part`.
     """
@@ -137,7 +146,10 @@ def envelopes(records: pa.RecordBatch | pa.Table) -> Iterator[str]:
     place = records.schema.get_field_index("timestamp")
     times = pc.replace_substring(records.column("timestamp").cast(pa.string()), " ", "T")
     for row in records.set_column(place, "timestamp", times).to_pylist():
-        headers = [{"key": header["key"], "value": _readable(header["value"])} for header in row["headers"] or ()]
+        headers = [
+            {"key": header["key"], "value": _readable(header["value"])}
+            for header in row["headers"] or ()
+        ]
         parts = {"key": _readable(row["key"]), "headers": headers, "value": _readable(row["value"])}
         yield json.dumps({**row, **parts}, ensure_ascii=False)
 

@@ -1,8 +1,8 @@
 """Records again at the pace of their own times, in constant memory.
 
-A reading brings one partition after the other. So the records wait in a file for each partition, and are merged by
-time; within a partition they keep their order, and one without a time, or with an earlier one, comes with the one
-before it.
+A reading brings one partition after the other. So the records wait in a file for each partition,
+and are merged by time; within a partition they keep their order, and one without a time, or with an
+earlier one, comes with the one before it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def factor_of(speed: str) -> float:
 
 
 def paced(
-    batches: Iterable[pa.RecordBatch], factor: float, wait: Callable[[float], object], cancelled: Callable[[], bool]
+    batches: Iterable[pa.RecordBatch],
+    factor: float,
+    wait: Callable[[float], object],
+    cancelled: Callable[[], bool],
 ) -> Iterator[Record]:
     """Yield records when their turn comes, counted from the earliest; ends early when cancelled.
 
@@ -72,7 +75,9 @@ def paced(
         Waits for so many seconds at most.
     """
     with ExitStack() as files:
-        merged = heapq.merge(*(_clocked(file) for file in _by_partition(batches, files)), key=itemgetter(0))
+        merged = heapq.merge(
+            *(_clocked(file) for file in _by_partition(batches, files)), key=itemgetter(0)
+        )
         began: tuple[float, int] | None = None
         for clock, record in merged:
             began = began or (time.monotonic(), clock)
@@ -94,7 +99,9 @@ def _by_partition(batches: Iterable[pa.RecordBatch], files: ExitStack) -> list[I
                 files.callback(file.close)
                 options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
                 open_files[partition] = file, pa.ipc.new_stream(file, RAW_SCHEMA, options=options)
-            open_files[partition][1].write_batch(batch.filter(pc.equal(batch.column("partition"), partition)))
+            open_files[partition][1].write_batch(
+                batch.filter(pc.equal(batch.column("partition"), partition))
+            )
     for written, writer in open_files.values():
         writer.close()
         written.seek(0)
@@ -102,7 +109,10 @@ def _by_partition(batches: Iterable[pa.RecordBatch], files: ExitStack) -> list[I
 
 
 def _clocked(file: IO[bytes]) -> Iterator[tuple[int, Record]]:
-    """Yield a partition's records with the latest time until then; before the first time, that one."""
+    """Yield a partition's records with the latest time until then.
+
+    Before the first time, that one.
+    """
     clock: int | None = None
     waiting: list[Record] = []
     for batch in pa.ipc.open_stream(file):

@@ -51,14 +51,16 @@ _AS_FRAME = frozenset({
 })  # fmt: skip
 
 
-_TAKES_BYTES, _TAKES_ROWS = 1 << 30, 50_000  # Arrow's take joins a column's chunks: they must stay below 2 GiB
+# Arrow's take joins a column's chunks: they must stay below 2 GiB
+_TAKES_BYTES, _TAKES_ROWS = 1 << 30, 50_000
 
 
 def check_order(order: str) -> None:
     """Refuse what `order` cannot be, before anything is read."""
     if order not in ("partition", "time"):
         raise UsageError(
-            f"order must be 'partition' or 'time', not {order!r}", hint="'time' puts the newest records last"
+            f"order must be 'partition' or 'time', not {order!r}",
+            hint="'time' puts the newest records last",
         )
 
 
@@ -69,9 +71,10 @@ class Replay(ReplayFiles):
     Attributes
     ----------
     table : pyarrow.Table
-        One row per record, ordered by partition, then offset. Columns ``_topic _partition _offset _timestamp``, the
-        records' own fields, then ``_timestamp_type _key _headers _value _error``. A field that bears one of these
-        names has ``_`` appended. Decoded keys are ``_key_<field>``, behind ``_key``.
+        One row per record, ordered by partition, then offset. Columns ``_topic _partition _offset
+        _timestamp``, the records' own fields, then ``_timestamp_type _key _headers _value _error``.
+        A field that bears one of these names has ``_`` appended. Decoded keys are ``_key_<field>``,
+        behind ``_key``.
     receipt : Receipt
         What was planned and what came of it.
     registry : Registry, optional
@@ -92,8 +95,16 @@ class Replay(ReplayFiles):
         return int(self.table.num_rows)
 
     def __getitem__(self, name: str | list[str]) -> Any:
-        """Return a column as a pandas Series, several as a DataFrame: ``r["nick"]``, ``r[["nick", "message"]]``."""
-        names = [name] if isinstance(name, str) else list(name) if isinstance(name, list | tuple) else None
+        """Return a column as a pandas Series, several as a DataFrame: ``r["nick"]``, ``r[["nick",
+        "message"]]``.
+        """
+        names = (
+            [name]
+            if isinstance(name, str)
+            else list(name)
+            if isinstance(name, list | tuple)
+            else None
+        )
         if names is None or not all(isinstance(one, str) for one in names):
             raise UsageError(
                 f"a Replay takes a column's name or a list of names, not {type(name).__name__}",
@@ -111,13 +122,17 @@ class Replay(ReplayFiles):
         def __getattr__(self, name):
             """Point those who know pandas to the frame."""
             if name in _AS_FRAME:
-                raise AttributeError(f"a Replay has no .{name}, its frame has: r.to_pandas().{name}")
+                raise AttributeError(
+                    f"a Replay has no .{name}, its frame has: r.to_pandas().{name}"
+                )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def header(self, key: str) -> pd.Series:
-        """Return each record's value of a header as text; bytes where it is no UTF-8, missing where there is none.
+        """Return each record's value of a header as text; bytes where it is no UTF-8, missing where
+        there is none.
 
-        Of a header that is there more than once the last counts. In SQL and in ``where`` it is ``header('trace-id')``.
+        Of a header that is there more than once the last counts. In SQL and in ``where`` it is
+        ``header('trace-id')``.
         """
         import pandas as pd
 
@@ -130,18 +145,27 @@ class Replay(ReplayFiles):
         return to_pandas(self._shown.slice(0, n))
 
     def tail(self, n: int = 5) -> pd.DataFrame:
-        """Return the newest `n` records as a DataFrame, by time, the newest last, whatever the table's order."""
+        """Return the newest `n` records as a DataFrame, by time, the newest last, whatever the
+        table's order.
+        """
         self.warn_when_incomplete()
         return to_pandas(_by_time(self._shown, n))
 
     def in_zone(self, zone: tzinfo) -> Replay:
-        """Return this replay with times shown, and given to pandas, in another zone; ``.table`` stays in UTC."""
+        """Return this replay with times shown, and given to pandas, in another zone.
+
+        ``.table`` stays in UTC.
+        """
         return replace(self, timezone=zone)
 
     def ordered(self, order: Order) -> Replay:
         """Return this replay with its rows by "partition", then offset, or by "time"."""
         check_order(order)
-        keys = ("_timestamp", "_partition", "_offset") if order == "time" else ("_partition", "_offset")
+        keys = (
+            ("_timestamp", "_partition", "_offset")
+            if order == "time"
+            else ("_partition", "_offset")
+        )
         rows = _sorted_rows(self.table, keys)
         if np.array_equal(rows.to_numpy(), np.arange(len(rows))):  # as it is already
             return self
@@ -155,23 +179,28 @@ class Replay(ReplayFiles):
     def to_pandas(self, *, text_keys: bool = True) -> pd.DataFrame:
         """Return a DataFrame with the table's columns.
 
-        Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are ``float64``, times
-        ``datetime64[ms, UTC]`` (in the zone of ``labkit.connect(timezone=)``), texts pandas strings, bytes and nested
-        values Arrow-backed.
+        Integers are pandas' own that may be missing (``Int64``), as are booleans; fractions are
+        ``float64``, times ``datetime64[ms, UTC]`` (in the zone of ``labkit.connect(timezone=)``),
+        texts pandas strings, bytes and nested values Arrow-backed.
 
         Parameters
         ----------
         text_keys : bool
-            Make ``_key`` text where every key of the replay is UTF-8 without NUL, as ``r["_key"]``, `head` and `tail`
-            do. With False it stays bytes, whatever the keys are; ``.table`` has bytes always.
+            Make ``_key`` text where every key of the replay is UTF-8 without NUL, as ``r["_key"]``,
+            `head` and `tail` do. With False it stays bytes, whatever the keys are; ``.table`` has
+            bytes always.
         """
         self.warn_when_incomplete()
         return in_zone(records_frame(self.table, text_keys=text_keys), self.timezone)
 
     def warn_when_incomplete(self) -> None:
-        """Say, where the caller sees it, that this is a part of the window: a frame or a chart would not show it."""
+        """Say, where the caller sees it, that this is a part of the window: a frame or a chart
+        would not show it.
+        """
         if shortfall := self.receipt.shortfall:
-            interrupt.warn(f"this Replay of {self.receipt.topic!r} is {shortfall}", IncompleteWarning)
+            interrupt.warn(
+                f"this Replay of {self.receipt.topic!r} is {shortfall}", IncompleteWarning
+            )
 
     def to_polars(self) -> pl.DataFrame:
         """Return a polars DataFrame with the table's columns."""
@@ -187,9 +216,9 @@ class Replay(ReplayFiles):
     def sql(self, query: str, **tables: Any) -> pd.DataFrame:
         """Ask DuckDB; the records are the table ``replay``.
 
-        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of times are lengths,
-        exact to the microsecond, and texts where one has months.
-        A query runs as you: it may read and write your files (``from 'teams.parquet'``). It reaches no network and
+        Sums of integers are integers, or fractions where 64 bits do not hold them; differences of
+        times are lengths, exact to the microsecond, and texts where one has months. A query runs as
+        you: it may read and write your files (``from 'teams.parquet'``). It reaches no network and
         loads no extension.
 
         Parameters
@@ -209,11 +238,17 @@ class Replay(ReplayFiles):
         return ask(query, {"replay": self.table}, tables)
 
     def enrich(self, *enrichers: Enricher | Iterable[Enricher]) -> Replay:
-        """Return this replay with the columns that `enrichers` add, without reading again; a list will do too."""
+        """Return this replay with the columns that `enrichers` add, without reading again.
+
+        A list will do too.
+        """
         return _enriched(self, Chain(enrichers))
 
-    def decode(self, decode: Spec, *, key_decode: Spec = "raw", types: Mapping[str, Any] | None = None) -> Replay:
-        """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew, where it was.
+    def decode(
+        self, decode: Spec, *, key_decode: Spec = "raw", types: Mapping[str, Any] | None = None
+    ) -> Replay:
+        """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew,
+        where it was.
 
         Parameters
         ----------
@@ -222,18 +257,28 @@ class Replay(ReplayFiles):
             As `Window.read` takes them.
         """
         raw = raw_batches(self.table)
-        module, said, _ = both(decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw))
+        module, said, _ = both(
+            decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw)
+        )
         table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
-        of_the_read = notes_without(self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT))
+        of_the_read = notes_without(
+            self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT)
+        )
         receipt = replace(self.receipt, notes=(*of_the_read, *said, *notes(module)))
         return replace(self, table=table, receipt=recounted(receipt, table), enriched=False)
 
     def where(self, condition_sql: str) -> Replay:
-        """Return the records that fulfil a condition in DuckDB's SQL, without reading again; as `Window.read` does."""
+        """Return the records that fulfil a condition in DuckDB's SQL, without reading again.
+
+        As `Window.read` does.
+        """
         return _filtered(self, condition(condition_sql))
 
     def profile(self) -> Profile:
-        """Return what is in the records: every field, its types, values and shares; see `Window.profile`."""
+        """Return what is in the records: every field, its types, values and shares.
+
+        See `Window.profile`.
+        """
         from labkit.profile.collect import of_table
 
         return of_table(self.table, self.receipt, f"a replay of {self.receipt.topic}")
@@ -247,9 +292,15 @@ class Replay(ReplayFiles):
         head = in_zone(to_pandas(newest), self.timezone).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         some = head.iloc[:, :_COLUMNS]
-        left = f", and {len(head.columns) - _COLUMNS:,} more columns" if len(head.columns) > _COLUMNS else ""
+        left = (
+            f", and {len(head.columns) - _COLUMNS:,} more columns"
+            if len(head.columns) > _COLUMNS
+            else ""
+        )
         note = f"<p>the newest {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
-        table = html.table([str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True)
+        table = html.table(
+            [str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True
+        )
         return self.receipt._repr_html_() + table + note
 
 
@@ -260,18 +311,31 @@ def _by_time(table: pa.Table, n: int) -> pa.Table:
 
 
 def _sorted_rows(table: pa.Table, keys: tuple[str, ...]) -> pa.Array:
-    """Return the numbers of the rows, sorted; those without a time come first, for nobody calls them the newest."""
-    return pc.sort_indices(table.select(keys), sort_keys=[(key, "ascending", "at_start") for key in keys])
+    """Return the numbers of the rows, sorted.
+
+    Those without a time come first, for nobody calls them the newest.
+    """
+    return pc.sort_indices(
+        table.select(keys), sort_keys=[(key, "ascending", "at_start") for key in keys]
+    )
 
 
 def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
-    """Return these rows of a table, in their order; also of one with more than 2 GiB of texts or bytes."""
+    """Return these rows of a table, in their order.
+
+    Also of one with more than 2 GiB of texts or bytes.
+    """
     if table.nbytes < _TAKES_BYTES:
         return table.take(rows)
-    texts = [pa.large_string() if pa.types.is_string(one.type) else wide_type(one.type) for one in table.schema]
+    texts = [
+        pa.large_string() if pa.types.is_string(one.type) else wide_type(one.type)
+        for one in table.schema
+    ]
     wide = pa.schema([one.with_type(kind) for one, kind in zip(table.schema, texts, strict=True)])
     source, size = table.cast(wide), _TAKES_ROWS
-    return pa.concat_tables([source.take(rows[at : at + size]).cast(table.schema) for at in range(0, len(rows), size)])
+    return pa.concat_tables(
+        [source.take(rows[at : at + size]).cast(table.schema) for at in range(0, len(rows), size)]
+    )
 
 
 def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes | None:
@@ -297,17 +361,21 @@ def read(
 ) -> Replay:
     """Read all of a window into one Replay.
 
-    An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()`` tells of it.
+    An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()``
+    tells of it.
     """
     specs = opened(decode), opened(key_decode)
     replay = _kept_or_read(reading, *specs, where, types=types, cached=cached, registry=registry)
-    receipt = explained(reading.cluster, replay.receipt)  # the cache keeps no word of who named a decoder
+    # the cache keeps no word of who named a decoder
+    receipt = explained(reading.cluster, replay.receipt)
     replay = replace(replay, receipt=receipt.with_notes(*said_of(decode, key_decode)))
     return _enriched(replay, enrich) if enrich else replay
 
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
-    """Add an enricher's columns: to the finished table, for types and distinct values hold for all of it."""
+    """Add an enricher's columns: to the finished table, for types and distinct values hold for all
+    of it.
+    """
     table, said = chain.table(replay.table), chain.notes()
     receipt = replay.receipt.with_notes(*said)
     return replace(replay, table=table, receipt=receipt, enriched=True)
@@ -363,16 +431,21 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
         return replay
     mask = np.zeros(len(replay), bool)
     mask[where.rows(replay.table)] = True
-    chosen = replay.table.filter(pa.array(mask))  # `take` joins a column's chunks: no more than 2 GiB of bytes
+    # `take` joins a column's chunks: no more than 2 GiB of bytes
+    chosen = replay.table.filter(pa.array(mask))
     where.check(replay.receipt)
     size = 1 + max(one.partition for one in replay.receipt.partitions)
     owners, bad = chosen["_partition"].to_numpy(), chosen["_error"].is_valid().to_numpy()
     left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
     partitions = tuple(
-        replace(one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p])
+        replace(
+            one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p]
+        )
         for p, one in ((one.partition, one) for one in replay.receipt.partitions)
     )
-    receipt = where.noted(replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen)))
+    receipt = where.noted(
+        replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen))
+    )
     return replace(replay, table=chosen, receipt=receipt)
 
 
@@ -388,5 +461,8 @@ def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
     errors = np.bincount(owners[bad], minlength=size).tolist()
     return replace(
-        receipt, partitions=tuple(replace(one, undecodable=errors[one.partition]) for one in receipt.partitions)
+        receipt,
+        partitions=tuple(
+            replace(one, undecodable=errors[one.partition]) for one in receipt.partitions
+        ),
     )

@@ -14,7 +14,8 @@ Path = str | os.PathLike[str]
 
 
 class ReplayFiles:
-    """The part of `Replay` that writes it to a file, in the table's order; an earlier file stays until all is written.
+    """The part of `Replay` that writes it to a file, in the table's order; an earlier file stays
+    until all is written.
 
     Each method returns the receipt, and warns when the Replay is a part of its window.
     """
@@ -33,7 +34,10 @@ class ReplayFiles:
         return write_table(self.table, self.receipt, path, ParquetFile)
 
     def to_arrow(self, path: Path) -> Receipt:
-        """Write the table to an Arrow (Feather) file; its schema's metadata has the receipt, under ``labkit``."""
+        """Write the table to an Arrow (Feather) file.
+
+        Its schema's metadata has the receipt, under ``labkit``.
+        """
         from labkit.sinks.files import write_table
         from labkit.sinks.formats import ArrowFile
 
@@ -62,10 +66,15 @@ class ReplayFiles:
         return write_table(self.table, self.receipt, path, opened)
 
     def to_jsonl(self, path: Path, *, envelope: bool = False) -> Receipt:
-        """Write a line of JSON for each record: its fields, or all that the topic has of it; see `Window.to_jsonl`."""
+        """Write a line of JSON for each record: its fields, or all that the topic has of it.
+
+        See `Window.to_jsonl`.
+        """
         from labkit.sinks.files import write_table
         from labkit.sinks.jsonl import envelope_file, fields_file
 
         check_name(path, JSONL)
         self.warn_when_incomplete()
-        return write_table(self.table, self.receipt, path, envelope_file if envelope else fields_file)
+        return write_table(
+            self.table, self.receipt, path, envelope_file if envelope else fields_file
+        )

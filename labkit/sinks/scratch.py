@@ -1,4 +1,6 @@
-"""Scratch indices: throw-away indices of one user's lab, named ``scratch-<user>-…``, with an expiry of their own."""
+"""Scratch indices: throw-away indices of one user's lab, named ``scratch-<user>-…``, with an expiry
+of their own.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,10 @@ class Load:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger: ``sent = indexed + existing + rejected + unsent``; existing ones were there before."""
+        """The ledger: ``sent = indexed + existing + rejected + unsent``.
+
+        Existing ones were there before.
+        """
         return self.outcome.counts
 
     @property
@@ -101,13 +106,16 @@ class Load:
         """The refused records: topic, partition, offset, status, type, reason, source."""
         import pandas as pd
 
-        rows = [tuple(getattr(one, name) for name in REJECT_COLUMNS) for one in self.outcome.rejects]
+        rows = [
+            tuple(getattr(one, name) for name in REJECT_COLUMNS) for one in self.outcome.rejects
+        ]
         return pd.DataFrame(rows, columns=list(REJECT_COLUMNS))
 
     def resend(self, rejects: pd.DataFrame) -> dict[str, int]:
         """Send mended rejects again, under the same ``_id``; return the ledger of this sending.
 
-        What is no longer among the rejects was sent before and is left alone; what the cluster does not take stays.
+        What is no longer among the rejects was sent before and is left alone; what the cluster does
+        not take stays.
 
         Parameters
         ----------
@@ -116,7 +124,10 @@ class Load:
         """
         missing = {"topic", "partition", "offset", "source"} - set(rejects.columns)
         if missing:
-            raise UsageError(f"columns are missing: {', '.join(sorted(missing))}", hint="mend rows of load.rejects")
+            raise UsageError(
+                f"columns are missing: {', '.join(sorted(missing))}",
+                hint="mend rows of load.rejects",
+            )
         waiting = {(one.topic, one.partition, one.offset): one for one in self.outcome.rejects}
         given: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
         by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in given}
@@ -135,8 +146,12 @@ class Load:
 
     def __str__(self) -> str:
         counts = self.counts
-        ledger = " + ".join(f"{counts[name]:,} {name}" for name in ("indexed", "existing", "rejected", "unsent"))
-        lines = [f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {ledger}"]
+        ledger = " + ".join(
+            f"{counts[name]:,} {name}" for name in ("indexed", "existing", "rejected", "unsent")
+        )
+        lines = [
+            f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {ledger}"
+        ]
         if self.outcome.unsent:
             lines.append(
                 f"  given up: {self.outcome.first_error or 'the cluster was busy too long'}; load again to go on"
@@ -150,7 +165,9 @@ class Load:
     @html.view
     def _repr_html_(self) -> str:
         text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
+        return (
+            html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
+        )
 
 
 def _documents(rows: list[dict[str, Any]]) -> Documents:
@@ -163,7 +180,9 @@ def _source(source: Any) -> bytes:
         try:
             source = orjson.loads(source)
         except orjson.JSONDecodeError as error:
-            raise UsageError(f"a source is not JSON: {error}", hint="mend it, or leave the row out") from error
+            raise UsageError(
+                f"a source is not JSON: {error}", hint="mend it, or leave the row out"
+            ) from error
     return orjson.dumps(source)
 
 
@@ -186,7 +205,10 @@ class Shape:
         given = dict(given.get("template", given))  # as the template API returns it
         odd = set(given) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
         if odd:
-            raise UsageError(f"template= has {', '.join(sorted(odd))}", hint='give {"mappings": …, "settings": …}')
+            raise UsageError(
+                f"template= has {', '.join(sorted(odd))}",
+                hint='give {"mappings": …, "settings": …}',
+            )
         layers = tuple(layer for layer in (given.get("mappings"), mapping) if layer)
         return cls(layers, {**given.get("settings", {}), **(settings or {})})
 
@@ -202,18 +224,23 @@ def load(
     shape: Shape | None = None,
     patience: str = "2m",
 ) -> Load:
-    """Load a window into the scratch index `name` of this user, streaming; `encoder` makes the documents.
+    """Load a window into the scratch index `name` of this user, streaming; `encoder` makes the
+    documents.
 
-    An index of that name is added to: records that are in it already are counted as existing. An interrupt ends the
-    load early, and so does a cluster that is away or too busy for longer than `patience`; the counts and the receipt
-    say how far it got.
+    An index of that name is added to: records that are in it already are counted as existing. An
+    interrupt ends the load early, and so does a cluster that is away or too busy for longer than
+    `patience`; the counts and the receipt say how far it got.
     """
-    index, encoder, shape = ScratchIndex(names.scratch_name(name), target), encoder or Encoder(), shape or Shape()
+    index = ScratchIndex(names.scratch_name(name), target)
+    encoder = encoder or Encoder()
+    shape = shape or Shape()
     chosen = condition(where)
     made = prepare(index, ttl, reading.plan, encoder, shape, where=where)
     with interrupt.asked() as asked:
         encoder.module.heed(asked)
-        outcome, receipt = pour(reading, index, encoder, where=chosen, patience=patience, asked=asked)
+        outcome, receipt = pour(
+            reading, index, encoder, where=chosen, patience=patience, asked=asked
+        )
         finish(index, outcome, made)
     if chosen is not None:
         chosen.check(receipt)
@@ -224,16 +251,22 @@ def load(
 def _identity(index: ScratchIndex) -> str:
     """Return what tells an index from a later one of its name."""
     with index.target.errors(f"look at index {index.name!r}"):
-        found = index.target.client.indices.get_settings(index=index.name, name="index.uuid", flat_settings=True)
+        found = index.target.client.indices.get_settings(
+            index=index.name, name="index.uuid", flat_settings=True
+        )
     return str(found[index.name]["settings"]["index.uuid"])
 
 
 def _require_same(index: ScratchIndex, made: str) -> None:
-    """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees fit, for the rest."""
+    """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees
+    fit, for the rest.
+    """
     with suppress(NotFoundError):
         if _identity(index) == made:
             return
-        meta = index.target.client.indices.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
+        meta = index.target.client.indices.get_mapping(index=index.name)[index.name][
+            "mappings"
+        ].get("_meta", {})
         if "labkit" not in meta:  # nobody's but this load's
             index.drop()
     raise NotFoundError(
@@ -243,8 +276,13 @@ def _require_same(index: ScratchIndex, made: str) -> None:
     )
 
 
-def prepare(index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape, *, where: str | None) -> str:
-    """Make the index for a plan's documents, and as the user wants it; return what `finish` knows it by."""
+def prepare(
+    index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape, *, where: str | None
+) -> str:
+    """Make the index for a plan's documents, and as the user wants it.
+
+    Return what `finish` knows it by.
+    """
     mapping = mappings.mapping(*shape.mappings, properties=encoder.properties)
     ensure(index, ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
     with index.target.errors(f"map the fields of {index.name!r}"):
@@ -281,13 +319,18 @@ def pour(
     finally:
         bulk.close()
     receipt = chosen.receipt()
-    receipt = with_stop_reason(receipt, StopReason.SINK) if outcome.unsent and not asked() else receipt
+    receipt = (
+        with_stop_reason(receipt, StopReason.SINK) if outcome.unsent and not asked() else receipt
+    )
     warned = (mappings.cut_fractions(index.name, sorted(cut)),) if cut else ()
     return outcome, receipt.with_notes(*encoder.notes, *warned)
 
 
 def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:
-    """Make what was written visible, where the cluster answers; raise when the index was deleted meanwhile."""
+    """Make what was written visible, where the cluster answers.
+
+    Raise when the index was deleted meanwhile.
+    """
     if outcome.unsent:
         return
     if outcome.indexed:
@@ -303,7 +346,9 @@ def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
 def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
     """Replace "interrupt" by the actual stop reason."""
     partitions = tuple(
-        replace(partition, stop_reason=reason) if partition.stop_reason == StopReason.INTERRUPT else partition
+        replace(partition, stop_reason=reason)
+        if partition.stop_reason == StopReason.INTERRUPT
+        else partition
         for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
@@ -318,7 +363,9 @@ class _Waiting:
 
     def __call__(self, reason: str) -> None:
         if not self.said:
-            warnings.warn(f"waiting for Elasticsearch, {self.patience} at most: {reason}", stacklevel=2)
+            warnings.warn(
+                f"waiting for Elasticsearch, {self.patience} at most: {reason}", stacklevel=2
+            )
         self.said = True
 
 
@@ -337,10 +384,17 @@ def ensure(
     It keeps the condition of its loads, as long as all have the same.
     """
     expires = now_ms() + length_ms(ttl)
-    meta = {"made_by": names.user(), "topic": plan.topic, "window": plan.hash, "expires": iso(expires), **form.meta}
+    meta = {
+        "made_by": names.user(),
+        "topic": plan.topic,
+        "window": plan.hash,
+        "expires": iso(expires),
+        **form.meta,
+    }
     with index.target.errors(f"make index {index.name!r}"):
         if where is not None and (
-            not index.target.client.indices.exists(index=index.name) or where == condition_of(kept_notes(index))
+            not index.target.client.indices.exists(index=index.name)
+            or where == condition_of(kept_notes(index))
         ):
             meta["where"] = where
         shape = {**mapping, "_meta": {"labkit": meta}}

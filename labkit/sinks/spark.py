@@ -1,10 +1,11 @@
 """A window as a Spark DataFrame: Spark's own Kafka source with the frozen offsets.
 
-Spark's driver and executors connect for themselves, with Kafka's Java client, whose settings have other names than
-librdkafka's. Those of the login and of TLS are translated, or refused where there is no counterpart; certificates
-travel as text, so no file need lie on an executor. librdkafka's tuning is left out. The password stands in the
-source's option ``kafka.sasl.jaas.config``: it travels to the executors, in plain bytes unless ``spark.network.crypto``
-or ``spark.ssl`` is on. Spark shows no options of a Kafka source in its plans, its web page or event log, and hides the
+Spark's driver and executors connect for themselves, with Kafka's Java client, whose settings have
+other names than librdkafka's. Those of the login and of TLS are translated, or refused where there
+is no counterpart; certificates travel as text, so no file need lie on an executor. librdkafka's
+tuning is left out. The password stands in the source's option ``kafka.sasl.jaas.config``: it
+travels to the executors, in plain bytes unless ``spark.network.crypto`` or ``spark.ssl`` is on.
+Spark shows no options of a Kafka source in its plans, its web page or event log, and hides the
 password where it logs them; Python's and Java's objects of the session hold it.
 
 Options: https://spark.apache.org/docs/4.2.0/streaming/structured-streaming-kafka-integration.html
@@ -82,9 +83,15 @@ def to_spark(
 def _check_transactions(cluster: Cluster, plan: Plan) -> None:
     """Raise where an open transaction hides the window's end: Spark would wait for it, then fail."""
     stable = cluster.bounds(plan.topic, [span.partition for span in plan.ranges], "stable")
-    hidden = {span.partition: stable[span.partition] for span in plan.ranges if stable[span.partition] < span.end}
+    hidden = {
+        span.partition: stable[span.partition]
+        for span in plan.ranges
+        if stable[span.partition] < span.end
+    }
     if hidden:
-        where = ", ".join(f"{partition}@{offset:,}" for partition, offset in sorted(hidden.items())[:8])
+        where = ", ".join(
+            f"{partition}@{offset:,}" for partition, offset in sorted(hidden.items())[:8]
+        )
         raise IncompleteError(
             f"an open transaction hides a part of the window (partition@offset {where})",
             hint='wait until it ends, make a window that ends before it, or isolation="read_uncommitted"',
@@ -108,7 +115,10 @@ def _loaded(spark: SparkSession, options: Mapping[str, str]) -> DataFrame:
 
 
 def _raw(frame: DataFrame, plan: Plan) -> DataFrame:
-    """Name and type the columns as `labkit.replay.records.RAW_SCHEMA` does; leave out what is not of the asked time."""
+    """Name and type the columns as `labkit.replay.records.RAW_SCHEMA` does.
+
+    Leave out what is not of the asked time.
+    """
     from pyspark.sql import functions as f
 
     stamp, kind = f.col("timestamp"), f.col("timestampType")
@@ -118,7 +128,9 @@ def _raw(frame: DataFrame, plan: Plan) -> DataFrame:
         frame = frame.where(stamp >= f.timestamp_millis(f.lit(plan.start_ms)))
     if plan.end_ms is not None:
         frame = frame.where(stamp < f.timestamp_millis(f.lit(plan.end_ms)))
-    kind_name = f.when(kind == 0, "CreateTime").when(kind == 1, "LogAppendTime").otherwise("NotAvailable")
+    kind_name = (
+        f.when(kind == 0, "CreateTime").when(kind == 1, "LogAppendTime").otherwise("NotAvailable")
+    )
     return frame.select(
         "topic", "partition", "offset", f.when(~none, stamp).alias("timestamp"), kind_name.alias("timestamp_type"),
         "key", "value", "headers",
@@ -137,7 +149,9 @@ def java_options(settings: Mapping[str, Any]) -> dict[str, str]:
         When one of the login or TLS has no counterpart there.
     """
     texts = {key: str(value) for key, value in settings.items()}
-    options = {"bootstrap.servers": texts.get("bootstrap.servers") or texts.get("metadata.broker.list", "")}
+    options = {
+        "bootstrap.servers": texts.get("bootstrap.servers") or texts.get("metadata.broker.list", "")
+    }
     options["security.protocol"] = texts.get("security.protocol", "PLAINTEXT").upper()
     if options["security.protocol"].startswith("SASL"):
         options |= _login(texts)
@@ -161,7 +175,10 @@ def _login(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a JAAS value; https://docs.oracle.com/en/java/javase/17/docs/api/java.base/javax/security/auth/login/Configuration.html"""
+    """Return a JAAS value.
+
+    Https://docs.oracle.com/en/java/javase/17/docs/api/java.base/javax/security/auth/login/Configuration.html
+    """
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -179,16 +196,23 @@ def _pem(text: str, option: str, kind: str = "CERTIFICATE") -> dict[str, str]:
     blocks = re.findall(rf"-----BEGIN ({kind})-----(.*?)-----END \1-----", text, re.DOTALL)
     if not blocks:
         raise ConfigError(
-            f"{option}: there is no {kind.lower()} in PEM", hint="see what the profile's ssl.* settings name"
+            f"{option}: there is no {kind.lower()} in PEM",
+            hint="see what the profile's ssl.* settings name",
         )
-    return {option: "\n".join(f"-----BEGIN {name}-----{body}-----END {name}-----" for name, body in blocks)}
+    return {
+        option: "\n".join(
+            f"-----BEGIN {name}-----{body}-----END {name}-----" for name, body in blocks
+        )
+    }
 
 
 def _file(value: str) -> str:
     try:
         return Path(value).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{value} cannot be read as PEM: {error}", hint="Spark is given what is in it") from error
+        raise ConfigError(
+            f"{value} cannot be read as PEM: {error}", hint="Spark is given what is in it"
+        ) from error
 
 
 def _trust(text: str) -> dict[str, str]:
@@ -214,7 +238,9 @@ def _host_name(value: str) -> dict[str, str]:
 
 def _verification(value: str) -> dict[str, str]:
     if value.lower() not in ("true", "1"):
-        raise _none("enable.ssl.certificate.verification", "the Java client always checks certificates")
+        raise _none(
+            "enable.ssl.certificate.verification", "the Java client always checks certificates"
+        )
     return {}
 
 

@@ -1,8 +1,9 @@
 """SQL over tables, and over windows in constant memory.
 
-A window's records land raw in a file of a folder of their own, while the fields' types are found out; DuckDB then reads
-that file, decoded batch by batch under the one schema that holds for all, as often as the query needs, and spills into
-the same folder. So a window that was not read to its end is known before a query is answered.
+A window's records land raw in a file of a folder of their own, while the fields' types are found
+out; DuckDB then reads that file, decoded batch by batch under the one schema that holds for all, as
+often as the query needs, and spills into the same folder. So a window that was not read to its end
+is known before a query is answered.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEMORY = "1GB"  # of DuckDB, for a query of windows; more is spilled to the disk
-_WANTED = frozenset({StopReason.CAP, StopReason.EXPIRED})  # why a window ends early that the user asked to read so
+# why a window ends early that the user asked to read so
+_WANTED = frozenset({StopReason.CAP, StopReason.EXPIRED})
 
 
 @dataclass
@@ -89,7 +91,9 @@ class SpooledWindow:
             raise
 
     def _table(self, batch: pa.RecordBatch) -> pa.Table:
-        return for_duckdb(cast_to(self.decode_batch(batch), self.layout, self.untyped).select(self.wanted))
+        return for_duckdb(
+            cast_to(self.decode_batch(batch), self.layout, self.untyped).select(self.wanted)
+        )
 
 
 def for_duckdb(table: pa.Table) -> pa.Table:
@@ -136,7 +140,8 @@ def require_whole(name: str, receipt: Receipt) -> str:
     Raises
     ------
     IncompleteError
-        When it ended early for a reason that nobody asked for: the answer would be short in silence.
+        When it ended early for a reason that nobody asked for: the answer would be short in
+        silence.
     """
     if set(receipt.reasons) <= _WANTED:
         return receipt.shortfall
@@ -144,12 +149,15 @@ def require_whole(name: str, receipt: Receipt) -> str:
     if StopReason.OPEN_TRANSACTION in receipt.reasons:
         hint = 'isolation="read_uncommitted" reads on; or end the window before it'
     raise IncompleteError(
-        f"{name} was not read to its end, so the query was not asked: {receipt.shortfall}", hint=hint, receipt=receipt
+        f"{name} was not read to its end, so the query was not asked: {receipt.shortfall}",
+        hint=hint,
+        receipt=receipt,
     )
 
 
 def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> None:
-    """Refuse what cannot be asked before anything is read: no query, a table that the query does not name.
+    """Refuse what cannot be asked before anything is read: no query, a table that the query does
+    not name.
 
     Raises
     ------
@@ -157,7 +165,8 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
     """
     if not isinstance(query, str) or not query.strip():
         raise UsageError(
-            f"a query must be a text, not {query!r}", hint='such as "select nick, count(*) n from replay group by 1"'
+            f"a query must be a text, not {query!r}",
+            hint='such as "select nick, count(*) n from replay group by 1"',
         )
     duckdb_sql.refuse_extensions(query)
     for name, table in given.items():
@@ -174,7 +183,8 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
     unused = [name for name in names if name.lower() not in tables]
     if trees and unused:
         raise UsageError(
-            f"the query does not read {', '.join(unused)}", hint=f"write `… from {unused[0]}`; it reads {_some(tables)}"
+            f"the query does not read {', '.join(unused)}",
+            hint=f"write `… from {unused[0]}`; it reads {_some(tables)}",
         )
 
 
@@ -184,13 +194,19 @@ def _some(names: Iterable[str]) -> str:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a folder for records and for what DuckDB spills; nobody else can read it, and it is gone at the end."""
+    """Yield a folder for records and for what DuckDB spills.
+
+    Nobody else can read it, and it is gone at the end.
+    """
     with tempfile.TemporaryDirectory(prefix="labkit-sql-") as folder:
         yield Path(folder)
 
 
 def ask(
-    query: str, own: Mapping[str, pa.Table | SpooledWindow], given: Mapping[str, Any], folder: Path | None = None
+    query: str,
+    own: Mapping[str, pa.Table | SpooledWindow],
+    given: Mapping[str, Any],
+    folder: Path | None = None,
 ) -> pd.DataFrame:
     """Return DuckDB's answer as a DataFrame.
 
@@ -209,16 +225,25 @@ def ask(
         When DuckDB refuses the query, or it needs more memory than there is.
     """
     duckdb_sql.refuse_extensions(query)
-    config: dict[str, Any] = {} if folder is None else {"memory_limit": MEMORY, "temp_directory": str(folder)}
+    config: dict[str, Any] = (
+        {} if folder is None else {"memory_limit": MEMORY, "temp_directory": str(folder)}
+    )
     with duckdb_sql.connect(files=True, **config) as connection:
         query = duckdb_sql.with_headers(connection, query)
-        trees, _ = duckdb_sql.syntax(connection, query)  # none of PIVOT and the like: its words are taken for names
-        names = {part for path in duckdb_sql.columns(trees) for part in path} if trees else set(_words(query))
+        # none of PIVOT and the like: its words are taken for names
+        trees, _ = duckdb_sql.syntax(connection, query)
+        names = (
+            {part for path in duckdb_sql.columns(trees) for part in path}
+            if trees
+            else set(_words(query))
+        )
         all_names = {name.lower() for table in own.values() for name in table.column_names}
         try:
             for name, table in own.items():
                 duckdb_sql.check_case(table.column_names, names)
-                duckdb_sql.register(connection, name, _ready(name, table, trees, all_names, alone=len(own) == 1))
+                duckdb_sql.register(
+                    connection, name, _ready(name, table, trees, all_names, alone=len(own) == 1)
+                )
             for name, table in given.items():
                 duckdb_sql.register(connection, name, table)
             answer = _interruptible(connection, lambda: _answer(connection, query))
@@ -229,18 +254,27 @@ def ask(
 
 def _answer(connection: Any, query: str) -> pa.Table:
     answer = connection.sql(query)
-    return pa.table({}) if answer is None else with_carried_days(connection, answer).to_arrow_table()
+    return (
+        pa.table({}) if answer is None else with_carried_days(connection, answer).to_arrow_table()
+    )
 
 
 def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
-    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this thread does.
+    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this
+    thread does.
 
-    An interrupt is noted, not raised: raised here, it could leave a lock held that the thread needs for its answer.
+    An interrupt is noted, not raised: raised here, it could leave a lock held that the thread needs
+    for its answer.
     """
-    with interrupt.asked(patient=True) as stop, ThreadPoolExecutor(1, thread_name_prefix="labkit-sql") as thread:
+    with (
+        interrupt.asked(patient=True) as stop,
+        ThreadPoolExecutor(1, thread_name_prefix="labkit-sql") as thread,
+    ):
         answer = thread.submit(work)
         while not wait([answer], timeout=0.1).done:
-            if stop():  # again and again: the query may not have begun yet, or be where DuckDB takes no interrupt
+            # again and again: the query may not have begun yet, or be where DuckDB takes no
+            # interrupt
+            if stop():
                 with suppress(duckdb_sql.duckdb.Error):
                     connection.interrupt()
         if stop():
@@ -253,7 +287,12 @@ def _words(query: str) -> list[str]:
 
 
 def _ready(
-    name: str, table: pa.Table | SpooledWindow, trees: list[Any], everything: set[str], *, alone: bool
+    name: str,
+    table: pa.Table | SpooledWindow,
+    trees: list[Any],
+    everything: set[str],
+    *,
+    alone: bool,
 ) -> pa.Table | SpooledWindow:
     """Return the table with the columns that the query needs."""
     if isinstance(table, pa.Table):
@@ -265,13 +304,17 @@ def _ready(
 
 
 def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[str]:
-    """Return which of the columns a query can need: all of them, unless its syntax names each it needs."""
+    """Return which of the columns a query can need: all of them, unless its syntax names each it
+    needs.
+    """
     nodes = list(duckdb_sql.nodes(trees))
     paths = duckdb_sql.columns(trees)
     joined = {name for node in nodes for name in node.get("using_columns") or ()}
     names = {part.lower() for path in paths for part in path} | {name.lower() for name in joined}
     aliases = {node["alias"].lower() for node in nodes if node.get("alias")}
-    whole_rows = any(len(path) == 1 and path[0].lower() not in everything | aliases for path in paths)
+    whole_rows = any(
+        len(path) == 1 and path[0].lower() not in everything | aliases for path in paths
+    )
     all_named = trees and not whole_rows and not any(
         node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" for node in nodes
     )  # fmt: skip
@@ -280,7 +323,9 @@ def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[
 
 
 def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
-    """Return the table of an empty window with the fields a query asks for: no record told which there are."""
+    """Return the table of an empty window with the fields a query asks for: no record told which
+    there are.
+    """
     columns, nodes = duckdb_sql.columns, list(duckdb_sql.nodes(query))
 
     def asked(tree: Any) -> set[str]:
@@ -289,7 +334,8 @@ def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
         }  # fmt: skip
 
     aliased = [node for node in nodes if node.get("alias")]
-    own = {node["alias"] for node in aliased if node["alias"] not in asked(node)}  # `lower(nick) as nick` asks for nick
+    # `lower(nick) as nick` asks for nick
+    own = {node["alias"] for node in aliased if node["alias"] not in asked(node)}
     joined = {column for node in nodes for column in node.get("using_columns") or ()}
     for column in sorted((asked(query) - own | joined) - set(table.column_names)):
         table = table.append_column(column, pa.nulls(0))
@@ -297,8 +343,12 @@ def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
 
 
 def _refused(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> BaseException:
-    """Return the error that the user should see: what broke in a source comes before what DuckDB made of it."""
-    broken = [table.error for table in own.values() if isinstance(table, SpooledWindow) and table.error]
+    """Return the error that the user should see: what broke in a source comes before what DuckDB
+    made of it.
+    """
+    broken = [
+        table.error for table in own.values() if isinstance(table, SpooledWindow) and table.error
+    ]
     if broken:
         return broken[0]
     if isinstance(error, duckdb_sql.duckdb.OutOfMemoryException):

@@ -1,7 +1,9 @@
-"""A window's records in a scratch topic ``labkit.<user>.<name>``, with keys, headers, times, partitions as they were.
+"""A window's records in a scratch topic ``labkit.<user>.<name>``, with keys, headers, times,
+partitions as they were.
 
-Kafka keeps no notes of a topic. So when it expires stands in its setting ``delete.retention.ms``, which means nothing
-where nothing is compacted, in milliseconds since the epoch; records are never deleted by age, for they may be old.
+Kafka keeps no notes of a topic. So when it expires stands in its setting ``delete.retention.ms``,
+which means nothing where nothing is compacted, in milliseconds since the epoch; records are never
+deleted by age, for they may be old.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ class TopicCopy:
     @html.view
     def _repr_html_(self) -> str:
         text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        return html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
+        return (
+            html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class Shape:
     partitions : int, optional
         How many it has, records spread anew by key; left out: as they were.
     speed : str, optional
-        At what pace records are written, see `labkit.sinks.paced.factor_of`; left out: as fast as can be.
+        At what pace records are written, see `labkit.sinks.paced.factor_of`; left out: as fast as
+        can be.
     """
 
     ttl: str = "2d"
@@ -115,7 +120,13 @@ class Shape:
         if self.speed is not None:
             factor_of(self.speed)
         if self.partitions is not None:
-            whole(self.partitions, "partitions", "a number such as 6, or leave it out", low=1, high=_MOST_PARTITIONS)
+            whole(
+                self.partitions,
+                "partitions",
+                "a number such as 6, or leave it out",
+                low=1,
+                high=_MOST_PARTITIONS,
+            )
         return self
 
 
@@ -128,7 +139,10 @@ def fill(
     *,
     show: bool | None = None,
 ) -> TopicCopy:
-    """Make the topic and write the window's records to it; an interrupt ends it early, and the counts say so."""
+    """Make the topic and write the window's records to it.
+
+    An interrupt ends it early, and the counts say so.
+    """
     topic, reading = names.scratch_topic(name), decoding.reading
     expires_ms = now_ms() + length_ms(shape.ttl)
     partitions = shape.partitions or len(cluster.partitions(reading.plan.topic))
@@ -146,14 +160,20 @@ def fill(
                 writer.write(pace, advance)
         writer.flush()
     receipt = decoding.whole()
-    counts = {"read": receipt.read, "written": writer.written, "failed": receipt.read - writer.written}
+    counts = {
+        "read": receipt.read,
+        "written": writer.written,
+        "failed": receipt.read - writer.written,
+    }
     notes = [f"{count:,} records failed: {why}" for why, count in writer.errors.most_common(5)]
     if stopped := receipt.read - writer.written - writer.errors.total():
         notes.append(f"{stopped:,} records were not written: it was stopped")
     if writer.untimed:
         notes.append(f"{writer.untimed:,} records without a time have that of the writing")
     expires = iso(expires_ms) or ""
-    return TopicCopy(topic, receipt, counts, expires, window_of, cluster, tuple(notes), reading.interrupted())
+    return TopicCopy(
+        topic, receipt, counts, expires, window_of, cluster, tuple(notes), reading.interrupted()
+    )
 
 
 def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms: int) -> None:
@@ -177,7 +197,9 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
             hint="take another name, or delete it first: t.drop(); lab.gc() deletes it when it has expired",
         )
     cluster.ask(
-        lambda admin: admin.create_topics([NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S),
+        lambda admin: admin.create_topics(
+            [NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S
+        ),
         what=Operation.CREATE.to(f"make topic {topic!r}"),
     )
 
@@ -200,7 +222,9 @@ class _Writer:
     untimed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def write(self, batch: Iterable[Record], advance: Callable[[int, int], None] | None = None) -> None:
+    def write(
+        self, batch: Iterable[Record], advance: Callable[[int, int], None] | None = None
+    ) -> None:
         for time_ms, partition, key, value, headers in batch:
             extra = {"timestamp": time_ms} if time_ms else {}
             self.untimed += not extra
@@ -243,19 +267,30 @@ def drop(cluster: Cluster, topic: str) -> None:
 
 
 def listed(cluster: Cluster) -> list[dict[str, Any]]:
-    """Return one row per scratch topic of this user: topic, documents (by offsets), expires, expired."""
+    """Return one row per scratch topic of this user: topic, documents (by offsets), expires,
+    expired.
+    """
     rows = []
     for name, expires_ms in _expiries(cluster).items():
         partitions = cluster.partitions(name)
-        first, last = (sum(cluster.bounds(name, partitions, at).values()) for at in ("earliest", "latest"))
-        row = {"kind": "topic", "topic": name, "documents": last - first, "expires": iso(expires_ms)}
+        first, last = (
+            sum(cluster.bounds(name, partitions, at).values()) for at in ("earliest", "latest")
+        )
+        row = {
+            "kind": "topic",
+            "topic": name,
+            "documents": last - first,
+            "expires": iso(expires_ms),
+        }
         rows.append({**row, "expired": expires_ms is not None and expires_ms < now_ms()})
     return rows
 
 
 def _expiries(cluster: Cluster) -> dict[str, int | None]:
     """Return when each of this user's scratch topics expires; None where nothing says so."""
-    mine = [name for name in cluster.topics() if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")]
+    mine = [
+        name for name in cluster.topics() if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")
+    ]
     expiries: dict[str, int | None] = {}
     for name, settings in sorted(cluster.each_topic_settings(mine).items()):
         if isinstance(settings, LabkitError):
@@ -270,7 +305,11 @@ def _expiries(cluster: Cluster) -> dict[str, int | None]:
 def collect(cluster: Cluster) -> list[str]:
     """Delete this user's expired scratch topics; return their names."""
     now = now_ms()
-    gone = [name for name, expires_ms in _expiries(cluster).items() if expires_ms is not None and expires_ms < now]
+    gone = [
+        name
+        for name, expires_ms in _expiries(cluster).items()
+        if expires_ms is not None and expires_ms < now
+    ]
     for name in gone:
         drop(cluster, name)
     return gone

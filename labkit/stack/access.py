@@ -1,4 +1,7 @@
-"""Who may do what on the local stack's Kafka: four roles, the least each needs; and the topic ``irc``."""
+"""Who may do what on the local stack's Kafka: four roles, the least each needs.
+
+And the topic ``irc``.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ def bindings() -> list[AclBinding]:
 def ensure(admin: Cluster, timeout_s: float = 30) -> None:
     """Make the roles' ACLs and the topic, and wait until the broker knows them.
 
-    An ACL takes effect a moment after ``create_acls`` returns, so the broker is asked until it does.
+    An ACL takes effect a moment after ``create_acls`` returns, so the broker is asked until it
+    does.
     """
     bindings_wanted, present = bindings(), _known(admin)
     missing = [acl for acl in bindings_wanted if acl not in present]
@@ -60,17 +64,28 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
         )
     if TOPIC not in admin.topics():
         topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
-        admin.ask(lambda client: client.create_topics([topic]), what=Operation.CREATE.to(f"create topic {TOPIC!r}"))
+        admin.ask(
+            lambda client: client.create_topics([topic]),
+            what=Operation.CREATE.to(f"create topic {TOPIC!r}"),
+        )
     deadline = time.monotonic() + timeout_s
     while not (set(bindings_wanted) <= _known(admin) and TOPIC in admin.topics()):
         if time.monotonic() > deadline:
-            raise StackError("Kafka did not take the access rules in time", hint="run `labkit up` again")
+            raise StackError(
+                "Kafka did not take the access rules in time", hint="run `labkit up` again"
+            )
         time.sleep(0.1)
 
 
 def _known(admin: Cluster) -> set[Any]:
     every = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+        ResourceType.ANY,
+        None,
+        ResourcePatternType.ANY,
+        None,
+        None,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
     )
     return set(
         admin.ask(

@@ -1,7 +1,7 @@
 """The servers' files: pinned by sha256, fetched from Maven repositories through jgo, unpacked once.
 
-``artefacts.toml`` lists each file. ``python -m labkit.stack.artefacts`` resolves the versions named below anew
-and writes it; nothing is resolved when a user starts the stack.
+``artefacts.toml`` lists each file. ``python -m labkit.stack.artefacts`` resolves the versions named
+below anew and writes it; nothing is resolved when a user starts the stack.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")
 REGISTRY_VERSION = "2.6.13.Final"  # the last that runs on Java 17
 
 _KAFKA = ("org.apache.kafka", "kafka_2.13")
-_LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")  # without it Kafka logs nothing
+# without it Kafka logs nothing
+_LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")
 _ELASTICSEARCH = ("org.elasticsearch.distribution.integ-test-zip", "elasticsearch")
 _REGISTRY = ("io.apicurio", "apicurio-registry-app")
 
@@ -73,7 +74,9 @@ def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
     home = cache_folder("servers") / f"elasticsearch-{version}"
     if _is_untouched(home):
         return home
-    items = [item for item in _locked() if item.service == "elasticsearch" and item.version == version]
+    items = [
+        item for item in _locked() if item.service == "elasticsearch" and item.version == version
+    ]
     archive = fetch(items, say)[0]
     say(f"unpacking Elasticsearch {version}")
     _unpack(archive, home)
@@ -89,14 +92,18 @@ def registry_home(say: Callable[[str], None]) -> Path:
     say(f"unpacking the schema registry {REGISTRY_VERSION}")
     part = _part(home)
     with tarfile.open(archive) as packed:
-        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.2, of Debian 12, has none
+        # Python 3.11.2, of Debian 12, has none
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         packed.extractall(part, **safe)  # type: ignore[arg-type]  # noqa: S202  it is pinned
     _settle(part, home)
     return home
 
 
 def _is_untouched(home: Path) -> bool:
-    """Tell whether an unpacked server is there and nobody else can have changed it; else it is unpacked anew."""
+    """Tell whether an unpacked server is there and nobody else can have changed it.
+
+    Else it is unpacked anew.
+    """
     if not home.is_dir() or home.is_symlink():
         return False
     if problem_of(home.lstat()) or any(problem_of(item.lstat()) for item in home.rglob("*")):
@@ -111,7 +118,8 @@ def _locked() -> list[Artefact]:
 
 
 def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
-    """Return the files, each checked against its pinned sha256; a torn or foreign file is fetched again once.
+    """Return the files, each checked against its pinned sha256; a torn or foreign file is fetched
+    again once.
 
     Raises
     ------
@@ -122,7 +130,8 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
         repository = cache_folder("maven")
     except OSError as error:
         raise StackError(
-            f"{cache_dir()} cannot be used: {error.strerror or error}", hint="set LABKIT_CACHE to another folder"
+            f"{cache_dir()} cannot be used: {error.strerror or error}",
+            hint="set LABKIT_CACHE to another folder",
         ) from error
     missing = [item for item in artefacts if not _verified(repository, item)]
     if missing:
@@ -151,13 +160,16 @@ def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
     if _sha256(path) != item.sha256:
         path.unlink()
         raise StackError(
-            f"{item} is not the pinned file", hint="a proxy may have replaced it; run the same command again"
+            f"{item} is not the pinned file",
+            hint="a proxy may have replaced it; run the same command again",
         )
     _settle_modes(repository, path)
 
 
 def _verified(repository: Path, item: Artefact) -> bool:
-    """Tell whether the file is there, is the pinned one, and nobody else can change it from here on."""
+    """Tell whether the file is there, is the pinned one, and nobody else can change it from here
+    on.
+    """
     path = _path(repository, item)
     if path.is_symlink() or not path.is_file() or path.stat().st_size != item.bytes:
         return False
@@ -175,7 +187,9 @@ def _remove_foreign(repository: Path, path: Path) -> None:
 
 
 def _settle_modes(repository: Path, path: Path) -> None:
-    """Let the servers' user read a fetched file, and nobody else write to it, whatever the umask was."""
+    """Let the servers' user read a fetched file, and nobody else write to it, whatever the umask
+    was.
+    """
     path.chmod(0o644)
     for parent in path.parents:
         if repository not in parent.parents:
@@ -218,7 +232,9 @@ def _maven(repository: Path, advance: Callable[[int], None]) -> Any:
     def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
-    return MavenContext(repo_cache=repository, resolver=PythonResolver(progress_callback=progress), timeout=60)
+    return MavenContext(
+        repo_cache=repository, resolver=PythonResolver(progress_callback=progress), timeout=60
+    )
 
 
 @contextmanager
@@ -279,7 +295,8 @@ def write_lock() -> None:
     broker = context.project(*_KAFKA).at_version(KAFKA_VERSION)
     direct, transitive = context.resolver.resolve([Dependency(broker.artifact(), scope="runtime")])
     artifacts = [("kafka", dependency.artifact) for dependency in [*direct, *transitive]]
-    group, name, version = _LOGGING  # alone: resolved together, its BOM would bring other versions of Kafka's jars
+    # alone: resolved together, its BOM would bring other versions of Kafka's jars
+    group, name, version = _LOGGING
     artifacts.append(("kafka", context.project(group, name).at_version(version).artifact()))
     for version in ELASTICSEARCH_VERSIONS:
         component = context.project(*_ELASTICSEARCH).at_version(version)
@@ -289,7 +306,9 @@ def write_lock() -> None:
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda pair: pair[1].resolve(), artifacts))
     lines = ["# Written by `python -m labkit.stack.artefacts`.\n"]
-    for (service, artifact), path in sorted(zip(artifacts, paths, strict=True), key=lambda item: str(item[1])):
+    for (service, artifact), path in sorted(
+        zip(artifacts, paths, strict=True), key=lambda item: str(item[1])
+    ):
         values = {
             "service": service,
             "group": artifact.groupId,

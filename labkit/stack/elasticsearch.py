@@ -20,15 +20,27 @@ from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP_MB = 512
 _KEYSTORE = "elasticsearch.keystore"
-_FILES = ("elasticsearch.yml", "jvm.options", "log4j2.properties", "users", "users_roles", "roles.yml", _KEYSTORE)
+_FILES = (
+    "elasticsearch.yml",
+    "jvm.options",
+    "log4j2.properties",
+    "users",
+    "users_roles",
+    "roles.yml",
+    _KEYSTORE,
+)
 LOG = "elasticsearch.log"
 _MINIMUM_JAVA = {"8": 17, "9": 21}
 
-_USERS_ROLES = "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
+_USERS_ROLES = (
+    "superuser:admin\nlabkit_lab:lab\nlabkit_indexer:indexer\nlabkit_extractor:extractor\n"
+)
 
 
 def service_name(state: State, version: str) -> str:
-    """Return the service's name: the first version ever started is ``elasticsearch`` (target ``default``)."""
+    """Return the service's name: the first version ever started is ``elasticsearch`` (target
+    ``default``).
+    """
     first = state.services.get("elasticsearch")
     return "elasticsearch" if first is None or first.version == version else f"es-{version}"
 
@@ -63,7 +75,9 @@ def _wait_ready(state: State, service: Service) -> None:
     process.wait_ready(service, lambda: _answers(service.port, password), log=log, timeout_s=180)
 
 
-def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, *, log: Path) -> None:
+def launch(
+    service: Service, folder: Path, home: Path, java: Path, run_id: str, *, log: Path
+) -> None:
     """Start the node that ``config`` in `folder` describes."""
     if ownership.service_account():
         _make_keystore(folder, home, java)
@@ -71,8 +85,11 @@ def launch(service: Service, folder: Path, home: Path, java: Path, run_id: str, 
     env = {
         **_environment(folder, java),
         "ES_TMPDIR": str(folder / "tmp"),
-        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",  # else the starter leaves a folder in /tmp each time
-        "ES_JAVA_OPTS": " ".join([f"-Xms{HEAP_MB}m", f"-Xmx{HEAP_MB}m", *java_options(), f"-Dlabkit.run={run_id}"]),
+        # else the starter leaves a folder in /tmp each time
+        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",
+        "ES_JAVA_OPTS": " ".join(
+            [f"-Xms{HEAP_MB}m", f"-Xmx{HEAP_MB}m", *java_options(), f"-Dlabkit.run={run_id}"]
+        ),
     }
     main = [str(home / "bin" / "elasticsearch")]
     process.start(service, main, env=env, cwd=folder, log=log)
@@ -89,7 +106,8 @@ def _make_keystore(folder: Path, home: Path, java: Path) -> None:
     )  # fmt: skip
     if process.returncode:
         raise StackError(
-            "Elasticsearch's keystore could not be made", hint=f"it said: {(process.stderr or process.stdout)[-600:]}"
+            "Elasticsearch's keystore could not be made",
+            hint=f"it said: {(process.stderr or process.stdout)[-600:]}",
         )
 
 
@@ -103,7 +121,13 @@ def _environment(folder: Path, java: Path) -> dict[str, str]:
 
 
 def configure(
-    folder: Path, home: Path, state: State, service: Service, *, files: Mapping[str, str] | None = None, **more: object
+    folder: Path,
+    home: Path,
+    state: State,
+    service: Service,
+    *,
+    files: Mapping[str, str] | None = None,
+    **more: object,
 ) -> None:
     """Write the node's settings, users and roles.
 
@@ -141,12 +165,19 @@ def configure(
     options = (home / "config" / "jvm.options").read_text(encoding="utf-8")
     keep = [line for line in options.splitlines() if "-Xlog" not in line and "HeapDump" not in line]
     write_private(config / "jvm.options", "\n".join(keep) + "\n")
-    write_private(config / "log4j2.properties", (home / "config" / "log4j2.properties").read_text(encoding="utf-8"))
+    write_private(
+        config / "log4j2.properties",
+        (home / "config" / "log4j2.properties").read_text(encoding="utf-8"),
+    )
     hashes = (f"{role}:{_bcrypt(password)}" for role, password in sorted(state.passwords.items()))
     write_private(config / "users", "\n".join(hashes) + "\n")
     write_private(config / "users_roles", _USERS_ROLES)
-    # one line a role: the file is cut into roles at lines that do not start with a space; JSON is YAML
-    roles = (f"labkit_{role}: {json.dumps(elasticsearch_role(role))}" for role in ("extractor", "indexer", "lab"))
+    # one line a role: the file is cut into roles at lines that do not start with a space; JSON is
+    # YAML
+    roles = (
+        f"labkit_{role}: {json.dumps(elasticsearch_role(role))}"
+        for role in ("extractor", "indexer", "lab")
+    )
     write_private(config / "roles.yml", "\n".join(roles) + "\n")
     for name, content in (files or {}).items():
         write_private(config / name, content)
@@ -159,9 +190,15 @@ def _bcrypt(password: str) -> str:
 
 
 def _answers(port: int, password: str) -> bool:
-    """Tell whether the cluster's state is recovered, asked as admin (the minimal build has no ``GET /``)."""
-    request = urllib.request.Request(f"http://{HOST}:{port}/_cluster/health?wait_for_status=yellow&timeout=1s")
-    request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+    """Tell whether the cluster's state is recovered, asked as admin (the minimal build has no ``GET
+    /``).
+    """
+    request = urllib.request.Request(
+        f"http://{HOST}:{port}/_cluster/health?wait_for_status=yellow&timeout=1s"
+    )
+    request.add_header(
+        "Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+    )
     try:
         with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310
             return bool(answer.status == 200)

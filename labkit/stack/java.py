@@ -31,7 +31,8 @@ _FETCH_TIMEOUT_S = 900
 
 
 def java_options() -> list[str]:
-    """Return the options of ``LABKIT_JAVA_OPTIONS``, for each Java virtual machine of the local stack.
+    """Return the options of ``LABKIT_JAVA_OPTIONS``, for each Java virtual machine of the local
+    stack.
 
     Raises
     ------
@@ -51,8 +52,8 @@ def java_options() -> list[str]:
 def find_java(minimum: int, say: Callable[[str], None] = lambda text: None) -> Path:
     """Return a Java home of at least major version `minimum`.
 
-    Looked for in ``LABKIT_JAVA_HOME``, ``JAVA_HOME``, ``PATH``, the environment's own prefix (conda) and the
-    usual folders; the first that is new enough wins. Without one, a JRE is fetched.
+    Looked for in ``LABKIT_JAVA_HOME``, ``JAVA_HOME``, ``PATH``, the environment's own prefix
+    (conda) and the usual folders; the first that is new enough wins. Without one, a JRE is fetched.
 
     Parameters
     ----------
@@ -73,7 +74,9 @@ def find_java(minimum: int, say: Callable[[str], None] = lambda text: None) -> P
         if version >= minimum:
             return home
         versions[home] = version
-    say(f"found no Java {minimum} or newer; fetching a Java {_FETCHED_VERSION} runtime, about 50 MB")
+    say(
+        f"found no Java {minimum} or newer; fetching a Java {_FETCHED_VERSION} runtime, about 50 MB"
+    )
     try:
         return _fetch(minimum)
     except _FetchError as error:
@@ -97,7 +100,8 @@ def _candidates() -> Iterator[Path]:
             yield home
             yield home / "Contents" / "Home"
             yield home / "libexec" / "openjdk.jdk" / "Contents" / "Home"
-    with contextlib.suppress(OSError):  # the one fetched earlier; cjdk would ask for its index again each day
+    # the one fetched earlier; cjdk would ask for its index again each day
+    with contextlib.suppress(OSError):
         yield Path(read_private(_fetched_mark(), limit=10_000).content.decode().strip())
 
 
@@ -112,7 +116,9 @@ def java_version(home: Path) -> int | None:
     if not os.access(java, os.X_OK):
         return None
     try:
-        process = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        process = subprocess.run(
+            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r'version "(?:1\.)?(\d+)', process.stderr + process.stdout)
@@ -135,9 +141,12 @@ def _fetch(minimum: int) -> Path:
     command += ["--jdk", f"temurin-jre:{_FETCHED_VERSION}", "java-home"]
     try:
         with filelock.FileLock(folder / "lock"):
-            for unfinished in folder.glob("*/fetching"):  # of a killed process: cjdk would wait for it
+            # of a killed process: cjdk would wait for it
+            for unfinished in folder.glob("*/fetching"):
                 shutil.rmtree(unfinished, ignore_errors=True)
-            fetched = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False)
+            fetched = subprocess.run(
+                command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
+            )
     except subprocess.TimeoutExpired as error:
         raise _FetchError(f"the download took longer than {_FETCH_TIMEOUT_S} s") from error
     except OSError as error:
@@ -154,7 +163,10 @@ def _fetch(minimum: int) -> Path:
 
 @dataclass(frozen=True)
 class _PackageManager:
-    """How to ask a package manager for packages with a JRE; the group of `pattern` is Java's major version."""
+    """How to ask a package manager for packages with a JRE.
+
+    The group of `pattern` is Java's major version.
+    """
 
     install: str
     search: tuple[str, ...]
@@ -196,7 +208,9 @@ _PACKAGE_MANAGERS = (
 
 
 def _install_hint(minimum: int) -> str:
-    """Name the command that installs a new enough Java here, as this system's package manager lists it."""
+    """Name the command that installs a new enough Java here, as this system's package manager lists
+    it.
+    """
     if package := _java_package(minimum):
         return f"install it: `{package}`"
     if shutil.which("conda"):
@@ -207,7 +221,10 @@ def _install_hint(minimum: int) -> str:
 
 
 def _java_package(minimum: int) -> str | None:
-    """Return the command for a Java that suits every service; else for the newest that suits this one."""
+    """Return the command for a Java that suits every service.
+
+    Else for the newest that suits this one.
+    """
     for manager in _PACKAGE_MANAGERS:
         if shutil.which(manager.search[0]) is None:
             continue

@@ -85,7 +85,8 @@ def start(state: State, say: Callable[[str], None], *, brokers: int | None = Non
         stopped.append(service)
     for service in stopped:
         start_broker(state, service, say)
-    for service in services:  # those that run too: another command, ended since, may have just started them
+    # those that run too: another command, ended since, may have just started them
+    for service in services:
         log = state.root / service.name / LOG
         process.wait_ready(service, lambda port=service.port: _listens(port), log=log)  # type: ignore[misc]
     return services
@@ -96,7 +97,9 @@ def start_broker(state: State, service: Service, say: Callable[[str], None]) -> 
     folder = state.root / service.name
     command = java_command(folder, state.run_id, say)
     _configure(folder, service, state)
-    launch(service, command, folder, say, cluster_id=state.run_id if len(state.brokers) > 1 else None)
+    launch(
+        service, command, folder, say, cluster_id=state.run_id if len(state.brokers) > 1 else None
+    )
     state.save()
 
 
@@ -104,7 +107,10 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
     """Return the brokers of the state; the first time, make `count` with ports of their own."""
     present = state.brokers
     if count is not None and count not in BROKERS:
-        raise UsageError(f"the number of brokers must be 1 or 3, not {count}", hint="three is what a cluster needs")
+        raise UsageError(
+            f"the number of brokers must be 1 or 3, not {count}",
+            hint="three is what a cluster needs",
+        )
     if present and count not in (None, len(present)):
         raise UsageError(
             f"the local Kafka has {len(present)} broker{'s'[: len(present) - 1]}, not {count}",
@@ -113,7 +119,9 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
     if not present:
         find_java(17, say)  # without one nothing is chosen
         for name in NAMES[: count or 1]:
-            state.services[name] = Service(name, KAFKA_VERSION, process.free_port(), process.free_port())
+            state.services[name] = Service(
+                name, KAFKA_VERSION, process.free_port(), process.free_port()
+            )
         state.save()
     return state.brokers
 
@@ -121,8 +129,18 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
 def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
     """Return the command that runs a class of Kafka's distribution, all but the class's name."""
     java, jars = find_java(17, say), kafka_class_path(say)
-    command = [str(java / "bin" / "java"), HEAP, "-Xms128m", "-XX:+UseG1GC", *java_options(), f"-Dlabkit.run={run_id}"]
-    command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
+    command = [
+        str(java / "bin" / "java"),
+        HEAP,
+        "-Xms128m",
+        "-XX:+UseG1GC",
+        *java_options(),
+        f"-Dlabkit.run={run_id}",
+    ]
+    command += [
+        f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}",
+        f"-Djava.io.tmpdir={folder / 'tmp'}",
+    ]
     return [*command, "-cp", os.pathsep.join(map(str, jars))]
 
 
@@ -137,8 +155,8 @@ def launch(
 ) -> None:
     """Start the node that ``server.properties`` in `folder` describes.
 
-    The first time its data folder is formatted: alone, or with the `cluster_id` that it shares with other brokers;
-    `options` are StorageTool's.
+    The first time its data folder is formatted: alone, or with the `cluster_id` that it shares with
+    other brokers; `options` are StorageTool's.
     """
     ownership.prepare(folder, _PARTS)
     ownership.publish(folder)
@@ -160,14 +178,18 @@ def _listens(port: int) -> bool:
 
 
 def _configure(folder: Path, service: Service, state: State) -> None:
-    users = " ".join(f'user_{role}="{password}"' for role, password in sorted(state.passwords.items()))
+    users = " ".join(
+        f'user_{role}="{password}"' for role, password in sorted(state.passwords.items())
+    )
     admin = f'{_LOGIN} username="admin" password="{state.passwords["admin"]}"'
     brokers = state.brokers
     numbers = {broker.name: number for number, broker in enumerate(brokers, 1)}
     if len(brokers) == 1:
         quorum = {"controller.quorum.bootstrap.servers": f"{HOST}:{service.controller_port}"}
     else:
-        voters = ",".join(f"{numbers[broker.name]}@{HOST}:{broker.controller_port}" for broker in brokers)
+        voters = ",".join(
+            f"{numbers[broker.name]}@{HOST}:{broker.controller_port}" for broker in brokers
+        )
         quorum = {"controller.quorum.voters": voters}
     settings = {
         "process.roles": "broker,controller",
@@ -206,7 +228,9 @@ def _cluster_id(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw.ljust(16, b"k")[:16]).decode().rstrip("=")
 
 
-def _format(command: Sequence[str], folder: Path, options: Sequence[str], cluster_id: str | None) -> None:
+def _format(
+    command: Sequence[str], folder: Path, options: Sequence[str], cluster_id: str | None
+) -> None:
     alone = [] if cluster_id else ["--standalone"]
     identity = "-" if cluster_id is None else _cluster_id(bytes.fromhex(cluster_id))
     while identity.startswith("-"):  # would be taken for an option

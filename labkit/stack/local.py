@@ -31,8 +31,9 @@ def up(
     Parameters
     ----------
     versions : sequence of str
-        Elasticsearch versions to run side by side. The first one ever started is the target ``default``,
-        others are ``es-<version>``. Empty: those of the last time, else the first pinned one.
+        Elasticsearch versions to run side by side. The first one ever started is the target
+        ``default``, others are ``es-<version>``. Empty: those of the last time, else the first
+        pinned one.
     say : callable
         Takes one line of progress.
     with_registry : bool
@@ -103,7 +104,9 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
             state = State(root)
             process.end_strays(root)
         # what reads and writes goes before the servers it talks to
-        other_services = [service for service in state.services.values() if service not in state.brokers]
+        other_services = [
+            service for service in state.services.values() if service not in state.brokers
+        ]
         for service in sorted(other_services, key=lambda one: one.port > 0):
             if process.stop(service):
                 say(f"stopped {service.name}")
@@ -117,7 +120,8 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
         remaining = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
         say(
-            f"removed what was in {root}" + (f", but not an extractor's {' and '.join(remaining)}" if remaining else "")
+            f"removed what was in {root}"
+            + (f", but not an extractor's {' and '.join(remaining)}" if remaining else "")
         )
 
 

@@ -1,8 +1,10 @@
-"""Who owns what of a server's folder: its configuration is only read by it, its data, logs and tmp are its own.
+"""Who owns what of a server's folder: its configuration is only read by it, its data, logs and tmp
+are its own.
 
-Started by root, a server runs as a user of its own, who could put links or files into whatever that user may write.
-So the service's folder and its configuration belong to root, with modes that are set whatever the umask, and only
-``data``, ``logs`` and ``tmp`` are handed over. Nothing is followed on the way.
+Started by root, a server runs as a user of its own, who could put links or files into whatever that
+user may write. So the service's folder and its configuration belong to root, with modes that are
+set whatever the umask, and only ``data``, ``logs`` and ``tmp`` are handed over. Nothing is followed
+on the way.
 """
 
 from __future__ import annotations
@@ -41,18 +43,23 @@ class Account:
 def service_account() -> Account | None:
     """Return the user that servers run as when the caller is root, else None.
 
-    Elasticsearch refuses to run as root. The user is ``_labkit``, which nothing else runs as; it is made when it is
-    missing. Where that cannot be done, it is a number that no user has. ``LABKIT_SERVICE_USER`` names another one.
+    Elasticsearch refuses to run as root. The user is ``_labkit``, which nothing else runs as; it is
+    made when it is missing. Where that cannot be done, it is a number that no user has.
+    ``LABKIT_SERVICE_USER`` names another one.
     """
     if not is_root():
         return None
     name = os.environ.get("LABKIT_SERVICE_USER")
     account = _known(name or USER) or (None if name else _make_user())
     if account is None and name:
-        raise UsageError(f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user")
+        raise UsageError(
+            f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user"
+        )
     account = account or _spare()
     if account.uid == 0:
-        raise UsageError("the servers do not run as root", hint="set LABKIT_SERVICE_USER to an unprivileged user")
+        raise UsageError(
+            "the servers do not run as root", hint="set LABKIT_SERVICE_USER to an unprivileged user"
+        )
     return account
 
 
@@ -72,7 +79,10 @@ def _make_user() -> Account | None:
         return None
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     process = subprocess.run(
-        [command, *options, "--shell", "/usr/sbin/nologin", USER], capture_output=True, check=False, timeout=60
+        [command, *options, "--shell", "/usr/sbin/nologin", USER],
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     return _known(USER) if process.returncode in (0, 9) else None  # 9: another `up` was faster
 
@@ -93,7 +103,8 @@ def _spare() -> Account:
 
 
 def prepare(folder: Path, parts: Iterable[str]) -> None:
-    """Make the service's folder and the parts of it, each with its owner and mode, whatever was there before.
+    """Make the service's folder and the parts of it, each with its owner and mode, whatever was
+    there before.
 
     Parameters
     ----------
@@ -128,16 +139,22 @@ def _open(path: Path) -> int:
         return os.open(path, _FOLDER)
     except OSError as error:
         reason = "is a link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
-        raise UntrustedError(f"{path} {reason}", hint="remove it, or `labkit down --purge`") from error
+        raise UntrustedError(
+            f"{path} {reason}", hint="remove it, or `labkit down --purge`"
+        ) from error
 
 
 def _take(path: Path, mode: int, gid: int) -> None:
-    """Make a folder that only the caller writes to, or take it back: it was handed over by earlier versions."""
+    """Make a folder that only the caller writes to, or take it back: it was handed over by earlier
+    versions.
+    """
     descriptor = _open(path)
     try:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() and not is_root():
-            raise UntrustedError(f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own")
+            raise UntrustedError(
+                f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own"
+            )
         os.fchown(descriptor, os.geteuid() if is_root() else -1, gid)
         os.fchmod(descriptor, mode)
     finally:
@@ -145,18 +162,28 @@ def _take(path: Path, mode: int, gid: int) -> None:
 
 
 def _hand_over(path: Path, account: Account | None) -> None:
-    """Make a folder that the service owns; what is in it goes with it when the user is another than before."""
+    """Make a folder that the service owns.
+
+    What is in it goes with it when the user is another than before.
+    """
     descriptor = _open(path)
     try:
         owner = os.fstat(descriptor).st_uid
         if account is None and owner != os.geteuid():
-            raise UntrustedError(f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own")
+            raise UntrustedError(
+                f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own"
+            )
         if account is not None and owner != account.uid:
-            for _, folders, files, within in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
+            for _, folders, files, within in os.fwalk(
+                ".", dir_fd=descriptor, follow_symlinks=False
+            ):
                 for name in (*folders, *files):
                     status = os.stat(name, dir_fd=within, follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:  # not a second name of another's file
-                        os.chown(name, account.uid, account.gid, dir_fd=within, follow_symlinks=False)
+                    # not a second name of another's file
+                    if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+                        os.chown(
+                            name, account.uid, account.gid, dir_fd=within, follow_symlinks=False
+                        )
             os.fchown(descriptor, account.uid, account.gid)
         os.fchmod(descriptor, 0o700)
     finally:
@@ -177,7 +204,9 @@ def require_reachable(path: Path, account: Account) -> None:
 
 
 def refuse_foreign(folder: Path, known: Iterable[str]) -> None:
-    """Raise UntrustedError when a configuration folder holds what labkit did not write, such as jvm.options.d."""
+    """Raise UntrustedError when a configuration folder holds what labkit did not write, such as
+    jvm.options.d.
+    """
     foreign = sorted({item.name for item in folder.iterdir()} - set(known))
     if foreign:
         raise UntrustedError(
@@ -193,14 +222,19 @@ def publish(folder: Path) -> None:
         descriptor = os.open(item, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.fchown(descriptor, os.geteuid() if account else -1, account.gid if account else -1)
+                os.fchown(
+                    descriptor, os.geteuid() if account else -1, account.gid if account else -1
+                )
                 os.fchmod(descriptor, 0o640 if account else 0o600)
         finally:
             os.close(descriptor)
 
 
 def read_extra(folder: Path) -> str:
-    """Return settings of the user's own, ``extra.yml`` beside a service's folders; empty when there are none."""
+    """Return settings of the user's own, ``extra.yml`` beside a service's folders.
+
+    Empty when there are none.
+    """
     try:
         return read_private(folder / "extra.yml", limit=1_000_000).content.decode()
     except FileNotFoundError:

@@ -1,4 +1,6 @@
-"""The life of one process: start it apart from the caller, wait until its protocol answers, stop it."""
+"""The life of one process: start it apart from the caller, wait until its protocol answers, stop
+it.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,8 @@ def start(
 ) -> None:
     """Start `command` in a session of its own: the caller's Ctrl-C does not reach it.
 
-    It runs as the servers' user, or, `as_caller`, as who calls this: a command of labkit's own, which the servers' user
-    could not even read where it is installed in root's home.
+    It runs as the servers' user, or, `as_caller`, as who calls this: a command of labkit's own,
+    which the servers' user could not even read where it is installed in root's home.
     """
     with os.fdopen(open_log(log), "ab") as output:
         process = subprocess.Popen(
@@ -73,23 +75,32 @@ def start(
 
 
 def born(process: psutil.Process) -> float:
-    """Return how long after the machine's start a process began, which no setting of the clock changes."""
+    """Return how long after the machine's start a process began, which no setting of the clock
+    changes.
+    """
     return float(process.create_time() - psutil.boot_time())
 
 
 def running(service: Service) -> psutil.Process | None:
-    """Return the service's process if it lives. The creation time tells it from a later one with its pid."""
+    """Return the service's process if it lives.
+
+    The creation time tells it from a later one with its pid.
+    """
     if not service.pid:
         return None
     try:
         process = psutil.Process(service.pid)
-        alive = abs(born(process) - service.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        alive = (
+            abs(born(process) - service.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        )
     except psutil.NoSuchProcess:
         return None
     return process if alive else None
 
 
-def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, timeout_s: float = 120) -> None:
+def wait_ready(
+    service: Service, answers: Callable[[], bool], *, log: Path, timeout_s: float = 120
+) -> None:
     """Wait until the service answers in its own protocol.
 
     Parameters
@@ -98,7 +109,8 @@ def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, time
     answers : callable
         Asks it once.
     log : Path
-        What the service writes. While it grows the service is starting, however slow the machine is.
+        What the service writes. While it grows the service is starting, however slow the machine
+        is.
     timeout_s : float
         How long to wait since the log has last grown.
 
@@ -112,7 +124,9 @@ def wait_ready(service: Service, answers: Callable[[], bool], *, log: Path, time
     while (now := time.monotonic()) - grown < timeout_s and now - started < _LONGEST_START_S:
         if running(service) is None:
             raise StackError(
-                f"{service.name} died while starting", hint=f"the end of {log}:\n{tail(log)}", log=str(log)
+                f"{service.name} died while starting",
+                hint=f"the end of {log}:\n{tail(log)}",
+                log=str(log),
             )
         if answers():
             return
@@ -154,7 +168,9 @@ def stop_together(services: Sequence[Service]) -> list[Service]:
 
 
 def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
-    """End servers of the state folder `root` that are not among the `known`: its path is in their command lines."""
+    """End servers of the state folder `root` that are not among the `known`: its path is in their
+    command lines.
+    """
     kept = set()
     for service in known:
         if process := running(service):
@@ -177,11 +193,13 @@ def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
 def _wait_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Wait until processes have ended; return those that have not.
 
-    A zombie has ended: it stays until its parent asks, which may be a notebook's kernel, or a container's first process
-    that never does.
+    A zombie has ended: it stays until its parent asks, which may be a notebook's kernel, or a
+    container's first process that never does.
     """
     ends = time.monotonic() + timeout_s
-    while (alive := [process for process in processes if _works(process)]) and time.monotonic() < ends:
+    while (
+        alive := [process for process in processes if _works(process)]
+    ) and time.monotonic() < ends:
         time.sleep(0.05)
     psutil.wait_procs(
         [process for process in processes if process not in alive], timeout=0

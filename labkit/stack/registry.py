@@ -1,7 +1,7 @@
 """A schema registry as a local process: Apicurio, for Confluent's API. Started only when asked for.
 
-It answers on 127.0.0.1 who has the stack's token (`labkit.stack.registry_login`), and nobody else. Its schemas lie in
-a file of the state folder, so they are there again after `down` and `up`.
+It answers on 127.0.0.1 who has the stack's token (`labkit.stack.registry_login`), and nobody else.
+Its schemas lie in a file of the state folder, so they are there again after `down` and `up`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def start(state: State, say: Callable[[str], None]) -> Service:
     if service and process.running(service):
         say(f"the schema registry {service.version} is running on {HOST}:{service.port}")
         port = service.port
-        process.wait_ready(service, lambda: _answers(state, port), log=log)  # it may have just been started
+        # it may have just been started
+        process.wait_ready(service, lambda: _answers(state, port), log=log)
         return service
     home = registry_home(say)
     java = find_java(17, say)
@@ -46,13 +47,20 @@ def start(state: State, say: Callable[[str], None]) -> Service:
         "LANG": "C.UTF-8",
         "QUARKUS_HTTP_HOST": HOST,
         "HTTP_PORT": str(service.port),
-        "CORS_ALLOWED_ORIGINS": f"http://{HOST}:{service.port}",  # no page of another site may ask it
+        # no page of another site may ask it
+        "CORS_ALLOWED_ORIGINS": f"http://{HOST}:{service.port}",
         "REGISTRY_DATASOURCE_URL": f"jdbc:h2:file:{folder / 'data' / 'registry'}",
         **server_settings(_login(state)["public_key"]),
         "LOG_LEVEL": "WARN",
         "REGISTRY_LOG_LEVEL": "WARN",
     }
-    command = [str(java / "bin" / "java"), HEAP, "-Xms64m", *java_options(), f"-Dlabkit.run={state.run_id}"]
+    command = [
+        str(java / "bin" / "java"),
+        HEAP,
+        "-Xms64m",
+        *java_options(),
+        f"-Dlabkit.run={state.run_id}",
+    ]
     command += [f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(next(home.glob("*-runner.jar")))]
     process.start(service, command, env=env, cwd=folder, log=log)
     state.save()
@@ -72,7 +80,9 @@ def _login(state: State) -> dict[str, str]:
 def _answers(state: State, port: int) -> bool:
     token = read_login(state.root).get("token", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"http://{HOST}:{port}/apis/ccompat/v7/subjects", headers=headers)
+    request = urllib.request.Request(
+        f"http://{HOST}:{port}/apis/ccompat/v7/subjects", headers=headers
+    )
     try:
         with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  # http, on this machine
             return isinstance(json.load(answer), list)

@@ -1,9 +1,11 @@
-"""The login of the local schema registry: a token that only it can check and only this user can read.
+"""The login of the local schema registry: a token that only it can check and only this user can
+read.
 
-Apicurio has no users of its own: it takes tokens of an identity server. It also takes the public key of one, asks no
-server then, and holds each token against the key. So a key is made once, signs one token, and is forgotten; the token
-and the public key stay in a file of the state folder. A web page (by DNS rebinding) and another user of this machine
-have no token, and are refused whatever Host or Origin they name.
+Apicurio has no users of its own: it takes tokens of an identity server. It also takes the public
+key of one, asks no server then, and holds each token against the key. So a key is made once, signs
+one token, and is forgotten; the token and the public key stay in a file of the state folder. A web
+page (by DNS rebinding) and another user of this machine have no token, and are refused whatever
+Host or Origin they name.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ _END = 4_102_444_800  # 2100-01-01: as long as the state folder, as the roles' p
 
 
 def read_login(root: Path) -> dict[str, str]:
-    """Return the public key and the token; nothing where the registry was never started with a login."""
+    """Return the public key and the token.
+
+    Nothing where the registry was never started with a login.
+    """
     try:
         login = json.loads((root / FILE).read_text(encoding="utf-8"))
         return {name: str(login[name]) for name in ("public_key", "token")}
@@ -31,7 +36,8 @@ def client_settings(token: str) -> dict[str, str]:
     return {
         "bearer.auth.credentials.source": "STATIC_TOKEN",
         "bearer.auth.token": token,
-        "bearer.auth.logical.cluster": "labkit",  # the client wants one; Apicurio does not look at it
+        # the client wants one; Apicurio does not look at it
+        "bearer.auth.logical.cluster": "labkit",
     }
 
 
@@ -41,7 +47,8 @@ def server_settings(public_key: str) -> dict[str, str]:
         "REGISTRY_AUTH_ENABLED": "true",
         "QUARKUS_OIDC_PUBLIC_KEY": public_key,
         "QUARKUS_OIDC_AUTH_SERVER_URL": "",  # the default is a server of others
-        "QUARKUS_LOG_CATEGORY__IO_QUARKUS_OIDC_RUNTIME_OIDCPROVIDER__LEVEL": "ERROR",  # it logs tokens
+        # it logs tokens
+        "QUARKUS_LOG_CATEGORY__IO_QUARKUS_OIDC_RUNTIME_OIDCPROVIDER__LEVEL": "ERROR",
     }
 
 
@@ -52,9 +59,13 @@ def new_login() -> dict[str, str]:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     claims = {"iss": "labkit", "sub": "labkit", "iat": int(time.time()), "exp": _END}
-    body = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
+    body = b".".join(
+        _encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims)
+    )
     signature = key.sign(body, padding.PKCS1v15(), hashes.SHA256())
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     token = b".".join((body, _encoded(signature))).decode()
     return {"public_key": base64.b64encode(public).decode(), "token": token}
 

@@ -1,6 +1,7 @@
 """What the local stack remembers between commands: folders, ports, passwords, processes.
 
-Everything lives under one state folder (``LABKIT_STATE``, else the platform's), in ``stack.json`` (0600).
+Everything lives under one state folder (``LABKIT_STATE``, else the platform's), in ``stack.json``
+(0600).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Service:
     version, port
         As chosen at first start and kept. ``port`` is 0 for a service that serves nobody.
     pid, started : int, float
-        The process, and when it began, in seconds after the machine: together they name one, for a pid is used again.
+        The process, and when it began, in seconds after the machine: together they name one, for a
+        pid is used again.
     """
 
     name: str
@@ -72,9 +74,13 @@ class State:
         except FileNotFoundError:
             return cls(root)
         except NotADirectoryError as error:
-            raise StackError(f"{root} is not a folder", hint="set LABKIT_STATE to a folder") from error
+            raise StackError(
+                f"{root} is not a folder", hint="set LABKIT_STATE to a folder"
+            ) from error
         except UntrustedError as error:
-            raise StackError(error.message, hint="set LABKIT_STATE to a folder of your own") from error
+            raise StackError(
+                error.message, hint="set LABKIT_STATE to a folder of your own"
+            ) from error
         except PermissionError as error:
             raise StackError(
                 f"the local stack in {root} belongs to another user",
@@ -82,7 +88,8 @@ class State:
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StackError(
-                f"{root / 'stack.json'} is damaged: {error}", hint="`labkit down --purge` starts afresh"
+                f"{root / 'stack.json'} is damaged: {error}",
+                hint="`labkit down --purge` starts afresh",
             ) from error
 
     def save(self) -> None:
@@ -120,13 +127,18 @@ class State:
         Returns
         -------
         dict
-            ``kafka``: librdkafka properties; ``elasticsearch``: hosts and basic_auth of the default target;
-            ``elasticsearch_targets``: the same for each target by name; ``registry``: its url, when there is one.
+            ``kafka``: librdkafka properties; ``elasticsearch``: hosts and basic_auth of the default
+            target; ``elasticsearch_targets``: the same for each target by name; ``registry``: its
+            url, when there is one.
         """
         if role not in ROLES:
-            raise ConfigError(f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}")
+            raise ConfigError(
+                f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}"
+            )
         if not self.brokers or role not in self.passwords:
-            raise StackError("there is no local stack yet", hint="start it with `labkit up` (or `make demo`)")
+            raise StackError(
+                "there is no local stack yet", hint="start it with `labkit up` (or `make demo`)"
+            )
         auth = [role, self.passwords[role]]
         targets = {
             name: {"hosts": [f"http://{HOST}:{service.port}"], "basic_auth": auth}
@@ -147,7 +159,10 @@ class State:
 
     @property
     def registry(self) -> dict[str, str]:
-        """The schema registry's url and login, for every role; empty when it was never asked for."""
+        """The schema registry's url and login, for every role.
+
+        Empty when it was never asked for.
+        """
         service = self.services.get("registry")
         if service is None:
             return {}
@@ -160,9 +175,16 @@ def local_profile(role: str = "lab") -> Profile:
     """Return the local stack as a profile of `role`."""
     state = State.load()
     credentials = state.credentials(role)
-    targets = {name: sealed(settings) for name, settings in credentials["elasticsearch_targets"].items()}
+    targets = {
+        name: sealed(settings) for name, settings in credentials["elasticsearch_targets"].items()
+    }
     return Profile(
-        "local", role, sealed(credentials["kafka"]), targets, sealed(credentials["registry"]), source=str(state.root)
+        "local",
+        role,
+        sealed(credentials["kafka"]),
+        targets,
+        sealed(credentials["registry"]),
+        source=str(state.root),
     )
 
 
@@ -184,7 +206,8 @@ def locked(root: Path) -> Iterator[None]:
     import filelock
 
     try:
-        make_private_folder(root, mode=0o711)  # the servers' own user passes through; what it holds is closed to all
+        # the servers' own user passes through; what it holds is closed to all
+        make_private_folder(root, mode=0o711)
     except UntrustedError as error:
         raise StackError(error.message, hint="set LABKIT_STATE to a folder of your own") from error
     except OSError as error:
@@ -196,10 +219,13 @@ def locked(root: Path) -> Iterator[None]:
         lock.acquire(timeout=300)
     except filelock.Timeout as error:
         raise StackError(
-            "another labkit command holds the stack", hint=f"wait for it, or see who holds {root / 'lock'}"
+            "another labkit command holds the stack",
+            hint=f"wait for it, or see who holds {root / 'lock'}",
         ) from error
     except PermissionError as error:
-        raise StackError(f"{root} belongs to another user", hint="set LABKIT_STATE to a folder of your own") from error
+        raise StackError(
+            f"{root} belongs to another user", hint="set LABKIT_STATE to a folder of your own"
+        ) from error
     try:
         yield
     finally:

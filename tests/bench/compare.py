@@ -1,7 +1,8 @@
-"""Memory and time of comparing two indices, at several sizes: ``python tests/bench/compare.py 50000 500000``.
+"""Memory and time of comparing two indices, at several sizes: ``python tests/bench/compare.py 50000
+500000``.
 
-Each size runs in a process of its own, on the running local stack; both sides hold documents of about 300 bytes, one in
-ten of them changed on the right.
+Each size runs in a process of its own, on the running local stack; both sides hold documents of
+about 300 bytes, one in ten of them changed on the right.
 """
 
 from __future__ import annotations
@@ -34,11 +35,19 @@ ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
 def fill(target: Target, name: str, count: int, changed: int) -> ScratchIndex:
     """Make an index of `count` documents, of which every `changed`-th is another one; 0: none."""
     index = ScratchIndex(name, target)
-    target.client.indices.create(index=name, settings={**SETTINGS, "refresh_interval": -1}, mappings={"dynamic": False})
+    target.client.indices.create(
+        index=name, settings={**SETTINGS, "refresh_interval": -1}, mappings={"dynamic": False}
+    )
     for first in range(0, count, 10_000):
         body = b"".join(
             b'{"index":{"_id":"irc-0-%d"}}\n{"@timestamp":"2016-03-01T%02d:00:00.000Z","n":%d,"nick":"nick%d","text":"%s"}\n'
-            % (n, n % 24, -n if changed and n % changed == 0 else n, n % 500, b"some words of a message " * 8)
+            % (
+                n,
+                n % 24,
+                -n if changed and n % changed == 0 else n,
+                n % 500,
+                b"some words of a message " * 8,
+            )
             for n in range(first, min(first + 10_000, count))
         )
         target.client.bulk(index=name, operations=[body], filter_path="errors")  # type: ignore[list-item]
@@ -51,10 +60,17 @@ def main() -> None:
     target, prefix = connect().target(), f"scratch-bench-{uuid.uuid4().hex[:6]}"
     few = fill(target, f"{prefix}-few", 2_000, 0)
     for size in map(int, sys.argv[1:] or ["50000", "500000"]):
-        left, right = (fill(target, f"{prefix}-{side}", size, every) for side, every in (("left", 0), ("right", 10)))
+        left, right = (
+            fill(target, f"{prefix}-{side}", size, every)
+            for side, every in (("left", 0), ("right", 10))
+        )
         names = [few.name, left.name, right.name]
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, *names], env=ENV, capture_output=True, text=True, check=True
+            [sys.executable, "-c", CHILD, *names],
+            env=ENV,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         print(f"{size:>9,} documents a side: {json.loads(done.stdout)}", flush=True)
         left.drop()

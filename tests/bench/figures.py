@@ -1,4 +1,6 @@
-"""Keep a bench's medians where the documentation shows them: ``docs/figures``, with when, where and of which labkit."""
+"""Keep a bench's medians where the documentation shows them: ``docs/figures``, with when, where and
+of which labkit.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,13 @@ from typing import Any
 FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 
 
-def keep(name: str, title: str, rounds: int, rows: list[dict[str, Any]], *, folder: Path = FOLDER) -> Path:
-    """Write ``bench-<name>.json`` and return its path; a row is what one way took, by the columns' names."""
+def keep(
+    name: str, title: str, rounds: int, rows: list[dict[str, Any]], *, folder: Path = FOLDER
+) -> Path:
+    """Write ``bench-<name>.json`` and return its path.
+
+    A row is what one way took, by the columns' names.
+    """
     folder.mkdir(exist_ok=True)
     path = folder / f"bench-{name}.json"
     found = {

@@ -1,7 +1,9 @@
-"""`make bench`: how fast all groups' offsets and lag are listed, beside the Kafka distribution's own tool.
+"""`make bench`: how fast all groups' offsets and lag are listed, beside the Kafka distribution's
+own tool.
 
-Both list the same groups of one broker, in turns; the tool's time holds the start of its Java, labkit's that of its
-Python, as a user waits for both; labkit in a running notebook is shown apart. Writes ``test-output/bench-groups.json``.
+Both list the same groups of one broker, in turns; the tool's time holds the start of its Java,
+labkit's that of its Python, as a user waits for both; labkit in a running notebook is shown apart.
+Writes ``test-output/bench-groups.json``.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ PEER = "kafka-consumer-groups.sh --all-groups --describe"
 
 @contextmanager
 def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
-    """Groups with a commit in each of their 20 partitions, some with a live member; gone afterwards."""
+    """Groups with a commit in each of their 20 partitions, some with a live member.
+
+    Gone afterwards.
+    """
     topics = [f"irc-bench-groups-{number}" for number in range(TOPICS)]
     missing = [NewTopic(name, PARTITIONS, 1) for name in set(topics) - set(admin.topics())]
     if missing:
@@ -51,7 +56,11 @@ def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
             name: client.alter_consumer_group_offsets(  # type: ignore[attr-defined]
                 [
                     ConsumerGroupTopicPartitions(
-                        name, [TopicPartition(topics[int(name[-5:]) % TOPICS], p, 0) for p in range(PARTITIONS)]
+                        name,
+                        [
+                            TopicPartition(topics[int(name[-5:]) % TOPICS], p, 0)
+                            for p in range(PARTITIONS)
+                        ],
                     )
                 ]
             )[name]
@@ -60,7 +69,9 @@ def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
 
     admin.ask_each(commit, groups, what="commit")
     with ExitStack() as stack:
-        stack.callback(lambda: admin.ask(lambda client: client.delete_topics(topics), what="delete the topics"))
+        stack.callback(
+            lambda: admin.ask(lambda client: client.delete_topics(topics), what="delete the topics")
+        )
         stack.callback(lambda: _delete(admin, groups))
         for number, name in enumerate(groups[:MEMBERS]):
             member = admin.consumer(group=name, auto_offset_reset="earliest")
@@ -73,7 +84,9 @@ def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
 
 
 def _delete(admin: Cluster, groups: list[str]) -> None:
-    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), groups, what="delete the groups")
+    admin.ask_each(
+        lambda client, some: client.delete_consumer_groups(some), groups, what="delete the groups"
+    )
 
 
 def timed(what: Callable[[], int], wanted: int) -> float:
@@ -104,7 +117,9 @@ def main() -> None:
 
         def ours() -> int:
             listing = [sys.executable, "-m", "labkit", "offsets", "--json"]
-            done = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=300, env=env)
+            done = subprocess.run(
+                listing, capture_output=True, text=True, check=True, timeout=300, env=env
+            )
             return sum(row["group"].startswith(PREFIX) for row in json.loads(done.stdout))
 
         ways: dict[str, Callable[[], int]] = {
@@ -119,14 +134,19 @@ def main() -> None:
                 seconds = timed(way, rows)
                 if turn:  # the first round warms the broker
                     runs[name].append(seconds)
-                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{seconds:7.2f} s", flush=True)
+                print(
+                    f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{seconds:7.2f} s",
+                    flush=True,
+                )
     report(runs, options.groups, options.rounds)
 
 
 def report(runs: dict[str, list[float]], groups: int, rounds: int) -> None:
     """Print the medians, and keep them as JSON."""
     medians = {name: statistics.median(found) for name, found in runs.items()}
-    print(f"\n{groups:,} groups x {PARTITIONS} partitions\n{'way':<52}{'seconds':>9}{'the tool takes':>16}")
+    print(
+        f"\n{groups:,} groups x {PARTITIONS} partitions\n{'way':<52}{'seconds':>9}{'the tool takes':>16}"
+    )
     for name, seconds in medians.items():
         print(f"{name:<52}{seconds:>9.2f}{medians[PEER] / seconds:>14.1f} x")
     folder = HERE.parents[1] / "test-output"

@@ -1,7 +1,9 @@
-"""`make bench`, second part: how fast a topic gets into an Elasticsearch index, side by side in one run.
+"""`make bench`, second part: how fast a topic gets into an Elasticsearch index, side by side in one
+run.
 
-The ways take turns, so a machine that slows down slows all; medians and ratios are printed, absolute times are of
-this machine, whose processors client, Kafka and Elasticsearch share. Writes ``test-output/bench-index.json``.
+The ways take turns, so a machine that slows down slows all; medians and ratios are printed,
+absolute times are of this machine, whose processors client, Kafka and Elasticsearch share. Writes
+``test-output/bench-index.json``.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def records_of(count: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def fill(admin: Cluster, topic: str, records: int, encode: Callable[[dict[str, Any]], bytes]) -> None:
+def fill(
+    admin: Cluster, topic: str, records: int, encode: Callable[[dict[str, Any]], bytes]
+) -> None:
     """Write the records, once."""
     if topic in admin.topics():
         if sum(admin.bounds(topic, range(PARTITIONS), "latest").values()) == records:
@@ -75,10 +79,17 @@ def avro_encoder(state: State, topic: str) -> Callable[[dict[str, Any]], bytes]:
     import fastavro
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-    kinds = {"@timestamp": {"type": "long", "logicalType": "timestamp-millis"}, "count": "long", "score": "double"}
+    kinds = {
+        "@timestamp": {"type": "long", "logicalType": "timestamp-millis"},
+        "count": "long",
+        "score": "double",
+    }
     names = next(records_of(1))
     # Avro's names have no @: the field is called when
-    fields = [{"name": name.replace("@timestamp", "when"), "type": kinds.get(name, "string")} for name in names]
+    fields = [
+        {"name": name.replace("@timestamp", "when"), "type": kinds.get(name, "string")}
+        for name in names
+    ]
     schema = {"type": "record", "name": "Message", "fields": fields}
     client = SchemaRegistryClient(state.credentials("admin")["registry"])
     number = client.register_schema(f"{topic}-value", Schema(json.dumps(schema), "AVRO"))
@@ -97,8 +108,18 @@ def avro_encoder(state: State, topic: str) -> Callable[[dict[str, Any]], bytes]:
 def measure(name: str, topic: str, records: int, credentials: str, state: State) -> dict[str, Any]:
     """Run one way once."""
     env = {**os.environ, "LABKIT_STATE": str(state.root), "LABKIT_USER": "bench"}
-    command = [sys.executable, HERE / "index_peers.py", name, topic, "irc-bench", str(records), credentials]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
+    command = [
+        sys.executable,
+        HERE / "index_peers.py",
+        name,
+        topic,
+        "irc-bench",
+        str(records),
+        credentials,
+    ]
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["it failed"])[-1][:120]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -133,16 +154,26 @@ def main() -> None:
                     continue
                 if turn:  # the first round warms Elasticsearch's compiler and the page cache
                     runs[name].append(found)
-                print(f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{found['seconds']:7.2f} s", flush=True)
+                print(
+                    f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{found['seconds']:7.2f} s",
+                    flush=True,
+                )
     rows = report(runs, errors, options.records)
     if rows and not options.only:
-        figures.keep("index", f"{options.records:,} JSON records into an index", options.rounds, rows)
+        figures.keep(
+            "index", f"{options.records:,} JSON records into an index", options.rounds, rows
+        )
 
 
-def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], records: int) -> list[dict[str, Any]]:
+def report(
+    runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], records: int
+) -> list[dict[str, Any]]:
     """Print the medians, keep all runs as JSON, and return the medians."""
     medians = {
-        name: {key: statistics.median(one[key] for one in found) for key in ("seconds", "cpu_s", "peak_mb")}
+        name: {
+            key: statistics.median(one[key] for one in found)
+            for key in ("seconds", "cpu_s", "peak_mb")
+        }
         for name, found in runs.items()
         if found
     }
@@ -173,7 +204,12 @@ def report(runs: dict[str, list[dict[str, Any]]], errors: dict[str, str], record
     found = {"records": records, "medians": medians, "runs": runs, "errors": errors}
     (folder / "bench-index.json").write_text(json.dumps(found, indent=2))
     return [
-        {"way": name, "records/s": records / row["seconds"], "client CPU s": row["cpu_s"], "peak MB": row["peak_mb"]}
+        {
+            "way": name,
+            "records/s": records / row["seconds"],
+            "client CPU s": row["cpu_s"],
+            "peak MB": row["peak_mb"],
+        }
         for name, row in medians.items()
     ]
 

@@ -1,8 +1,8 @@
 """One way each of getting a topic into an Elasticsearch index, timed in a process of its own.
 
-``python index_peers.py NAME TOPIC INDEX RECORDS CREDENTIALS.json`` prints one line of JSON: seconds, CPU seconds of the
-client and its peak memory. The time is from the first call until the last document is acknowledged; imports and the
-making of the index are not in it.
+``python index_peers.py NAME TOPIC INDEX RECORDS CREDENTIALS.json`` prints one line of JSON:
+seconds, CPU seconds of the client and its peak memory. The time is from the first call until the
+last document is acknowledged; imports and the making of the index are not in it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ class Way:
         from labkit.lab import connect
 
         os.environ["LABKIT_USER"] = "bench"
-        load = connect(role="admin").window(self.topic).to_scratch("bench", decode=decode, guard=False, progress=False)
+        load = (
+            connect(role="admin")
+            .window(self.topic)
+            .to_scratch("bench", decode=decode, guard=False, progress=False)
+        )
         assert load.counts["indexed"] == self.records, load.counts
 
     def consumer(self) -> Any:
@@ -108,12 +112,16 @@ class Way:
         from labkit.lab import connect
 
         chain = Chain(enrichers)
-        docs = (documents(batch, chain) for batch in connect(role="admin").window(self.topic).batches())
+        docs = (
+            documents(batch, chain) for batch in connect(role="admin").window(self.topic).batches()
+        )
         return [chunk.body() for one in docs for chunk in one.chunks(REQUEST_BYTES)]
 
     def limit(self, bodies: list[bytes]) -> None:
         def send(body: bytes) -> None:
-            self.target.client.bulk(index=self.index, operations=[body], filter_path="items.*.status,items.*.error")
+            self.target.client.bulk(
+                index=self.index, operations=[body], filter_path="items.*.status,items.*.error"
+            )
 
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             list(pool.map(send, bodies))
@@ -150,7 +158,9 @@ def rsyslog(way: Way) -> tuple[float, float, float]:
         Path(folder, "rsyslog.conf").chmod(0o600)
         began = time.perf_counter()
         command = ["rsyslogd", "-n", "-f", f"{folder}/rsyslog.conf", "-i", f"{folder}/pid"]
-        process = subprocess.Popen(command, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
+        process = subprocess.Popen(
+            command, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
+        )
         seen, peak = psutil.Process(process.pid), 0.0
         try:
             while way.count() < way.records:
@@ -167,7 +177,8 @@ def rsyslog(way: Way) -> tuple[float, float, float]:
 
 LIMIT = "limit: prepared requests, two in flight, no Kafka"
 LIMIT_GEO = "limit: the same, documents located before"
-AVRO_INDEX, AVRO_SCRATCH = "labkit index --decode avro", "labkit scratch load, decode=avro"  # the same records as Avro
+# the same records as Avro
+AVRO_INDEX, AVRO_SCRATCH = "labkit index --decode avro", "labkit scratch load, decode=avro"
 WAYS = [
     "labkit index",
     "labkit index --enrich geoip:host",
@@ -197,7 +208,10 @@ def run(name: str, way: Way) -> dict[str, float]:
     calls: dict[str, Any] = {
         WAYS[0]: way.indexer, WAYS[2]: way.scratch, WAYS[3]: way.helpers_bulk, WAYS[4]: way.parallel_bulk,
     }  # fmt: skip
-    calls[AVRO_INDEX], calls[AVRO_SCRATCH] = partial(way.indexer, decode="avro"), partial(way.scratch, "avro")
+    calls[AVRO_INDEX], calls[AVRO_SCRATCH] = (
+        partial(way.indexer, decode="avro"),
+        partial(way.scratch, "avro"),
+    )
     if name == LIMIT:
         bodies = way.prepare()
         calls[LIMIT] = lambda: way.limit(bodies)

@@ -8,8 +8,8 @@ from pathlib import Path
 def peak_mb() -> float:
     """Return this process's largest resident size so far, in MB (10^6 bytes).
 
-    On Linux `ru_maxrss` begins at what the parent held when it forked: a small process started by a large one looks
-    large. `VmHWM` begins anew at exec.
+    On Linux `ru_maxrss` begins at what the parent held when it forked: a small process started by a
+    large one looks large. `VmHWM` begins anew at exec.
     """
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,8 +1,9 @@
 """One way each of getting a topic into a DataFrame, timed in a process of its own.
 
-``python peers.py NAME TOPIC CREDENTIALS.json`` prints one line of JSON: seconds, processor seconds, records and peak
-memory of the first call in a new process; `WARM` ways are called a second time, for ``warm_seconds``. The time is from
-the call to the finished frame, connections included, imports not.
+``python peers.py NAME TOPIC CREDENTIALS.json`` prints one line of JSON: seconds, processor seconds,
+records and peak memory of the first call in a new process; `WARM` ways are called a second time,
+for ``warm_seconds``. The time is from the call to the finished frame, connections included, imports
+not.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def labkit_newest_unguarded(topic: str, path: str) -> int:
 
 
 def expert(topic: str, path: str) -> int:
-    """What who knows the libraries writes for one topic: consume(), pyarrow.json under the schema known, columns."""
+    """What who knows the libraries writes for one topic: consume(), pyarrow.json under the schema
+    known, columns.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.json
@@ -91,9 +94,13 @@ def expert(topic: str, path: str) -> int:
         blocks = pa.json.ReadOptions(block_size=len(data) + 1, use_threads=False)
         table = pa.json.read_json(pa.BufferReader(data), read_options=blocks, parse_options=options)
         for name, of in (("_partition", Message.partition), ("_offset", Message.offset)):
-            table = table.append_column(name, pa.array(np.fromiter(map(of, messages), np.int64, len(messages))))
+            table = table.append_column(
+                name, pa.array(np.fromiter(map(of, messages), np.int64, len(messages)))
+            )
         stamps = np.fromiter((one.timestamp()[1] for one in messages), np.int64, len(messages))
-        tables.append(table.append_column("_timestamp", pa.array(stamps, pa.timestamp("ms", "UTC"))))
+        tables.append(
+            table.append_column("_timestamp", pa.array(stamps, pa.timestamp("ms", "UTC")))
+        )
         count += len(messages)
     return len(_frame(pa.concat_tables(tables)))
 
@@ -120,7 +127,9 @@ def kafkarrow(topic: str, path: str) -> int:
 def _confluent(topic: str, path: str, **more: Any) -> tuple[Any, int]:
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer({**_settings(path), "group.id": "labkit.bench", "enable.auto.commit": False, **more})
+    consumer = Consumer(
+        {**_settings(path), "group.id": "labkit.bench", "enable.auto.commit": False, **more}
+    )
     parts = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
     total = sum(consumer.get_watermark_offsets(part)[1] for part in parts)
     consumer.assign(parts)
@@ -136,13 +145,20 @@ def confluent_poll(topic: str, path: str) -> int:
     while len(rows) < total:
         message = consumer.poll(1.0)
         if message is not None and not message.error():
-            rows.append(_row(message.value(), message.partition(), message.offset(), message.timestamp()[1]))
+            rows.append(
+                _row(message.value(), message.partition(), message.offset(), message.timestamp()[1])
+            )
     return len(pd.DataFrame(rows))
 
 
 def _row(value: bytes, partition: int, offset: int, timestamp: int) -> dict[str, Any]:
     """What labkit's frame has of each record, too (and less: no key, no headers, no bytes)."""
-    return {**json.loads(value), "_partition": partition, "_offset": offset, "_timestamp": timestamp}
+    return {
+        **json.loads(value),
+        "_partition": partition,
+        "_offset": offset,
+        "_timestamp": timestamp,
+    }
 
 
 def consume_dropped(topic: str, path: str) -> int:
@@ -155,7 +171,9 @@ def consume_dropped(topic: str, path: str) -> int:
 
 
 def consume_dropped_tuned(topic: str, path: str) -> int:
-    """The limit, told to look again at once when its queue was full, and in portions the processor's cache holds."""
+    """The limit, told to look again at once when its queue was full, and in portions the
+    processor's cache holds.
+    """
     consumer, total = _confluent(topic, path, **{"fetch.queue.backoff.ms": 10})
     count = 0
     while count < total:
@@ -179,7 +197,9 @@ def ray_data(topic: str, path: str) -> int:
         topic, bootstrap_servers=settings["bootstrap.servers"], trigger="once",
         start_offset="earliest", end_offset="latest", kafka_auth_config=auth,
     ).to_pandas()  # fmt: skip
-    metadata = zip(found["value"], found["partition"], found["offset"], found["timestamp"], strict=True)
+    metadata = zip(
+        found["value"], found["partition"], found["offset"], found["timestamp"], strict=True
+    )
     return len(pd.DataFrame([_row(*one) for one in metadata]))
 
 
@@ -355,7 +375,10 @@ if __name__ == "__main__":
     if name.startswith(WARM):
         began, busy = time.perf_counter(), time.process_time()
         WAYS[name](topic, path)
-        warm = {"warm_seconds": time.perf_counter() - began, "warm_cpu_seconds": time.process_time() - busy}
+        warm = {
+            "warm_seconds": time.perf_counter() - began,
+            "warm_cpu_seconds": time.process_time() - busy,
+        }
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
     peak = children if name.startswith("limit: kcat") else peak_first
     told = {"seconds": seconds, "cpu_seconds": cpu, "records": records, "peak_mb": peak}

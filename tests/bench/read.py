@@ -1,7 +1,7 @@
 """`make bench`: how fast a topic becomes a DataFrame, side by side in one run.
 
-The ways take turns, so a machine that slows down slows all; medians and ratios are printed, absolute times are of
-this machine. Writes ``test-output/bench-read.json``.
+The ways take turns, so a machine that slows down slows all; medians and ratios are printed,
+absolute times are of this machine. Writes ``test-output/bench-read.json``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,29 @@ PEER_PACKAGES = [
 ]
 SCALED = (OURS, "labkit: batches()", "labkit: to_parquet()")
 PEERS = ("kafkarrow", "aiokafka", "kafka-python", "Ray", "Spark")
-WORDS = ["window", "replay", "offset", "topic", "record", "group", "lag", "index", "shard", "mapping", "query", "bulk"]
+WORDS = [
+    "window",
+    "replay",
+    "offset",
+    "topic",
+    "record",
+    "group",
+    "lag",
+    "index",
+    "shard",
+    "mapping",
+    "query",
+    "bulk",
+]
 
 
-def fill(admin: Cluster, topic: str, records: int, make: Callable[[int, random.Random], dict[str, Any]]) -> None:
+def fill(
+    admin: Cluster, topic: str, records: int, make: Callable[[int, random.Random], dict[str, Any]]
+) -> None:
     """Write JSON records of about 280 bytes, once."""
-    made = topic in admin.topics() and sum(admin.bounds(topic, range(PARTITIONS), "latest").values())
+    made = topic in admin.topics() and sum(
+        admin.bounds(topic, range(PARTITIONS), "latest").values()
+    )
     if made == records:
         return
     if topic in admin.topics():
@@ -85,7 +102,11 @@ def plain(number: int, rng: random.Random) -> dict[str, Any]:
 
 def realistic(number: int, rng: random.Random) -> dict[str, Any]:
     """Return a record with optional fields, objects, lists, escapes, its fields in any order."""
-    user = {"id": rng.randrange(10**6), "name": f'Jörg "{number % 99}"', "tags": rng.sample(WORDS, rng.randrange(4))}
+    user = {
+        "id": rng.randrange(10**6),
+        "name": f'Jörg "{number % 99}"',
+        "tags": rng.sample(WORDS, rng.randrange(4)),
+    }
     value: dict[str, Any] = {
         "id": f"{rng.getrandbits(64):016x}", "at": _time(number), "kind": rng.choice(["view", "click", "order"]),
         "ok": rng.random() < 0.9, "n": number, "user": user,
@@ -95,7 +116,11 @@ def realistic(number: int, rng: random.Random) -> dict[str, Any]:
         value["price"] = round(rng.random() * 100, 2)
     if rng.random() < 0.4:
         value["items"] = [
-            {"sku": f"A{rng.randrange(999)}", "count": rng.randrange(9), "price": rng.choice([1.5, 2.25, None])}
+            {
+                "sku": f"A{rng.randrange(999)}",
+                "count": rng.randrange(9),
+                "price": rng.choice([1.5, 2.25, None]),
+            }
             for _ in range(rng.randrange(4))
         ]
     if rng.random() < 0.3:
@@ -131,7 +156,11 @@ def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, 
         timeout=600,
     )
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)]
+        said = [
+            line
+            for line in done.stderr.splitlines()
+            if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)
+        ]
         return {"error": (said or done.stderr.splitlines() or ["no reason given"])[-1]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -141,15 +170,28 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
-    parser.add_argument("--scale", type=int, nargs="*", default=[], help="then labkit alone with so many records each")
-    parser.add_argument("--kinds", nargs="*", choices=RECORDS, default=list(RECORDS), help="of records")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        nargs="*",
+        default=[],
+        help="then labkit alone with so many records each",
+    )
+    parser.add_argument(
+        "--kinds", nargs="*", choices=RECORDS, default=list(RECORDS), help="of records"
+    )
     options = parser.parse_args()
     state = local.up(say=print)
     ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
     kinds = options.kinds
-    found = {f"{options.records:,} {kind}": race(state, options.records, kind, ways, options.rounds) for kind in kinds}
+    found = {
+        f"{options.records:,} {kind}": race(state, options.records, kind, ways, options.rounds)
+        for kind in kinds
+    }
     for records in options.scale:
-        found[f"{records:,} plain"] = race(state, records, "plain", [name for name in SCALED if name in WAYS], 1)
+        found[f"{records:,} plain"] = race(
+            state, records, "plain", [name for name in SCALED if name in WAYS], 1
+        )
     for what, runs in found.items():
         rows = report(runs, what)
         if what == f"{options.records:,} plain" and rows and not options.only:
@@ -161,9 +203,12 @@ def main() -> None:
     print(f"\nall runs: {folder / 'bench-read.json'}")
 
 
-def race(state: State, records: int, kind: str, ways: list[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
+def race(
+    state: State, records: int, kind: str, ways: list[str], rounds: int
+) -> dict[str, list[dict[str, Any]]]:
     """Let the ways take turns; return each way's runs."""
-    topic, ways = f"irc-bench-{kind}-{records}", [name for name in ways if kind == "plain" or name != SPARK]
+    topic = f"irc-bench-{kind}-{records}"
+    ways = [name for name in ways if kind == "plain" or name != SPARK]
     fill(Cluster(state.credentials("admin")["kafka"]), topic, records, RECORDS[kind])
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -174,16 +219,29 @@ def race(state: State, records: int, kind: str, ways: list[str], rounds: int) ->
                 found = measure(name, topic, file.name, state)
                 if turn:  # the first round warms the broker's page cache
                     runs[name].append(found)
-                told = f"{found['seconds']:7.2f} s" if "seconds" in found else f"failed: {found['error'][:90]}"
-                print(f"{kind} {'warm-up' if not turn else f'round {turn}'}  {name:<48}{told}", flush=True)
+                told = (
+                    f"{found['seconds']:7.2f} s"
+                    if "seconds" in found
+                    else f"failed: {found['error'][:90]}"
+                )
+                print(
+                    f"{kind} {'warm-up' if not turn else f'round {turn}'}  {name:<48}{told}",
+                    flush=True,
+                )
     return runs
 
 
 def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, list[float]]:
-    """Return how many seconds it takes to freeze a window of a topic with many partitions, in a notebook's kernel."""
-    topic, admin = f"irc-bench-{partitions}-partitions", Cluster(state.credentials("admin")["kafka"])
+    """Return how many seconds it takes to freeze a window of a topic with many partitions, in a
+    notebook's kernel.
+    """
+    topic = f"irc-bench-{partitions}-partitions"
+    admin = Cluster(state.credentials("admin")["kafka"])
     if topic not in admin.topics():
-        admin.ask(lambda client: client.create_topics([NewTopic(topic, partitions, 1)]), what="make the topic")
+        admin.ask(
+            lambda client: client.create_topics([NewTopic(topic, partitions, 1)]),
+            what="make the topic",
+        )
         producer = admin.producer()
         for number in range(20 * partitions):
             producer.produce(topic, b'{"n":%d}' % number, partition=number % partitions)
@@ -191,7 +249,11 @@ def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, 
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         lab = connect()  # a notebook's first window connects
-        for name, asked in (("the first, all", {}), ("then last 1 h", {"last": "1h"}), ("last 1,000", {"last": 1000})):
+        for name, asked in (
+            ("the first, all", {}),
+            ("then last 1 h", {"last": "1h"}),
+            ("last 1,000", {"last": 1000}),
+        ):
             began = time.perf_counter()
             lab.window(topic, **asked)
             found.setdefault(name, []).append(time.perf_counter() - began)
@@ -205,10 +267,16 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, A
     """Print the medians, and how many times as long as labkit each way takes; return them."""
     rows = []
     good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
-    medians = {name: statistics.median(one["seconds"] for one in found) for name, found in good.items() if found}
+    medians = {
+        name: statistics.median(one["seconds"] for one in found)
+        for name, found in good.items()
+        if found
+    }
     ours = medians.get(OURS)
     head = f"{'records/s':>12}{'seconds':>9}{'warm':>8}{'cpu s':>8}{'warm':>8}{'peak MB':>9}{'takes':>9}"
-    print(f"\n{what} records, each in a new process (warm: the second time in it)\n{'way':<48}{head}")
+    print(
+        f"\n{what} records, each in a new process (warm: the second time in it)\n{'way':<48}{head}"
+    )
     for name in runs:
         if name not in medians:
             print(f"{name:<48}{'failed':>12}")
@@ -216,12 +284,25 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, A
         found, seconds = good[name], medians[name]
         records, peak = max(one["records"] for one in found), max(one["peak_mb"] for one in found)
         cpu = statistics.median(one["cpu_seconds"] for one in found)
-        warm, busy = ([one[key] for one in found if key in one] for key in ("warm_seconds", "warm_cpu_seconds"))
+        warm, busy = (
+            [one[key] for one in found if key in one]
+            for key in ("warm_seconds", "warm_cpu_seconds")
+        )
         rate = f"{records / seconds:,.0f}" if records > 0 else ""
         second, again = (f"{statistics.median(some):.2f}" if some else "" for some in (warm, busy))
         ratio = f"{seconds / ours:.2f} x" if ours else ""
-        print(f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{again:>8}{peak:>9,.0f}{ratio:>9}")
-        rows.append({"way": name, "records/s": records / seconds, "seconds": seconds, "CPU s": cpu, "peak MB": peak})
+        print(
+            f"{name:<48}{rate:>12}{seconds:>9.2f}{second:>8}{cpu:>8.2f}{again:>8}{peak:>9,.0f}{ratio:>9}"
+        )
+        rows.append(
+            {
+                "way": name,
+                "records/s": records / seconds,
+                "seconds": seconds,
+                "CPU s": cpu,
+                "peak MB": peak,
+            }
+        )
     return rows
 
 

@@ -1,7 +1,9 @@
-"""What a record costs: time and CPU seconds of client, Kafka and Elasticsearch, at growing numbers of records.
+"""What a record costs: time and CPU seconds of client, Kafka and Elasticsearch, at growing numbers
+of records.
 
-Each way runs in a process of its own, on topics of `read.py`. The machine may be shared: CPU seconds say more than wall
-time. Writes ``test-output/bench-sizing.json``; docs/sizing.md does the arithmetic.
+Each way runs in a process of its own, on topics of `read.py`. The machine may be shared: CPU
+seconds say more than wall time. Writes ``test-output/bench-sizing.json``; docs/sizing.md does the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -89,7 +91,11 @@ def run(state: State, way: str, records: int) -> dict[str, Any]:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd="/tmp")
     if done.returncode:
         return {"way": way, "error": done.stderr.strip().splitlines()[-1]}
-    found = {"way": way, **json.loads(done.stdout.splitlines()[-1]), "loopback_bytes": network() - sent}
+    found = {
+        "way": way,
+        **json.loads(done.stdout.splitlines()[-1]),
+        "loopback_bytes": network() - sent,
+    }
     for service, at in before.items():
         found[f"{service}_cpu_s"] = server_cpu(state, service) - at
     return found
@@ -115,7 +121,10 @@ def main() -> None:
             if "error" in one:
                 print(f"{way:<12}{records:>12,}  failed: {one['error'][:90]}", flush=True)
                 continue
-            each = [one[f"{who}_cpu_s"] / one["records"] * 1e6 for who in ("client", "kafka", "elasticsearch")]
+            each = [
+                one[f"{who}_cpu_s"] / one["records"] * 1e6
+                for who in ("client", "kafka", "elasticsearch")
+            ]
             print(
                 f"{way:<12}{one['records']:>12,}{one['seconds']:>9.1f}{one['seconds'] / one['records'] * 1e6:>11.2f}"
                 f"{each[0]:>11.2f}{each[1]:>11.2f}{each[2]:>11.2f}{one['peak_mb']:>11,.0f}",

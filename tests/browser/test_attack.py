@@ -1,6 +1,8 @@
-"""A hostile topic, shown by every chart, widget and display in a real JupyterLab, hovered and clicked.
+"""A hostile topic, shown by every chart, widget and display in a real JupyterLab, hovered and
+clicked.
 
-Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is made of it; BEHAVIOURS 43, 67, 68, 69.
+Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is made of it; BEHAVIOURS
+43, 67, 68, 69.
 """
 
 from __future__ import annotations
@@ -35,7 +37,17 @@ ATTACKS = [
     "costs $5 and $6, $$x^2$$ \\(y\\)",
     "constructor", "__proto__", "toString", "if",
 ]  # fmt: skip
-FIELDS = ["nick", "channel", "image", "title", "constructor", "__proto__", ATTACKS[2], ATTACKS[4], ATTACKS[8]]
+FIELDS = [
+    "nick",
+    "channel",
+    "image",
+    "title",
+    "constructor",
+    "__proto__",
+    ATTACKS[2],
+    ATTACKS[4],
+    ATTACKS[8],
+]
 ERROR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
 START = 1_456_790_400_000
 
@@ -95,7 +107,10 @@ DISPLAYS = [
 
 
 def cells(topic: str) -> list[str]:
-    """Return a notebook's cells: one for each chart and display; the last one is an error with an attack in it."""
+    """Return a notebook's cells: one for each chart and display.
+
+    The last one is an error with an attack in it.
+    """
     begin = f"""
 import json, labkit
 from labkit import charts, widgets
@@ -109,14 +124,27 @@ load = w.to_scratch("attack", ttl="1h")
     return [begin, *CHARTS, *DISPLAYS, f"lab.window({ATTACKS[2]!r})"]
 
 
-VIEWS = ["w.profile()", "r.profile()", "r.profile().compare(half.profile())", "widgets.browse(lab, topic)"]
+VIEWS = [
+    "w.profile()",
+    "r.profile()",
+    "r.profile().compare(half.profile())",
+    "widgets.browse(lab, topic)",
+]
 
 
 @pytest.fixture
-def topic(make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest) -> str:
+def topic(
+    make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest
+) -> str:
     request.node.name = "attack"
     name = make_topic()
-    produce(name, VALUES, keys=KEYS, headers=HEADERS, timestamps=[START + 1_800_000 * n for n in range(len(VALUES))])
+    produce(
+        name,
+        VALUES,
+        keys=KEYS,
+        headers=HEADERS,
+        timestamps=[START + 1_800_000 * n for n in range(len(VALUES))],
+    )
     return name
 
 
@@ -146,8 +174,12 @@ def server(topic: str, tmp_path: Path) -> Iterator[Server]:
 
 
 def write_notebook(path: Path, sources: list[str]) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+    }
     nbformat.write(notebook, path)
 
 
@@ -160,7 +192,10 @@ def page() -> Iterator[Any]:
         shown.set_default_timeout(SLOW_MS)
         shown.asked, shown.said = [], []
         shown.on("request", lambda request: shown.asked.append(request.url))
-        shown.on("console", lambda message: shown.said.append(message.text) if message.type == "error" else None)
+        shown.on(
+            "console",
+            lambda message: shown.said.append(message.text) if message.type == "error" else None,
+        )
         shown.on("pageerror", lambda error: shown.said.append(str(error)))
         yield shown
 
@@ -170,10 +205,22 @@ def hold(page: Any, what: str, origin: str) -> None:
     assert page.evaluate("window.hacked") is None, what
     # JupyterLab makes links of paths in plain text, and asks its own server which of them there are
     asked = [url for url in page.asked if not url.startswith(f"{origin}/api/resolvePath?")]
-    strange = [url for url in asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))]
+    strange = [
+        url for url in asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))
+    ]
     assert not strange, (what, strange)
-    assert page.evaluate("document.querySelectorAll('mjx-container, .MathJax, .MathJax_Display').length") == 0, what
-    assert page.locator("iframe[src^=javascript], .jp-OutputArea img[src*=canary], svg[onload]").count() == 0, what
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('mjx-container, .MathJax, .MathJax_Display').length"
+        )
+        == 0
+    ), what
+    assert (
+        page.locator(
+            "iframe[src^=javascript], .jp-OutputArea img[src*=canary], svg[onload]"
+        ).count()
+        == 0
+    ), what
 
 
 @pytest.mark.timeout(1_200)
@@ -212,7 +259,9 @@ def charts_of(page: Any) -> list[Any]:
     """Scroll through the notebook, so that all of it is drawn, and return the charts' canvases."""
     for cell in page.locator(".jp-CodeCell").all():
         cell.scroll_into_view_if_needed()
-    page.wait_for_function(f"document.querySelectorAll('.vega-embed canvas').length >= {len(CHARTS)}")
+    page.wait_for_function(
+        f"document.querySelectorAll('.vega-embed canvas').length >= {len(CHARTS)}"
+    )
     return list(page.locator(".vega-embed canvas").all())
 
 
@@ -226,7 +275,9 @@ def hover(page: Any, chart: Any, number: int) -> set[str]:
     for down in range(1, 16):
         for across in (0.23, 0.4, 0.6):
             page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down / 16)
-            tooltip = page.evaluate("(document.getElementById('vg-tooltip-element') || {}).innerHTML || ''")
+            tooltip = page.evaluate(
+                "(document.getElementById('vg-tooltip-element') || {}).innerHTML || ''"
+            )
             assert "<img" not in tooltip, tooltip
             assert "<h2" not in tooltip, tooltip
             found |= set(re.findall(r'<td class="key">(.*?):</td>', tooltip))
@@ -242,7 +293,8 @@ def use_widgets(page: Any) -> None:
     for row in range(len(ATTACKS)):
         place.fill(str(row))
         place.press("Enter")
-        for summary in page.locator(".jupyter-widgets summary:visible").all()[-2:]:  # headers, bytes
+        # headers, bytes
+        for summary in page.locator(".jupyter-widgets summary:visible").all()[-2:]:
             summary.click()
     for table in page.locator(".jp-OutputArea table.dataframe:visible").all():
         table.scroll_into_view_if_needed()
@@ -282,8 +334,13 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(page: Any, topic: str, tmp_path: Path) -> None:
-    """Profiles, two compared, and the browser: fields opened, values chosen, a record opened. BEHAVIOURS 43, 67, 69."""
+def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(
+    page: Any, topic: str, tmp_path: Path
+) -> None:
+    """Profiles, two compared, and the browser: fields opened, values chosen, a record opened.
+
+    BEHAVIOURS 43, 67, 69.
+    """
     root = tmp_path / "notebooks"
     root.mkdir()
     begin = cells(topic)[0].partition("load = ")[0]
@@ -312,8 +369,12 @@ def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(page: Any, to
 
 
 @pytest.mark.timeout(900)
-def test_nothing_of_it_runs_in_a_page_of_a_run(page: Any, topic: str, group: str, me: str, tmp_path: Path) -> None:
-    """The page is whole in itself: it asks for nothing at all, neither libraries nor what records name."""
+def test_nothing_of_it_runs_in_a_page_of_a_run(
+    page: Any, topic: str, group: str, me: str, tmp_path: Path
+) -> None:
+    """The page is whole in itself: it asks for nothing at all, neither libraries nor what records
+    name.
+    """
     write_notebook(tmp_path / "attack.ipynb", cells(topic)[:-1])
     done = rerun.run(tmp_path / "attack.ipynb", folder=tmp_path / "runs")
     page.goto(done.html.as_uri())

@@ -1,4 +1,7 @@
-"""The browser of records, driven with mouse and keyboard in JupyterLab; pictures are kept in test-output."""
+"""The browser of records, driven with mouse and keyboard in JupyterLab.
+
+Pictures are kept in test-output.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,11 @@ def topic(make_topic: Any, produce: Any) -> str:
                 document = json.loads(line)
             except ValueError:
                 continue
-            document |= {"who": {"nick": document.get("nick"), "level": n % 9}, "tags": ["a", "b"][: n % 3], "n": n}
+            document |= {
+                "who": {"nick": document.get("nick"), "level": n % 9},
+                "tags": ["a", "b"][: n % 3],
+                "n": n,
+            }
             document |= {HOSTILE: HOSTILE} if n % 10 == 0 else {}
             own.append(json.dumps(document).encode())
         times = [1_790_000_000_000 + 60_000 * n for n in range(len(own))]
@@ -75,7 +82,10 @@ def page(topic: str, tmp_path: Path) -> Iterator[Any]:
         shown = browser.new_page(viewport={"width": 1300, "height": 1100})
         shown.set_default_timeout(SLOW_MS)
         said: list[str] = []
-        shown.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        shown.on(
+            "console",
+            lambda message: said.append(message.text) if message.type == "error" else None,
+        )
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.goto(server.page("browse.ipynb"))
         shown.wait_for_selector("#jp-main-statusbar >> text=| Idle")
@@ -100,13 +110,19 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.click(".lk-browse .lk-field button:has-text('channel')")
     page.click(".lk-browse [aria-label='only #kafka']")
     page.wait_for_selector(".lk-browse .lk-chip:has-text('channel = #kafka')")
-    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
+    page.wait_for_function(
+        "document.querySelector('.lk-browse [role=status]').textContent.includes('picked')"
+    )
     only = picked(page)
     page.wait_for_selector(".lk-browse .lk-row .lk-cell:nth-child(4) >> nth=5")
-    assert set(page.locator(".lk-browse .lk-row .lk-cell:nth-child(4)").all_inner_texts()) == {"#kafka"}
+    assert set(page.locator(".lk-browse .lk-row .lk-cell:nth-child(4)").all_inner_texts()) == {
+        "#kafka"
+    }
 
     page.click(".lk-browse [aria-label='turn around: channel = #kafka']")
-    page.wait_for_function(f"document.querySelector('.lk-browse [role=status]').textContent !== {only!r}")
+    page.wait_for_function(
+        f"document.querySelector('.lk-browse [role=status]').textContent !== {only!r}"
+    )
     page.click(".lk-browse [aria-label='remove: not channel = #kafka']")
     page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent === ''")
 
@@ -115,7 +131,9 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.keyboard.type("lag")
     page.keyboard.press("Enter")
     page.wait_for_selector(".lk-browse .lk-chip:has-text('lag')")
-    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent.includes('picked')")
+    page.wait_for_function(
+        "document.querySelector('.lk-browse [role=status]').textContent.includes('picked')"
+    )
 
     before = picked(page)
     box = page.locator(".lk-browse .lk-time").bounding_box()
@@ -124,14 +142,18 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 20, steps=4)
     page.mouse.up()
     page.wait_for_selector(".lk-browse .lk-chip:has-text('_timestamp')")
-    page.wait_for_function(f"document.querySelector('.lk-browse [role=status]').textContent !== {before!r}")
+    page.wait_for_function(
+        f"document.querySelector('.lk-browse [role=status]').textContent !== {before!r}"
+    )
 
     page.focus(".lk-browse .lk-rows")
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(".lk-browse .lk-detail pre:has-text('lag')")
     first = page.inner_text(".lk-browse .lk-detail .lk-bar b")
     page.keyboard.press("ArrowDown")
-    page.wait_for_function(f"document.querySelector('.lk-detail .lk-bar b').textContent !== {first!r}")
+    page.wait_for_function(
+        f"document.querySelector('.lk-detail .lk-bar b').textContent !== {first!r}"
+    )
     page.click(".lk-browse .lk-detail summary")
     page.wait_for_selector(".lk-browse .lk-detail dt:has-text('trace-id')")
     page.screenshot(path=str(SHOTS / "browse-record.png"))
@@ -190,7 +212,9 @@ def buttons_do_what_they_say(page: Any, count: int) -> None:
 @pytest.mark.timeout(600)
 def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.evaluate("document.querySelector('.lk-rows').scrollTop = 1e9")
-    page.wait_for_function("[...document.querySelectorAll('.lk-row')].some((row) => row.children.length > 2)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.lk-row')].some((row) => row.children.length > 2)"
+    )
     page.wait_for_selector(".lk-browse .lk-row:last-child .lk-cell:has-text('2026-09-21 14:13:20')")
     page.check(".lk-browse [aria-label='show who.level as a column']")
     page.wait_for_selector(".lk-browse .lk-head .lk-cell:has-text('who.level')")
@@ -201,10 +225,13 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.set_viewport_size({"width": 800, "height": 1000})
     for name in ("Settings", "Theme", "JupyterLab Dark"):
         page.click(
-            f".lm-Menu-itemLabel >> text={name}" if name != "Settings" else ".lm-MenuBar-itemLabel >> text=Settings"
+            f".lm-Menu-itemLabel >> text={name}"
+            if name != "Settings"
+            else ".lm-MenuBar-itemLabel >> text=Settings"
         )
     page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
-    page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")  # the theme is here
+    # the theme is here
+    page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")
     page.screenshot(path=str(SHOTS / "browse-dark.png"))
     page.locator(".lk-browse .lk-row").nth(1).click()
     page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
@@ -227,7 +254,9 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_wrong_condition_is_told_and_what_comes_is_followed(page: Any, topic: str, produce: Any) -> None:
+def test_a_wrong_condition_is_told_and_what_comes_is_followed(
+    page: Any, topic: str, produce: Any
+) -> None:
     page.fill(".lk-browse .lk-find", "= nikc = 'ann'")
     page.press(".lk-browse .lk-find", "Enter")
     page.wait_for_selector(".lk-browse .lk-error:has-text('nikc')")
@@ -241,7 +270,12 @@ def test_a_wrong_condition_is_told_and_what_comes_is_followed(page: Any, topic: 
     page.click(".lk-browse .lk-live")
     page.wait_for_selector(".lk-browse .lk-pace:has-text('following: 0 new')")
     late = 1_790_900_000_000
-    produce(topic, [b'{"nick": "late", "added": 1}'] * 30, partition=0, timestamps=[late + n for n in range(30)])
+    produce(
+        topic,
+        [b'{"nick": "late", "added": 1}'] * 30,
+        partition=0,
+        timestamps=[late + n for n in range(30)],
+    )
     page.wait_for_selector(".lk-browse .lk-pace:has-text('30 new')")
     page.wait_for_selector(".lk-browse .lk-fields button:has-text('added')")
     assert page.inner_text(".lk-browse .lk-detail .lk-bar b") == record  # it stays where one looks
@@ -258,5 +292,10 @@ def test_a_wrong_condition_is_told_and_what_comes_is_followed(page: Any, topic: 
         "print('followed', len(b.replay), len(out['r']), b.replay.receipt.complete)"
     )
     page.keyboard.press("Control+Enter")
-    count = int(page.inner_text(".lk-browse .lk-bar >> nth=0").split(" records")[0].split()[-1].replace(",", ""))
+    count = int(
+        page.inner_text(".lk-browse .lk-bar >> nth=0")
+        .split(" records")[0]
+        .split()[-1]
+        .replace(",", "")
+    )
     page.wait_for_selector(f".jp-OutputArea-output:has-text('followed {count} {count} True')")

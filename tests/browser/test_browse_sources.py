@@ -1,4 +1,6 @@
-"""The browser of records on nested JSON, on Avro and on an index, in a zone, in the night when clocks are set back."""
+"""The browser of records on nested JSON, on Avro and on an index, in a zone, in the night when
+clocks are set back.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def picked(shown: Any, count: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_nested_avro_and_index_answer_the_same_clicks(make_topic: Any, produce: Any, tmp_path: Path) -> None:
+def test_nested_avro_and_index_answer_the_same_clicks(
+    make_topic: Any, produce: Any, tmp_path: Path
+) -> None:
     nested, packed = str(make_topic(1)), str(make_topic(1))
     times = [FIRST + n * QUARTER for n in range(len(ORDERS))]
     produce(nested, [json.dumps(order).encode() for order in ORDERS], timestamps=times)
@@ -160,7 +164,11 @@ def columns_are_sized(page: Any, shown: Any) -> None:
     assert edge.get_attribute("aria-valuenow") == str(round(head.bounding_box()["width"]))
     place = shown.locator(".lk-head .lk-cell").all_inner_texts().index("state")
     assert (
-        abs(shown.locator(".lk-row").first.locator(".lk-cell").nth(place).bounding_box()["width"] - (before - 28)) <= 2
+        abs(
+            shown.locator(".lk-row").first.locator(".lk-cell").nth(place).bounding_box()["width"]
+            - (before - 28)
+        )
+        <= 2
     )
 
 
@@ -168,7 +176,9 @@ def neighbours_are_shown(shown: Any) -> None:
     shown.locator(".lk-row").first.click()
     near = shown.locator(".lk-near button")
     near.nth(6).wait_for()
-    shown.locator(".lk-detail b:has-text('2026-10-25 03:45:00.000 +01:00 Europe/Vienna')").wait_for()
+    shown.locator(
+        ".lk-detail b:has-text('2026-10-25 03:45:00.000 +01:00 Europe/Vienna')"
+    ).wait_for()
     near.nth(2).click()  # the next one in time, which is not picked
     shown.locator(".lk-detail b:has-text('2026-10-25 04:00:00.000 +01:00')").wait_for()
     shown.locator(".lk-detail :text('not among the picked')").wait_for()

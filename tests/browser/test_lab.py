@@ -21,14 +21,20 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
 RECORDS = 3_000
-RECORDS_OF_LAST = "+(/'records': (\\d+)/.exec(document.querySelector('.jp-Notebook').innerText) || [0, 0])[1]"
-CODE = ".jupyter-widgets pre:not(.lk-browse pre)"  # the picker's line; the browser of records above it has one too
+RECORDS_OF_LAST = (
+    "+(/'records': (\\d+)/.exec(document.querySelector('.jp-Notebook').innerText) || [0, 0])[1]"
+)
+# the picker's line; the browser of records above it has one too
+CODE = ".jupyter-widgets pre:not(.lk-browse pre)"
 SLOW_MS = 90_000  # the machines of CI are small
 
 
 @pytest.fixture
 def topic(
-    stack: State, make_topic: Callable[..., str], produce: Callable[..., None], request: pytest.FixtureRequest
+    stack: State,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    request: pytest.FixtureRequest,
 ) -> str:
     """Some of the sample log, a minute between two messages."""
     values = read_sample(RECORDS)
@@ -66,7 +72,9 @@ def page(browser: Any) -> Iterator[Any]:
     shown = browser.new_page(viewport={"width": 1300, "height": 1400})
     shown.set_default_timeout(SLOW_MS)
     said: list[str] = []
-    shown.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    shown.on(
+        "console", lambda message: said.append(message.text) if message.type == "error" else None
+    )
     shown.on("pageerror", lambda error: said.append(str(error)))
     yield shown
     assert said == []
@@ -79,7 +87,9 @@ def opens(page: Any, server: Server, notebook: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(page: Any, server: Server) -> None:
+def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
+    page: Any, server: Server
+) -> None:
     try:
         opens(page, server, "00-tour.ipynb")
         run(page, "Run All Cells")
@@ -91,11 +101,13 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(page: A
         assert re.fullmatch(r'w = lab.window\("irc-test-[^"]+"\)', before)
         drag(page)
         page.wait_for_function(
-            "([selector, text]) => document.querySelector(selector).innerText !== text", arg=[CODE, before]
+            "([selector, text]) => document.querySelector(selector).innerText !== text",
+            arg=[CODE, before],
         )
         picked = code.inner_text()
         assert 'start="2016-03-0' in picked
-        page.locator(".jupyter-widgets .noUi-handle").first.scroll_into_view_if_needed()  # the code is drawn anew
+        # the code is drawn anew
+        page.locator(".jupyter-widgets .noUi-handle").first.scroll_into_view_if_needed()
         page.screenshot(path=SHOTS / "picker.png")
 
         page.locator(".jp-CodeCell >> text=picker.window").first.click()
@@ -127,15 +139,25 @@ def test_live_widgets_follow_pause_filter_and_stop(
     written(tmp_path / "notebooks" / "live.ipynb", cells)
     try:
         opens(page, server, "live.ipynb")
-        run(page, "Run All Cells", "document.querySelectorAll('.jupyter-widgets details').length > 0")
+        run(
+            page,
+            "Run All Cells",
+            "document.querySelectorAll('.jupyter-widgets details').length > 0",
+        )
         rows = page.locator(".jupyter-widgets").first.locator("tbody tr")
         page.wait_for_selector(".jupyter-widgets >> text=6 records seen")
-        produce(topic, [b'{"nick": "heron", "message": "a <b>new</b> one"}'], timestamps=[1_457_000_000_000])
+        produce(
+            topic,
+            [b'{"nick": "heron", "message": "a <b>new</b> one"}'],
+            timestamps=[1_457_000_000_000],
+        )
         page.wait_for_selector(".jupyter-widgets >> text=7 records seen")
         assert "heron" in rows.first.inner_text()
         assert "a <b>new</b> one" in rows.first.inner_text()
         page.get_by_placeholder("show only records").fill("HERON")
-        page.wait_for_function("document.querySelectorAll('.jupyter-widgets tbody')[0].rows.length === 1")
+        page.wait_for_function(
+            "document.querySelectorAll('.jupyter-widgets tbody')[0].rows.length === 1"
+        )
         page.screenshot(path=SHOTS / "live.png")
         page.get_by_role("button", name="pause").click()
         page.wait_for_selector(".jupyter-widgets >> text=paused; 7 records seen")
@@ -155,14 +177,19 @@ def test_the_scratch_manager_asks_before_it_deletes(
 ) -> None:
     for name in ("one", "two"):
         lab.window(topic, last=50).to_scratch(name)
-    written(tmp_path / "notebooks" / "scratch.ipynb", ["from labkit import widgets", "widgets.scratch()"])
+    written(
+        tmp_path / "notebooks" / "scratch.ipynb",
+        ["from labkit import widgets", "widgets.scratch()"],
+    )
     try:
         opens(page, server, "scratch.ipynb")
         box = "document.querySelectorAll('.jupyter-widgets input[type=checkbox]')"
         run(page, "Run All Cells", f"{box}.length === 3")
         page.locator(".jupyter-widgets input[type=checkbox]").nth(1).check()
         page.get_by_role("button", name="delete …").click()
-        page.wait_for_selector(f".jupyter-widgets >> text=Delete scratch-{me}-one with 50 documents?")
+        page.wait_for_selector(
+            f".jupyter-widgets >> text=Delete scratch-{me}-one with 50 documents?"
+        )
         assert len(lab.scratch()) == 2
         page.screenshot(path=SHOTS / "scratch.png")
         page.locator(".jupyter-widgets button.mod-danger").click()
@@ -174,8 +201,12 @@ def test_the_scratch_manager_asks_before_it_deletes(
 
 
 @pytest.mark.timeout(600)
-def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic: str, tmp_path: Path) -> None:
-    """BEHAVIOURS 55: the stopped cell says in red how far it got, the cells after it do not run, the part is there."""
+def test_stop_ends_run_all_and_the_part_is_kept(
+    page: Any, server: Server, topic: str, tmp_path: Path
+) -> None:
+    """BEHAVIOURS 55: the stopped cell says in red how far it got, the cells after it do not run,
+    the part is there.
+    """
     cells = [
         f"import labkit, time\nw = labkit.connect().window({topic!r})\n\n"
         "def slow(value):\n    time.sleep(0.03)\n    return {'n': 1}",
@@ -185,11 +216,19 @@ def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic
     written(tmp_path / "notebooks" / "stopped.ipynb", cells)
     try:
         opens(page, server, "stopped.ipynb")
-        run(page, "Run All Cells", "/at work/.test(document.querySelector('.jp-Notebook').innerText)")
+        run(
+            page,
+            "Run All Cells",
+            "/at work/.test(document.querySelector('.jp-Notebook').innerText)",
+        )
         page.wait_for_timeout(10_000)  # libraries are imported first
         page.locator('.jp-NotebookPanel-toolbar [data-jp-item-name="interrupt"]').click()
-        error = page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type*="error"]')
-        page.wait_for_selector("text=/Stopped: stopped at \\d+ %: [\\d,]+ of 3,000, [\\d,]+ of them not decoded/")
+        error = page.locator(
+            '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type*="error"]'
+        )
+        page.wait_for_selector(
+            "text=/Stopped: stopped at \\d+ %: [\\d,]+ of 3,000, [\\d,]+ of them not decoded/"
+        )
         page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
         page.wait_for_timeout(1_000)
         text = page.locator(".jp-Notebook").inner_text()
@@ -200,7 +239,9 @@ def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic
         assert error.count() >= 1
         page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
         page.keyboard.press("Control+a")
-        page.keyboard.type("part = labkit.stopped()\nprint(type(part).__name__, len(part) < 3000 or part.receipt)")
+        page.keyboard.type(
+            "part = labkit.stopped()\nprint(type(part).__name__, len(part) < 3000 or part.receipt)"
+        )
         page.keyboard.press("Shift+Enter")
         page.wait_for_selector("text=/Replay (True|INCOMPLETE|complete)/")
     finally:
@@ -210,15 +251,22 @@ def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic
 def written(path: Path, cells: list[str]) -> None:
     """Write a notebook."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+    }
     nbformat.write(notebook, path)
 
 
 def run(page: Any, what: str, done: str = RECORDS_OF_LAST + " > 0") -> None:
-    """Run cells through the menu, and wait until `done`; a kernel that is not there yet is chosen as a person would."""
+    """Run cells through the menu, and wait until `done`.
+
+    A kernel that is not there yet is chosen as a person would.
+    """
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text(what, exact=True).click()
-    page.wait_for_function(f"document.querySelector('.jp-Dialog .jp-mod-accept') !== null || {done}")
+    page.wait_for_function(
+        f"document.querySelector('.jp-Dialog .jp-mod-accept') !== null || {done}"
+    )
     if page.locator(".jp-Dialog").count():
         page.locator(".jp-Dialog .jp-mod-accept").click()
     page.wait_for_function(done)

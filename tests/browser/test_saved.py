@@ -1,4 +1,7 @@
-"""What is picked outlives its cell, its kernel and its server, in a real JupyterLab; pictures in test-output."""
+"""What is picked outlives its cell, its kernel and its server, in a real JupyterLab.
+
+Pictures in test-output.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     """A record an hour, with a text that is too long for a table, in each of many fields."""
     name = make_topic(1)
     values = [
-        json.dumps({"nick": f"n{n % 4}", "n": n, **{f"text{k}": LONG for k in range(8)}}).encode() for n in range(COUNT)
+        json.dumps({"nick": f"n{n % 4}", "n": n, **{f"text{k}": LONG for k in range(8)}}).encode()
+        for n in range(COUNT)
     ]
     times = [1_790_000_000_000 + 3_600_000 * n for n in range(COUNT)]
     produce(name, values, timestamps=times)
@@ -56,8 +60,13 @@ def run_cell(page: Any, place: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(topic: str, tmp_path: Path) -> None:
-    """BEHAVIOURS 63, 64: a cell run again keeps the pick and says so; without a kernel, picture and code are there."""
+def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
+    topic: str, tmp_path: Path
+) -> None:
+    """BEHAVIOURS 63, 64: a cell run again keeps the pick and says so.
+
+    Without a kernel, picture and code are there.
+    """
     root = tmp_path / "notebooks"
     root.mkdir()
     SHOTS.mkdir(exist_ok=True)
@@ -125,7 +134,10 @@ def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(t
         shown = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea")
         assert picked in shown.inner_text()
         assert shown.locator("svg rect").count() > 10
-        assert "nick = 'n1'" in page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea pre").inner_text()
+        assert (
+            "nick = 'n1'"
+            in page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea pre").inner_text()
+        )
         assert "row=7" in page.locator(".jp-CodeCell").nth(4).locator(".jp-OutputArea").inner_text()
 
 
@@ -135,4 +147,6 @@ def saved(path: Path, place: int) -> str:
         outputs = nbformat.read(path, 4).cells[place].outputs
     except nbformat.reader.NotJSONError:  # read while it is written
         return ""
-    return "\n".join(one.data["text/plain"] for one in outputs if "text/html" in one.get("data", {}))
+    return "\n".join(
+        one.data["text/plain"] for one in outputs if "text/html" in one.get("data", {})
+    )

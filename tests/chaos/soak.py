@@ -1,8 +1,10 @@
-"""`make soak`: the extractor and the indexer at work for half an hour, while all that they need is killed.
+"""`make soak`: the extractor and the indexer at work for half an hour, while all that they need is
+killed.
 
-A real ngircd hands on numbered messages at a steady rate; ``labkit extract irc --spool`` writes them to Kafka, ``labkit
-index`` from there to Elasticsearch. At random moments (of a seed, which is printed) Kafka is killed or stopped, the
-extractor killed, both, or Elasticsearch. At the end the topic itself is asked, by the numbers in its records' headers:
+A real ngircd hands on numbered messages at a steady rate; ``labkit extract irc --spool`` writes
+them to Kafka, ``labkit index`` from there to Elasticsearch. At random moments (of a seed, which is
+printed) Kafka is killed or stopped, the extractor killed, both, or Elasticsearch. At the end the
+topic itself is asked, by the numbers in its records' headers:
 
 - what was put into the spool is in the topic: the spool's numbers have no gap that ``labkit.dropped`` does not tell;
 - what is there twice is marked ``labkit.resent``, all but one of it, and is one record of the spool;
@@ -88,7 +90,9 @@ class Memory:
     """How much memory the processes hold, looked at every two seconds."""
 
     processes: Callable[[], dict[str, int]]
-    samples: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    samples: dict[tuple[str, int], list[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def watch(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()
@@ -103,11 +107,14 @@ class Memory:
             time.sleep(2)
 
     def growth(self, name: str) -> tuple[float, float, float, float]:
-        """Return of the process that lived longest: minutes, MB in the second fifth of them, in the last, the most."""
+        """Return of the process that lived longest: minutes, MB in the second fifth of them, in the
+        last, the most.
+        """
         longest = max((rows for (one, _), rows in self.samples.items() if one == name), key=len)
         fifth = max(1, len(longest) // 5)
         early, late = (
-            statistics.median(mb for _, mb in rows) for rows in (longest[fifth : 2 * fifth], longest[-fifth:])
+            statistics.median(mb for _, mb in rows)
+            for rows in (longest[fifth : 2 * fifth], longest[-fifth:])
         )
         minutes = (longest[-1][0] - longest[0][0]) / 60
         return minutes, early, late, max(mb for _, mb in longest)
@@ -126,9 +133,12 @@ class Soak:
         self.bench = Bench(State.load(state), indexing)
         self.run = self.bench.start(self.feed.topic, "--every", "5s")
         self.speech = Speech(self.feed.talker, rate)
-        self.memory = Memory(lambda: {"extractor": self.extractors[-1].process.pid, "indexer": self.run.process.pid})
+        self.memory = Memory(
+            lambda: {"extractor": self.extractors[-1].process.pid, "indexer": self.run.process.pid}
+        )
         self.faults: list[tuple[str, float]] = []
-        self.unheard: list[tuple[int, int]] = []  # numbers said while no extractor listened, at most these
+        # numbers said while no extractor listened, at most these
+        self.unheard: list[tuple[int, int]] = []
         self.most_waiting = 0
 
     # what is done ------------------------------------------------------------------------------------
@@ -179,7 +189,9 @@ class Soak:
 
     def waiting(self) -> int:
         """Return how many records wait in the spool."""
-        with closing(sqlite3.connect(f"file:{self.feed.folder}/spool.sqlite?mode=ro", uri=True, timeout=20)) as disk:
+        with closing(
+            sqlite3.connect(f"file:{self.feed.folder}/spool.sqlite?mode=ro", uri=True, timeout=20)
+        ) as disk:
             return int(disk.execute("select count(*) from records").fetchone()[0])
 
     def finish(self) -> str:
@@ -198,8 +210,12 @@ class Soak:
         for run in self.bench.runs:
             run.kill()
         OUTPUT.mkdir(parents=True, exist_ok=True)
-        said = [f"extractor {n}: {line}" for n, one in enumerate(self.extractors) for line in one.said]
-        (OUTPUT / "said.txt").write_text("\n".join([*said, *(f"indexer: {line}" for line in self.run.said)]) + "\n")
+        said = [
+            f"extractor {n}: {line}" for n, one in enumerate(self.extractors) for line in one.said
+        ]
+        (OUTPUT / "said.txt").write_text(
+            "\n".join([*said, *(f"indexer: {line}" for line in self.run.said)]) + "\n"
+        )
 
     # what must hold ----------------------------------------------------------------------------------
 
@@ -208,15 +224,19 @@ class Soak:
         found = State.load(self.state).credentials("lab")
         lab = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"]))
         for batch in lab.window(self.feed.topic).batches():
-            for value, headers in zip(*(batch.column(one).to_pylist() for one in ("value", "headers")), strict=True):
+            for value, headers in zip(
+                *(batch.column(one).to_pylist() for one in ("value", "headers")), strict=True
+            ):
                 message = orjson.loads(value)
                 said = message["message"] if message["command"] == "PRIVMSG" else ""
                 yield said, {one["key"]: one["value"] for one in headers}
 
     def proof(self) -> dict[str, tuple[Any, bool]]:
         """Return the figures, and whether each is as it must be."""
-        marks: dict[tuple[bytes, int], list[bool]] = defaultdict(list)  # a spool's number: resent, for each time
-        numbers: dict[int, set[tuple[bytes, int]]] = defaultdict(set)  # what was said: where it was in the spool
+        # a spool's number: resent, for each time
+        marks: dict[tuple[bytes, int], list[bool]] = defaultdict(list)
+        # what was said: where it was in the spool
+        numbers: dict[int, set[tuple[bytes, int]]] = defaultdict(set)
         dropped: dict[tuple[bytes, int], int] = {}
         for said, headers in self.records():
             name = headers["labkit.spool"], int(headers["labkit.spool_sequence"])
@@ -225,7 +245,9 @@ class Soak:
             if said:
                 numbers[int(said.removeprefix("number "))].add(name)
         missing = [number for number in range(self.speech.said) if number not in numbers]
-        unexplained = [one for one in missing if not any(first <= one <= last for first, last in self.unheard)]
+        unexplained = [
+            one for one in missing if not any(first <= one <= last for first, last in self.unheard)
+        ]
         doubled = sum(len(one) - 1 for one in marks.values())
         topic, index = expected_ids(self.bench.admin, self.feed.topic), self.bench.ids()
         ledger = self.run.ledger
@@ -238,8 +260,14 @@ class Soak:
             "gaps in the spool's numbers": (found := gaps(marks, dropped), found == 0),
             "dropped for want of room": (sum(dropped.values()), True),
             "doubled and marked": (doubled, True),
-            "doubled, not marked": (found := sum(one.count(False) > 1 for one in marks.values()), found == 0),
-            "one message, two records": (found := sum(len(one) > 1 for one in numbers.values()), found == 0),
+            "doubled, not marked": (
+                found := sum(one.count(False) > 1 for one in marks.values()),
+                found == 0,
+            ),
+            "one message, two records": (
+                found := sum(len(one) > 1 for one in numbers.values()),
+                found == 0,
+            ),
             "documents in the index": (len(index), index == topic),
             "refused or unsent": (found := ledger["rejected"] + ledger["unsent"], found == 0),
             "sent to the index again": (ledger["existing"], True),
@@ -248,7 +276,9 @@ class Soak:
 
 
 def gaps(marks: dict[tuple[bytes, int], list[bool]], dropped: dict[tuple[bytes, int], int]) -> int:
-    """Count the numbers that are not in the topic and of which no record says that they were dropped."""
+    """Count the numbers that are not in the topic and of which no record says that they were
+    dropped.
+    """
     found = 0
     for spool in {spool for spool, _ in marks}:
         before = 0
@@ -259,7 +289,10 @@ def gaps(marks: dict[tuple[bytes, int], list[bool]], dropped: dict[tuple[bytes, 
 
 
 def schedule(rng: random.Random, minutes: float) -> Iterator[str]:
-    """Wait for the next moment and name what is to happen; each kind once, Elasticsearch no more than that."""
+    """Wait for the next moment and name what is to happen.
+
+    Each kind once, Elasticsearch no more than that.
+    """
     ends = time.monotonic() + minutes * 60
     kinds: list[str] = rng.sample(KINDS, len(KINDS))
     longest = min(90.0, minutes * 60 / len(KINDS) / 1.5)
@@ -274,7 +307,10 @@ def schedule(rng: random.Random, minutes: float) -> Iterator[str]:
 
 @contextmanager
 def servers() -> Iterator[tuple[Path, Path, int]]:
-    """Yield a state folder, a folder for files, and an IRC server's port; all is gone afterwards."""
+    """Yield a state folder, a folder for files, and an IRC server's port.
+
+    All is gone afterwards.
+    """
     state, folder = new_state_dir(), new_state_dir()
     ircd = Ngircd(folder)
     try:
@@ -294,7 +330,9 @@ def print_table(rows: Sequence[tuple[str, Any, bool]]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=int, default=200, help="messages a second")
     parser.add_argument("--seed", type=int, default=None, help="of the faults; printed")
@@ -315,10 +353,17 @@ def main() -> int:
             rows = [(name, value, holds) for name, (value, holds) in soak.proof().items()]
         finally:
             soak.close()
-    long = options.minutes >= 10  # else not all may have happened, and the processes are still warming up
+    # else not all may have happened, and the processes are still warming up
+    long = options.minutes >= 10
     for kind in KINDS:
         times = [seconds for one, seconds in soak.faults if one == kind]
-        rows.append((kind, f"{len(times)} × {statistics.mean(times):.0f} s" if times else "0", bool(times) or not long))
+        rows.append(
+            (
+                kind,
+                f"{len(times)} × {statistics.mean(times):.0f} s" if times else "0",
+                bool(times) or not long,
+            )
+        )
     for name in ("extractor", "indexer"):
         minutes, early, late, most = soak.memory.growth(name)
         rows.append(

@@ -1,7 +1,9 @@
-"""Follow coverage into labkit's decoders and parsers: ``python tests/fuzz/run.py SECONDS [TARGET …]``.
+"""Follow coverage into labkit's decoders and parsers: ``python tests/fuzz/run.py SECONDS [TARGET
+…]``.
 
-Each target runs in a process of its own, with 2 GB of memory and 20 s for one input at most. What it finds stays in
-the folder that it names, to be tried again: ``python tests/fuzz/run.py --once TARGET FILE``.
+Each target runs in a process of its own, with 2 GB of memory and 20 s for one input at most. What
+it finds stays in the folder that it names, to be tried again: ``python tests/fuzz/run.py --once
+TARGET FILE``.
 """
 
 from __future__ import annotations
@@ -27,12 +29,16 @@ def fuzz(name: str, seconds: int, folder: Path) -> bool:
     log = folder / f"{name}.log"
     with log.open("w") as out:
         code = subprocess.run(
-            [sys.executable, __file__, "--target", name, str(corpus), *options], stdout=out, stderr=out, check=False
+            [sys.executable, __file__, "--target", name, str(corpus), *options],
+            stdout=out,
+            stderr=out,
+            check=False,
         ).returncode
     text = log.read_text(errors="replace")
     figures = dict(line.split(":")[-2:] for line in text.splitlines() if line.startswith("stat::"))
     tries, speed, peak = (
-        figures.get(key, "?").strip() for key in ("number_of_executed_units", "average_exec_per_sec", "peak_rss_mb")
+        figures.get(key, "?").strip()
+        for key in ("number_of_executed_units", "average_exec_per_sec", "peak_rss_mb")
     )
     verdict = "held" if code == 0 else f"FAILED, see {log}"
     print(f"{name:<12} {verdict}: {tries} inputs, {speed} a second, {peak} MB", flush=True)

@@ -1,6 +1,8 @@
-"""What takes bytes of others. A target takes any bytes and fails when labkit crashes, hangs or loses a neighbour.
+"""What takes bytes of others. A target takes any bytes and fails when labkit crashes, hangs or
+loses a neighbour.
 
-Driven by `hypothesis` in the suite (tests/unit/test_fuzz.py) and by atheris, which follows coverage, in `make fuzz`.
+Driven by `hypothesis` in the suite (tests/unit/test_fuzz.py) and by atheris, which follows
+coverage, in `make fuzz`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ import fastavro
 import pyarrow as pa
 import zstandard
 from confluent_kafka.schema_registry import Schema
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 
 from labkit.config import list_profiles, load_profile
 from labkit.decode import plain
@@ -97,7 +103,9 @@ _LOGICAL = (
 
 
 def avro_schema(source: Source, depth: int = 0, names: tuple[str, ...] = ()) -> Any:
-    """Return a schema made of choices: any type within any other, records that hold themselves among them."""
+    """Return a schema made of choices: any type within any other, records that hold themselves
+    among them.
+    """
     kind = source.below(9 if depth < 4 else 3)
     if kind == 0:
         return _PRIMITIVES[source.below(len(_PRIMITIVES))]
@@ -110,7 +118,10 @@ def avro_schema(source: Source, depth: int = 0, names: tuple[str, ...] = ()) -> 
     if kind == 5:
         return {"type": "map", "values": avro_schema(source, depth + 1, names)}
     if kind == 6:
-        return ["null", *(avro_schema(source, depth + 1, names) for _ in range(1 + source.below(2)))]
+        return [
+            "null",
+            *(avro_schema(source, depth + 1, names) for _ in range(1 + source.below(2))),
+        ]
     return avro_record(source, depth, names)
 
 
@@ -136,7 +147,9 @@ def avro(data: bytes) -> None:
     fastavro.schemaless_writer(out, fastavro.parse_schema(well), {"neighbour": 7})
     decoder = Binary(Known(Schema(schema, "AVRO"), Schema(json.dumps(well), "AVRO")), "avro")
     neighbour = b"\0\0\0\0\2" + out.getvalue()
-    rows = decoded(decoder, [neighbour, b"\0\0\0\0\1" + source.rest, b"\0" + source.rest, None, neighbour])
+    rows = decoded(
+        decoder, [neighbour, b"\0\0\0\0\1" + source.rest, b"\0" + source.rest, None, neighbour]
+    )
     assert [row["neighbour"] for row in (rows[0], rows[-1])] == [7, 7]
 
 
@@ -148,17 +161,23 @@ def protobuf_decoder() -> Binary:
     for kind in kinds:
         if kind in (FieldDescriptorProto.TYPE_GROUP, FieldDescriptorProto.TYPE_ENUM):
             continue
-        field = message.field.add(name=f"f{kind}", number=kind, type=kind, label=3 if kind % 2 else 1)
+        field = message.field.add(
+            name=f"f{kind}", number=kind, type=kind, label=3 if kind % 2 else 1
+        )
         if kind == FieldDescriptorProto.TYPE_MESSAGE:
             field.type_name = ".All"
     file = FileDescriptorProto(name="x.proto", syntax="proto3", message_type=[message])
-    return Binary(Known(Schema(base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")), "protobuf")
+    return Binary(
+        Known(Schema(base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")), "protobuf"
+    )
 
 
 def protobuf(data: bytes) -> None:
     """Any bytes as a message, and as what comes before one."""
     well = b"\0\0\0\0\1\0" + bytes([3 << 3, 7])
-    rows = decoded(protobuf_decoder(), [well, b"\0\0\0\0\1\0" + data, b"\0\0\0\0\1" + data, data, well])
+    rows = decoded(
+        protobuf_decoder(), [well, b"\0\0\0\0\1\0" + data, b"\0\0\0\0\1" + data, data, well]
+    )
     assert rows[0]["f3"] == rows[-1]["f3"]
     assert rows[0]["f3"] not in (None, [])
 
@@ -195,9 +214,13 @@ def window(data: bytes) -> None:
 
 
 def containers(data: bytes) -> None:
-    """Any bytes as a file, and as what follows or damages a packed one: all lines before the damage come."""
+    """Any bytes as a file, and as what follows or damages a packed one: all lines before the damage
+    come.
+    """
     source = Source(data)
-    pack = (gzip.compress, zstandard.ZstdCompressor().compress, bz2.compress, bytes)[source.below(4)]
+    pack = (gzip.compress, zstandard.ZstdCompressor().compress, bz2.compress, bytes)[
+        source.below(4)
+    ]
     whole = pack(b'{"neighbour":1}\n')
     cut = struct.unpack("<H", (source.rest + b"\0\0")[:2])[0] % (len(whole) + 1)
     for raw in (data, whole + source.rest, whole[:cut] + source.rest + whole[cut:]):
@@ -222,11 +245,18 @@ TARGETS: dict[str, Target] = {
 }
 SEEDS: dict[str, list[bytes]] = {
     "json": [
-        b'{"a":1,"b":[1,2.5,"x",null,true],"c":{"d":"e"}}\xff{"a":"x"}\xff[1]\xff\xff{"a":1e400}\xff{"a":' + b"[" * 300
+        b'{"a":1,"b":[1,2.5,"x",null,true],"c":{"d":"e"}}\xff{"a":"x"}\xff[1]\xff\xff{"a":1e400}\xff{"a":'
+        + b"[" * 300
     ],
-    "avro": [bytes(range(64)), b"\x03\x06\x01\x07\x02\x02\x02\x00", bytes([4, 7, 2, 3, 0, 8, 6, 5]) * 8],
+    "avro": [
+        bytes(range(64)),
+        b"\x03\x06\x01\x07\x02\x02\x02\x00",
+        bytes([4, 7, 2, 3, 0, 8, 6, 5]) * 8,
+    ],
     "protobuf": [b"\x08\x01\x12\x03abc\x5a\x02\x18\x01", b"\x5a\x00" * 40],
-    "irc": [b"@time=2020-01-01T00:00:00Z :nick!user@host PRIVMSG #c :hello \x01ACTION x\x01\n:a QUIT\nPING :x"],
+    "irc": [
+        b"@time=2020-01-01T00:00:00Z :nick!user@host PRIVMSG #c :hello \x01ACTION x\x01\n:a QUIT\nPING :x"
+    ],
     "toml": [
         b'[profiles.x.kafka]\n"bootstrap.servers" = "a:1"\n"sasl.password" = "${file:x}"\n'
         b'[profiles.x.registry]\nurl="u"'

@@ -45,13 +45,23 @@ def printed(capsys: Any, *arguments: str) -> str:
 
 
 def apply_kafka(
-    secure: SecureStack, commands: str, kinds: tuple[str, ...] = ("--topic", "--group"), count: int = 4
+    secure: SecureStack,
+    commands: str,
+    kinds: tuple[str, ...] = ("--topic", "--group"),
+    count: int = 4,
 ) -> None:
     """Run the printed commands through the distribution's own class."""
-    lines = [shlex.split(line) for line in commands.splitlines() if line.startswith("kafka-acls.sh")]
+    lines = [
+        shlex.split(line) for line in commands.splitlines() if line.startswith("kafka-acls.sh")
+    ]
     assert len(lines) == count
     for words in lines:
-        assert words[1:5] == ["--bootstrap-server", "BROKER:9092", "--command-config", "admin.properties"]
+        assert words[1:5] == [
+            "--bootstrap-server",
+            "BROKER:9092",
+            "--command-config",
+            "admin.properties",
+        ]
         if set(kinds) & set(words):
             assert "Adding ACLs for resource" in secure.run_acls(words[5:])
 
@@ -140,9 +150,15 @@ METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "window": windows,
     "profile": lambda it, _: it.lab.profile(it.topic).complete,
     "indices": lambda it, _: it.lab.indices(it.index)["documents"].tolist() == [1],
-    "sql": lambda it, _: it.lab.sql("select count(*) n from a", a=it.lab.window(it.topic))["n"].tolist() == [2],
+    "sql": lambda it, _: (
+        it.lab.sql("select count(*) n from a", a=it.lab.window(it.topic))["n"].tolist() == [2]
+    ),
     "trace": lambda it, _: (
-        {step.state for step in it.lab.trace(it.topic, 0, 0, index=it.index, group=PRODUCTION).steps} == {"yes", "no"}
+        {
+            step.state
+            for step in it.lab.trace(it.topic, 0, 0, index=it.index, group=PRODUCTION).steps
+        }
+        == {"yes", "no"}
     ),
     "decoders": lambda it, _: it.lab.decoders(it.topic) == ("json", "raw"),
     "topics": lambda it, _: list(it.lab.topics()["topic"]) == [it.topic],
@@ -166,7 +182,9 @@ METHODS: dict[str, Callable[[Granted, Path], Any]] = {
 
 
 def test_every_public_method_of_a_lab_is_tried() -> None:
-    public = {name for name, _ in inspect.getmembers(Lab, inspect.isfunction) if not name.startswith("_")}
+    public = {
+        name for name, _ in inspect.getmembers(Lab, inspect.isfunction) if not name.startswith("_")
+    }
     assert public == set(METHODS), "a new method needs its line in METHODS, and perhaps more rights"
 
 
@@ -207,14 +225,20 @@ def test_it_may_not_write_to_the_topic(granted: Granted) -> None:
 
 def test_it_may_not_begin_a_transaction(granted: Granted) -> None:
     producer = Producer({**granted.lab.cluster.settings, "transactional.id": "labkit.test"})
-    assert code_of(lambda: producer.init_transactions(SECONDS)) == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
+    assert (
+        code_of(lambda: producer.init_transactions(SECONDS))
+        == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
+    )
 
 
 def test_it_may_not_touch_groups_of_others(granted: Granted) -> None:
     cluster = granted.lab.cluster
     consumer = Cluster(cluster.settings).consumer(group=PRODUCTION)
     commit = [TopicPartition(granted.topic, 0, 0)]
-    assert code_of(lambda: consumer.commit(offsets=commit, asynchronous=False)) == "GROUP_AUTHORIZATION_FAILED"
+    assert (
+        code_of(lambda: consumer.commit(offsets=commit, asynchronous=False))
+        == "GROUP_AUTHORIZATION_FAILED"
+    )
     consumer.subscribe([granted.topic])
     message = until(lambda: consumer.poll(1))
     assert message.error().name() == "GROUP_AUTHORIZATION_FAILED"
@@ -227,7 +251,9 @@ def test_it_may_not_touch_groups_of_others(granted: Granted) -> None:
 def test_it_may_not_make_alter_or_delete_topics(granted: Granted) -> None:
     admin = granted.lab.cluster.admin
     change = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, granted.topic, incremental_configs=[change])
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC, granted.topic, incremental_configs=[change]
+    )
     calls = (
         lambda: admin.create_topics([NewTopic("irc-new", 1, 1)]),
         lambda: admin.incremental_alter_configs([resource]),
@@ -260,7 +286,11 @@ def test_it_may_not_write_or_drop_indices_of_production(granted: Granted) -> Non
 def test_a_prefix_of_topics_is_granted_as_one(secure: SecureStack, capsys: Any) -> None:
     name, password = secure.new_user("dan")
     mine = secure.new_topic()
-    apply_kafka(secure, printed(capsys, "--principal", f"User:{name}", "--topic", f"{mine}*"), kinds=("--topic",))
+    apply_kafka(
+        secure,
+        printed(capsys, "--principal", f"User:{name}", "--topic", f"{mine}*"),
+        kinds=("--topic",),
+    )
     secure.grant(name, [one for one in kafka_grants("lab", mine) if one.kind == "GROUP"])
     lab = secure.lab(secure.kafka(name, password))
     until(lambda: list(lab.topics()["topic"]) == [mine])

@@ -55,7 +55,9 @@ def members(lab: Lab, group: str) -> int:
     return int(found.loc[group, "members"]) if group in found.index else 0
 
 
-def test_it_reads_in_turn_and_is_listed_with_its_member(lab: Lab, topic: str, name: str, attach: Any) -> None:
+def test_it_reads_in_turn_and_is_listed_with_its_member(
+    lab: Lab, topic: str, name: str, attach: Any
+) -> None:
     group = attach(topic, name=name, start="earliest")
     first, rest = group.read(30), group.read(1000)
     assert (len(first), len(rest)) == (30, 70)
@@ -92,7 +94,9 @@ def test_it_seeks_to_offsets_times_and_ends(topic: str, name: str, attach: Any) 
     assert "the end" in str(caught.value.hint)
 
 
-def test_tail_returns_what_comes_meanwhile(topic: str, name: str, attach: Any, produce: Produce) -> None:
+def test_tail_returns_what_comes_meanwhile(
+    topic: str, name: str, attach: Any, produce: Produce
+) -> None:
     group = attach(topic, name=name, start="latest")
     group.read(1, timeout="1s")
     produce(topic, [b'{"fresh":true}'] * 3)
@@ -103,7 +107,9 @@ def test_tail_returns_what_comes_meanwhile(topic: str, name: str, attach: Any, p
         group.tail("soon")
 
 
-def test_records_of_more_bytes_than_one_batch_has(topic: str, name: str, attach: Any, produce: Produce) -> None:
+def test_records_of_more_bytes_than_one_batch_has(
+    topic: str, name: str, attach: Any, produce: Produce
+) -> None:
     group = attach(topic, name=name, start="latest")
     group.read(1, timeout="1s")
     produce(topic, [b'{"n":%d,"text":"%s"}' % (n, b"x" * 600_000) for n in range(40)])
@@ -112,8 +118,11 @@ def test_records_of_more_bytes_than_one_batch_has(topic: str, name: str, attach:
     assert sorted([*first["n"], *rest["n"]]) == list(range(40))
 
 
-def test_two_members_share_the_partitions_and_one_takes_over(lab: Lab, topic: str, name: str, attach: Any) -> None:
-    first, second = attach(topic, name=name, start="earliest"), attach(topic, name=name, start="earliest")
+def test_two_members_share_the_partitions_and_one_takes_over(
+    lab: Lab, topic: str, name: str, attach: Any
+) -> None:
+    first = attach(topic, name=name, start="earliest")
+    second = attach(topic, name=name, start="earliest")
     seen: list[tuple[int, int]] = []
 
     def shared() -> bool:
@@ -130,11 +139,18 @@ def test_two_members_share_the_partitions_and_one_takes_over(lab: Lab, topic: st
 def test_a_partition_that_comes_back_goes_on_where_it_was_left(
     topic: str, name: str, attach: Any, produce: Produce
 ) -> None:
-    """Nothing was committed, so the group knows of no place: it must not begin with the oldest record."""
+    """Nothing was committed, so the group knows of no place: it must not begin with the oldest
+    record.
+    """
     first = attach(topic, name=name, start="latest")
     assert len(first.tail(0.5)) == 0
     second = attach(topic, name=name, start="latest")
-    until(lambda: len(first.tail(0.3)) + len(second.tail(0.3)) == 0 and len(first.lag()) == len(second.lag()) == 1)
+    until(
+        lambda: (
+            len(first.tail(0.3)) + len(second.tail(0.3)) == 0
+            and len(first.lag()) == len(second.lag()) == 1
+        )
+    )
     second.close()
     until(lambda: len(first.tail(0.3)) == 0 and len(first.lag()) == 2)
     for partition in (0, 1):
@@ -142,7 +158,9 @@ def test_a_partition_that_comes_back_goes_on_where_it_was_left(
     assert first.tail(3)["n"].tolist() == [50, 50]
 
 
-def test_gc_removes_groups_without_a_member_and_no_others(lab: Lab, topic: str, name: str, attach: Any) -> None:
+def test_gc_removes_groups_without_a_member_and_no_others(
+    lab: Lab, topic: str, name: str, attach: Any
+) -> None:
     group = attach(topic, name=name, start="earliest")
     group.read(5)
     group.commit()
@@ -163,7 +181,9 @@ def test_a_foreign_group_is_refused_before_any_connection(lab: Lab) -> None:
 def test_a_cell_run_again_takes_over_from_the_member_it_forgets(
     lab: Lab, topic: str, name: str, admin: Cluster
 ) -> None:
-    """``g = lab.attach(…)`` again: the old member leaves, else the new one would wait for partitions nobody reads."""
+    """``g = lab.attach(…)`` again: the old member leaves, else the new one would wait for
+    partitions nobody reads.
+    """
     group = lab.attach(topic, name=name, start="earliest")
     assert len(group.read(10)) == 10
     began = time.monotonic()
@@ -177,7 +197,11 @@ def test_a_cell_run_again_takes_over_from_the_member_it_forgets(
 def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any) -> None:
     members = [attach(topic, name=name, start="earliest") for _ in range(2)]
     until(lambda: bool(len(members[0].read(1)) + len(members[1].read(1))))
-    until(lambda: [len(one.read(1, timeout="1s")) and len(one._positions) for one in members] == [1, 1])
+    until(
+        lambda: (
+            [len(one.read(1, timeout="1s")) and len(one._positions) for one in members] == [1, 1]
+        )
+    )
     third, ended = attach(topic, name=name, start="earliest"), threading.Event()
 
     def go_on() -> None:  # a member is given its share when it asks for records
@@ -199,7 +223,10 @@ def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any
 def test_a_long_pause_between_two_calls_is_no_error(
     topic: str, name: str, attach: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kafka takes the partitions away from a member that is silent for its max.poll.interval; it joins again."""
+    """Kafka takes the partitions away from a member that is silent for its max.poll.interval.
+
+    It joins again.
+    """
     consumer = Cluster.consumer
 
     def hasty(self: Cluster, **settings: Any) -> Any:
@@ -225,7 +252,9 @@ def test_a_commit_beyond_the_log_s_end_is_told_and_read_from_the_start(
     group.close()
     until(lambda: not list_groups(admin, [group.group])[0].members)
     beyond = ConsumerGroupTopicPartitions(group.group, [TopicPartition(topic, 0, 5_000)])
-    admin.ask(lambda client: client.alter_consumer_group_offsets([beyond]), what="commit beyond the end")
+    admin.ask(
+        lambda client: client.alter_consumer_group_offsets([beyond]), what="commit beyond the end"
+    )
     again = attach(topic, name=name)
     with pytest.warns(UserWarning, match="was at offset 5000 of partition 0"):
         frame = again.read(1_000)

@@ -1,7 +1,8 @@
-"""Issue 22: topics of every kind into every sink and back, with a real registry and Elasticsearch 8 and 9.
+"""Issue 22: topics of every kind into every sink and back, with a real registry and Elasticsearch 8
+and 9.
 
-What each record says is written here by hand; every sink must hold exactly that, asked of the servers or read from the
-files by other programs.
+What each record says is written here by hand; every sink must hold exactly that, asked of the
+servers or read from the files by other programs.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Kind:
 
 
 def evolving_avro(topic: str, _folder: Path) -> Kind:
-    first, later = avro_schema(id="long", name="string"), json.loads(avro_schema(id="long", name="string"))
+    first = avro_schema(id="long", name="string")
+    later = json.loads(avro_schema(id="long", name="string"))
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
     later["fields"].append({"name": "total", "type": ["null", decimal], "default": None})
     old = [{"id": n, "name": f"a{n}"} for n in range(4)]
@@ -87,27 +89,40 @@ def protobuf_with_imports(topic: str, folder: Path) -> Kind:
     client.register_schema(f"{topic}-money", Schema(MONEY, "PROTOBUF"))
     reference = SchemaReference("money.proto", f"{topic}-money", 1)
     number = client.register_schema(f"{topic}-value", Schema(ORDER, "PROTOBUF", [reference]))
-    rows = [{"id": n, "total": {"units": 10 * n, "currency": "EUR"}, "words": ["a", "b"]} for n in range(1, 9)]
+    rows = [
+        {"id": n, "total": {"units": 10 * n, "currency": "EUR"}, "words": ["a", "b"]}
+        for n in range(1, 9)
+    ]
     frame = b"\0" + number.to_bytes(4, "big") + b"\0"
     return Kind([frame + order(**row).SerializeToString() for row in rows], rows, "protobuf")
 
 
 def json_schema(topic: str, _folder: Path) -> Kind:
-    text = json.dumps({"type": "object", "properties": {"id": {"type": "integer"}, "ok": {"type": "boolean"}}})
+    text = json.dumps(
+        {"type": "object", "properties": {"id": {"type": "integer"}, "ok": {"type": "boolean"}}}
+    )
     number = registry_client().register_schema(f"{topic}-value", Schema(text, "JSON"))
     rows = [{"id": n, "ok": n % 2 == 0, "at": {"x": n + 0.5}} for n in range(8)]
-    return Kind([b"\0" + number.to_bytes(4, "big") + json.dumps(row).encode() for row in rows], rows, "jsonschema")
+    return Kind(
+        [b"\0" + number.to_bytes(4, "big") + json.dumps(row).encode() for row in rows],
+        rows,
+        "jsonschema",
+    )
 
 
 def debezium(_topic: str, _folder: Path) -> Kind:
     def event(op: str, before: Any, after: Any) -> bytes:
         source = {"connector": "mysql", "ts_ms": START_MS, "db": "shop", "table": "customers"}
-        return json.dumps({"before": before, "after": after, "source": source, "op": op, "ts_ms": START_MS}).encode()
+        return json.dumps(
+            {"before": before, "after": after, "source": source, "op": op, "ts_ms": START_MS}
+        ).encode()
 
     made = [{"id": n, "name": f"n{n}"} for n in range(6)]
     values = [*(event("c", None, row) for row in made), event("d", made[0], None), None]
     rows = [*({**row, "__op": "c"} for row in made), {**made[0], "__op": "d"}, {}]
-    return Kind(values, rows, chain=[enrich.unwrap("debezium")], named=["--enrich", "unwrap:debezium"])
+    return Kind(
+        values, rows, chain=[enrich.unwrap("debezium")], named=["--enrich", "unwrap:debezium"]
+    )
 
 
 def changelog(_topic: str, _folder: Path) -> Kind:
@@ -116,10 +131,14 @@ def changelog(_topic: str, _folder: Path) -> Kind:
 
 
 def mixed(topic: str, _folder: Path) -> Kind:
-    order, customer = avro_schema(id="long", name="string"), avro_schema(customer="string").replace("Order", "Customer")
+    order = avro_schema(id="long", name="string")
+    customer = avro_schema(customer="string").replace("Order", "Customer")
     orders = [{"id": n, "name": "x"} for n in range(4)]
     customers = [{"customer": f"c{n}"} for n in range(3)]
-    values = [*avro_values(topic, order, *orders), *avro_values(f"{topic}-customers", customer, *customers)]
+    values = [
+        *avro_values(topic, order, *orders),
+        *avro_values(f"{topic}-customers", customer, *customers),
+    ]
     return Kind([*values, b"neither"], [*orders, *customers, {}], "avro", undecodable=1)
 
 
@@ -137,7 +156,9 @@ def plain(value: Any) -> Any:
 
 def with_digits(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row as JSON holds it: a decimal is text, so that it keeps its digits."""
-    return {name: str(value) if isinstance(value, Decimal) else value for name, value in row.items()}
+    return {
+        name: str(value) if isinstance(value, Decimal) else value for name, value in row.items()
+    }
 
 
 def said(rows: Rows, kind: Kind) -> Rows:
@@ -174,25 +195,37 @@ def documents(client: Any, index: str) -> Rows:
 
 
 def records(window: Window) -> Rows:
-    rows = pa.Table.from_batches(window.batches()).sort_by([("partition", "ascending"), ("offset", "ascending")])
+    rows = pa.Table.from_batches(window.batches()).sort_by(
+        [("partition", "ascending"), ("offset", "ascending")]
+    )
     return list(rows.select(["partition", "timestamp", "key", "value", "headers"]).to_pylist())
 
 
 @pytest.fixture
 def clean(registry_lab: Lab, both: Lab, me: str, admin: Cluster) -> Iterator[Lab]:
-    """A lab with a registry and two Elasticsearch; its user's scratch topics and indices are gone afterwards."""
+    """A lab with a registry and two Elasticsearch.
+
+    Its user's scratch topics and indices are gone afterwards.
+    """
     lab = labkit.connect()
     yield lab
     for row in lab.scratch().to_dict("records"):
         if row["kind"] == "index":
             lab.scratch_index(row["index"], target=row["target"]).drop()
         else:
-            admin.ask(lambda client, name=row["topic"]: client.delete_topics([name]), what="delete it")
+            admin.ask(
+                lambda client, name=row["topic"]: client.delete_topics([name]), what="delete it"
+            )
 
 
 @pytest.mark.parametrize("make_kind", KINDS, ids=[kind.__name__ for kind in KINDS])
 def test_what_every_sink_holds_is_what_was_written(
-    clean: Lab, bench: Bench, make_topic: Make, produce: Produce, tmp_path: Path, make_kind: Callable[..., Kind]
+    clean: Lab,
+    bench: Bench,
+    make_topic: Make,
+    produce: Produce,
+    tmp_path: Path,
+    make_kind: Callable[..., Kind],
 ) -> None:
     lab, topic = clean, make_topic(2)
     kind = make_kind(topic, tmp_path)
@@ -218,7 +251,9 @@ def test_what_every_sink_holds_is_what_was_written(
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text("utf-8").splitlines()]
     as_json = said([with_digits(row) for row in kind.rows], kind)
     assert unordered(said(lines, kind)) == unordered(as_json)
-    assert sorted(line["_key_text"] for line in lines) == sorted(frame.table["_key_text"].to_pylist())
+    assert sorted(line["_key_text"] for line in lines) == sorted(
+        frame.table["_key_text"].to_pylist()
+    )
     window.to_csv(tmp_path / "x.csv", **decoders, **chain)
     with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
         cells = [{name: parsed(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
@@ -231,7 +266,9 @@ def test_what_every_sink_holds_is_what_was_written(
                                "unsent": 0}  # fmt: skip
         stored = documents(lab.target(target).client, load.index.name)
         assert said(stored, kind) == as_json[:decoded]
-        assert [row["_key_text"] for row in stored] == frame.table["_key_text"].to_pylist()[:decoded]
+        assert [row["_key_text"] for row in stored] == frame.table["_key_text"].to_pylist()[
+            :decoded
+        ]
         assert {row["_kafka"]["topic"] for row in stored} == {topic}
 
     letters = ["--dead-letter", str(tmp_path / "letters.jsonl")] if kind.undecodable else []
@@ -241,7 +278,9 @@ def test_what_every_sink_holds_is_what_was_written(
     assert said(documents(bench.client, bench.index), kind) == as_json[:decoded]
     assert bench.committed() == {0: half, 1: count - half}
 
-    dask = pa.Table.from_pandas(window.to_dask(**decoders, schema="all").compute(), preserve_index=False)
+    dask = pa.Table.from_pandas(
+        window.to_dask(**decoders, schema="all").compute(), preserve_index=False
+    )
     assert len(dask) == count
     if not kind.chain:
         assert said(in_order(dask), kind) == truth
@@ -252,6 +291,13 @@ def test_what_every_sink_holds_is_what_was_written(
     assert said(in_order(copy.window().read(**decoders, **chain).table), kind) == truth
     window.to_jsonl(tmp_path / "envelopes.jsonl", envelope=True)
     again = make_topic(2)
-    assert main(["extract", "files", str(tmp_path / "envelopes.jsonl"), "--topic", again, "--envelope"]) == 0
-    back, before = ([{**row, "partition": 0} for row in records(each)] for each in (lab.window(again), window))
+    assert (
+        main(
+            ["extract", "files", str(tmp_path / "envelopes.jsonl"), "--topic", again, "--envelope"]
+        )
+        == 0
+    )
+    back, before = (
+        [{**row, "partition": 0} for row in records(each)] for each in (lab.window(again), window)
+    )
     assert sorted(map(repr, back)) == sorted(map(repr, before))

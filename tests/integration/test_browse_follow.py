@@ -1,4 +1,6 @@
-"""What a browser of records follows is read as any window is: exact, and its code makes the same records."""
+"""What a browser of records follows is read as any window is: exact, and its code makes the same
+records.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +68,19 @@ def test_an_open_transaction_is_waited_for_not_skipped(
 
 def test_an_index_is_browsed_by_the_times_of_its_records(make_topic: Any, produce: Any) -> None:
     topic = str(make_topic(1))
-    produce(topic, [b'{"n": %d}' % n for n in range(8)], timestamps=[1_792_890_000_000 + 900_000 * n for n in range(8)])
+    produce(
+        topic,
+        [b'{"n": %d}' % n for n in range(8)],
+        timestamps=[1_792_890_000_000 + 900_000 * n for n in range(8)],
+    )
     vienna = labkit.connect(timezone="Europe/Vienna")
     load = vienna.window(topic).to_scratch(f"browse-{topic[-6:]}", metadata=True, progress=False)
     try:
         browse = widgets.browse(vienna, load.index, anew=True)
         assert browse.records.page(0, 1, ["n"]) == [["2026-10-25 03:45:00.000 +01:00", "7"]]
-        browse.box.filters = [browse._span({"text": "2026-10-25T02:00+02:00 – 2026-10-25 03:00"})["filter"]]
+        browse.box.filters = [
+            browse._span({"text": "2026-10-25T02:00+02:00 – 2026-10-25 03:00"})["filter"]
+        ]
         assert browse.to_pandas()["n"].tolist() == [3, 2, 1, 0]
         assert browse.where is not None
         assert "timestamptz '2026-10-25T00:00:00.000Z'" in browse.where

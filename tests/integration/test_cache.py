@@ -49,7 +49,9 @@ def test_a_second_read_comes_from_the_cache_and_says_so(window: Window, kept: Pa
     assert kept.stat().st_mode & 0o077 == 0
 
 
-def test_a_kept_window_is_read_though_the_topic_has_lost_it(window: Window, admin: Cluster, kept: Path) -> None:
+def test_a_kept_window_is_read_though_the_topic_has_lost_it(
+    window: Window, admin: Cluster, kept: Path
+) -> None:
     window.read()
     gone = [TopicPartition(window.topic, 0, 100)]
     admin.ask(lambda client: client.delete_records(gone), what="delete records")
@@ -59,7 +61,9 @@ def test_a_kept_window_is_read_though_the_topic_has_lost_it(window: Window, admi
 
 
 @pytest.mark.chaos
-def test_a_torn_file_is_read_anew_and_an_incomplete_read_is_not_kept(window: Window, kept: Path) -> None:
+def test_a_torn_file_is_read_anew_and_an_incomplete_read_is_not_kept(
+    window: Window, kept: Path
+) -> None:
     window.read(max_bytes=1)
     assert list(kept.iterdir()) == []
     window.read()
@@ -89,14 +93,18 @@ def test_the_oldest_goes_once_the_bound_is_reached(
 def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
     window: Window, lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each read is whole and right, from the cache or not, while files come, go and are emptied; its bound holds."""
+    """Each read is whole and right, from the cache or not, while files come, go and are emptied.
+
+    Its bound holds.
+    """
     window.read()
     (size,) = (one["bytes"] for one in cache.entries())
     monkeypatch.setenv("LABKIT_CACHE_GB", str(size * 2.5 / 1e9))  # two of the four windows fit
     windows = [lab.window(window.topic, offsets={0: (0, 501 - n), 1: (0, 500)}) for n in range(4)]
     texts = [one.to_json() for one in windows]
     killed, *others = (
-        subprocess.Popen([sys.executable, "-c", SHARING, *texts], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", SHARING, *texts], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
     )
     assert killed.stdout
     assert killed.stdout.readline()
@@ -137,13 +145,20 @@ for turn in range(40):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_where_keeps_some_and_counts_the_others_as_filtered(window: Window, kept: Path, cached: bool) -> None:
+def test_where_keeps_some_and_counts_the_others_as_filtered(
+    window: Window, kept: Path, cached: bool
+) -> None:
     if cached:
         window.read()
     replay = window.read(where="nick = 'a' and n < 10", cache=cached)
     assert replay.table["n"].to_pylist() == [0, 2, 4, 6, 8] * 2
     receipt = replay.receipt
-    assert (receipt.planned, receipt.read, receipt.filtered, receipt.undecodable) == (1001, 10, 991, 0)
+    assert (receipt.planned, receipt.read, receipt.filtered, receipt.undecodable) == (
+        1001,
+        10,
+        991,
+        0,
+    )
     assert receipt.complete
 
 
@@ -162,7 +177,9 @@ def test_what_a_filter_left_out_is_booked_by_the_thread_that_reads(
     assert threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("condition", ["nope = 1", "n =", "1; select 2", "count(*) > 1", "", "n < 'x'"])
+@pytest.mark.parametrize(
+    "condition", ["nope = 1", "n =", "1; select 2", "count(*) > 1", "", "n < 'x'"]
+)
 def test_what_is_no_condition_is_refused_with_a_hint(window: Window, condition: str) -> None:
     with pytest.raises(UsageError) as caught:
         window.read(where=condition)

@@ -110,7 +110,9 @@ def test_the_same_numbers_from_both(both, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("query", ["command:JOIN", {"term": {"command.keyword": "JOIN"}}], ids=["text", "dict"])
+@pytest.mark.parametrize(
+    "query", ["command:JOIN", {"term": {"command.keyword": "JOIN"}}], ids=["text", "dict"]
+)
 def test_a_query_charts_a_part_of_an_index(both, case, query):
     records, index = both
     joins = records.filter(pc.equal(records["command"], "JOIN"))
@@ -134,8 +136,17 @@ def test_a_query_is_for_an_index_and_one_that_cannot_be_read_is_refused(both):
 def test_ties_empty_texts_numbers_and_truths(make_index):
     stamp = b'{"@timestamp":"2016-02-29T%02d:00:00.000Z",'
     ends = [
-        *(b'"nick":"b","n":1,"ok":true}', b'"nick":"a","n":2,"ok":false}', b'"nick":"","n":10,"ok":true}'),
-        *(b'"nick":null,"n":null}', b'"other":1}', b'"nick":" ","n":10}', '"nick":"é\'\\"","n":2}'.encode()),
+        *(
+            b'"nick":"b","n":1,"ok":true}',
+            b'"nick":"a","n":2,"ok":false}',
+            b'"nick":"","n":10,"ok":true}',
+        ),
+        *(
+            b'"nick":null,"n":null}',
+            b'"other":1}',
+            b'"nick":" ","n":10}',
+            '"nick":"é\'\\"","n":2}'.encode(),
+        ),
     ]
     batch = raw([stamp % hour + end for hour, end in enumerate(ends)])
     frame, index = table(batch), make_index(batch)
@@ -149,10 +160,16 @@ def test_ties_empty_texts_numbers_and_truths(make_index):
 
 
 def test_long_texts_are_values_all_the_same(make_index):
-    lines = [b'{"@timestamp":"2016-02-29T00:00:00Z","message":"%s"}' % text for text in (b"a", b"a", b"x" * 2000)]
+    lines = [
+        b'{"@timestamp":"2016-02-29T00:00:00Z","message":"%s"}' % text
+        for text in (b"a", b"a", b"x" * 2000)
+    ]
     index = make_index(raw(lines))
     chart = charts.timeline(index, "message", every="1h")
-    assert dict(zip(chart.data["value"], chart.data["records"], strict=True)) == {"a": 2, "other": 1}
+    assert dict(zip(chart.data["value"], chart.data["records"], strict=True)) == {
+        "a": 2,
+        "other": 1,
+    }
 
 
 def test_documents_without_a_time_are_told(make_index):
@@ -175,7 +192,9 @@ def test_years_of_hours_are_asked_in_parts(make_index, monkeypatch):
 def test_many_values_are_estimated_and_said_so(make_index, monkeypatch):
     monkeypatch.setattr("labkit.charts.search._MOST_VALUES", 10)
     lines = [b'{"@timestamp":"2016-02-29T00:00:00Z","nick":"nick%d"}' % n for n in range(20)]
-    assert ", 5 of about 20 nicks, " in charts.top(make_index(raw(lines)), "nick", 5).title.subtitle[0]
+    assert (
+        ", 5 of about 20 nicks, " in charts.top(make_index(raw(lines)), "nick", 5).title.subtitle[0]
+    )
 
 
 def test_an_empty_index_is_a_chart_that_says_so(make_index):
@@ -198,7 +217,10 @@ def test_an_empty_index_is_a_chart_that_says_so(make_index):
         ),
         (lambda index: charts.timeline(index, "nik"), "no field 'nik'"),
         (lambda index: charts.timeline(index, field="nik"), "no field 'nik'"),
-        (lambda index: charts.timeline(index, field="nick"), r"'nick' is text, not a date\nHint: .*@timestamp"),
+        (
+            lambda index: charts.timeline(index, field="nick"),
+            r"'nick' is text, not a date\nHint: .*@timestamp",
+        ),
     ],
 )
 def test_errors_name_the_fields(both, draw, message):
@@ -209,7 +231,9 @@ def test_errors_name_the_fields(both, draw, message):
 def test_a_text_without_a_keyword_is_refused(make_index):
     mapping = {**MAPPING, "properties": {**MAPPING["properties"], "body": {"type": "text"}}}
     index = make_index(raw([b'{"@timestamp":"2016-02-29T00:00:00Z","body":"a b"}']), mapping)
-    with pytest.raises(UsageError, match=r"'body' is text, whose values cannot be counted\nHint: .*keyword"):
+    with pytest.raises(
+        UsageError, match=r"'body' is text, whose values cannot be counted\nHint: .*keyword"
+    ):
         charts.top(index, "body")
 
 
@@ -219,15 +243,25 @@ def test_an_index_that_is_not_there(target):
 
 
 def test_numbers_have_the_same_distribution_from_both_and_texts_none_from_an_index(make_index):
-    values = [f'{{"n":{n % 37},"x":{n / 10},"k":"{"ab"[n % 3 == 0]}","text":"{"x" * n}"}}'.encode() for n in range(200)]
+    values = [
+        f'{{"n":{n % 37},"x":{n / 10},"k":"{"ab"[n % 3 == 0]}","text":"{"x" * n}"}}'.encode()
+        for n in range(200)
+    ]
     batch = raw([*values, b'{"k":"a"}', b'{"n":null,"k":"c"}'])
     frame, index = table(batch), make_index(batch)
-    for options in ({"field": "n"}, {"field": "x"}, {"field": "x", "log": True}, {"field": "n", "by": "k"}):
+    for options in (
+        {"field": "n"},
+        {"field": "x"},
+        {"field": "x", "log": True},
+        {"field": "n", "by": "k"},
+    ):
         left, right = (charts.distribution(data, trim=False, **options) for data in (frame, index))
         columns = ["value", "start", "end", "records", "share"]
         pd.testing.assert_frame_equal(left.data[columns], right.data[columns])
         assert left.title.subtitle[1:] == right.title.subtitle[1:]
-    with pytest.raises(UsageError, match=r"cannot measure 'text'.*\nHint: .*to_pandas\(fields=\['text'\]\)"):
+    with pytest.raises(
+        UsageError, match=r"cannot measure 'text'.*\nHint: .*to_pandas\(fields=\['text'\]\)"
+    ):
         charts.distribution(index, "text")
     with pytest.raises(UsageError, match="no field 'z'"):
         charts.distribution(index, "z")

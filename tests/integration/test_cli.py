@@ -1,4 +1,6 @@
-"""The `labkit` command on real servers: tables as JSON, exit codes, and one line for whatever is wrong."""
+"""The `labkit` command on real servers: tables as JSON, exit codes, and one line for whatever is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -229,11 +231,14 @@ up --elasticsearch=
 
 @pytest.mark.timeout(10, func_only=True)
 @pytest.mark.parametrize("line", GARBAGE)
-def test_garbage_is_one_line_and_a_hint(line: str, topic: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_garbage_is_one_line_and_a_hint(
+    line: str, topic: str, files: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = line.replace("IRC", IRC).replace("TOPIC", topic).split(" ")
     code = cli.main(words)
     err = capfd.readouterr().err
-    progress = ("Kafka 4.4.0 is running on", "cannot connect to")  # said before, of what was under way
+    # said before, of what was under way
+    progress = ("Kafka 4.4.0 is running on", "cannot connect to")
     err = "".join(one for one in err.splitlines(keepends=True) if not one.startswith(progress))
     assert code in (1, 2), err
     assert one_line_and_a_hint(err), err
@@ -242,8 +247,22 @@ def test_garbage_is_one_line_and_a_hint(line: str, topic: str, files: Path, capf
 # what may end Python itself, and bytes that are not UTF-8, in a process of their own
 VIOLENT = {
     "a group with a line break": ["index", "TOPIC", "irc-test-x", "--group", "a\nb", "--once"],
-    "an index that is not UTF-8": ["index", "TOPIC", "irc-\udcff", "--group", "indexer.x", "--once"],
-    "an index with a control character": ["index", "TOPIC", "irc-\x1b[31m", "--group", "indexer.x", "--once"],
+    "an index that is not UTF-8": [
+        "index",
+        "TOPIC",
+        "irc-\udcff",
+        "--group",
+        "indexer.x",
+        "--once",
+    ],
+    "an index with a control character": [
+        "index",
+        "TOPIC",
+        "irc-\x1b[31m",
+        "--group",
+        "indexer.x",
+        "--once",
+    ],
     "a scratch index that is not UTF-8": ["replay", "TOPIC", "--last", "5", "--scratch", "a\udcff"],
     "a topic with a control character": ["replay", "a\x1b]0;owned\x07"],
     "an output that is not UTF-8": ["replay", "TOPIC", "--last", "5", "-o", "\udcff/a.parquet"],
@@ -260,7 +279,9 @@ ABORTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", [*(pytest.param(v, id=k) for k, v in VIOLENT.items()), *ABORTS])
+@pytest.mark.parametrize(
+    "arguments", [*(pytest.param(v, id=k) for k, v in VIOLENT.items()), *ABORTS]
+)
 def test_control_characters_and_bytes_that_are_not_utf_8_are_one_line(
     arguments: list[str], topic: str, files: Path
 ) -> None:
@@ -273,8 +294,22 @@ def test_control_characters_and_bytes_that_are_not_utf_8_are_one_line(
 # no stack ------------------------------------------------------------------------------------------------
 
 NEEDING_A_STACK = [
-    *("topics", "groups", "offsets", "scratch", "gc", "retention irc", "window irc", "replay irc --last 5"),
-    *("credentials lab", "index irc irc --group indexer.x", "extract files a.jsonl --topic irc", f"{IRC} --topic irc"),
+    *(
+        "topics",
+        "groups",
+        "offsets",
+        "scratch",
+        "gc",
+        "retention irc",
+        "window irc",
+        "replay irc --last 5",
+    ),
+    *(
+        "credentials lab",
+        "index irc irc --group indexer.x",
+        "extract files a.jsonl --topic irc",
+        f"{IRC} --topic irc",
+    ),
 ]
 
 
@@ -292,7 +327,11 @@ def test_without_a_stack_every_command_says_so(
 
 @pytest.mark.parametrize(("command", "code"), [("status", 3), ("down", 0), ("down --purge", 0)])
 def test_without_a_stack_there_is_nothing_to_show_or_stop(
-    command: str, code: int, files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    command: str,
+    code: int,
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("LABKIT_STATE", str(files / "state"))
     assert cli.main(command.split()) == code
@@ -349,7 +388,9 @@ def something(topic: str, admin: Cluster, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_table_is_json_too(table: str, something: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_table_is_json_too(
+    table: str, something: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main([table, "--json"]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert rows
@@ -359,13 +400,17 @@ def test_every_table_is_json_too(table: str, something: str, capfd: pytest.Captu
     assert len(text.splitlines()) >= len(rows)
 
 
-def test_json_keeps_missing_apart_from_zero(something: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_keeps_missing_apart_from_zero(
+    something: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     cli.main(["offsets", "--json"])
     (row,) = [one for one in json.loads(capfd.readouterr().out) if one["group"] == something]
     assert (row["committed"], row["lag"]) == (5, RECORDS // 2 - 5)
 
 
-def test_an_empty_table_is_an_empty_list(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_is_an_empty_list(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("LABKIT_USER", f"u{uuid.uuid4().hex[:8]}")
     assert cli.main(["scratch", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == []
@@ -411,7 +456,9 @@ def test_a_window_in_a_file_is_replayed_as_it_was_frozen(
 
 
 @pytest.mark.parametrize("role", ["admin", "extractor", "indexer", "lab"])
-def test_credentials_are_what_the_contract_says(role: str, stack: State, capfd: pytest.CaptureFixture[str]) -> None:
+def test_credentials_are_what_the_contract_says(
+    role: str, stack: State, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["credentials", role]) == 0
     found = json.loads(capfd.readouterr().out)
     known = {"registry"} if "registry" in State.load(stack.root).services else set()
@@ -439,14 +486,18 @@ def test_a_whole_topic_is_replayed_in_full(topic: str, capfd: pytest.CaptureFixt
     assert sum(one["read"] for one in receipt["partitions"]) == RECORDS
 
 
-def test_a_deadline_that_passes_is_incomplete(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_deadline_that_passes_is_incomplete(
+    topic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["replay", topic, "--deadline", "1ms", "--json"]) == 3
     receipt = json.loads(capfd.readouterr().out)
     assert receipt["complete"] is False
     assert "deadline" in {one["stop_reason"] for one in receipt["partitions"]}
 
 
-def test_a_parquet_file_is_written(topic: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_parquet_file_is_written(
+    topic: str, files: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["replay", topic, "--last", "100", "-o", "a.parquet", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["complete"] is True
     assert pq.read_metadata("a.parquet").num_rows == 100
@@ -458,10 +509,19 @@ def test_a_scratch_index_is_loaded_and_collected(
 ) -> None:
     user = f"u{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("LABKIT_USER", user)
-    assert cli.main(["replay", topic, "--last", "100", "--scratch", "a", "--ttl", "1ms", "--json"]) == 0
+    assert (
+        cli.main(["replay", topic, "--last", "100", "--scratch", "a", "--ttl", "1ms", "--json"])
+        == 0
+    )
     found = json.loads(capfd.readouterr().out)
     assert found["index"] == f"scratch-{user}-a"
-    assert found["counts"] == {"sent": 100, "indexed": 100, "existing": 0, "rejected": 0, "unsent": 0}
+    assert found["counts"] == {
+        "sent": 100,
+        "indexed": 100,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert cli.main(["gc", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == [f"scratch-{user}-a"]
     assert cli.main(["scratch"]) == 0
@@ -473,7 +533,9 @@ def test_a_scratch_index_is_loaded_and_collected(
 
 def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None:
     replay = subprocess.Popen(
-        [sys.executable, "-m", "labkit", "replay", topic], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "labkit", "replay", topic],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert replay.stdout
     assert replay.stderr
@@ -484,7 +546,8 @@ def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None
 
 
 @pytest.mark.parametrize(
-    "command", ["topics", "topics --json", "window TOPIC", "status", "acl", "credentials lab", "--help"]
+    "command",
+    ["topics", "topics --json", "window TOPIC", "status", "acl", "credentials lab", "--help"],
 )
 def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> None:
     reading, writing = os.pipe()
@@ -514,7 +577,10 @@ def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str
 def run_until(command: list[str], number: int) -> tuple[int, str]:
     """Start a command and send it a signal once it writes."""
     one = subprocess.Popen(
-        [sys.executable, "-m", "labkit", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "labkit", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert one.stdout
     assert one.stdout.readline()
@@ -546,6 +612,12 @@ def test_no_command_leaves_a_group_behind(
 
     user = f"u{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("LABKIT_USER", user)
-    for line in ("topics", "groups", "offsets", f"window {topic} --last 10", f"replay {topic} --last 10"):
+    for line in (
+        "topics",
+        "groups",
+        "offsets",
+        f"window {topic} --last 10",
+        f"replay {topic} --last 10",
+    ):
         assert cli.main(line.split()) == 0
     assert not [one.name for one in list_groups(admin) if user in one.name]

@@ -1,6 +1,7 @@
 """A clock that jumps while labkit works, as when somebody sets it.
 
-What is shifted is what labkit takes for the time (`labkit.times.now_ms`); the servers' clocks and the kernel's stay.
+What is shifted is what labkit takes for the time (`labkit.times.now_ms`); the servers' clocks and
+the kernel's stay.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def test_the_verdict_on_a_group_does_not_mind(
     monkeypatch: pytest.MonkeyPatch,
     jump_s: int,
 ) -> None:
-    """A consumer that keeps pace is neither rewound (the clock went back) nor stalled (it leapt); the looks end."""
+    """A consumer that keeps pace is neither rewound (the clock went back) nor stalled (it leapt).
+
+    The looks end.
+    """
     topic = make_topic()
     group = f"indexer.clock-{topic[-8:]}"
     consumer = admin.consumer(group=group, auto_offset_reset="earliest")
@@ -54,7 +58,10 @@ def test_the_verdict_on_a_group_does_not_mind(
     sampler, done = Sampler(lab.cluster, [group]), []
 
     def next_look(_look: Any) -> None:
-        """Between two looks more is written, and read but for the last record; after the second the clock jumps."""
+        """Between two looks more is written, and read but for the last record.
+
+        After the second the clock jumps.
+        """
         done.append(1)
         produce(topic, [b"{}"] * 10)
         if len(done) == 2:
@@ -87,7 +94,10 @@ def test_the_extractor_loses_nothing_and_keeps_the_order(
     lab: Lab,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each message is there once, in the order said; a receipt tells that the times are not in order."""
+    """Each message is there once, in the order said.
+
+    A receipt tells that the times are not in order.
+    """
     clock = Clock(monkeypatch, "labkit.pipelines.irc.session")
     server = ngircd()
     extractor = Running(stack, topic, server.port)

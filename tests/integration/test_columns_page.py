@@ -17,7 +17,9 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/columns.md").read_text()
 def rows_under(heading: str) -> list[list[str]]:
     """Return the cells of each row of the table under `heading`."""
     table = PAGE.split(heading, 1)[1].split("|---", 1)[1].split("\n\n", 1)[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]
+    ]
 
 
 def names_under(heading: str) -> list[str]:
@@ -38,13 +40,21 @@ def test_a_replay_has_the_columns_and_types_of_its_tables(
          "kinds": n if n % 2 else "b"}
         for n in range(4)
     ]  # fmt: skip
-    produce(topic, [json.dumps(value).encode() for value in values], keys=[b"k"] * 4, headers=[[("h", b"v")]] * 4)
+    produce(
+        topic,
+        [json.dumps(value).encode() for value in values],
+        keys=[b"k"] * 4,
+        headers=[[("h", b"v")]] * 4,
+    )
     replay = lab.window(topic).read()
     arrow, pandas = replay.table.schema, replay.to_pandas().dtypes
 
     assert sorted(names_under("## Of a replay")) == sorted(set(arrow.names) - set(values[0]))
     told = {name.strip("`"): types for name, _, *types in rows_under("## Of a replay")}
-    told |= {field: types for field, (_, *types) in zip(values[0], rows_under("## Of JSON fields"), strict=True)}
+    told |= {
+        field: types
+        for field, (_, *types) in zip(values[0], rows_under("## Of JSON fields"), strict=True)
+    }
     for name, types in told.items():
         assert [short(arrow.field(name).type), short(pandas[name])] == types, name
 
@@ -52,4 +62,8 @@ def test_a_replay_has_the_columns_and_types_of_its_tables(
 def short(kind: object) -> str:
     """Spell a type as the page does: without what is in a list, a struct or a dictionary."""
     text = re.sub(r"<values=(\w+), .*>", r" of \1", str(kind)).replace("tz=", "")
-    return re.sub(r"<.*>", " of struct" if text.startswith("list<") and not text.endswith("[pyarrow]") else "", text)
+    return re.sub(
+        r"<.*>",
+        " of struct" if text.startswith("list<") and not text.endswith("[pyarrow]") else "",
+        text,
+    )

@@ -1,4 +1,7 @@
-"""Downstreams compared on real servers: two versions, windows, replays; what differs, and what goes wrong."""
+"""Downstreams compared on real servers: two versions, windows, replays.
+
+What differs, and what goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,14 @@ from confluent_kafka import TopicPartition
 from labkit import charts, cli
 from labkit.compare import join
 from labkit.elastic import Target
-from labkit.errors import AccessError, ConfigError, NotFoundError, Stopped, UnavailableError, UsageError
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    NotFoundError,
+    Stopped,
+    UnavailableError,
+    UsageError,
+)
 from labkit.es import bulk as bulk_module
 from labkit.es.index import Index
 from labkit.kafka import Cluster
@@ -48,13 +58,20 @@ def change(index: Index, documents: dict[str, Any]) -> None:
             client.delete(index=index.name, id=name)
         else:
             body = one if isinstance(one, bytes) else orjson.dumps(one)
-            answer = client.bulk(index=index.name, operations=[b'{"index":{"_id":"%s"}}\n%s\n' % (name.encode(), body)])
+            answer = client.bulk(
+                index=index.name,
+                operations=[b'{"index":{"_id":"%s"}}\n%s\n' % (name.encode(), body)],
+            )
             assert not answer["errors"], answer
     client.indices.refresh(index=index.name)
 
 
 def contexts(index: Index) -> int:
-    stats = connect(role="admin").target(index.target.name).client.indices.stats(index=index.name, metric="search")
+    stats = (
+        connect(role="admin")
+        .target(index.target.name)
+        .client.indices.stats(index=index.name, metric="search")
+    )
     return int(stats["indices"][index.name]["total"]["search"]["open_contexts"])
 
 
@@ -74,7 +91,13 @@ DOCUMENTS: list[Any] = [
         "objects": [{"a": 1}, {"b": None}],
         "geo": {"lat": 1.5},
     },
-    {"@timestamp": "2016-03-01T01:00:00.000Z", "n": 2, "text": "b", "list": [1, 2], "geo": {"lat": 2}},
+    {
+        "@timestamp": "2016-03-01T01:00:00.000Z",
+        "n": 2,
+        "text": "b",
+        "list": [1, 2],
+        "geo": {"lat": 2},
+    },
     {"@timestamp": "2016-03-01T02:00:00.000Z", "n": 3, "none": None},
     b'{"@timestamp":"2016-03-01T03:00:00.000Z","n":4,"list":[],"id":"12345678901234567890123"}',
     b"not json",
@@ -98,7 +121,14 @@ def test_two_versions_the_window_and_the_replay_are_the_same(both: Lab, topic: s
     window = both.window(topic)
     eight, nine = window.to_scratch("eight"), window.to_scratch("nine", target=OTHER)
     replay = window.read()
-    sides: list[Any] = [eight, nine.index, f"{nine.index.name}@{OTHER}", eight.index.name, window, replay]
+    sides: list[Any] = [
+        eight,
+        nine.index,
+        f"{nine.index.name}@{OTHER}",
+        eight.index.name,
+        window,
+        replay,
+    ]
     for other in sides:
         found = balanced(both.compare(eight.index, other, latency=False))
         assert found.identical, str(found)
@@ -106,7 +136,9 @@ def test_two_versions_the_window_and_the_replay_are_the_same(both: Lab, topic: s
     found = both.compare(eight, nine)
     assert found.left == f"{eight.index.name}@default"
     assert found.latency is not None
-    assert {"count all", "the newest 100", "documents a day", "one by its _id"} <= set(found.latency["query"])
+    assert {"count all", "the newest 100", "documents a day", "one by its _id"} <= set(
+        found.latency["query"]
+    )
     assert (found.latency[["left_ms", "right_ms", "ratio"]] > 0).all(axis=None)
     assert found.mappings is not None
     assert len(found.mappings) == 0
@@ -136,9 +168,18 @@ def test_each_kind_of_difference_is_found(both: Lab, topic: str) -> None:
     change(
         right,
         {
-            f"{topic}-0-0": {**one, "text": "żółc 🎉", "objects": [{"a": 2}, {}], "geo": {"lat": 1.5, "lon": 1}},
+            f"{topic}-0-0": {
+                **one,
+                "text": "żółc 🎉",
+                "objects": [{"a": 2}, {}],
+                "geo": {"lat": 1.5, "lon": 1},
+            },
             f"{topic}-0-1": {**DOCUMENTS[1], "n": 2.0, "geo": {"lat": 2.0}, "list": [2, 1]},
-            f"{topic}-0-2": {"n": 3, "@timestamp": "2016-03-01T02:00:00.000Z", "also": {"none": None}},
+            f"{topic}-0-2": {
+                "n": 3,
+                "@timestamp": "2016-03-01T02:00:00.000Z",
+                "also": {"none": None},
+            },
             f"{topic}-0-3": b'{"@timestamp":"2016-03-01T03:00:00.000Z","n":4,"id":12345678901234567890123}',
             f"{topic}-1-0": None,
             f"{topic}-1-77": {"n": 77},
@@ -157,19 +198,27 @@ def test_each_kind_of_difference_is_found(both: Lab, topic: str) -> None:
         [0, 3, "id", "changed", '"12345678901234567890123"', "12345678901234567890123"],
         [0, 3, "list", "only left", "[]", None],
     ]
-    assert found.only_left[["_topic", "_partition", "_offset", "n"]].values.tolist() == [[topic, 1, 0, 5]]
-    assert found.only_right[["_topic", "_partition", "_offset", "n"]].values.tolist() == [[topic, 1, 77, 77]]
+    assert found.only_left[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
+        [topic, 1, 0, 5]
+    ]
+    assert found.only_right[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
+        [topic, 1, 77, 77]
+    ]
     assert found.mappings is not None
     assert "geo.lon" in found.mappings["field"].tolist()
     assert "different" in found._repr_html_()
     assert charts.comparison(found).to_dict()["vconcat"]
-    near = both.compare(left, right, ignore=["text", "objects", "list", "geo.lon", "id"], latency=False)
+    near = both.compare(
+        left, right, ignore=["text", "objects", "list", "geo.lon", "id"], latency=False
+    )
     assert (near.counts["changed"], near.verdict) == (0, "different")
 
 
 def test_mappings_are_compared(both: Lab, topic: str) -> None:
     client, prefix = both.target().client, f"scratch-{os.environ['LABKIT_USER']}"
-    client.indices.create(index=f"{prefix}-a", mappings={"properties": {"n": {"type": "long"}, "t": {"type": "text"}}})
+    client.indices.create(
+        index=f"{prefix}-a", mappings={"properties": {"n": {"type": "long"}, "t": {"type": "text"}}}
+    )
     fields = {"k": {"type": "keyword"}}
     client.indices.create(
         index=f"{prefix}-b",
@@ -205,7 +254,10 @@ def test_duplicates_on_a_key_are_apart(both: Lab, make_topic: MakeTopic, produce
 
 def test_production_is_compared_for_the_window_alone(both: Lab, topic: str, tmp_path: Path) -> None:
     load = both.window(topic).to_scratch("production")
-    change(load.index, {"an-id-of-another-kind": {"n": 1}, f"{topic}-x-0-1": {"n": 1}, f"{topic}-9-1": {"n": 1}})
+    change(
+        load.index,
+        {"an-id-of-another-kind": {"n": 1}, f"{topic}-x-0-1": {"n": 1}, f"{topic}-9-1": {"n": 1}},
+    )
     window = both.window(topic, offsets={0: (1, 4)})
     part = window.to_scratch("part")
     found = balanced(both.compare(part, load, latency=False))
@@ -216,7 +268,12 @@ def test_production_is_compared_for_the_window_alone(both: Lab, topic: str, tmp_
     assert f"7 documents of {load.index.name}@default are outside of the window" in str(found)
     file = tmp_path / "window.json"
     file.write_text(window.to_json())
-    assert cli.main(["compare", part.index.name, load.index.name, "--within", str(file), "--no-latency"]) == 0
+    assert (
+        cli.main(
+            ["compare", part.index.name, load.index.name, "--within", str(file), "--no-latency"]
+        )
+        == 0
+    )
 
 
 # incomplete ------------------------------------------------------------------------------------------------
@@ -236,7 +293,9 @@ def test_what_a_load_lacks_is_said(both: Lab, make_topic: MakeTopic, produce: Pr
 def test_what_a_replay_lacks_is_said(both: Lab, topic: str, admin: Cluster) -> None:
     window = both.window(topic)
     load = window.to_scratch("capped")
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 2)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 2)]), what="delete records"
+    )
     found = balanced(both.compare(window.read(on_expired="clamp"), load))
     assert (found.same, found.counts["only_right"]) == (5, 2)
     assert not found.complete
@@ -282,7 +341,8 @@ def test_what_stands_in_the_way_at_the_end_leaves_the_comparison(
         return real(Index("other", self.target), **body)
 
     monkeypatch.setattr(Index, "search", search)
-    if what == "an interrupt":  # BEHAVIOURS 55: the comparison is there, and the cell ends all the same
+    # BEHAVIOURS 55: the comparison is there, and the cell ends all the same
+    if what == "an interrupt":
         with pytest.raises(Stopped, match="all documents were compared, latency not") as stop:
             both.compare(load, load)
         assert stop.value.comparison.identical
@@ -308,7 +368,9 @@ def test_an_index_that_is_not_there_or_not_to_be_seen(both: Lab, topic: str) -> 
         with pytest.raises(UsageError):
             both.compare(load, what)
     wrong = {"basic_auth": ["lab", "not-the-password"]}
-    stranger = Index(load.index.name, Target("default", {"hosts": [both.target().address], **wrong}))
+    stranger = Index(
+        load.index.name, Target("default", {"hosts": [both.target().address], **wrong})
+    )
     with pytest.raises(AccessError, match="refused the login") as caught:
         both.compare(load, stranger)
     assert "not-the-password" not in str(caught.value)
@@ -360,11 +422,15 @@ def test_memory_stays_flat(both: Lab) -> None:
     few, many = (ScratchIndex(f"scratch-{user}-{name}", target) for name in ("few", "many"))
     for index, count in ((few, 5_000), (many, 200_000)):
         settings = {**bulk_module.SETTINGS, "refresh_interval": -1}
-        target.client.indices.create(index=index.name, settings=settings, mappings={"dynamic": False})
+        target.client.indices.create(
+            index=index.name, settings=settings, mappings={"dynamic": False}
+        )
         line = b'{"index":{"_id":"irc-0-%d"}}\n{"n":%d,"text":"' + b"x" * 1500 + b'"}\n'
         for first in range(0, count, 5_000):
             lines = b"".join(line % (n, n) for n in range(first, first + 5_000))
-            assert not target.client.bulk(index=index.name, operations=[lines], filter_path="errors").get("errors")  # type: ignore[list-item]
+            assert not target.client.bulk(
+                index=index.name, operations=[lines], filter_path="errors"
+            ).get("errors")  # type: ignore[list-item]
     for index in (few, many):
         index.refresh()
     command = [sys.executable, "-c", MEASURED, few.name, many.name]
@@ -378,7 +444,9 @@ def test_memory_stays_flat(both: Lab) -> None:
 # the command -----------------------------------------------------------------------------------------------
 
 
-def test_the_command(both: Lab, topic: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], stack: State) -> None:
+def test_the_command(
+    both: Lab, topic: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], stack: State
+) -> None:
     window: Window = both.window(topic)
     load: Load = window.to_scratch("left")
     other = window.to_scratch("right", target=OTHER).index
@@ -388,11 +456,23 @@ def test_the_command(both: Lab, topic: str, tmp_path: Path, capfd: pytest.Captur
         assert cli.main(["compare", load.index.name, side]) == 0
         assert capfd.readouterr().out.startswith(f"SAME: {load.index.name}@default and ")
     change(other, {f"{topic}-0-0": {**DOCUMENTS[0], "n": 7, "@timestamp": "2016-03-01T00:00:00Z"}})
-    words = ["compare", load.index.name, other.name, "--target", "default", "--json", "--no-latency"]
+    words = [
+        "compare",
+        load.index.name,
+        other.name,
+        "--target",
+        "default",
+        "--json",
+        "--no-latency",
+    ]
     words[2] += f"@{OTHER}"
     assert cli.main(words) == 3
     found = json.loads(capfd.readouterr().out)
-    assert (found["verdict"], found["counts"]["changed"], found["latency"]) == ("different", 1, None)
+    assert (found["verdict"], found["counts"]["changed"], found["latency"]) == (
+        "different",
+        1,
+        None,
+    )
     assert [one["field"] for one in found["fields"] if one["changed"]] == ["@timestamp", "n"]
     assert cli.main([*words, "--ignore", "n", "--tolerance", "@timestamp=0s"]) == 0
     assert cli.main([*words, "--only", "n", "--tolerance", "n=6"]) == 0

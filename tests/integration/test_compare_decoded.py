@@ -1,4 +1,6 @@
-"""Comparing topics that are not JSON with their indices: documents are made of records as the index says."""
+"""Comparing topics that are not JSON with their indices: documents are made of records as the index
+says.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ pytestmark = pytest.mark.usefixtures("me", "registry_url")
 def topic(make_topic: MakeTopic, produce: Produce) -> str:
     """Return an Avro topic of an evolving schema, with keys, headers and tombstones."""
     name = make_topic(2)
-    keys = avro_values(name, avro_schema(number="long"), *({"number": n} for n in range(150)), of=MessageField.KEY)
+    keys = avro_values(
+        name, avro_schema(number="long"), *({"number": n} for n in range(150)), of=MessageField.KEY
+    )
     old = avro_values(name, avro_schema(**FIELDS), *map(order, range(50)))
     registry_client().set_compatibility(f"{name}-value", "NONE")
     new = avro_values(name, avro_schema(**{**FIELDS, "id": "double"}), *map(order, range(50, 100)))
@@ -61,17 +65,25 @@ def test_a_replay_and_a_window_equal_their_index(
     window = registry_lab.window(topic)
     load = window.to_scratch("a", decode="avro", key_decode=key_decode, metadata=metadata)
     assert load.counts["indexed"] == 102
-    read = [window.read(decode="avro", key_decode=key_decode), window.read(decode="avro"), window.read()]
+    read = [
+        window.read(decode="avro", key_decode=key_decode),
+        window.read(decode="avro"),
+        window.read(),
+    ]
     for side in (*read, window):
         found = registry_lab.compare(side, load, latency=False)
-        assert (found.verdict, found.counts["same"], found.reasons) == ("same", 102, ()), found.summary()
+        assert (found.verdict, found.counts["same"], found.reasons) == ("same", 102, ()), (
+            found.summary()
+        )
     load.index.target.client.update(index=load.index.name, id=f"{topic}-0-7", doc={"total": "1.76"})
     found = registry_lab.compare(read[0], load, latency=False)
     changed = found.fields.loc[found.fields["changed"] > 0, "field"].tolist()
     assert (found.verdict, found.counts["changed"], changed) == ("different", 1, ["total"])
 
 
-def test_what_the_indexer_wrote_equals_the_topic(registry_lab: Lab, topic: str, bench: Bench) -> None:
+def test_what_the_indexer_wrote_equals_the_topic(
+    registry_lab: Lab, topic: str, bench: Bench
+) -> None:
     bench.once(topic, "--decode", "avro", "--key-decode", "avro", "--metadata")
     bench.count()  # a reader does not refresh what is others'
     found = registry_lab.compare(registry_lab.window(topic), bench.index, latency=False)
@@ -79,7 +91,9 @@ def test_what_the_indexer_wrote_equals_the_topic(registry_lab: Lab, topic: str, 
     assert (found.verdict, found.counts["same"]) == ("same", 102), found.summary()
 
 
-def test_json_with_metadata_equals_its_index(registry_lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+def test_json_with_metadata_equals_its_index(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
     topic = make_topic()
     produce(topic, [b'{"a": 1.50}', b"odd", None, b"[1]"], keys=[b"k", None, b"\xff", b""])
     window = registry_lab.window(topic)
@@ -89,7 +103,9 @@ def test_json_with_metadata_equals_its_index(registry_lab: Lab, make_topic: Make
         assert (found.verdict, found.counts["same"]) == ("same", 4), found.summary()
 
 
-def test_a_decoder_of_ones_own_needs_a_replay(registry_lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+def test_a_decoder_of_ones_own_needs_a_replay(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
     topic = make_topic()
     produce(topic, [b'{"a": 1}', b'{"a": 2}'])
     window = registry_lab.window(topic)

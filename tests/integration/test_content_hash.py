@@ -1,4 +1,6 @@
-"""The hash in a receipt: of the records a real topic delivered, the same through every sink and on every read."""
+"""The hash in a receipt: of the records a real topic delivered, the same through every sink and on
+every read.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +72,12 @@ def test_every_read_is_listed_where_a_run_asks_for_it(
     window.to_scratch("listed")
     assert window.lab.compare(window, replay, latency=False).complete
     found = read_log.entries(tmp_path / "reads")
-    assert [one["how"] for one in found] == ["read", "batches", "to_parquet", "to_scratch", "compare"]
+    assert [one["how"] for one in found] == [
+        "read",
+        "batches",
+        "to_parquet",
+        "to_scratch",
+        "compare",
+    ]
     assert {one["receipt"]["hash"] for one in found} == {replay.receipt.hash}
     assert {one["receipt"]["window"] for one in found} == {window.plan.hash}

@@ -1,4 +1,6 @@
-"""A window on a real Dask cluster of two processes: equal to `read()`, receipts that add up, workers killed."""
+"""A window on a real Dask cluster of two processes: equal to `read()`, receipts that add up,
+workers killed.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +47,22 @@ SIZES = (1_000, 0, 60, 140)
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported_once() -> Iterator[None]:
-    """Fork the workers from one process that has imported labkit: alone each takes seconds of CPU to do so."""
+    """Fork the workers from one process that has imported labkit: alone each takes seconds of CPU
+    to do so.
+    """
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(["labkit.sinks.dask.frame", "labkit.sinks.dask.scratch"])
+        get_mp_context().set_forkserver_preload(
+            ["labkit.sinks.dask.frame", "labkit.sinks.dask.scratch"]
+        )
         yield
 
 
 @contextmanager
 def running(workers: int = 2) -> Iterator[Client]:
-    """Worker processes behind TLS, as the docs advise; their profile is the local stack's, by LABKIT_STATE."""
+    """Worker processes behind TLS, as the docs advise.
+
+    Their profile is the local stack's, by LABKIT_STATE.
+    """
     with (
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True
@@ -77,7 +86,9 @@ def mortal_client(stack: State) -> Iterator[Client]:
 
 
 def line(number: int) -> bytes:
-    return json.dumps({"n": number, "nick": f"nick{number % 7}", "score": number / 4, "ip": "8.8.8.8"}).encode()
+    return json.dumps(
+        {"n": number, "nick": f"nick{number % 7}", "score": number / 4, "ip": "8.8.8.8"}
+    ).encode()
 
 
 @pytest.fixture
@@ -85,7 +96,12 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     name = make_topic(len(SIZES))
     for partition, size in enumerate(SIZES):
         keys = [f"k{n}".encode() if n % 3 else None for n in range(size)]
-        produce(name, [line(n) if n % 50 else None for n in range(1, size + 1)], partition=partition, keys=keys)
+        produce(
+            name,
+            [line(n) if n % 50 else None for n in range(1, size + 1)],
+            partition=partition,
+            keys=keys,
+        )
     return name
 
 
@@ -98,7 +114,9 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("decode", ["raw", "json"])
-def test_it_equals_read_one_partition_in_several_slices(lab: Lab, client: Client, topic: str, decode: str) -> None:
+def test_it_equals_read_one_partition_in_several_slices(
+    lab: Lab, client: Client, topic: str, decode: str
+) -> None:
     window = lab.window(topic)
     expected = window.read(decode=decode, key_decode="text")
     frame = window.to_dask(client, decode=decode, key_decode="text", slice_records=200)
@@ -113,7 +131,9 @@ def test_it_equals_read_one_partition_in_several_slices(lab: Lab, client: Client
     assert receipt.counts == expected.receipt.counts
     assert receipt.bytes == expected.receipt.bytes
     assert receipt.window == expected.receipt.window
-    assert [(one.start, one.end, one.read) for one in receipt.partitions] == [(0, size, size) for size in SIZES]
+    assert [(one.start, one.end, one.read) for one in receipt.partitions] == [
+        (0, size, size) for size in SIZES
+    ]
     if decode == "json":
         by_nick = frame.groupby("nick").n.sum().compute().sort_index()
         assert by_nick.to_dict() == expected.to_pandas().groupby("nick").n.sum().to_dict()
@@ -170,15 +190,22 @@ def test_a_field_of_a_later_slice_is_not_lost(
     receipt = frame.receipt()
     assert (receipt.complete, receipt.read, receipt.undecodable) == (True, 400, 2)
     assert "late (1 records)" in str(receipt)
-    same(window.to_dask(client, slice_records=100, schema="all").compute(), window.to_pandas(text_keys=False))
+    same(
+        window.to_dask(client, slice_records=100, schema="all").compute(),
+        window.to_pandas(text_keys=False),
+    )
 
 
 # decoders of one's own -----------------------------------------------------------------------------------
 
 
-def test_a_function_travels_and_one_that_cannot_says_so(lab: Lab, client: Client, topic: str) -> None:
+def test_a_function_travels_and_one_that_cannot_says_so(
+    lab: Lab, client: Client, topic: str
+) -> None:
     window, factor = lab.window(topic), 3
-    frame = window.to_dask(client, decode=lambda value: {"tripled": factor * json.loads(value)["n"]})
+    frame = window.to_dask(
+        client, decode=lambda value: {"tripled": factor * json.loads(value)["n"]}
+    )
     assert frame.tripled.sum().compute() == window.read().to_pandas()["n"].sum() * 3
     lock = threading.Lock()
 
@@ -198,7 +225,9 @@ def test_a_function_travels_and_one_that_cannot_says_so(lab: Lab, client: Client
 
 
 def test_a_worker_s_error_is_labkit_s(lab: Lab, client: Client, topic: str, me: str) -> None:
-    elsewhere = Lab(lab.connection)  # the window is made with the right settings, the workers have others
+    elsewhere = Lab(
+        lab.connection
+    )  # the window is made with the right settings, the workers have others
     window = elsewhere.window(topic)
     elsewhere.connection = other(lab, **{"sasl.password": "wrong"})
     with pytest.raises(AccessError, match="refused the login"):
@@ -233,7 +262,9 @@ def other(lab: Lab, **kafka: str) -> Any:
     return replace(lab.connection, name="by-hand", kafka={**lab.connection.kafka, **kafka})
 
 
-def test_the_settings_travel_only_when_told_to_and_are_never_shown(lab: Lab, client: Client, topic: str) -> None:
+def test_the_settings_travel_only_when_told_to_and_are_never_shown(
+    lab: Lab, client: Client, topic: str
+) -> None:
     password = lab.connection.kafka["sasl.password"]
     window = Lab(other(lab)).window(topic)
     sent = window.to_dask(client, send_profile=True)
@@ -242,12 +273,22 @@ def test_the_settings_travel_only_when_told_to_and_are_never_shown(lab: Lab, cli
     assert password.encode() in cloudpickle.dumps(sent.expr)
     assert password.encode() not in cloudpickle.dumps(named.expr)
     for one in (sent, named):
-        shown = [repr(one), str(one.expr), repr(dict(one.dask)), repr(one.receipt()), one._repr_html_()]
+        shown = [
+            repr(one),
+            str(one.expr),
+            repr(dict(one.dask)),
+            repr(one.receipt()),
+            one._repr_html_(),
+        ]
         assert not [text for text in shown if password in text]
 
 
 def test_expired_records_and_an_open_transaction_are_errors(
-    lab: Lab, client: Client, admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]
+    lab: Lab,
+    client: Client,
+    admin: Cluster,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
 ) -> None:
     name = make_topic(1)
     produce(name, [line(n) for n in range(100)])
@@ -278,7 +319,9 @@ def test_expired_records_and_an_open_transaction_are_errors(
 
 def ids(load: Any) -> list[str]:
     client = load.index.target.client
-    return sorted(hit["_id"] for hit in scan(client, index=load.index.name, _source=False, size=5_000))
+    return sorted(
+        hit["_id"] for hit in scan(client, index=load.index.name, _source=False, size=5_000)
+    )
 
 
 def test_workers_load_one_index_and_counts_add_up(
@@ -290,21 +333,40 @@ def test_workers_load_one_index_and_counts_add_up(
         chain = [labkit.enrich.geoip("ip")]
     load = window.to_scratch("dask", client=client, slice_records=200, enrich=chain)
     assert load.complete
-    assert load.counts == {"sent": 1_200, "indexed": 1_200, "existing": 0, "rejected": 0, "unsent": 0}
+    assert load.counts == {
+        "sent": 1_200,
+        "indexed": 1_200,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert load.receipt.counts["read"] == 1_200
     assert "foreign group" in load.receipt.guard["text"]
-    assert load.index.count({"term": {"geoip_country": "US"}}) == 1_200 - sum(size // 50 for size in SIZES)
+    assert load.index.count({"term": {"geoip_country": "US"}}) == 1_200 - sum(
+        size // 50 for size in SIZES
+    )
     told = read_log.entries(tmp_path / "reads.jsonl")
     assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 1_200)]
     again = window.to_scratch("dask", client=client, enrich=chain)
-    assert again.counts == {"sent": 1_200, "indexed": 0, "existing": 1_200, "rejected": 0, "unsent": 0}
+    assert again.counts == {
+        "sent": 1_200,
+        "indexed": 0,
+        "existing": 1_200,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert len(ids(load)) == 1_200
     with pytest.raises(UsageError, match="no record has a value in 'address'"):
-        window.to_scratch("dask", client=client, enrich=[labkit.enrich.parse("address", r"(?P<a>.)")])
+        window.to_scratch(
+            "dask", client=client, enrich=[labkit.enrich.parse("address", r"(?P<a>.)")]
+        )
 
 
-def test_workers_load_what_fulfils_a_condition(lab: Lab, client: Client, topic: str, me: str) -> None:
-    window, where = lab.window(topic), "n > 120 and nick = 'nick3'"  # two of four slices have such records
+def test_workers_load_what_fulfils_a_condition(
+    lab: Lab, client: Client, topic: str, me: str
+) -> None:
+    # two of four slices have such records
+    window, where = lab.window(topic), "n > 120 and nick = 'nick3'"
     expected = window.read(where=where)
     load = window.to_scratch("some", client=client, slice_records=300, where=where)
     assert load.complete
@@ -329,7 +391,10 @@ def large(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 
 
 def kill_a_worker(client: Client) -> None:
-    """Kill a busy worker process as the system does when memory is short; its nanny starts another."""
+    """Kill a busy worker process as the system does when memory is short.
+
+    Its nanny starts another.
+    """
     busy = next(iter(name for name, tasks in client.processing().items() if tasks))
     os.kill(client.run(os.getpid, workers=[busy])[busy], signal.SIGKILL)
 
@@ -346,7 +411,9 @@ def at_the_first_slice(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], Non
 
 
 @pytest.mark.chaos
-def test_a_worker_killed_in_mid_read_changes_nothing(lab: Lab, mortal_client: Client, large: str) -> None:
+def test_a_worker_killed_in_mid_read_changes_nothing(
+    lab: Lab, mortal_client: Client, large: str
+) -> None:
     window = lab.window(large)
     expected = window.to_pandas(text_keys=False)
     frame = window.to_dask(mortal_client, slice_records=600)
@@ -401,7 +468,9 @@ def test_a_slice_lost_after_it_was_done_is_loaded_again(
             return batch
 
     monkeypatch.setattr("labkit.sinks.dask.scratch.as_completed", Late)
-    load = lab.window(topic, offsets={2: (0, 60)}).to_scratch("lost", client=mortal_client, slice_records=20)
+    load = lab.window(topic, offsets={2: (0, 60)}).to_scratch(
+        "lost", client=mortal_client, slice_records=20
+    )
     assert len(killed) == 1
     assert load.complete
     assert load.counts["sent"] == 60
@@ -427,7 +496,9 @@ def test_an_interrupt_ends_the_load_and_what_was_done_counts(
     lab: Lab, client: Client, large: str, me: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_the_first_slice(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
-    load = lab.window(large).to_scratch("stopped", client=client, slice_records=400, on_interrupt="keep")
+    load = lab.window(large).to_scratch(
+        "stopped", client=client, slice_records=400, on_interrupt="keep"
+    )
     assert not load.complete
     assert "interrupt" in load.receipt.reasons
     assert 0 < load.receipt.read < 12_000

@@ -26,7 +26,8 @@ RECORDS = 3_000
 def test_a_slice_that_begins_while_the_broker_is_away_waits_for_it(mortal: Path) -> None:
     """Issue 20, item 6: UnavailableError after three seconds ended the computation."""
     run_labkit(mortal, "up")
-    admin, topic = Cluster(State.load(mortal).credentials("admin")["kafka"]), f"irc-dask-{time.time_ns()}"
+    admin = Cluster(State.load(mortal).credentials("admin")["kafka"])
+    topic = f"irc-dask-{time.time_ns()}"
     admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
     until(lambda: topic in admin.topics(), "the topic")
     producer = admin.producer(linger_ms=20)
@@ -34,7 +35,9 @@ def test_a_slice_that_begins_while_the_broker_is_away_waits_for_it(mortal: Path)
         producer.produce(topic, b'{"n":%d}' % number, partition=0)
     assert producer.flush(60) == 0
     found = State.load(mortal).credentials("lab")
-    window = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"])).window(topic)
+    window = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"])).window(
+        topic
+    )
     frame = window.to_dask(slice_records=1_000)
     kill_9(mortal, "kafka")
     threading.Timer(5, run_labkit, (mortal, "up")).start()

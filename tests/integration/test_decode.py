@@ -1,4 +1,6 @@
-"""Own decoders, keys, the cache, groups, the command line, and a registry that refuses or goes away."""
+"""Own decoders, keys, the cache, groups, the command line, and a registry that refuses or goes
+away.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def pipes(value: bytes) -> dict[str, Any]:
     return {"nick": nick, "n": int(n)}
 
 
-def avro(url: str, topic: str, *numbers: int, of: Any = MessageField.VALUE, name: str = "R") -> list[bytes]:
+def avro(
+    url: str, topic: str, *numbers: int, of: Any = MessageField.VALUE, name: str = "R"
+) -> list[bytes]:
     schema = {"type": "record", "name": name, "fields": [{"name": "n", "type": "long"}]}
     serializer = AvroSerializer(registry_client(), json.dumps(schema))
     return [serializer({"n": n}, SerializationContext(topic, of)) for n in numbers]
@@ -74,7 +78,9 @@ def test_an_own_decoder_costs_no_row_wherever_it_is_used(
         group.close(delete=True)
 
 
-def test_decoding_again_counts_again(lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: Any):
+def test_decoding_again_counts_again(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: Any
+):
     topic = make_topic(2)
     produce(topic, [b"a|1", b"{}"])
     produce(topic, [b"b|2", b"c|3"], partition=1)
@@ -90,7 +96,9 @@ def test_decoding_again_counts_again(lab: Lab, make_topic: MakeTopic, produce: P
     assert not [note for note in chosen.decode("raw").receipt.notes if "auto" in note]
 
 
-def test_a_function_that_ends_the_process_ends_it(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_a_function_that_ends_the_process_ends_it(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     produce(topic, [b"x"])
 
@@ -102,7 +110,9 @@ def test_a_function_that_ends_the_process_ends_it(lab: Lab, make_topic: MakeTopi
 
 
 @pytest.mark.chaos
-def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic, calls = make_topic(), []
     produce(topic, [b"a|%d" % number for number in range(5000)])
 
@@ -118,7 +128,10 @@ def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_
     undecoded = len(replay) - len(calls)
     assert replay.table["_error"].to_pylist().count("not decoded: it was interrupted") == undecoded
     assert replay.receipt.undecodable == undecoded
-    assert any(f"{undecoded:,} records were not passed to the decoder" in note for note in replay.receipt.notes)
+    assert any(
+        f"{undecoded:,} records were not passed to the decoder" in note
+        for note in replay.receipt.notes
+    )
     assert replay.decode(pipes).table["n"].to_pylist() == list(range(len(replay)))
 
 
@@ -126,7 +139,12 @@ def test_an_interrupt_ends_a_slow_decoder_and_keeps_every_record(lab: Lab, make_
 
 
 def test_keys_are_decoded_into_columns_of_their_own(
-    registry_lab: Lab, registry_url: str, make_topic: MakeTopic, produce: Produce, tmp_path: Path, capsys: Any
+    registry_lab: Lab,
+    registry_url: str,
+    make_topic: MakeTopic,
+    produce: Produce,
+    tmp_path: Path,
+    capsys: Any,
 ):
     topic = make_topic()
     values = [b'{"_key_n":"own","n":1}', b'{"_key_text":2}', b'{"n":3}']
@@ -175,7 +193,10 @@ def test_the_command_line_decodes(
         assert "1 of the read could not be decoded" in found.err
         assert "decoded as avro by schema ids" in found.err
     assert "auto chose avro for the values: 2 of 3 sampled" in found.err
-    assert main(["replay", topic, "--decode", "avro", "-o", str(tmp_path / "x.parquet"), "--json"]) == 0
+    assert (
+        main(["replay", topic, "--decode", "avro", "-o", str(tmp_path / "x.parquet"), "--json"])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["undecodable"] == 1
     assert pq.read_table(tmp_path / "x.parquet")["n"].to_pylist() == [1, 2, None]
     assert main(["replay", topic, "--decode", "xml"]) == 2
@@ -236,12 +257,20 @@ def test_a_registrys_result_is_kept_only_when_it_would_be_the_same_again(
 
 @contextmanager
 def behind_a_login(registry_url: str, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
-    """Put a proxy with TLS and a login before the real registry, as companies do; yield url, CA file, asked paths."""
+    """Put a proxy with TLS and a login before the real registry, as companies do.
+
+    Yield url, CA file, asked paths.
+    """
     key, certificate = folder / "key.pem", folder / "ca.pem"
     command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+        " -addext subjectAltName=IP:127.0.0.1"
     )
-    subprocess.run([*command.split(), "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
     expected = "Basic " + base64.b64encode(b"alice:pass:word").decode()
     asked: list[str] = []
 
@@ -278,7 +307,12 @@ def behind_a_login(registry_url: str, folder: Path) -> Iterator[tuple[str, Path,
 
 
 def test_a_login_a_ca_and_a_registry_that_goes_away(
-    lab: Lab, registry_url: str, make_topic: MakeTopic, produce: Produce, tmp_path: Path, monkeypatch: Any
+    lab: Lab,
+    registry_url: str,
+    make_topic: MakeTopic,
+    produce: Produce,
+    tmp_path: Path,
+    monkeypatch: Any,
 ):
     topic = make_topic()
     values = avro(registry_url, topic, 1, 2)
@@ -286,7 +320,11 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
     produce(topic, [*values, *late])
     monkeypatch.setenv("REGISTRY_PASSWORD", "pass:word")
     with behind_a_login(registry_url, tmp_path) as (url, ca, asked):
-        own: dict[str, Any] = {"url": url, "ca_certs": str(ca), "basic_auth": ["alice", "pass:word"]}
+        own: dict[str, Any] = {
+            "url": url,
+            "ca_certs": str(ca),
+            "basic_auth": ["alice", "pass:word"],
+        }
 
         def read(settings: dict[str, Any], last: int | None = None) -> Any:
             profile = replace(lab.connection, registry=settings)
@@ -298,7 +336,9 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
         assert replay.table["n"].to_pylist() == [1, 2, 3]
         assert len(asked) == 2
         assert (
-            read({**own, "url": url.replace("//", "//alice:pass%3Aword@"), "basic_auth": None})[0].receipt.undecodable
+            read({**own, "url": url.replace("//", "//alice:pass%3Aword@"), "basic_auth": None})[
+                0
+            ].receipt.undecodable
             == 0
         )
         refused, _ = read({**own, "basic_auth": ["bob", "pass:word"]})
@@ -310,7 +350,8 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
             read({**own, "ca_certs": None})
         _, half = read(own, last=2)
     with pytest.raises(UnavailableError, match="no answer from the schema registry"):
-        half.window(topic, offsets={0: (2, 3)}).read(decode="avro")  # it has answered before; now it is away
+        # it has answered before; now it is away
+        half.window(topic, offsets={0: (2, 3)}).read(decode="avro")
     replay = half.window(topic).read(decode="avro")  # the first schema is known
     assert replay.table["n"].to_pylist() == [1, 2, None]
     assert "no answer from the schema registry at https://" in replay.table["_error"][2].as_py()
@@ -353,11 +394,17 @@ def test_a_field_that_disagrees_is_announced_and_can_be_given_a_type(
         typed = window.read(types={"total": "float"}, cache=kept)
         assert typed.table["total"].type == pa.float64()
         assert pc.sum(typed.table["total"]).as_py() == sum(range(500)) + 250
-        assert typed.table["_error"].to_pylist()[500:] == ["field 'total' is no double here: '98 EUR'", None]
+        assert typed.table["_error"].to_pylist()[500:] == [
+            "field 'total' is no double here: '98 EUR'",
+            None,
+        ]
         assert typed.receipt.undecodable == 1
         assert note not in typed.receipt.notes
     assert len(window.read(types={"total": "float"}, where="total > 489.5", cache=False)) == 10
     receipt = window.to_parquet(tmp_path / "a.parquet", types={"total": "float"})
     assert receipt.undecodable == 1
-    assert pq.read_table(tmp_path / "a.parquet")["total"].to_pylist() == typed.table["total"].to_pylist()
+    assert (
+        pq.read_table(tmp_path / "a.parquet")["total"].to_pylist()
+        == typed.table["total"].to_pylist()
+    )
     assert window.to_parquet(tmp_path / "b.parquet").notes == (note,)

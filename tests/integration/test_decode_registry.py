@@ -1,4 +1,6 @@
-"""Avro, Protobuf and JSON Schema behind schema ids, from Confluent's serialisers, a real registry and broker."""
+"""Avro, Protobuf and JSON Schema behind schema ids, from Confluent's serialisers, a real registry
+and broker.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def record(*fields: tuple[str, Any], name: str = "Message") -> str:
 
 
 def avro(
-    client: SchemaRegistryClient, topic: str, schema: str, *values: Any, of: Any = MessageField.VALUE
+    client: SchemaRegistryClient,
+    topic: str,
+    schema: str,
+    *values: Any,
+    of: Any = MessageField.VALUE,
 ) -> list[bytes]:
     serializer = AvroSerializer(client, schema)
     return [serializer(value, SerializationContext(topic, of)) for value in values]
@@ -84,7 +90,11 @@ KINDS: list[tuple[str, Any, Any, pa.DataType, Any]] = [
 
 
 def test_every_avro_type_comes_back_as_itself(
-    registry_lab: Lab, client: SchemaRegistryClient, make_topic: MakeTopic, produce: Produce, tmp_path: Path
+    registry_lab: Lab,
+    client: SchemaRegistryClient,
+    make_topic: MakeTopic,
+    produce: Produce,
+    tmp_path: Path,
 ):
     topic = make_topic()
     schema = record(*((name, kind) for name, kind, *_ in KINDS))
@@ -100,11 +110,18 @@ def test_every_avro_type_comes_back_as_itself(
     assert pq.read_table(tmp_path / "x.parquet")["price"].to_pylist() == [Decimal("-1.25")]
     assert replay.to_pandas()["at"][0] == AT
     assert replay.to_polars()["nick"].to_list() == ["älice"]
-    assert replay.sql("select counts['a'] n, year(at_us) y from replay").iloc[0].tolist() == [1, 2016]
+    assert replay.sql("select counts['a'] n, year(at_us) y from replay").iloc[0].tolist() == [
+        1,
+        2016,
+    ]
 
 
 def test_schemas_of_one_window_merge_and_tombstones_stay(
-    registry_lab: Lab, client: SchemaRegistryClient, make_topic: MakeTopic, produce: Produce, tmp_path: Path
+    registry_lab: Lab,
+    client: SchemaRegistryClient,
+    make_topic: MakeTopic,
+    produce: Produce,
+    tmp_path: Path,
 ):
     topic = make_topic()
     old = avro(client, topic, record(("nick", "string"), ("n", "int"), ("who", {**USER, "fields": USER["fields"][:1]})),
@@ -118,7 +135,12 @@ def test_schemas_of_one_window_merge_and_tombstones_stay(
     assert table.column_names[4:-5] == ["nick", "n", "who", "late"]
     assert table["nick"].to_pylist() == ["a", None, "b", "7"]
     assert table["n"].to_pylist() == [1.0, None, 0.5, 2.0]
-    assert table["who"].to_pylist() == [{"host": "h", "ip": None}, None, {"host": "i", "ip": "::1"}, None]
+    assert table["who"].to_pylist() == [
+        {"host": "h", "ip": None},
+        None,
+        {"host": "i", "ip": "::1"},
+        None,
+    ]
     assert table["late"].to_pylist() == [None, None, b"x", None]
     assert table["_error"].null_count == 4
     window.to_parquet(tmp_path / "x.parquet", decode="avro")
@@ -132,7 +154,17 @@ def test_what_cannot_be_read_keeps_its_row_and_is_named(
     (good,) = avro(client, topic, record(("nick", "string"), ("n", "long")), {"nick": "a", "n": 1})
     schema_id = int.from_bytes(good[1:5], "big")
     unknown = b"\x00" + (999_999).to_bytes(4, "big") + good[5:]
-    bad = [good, b'{"n":1}', b"", unknown, good[:-2], good + b"more", good[:5] + b"\x02\xff\x02", None, b"\x00ab"]
+    bad = [
+        good,
+        b'{"n":1}',
+        b"",
+        unknown,
+        good[:-2],
+        good + b"more",
+        good[:5] + b"\x02\xff\x02",
+        None,
+        b"\x00ab",
+    ]
     produce(topic, bad)
     replay = registry_lab.window(topic).read(decode="avro")
     reasons = replay.table["_error"].to_pylist()
@@ -166,10 +198,16 @@ def test_types_that_hold_themselves_references_and_no_records(
     produce(topic, avro(client, topic, '"long"', 5))
     assert registry_lab.window(topic).read(decode="avro").table["value"].to_pylist() == [5]
     topic = make_topic()
-    client.register_schema(f"{topic}-user", Schema(json.dumps({**USER, "namespace": "irc"}), "AVRO"))
-    outer = Schema(record(("who", "irc.User")), "AVRO", [SchemaReference("irc.User", f"{topic}-user", 1)])
+    client.register_schema(
+        f"{topic}-user", Schema(json.dumps({**USER, "namespace": "irc"}), "AVRO")
+    )
+    outer = Schema(
+        record(("who", "irc.User")), "AVRO", [SchemaReference("irc.User", f"{topic}-user", 1)]
+    )
     produce(topic, avro(client, topic, outer, {"who": {"host": "h", "ip": "i"}}))
-    assert registry_lab.window(topic).read(decode="avro").table["who"].to_pylist() == [{"host": "h", "ip": "i"}]
+    assert registry_lab.window(topic).read(decode="avro").table["who"].to_pylist() == [
+        {"host": "h", "ip": "i"}
+    ]
 
 
 # protobuf --------------------------------------------------------------------------------------------------
@@ -182,7 +220,9 @@ def field(name: str, number: int, kind: int, label: int = 1, **more: Any) -> Any
 
 
 def messages(package: str, *extra: Any) -> dict[str, Any]:
-    """Make the message classes of a file: Irc (with all kinds of fields, and `extra`), Irc.Inner, Other."""
+    """Make the message classes of a file: Irc (with all kinds of fields, and `extra`), Irc.Inner,
+    Other.
+    """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3",
         dependency=[f"google/protobuf/{name}.proto" for name in ("timestamp", "wrappers", "struct")],
@@ -192,7 +232,9 @@ def messages(package: str, *extra: Any) -> dict[str, Any]:
     inner.field.append(field("host", 1, PROTO.TYPE_STRING))
     entry = irc.nested_type.add(name="CountsEntry", options={"map_entry": True})
     entry.field.extend([field("key", 1, PROTO.TYPE_STRING), field("value", 2, PROTO.TYPE_INT64)])
-    file.enum_type.add(name="Kind", value=[{"name": "NONE", "number": 0}, {"name": "JOIN", "number": 1}])
+    file.enum_type.add(
+        name="Kind", value=[{"name": "NONE", "number": 0}, {"name": "JOIN", "number": 1}]
+    )
     own = f".{package}"
     irc.oneof_decl.add(name="choice")
     irc.field.extend([
@@ -214,7 +256,10 @@ def messages(package: str, *extra: Any) -> dict[str, Any]:
     pool = descriptor_pool.Default()
     pool.Add(file)
     names = ("Irc", "Irc.Inner", "Other")
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in names
+    }
 
 
 def protobuf(client: SchemaRegistryClient, topic: str, *values: Any) -> list[bytes]:
@@ -230,7 +275,15 @@ def test_protobuf_comes_back_typed_with_what_is_not_set_null(
 ):
     of = messages("first")
     Irc, Inner = of["Irc"], of["Irc.Inner"]
-    full = Irc(nick="a", n=2**64 - 1, raw=b"\xff", kind=1, inner=Inner(host="h"), many=[Inner(host="i")], one=0)
+    full = Irc(
+        nick="a",
+        n=2**64 - 1,
+        raw=b"\xff",
+        kind=1,
+        inner=Inner(host="h"),
+        many=[Inner(host="i")],
+        one=0,
+    )
     full.at.FromDatetime(AT)
     full.maybe.value = 0
     full.counts["x"] = 3
@@ -242,11 +295,27 @@ def test_protobuf_comes_back_typed_with_what_is_not_set_null(
     replay = registry_lab.window(topic).read(decode="protobuf")
     first, empty, poisoned, tombstone = replay.table.to_pylist()
     assert replay.table.schema.field("at").type == pa.timestamp("us", "UTC")
-    assert (first["n"], first["raw"], first["kind"], first["at"]) == (2**64 - 1, b"\xff", "JOIN", AT)
-    assert (first["maybe"], first["one"], first["inner"], first["many"]) == (0, 0, {"host": "h"}, [{"host": "i"}])
+    assert (first["n"], first["raw"], first["kind"], first["at"]) == (
+        2**64 - 1,
+        b"\xff",
+        "JOIN",
+        AT,
+    )
+    assert (first["maybe"], first["one"], first["inner"], first["many"]) == (
+        0,
+        0,
+        {"host": "h"},
+        [{"host": "i"}],
+    )
     assert (first["counts"], json.loads(first["free"])) == ([("x", 3)], {"k": [1.0, None]})
     assert json.loads(first["self"])["nick"] == "b"
-    assert (empty["nick"], empty["n"], empty["kind"], empty["many"], empty["counts"]) == ("", 0, "NONE", [], [])
+    assert (empty["nick"], empty["n"], empty["kind"], empty["many"], empty["counts"]) == (
+        "",
+        0,
+        "NONE",
+        [],
+        [],
+    )
     assert [empty[name] for name in ("at", "maybe", "inner", "one", "self", "free")] == [None] * 6
     assert "not protobuf of schema id" in poisoned["_error"]
     assert tombstone["_error"] is None is tombstone["nick"]
@@ -258,7 +327,12 @@ def test_protobuf_schemas_evolve_and_each_message_of_a_file_is_told_apart(
 ):
     old, new = messages("second.old"), messages("second.new", field("late", 20, PROTO.TYPE_DOUBLE))
     topic = make_topic()
-    values = [old["Irc"](nick="a"), new["Irc"](nick="b", late=0.5), old["Other"](x=1.5), old["Irc.Inner"](host="h")]
+    values = [
+        old["Irc"](nick="a"),
+        new["Irc"](nick="b", late=0.5),
+        old["Other"](x=1.5),
+        old["Irc.Inner"](host="h"),
+    ]
     produce(topic, protobuf(client, topic, *values))
     table = registry_lab.window(topic).read(decode="protobuf").table
     assert table["nick"].to_pylist() == ["a", "b", None, None]
@@ -273,7 +347,10 @@ def test_protobuf_schemas_evolve_and_each_message_of_a_file_is_told_apart(
 
 def json_schema(client: SchemaRegistryClient, topic: str, *values: Any) -> list[bytes]:
     serializer = JSONSerializer(
-        json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", "title": "irc", "type": "object"}), client
+        json.dumps(
+            {"$schema": "http://json-schema.org/draft-07/schema#", "title": "irc", "type": "object"}
+        ),
+        client,
     )
     return [serializer(value, SerializationContext(topic, MessageField.VALUE)) for value in values]
 
@@ -306,7 +383,8 @@ def test_auto_chooses_each_and_says_why(
 ):
     unknown = [b"\x00" + (999_000 + n).to_bytes(4, "big") + b"\x01\xff" for n in range(3)]
     topics = {
-        name: make_topic(2) for name in ("avro", "protobuf", "jsonschema", "json", "text", "raw", "unknown", "empty")
+        name: make_topic(2)
+        for name in ("avro", "protobuf", "jsonschema", "json", "text", "raw", "unknown", "empty")
     }
     values = {
         "avro": avro(client, topics["avro"], record(("n", "int")), *({"n": n} for n in range(60))),
@@ -327,7 +405,9 @@ def test_auto_chooses_each_and_says_why(
         assert note in str(replay.receipt)
         same = replay.decode("raw").decode("auto")
         assert same.table.equals(replay.table), name
-        assert replay.table.equals(registry_lab.window(topics[name]).read(decode=chosen).table), name
+        assert replay.table.equals(registry_lab.window(topics[name]).read(decode=chosen).table), (
+            name
+        )
     why = str(registry_lab.window(topics["unknown"]).read(decode="auto").receipt)
     assert "3 of 3 sampled start as Confluent's wire format does, but" in why
     assert "does not have it" in why
@@ -349,7 +429,9 @@ def test_a_schema_is_fetched_once_for_each_id(
     produce(topic, [*good, *[unknown] * 3000])
     asked = []
     real = Registry.schema
-    monkeypatch.setattr(Registry, "schema", lambda self, number: (asked.append(number), real(self, number))[1])
+    monkeypatch.setattr(
+        Registry, "schema", lambda self, number: (asked.append(number), real(self, number))[1]
+    )
     assert registry_lab.window(topic).read(decode="avro").receipt.undecodable == 3000
     assert sorted(asked) == [int.from_bytes(good[0][1:5], "big"), 999_999]
 
@@ -363,7 +445,9 @@ def test_a_registry_that_cannot_be_reached_is_one_error(
     produce(topic, avro(client, topic, record(("n", "int")), {"n": 1}))
     away = Lab(replace(lab.connection, registry={"url": "http://127.0.0.1:9"}))
     for decode in ("avro", "auto"):
-        with pytest.raises(UnavailableError, match=r"schema registry at http://127.0.0.1:9") as caught:
+        with pytest.raises(
+            UnavailableError, match=r"schema registry at http://127.0.0.1:9"
+        ) as caught:
             away.window(topic).read(decode=decode)
         assert "labkit up --registry" in (caught.value.hint or "")
     none = Lab(replace(lab.connection, registry={}))
@@ -372,7 +456,10 @@ def test_a_registry_that_cannot_be_reached_is_one_error(
     assert "labkit.toml" in (refused.value.hint or "")
     assert "this profile has no registry" in str(none.window(topic).read(decode="auto").receipt)
     web = Lab(
-        replace(lab.connection, registry={"url": client._rest_client.base_urls[0].replace("/apis/ccompat/v7", "/ui")})
+        replace(
+            lab.connection,
+            registry={"url": client._rest_client.base_urls[0].replace("/apis/ccompat/v7", "/ui")},
+        )
     )
     replay = web.window(topic).read(decode="avro")
     assert replay.receipt.undecodable == 1
@@ -387,7 +474,9 @@ def test_ids_in_headers_are_read_like_those_in_front(
     name = make_topic()
     schema = record(("nick", "string"))
     framed = avro(client, name, schema, {"nick": "ada"}, {"nick": "alan"})
-    keys = avro(client, name, record(("n", "long"), name="Key"), {"n": 1}, {"n": 2}, of=MessageField.KEY)
+    keys = avro(
+        client, name, record(("n", "long"), name="Key"), {"n": 1}, {"n": 2}, of=MessageField.KEY
+    )
     heads = [
         [("trace", b"x"), ("__value_schema_id", value[:5]), ("__key_schema_id", key[:5])]
         for value, key in zip(framed, keys, strict=True)

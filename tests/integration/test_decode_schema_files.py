@@ -51,7 +51,10 @@ def topic(folder: Path, make_topic: Callable[..., str], produce: Callable[..., N
     """Orders of three shops, a tombstone, and bytes that are none."""
     schema = labkit.decode.protobuf("shop/order.proto", message="shop.Order")
     order = GetMessageClass(Descriptors(schema.descriptors).find("shop.Order"))
-    values = [order(id=n, total={"units": n * 10, "currency": "EUR"}).SerializeToString() for n in range(1, 301)]
+    values = [
+        order(id=n, total={"units": n * 10, "currency": "EUR"}).SerializeToString()
+        for n in range(1, 301)
+    ]
     name = make_topic()
     produce(name, [*values, None, b"\xff\xff"], keys=[key(f"shop{n % 3}") for n in range(302)])
     return name
@@ -63,9 +66,13 @@ def test_values_and_keys_are_read_by_their_files(lab: Lab, topic: str) -> None:
     assert found.receipt.complete
     assert found.receipt.counts["undecodable"] == 1
     assert any(
-        note.startswith("decoded as protobuf by order.proto shop.Order (sha256 ") for note in found.receipt.notes
+        note.startswith("decoded as protobuf by order.proto shop.Order (sha256 ")
+        for note in found.receipt.notes
     )
-    assert any(note.startswith("keys: decoded as avro by key.avsc Key (sha256 ") for note in found.receipt.notes)
+    assert any(
+        note.startswith("keys: decoded as avro by key.avsc Key (sha256 ")
+        for note in found.receipt.notes
+    )
     answer = found.sql(
         "select _key_shop, count(*) n, sum(total.units) units from replay where id > 0 group by 1 order by 1"
     )
@@ -115,7 +122,9 @@ def test_dask_workers_need_no_file(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
     expected = window.read(decode=ORDER_VALUE, key_decode=AVRO_KEY).to_pandas(text_keys=False)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True) as cluster,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True
+        ) as cluster,
         Client(cluster) as client,
     ):
         frame = window.to_dask(client, decode=ORDER_VALUE, key_decode=AVRO_KEY, slice_records=100)

@@ -1,7 +1,8 @@
 """Disks without room: what was taken is kept, what was not is counted, and nothing torn is left.
 
-A process's limit on file sizes stands for the full disk (``RLIMIT_FSIZE``: a write ends short, then fails with EFBIG).
-That works for any user, for one process at a time, and can be lifted while it runs, as when somebody makes room.
+A process's limit on file sizes stands for the full disk (``RLIMIT_FSIZE``: a write ends short, then
+fails with EFBIG). That works for any user, for one process at a time, and can be lifted while it
+runs, as when somebody makes room.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def full_disk(pid: int, bytes_left: int) -> Iterator[None]:
 
 def without_room(program: str, *arguments: str) -> list[str]:
     """Run a program of which no file may be larger than 5 kB; return the lines it prints."""
-    begin = "import json, resource, sys\nimport labkit\nwindow = labkit.connect().window(sys.argv[1])\n"
+    begin = (
+        "import json, resource, sys\nimport labkit\nwindow = labkit.connect().window(sys.argv[1])\n"
+    )
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))\n"
     command = [sys.executable, "-c", begin + limit + program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -55,14 +58,21 @@ def without_room(program: str, *arguments: str) -> list[str]:
 def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     made = make_topic(2)
     for partition in (0, 1):
-        produce(made, [b'{"n":%d,"text":"%s"}' % (n, b"x" * 300) for n in range(RECORDS // 2)], partition=partition)
+        produce(
+            made,
+            [b'{"n":%d,"text":"%s"}' % (n, b"x" * 300) for n in range(RECORDS // 2)],
+            partition=partition,
+        )
     return made
 
 
 def test_a_window_for_which_the_cache_has_no_room_is_read_whole(
     topic: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The read has all records, twice; nothing is kept, and nothing torn lies in the cache. With room it is kept."""
+    """The read has all records, twice; nothing is kept, and nothing torn lies in the cache.
+
+    With room it is kept.
+    """
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     monkeypatch.setenv("LABKIT_CACHE_GB", "1")
     program = "for _ in range(2): r = window.read(); print(json.dumps([r.receipt.complete, len(r), r.receipt.notes]))"
@@ -75,8 +85,13 @@ def test_a_window_for_which_the_cache_has_no_room_is_read_whole(
     assert len(list((tmp_path / "windows").iterdir())) == 1
 
 
-def test_a_parquet_file_for_which_there_is_no_room_leaves_the_old_one(topic: str, lab: Lab, tmp_path: Path) -> None:
-    """The error names the file and the cause; the file that was there is as it was; nothing else is left."""
+def test_a_parquet_file_for_which_there_is_no_room_leaves_the_old_one(
+    topic: str, lab: Lab, tmp_path: Path
+) -> None:
+    """The error names the file and the cause.
+
+    The file that was there is as it was; nothing else is left.
+    """
     path = tmp_path / "out.parquet"
     lab.window(topic, offsets={0: (0, 3), 1: (0, 3)}).to_parquet(path)
     program = """
@@ -100,9 +115,14 @@ def test_dead_letters_without_room_end_the_run_and_come_once_there_is(
     produce: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    """Nothing is committed that is neither in the index nor a whole line of the file; the next run puts the rest."""
+    """Nothing is committed that is neither in the index nor a whole line of the file.
+
+    The next run puts the rest.
+    """
     topic, letters = make_topic(), tmp_path / "dead.jsonl"
-    bench.client.indices.create(index=bench.index, settings={"index.mapping.total_fields.limit": 60})
+    bench.client.indices.create(
+        index=bench.index, settings={"index.mapping.total_fields.limit": 60}
+    )
     run = bench.start(topic, "--dead-letter", str(letters))
     run.until_said("assigned partitions")
     with full_disk(run.process.pid, 100):  # within the first line
@@ -130,7 +150,10 @@ def whole_lines(path: Path) -> list[dict[str, int]]:
 
 
 def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Feed) -> None:
-    """Said = in the topic + dropped; a record's header has the number dropped before it; the numbers' gap is it."""
+    """Said = in the topic + dropped.
+
+    A record's header has the number dropped before it; the numbers' gap is it.
+    """
     one, talker = feed.first, feed.talker
     say(talker, range(100))
     spooled(feed, 100)
@@ -150,7 +173,11 @@ def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Fee
     say(talker, range(said, said + 100))
     said += 100
     run_labkit(feed.state, "up")
-    until(lambda: any(one["said"] == f"number {said - 1}" for one in feed.records()), "the last in the topic", 120)
+    until(
+        lambda: any(one["said"] == f"number {said - 1}" for one in feed.records()),
+        "the last in the topic",
+        120,
+    )
     one.stop()
 
     records = sorted(feed.records(), key=lambda record: int(record["labkit.spool_sequence"]))

@@ -42,12 +42,17 @@ def es_user(secure: SecureStack) -> Any:
     return secure.new_es_user
 
 
-def visit(kafka: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any) -> Diagnosis:
+def visit(
+    kafka: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any
+) -> Diagnosis:
     return examine(Profile("test", "", kafka, targets or {}), **options)
 
 
 def only(found: Diagnosis, name: str) -> str:
-    """Return what the check `name` says, which is the only one that failed; what it made impossible was skipped."""
+    """Return what the check `name` says, which is the only one that failed.
+
+    What it made impossible was skipped.
+    """
     assert [f"{one.area} {one.check}" for one in found.failed] == [name], str(found)
     check = found[name]
     assert check.fix, "each failure has a fix"
@@ -61,15 +66,21 @@ def with_(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
 # all is well ---------------------------------------------------------------------------------------------
 
 
-def test_a_lab_with_its_rights_is_healthy(secure: SecureStack, alice: Any, topic: str, es_user: Any) -> None:
-    found = visit(secure.kafka(*alice), {"default": es_user(elasticsearch_role("lab"))}, topic=topic)
+def test_a_lab_with_its_rights_is_healthy(
+    secure: SecureStack, alice: Any, topic: str, es_user: Any
+) -> None:
+    found = visit(
+        secure.kafka(*alice), {"default": es_user(elasticsearch_role("lab"))}, topic=topic
+    )
     assert found.healthy
     assert {one.status for one in found.checks} == {"ok"}, str(found)
     assert "trusted, names the host" in found["kafka TLS"].finding
     assert found["elasticsearch version"].finding == "Elasticsearch 8.19.21"
 
 
-def test_it_leaves_no_group_and_no_offset_behind(secure: SecureStack, alice: Any, topic: str) -> None:
+def test_it_leaves_no_group_and_no_offset_behind(
+    secure: SecureStack, alice: Any, topic: str
+) -> None:
     admin = Lab(Profile("admin", "", secure.admin.settings, {}))
     before = set(admin.groups()["group"])
     assert visit(secure.kafka(*alice), topic=topic).healthy
@@ -112,7 +123,9 @@ def test_a_host_name_that_does_not_resolve(secure: SecureStack, alice: Any) -> N
     assert "nohost.invalid: does not resolve" in only(visit(settings), "kafka DNS")
 
 
-def test_one_of_two_host_names_that_does_not_resolve_is_a_warning(secure: SecureStack, alice: Any, topic: str) -> None:
+def test_one_of_two_host_names_that_does_not_resolve_is_a_warning(
+    secure: SecureStack, alice: Any, topic: str
+) -> None:
     settings = secure.kafka(*alice)
     settings["bootstrap.servers"] = f"nohost.invalid:9093,{settings['bootstrap.servers']}"
     found = visit(settings, topic=topic)
@@ -133,8 +146,14 @@ def test_a_wrong_ca(secure: SecureStack, alice: Any) -> None:
     assert "set ssl.ca.location" in text
 
 
-def test_a_profile_that_trusts_any_certificate_is_warned_and_works(secure: SecureStack, alice: Any, topic: str) -> None:
-    settings = with_(secure.kafka(*alice), ssl_ca_location=secure.other_ca, enable_ssl_certificate_verification="false")
+def test_a_profile_that_trusts_any_certificate_is_warned_and_works(
+    secure: SecureStack, alice: Any, topic: str
+) -> None:
+    settings = with_(
+        secure.kafka(*alice),
+        ssl_ca_location=secure.other_ca,
+        enable_ssl_certificate_verification="false",
+    )
     found = visit(settings, topic=topic)
     assert (found["kafka TLS"].status, found["kafka login"].status) == ("ok", "ok")
     assert "certificates are not checked" in found["kafka settings"].finding
@@ -208,15 +227,25 @@ MISSING = {
 
 
 @pytest.mark.parametrize("check", MISSING)
-def test_a_missing_acl_is_named_with_the_command_that_grants_it(check: str, secure: SecureStack, topic: str) -> None:
+def test_a_missing_acl_is_named_with_the_command_that_grants_it(
+    check: str, secure: SecureStack, topic: str
+) -> None:
     where, lacking, fix = MISSING[check]
     name, password = secure.new_user("bob")
     grants: list[Grant] = [
-        replace(one, operations=tuple(set(one.operations) - lacking)) if where in (one.kind, one.name) else one
+        replace(one, operations=tuple(set(one.operations) - lacking))
+        if where in (one.kind, one.name)
+        else one
         for one in kafka_grants("lab", topic)
     ]
     secure.grant(name, grants)
-    found = until(lambda: one if len((one := visit(secure.kafka(name, password), topic=topic)).failed) == 1 else None)
+    found = until(
+        lambda: (
+            one
+            if len((one := visit(secure.kafka(name, password), topic=topic)).failed) == 1
+            else None
+        )
+    )
     text = only(found, f"kafka {check}")
     assert f"--allow-principal 'User:{name}'" in text
     assert fix in text
@@ -235,7 +264,9 @@ def test_a_principal_without_any_right_sees_no_topic(secure: SecureStack) -> Non
 
 def test_a_client_that_takes_less_than_the_topic_holds(secure: SecureStack) -> None:
     topic = secure.new_topic([b"x" * 5_000_000], max_message_bytes="6000000")
-    settings = with_(secure.admin.settings, receive_message_max_bytes="2000000", fetch_max_bytes="1500000")
+    settings = with_(
+        secure.admin.settings, receive_message_max_bytes="2000000", fetch_max_bytes="1500000"
+    )
     found = visit(settings, topic=topic)
     assert "set receive.message.max.bytes to 7000000" in found["kafka message size"].fix
     assert found["kafka message size"].status == "fail"
@@ -258,7 +289,9 @@ def test_a_record_of_the_future(secure: SecureStack) -> None:
 # Elasticsearch -------------------------------------------------------------------------------------------
 
 
-def elasticsearch(secure: SecureStack, alice: Any, topic: str, settings: dict[str, Any]) -> Diagnosis:
+def elasticsearch(
+    secure: SecureStack, alice: Any, topic: str, settings: dict[str, Any]
+) -> Diagnosis:
     return visit(secure.kafka(*alice), {"default": settings}, topic=topic)
 
 
@@ -276,7 +309,9 @@ def test_elasticsearchs_way_is_looked_at_too(secure: SecureStack, alice: Any, to
         assert "hunter2" not in only(found, f"elasticsearch {check}")
 
 
-def test_elasticsearchs_certificate_for_another_host(secure: SecureStack, alice: Any, topic: str) -> None:
+def test_elasticsearchs_certificate_for_another_host(
+    secure: SecureStack, alice: Any, topic: str
+) -> None:
     settings = secure.elasticsearch("admin", secure.state.passwords["admin"])
     settings["hosts"] = [settings["hosts"][0].replace("localhost", "127.0.0.1")]
     found = elasticsearch(secure, alice, topic, settings)
@@ -303,16 +338,26 @@ def test_a_missing_privilege_is_named(
     assert "labkit acl" in check.fix
 
 
-def test_without_monitor_the_version_cannot_be_had(secure: SecureStack, alice: Any, topic: str, es_user: Any) -> None:
-    found = elasticsearch(secure, alice, topic, es_user({**elasticsearch_role("lab"), "cluster": []}))
+def test_without_monitor_the_version_cannot_be_had(
+    secure: SecureStack, alice: Any, topic: str, es_user: Any
+) -> None:
+    found = elasticsearch(
+        secure, alice, topic, es_user({**elasticsearch_role("lab"), "cluster": []})
+    )
     assert found["elasticsearch version"].status == "fail"
     assert "cluster monitor" in found["elasticsearch privileges"].finding
     assert found["elasticsearch disk"].finding == "needs: version"
 
 
 def test_an_api_key_that_is_refused(secure: SecureStack, alice: Any, topic: str) -> None:
-    """The minimal build cannot make one: its client, header and refusal are real, its acceptance is not tried."""
-    settings = {"hosts": [secure.elasticsearch_address], "ca_certs": secure.ca, "api_key": ["id", "hunter2"]}
+    """The minimal build cannot make one: its client, header and refusal are real, its acceptance is
+    not tried.
+    """
+    settings = {
+        "hosts": [secure.elasticsearch_address],
+        "ca_certs": secure.ca,
+        "api_key": ["id", "hunter2"],
+    }
     text = only(elasticsearch(secure, alice, topic, settings), "elasticsearch login")
     assert "refused the login of the API key's owner" in text
     assert "hunter2" not in text
@@ -337,11 +382,15 @@ def test_a_cluster_that_takes_no_writes(secure: SecureStack, alice: Any, topic: 
 
 
 @pytest.mark.parametrize(("high", "status"), [("100%", "warn"), ("2%", "fail")])
-def test_a_disk_that_is_too_full(high: str, status: str, secure: SecureStack, alice: Any, topic: str) -> None:
+def test_a_disk_that_is_too_full(
+    high: str, status: str, secure: SecureStack, alice: Any, topic: str
+) -> None:
     prefix = "cluster__routing__allocation__disk__watermark__"
     marks = {f"{prefix}low": "1%", f"{prefix}high": high, f"{prefix}flood_stage": "100%"}
     with cluster_settings(secure, **marks):
-        found = elasticsearch(secure, alice, topic, secure.elasticsearch("admin", secure.state.passwords["admin"]))
+        found = elasticsearch(
+            secure, alice, topic, secure.elasticsearch("admin", secure.state.passwords["admin"])
+        )
     assert found["elasticsearch disk"].status == status
     assert "GB free: above the" in found["elasticsearch disk"].finding
 
@@ -379,11 +428,15 @@ def tar_pit() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("kind", "check"), [("black_hole", "TCP"), ("tar_pit", "login")])
-def test_silence_everywhere_is_told_in_bounded_time(kind: str, check: str, request: pytest.FixtureRequest) -> None:
+def test_silence_everywhere_is_told_in_bounded_time(
+    kind: str, check: str, request: pytest.FixtureRequest
+) -> None:
     address = request.getfixturevalue(kind)
     target = {"hosts": [f"http://{address}"], "basic_auth": ["a", "b"]}
     start = time.monotonic()
-    found = visit({"bootstrap.servers": f"{address},{address}"}, {"default": target, "second": target})
+    found = visit(
+        {"bootstrap.servers": f"{address},{address}"}, {"default": target, "second": target}
+    )
     took_s = time.monotonic() - start
     assert {f"{one.area} {one.check}" for one in found.failed} == {
         f"kafka {check}", f"elasticsearch {check}", f"elasticsearch second {check}",

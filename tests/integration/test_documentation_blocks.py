@@ -14,14 +14,23 @@ import pytest
 from labkit.lab import Lab
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(page for folder in ("how-to", "start", "why") for page in (DOCS / folder).glob("*.md"))
+PAGES = sorted(
+    page for folder in ("how-to", "start", "why") for page in (DOCS / folder).glob("*.md")
+)
 COUNT = 3_000
-WORDS = ("kafka streams", "a time out", "what is a partition, and who reads it after all that time?", "hello")
+WORDS = (
+    "kafka streams",
+    "a time out",
+    "what is a partition, and who reads it after all that time?",
+    "hello",
+)
 DAY_MS = 86_400_000
 
 
 def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +51,17 @@ def topic(admin: Any) -> str:
             "message": f"{WORDS[n % len(WORDS)]} {n}",
         }
         sent = now - 13 * DAY_MS * (COUNT - n) // COUNT
-        producer.produce(name, json.dumps(record).encode(), key=nick, partition=n % 2, timestamp=sent)
+        producer.produce(
+            name, json.dumps(record).encode(), key=nick, partition=n % 2, timestamp=sent
+        )
     assert producer.flush(60) == 0
     return name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem
+)
 def test_the_blocks_of_a_page_run(
     page: Path, lab: Lab, topic: str, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,14 +87,20 @@ def check_claims(names: dict[str, Any]) -> None:
         assert names["same"].read().receipt.hash == names["w"].read().receipt.hash
     if "load" in names:
         counts = names["load"].counts
-        assert counts["sent"] == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"] > 0
+        assert (
+            counts["sent"]
+            == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+            > 0
+        )
     if "counts" in names:
         assert len(names["counts"].dropna()) == 2
     if "records" in names:
         assert len(names["records"]) == 1000
     if "df" in names:
         receipt = names["df"].receipt()
-        assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread > 0
+        assert (
+            receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread > 0
+        )
     if "again" in names:
         assert names["copy"].counts == {"read": 1000, "written": 1000, "failed": 0}
         assert len(names["again"]) == 1000

@@ -1,4 +1,7 @@
-"""The same enrichers on a frame, a file, a scratch index, the indexer and the command line; real servers."""
+"""The same enrichers on a frame, a file, a scratch index, the indexer and the command line.
+
+Real servers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,14 @@ from labkit.stack.state import State
 from support.indexing import Bench
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
-ADDRESSES = ["81.2.69.142", "10.0.0.1", "192.0.2.9", "no.address.example", None, "2001:4860:4860::8888"]
+ADDRESSES = [
+    "81.2.69.142",
+    "10.0.0.1",
+    "192.0.2.9",
+    "no.address.example",
+    None,
+    "2001:4860:4860::8888",
+]
 REASONS = ["hit", "private", "reserved", "invalid", None, "hit"]
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
@@ -28,7 +38,10 @@ pytestmark = [pytest.mark.usefixtures("me"), pytest.mark.filterwarnings("ignore:
 
 
 def values(count: int) -> list[bytes]:
-    return [json.dumps({"ip": ADDRESSES[n % 6], "n": n, "text": f"no. {n}"}).encode() for n in range(count)]
+    return [
+        json.dumps({"ip": ADDRESSES[n % 6], "n": n, "text": f"no. {n}"}).encode()
+        for n in range(count)
+    ]
 
 
 @pytest.fixture
@@ -43,7 +56,10 @@ def test_frame_file_and_index_are_enriched_alike(lab: Lab, topic: str, tmp_path:
     window = lab.window(topic)
     replay = window.read(enrich=chain)
     frame = replay.to_pandas()
-    assert frame["geoip_reason"].astype(object).where(frame["geoip_reason"].notna(), None).tolist()[:6] == REASONS
+    assert (
+        frame["geoip_reason"].astype(object).where(frame["geoip_reason"].notna(), None).tolist()[:6]
+        == REASONS
+    )
     assert frame["number"].tolist()[:3] == ["0", "1", "2"]
     assert frame["twice"].tolist()[:3] == [0, 2, 4]
     assert any("GeoLite2-City of 2018-07-03" in note for note in replay.receipt.notes)
@@ -52,7 +68,10 @@ def test_frame_file_and_index_are_enriched_alike(lab: Lab, topic: str, tmp_path:
     receipt = window.to_parquet(tmp_path / "x.parquet", enrich=chain)
     assert receipt.notes[-2:] == replay.receipt.notes[-2:]
     names = ["geoip_reason", "geoip_country", "geoip_city", "geoip_location", "number", "twice"]
-    assert pq.read_table(tmp_path / "x.parquet").select(names).to_pylist() == replay.table.select(names).to_pylist()
+    assert (
+        pq.read_table(tmp_path / "x.parquet").select(names).to_pylist()
+        == replay.table.select(names).to_pylist()
+    )
 
     load = window.to_scratch("geo", enrich=chain)
     assert load.counts == {"sent": 602, "indexed": 602, "existing": 0, "rejected": 0, "unsent": 0}
@@ -75,13 +94,17 @@ def test_the_location_is_a_geo_point_and_the_country_a_keyword(lab: Lab, topic: 
     near = load.index.search(query={"geo_bounding_box": {"geoip_location": box}})
     assert near["hits"]["total"]["value"] == 100
     found = load.index.search(size=0, aggs={"by": {"terms": {"field": "geoip_country"}}})
-    assert {one["key"]: one["doc_count"] for one in found["aggregations"]["by"]["buckets"]} == {"GB": 100, "US": 100}
+    assert {one["key"]: one["doc_count"] for one in found["aggregations"]["by"]["buckets"]} == {
+        "GB": 100,
+        "US": 100,
+    }
 
 
 def test_the_map_of_an_index_is_that_of_the_frame(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
     load, replay = (
-        read(enrich=enrich.geoip("ip")) for read in (lambda **how: window.to_scratch("map", **how), window.read)
+        read(enrich=enrich.geoip("ip"))
+        for read in (lambda **how: window.to_scratch("map", **how), window.read)
     )
     of_index, of_frame = (charts.map(data).layer[1].data for data in (load.index, replay))
     assert len(of_frame) == 2
@@ -99,7 +122,11 @@ def test_a_window_from_the_cache_is_enriched_too(
     assert "geoip_reason" not in plain.table.column_names
     assert "geoip_reason" not in window.read().table.column_names
     assert again.table.column("geoip_reason").to_pylist()[:6] == REASONS
-    assert plain.enrich(enrich.geoip("ip")).table.column("geoip_reason").equals(again.table.column("geoip_reason"))
+    assert (
+        plain.enrich(enrich.geoip("ip"))
+        .table.column("geoip_reason")
+        .equals(again.table.column("geoip_reason"))
+    )
 
 
 def test_a_missing_field_is_an_error_that_names_those_there_are(lab: Lab, topic: str) -> None:
@@ -110,7 +137,9 @@ def test_a_missing_field_is_an_error_that_names_those_there_are(lab: Lab, topic:
         assert caught.value.hint == "there is: ip, n, text"
 
 
-def test_a_record_a_function_fails_for_is_a_reject_and_the_ledger_adds_up(lab: Lab, topic: str) -> None:
+def test_a_record_a_function_fails_for_is_a_reject_and_the_ledger_adds_up(
+    lab: Lab, topic: str
+) -> None:
     def picky(frame: pd.DataFrame) -> pd.DataFrame:
         if (frame["n"] == 77).any():
             raise ValueError("not this one")
@@ -131,7 +160,9 @@ def test_mapping_template_and_settings_shape_a_new_index(lab: Lab, topic: str) -
                 "settings": {"number_of_shards": 2}}  # fmt: skip
     load = lab.window(topic).to_scratch("shape", template=template, mapping={"n": {"type": "long"}})
     client = load.index.target.client
-    properties = client.indices.get_mapping(index=load.index.name)[load.index.name]["mappings"]["properties"]
+    properties = client.indices.get_mapping(index=load.index.name)[load.index.name]["mappings"][
+        "properties"
+    ]
     assert (properties["n"]["type"], properties["text"]["type"]) == ("long", "keyword")
     found = client.indices.get_settings(index=load.index.name)[load.index.name]["settings"]["index"]
     assert found["number_of_shards"] == "2"
@@ -154,7 +185,14 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
     produce(topic, values(6), timestamps=[T0 + 40 * 86_400_000] * 6)
     base = bench.index
     bench.index = f"{base}-%Y.%m"
-    options = ["--enrich", "geoip:ip", "--enrich", r"parse:text:no\. (?P<number>\d+)", "--transform", "own_columns:f"]
+    options = [
+        "--enrich",
+        "geoip:ip",
+        "--enrich",
+        r"parse:text:no\. (?P<number>\d+)",
+        "--transform",
+        "own_columns:f",
+    ]
     run = bench.once(topic, *options)
     assert run.ledger == {"sent": 608, "indexed": 608, "existing": 0, "rejected": 0, "unsent": 0}
     assert any("GeoLite2-City of 2018-07-03" in line for line in run.said)
@@ -170,10 +208,14 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
 
 def test_a_field_no_record_has_is_said(bench: Bench, topic: str) -> None:
     run = bench.once(topic, "--enrich", "geoip:nowhere")
-    assert any("no record has a value in 'nowhere'; there is: ip, n, text" in line for line in run.said)
+    assert any(
+        "no record has a value in 'nowhere'; there is: ip, n, text" in line for line in run.said
+    )
 
 
-def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:
+def test_from_a_time_reads_what_came_since(
+    bench: Bench, make_topic: MakeTopic, produce: Produce
+) -> None:
     name = make_topic()
     produce(name, values(10), timestamps=[T0 + n * 1000 for n in range(10)])
     assert bench.once(name, "--from", "2016-03-01T00:00:06Z").ledger["indexed"] == 4
@@ -181,7 +223,9 @@ def test_from_a_time_reads_what_came_since(bench: Bench, make_topic: MakeTopic, 
     assert bench.start(name, "--from", "yesteryear").ended() == 2
 
 
-def test_refused_records_go_to_an_index(bench: Bench, make_topic: MakeTopic, produce: Produce) -> None:
+def test_refused_records_go_to_an_index(
+    bench: Bench, make_topic: MakeTopic, produce: Produce
+) -> None:
     name, letters = make_topic(), f"{bench.index}-dead"
     bench.client.indices.create(index=bench.index, mappings={"properties": {"n": {"type": "long"}}})
     produce(name, [b'{"n":1}', b'{"n":"many"}', b'{"n":3}'])
@@ -210,7 +254,17 @@ def test_files_go_straight_into_an_index_and_twice_changes_nothing(
     lines.write_bytes(b"\n".join([*values(50), b"no json"]) + b"\n")
 
     def extract(*more: str) -> str:
-        command = [sys.executable, "-m", "labkit", "extract", "files", str(lines), "--to-index", bench.index, *more]
+        command = [
+            sys.executable,
+            "-m",
+            "labkit",
+            "extract",
+            "files",
+            str(lines),
+            "--to-index",
+            bench.index,
+            *more,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
         return done.stdout
 
@@ -220,5 +274,7 @@ def test_files_go_straight_into_an_index_and_twice_changes_nothing(
         assert "51 skipped" in extract()
         assert "51 of 51 lines" in extract("--again")
     assert bench.count() == 51
-    hits = bench.client.search(index=bench.index, query={"term": {"tags": "_jsonparsefailure"}})["hits"]["hits"]
+    hits = bench.client.search(index=bench.index, query={"term": {"tags": "_jsonparsefailure"}})[
+        "hits"
+    ]["hits"]
     assert [hit["_id"].startswith("some.jsonl-") for hit in hits] == [True]

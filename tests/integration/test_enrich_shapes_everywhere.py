@@ -1,4 +1,6 @@
-"""Debezium's envelopes from a real topic: as a frame, a file, a scratch index, and by the continuous indexer."""
+"""Debezium's envelopes from a real topic: as a frame, a file, a scratch index, and by the
+continuous indexer.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ CHAIN = [enrich.unwrap("debezium"), enrich.rename({"_id": "customer_id"}), enric
 
 
 def envelope(op: str, before: Any, after: Any) -> bytes:
-    source = {"connector": "mysql", "ts_ms": AT_MS, "db": "shop", "table": "customers", "file": "binlog.1", "pos": 4}
+    source = {
+        "connector": "mysql",
+        "ts_ms": AT_MS,
+        "db": "shop",
+        "table": "customers",
+        "file": "binlog.1",
+        "pos": 4,
+    }
     payload = {"before": before, "after": after, "source": source, "op": op, "ts_ms": AT_MS + 5}
     return json.dumps({"schema": {"type": "struct", "fields": []}, "payload": payload}).encode()
 
@@ -38,7 +47,9 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 def test_a_frame_and_a_file_have_the_rows(lab: Lab, topic: str, tmp_path: Path) -> None:
     window = lab.window(topic)
     found = window.read(enrich=CHAIN)
-    answer = found.sql("select __op, count(*) n, max(customer_id) top from replay group by 1 order by 1 nulls last")
+    answer = found.sql(
+        "select __op, count(*) n, max(customer_id) top from replay group by 1 order by 1 nulls last"
+    )
     assert answer["n"].tolist() == [1, 20, 1, 1]
     assert answer["__op"].tolist()[:3] == ["d", "r", "u"]
     assert found.receipt.complete
@@ -61,7 +72,13 @@ def test_documents_are_the_rows(lab: Lab, topic: str) -> None:
 
 def test_the_indexer_unwraps_too(bench: Bench, topic: str) -> None:
     run = bench.once(
-        topic, "--enrich", "unwrap:debezium", "--enrich", "rename:_id=customer_id", "--enrich", "drop:email"
+        topic,
+        "--enrich",
+        "unwrap:debezium",
+        "--enrich",
+        "rename:_id=customer_id",
+        "--enrich",
+        "drop:email",
     )
     assert run.ledger == {"sent": 23, "indexed": 23, "existing": 0, "rejected": 0, "unsent": 0}
     assert bench.document(topic, 20)["name"] == "new"

@@ -1,4 +1,6 @@
-"""BEHAVIOURS 59, issue 22.5: a real topic as CSV, lines of JSON and Arrow, read back equal by other programs."""
+"""BEHAVIOURS 59, issue 22.5: a real topic as CSV, lines of JSON and Arrow, read back equal by other
+programs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,20 @@ from labkit.lab import Lab
 from labkit.replay import read_log
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
-TEXTS = ["a\rb", "a\nb", "a\r\nb", 'q"uo"te', "co,mma", "", " ", "null", "=1+1", "ä😀", "\u2028", "'"]
+TEXTS = [
+    "a\rb",
+    "a\nb",
+    "a\r\nb",
+    'q"uo"te',
+    "co,mma",
+    "",
+    " ",
+    "null",
+    "=1+1",
+    "ä😀",
+    "\u2028",
+    "'",
+]
 VALUES = [
     *(json.dumps({"t": text, "n": n}).encode() for n, text in enumerate(TEXTS)),
     b'{"n":1.5,"o":{"a":[1,{"b":null}]}}', b"no json", b"\xff\x00", b"", None,
@@ -65,14 +80,21 @@ def test_csv_is_read_back_equal(odd: Window, tmp_path: Path) -> None:
     keys = [base64.b64decode(row["_key"][7:]) if row["_key"].startswith("base64:") else row["_key"].encode()
             for row in rows]  # fmt: skip
     assert keys == [key or b"" for key in table["_key"].to_pylist()]
-    assert [bool(row["_error"]) for row in rows] == [bool(error) for error in table["_error"].to_pylist()]
-    frame = pd.read_csv(path, dtype={"t": str}, keep_default_na=False).sort_values(["_partition", "_offset"])
+    assert [bool(row["_error"]) for row in rows] == [
+        bool(error) for error in table["_error"].to_pylist()
+    ]
+    frame = pd.read_csv(path, dtype={"t": str}, keep_default_na=False).sort_values(
+        ["_partition", "_offset"]
+    )
     assert frame["t"].tolist() == [row["t"] for row in rows]
     assert pd.to_datetime(frame["_timestamp"]).tolist() == table["_timestamp"].to_pandas().tolist()
 
 
 def test_envelopes_have_every_byte_of_the_topic(odd: Window, tmp_path: Path) -> None:
-    """Keys, values, headers with their order, duplicates and nulls; a tombstone is null and an empty value is not."""
+    """Keys, values, headers with their order, duplicates and nulls.
+
+    A tombstone is null and an empty value is not.
+    """
 
     def back(value: Any) -> bytes | None:
         packed = value["base64"] if isinstance(value, dict) else None
@@ -87,7 +109,9 @@ def test_envelopes_have_every_byte_of_the_topic(odd: Window, tmp_path: Path) -> 
         assert (line["topic"], line["timestamp_type"]) == (odd.topic, "CreateTime")
         assert pd.Timestamp(line["timestamp"]) == pd.Timestamp(row["timestamp"])
         assert (back(line["key"]), back(line["value"])) == (row["key"], row["value"])
-        headers = [{"key": header["key"], "value": back(header["value"])} for header in line["headers"]]
+        headers = [
+            {"key": header["key"], "value": back(header["value"])} for header in line["headers"]
+        ]
         assert headers == (row["headers"] or [])
     assert {type(line["value"]).__name__ for line in lines} == {"str", "dict", "NoneType"}
 
@@ -108,13 +132,18 @@ def test_lines_of_fields_are_those_of_the_frame(odd: Window, tmp_path: Path) -> 
 def test_arrow_holds_the_table(odd: Window, tmp_path: Path) -> None:
     odd.to_arrow(tmp_path / "x.feather")
     table = pa.ipc.open_file(tmp_path / "x.feather").read_all()
-    assert table.sort_by([("_partition", "ascending"), ("_offset", "ascending")]).equals(odd.read().table)
+    assert table.sort_by([("_partition", "ascending"), ("_offset", "ascending")]).equals(
+        odd.read().table
+    )
     assert json.loads(table.schema.metadata[b"labkit"])["topic"] == odd.topic
     assert len(pd.read_feather(tmp_path / "x.feather")) == len(table)
 
 
 def test_excel_is_read_back_equal(odd: Window, tmp_path: Path) -> None:
-    """Issue 22.5: the cells are those of the CSV file, and times are times; the second sheet is the receipt."""
+    """Issue 22.5: the cells are those of the CSV file, and times are times.
+
+    The second sheet is the receipt.
+    """
     odd.to_csv(tmp_path / "x.csv")
     receipt = odd.to_excel(tmp_path / "x.xlsx")
     with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
@@ -125,7 +154,11 @@ def test_excel_is_read_back_equal(odd: Window, tmp_path: Path) -> None:
         pd.Timestamp(row.pop("_timestamp")).tz_localize(None) for row in expected
     ]
     assert frame.map(str).to_dict("records") == expected
-    assert receipt.counts == odd.read().to_excel(tmp_path / "y.xlsx").counts == odd.read().receipt.counts
+    assert (
+        receipt.counts
+        == odd.read().to_excel(tmp_path / "y.xlsx").counts
+        == odd.read().receipt.counts
+    )
     shown = read_excel(tmp_path / "y.xlsx", sheet_name="receipt", header=None)[0].str.cat()
     assert f"complete: {2 * len(VALUES)} records read" in shown
 
@@ -169,7 +202,9 @@ def test_a_condition_filters_envelopes_too(odd: Window, tmp_path: Path) -> None:
     assert (receipt.read, receipt.filtered, receipt.complete) == (2, 2 * len(VALUES) - 2, True)
 
 
-def test_an_empty_window_is_a_file_too(lab: Lab, make_topic: Callable[..., str], tmp_path: Path) -> None:
+def test_an_empty_window_is_a_file_too(
+    lab: Lab, make_topic: Callable[..., str], tmp_path: Path
+) -> None:
     window = lab.window(make_topic())
     for envelope in (False, True):
         assert window.to_jsonl(tmp_path / "x.jsonl", envelope=envelope).complete
@@ -196,10 +231,16 @@ def test_a_stopped_write_leaves_the_earlier_file(
     lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path, kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """BEHAVIOURS 55: as `to_parquet` does; "keep" puts the part there, and the receipt says it is one."""
+    """BEHAVIOURS 55: as `to_parquet` does; "keep" puts the part there, and the receipt says it is
+    one.
+    """
     topic, calls = make_topic(2), []
     for partition in (0, 1):
-        produce(topic, [b'{"n":%d,"t":"%s"}' % (n, b"x" * 40) for n in range(10_000)], partition=partition)
+        produce(
+            topic,
+            [b'{"n":%d,"t":"%s"}' % (n, b"x" * 40) for n in range(10_000)],
+            partition=partition,
+        )
     window = lab.window(topic)
 
     @contextmanager

@@ -1,4 +1,6 @@
-"""Files into a real topic: every line once, as it is, and the truth about those that did not make it."""
+"""Files into a real topic: every line once, as it is, and the truth about those that did not make
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ import zstandard
 from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, UnavailableError, UsageError
+from labkit.errors import (
+    AccessError,
+    ConfigError,
+    LabkitError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
 from labkit.kafka import Cluster, replay_group
 from labkit.pipelines import TopicSink, extract_files
 from labkit.pipelines.files.extractor import Progress
@@ -45,7 +54,12 @@ def make_topic(stack: State) -> Iterator[Callable[..., str]]:
 
     def make(partitions: int = 3, **config: str) -> str:
         name = f"irc-test-files-{os.getpid()}-{time.time_ns()}-{next(_number)}"
-        topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
+        topic = NewTopic(
+            name,
+            partitions,
+            1,
+            config={key.replace("_", "."): value for key, value in config.items()},
+        )
         admin.ask(lambda client: client.create_topics([topic]), what="create a topic")
         made.append(name)
         until(lambda: name in admin.topics(), "the topic")
@@ -66,7 +80,9 @@ def read(stack: State, topic: str) -> list[Message]:
     partitions = lab.partitions(topic)
     ends = lab.bounds(topic, partitions, "latest")
     consumer = lab.consumer(group=replay_group(), enable_partition_eof=True)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions if ends[partition]])
+    consumer.assign(
+        [TopicPartition(topic, partition, 0) for partition in partitions if ends[partition]]
+    )
     left, found, deadline = {p for p in partitions if ends[p]}, [], time.monotonic() + 60
     while left:
         assert time.monotonic() < deadline
@@ -91,16 +107,24 @@ def send_for_ever(sink: TopicSink) -> None:
 
 def line(number: int, **extra: Any) -> bytes:
     stamp = f"2016-03-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.{number % 1000:03}Z"
-    return json.dumps({"@timestamp": stamp, "channel": f"#c{number % 5}", "message": f"m{number}", **extra}).encode()
+    return json.dumps(
+        {"@timestamp": stamp, "channel": f"#c{number % 5}", "message": f"m{number}", **extra}
+    ).encode()
 
 
 def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
     plain = [line(n) for n in range(2000)] + [b"{broken", b"caf\xe9 \xff", b"[1, 2]", b"  "]
     packed = [line(n) for n in range(2000, 3000)]
-    numbers = [b'{"@timestamp": 1456833600123, "channel": 7}', b'{"@timestamp": "soon"}', b'{"spaced" :  1}']
+    numbers = [
+        b'{"@timestamp": 1456833600123, "channel": 7}',
+        b'{"@timestamp": "soon"}',
+        b'{"spaced" :  1}',
+    ]
     (tmp_path / "a.jsonl").write_bytes(b"\r\n".join([*plain, b""]))
     (tmp_path / "named-wrongly.txt").write_bytes(gzip.compress(b"\n".join(packed)))
-    (tmp_path / "c.gz").write_bytes(zstandard.ZstdCompressor().compress(b"\n\n" + b"\n".join(numbers)))
+    (tmp_path / "c.gz").write_bytes(
+        zstandard.ZstdCompressor().compress(b"\n\n" + b"\n".join(numbers))
+    )
     seen: list[Progress] = []
 
     paths = [tmp_path / name for name in ("a.jsonl", "named-wrongly.txt", "c.gz")]
@@ -128,7 +152,8 @@ def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path
     for key in {message.key() for message in messages if message.key()}:  # in order within a key
         of_key = [place(message) for message in messages if message.key() == key]
         assert of_key == sorted(
-            of_key, key=lambda it: ("a.jsonl", "named-wrongly.txt", "c.gz").index(it[0]) * 9999 + it[1]
+            of_key,
+            key=lambda it: ("a.jsonl", "named-wrongly.txt", "c.gz").index(it[0]) * 9999 + it[1],
         )
 
 
@@ -139,7 +164,9 @@ def test_standard_input(stack: State, topic: str) -> None:
         f"c = Cluster(State.load(Path({str(stack.root)!r})).credentials('extractor')['kafka'])\n"
         f"print(extract_files(c, ['-'], {topic!r}))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], input=b'{"a":1}\nx\n', capture_output=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], input=b'{"a":1}\nx\n', capture_output=True, check=True
+    )
     assert b"2 of 2 lines from 1 files delivered (1 malformed)" in ran.stdout
     assert sorted(place(message) for message in read(stack, topic)) == [("stdin", 1), ("stdin", 2)]
 
@@ -149,13 +176,20 @@ def test_one_refused_record_does_not_take_its_batch_along(
 ) -> None:
     topic = make_topic(1, max_message_bytes="20000")
     values = [line(n) for n in range(3000)]
-    values[1500] = b'{"@timestamp": "2016-03-01", "noise": "%s"}' % os.urandom(60_000).hex().encode()
+    values[1500] = (
+        b'{"@timestamp": "2016-03-01", "noise": "%s"}' % os.urandom(60_000).hex().encode()
+    )
     values[700] = line(700, **{"@timestamp": "2999-01-01T00:00:00Z"})
     (tmp_path / "x.jsonl").write_bytes(b"\n".join(values))
 
     report = extract_files(writer, [tmp_path / "x.jsonl"], topic, timestamp_field="@timestamp")
 
-    assert (report.sent, report.delivered, report.rejected, report.without_timestamp) == (3000, 2999, 1, 1)
+    assert (report.sent, report.delivered, report.rejected, report.without_timestamp) == (
+        3000,
+        2999,
+        1,
+        1,
+    )
     assert len(report.rejections) == 1
     assert "file x.jsonl, line 1501: 120," in report.rejections[0]
     found = {place(message)[1]: message for message in read(stack, topic)}
@@ -165,7 +199,9 @@ def test_one_refused_record_does_not_take_its_batch_along(
     assert found[701].timestamp()[1] < time.time() * 1000 + 60_000
 
 
-def test_a_truncated_gzip_sends_what_was_read(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_a_truncated_gzip_sends_what_was_read(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     values = [line(n, noise=os.urandom(20).hex()) for n in range(5000)]
     path, journal = tmp_path / "cut.jsonl.gz", tmp_path / "journal.json"
     path.write_bytes(gzip.compress(b"\n".join(values))[:-5000])
@@ -179,7 +215,9 @@ def test_a_truncated_gzip_sends_what_was_read(stack: State, writer: Cluster, top
     assert (raised.value.report.sent, raised.value.report.skipped) == (0, report.lines)
 
 
-def test_nothing_is_sent_when_a_file_cannot_be_read(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_nothing_is_sent_when_a_file_cannot_be_read(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(line(1))
     for wrong, kind in ((tmp_path / "none", NotFoundError), (tmp_path, UsageError)):
         with pytest.raises(kind) as raised:
@@ -190,7 +228,9 @@ def test_nothing_is_sent_when_a_file_cannot_be_read(stack: State, writer: Cluste
     assert read(stack, topic) == []
 
 
-def test_the_journal_keeps_a_rerun_from_doubling(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_the_journal_keeps_a_rerun_from_doubling(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     path, journal = tmp_path / "a.jsonl", tmp_path / "journal.json"
     path.write_bytes(b"\n".join(line(n) for n in range(300)))
     assert extract_files(writer, [path], topic, journal=journal).sent == 300
@@ -220,7 +260,9 @@ def test_a_file_that_has_grown_is_gone_on_with_and_one_that_begins_otherwise_goe
     assert sent(range(1, 50)) == (0, 49)  # cut: these may be new
 
 
-def test_a_pipe_is_read_once_from_its_first_line(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_a_pipe_is_read_once_from_its_first_line(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     """Opened twice, it would lose what its writer had to say."""
     pipe, journal = tmp_path / "pipe", tmp_path / "journal.json"
     os.mkfifo(pipe)
@@ -262,7 +304,9 @@ def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path
     assert len(numbers) <= 150_000 + 110_000  # doubled at most what was on its way
 
 
-def test_what_cannot_be_written_to(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_what_cannot_be_written_to(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(line(1))
 
     def attempt(where: Cluster, name: str) -> LabkitError:
@@ -276,13 +320,18 @@ def test_what_cannot_be_written_to(stack: State, writer: Cluster, topic: str, tm
     assert isinstance(attempt(writer, "irc-test-there-is-none"), NotFoundError)
     assert isinstance(attempt(writer, "not a topic"), UsageError)
     assert isinstance(attempt(cluster(stack, "lab"), topic), AccessError)
-    with pytest.raises(AccessError, match="may not write to topic"), TopicSink(cluster(stack, "lab"), topic) as sink:
+    with (
+        pytest.raises(AccessError, match="may not write to topic"),
+        TopicSink(cluster(stack, "lab"), topic) as sink,
+    ):
         send_for_ever(sink)
     wrong = {**stack.credentials("extractor")["kafka"], "sasl.password": "wrong"}
     refused = attempt(Cluster(wrong), topic)
     assert isinstance(refused, AccessError)
     assert "wrong" not in str(refused)
-    assert isinstance(attempt(Cluster({"bootstrap.servers": "127.0.0.1:1"}), topic), UnavailableError)
+    assert isinstance(
+        attempt(Cluster({"bootstrap.servers": "127.0.0.1:1"}), topic), UnavailableError
+    )
 
 
 def test_a_sink_says_where_each_record_is(stack: State, writer: Cluster, topic: str) -> None:
@@ -293,7 +342,9 @@ def test_a_sink_says_where_each_record_is(stack: State, writer: Cluster, topic: 
                 sink.mark(number + 1)
             if number % 50_000 == 0:
                 counts = sink.counts
-                assert counts.sent == counts.delivered + counts.failed + counts.waiting == number + 1
+                assert (
+                    counts.sent == counts.delivered + counts.failed + counts.waiting == number + 1
+                )
         sink.flush()
         assert sink.acknowledged == 250_000
     assert sink.counts.delivered == 250_000
@@ -304,9 +355,18 @@ ODD_ENVELOPES = {
     "no JSON": ("nope", "it is not JSON"),
     "no envelope": ('{"n": 1}', "must be an object with key, value, headers and timestamp"),
     "a number": ('{"key":null,"value":5,"headers":[],"timestamp":null}', "value must be text"),
-    "headers": ('{"key":null,"value":"","headers":{"a":1},"timestamp":null}', "headers must be a list of"),
-    "base64": ('{"key":{"base64":"!"},"value":"","headers":[],"timestamp":null}', "key is not base64"),
-    "time": ('{"key":null,"value":"","headers":[],"timestamp":5}', "timestamp must be ISO 8601 text or null, not 5"),
+    "headers": (
+        '{"key":null,"value":"","headers":{"a":1},"timestamp":null}',
+        "headers must be a list of",
+    ),
+    "base64": (
+        '{"key":{"base64":"!"},"value":"","headers":[],"timestamp":null}',
+        "key is not base64",
+    ),
+    "time": (
+        '{"key":null,"value":"","headers":[],"timestamp":5}',
+        "timestamp must be ISO 8601 text or null, not 5",
+    ),
 }
 
 
@@ -317,7 +377,9 @@ def test_a_line_that_is_no_envelope_is_an_error_with_its_number(
     good = '{"key":"k","value":"v","headers":[],"timestamp":"2016-03-01T00:00:00.000Z","topic":"x"}'
     for number, (line, reason) in enumerate(ODD_ENVELOPES.values(), start=1):
         path.write_text(f"{good}\n{line}\n{good}\n")
-        with pytest.raises(UsageError, match=f"x.jsonl, line 2 is not an envelope: .*{reason}") as caught:
+        with pytest.raises(
+            UsageError, match=f"x.jsonl, line 2 is not an envelope: .*{reason}"
+        ) as caught:
             extract_files(writer, [path], topic, envelope=True)
         assert caught.value.report.delivered == 1
         assert "leave --envelope out" in str(caught.value)

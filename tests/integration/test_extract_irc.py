@@ -1,4 +1,7 @@
-"""The IRC extractor, a real ngircd and a real broker; what ngircd never says comes from a small socket server."""
+"""The IRC extractor, a real ngircd and a real broker.
+
+What ngircd never says comes from a small socket server.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def test_a_thousand_messages_in_order_with_old_bytes(stack: State, topic: str, n
     running = Running(stack, topic, server.port)
     running.hears("in #lab as labkit")
     ann = Talker(server.port, b"ann")
-    spoken = [b"%d caf\xe9 na\xc3\xafve" % n if n % 2 else b"%d na\xc3\xafve" % n for n in range(1000)]
+    spoken = [
+        b"%d caf\xe9 na\xc3\xafve" % n if n % 2 else b"%d na\xc3\xafve" % n for n in range(1000)
+    ]
     for start in range(0, 1000, 100):
         ann.send(*[b"PRIVMSG #lab :" + item for item in spoken[start : start + 100]])
         ann.settle()
@@ -50,7 +55,12 @@ def test_a_thousand_messages_in_order_with_old_bytes(stack: State, topic: str, n
     in_partition = [m.offset() for m in messages if m.key() == b"#lab"]
     assert in_partition == sorted(in_partition)
     row = orjson.loads(messages[-1].value())
-    assert (row["nick"], row["user"], row["host"], row["ip"]) == ("ann", "~talk", "127.0.0.1", "127.0.0.1")
+    assert (row["nick"], row["user"], row["host"], row["ip"]) == (
+        "ann",
+        "~talk",
+        "127.0.0.1",
+        "127.0.0.1",
+    )
 
 
 def test_everything_that_happens_in_a_channel(stack: State, topic: str, ngircd: Any) -> None:
@@ -59,7 +69,12 @@ def test_everything_that_happens_in_a_channel(stack: State, topic: str, ngircd: 
     running = Running(stack, topic, server.port)
     running.hears("in #lab")
     bob = Talker(server.port, b"bob")
-    ann.send(b"PRIVMSG #lab :\x01ACTION waves\x01", b"NOTICE #lab :note", b"TOPIC #lab :news", b"KICK #lab bob :out")
+    ann.send(
+        b"PRIVMSG #lab :\x01ACTION waves\x01",
+        b"NOTICE #lab :note",
+        b"TOPIC #lab :news",
+        b"KICK #lab bob :out",
+    )
     ann.send(b"PRIVMSG labkit :private", b"NICK anna", b"PART #lab :bye")
     ann.settle()
     bob.wait(b"KICK")
@@ -166,7 +181,11 @@ def test_tls_is_verified(stack: State, topic: str, ngircd: Any) -> None:
     assert running.end().records == 1
     with pytest.raises(ConfigError, match="not to be trusted"):
         Running(
-            stack, topic, server.port, **{**options, "server": "127.0.0.1"}, tls_ca=server.folder / "cert.pem"
+            stack,
+            topic,
+            server.port,
+            **{**options, "server": "127.0.0.1"},
+            tls_ca=server.folder / "cert.pem",
         ).ended()
 
 
@@ -228,11 +247,33 @@ def script() -> Iterator[Script]:
     server.listener.close()
 
 
-def test_malformed_lines_neither_end_it_nor_are_lost(stack: State, topic: str, script: Script) -> None:
+def test_malformed_lines_neither_end_it_nor_are_lost(
+    stack: State, topic: str, script: Script
+) -> None:
     running = Running(stack, topic, script.port)
     script.meet()
-    bad = [b"QUIT", b":a!u@h PRIVMSG #lab", b":", b"NICK :x", b"JOIN", b"@", b"\xff\xfe\xfd", b":a!u@h NICK", b" "]
-    quiet = [b"PING", b":irc.test 001", b"005", b":irc.test 005 x PREFIX=(", b"CAP", b"\x00", b"ERROR", b"433", b"MODE"]
+    bad = [
+        b"QUIT",
+        b":a!u@h PRIVMSG #lab",
+        b":",
+        b"NICK :x",
+        b"JOIN",
+        b"@",
+        b"\xff\xfe\xfd",
+        b":a!u@h NICK",
+        b" ",
+    ]
+    quiet = [
+        b"PING",
+        b":irc.test 001",
+        b"005",
+        b":irc.test 005 x PREFIX=(",
+        b"CAP",
+        b"\x00",
+        b"ERROR",
+        b"433",
+        b"MODE",
+    ]
     script.say(*bad, *quiet, b"@time=2020-01-02T03:04:05.678Z :a!u@h PRIVMSG #lab :still here")
     script.say(b":a!u@h PRIVMSG #lab :half"[:-2])  # ends in the line's middle
     script.say(b"PING :there")
@@ -240,7 +281,11 @@ def test_malformed_lines_neither_end_it_nor_are_lost(stack: State, topic: str, s
     report = running.end()
     messages = read(stack, topic)
     assert values(messages) == ["still here", "ha"]
-    unparsed = [dict(m.headers())["irc.line"] for m in messages if orjson.loads(m.value())["command"] == "UNPARSED"]
+    unparsed = [
+        dict(m.headers())["irc.line"]
+        for m in messages
+        if orjson.loads(m.value())["command"] == "UNPARSED"
+    ]
     assert unparsed == [*bad, b"\x00"]
     assert report.unparsed == len(unparsed)
     tagged = next(message for message in messages if b"still here" in message.value())
@@ -248,7 +293,9 @@ def test_malformed_lines_neither_end_it_nor_are_lost(stack: State, topic: str, s
     assert orjson.loads(tagged.value())["@timestamp"] == "2020-01-02T03:04:05.678Z"
 
 
-def test_joined_is_set_while_it_is_in_all_channels(stack: State, topic: str, script: Script) -> None:
+def test_joined_is_set_while_it_is_in_all_channels(
+    stack: State, topic: str, script: Script
+) -> None:
     """BEHAVIOURS 54: what starts an extractor waits for it, not for a server's list of names."""
     running = Running(stack, topic, script.port, channels=["#lab", "#more"])
     joined = running.extractor.joined
@@ -313,7 +360,11 @@ def test_sasl(stack: State, topic: str, script: Script, caplog: pytest.LogCaptur
         [b":irc.test CAP * NAK :sasl"],
         [b":irc.test 421 * CAP :Unknown command"],
         [b":irc.test 001 labkit :hello"],
-        [b":irc.test CAP * ACK :sasl", b"AUTHENTICATE +", b":irc.test 904 * :SASL authentication failed"],
+        [
+            b":irc.test CAP * ACK :sasl",
+            b"AUTHENTICATE +",
+            b":irc.test 904 * :SASL authentication failed",
+        ],
     ],
 )
 def test_sasl_refused(stack: State, topic: str, script: Script, answers: list[bytes]) -> None:

@@ -1,4 +1,6 @@
-"""The extractor as a process, a real ngircd, and a broker that dies: nothing is lost, and what is doubled is marked."""
+"""The extractor as a process, a real ngircd, and a broker that dies: nothing is lost, and what is
+doubled is marked.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
     spooled(feed, 900)
     run_labkit(feed.state, "up")
     two.hears("Kafka answers")
-    until(lambda: len({record["said"] for record in feed.records()}) == 900, "all in the topic", 120)
+    until(
+        lambda: len({record["said"] for record in feed.records()}) == 900, "all in the topic", 120
+    )
     report = two.stop()
     assert "0 rejected" in report
     hold_together(feed.records(), range(900))
@@ -79,7 +83,10 @@ def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
 def test_a_flood_is_taken_as_it_comes(
     feed: Feed,
 ) -> None:
-    """20,000 messages as fast as ngircd hands them on; the rate is written beside the other tests' output."""
+    """20,000 messages as fast as ngircd hands them on.
+
+    The rate is written beside the other tests' output.
+    """
     one, talker, count = feed.first, feed.talker, 20_000
     began = time.monotonic()
     for first in range(0, count, 500):

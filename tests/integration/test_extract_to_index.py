@@ -1,4 +1,6 @@
-"""The direct form: what a document's name is made of, so that nothing is swallowed and nothing doubled."""
+"""The direct form: what a document's name is made of, so that nothing is swallowed and nothing
+doubled.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,20 @@ def root(stack: State) -> Target:
 
 
 def extract(index: str, *paths: object, given: str = "") -> str:
-    command = [sys.executable, "-m", "labkit", "extract", "files", *map(str, paths), "--to-index", index]
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "extract",
+        "files",
+        *map(str, paths),
+        "--to-index",
+        index,
+    ]
     command += ["--role", "indexer", "--again"]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -41,7 +54,9 @@ def count(stack: State, index: str) -> int:
     return int(client.count(index=index)["count"])
 
 
-def test_files_of_one_name_in_two_folders_are_two_files(stack: State, index: str, tmp_path: Path) -> None:
+def test_files_of_one_name_in_two_folders_are_two_files(
+    stack: State, index: str, tmp_path: Path
+) -> None:
     paths = [tmp_path / day / "irc.jsonl" for day in ("monday", "tuesday")]
     for path in paths:
         path.parent.mkdir()

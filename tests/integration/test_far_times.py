@@ -1,4 +1,6 @@
-"""Records of times that no date can hold, such as microseconds given as milliseconds: they are read and indexed."""
+"""Records of times that no date can hold, such as microseconds given as milliseconds: they are read
+and indexed.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def test_the_indexer_passes_them_and_they_are_undated(bench: Bench, topic: str) 
         assert run.ledger["indexed"] == len(VALUES)
         client = bench.client
         client.indices.refresh(index=f"{plain}-*")
-        found = {name: client.count(index=name)["count"] for name in client.indices.get_mapping(index=f"{plain}-*")}
+        found = {
+            name: client.count(index=name)["count"]
+            for name in client.indices.get_mapping(index=f"{plain}-*")
+        }
         assert found == {f"{plain}-2016.03": 2, f"{plain}-undated": 4}
         tombstone = client.get(index=f"{plain}-undated", id=f"{topic}-0-2")["_source"]
         assert tombstone["tags"] == ["_tombstone"]

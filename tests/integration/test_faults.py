@@ -1,4 +1,5 @@
-"""Servers and processes that fail in the middle; each story ends with the index equal to the topic, asked of both.
+"""Servers and processes that fail in the middle; each story ends with the index equal to the topic,
+asked of both.
 
 ``LABKIT_TEST_KILLS`` says how often the indexer is killed (6).
 """
@@ -49,7 +50,9 @@ def loaded_ids(load: Load) -> set[str]:
 # the indexer is killed -----------------------------------------------------------------------------------
 
 
-def test_the_indexer_killed_at_random_moments_ends_with_the_topic(bench: Bench, filled: Any) -> None:
+def test_the_indexer_killed_at_random_moments_ends_with_the_topic(
+    bench: Bench, filled: Any
+) -> None:
     topic, rng = filled(90_000, 3), random.Random(os.environ.get("LABKIT_TEST_SEED", "7"))
     for number in range(KILLS):
         run = bench.start(topic)
@@ -78,7 +81,9 @@ def mortal_lab(mortal: Path, monkeypatch: pytest.MonkeyPatch, me: str) -> Iterat
         lab.target().client.indices.delete(index=row)
 
 
-def while_loading(load: Callable[[], Load], fault: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Load:
+def while_loading(
+    load: Callable[[], Load], fault: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Load:
     """Load, and have `fault` happen once some batches are read."""
     begun, struck = threading.Event(), threading.Event()
     batches: list[int] = []
@@ -125,7 +130,9 @@ def test_a_server_killed_during_a_scratch_load_is_waited_for(
         run_labkit(mortal, "up")
 
     expected = (
-        pytest.warns(UserWarning, match="waiting for Elasticsearch") if service == "elasticsearch" else nullcontext()
+        pytest.warns(UserWarning, match="waiting for Elasticsearch")
+        if service == "elasticsearch"
+        else nullcontext()
     )
     with expected:
         load = while_loading(lambda: window.to_scratch("killed", patience="4m"), fault, monkeypatch)
@@ -171,7 +178,13 @@ def test_a_load_into_a_read_only_index_gives_up_says_so_and_can_be_gone_on_with(
     assert "blocked" in str(load)
     bench.client.indices.put_settings(index=index.name, settings={"index.blocks.write": False})
     again = window.to_scratch("blocked")
-    assert again.counts == {"sent": 30_000, "indexed": 29_990, "existing": 10, "rejected": 0, "unsent": 0}
+    assert again.counts == {
+        "sent": 30_000,
+        "indexed": 29_990,
+        "existing": 10,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert loaded_ids(again) == expected_ids(bench.admin, topic)
     index.drop()
 
@@ -183,17 +196,26 @@ def test_a_full_mapping_puts_records_aside_and_they_come_back_once_there_is_room
     tmp_path: Path,
 ) -> None:
     topic, letters = make_topic(), tmp_path / "dead.jsonl"
-    bench.client.indices.create(index=bench.index, settings={"index.mapping.total_fields.limit": 60})
+    bench.client.indices.create(
+        index=bench.index, settings={"index.mapping.total_fields.limit": 60}
+    )
     produce(topic, [orjson.dumps({f"field{n}": n}) for n in range(200)])
     run = bench.once(topic, "--dead-letter", str(letters), code=3)
-    dead = {f"{topic}-0-{orjson.loads(line)['offset']}" for line in letters.read_bytes().splitlines()}
+    dead = {
+        f"{topic}-0-{orjson.loads(line)['offset']}" for line in letters.read_bytes().splitlines()
+    }
     assert run.ledger["rejected"] == len(dead) > 100
     assert bench.ids() | dead == expected_ids(bench.admin, topic)
     assert not bench.ids() & dead
-    bench.client.indices.put_settings(index=bench.index, settings={"index.mapping.total_fields.limit": 1000})
+    bench.client.indices.put_settings(
+        index=bench.index, settings={"index.mapping.total_fields.limit": 1000}
+    )
     again = bench.once(topic, "--from", "earliest", "--dead-letter", str(letters))
     # a request that is answered too late is sent again, and finds its own documents
-    assert (again.ledger["rejected"], again.ledger["indexed"] + again.ledger["existing"]) == (0, 200)
+    assert (again.ledger["rejected"], again.ledger["indexed"] + again.ledger["existing"]) == (
+        0,
+        200,
+    )
     assert bench.ids() == expected_ids(bench.admin, topic)
 
 
@@ -207,7 +229,9 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     mortal_lab: Lab,
     wide: str,
 ) -> None:
-    """Room for 300 kB of requests at once: those of 4 MB are answered with 429 until they are smaller."""
+    """Room for 300 kB of requests at once: those of 4 MB are answered with 429 until they are
+    smaller.
+    """
     extra = mortal / "elasticsearch" / "extra.yml"
     extra.write_text(
         "indexing_pressure.memory.limit: 300kb\nthread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"
@@ -250,9 +274,16 @@ def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_sour
         assert hospital.committed() == {0: 3}
         hospital.client.indices.refresh(index=letters)
         found = hospital.client.get(index=letters, id=f"{topic}-0-1")["_source"]
-        assert (found["topic"], found["partition"], found["offset"], found["status"]) == (topic, 0, 1, 413)
+        assert (found["topic"], found["partition"], found["offset"], found["status"]) == (
+            topic,
+            0,
+            1,
+            413,
+        )
         assert found["source"] == large[:kept].decode()
-        assert found["reason"].endswith(f"source cut to its first {kept:,} of {len(large):,} characters")
+        assert found["reason"].endswith(
+            f"source cut to its first {kept:,} of {len(large):,} characters"
+        )
         assert hospital.once(topic).ledger["sent"] == 0
     finally:
         extra.unlink()

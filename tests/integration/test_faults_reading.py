@@ -1,4 +1,6 @@
-"""Servers that are killed while somebody looks: each story counts what came, and says what must hold."""
+"""Servers that are killed while somebody looks: each story counts what came, and says what must
+hold.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,13 @@ def away(state: Path) -> Iterator[None]:
         back.join()
 
 
-def test_a_group_s_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab: Lab, writer: Writer) -> None:
-    """Each record comes once, those of before, and those of after; the commit is the topic's end; no group is left."""
+def test_a_group_s_tail_goes_on_after_kafka_was_killed(
+    mortal: Path, mortal_lab: Lab, writer: Writer
+) -> None:
+    """Each record comes once, those of before, and those of after.
+
+    The commit is the topic's end; no group is left.
+    """
     with (
         nothing_left(writer.admin, "irc-none"),
         mortal_lab.attach(writer.topic, name="tail", start="earliest") as group,
@@ -102,12 +109,20 @@ def test_a_group_s_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab:
         writer.all_once(found)
         assert group.commit() == {0: 200, 1: 200}
         group.close()
-        until(lambda: not mortal_lab.groups().set_index("group")["members"].get(group.group, 0), "an empty group")
+        until(
+            lambda: not mortal_lab.groups().set_index("group")["members"].get(group.group, 0),
+            "an empty group",
+        )
         group.close(delete=True)
 
 
-def test_a_live_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab: Lab, writer: Writer) -> None:
-    """What the notebook's tail shows, each record once; it never waits, and says that Kafka was away."""
+def test_a_live_tail_goes_on_after_kafka_was_killed(
+    mortal: Path, mortal_lab: Lab, writer: Writer
+) -> None:
+    """What the notebook's tail shows, each record once.
+
+    It never waits, and says that Kafka was away.
+    """
     writer.write(100)
     follower, troubles = Follower(mortal_lab.cluster, writer.topic, last=100), []
 
@@ -134,7 +149,10 @@ def test_a_live_tail_goes_on_after_kafka_was_killed(mortal: Path, mortal_lab: La
 def test_elasticsearch_killed_in_a_comparison_is_an_error_and_no_verdict(
     mortal: Path, mortal_lab: Lab, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was not read is never said to be the same, or missing; once it is back all are the same."""
+    """What was not read is never said to be the same, or missing.
+
+    Once it is back all are the same.
+    """
     writer.write(20_000)
     window = mortal_lab.window(writer.topic)
     load = window.to_scratch("killed")
@@ -158,5 +176,10 @@ def test_elasticsearch_killed_in_a_comparison_is_an_error_and_no_verdict(
     assert len(looked) >= 2
     run_labkit(mortal, "up")
     found = mortal_lab.compare(window.read(cache=False), load.index)
-    assert (found.same, len(found.only_left), len(found.only_right), len(found.changed)) == (20_000, 0, 0, 0)
+    assert (found.same, len(found.only_left), len(found.only_right), len(found.changed)) == (
+        20_000,
+        0,
+        0,
+        0,
+    )
     load.index.drop()

@@ -1,4 +1,6 @@
-"""A condition chooses the same records of a real topic wherever the window goes, and every other one is counted."""
+"""A condition chooses the same records of a real topic wherever the window goes, and every other
+one is counted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ CHOSEN = [(partition, number) for partition in (0, 1) for number in range(0, 400
 
 
 @pytest.fixture
-def window(lab: Lab, make_topic: Callable[..., str], produce: Produce, monkeypatch: pytest.MonkeyPatch) -> Window:
+def window(
+    lab: Lab, make_topic: Callable[..., str], produce: Produce, monkeypatch: pytest.MonkeyPatch
+) -> Window:
     topic = make_topic(3)
     values = [b'{"n":%d,"nick":"%s"}' % (number, b"ab"[number % 2 :][:1]) for number in range(400)]
     produce(topic, [*values, None, b"{broken", b'{"nick":"c","rare":[1]}'])
@@ -33,10 +37,16 @@ def window(lab: Lab, make_topic: Callable[..., str], produce: Produce, monkeypat
 
 
 def origins(table: pa.Table, prefix: str = "_") -> list[tuple[int, int]]:
-    return sorted(zip(*(table[f"{prefix}{name}"].to_pylist() for name in ("partition", "offset")), strict=True))
+    return sorted(
+        zip(
+            *(table[f"{prefix}{name}"].to_pylist() for name in ("partition", "offset")), strict=True
+        )
+    )
 
 
-def command(capfdbinary: pytest.CaptureFixture[bytes], window: Window, *arguments: str) -> tuple[int, list[bytes], str]:
+def command(
+    capfdbinary: pytest.CaptureFixture[bytes], window: Window, *arguments: str
+) -> tuple[int, list[bytes], str]:
     code = main(["replay", window.topic, *arguments])
     found = capfdbinary.readouterr()
     return code, found.out.splitlines(), found.err.decode()
@@ -47,7 +57,12 @@ def test_every_sink_takes_the_same_records(
 ) -> None:
     replay = window.read(where=WHERE)
     whole = replay.receipt
-    assert (origins(replay.table), whole.read, whole.filtered, whole.complete) == (CHOSEN, 134, 669, True)
+    assert (origins(replay.table), whole.read, whole.filtered, whole.complete) == (
+        CHOSEN,
+        134,
+        669,
+        True,
+    )
 
     batches = list(window.batches(where=WHERE))
     assert origins(pa.Table.from_batches(batches), "") == CHOSEN
@@ -55,7 +70,12 @@ def test_every_sink_takes_the_same_records(
 
     file = tmp_path / "w.parquet"
     written = window.to_parquet(file, where=WHERE)
-    assert (written.read, written.filtered, written.undecodable, written.hash) == (134, 669, 0, whole.hash)
+    assert (written.read, written.filtered, written.undecodable, written.hash) == (
+        134,
+        669,
+        0,
+        whole.hash,
+    )
     table = pq.read_table(file)
     assert origins(table) == CHOSEN
     assert table.schema.names == replay.table.schema.names  # columns are those of all records
@@ -69,9 +89,16 @@ def test_every_sink_takes_the_same_records(
 
     code, lines, err = command(capfdbinary, window, "--where", WHERE)
     assert (code, len(lines)) == (0, 134), err
-    assert sorted(lines) == sorted(batch_value for one in batches for batch_value in one.column("value").to_pylist())
-    code, lines, err = command(capfdbinary, window, "--where", WHERE, "--decode", "json", "--key-decode", "text")
-    assert (code, sorted(json.loads(line)["n"] for line in lines)) == (0, sorted(n for _, n in CHOSEN)), err
+    assert sorted(lines) == sorted(
+        batch_value for one in batches for batch_value in one.column("value").to_pylist()
+    )
+    code, lines, err = command(
+        capfdbinary, window, "--where", WHERE, "--decode", "json", "--key-decode", "text"
+    )
+    assert (code, sorted(json.loads(line)["n"] for line in lines)) == (
+        0,
+        sorted(n for _, n in CHOSEN),
+    ), err
     code, lines, _ = command(capfdbinary, window, "--where", WHERE, "--scratch", "chosen", "--json")
     assert json.loads(lines[0])["counts"] == {**load.counts, "indexed": 0, "existing": 134}
 
@@ -94,14 +121,21 @@ def test_what_no_record_has_is_an_error_at_the_end_and_leaves_no_file(
     assert "no record has nikc" in err
 
 
-def test_a_condition_that_is_none_is_refused_before_anything_is_made(window: Window, me: str) -> None:
-    for way in (lambda: window.to_scratch("none", where="nick ="), lambda: next(window.batches(where="nick ="))):
+def test_a_condition_that_is_none_is_refused_before_anything_is_made(
+    window: Window, me: str
+) -> None:
+    for way in (
+        lambda: window.to_scratch("none", where="nick ="),
+        lambda: next(window.batches(where="nick =")),
+    ):
         with pytest.raises(UsageError, match="where='nick ='"):
             way()
     assert window.lab.scratch().empty
 
 
-def test_one_that_asks_for_what_comes_later_is_no_error_of_a_read_that_ends_early(window: Window) -> None:
+def test_one_that_asks_for_what_comes_later_is_no_error_of_a_read_that_ends_early(
+    window: Window,
+) -> None:
     """The field comes with the last record: who ends a read before it has misspelt nothing."""
     early = window.read(where="rare is not null", max_bytes=1)
     assert (early.receipt.complete, len(early)) == (False, 0)

@@ -1,4 +1,6 @@
-"""Finding in real topics: the hits of a full read, newest first, and a receipt that says how far the search went."""
+"""Finding in real topics: the hits of a full read, newest first, and a receipt that says how far
+the search went.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ COUNT = 60_000
 
 @pytest.fixture(scope="module")
 def topic(admin: Any) -> str:
-    """Two partitions, written in turn; one record in a thousand is a needle, all before the newest 10,000."""
+    """Two partitions, written in turn.
+
+    One record in a thousand is a needle, all before the newest 10,000.
+    """
     import json
     import uuid
 
@@ -23,17 +28,27 @@ def topic(admin: Any) -> str:
 
     name = f"irc-test-find-{uuid.uuid4().hex[:8]}"
     config = {"retention.ms": "-1"}
-    admin.ask(lambda client: client.create_topics([NewTopic(name, 2, 1, config=config)]), what="make it")
+    admin.ask(
+        lambda client: client.create_topics([NewTopic(name, 2, 1, config=config)]), what="make it"
+    )
     producer = admin.producer(linger_ms=5, queue_buffering_max_messages=200_000)
     for n in range(COUNT):
         text = f"needle {n}" if n % 1000 == 0 and n < COUNT - 10_000 else f"hay {n}"
         value = json.dumps({"n": n, "text": text, "who": {"nick": f"u{n % 7}"}})
-        producer.produce(name, value.encode(), key=f"k{n}", partition=n % 2, timestamp=1_790_000_000_000 + n * 1000)
+        producer.produce(
+            name,
+            value.encode(),
+            key=f"k{n}",
+            partition=n % 2,
+            timestamp=1_790_000_000_000 + n * 1000,
+        )
     assert producer.flush(60) == 0
     return name
 
 
-def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(lab: Lab, topic: str) -> None:
+def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(
+    lab: Lab, topic: str
+) -> None:
     window = lab.window(topic)
     found = window.find("needle", limit=5)
     assert found.table["n"].to_pylist() == [49_000, 48_000, 47_000, 46_000, 45_000]
@@ -60,7 +75,10 @@ def test_the_oldest_first_and_the_last_few_at_once(lab: Lab, topic: str) -> None
 
 def test_fields_patterns_and_keys(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
-    assert window.find(re.compile(r"needle 4\d000$"), field="text", limit=4).table["n"].to_pylist()[0] == 49_000
+    assert (
+        window.find(re.compile(r"needle 4\d000$"), field="text", limit=4).table["n"].to_pylist()[0]
+        == 49_000
+    )
     assert window.find("u3", field="who.nick", limit=2).table["n"].to_pylist() == [59_993, 59_986]
     assert window.find("k59998", in_=("key",)).table["n"].to_pylist() == [59_998]
     assert len(window.find("no such text anywhere")) == 0

@@ -1,4 +1,6 @@
-"""The indexer's member of a group, on a real broker: where it begins, and what it says of records that are gone."""
+"""The indexer's member of a group, on a real broker: where it begins, and what it says of records
+that are gone.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,15 @@ class Group:
         self.members: list[Member] = []
 
     def join(self, topic: str, start: str | int) -> Member:
-        self.members.append(Member(self.cluster, topic, self.name, start, self.said.append, threading.Event()))
+        self.members.append(
+            Member(self.cluster, topic, self.name, start, self.said.append, threading.Event())
+        )
         self.members[-1].join()
         return self.members[-1]
 
-    def read(self, until: Callable[[dict[int, int]], bool], timeout_s: float = 40) -> dict[int, int]:
+    def read(
+        self, until: Callable[[dict[int, int]], bool], timeout_s: float = 40
+    ) -> dict[int, int]:
         """Let all read in turn until something holds of the first offsets that the newest one read."""
         first: dict[int, int] = {}
         deadline = time.monotonic() + timeout_s
@@ -41,7 +47,9 @@ class Group:
             for member in self.members:
                 read = member.read(0.1)
                 if read is not None and member is self.members[-1]:
-                    rows = zip(read[0]["partition"].to_pylist(), read[0]["offset"].to_pylist(), strict=True)
+                    rows = zip(
+                        read[0]["partition"].to_pylist(), read[0]["offset"].to_pylist(), strict=True
+                    )
                     first = dict(reversed([*rows])) | first
         return first
 
@@ -73,7 +81,9 @@ def topic(make_topic: Callable[..., str], produce: Produce) -> str:
 
 
 @pytest.mark.parametrize("start", ["latest", "time"])
-def test_what_another_member_has_still_to_read_is_not_skipped(group: Group, topic: str, start: str) -> None:
+def test_what_another_member_has_still_to_read_is_not_skipped(
+    group: Group, topic: str, start: str
+) -> None:
     group.commit(topic, p0=10, p1=20)
     other = group.join(topic, "resume")
     group.read(lambda _: other.positions == {0: 10, 1: 20})
@@ -81,7 +91,10 @@ def test_what_another_member_has_still_to_read_is_not_skipped(group: Group, topi
     first = group.read(lambda first: len(newest.positions) == 1 and bool(first))
     ((partition, at),) = first.items()
     assert at == newest.positions[partition] == (10, 20)[partition]
-    assert f"partition {partition} goes on from {at}, not 100: the group has read up to there" in group.said
+    assert (
+        f"partition {partition} goes on from {at}, not 100: the group has read up to there"
+        in group.said
+    )
 
 
 def test_alone_it_begins_where_it_is_told(group: Group, topic: str) -> None:
@@ -96,7 +109,9 @@ def test_a_partition_made_later_is_read_from_its_first_record(
 ) -> None:
     member = group.join(topic, "latest")
     group.read(lambda _: len(member.positions) == 2)
-    admin.ask(lambda client: client.create_partitions([NewPartitions(topic, 3)]), what="add a partition")
+    admin.ask(
+        lambda client: client.create_partitions([NewPartitions(topic, 3)]), what="add a partition"
+    )
     produce(topic, [b"{}"] * 5, partition=2)
     assert group.read(bool) == {2: 0}
 
@@ -105,19 +120,27 @@ def test_records_deleted_while_they_wait_are_told(group: Group, topic: str, admi
     member = group.join(topic, "earliest")
     member.paused = True  # as while Elasticsearch is away
     group.read(lambda _: len(member.positions) == 2)
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 70)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 70)]), what="delete records"
+    )
     member.resume()
     assert group.read(lambda first: len(first) == 2) == {0: 70, 1: 0}
     assert "partition 0: 70 offsets were deleted before they were indexed" in group.said
 
 
-def test_all_deleted_while_they_wait_is_told_and_leaves_no_lag(group: Group, topic: str, admin: Cluster) -> None:
+def test_all_deleted_while_they_wait_is_told_and_leaves_no_lag(
+    group: Group, topic: str, admin: Cluster
+) -> None:
     member = group.join(topic, "earliest")
     member.paused = True
     group.read(lambda _: len(member.positions) == 2)
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 100)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 100)]), what="delete records"
+    )
     member.resume()
-    group.read(lambda first: any("partition 0: 100 offsets were deleted" in text for text in group.said))
+    group.read(
+        lambda first: any("partition 0: 100 offsets were deleted" in text for text in group.said)
+    )
     member.commit_ends()
     assert member.positions[0] == 100
 

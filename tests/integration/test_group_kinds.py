@@ -1,4 +1,6 @@
-"""Groups that are not consumer groups, of a real broker: listed by kind, and never certified without a look."""
+"""Groups that are not consumer groups, of a real broker: listed by kind, and never certified
+without a look.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ OFTEN = ["--samples", "3", "--every", "200ms"]
 @pytest.fixture
 def member(admin: Cluster) -> Iterator[WireMember]:
     """Someone who may join a group of any kind."""
-    asks = admin.consumer(group="other.first")  # the broker makes the commits' own topic for who asks for a coordinator
+    # the broker makes the commits' own topic for who asks for a coordinator
+    asks = admin.consumer(group="other.first")
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -43,7 +46,8 @@ def member(admin: Cluster) -> Iterator[WireMember]:
     with WireMember(admin.settings) as wire:
         yield wire
         wire.leave()
-        if wire.group:  # of a share group that is there, no guard of another test could certify anything
+        # of a share group that is there, no guard of another test could certify anything
+        if wire.group:
             admin.admin.delete_consumer_groups([wire.group])[wire.group].result(15)
 
 
@@ -56,7 +60,9 @@ def row(lab: Lab, group: str) -> Any:
     return lab.groups().set_index("group").loc[group]
 
 
-@pytest.mark.parametrize(("protocol_type", "kind"), [("connect", "connect"), ("sr", "schema registry")])
+@pytest.mark.parametrize(
+    ("protocol_type", "kind"), [("connect", "connect"), ("sr", "schema registry")]
+)
 def test_workers_of_connect_and_of_a_schema_registry_are_listed_with_their_members(
     lab: Lab, member: WireMember, group: str, make_topic: Any, protocol_type: str, kind: str
 ) -> None:
@@ -79,12 +85,19 @@ def test_a_connect_worker_that_joins_is_a_change(lab: Lab, member: WireMember, g
     """BEHAVIOURS 42: the guard compares members of other kinds where the broker shows them."""
     with lab.guard() as proof:
         member.join_classic(group, "connect")
-    assert [(one.what, one.after) for one in proof.changes if one.group == group] == [("group", "present")]
+    assert [(one.what, one.after) for one in proof.changes if one.group == group] == [
+        ("group", "present")
+    ]
     assert not proof.untouched
 
 
 def test_a_streams_groups_commits_are_listed_and_guarded(
-    lab: Lab, member: WireMember, group: str, make_topic: Any, produce: Any, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    member: WireMember,
+    group: str,
+    make_topic: Any,
+    produce: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """BEHAVIOURS 42: the guard said untouched while a Streams group's commits moved."""
     topic = make_topic()
@@ -114,7 +127,13 @@ def test_a_streams_groups_commits_are_listed_and_guarded(
 
 
 def test_kafka_streams_applications_of_both_protocols(
-    lab: Lab, admin: Cluster, stack: State, make_topic: Any, produce: Any, tmp_path: Path, group: str
+    lab: Lab,
+    admin: Cluster,
+    stack: State,
+    make_topic: Any,
+    produce: Any,
+    tmp_path: Path,
+    group: str,
 ) -> None:
     """BEHAVIOURS 42: real ones; the classic protocol shows members, the newer one commits only."""
     topic, copy = make_topic(2), make_topic(2)
@@ -127,7 +146,9 @@ def test_kafka_streams_applications_of_both_protocols(
         return {name: " ".join(map(str, found.loc[name])) for name in found.index}
 
     caught_up = {classic: f"classic 1 {topic} 0 ok", streams: f"streams 0 {topic} 0 ok"}
-    with streams_applications(stack, tmp_path, {classic: "classic", streams: "streams"}, topic, copy):
+    with streams_applications(
+        stack, tmp_path, {classic: "classic", streams: "streams"}, topic, copy
+    ):
         until(lambda: rows() == caught_up, timeout_s=60)
         with lab.guard() as beside:
             assert len(lab.window(copy).read(progress=False)) == 20
@@ -139,7 +160,10 @@ def test_kafka_streams_applications_of_both_protocols(
             until(lambda: len(lab.window(copy)) == 30, timeout_s=30)
             until(lambda: rows() == caught_up, timeout_s=30)
         changes = {(one.group, one.what, one.before, one.after) for one in moved.changes}
-        assert {(classic, f"{topic}[0]", "10", "15"), (streams, f"{topic}[0]", "10", "15")} <= changes
+        assert {
+            (classic, f"{topic}[0]", "10", "15"),
+            (streams, f"{topic}[0]", "10", "15"),
+        } <= changes
     produce(topic, [b"{}"])
     ended = {classic: f"classic 0 {topic} 1 stopped", streams: f"streams 0 {topic} 1 unknown"}
     until(lambda: rows() == ended, f"{rows()} are not {ended}, that", timeout_s=15)
@@ -169,7 +193,12 @@ def test_a_share_group_is_listed_and_never_certified(
 
 
 def test_a_held_partition_without_a_commit_is_not_lag_0(
-    lab: Lab, admin: Cluster, make_topic: Any, produce: Any, group: str, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    admin: Cluster,
+    make_topic: Any,
+    produce: Any,
+    group: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """BEHAVIOURS 41: a member holds it, ten records wait, and nothing was ever committed."""
     topic = make_topic(2)

@@ -1,4 +1,7 @@
-"""Groups as the broker knows them: members, commits, lag; and the guard, which sees all others and leaves nothing."""
+"""Groups as the broker knows them: members, commits, lag.
+
+And the guard, which sees all others and leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
@@ -37,7 +46,9 @@ def member(admin: Cluster, group: str) -> Iterator[Callable[[str], Consumer]]:
     members: list[Consumer] = []
 
     def join(topic: str) -> Consumer:
-        consumer = admin.consumer(group=group, auto_offset_reset="earliest", client_id="foreign-reader")
+        consumer = admin.consumer(
+            group=group, auto_offset_reset="earliest", client_id="foreign-reader"
+        )
         members.append(consumer)
         consumer.subscribe([topic])
         wanted, deadline = len(admin.partitions(topic)), time.monotonic() + 20
@@ -90,7 +101,12 @@ def test_a_group_with_a_member_shows_members_topics_and_lag(
     produce(topic, [b"{}"] * 4, partition=1)
     commit(member(topic), topic, p0=7, p1=4)
     found = row(lab.groups(), group)
-    assert (found["state"], found["members"], found["topics"], found["lag"]) == ("stable", 1, topic, 3)
+    assert (found["state"], found["members"], found["topics"], found["lag"]) == (
+        "stable",
+        1,
+        topic,
+        3,
+    )
     assert found["verdict"] == "unknown"  # one look cannot tell slow from stalled
 
 
@@ -103,12 +119,20 @@ def test_offsets_show_who_holds_each_partition(
     found = rows(lab.offsets(), group)
     assert list(found.index) == [0, 1]
     one = found.loc[0]
-    assert (one["committed"], one["log_start"], one["log_end"], one["lag"], one["flag"]) == (7, 0, 10, 3, "")
+    assert (one["committed"], one["log_start"], one["log_end"], one["lag"], one["flag"]) == (
+        7,
+        0,
+        10,
+        3,
+        "",
+    )
     assert set(found["member"]) == {"foreign-reader"}
     assert set(found["host"]) == {"127.0.0.1"}
 
 
-def test_no_commit_is_none_and_not_zero(lab: Lab, group: str, member: Any, make_topic: Any, produce: Any) -> None:
+def test_no_commit_is_none_and_not_zero(
+    lab: Lab, group: str, member: Any, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic(2)
     produce(topic, [b"{}"] * 10, partition=1)
     commit(member(topic), topic, p0=0)
@@ -136,13 +160,17 @@ def test_committed_before_the_logs_start_is_expired_and_the_lag_clamped(
     topic = make_topic()
     produce(topic, [b"{}"] * 10)
     absent(topic, p0=2)
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 6)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 6)]), what="delete records"
+    )
     found = rows(lab.offsets(), group).loc[0]
     assert (found["committed"], found["log_start"], found["log_end"]) == (2, 6, 10)
     assert (found["flag"], found["lag"]) == ("expired", 4)  # naive: 8
 
 
-def test_committed_beyond_the_end_is_flagged(lab: Lab, group: str, absent: Any, make_topic: Any, produce: Any) -> None:
+def test_committed_beyond_the_end_is_flagged(
+    lab: Lab, group: str, absent: Any, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [b"{}"] * 3)
     absent(topic, p0=100)
@@ -157,7 +185,12 @@ def test_a_group_nobody_reads_for_is_stopped_or_ok(
     produce(topic, [b"{}"] * 10)
     absent(topic, p0=9)
     found = row(lab.groups(), group)
-    assert (found["state"], found["members"], found["lag"], found["verdict"]) == ("empty", 0, 1, "stopped")
+    assert (found["state"], found["members"], found["lag"], found["verdict"]) == (
+        "empty",
+        0,
+        1,
+        "stopped",
+    )
     absent(topic, p0=10)
     found = row(lab.groups(), group)
     assert (found["lag"], found["verdict"]) == (0, "ok")
@@ -174,7 +207,9 @@ def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> 
 def test_a_rebalance_of_the_new_protocol_is_called_so(
     lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any
 ) -> None:
-    """One member has to give a partition up and does not poll: until it does, the broker calls that Reconciling."""
+    """One member has to give a partition up and does not poll: until it does, the broker calls that
+    Reconciling.
+    """
     topic = make_topic(2)
     for partition in (0, 1):
         produce(topic, [b"{}"], partition=partition)
@@ -208,7 +243,10 @@ def test_a_coordinator_that_moves_is_asked_again_after_a_pause(lab: Lab) -> None
 
 
 def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:
-    """The broker forgets a deleted topic's commits a moment later; until then they must not hide all other groups."""
+    """The broker forgets a deleted topic's commits a moment later.
+
+    Until then they must not hide all other groups.
+    """
     topic, gone = make_topic(), f"irc-test-gone-{uuid.uuid4().hex[:8]}"
     produce(topic, [b"{}"])
     known = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
@@ -217,10 +255,15 @@ def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> 
 
 @pytest.fixture
 def nameless(admin: Cluster, make_topic: Any) -> Iterator[None]:
-    """The group with the empty id: brokers take its commits; the client's own check must be passed by to make one."""
+    """The group with the empty id: brokers take its commits.
+
+    The client's own check must be passed by to make one.
+    """
     request = [ConsumerGroupTopicPartitions("", [TopicPartition(make_topic(), 0, 0)])]
     answer: Future[Any] = Future()
-    super(AdminClient, admin.admin).alter_consumer_group_offsets(request, answer, request_timeout=15)
+    super(AdminClient, admin.admin).alter_consumer_group_offsets(
+        request, answer, request_timeout=15
+    )
     answer.result(20)
     yield
     admin.admin.delete_consumer_groups([""])[""].exception(15)
@@ -239,7 +282,9 @@ def test_a_group_with_the_empty_id_hinders_nobody(
     assert lab.gc() == []
 
 
-def test_all_partitions_of_many_groups_are_listed_once(lab: Lab, admin: Cluster, make_topic: Any, produce: Any) -> None:
+def test_all_partitions_of_many_groups_are_listed_once(
+    lab: Lab, admin: Cluster, make_topic: Any, produce: Any
+) -> None:
     topic, names = make_topic(3), [f"other.{uuid.uuid4().hex[:10]}" for _ in range(12)]
     produce(topic, [b"{}"] * 5)
     for name in names:
@@ -268,12 +313,20 @@ def test_a_thousand_groups_of_twenty_partitions_are_listed(
     def write(client: Any, some: list[str]) -> dict[str, Any]:
         return {
             name: client.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(name, [TopicPartition(topic, p, 0) for p in range(20)])]
+                [
+                    ConsumerGroupTopicPartitions(
+                        name, [TopicPartition(topic, p, 0) for p in range(20)]
+                    )
+                ]
             )[name]
             for name in some
         }
 
-    assert not [one for one in admin.ask_each(write, names, what="commit").values() if isinstance(one, Exception)]
+    assert not [
+        one
+        for one in admin.ask_each(write, names, what="commit").values()
+        if isinstance(one, Exception)
+    ]
     try:
         offsets = lab.offsets()
         offsets = offsets[offsets["group"].str.startswith(prefix)]
@@ -284,14 +337,19 @@ def test_a_thousand_groups_of_twenty_partitions_are_listed(
         assert groups["lag"].tolist() == [3] * 1_000
         assert set(groups["verdict"]) == {"stopped"}
     finally:
-        admin.ask_each(lambda client, some: client.delete_consumer_groups(some), names, what="delete")
+        admin.ask_each(
+            lambda client, some: client.delete_consumer_groups(some), names, what="delete"
+        )
 
 
 def test_what_may_not_be_seen_of_one_group_does_not_hide_the_others(
     lab: Lab, group: str, absent: Any, make_topic: Any
 ) -> None:
     absent(make_topic(), p0=0)
-    found = {one.name: one for one in list_groups(connect(role="indexer").cluster, [group, "indexer.nobody"])}
+    found = {
+        one.name: one
+        for one in list_groups(connect(role="indexer").cluster, [group, "indexer.nobody"])
+    }
     assert (found[group].state, found["indexer.nobody"].state) == ("not allowed", "dead")
     with pytest.raises(AccessError, match="may not describe group"):
         connect(role="indexer").lag(group)
@@ -359,7 +417,9 @@ def test_guard_reports_a_first_commit(lab: Lab, group: str, member: Any, make_to
     ]
 
 
-def test_guard_reports_a_member_that_left(lab: Lab, group: str, member: Any, make_topic: Any) -> None:
+def test_guard_reports_a_member_that_left(
+    lab: Lab, group: str, member: Any, make_topic: Any
+) -> None:
     topic = make_topic()
     consumer = member(topic)
     commit(consumer, topic, p0=0)
@@ -376,10 +436,14 @@ def test_guard_reports_a_group_that_came_and_one_that_went(
     topic = make_topic()
     with lab.guard() as came:
         absent(topic, p0=0)
-    assert ("absent", "present") in [(one.before, one.after) for one in came.changes if one.group == group]
+    assert ("absent", "present") in [
+        (one.before, one.after) for one in came.changes if one.group == group
+    ]
     with lab.guard() as went:
         admin.admin.delete_consumer_groups([group])[group].result(15)
-    assert ("present", "absent") in [(one.before, one.after) for one in went.changes if one.group == group]
+    assert ("present", "absent") in [
+        (one.before, one.after) for one in went.changes if one.group == group
+    ]
 
 
 def test_guard_ignores_the_labs_own_groups(lab: Lab, admin: Cluster, make_topic: Any) -> None:

@@ -1,4 +1,7 @@
-"""What a look cannot see: hidden by access rules, without a leader, of a topic made again. None is left out."""
+"""What a look cannot see: hidden by access rules, without a leader, of a topic made again.
+
+None is left out.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,16 @@ def group(admin: Cluster) -> Iterator[str]:
 
 def commit(cluster: Cluster, group: str, topic: str, *offsets: int) -> None:
     consumer = cluster.consumer(group=group)
-    consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in enumerate(offsets)], asynchronous=False)
+    consumer.commit(
+        offsets=[TopicPartition(topic, p, at) for p, at in enumerate(offsets)], asynchronous=False
+    )
     consumer.close()
 
 
 @contextmanager
-def denied(admin: Cluster, topic: str, operation: AclOperation, role: str = "lab") -> Iterator[None]:
+def denied(
+    admin: Cluster, topic: str, operation: AclOperation, role: str = "lab"
+) -> Iterator[None]:
     """Deny a role something on a topic while a block runs."""
     who, deny = f"User:{role}", AclPermissionType.DENY
     rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, who, "*", operation, deny)
@@ -72,14 +79,21 @@ def hidden(admin: Cluster, lab: Lab, topic: str) -> Iterator[None]:
 
 
 def test_partitions_of_a_hidden_topic_are_unknown_and_alarm(
-    lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    admin: Cluster,
+    group: str,
+    make_topic: Any,
+    produce: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen, unseen = make_topic(), make_topic(2)
     produce(seen, [b"{}"])
     consumer = admin.consumer(group=group)
     consumer.subscribe([seen, unseen])
     until(lambda: len([consumer.poll(0.1), *consumer.assignment()]) == 4)
-    consumer.commit(offsets=[TopicPartition(seen, 0, 1), TopicPartition(unseen, 0, 0)], asynchronous=False)
+    consumer.commit(
+        offsets=[TopicPartition(seen, 0, 1), TopicPartition(unseen, 0, 0)], asynchronous=False
+    )
     try:
         with hidden(admin, lab, unseen):
             rows = lab.offsets().set_index(["group", "topic"]).loc[group]
@@ -106,12 +120,22 @@ def test_a_named_group_that_shows_nothing_alarms(
     with hidden(admin, lab, topic):
         assert cli.main(["lag", "--check", "--json", group, *OFTEN]) == 3
         (told,) = json.loads(capsys.readouterr().out)
-        assert (told["group"], told["verdict"], told["partitions"], told["alarm"]) == (group, "unknown", 0, True)
+        assert (told["group"], told["verdict"], told["partitions"], told["alarm"]) == (
+            group,
+            "unknown",
+            0,
+            True,
+        )
         assert lab.lag(group, samples=1).attrs["verdict"] == "unknown"
 
 
 def test_a_topic_made_again_alarms(
-    lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    admin: Cluster,
+    group: str,
+    make_topic: Any,
+    produce: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     topic = make_topic()
     produce(topic, [b"{}"] * 3)
@@ -170,7 +194,15 @@ def second_broker(first: State, folder: Path) -> Iterator[subprocess.Popen[bytes
     command = kafka.java_command(folder, first.run_id, lambda _: None)
     cluster_id = Cluster(first.credentials("admin")["kafka"]).cluster_id
     file = str(folder / "server.properties")
-    storage = [*command, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", file]
+    storage = [
+        *command,
+        "kafka.tools.StorageTool",
+        "format",
+        "--cluster-id",
+        cluster_id,
+        "--config",
+        file,
+    ]
     subprocess.run(storage, check=True, capture_output=True, timeout=60)
     with (folder / "log").open("wb") as log:
         broker = subprocess.Popen([*command, "kafka.Kafka", file], stdout=log, stderr=log)
@@ -189,7 +221,9 @@ def leaderless(mortal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     commit(admin, "other.before", "irc", 0)  # the commits' own topic is on the first broker
     folder = new_state_dir()  # the servers' user must be able to enter it
     with second_broker(State.load(mortal), folder) as broker:
-        until(lambda: len(admin.ask(lambda client: client.describe_cluster(), what="look").nodes) == 2)
+        until(
+            lambda: len(admin.ask(lambda client: client.describe_cluster(), what="look").nodes) == 2
+        )
         new = NewTopic(topic, 2, replica_assignment=[[1], [2]])
         admin.ask(lambda client: client.create_topics([new]), what="make it")
         until(lambda: topic in admin.topics())

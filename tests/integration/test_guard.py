@@ -45,7 +45,9 @@ def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:
         consumer.close()
 
     yield move
-    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), sorted(groups), what="delete")
+    admin.ask_each(
+        lambda client, some: client.delete_consumer_groups(some), sorted(groups), what="delete"
+    )
 
 
 @pytest.fixture
@@ -91,7 +93,9 @@ def test_a_commit_meanwhile_is_told_with_what_the_broker_would_have_refused(
 def test_the_verdict_says_who_moved_the_groups_and_its_colour_says_the_same(
     lab: Lab, admin: Cluster, group: str, commit: Any, make_topic: Any, produce: Any
 ) -> None:
-    """BEHAVIOURS 58: "changed while the block ran" stood beside a green bar, under "Nobody noticed"."""
+    """BEHAVIOURS 58: "changed while the block ran" stood beside a green bar, under "Nobody
+    noticed".
+    """
     topic = make_topic()
     produce(topic, [b"{}"] * 5)
     consumer = admin.consumer(group=group, client_id="its-own-reader")
@@ -101,15 +105,19 @@ def test_the_verdict_says_who_moved_the_groups_and_its_colour_says_the_same(
     try:
         with lab.guard() as proof:
             consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
-        proof.changes = [one for one in proof.changes if one.group == group]  # other tests' groups may move
+        # other tests' groups may move
+        proof.changes = [one for one in proof.changes if one.group == group]
         first = proof.report().splitlines()[0]
         assert first.startswith("labkit touched nothing; 1 group moved by its own consumers, of ")
         assert html.GREEN in proof._repr_html_()
-        assert proof.summary()["text"].startswith("guard: labkit touched nothing; 1 group moved by its own consumers")
+        assert proof.summary()["text"].startswith(
+            "guard: labkit touched nothing; 1 group moved by its own consumers"
+        )
         assert not proof.untouched
         with connect(role="admin").guard() as may:
             consumer.commit(offsets=[TopicPartition(topic, 0, 4)], asynchronous=False)
-        assert html.AMBER in may._repr_html_()  # the broker would have let it: no proof by its rules
+        # the broker would have let it: no proof by its rules
+        assert html.AMBER in may._repr_html_()
         assert "labkit touched nothing; " not in may.report()
     finally:
         consumer.close()
@@ -136,7 +144,9 @@ def test_a_guard_that_was_not_started_cannot_be_stopped(lab: Lab) -> None:
     assert lab.guard().report() == "the guarded block has not begun yet"
 
 
-def test_who_may_commit_has_no_proof(group: str, commit: Any, make_topic: Any, produce: Any, stack: State) -> None:
+def test_who_may_commit_has_no_proof(
+    group: str, commit: Any, make_topic: Any, produce: Any, stack: State
+) -> None:
     topic = make_topic()
     produce(topic, [b"{}"] * 5)
     commit(group, topic, 1)
@@ -145,7 +155,9 @@ def test_who_may_commit_has_no_proof(group: str, commit: Any, make_topic: Any, p
     assert f"would let User:admin commit to {group}" in str(receipt)
 
 
-def test_a_member_with_our_client_id_is_named(lab: Lab, admin: Cluster, group: str, make_topic: Any) -> None:
+def test_a_member_with_our_client_id_is_named(
+    lab: Lab, admin: Cluster, group: str, make_topic: Any
+) -> None:
     """`labkit index` is such a one: production by labkit itself."""
     topic = make_topic()
     with lab.guard() as proof:
@@ -161,7 +173,9 @@ def test_a_member_with_our_client_id_is_named(lab: Lab, admin: Cluster, group: s
         admin.admin.delete_consumer_groups([group])[group].exception(15)
 
 
-def test_a_member_that_joins_anew_is_seen(lab: Lab, admin: Cluster, group: str, make_topic: Any) -> None:
+def test_a_member_that_joins_anew_is_seen(
+    lab: Lab, admin: Cluster, group: str, make_topic: Any
+) -> None:
     """The same client, the same partitions, but another member of another generation."""
     topic = make_topic()
 
@@ -217,19 +231,28 @@ def test_who_sees_no_group_reads_all_the_same(
 
 @pytest.fixture
 def lists_all(admin: Cluster) -> Iterator[Lab]:
-    """A lab that may list all groups (Describe on the cluster), and describe its own and those named indexer.* only."""
+    """A lab that may list all groups (Describe on the cluster), and describe its own and those
+    named indexer.* only.
+    """
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     may = [
         (ResourceType.BROKER, "kafka-cluster", literal, AclOperation.DESCRIBE),
         (ResourceType.TOPIC, "*", literal, AclOperation.DESCRIBE_CONFIGS),
         (ResourceType.GROUP, "labkit.", prefixed, AclOperation.DESCRIBE),
     ]
-    rules = [(*what, "User:indexer", "*", operation, AclPermissionType.ALLOW) for *what, operation in may]
-    admin.ask(lambda client: client.create_acls([AclBinding(*one) for one in rules]), what="create ACLs")
+    rules = [
+        (*what, "User:indexer", "*", operation, AclPermissionType.ALLOW) for *what, operation in may
+    ]
+    admin.ask(
+        lambda client: client.create_acls([AclBinding(*one) for one in rules]), what="create ACLs"
+    )
     try:
         yield connect(role="indexer")
     finally:
-        admin.ask(lambda client: client.delete_acls([AclBindingFilter(*one) for one in rules]), what="delete ACLs")
+        admin.ask(
+            lambda client: client.delete_acls([AclBindingFilter(*one) for one in rules]),
+            what="delete ACLs",
+        )
 
 
 def test_what_may_not_be_looked_at_is_named_and_not_certified(
@@ -252,8 +275,12 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
     assert "could not be looked at (not allowed): " in proof.report()
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, *, described: bool = True) -> None:
-    """Have the broker answer with an error for a group's committed offsets, and for its description unless told."""
+def answered(
+    monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, *, described: bool = True
+) -> None:
+    """Have the broker answer with an error for a group's committed offsets, and for its description
+    unless told.
+    """
 
     def answering(method: Any) -> Any:
         def answer(self: Groups, groups: Any, **options: Any) -> Any:
@@ -296,7 +323,11 @@ def test_a_broker_still_loading_its_groups_is_asked_again(
     commit(group, make_topic(), 0)
     answers = [ListConsumerGroupsResult([], [KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)])]
     ask = AdminClient.list_consumer_groups
-    monkeypatch.setattr(AdminClient, "list_consumer_groups", lambda *a, **k: answers.pop() if answers else ask(*a, **k))
+    monkeypatch.setattr(
+        AdminClient,
+        "list_consumer_groups",
+        lambda *a, **k: answers.pop() if answers else ask(*a, **k),
+    )
     assert group in {one.name for one in list_groups(lab.cluster)}
     assert not answers
 
@@ -304,7 +335,10 @@ def test_a_broker_still_loading_its_groups_is_asked_again(
 def test_groups_that_do_not_answer_yet_hinder_no_read(
     lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group's coordinator is still loading for a while after the broker was started; the records are there."""
+    """A group's coordinator is still loading for a while after the broker was started.
+
+    The records are there.
+    """
     topic = make_topic()
     produce(topic, [b'{"n":1}'])
 
@@ -314,7 +348,10 @@ def test_groups_that_do_not_answer_yet_hinder_no_read(
     monkeypatch.setattr("labkit.groups.guard.list_groups", silent)
     receipt = lab.window(topic).read(cache=False).receipt
     assert receipt.complete
-    assert receipt.guard["text"] == "guard: not looked at: no answer from Kafka to list the groups' offsets"
+    assert (
+        receipt.guard["text"]
+        == "guard: not looked at: no answer from Kafka to list the groups' offsets"
+    )
 
 
 def test_a_window_from_the_cache_asks_nobody(
@@ -334,7 +371,12 @@ def test_a_window_from_the_cache_asks_nobody(
 
 
 def test_of_many_groups_a_receipt_looks_at_some_and_says_so(
-    lab: Lab, group: str, commit: Any, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+    lab: Lab,
+    group: str,
+    commit: Any,
+    make_topic: Any,
+    produce: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from labkit.groups import guard
 

@@ -1,4 +1,6 @@
-"""Records made to do harm, through every sink: nothing executes, nothing crashes a batch, nothing is lost."""
+"""Records made to do harm, through every sink: nothing executes, nothing crashes a batch, nothing
+is lost.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ VALUES: list[bytes | None] = [
     document(nick=MARKUP, message=MARKUP),
     document(nick=CONTROL, message=CONTROL),
     document(nick=FORMULA, message="' or 1=1; drop table replay; --"),
-    document(**{MARKUP: 1, "a.b": 2, "": 3, " ": 4, "_id": 5, "_topic": "x", "_error": "y", "select": 6}),
+    document(
+        **{MARKUP: 1, "a.b": 2, "": 3, " ": 4, "_id": 5, "_topic": "x", "_error": "y", "select": 6}
+    ),
     document(**{"nul\x00": 7, "nick": "x"}),
     b'{"nick": "half \\ud800 pair", "message": "\\udfff"}',
     b'{"nick": "twice", "nick": "again"}',
@@ -116,7 +120,9 @@ def test_what_a_notebook_shows_of_them_runs_nothing(lab: Lab, topic: str, me: st
     assert "\x1b" not in repr(replay.receipt) + str(replay.receipt)
 
 
-def test_a_page_of_a_run_draws_them_and_runs_none_of_it(topic: str, tmp_path: Path, stack: State) -> None:
+def test_a_page_of_a_run_draws_them_and_runs_none_of_it(
+    topic: str, tmp_path: Path, stack: State
+) -> None:
     """The page that `labkit run` makes, opened in a browser: what would have run leaves a mark."""
     cells = [
         f"import labkit\nfrom labkit import charts\n\nr = labkit.connect().window({topic!r}).read(cache=False)",
@@ -134,7 +140,8 @@ def test_a_page_of_a_run_draws_them_and_runs_none_of_it(topic: str, tmp_path: Pa
     done = rerun.run(tmp_path / "hostile.ipynb", {"title": MARKUP}, folder=tmp_path / "runs")
     with chromium() as browser:
         page = browser.new_page()
-        page.route("http*://**", lambda route: route.abort())  # nothing is fetched, neither scripts nor images
+        # nothing is fetched, neither scripts nor images
+        page.route("http*://**", lambda route: route.abort())
         page.goto(done.html.as_uri())
         assert "window.hacked" in page.inner_text("body")
         assert page.locator("img").count() >= 3

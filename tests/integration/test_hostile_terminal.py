@@ -1,4 +1,5 @@
-"""A hostile topic and group through the commands, on a terminal: nothing controls it, one group is one line.
+"""A hostile topic and group through the commands, on a terminal: nothing controls it, one group is
+one line.
 
 BEHAVIOURS 43, 72.
 """
@@ -21,7 +22,9 @@ from support.indexing import Bench
 from support.terminal import on_a_terminal
 
 ATTACK = "\x1b[2J\x1b]0;owned\x07\x9b31m\x9d\u202eevil\u2066\u200f\r\nforged: ok\u2028\x08\x7f"
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 VALUE = json.dumps({"nick": ATTACK, ATTACK: 1}, ensure_ascii=False).encode()
 
 
@@ -38,7 +41,11 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
     from confluent_kafka import Consumer
 
     name = f"{ATTACK}{topic}"
-    settings: dict[str, Any] = {**stack.credentials("admin")["kafka"], "group.id": name, "client.id": ATTACK}
+    settings: dict[str, Any] = {
+        **stack.credentials("admin")["kafka"],
+        "group.id": name,
+        "client.id": ATTACK,
+    }
     consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     consumer.subscribe([topic])
     assert consumer.consume(3, 60)
@@ -49,7 +56,10 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
 
 
 def run_uncontrolled(*command: str, columns: int = 80) -> tuple[int, str]:
-    """Run a command on a terminal; nothing it writes controls the terminal, or is a line of the attack's own."""
+    """Run a command on a terminal.
+
+    Nothing it writes controls the terminal, or is a line of the attack's own.
+    """
     code, written = on_a_terminal(*command, columns=columns)
     found = CONTROLS.search(written)
     assert not found, (command, written[max(0, found.start() - 80) : found.end() + 20])
@@ -58,7 +68,9 @@ def run_uncontrolled(*command: str, columns: int = 80) -> tuple[int, str]:
     return code, written
 
 
-def test_no_command_lets_a_record_or_a_group_control_the_terminal(topic: str, group: str, lab: Lab) -> None:
+def test_no_command_lets_a_record_or_a_group_control_the_terminal(
+    topic: str, group: str, lab: Lab
+) -> None:
     commands = [
         ["groups"],
         ["offsets"],
@@ -95,7 +107,9 @@ def test_no_view_of_records_or_indices_lets_them_control_the_terminal(
     dead = str(tmp_path / "dead.jsonl")
     parameters = nbformat.v4.new_code_cell("nick = 'a'", metadata={"tags": ["parameters"]})
     failing = nbformat.v4.new_code_cell("print(nick)\nraise ValueError(nick)")
-    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, failing]), tmp_path / "hostile.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[parameters, failing]), tmp_path / "hostile.ipynb"
+    )
     runs = ["--output", str(tmp_path / "runs")]
     indexer = ["index", topic, bench.index, "--group", bench.group, "--once"]
     scratch = f"{load.index.name}@default"

@@ -1,4 +1,7 @@
-"""Real indices read back: whole, in part, by chance, as counts; and what happens when they go away in the middle."""
+"""Real indices read back: whole, in part, by chance, as counts.
+
+And what happens when they go away in the middle.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,11 @@ def make(stack: State) -> Iterator[Make]:
     lab, made = connect(), []
 
     def build(
-        documents: dict[str, Any], *, target: str = "default", settings: Any = None, mapping: Any = MAPPING
+        documents: dict[str, Any],
+        *,
+        target: str = "default",
+        settings: Any = None,
+        mapping: Any = MAPPING,
     ) -> Any:
         index = ScratchIndex(f"scratch-test-index-{uuid.uuid4().hex[:8]}", lab.target(target))
         index.target.client.indices.create(
@@ -65,14 +72,20 @@ def write(index: ScratchIndex, documents: dict[str, Any]) -> None:
     )
     bulk = Bulk(index.target, index.name)
     try:
-        outcome = bulk.send(Documents(pa.array(list(documents)), pa.array(sources, pa.binary()), nothing))
+        outcome = bulk.send(
+            Documents(pa.array(list(documents)), pa.array(sources, pa.binary()), nothing)
+        )
     finally:
         bulk.close()
     assert outcome.counts["indexed"] == rows, outcome.rejects
 
 
 def open_contexts(index: Index) -> int:
-    stats = connect(role="admin").target(index.target.name).client.indices.stats(index=index.name, metric="search")
+    stats = (
+        connect(role="admin")
+        .target(index.target.name)
+        .client.indices.stats(index=index.name, metric="search")
+    )
     return int(stats["indices"][index.name]["total"]["search"]["open_contexts"])
 
 
@@ -96,7 +109,17 @@ def many(make: Make) -> ScratchIndex:
 def test_all_documents_come_back_beyond_ten_thousand(many: ScratchIndex) -> None:
     frame = many.to_pandas()
     assert many.count() == len(frame) == 23_456
-    assert list(frame) == ["_id", "_topic", "_partition", "_offset", "@timestamp", "n", "nick", "channel", "_error"]
+    assert list(frame) == [
+        "_id",
+        "_topic",
+        "_partition",
+        "_offset",
+        "@timestamp",
+        "n",
+        "nick",
+        "channel",
+        "_error",
+    ]
     assert sorted(frame["n"]) == list(range(23_456))
     assert (frame["_offset"] == frame["n"]).all()
     assert frame["_partition"].tolist() == [n % 3 for n in frame["n"]]
@@ -113,7 +136,13 @@ def test_a_query_fields_and_a_limit(many: ScratchIndex) -> None:
     assert (len(frame), set(frame["nick"])) == (20, {"nick5"})
     assert len(many.to_pandas(limit=12_000)) == 12_000
     assert len(many.to_pandas(limit=0)) == 0
-    assert list(many.to_pandas("nick:nobody")) == ["_id", "_topic", "_partition", "_offset", "_error"]
+    assert list(many.to_pandas("nick:nobody")) == [
+        "_id",
+        "_topic",
+        "_partition",
+        "_offset",
+        "_error",
+    ]
 
 
 def test_batches_are_small_whatever_the_size_of_documents(make: Make) -> None:
@@ -154,7 +183,9 @@ def test_an_interrupt_keeps_what_was_read_says_so_and_closes(
         return real(hits, name)
 
     monkeypatch.setattr(point_in_time, "_batch", batch)
-    with pytest.warns(UserWarning, match="interrupted: 500 documents of scratch-.* were read, not all"):
+    with pytest.warns(
+        UserWarning, match="interrupted: 500 documents of scratch-.* were read, not all"
+    ):
         frame = many.to_pandas(on_interrupt="keep")
     assert frame.attrs["complete"] is False
     assert len(frame) == 500
@@ -175,8 +206,14 @@ def test_an_index_that_goes_away_in_the_middle_is_a_clear_error(make: Make, afte
         index.drop()
     else:
         connect(role="admin").target().client.indices.close(index=index.name)
-        connect(role="admin").target().client.indices.open(index=index.name, wait_for_active_shards="all")
-    words = "vanished while it was read" if after == "deleted" else "the point in time of index .* was gone"
+        connect(role="admin").target().client.indices.open(
+            index=index.name, wait_for_active_shards="all"
+        )
+    words = (
+        "vanished while it was read"
+        if after == "deleted"
+        else "the point in time of index .* was gone"
+    )
     with pytest.raises(NotFoundError, match=words) as caught:
         list(stream)
     assert caught.value.read >= 500
@@ -185,7 +222,8 @@ def test_an_index_that_goes_away_in_the_middle_is_a_clear_error(make: Make, afte
 
 def test_types_follow_the_rule_of_the_decoder(make: Make) -> None:
     lists = (
-        b'{"id":%d,"n":1,"mixed":"1","nested":{"a":{"b":[1,2]},"c":"\xc5\xbc"},"long":[12345678901234567890123],"f":1}'
+        b'{"id":%d,"n":1,"mixed":"1","nested":{"a":{"b":[1,2]},"c":"\xc5\xbc"},'
+        b'"long":[12345678901234567890123],"f":1}'
     )
     others = b'{"id":2,"mixed":2,"nested":{"a":{"b":[]}},"f":1.5,"_topic_":1}'
     mapping = {"dynamic": False}
@@ -224,7 +262,11 @@ def test_a_sample_is_by_chance_or_the_same_again(many: ScratchIndex) -> None:
 def test_counts_are_those_of_pandas(many: ScratchIndex) -> None:
     frame = many.to_pandas()
     by_channel = many.agg("channel", metrics=["avg:n", "cardinality:nick"])
-    expected = frame.groupby("channel", dropna=False)["n"].agg(["size", "mean"]).sort_values("size", ascending=False)
+    expected = (
+        frame.groupby("channel", dropna=False)["n"]
+        .agg(["size", "mean"])
+        .sort_values("size", ascending=False)
+    )
     assert sorted(by_channel["documents"]) == sorted(expected["size"])
     assert by_channel["channel"].isna().sum() == 1
     assert np.isclose(sorted(by_channel["avg:n"]), sorted(expected["mean"])).all()
@@ -249,7 +291,9 @@ def test_counts_over_time(many: ScratchIndex) -> None:
 
 def test_aggregations_in_elasticsearchs_own_form(many: ScratchIndex) -> None:
     inner = {"low": {"filter": {"range": {"n": {"lt": 100}}}}, "n": {"stats": {"field": "n"}}}
-    frame = many.agg(body={"c": {"terms": {"field": "channel.keyword", "order": {"_key": "asc"}}, "aggs": inner}})
+    frame = many.agg(
+        body={"c": {"terms": {"field": "channel.keyword", "order": {"_key": "asc"}}, "aggs": inner}}
+    )
     assert frame["c"].tolist() == ["#0", "#1", "#2", "#3"]
     assert frame["documents"].max() <= 100
     assert {"n.min", "n.max", "n.avg"} <= set(frame)
@@ -288,7 +332,9 @@ def production(stack: State) -> Iterator[str]:
     client, name = connect(role="admin").target().client, f"irc-test-{uuid.uuid4().hex[:8]}"
     for month in ("2016.03", "2016.04"):
         for n in range(20):
-            client.index(index=f"{name}-{month}", id=f"irc-0-{month}-{n}", document={"n": n, "month": month})
+            client.index(
+                index=f"{name}-{month}", id=f"irc-0-{month}-{n}", document={"n": n, "month": month}
+            )
     client.indices.refresh(index=f"{name}-*")
     yield name
     client.indices.delete(index=[f"{name}-2016.03", f"{name}-2016.04"])
@@ -330,7 +376,9 @@ def short(production: str, stack: State) -> Iterator[str]:
     ],
     ids=["count", "agg", "agg body", "read", "target's count", "top", "distribution", "latency"],
 )
-def test_no_answer_is_given_without_the_shards_that_are_away(lab: Lab, short: str, ask: Callable[[Index], Any]) -> None:
+def test_no_answer_is_given_without_the_shards_that_are_away(
+    lab: Lab, short: str, ask: Callable[[Index], Any]
+) -> None:
     with pytest.raises(ServerError, match="shards") as caught:
         ask(lab.index(short))
     assert caught.value.hint is not None
@@ -339,7 +387,14 @@ def test_no_answer_is_given_without_the_shards_that_are_away(lab: Lab, short: st
 
 @pytest.mark.parametrize("name", ["irc-test-none", "irc-test-none-*", "irc-test-none,irc-test-no"])
 def test_an_index_that_is_not_there(lab: Lab, name: str) -> None:
-    for ask in (Index.count, Index.to_pandas, Index.agg, Index.sample, Index.mapping, lambda one: list(one.batches())):
+    for ask in (
+        Index.count,
+        Index.to_pandas,
+        Index.agg,
+        Index.sample,
+        Index.mapping,
+        lambda one: list(one.batches()),
+    ):
         with pytest.raises(NotFoundError, match="irc-test-none"):
             ask(lab.index(name))
 

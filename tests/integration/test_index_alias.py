@@ -1,4 +1,6 @@
-"""An alias or a data stream in the place of an index: the indexer, the direct form and dead letters write into it."""
+"""An alias or a data stream in the place of an index: the indexer, the direct form and dead letters
+write into it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def located(
     filled: Any,
     alias: Callable[[int], None],
 ) -> Callable[[int], tuple[str, Any]]:
-    """Index 30 records with GeoIP into an alias of so many indices; return the topic and the run."""
+    """Index 30 records with GeoIP into an alias of so many indices.
+
+    Return the topic and the run.
+    """
 
     def run(count: int) -> tuple[str, Any]:
         alias(count)
@@ -118,10 +123,16 @@ def test_a_record_sent_again_after_a_rollover_is_there_twice_as_is_said(
         bench.client.indices.delete(index=rolled)
 
 
-def test_the_direct_form_says_so_too(bench: Bench, alias: Callable[[int], None], stack: State) -> None:
+def test_the_direct_form_says_so_too(
+    bench: Bench, alias: Callable[[int], None], stack: State
+) -> None:
     alias(2)
     said: list[str] = []
-    with IndexSink(Target("default", stack.credentials("extractor")["elasticsearch"]), bench.index, say=said.append):
+    with IndexSink(
+        Target("default", stack.credentials("extractor")["elasticsearch"]),
+        bench.index,
+        say=said.append,
+    ):
         pass
     assert [line for line in said if TWICE in line] == said
     assert len(said) == 1

@@ -1,4 +1,6 @@
-"""What stands before Elasticsearch and cuts its answers short: what was not acknowledged is sent again."""
+"""What stands before Elasticsearch and cuts its answers short: what was not acknowledged is sent
+again.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,21 @@ RECORDS = 500
 
 @contextmanager
 def cutting(address: str, cuts: list[Callable[[dict[str, Any]], Any]]) -> Iterator[str]:
-    """A proxy before the real Elasticsearch; each of `cuts` is done to one answer to a bulk request."""
+    """A proxy before the real Elasticsearch.
+
+    Each of `cuts` is done to one answer to a bulk request.
+    """
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _pass(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "accept-encoding"}
+            headers = {
+                name: value
+                for name, value in self.headers.items()
+                if name.lower() != "accept-encoding"
+            }
             asked = urllib.request.Request(address + self.path, body, headers, method=self.command)
             try:
                 with urllib.request.urlopen(asked) as answer:
@@ -80,7 +89,9 @@ def test_the_ledger_adds_up_and_all_is_there(
     settings = lab.connection.elasticsearch["default"]
     cuts = [cut, cut]
     with cutting(settings["hosts"][0], cuts) as url:
-        behind = Lab(replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        behind = Lab(
+            replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}})
+        )
         load = behind.window(topic).to_scratch("cut")
     assert not cuts
     counts = load.counts
@@ -89,7 +100,9 @@ def test_the_ledger_adds_up_and_all_is_there(
     assert lab.window(topic).to_scratch("cut").index.count() == RECORDS
 
 
-def test_a_document_answered_with_a_500_is_sent_again(lab: Lab, make_topic: Any, produce: Any, me: str) -> None:
+def test_a_document_answered_with_a_500_is_sent_again(
+    lab: Lab, make_topic: Any, produce: Any, me: str
+) -> None:
     topic = make_topic()
     produce(topic, [json.dumps({"n": n}).encode() for n in range(RECORDS)])
 
@@ -100,6 +113,14 @@ def test_a_document_answered_with_a_500_is_sent_again(lab: Lab, make_topic: Any,
 
     settings = lab.connection.elasticsearch["default"]
     with cutting(settings["hosts"][0], [failed]) as url:
-        behind = Lab(replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}}))
+        behind = Lab(
+            replace(lab.connection, elasticsearch={"default": {**settings, "hosts": [url]}})
+        )
         load = behind.window(topic).to_scratch("failed")
-    assert load.counts == {"sent": RECORDS, "indexed": RECORDS - 1, "existing": 1, "rejected": 0, "unsent": 0}
+    assert load.counts == {
+        "sent": RECORDS,
+        "indexed": RECORDS - 1,
+        "existing": 1,
+        "rejected": 0,
+        "unsent": 0,
+    }

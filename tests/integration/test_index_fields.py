@@ -1,4 +1,6 @@
-"""Fields that cannot be counted as they are: below nested, longer than ignore_above, of several types in a pattern."""
+"""Fields that cannot be counted as they are: below nested, longer than ignore_above, of several
+types in a pattern.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ TIME = {"type": "date"}
 
 @pytest.fixture
 def make(lab: Lab) -> Iterator[Callable[..., Index]]:
-    """Make indices of documents, each of a mapping; the last one's name is that of them all, as a pattern."""
+    """Make indices of documents, each of a mapping.
+
+    The last one's name is that of them all, as a pattern.
+    """
     made: list[str] = []
     prefix = f"scratch-test-fields-{uuid.uuid4().hex[:8]}"
     client = lab.target("default").client
@@ -37,7 +42,9 @@ def make(lab: Lab) -> Iterator[Callable[..., Index]]:
             name = f"{prefix}-{len(made)}"
             made.append(name)
             settings = {"number_of_shards": 1, "number_of_replicas": 0}
-            client.indices.create(index=name, settings=settings, mappings={"properties": properties})
+            client.indices.create(
+                index=name, settings=settings, mappings={"properties": properties}
+            )
             for document in documents:
                 client.index(index=name, document=document)
             client.indices.refresh(index=name)
@@ -62,7 +69,10 @@ def counts(index: Index, by: str, **more: Any) -> dict[Any, int]:
 def test_fields_below_nested_are_named_and_not_counted_as_none(make: Any) -> None:
     """BEHAVIOURS 44: every document was "(none)"; in agg, metrics and charts."""
     items = {"type": "nested", "properties": {"sku": KEYWORD, "at": TIME, "n": {"type": "long"}}}
-    document = {"@timestamp": 0, "items": [{"sku": "a", "at": 0, "n": 1}, {"sku": "b", "at": 1, "n": 2}]}
+    document = {
+        "@timestamp": 0,
+        "items": [{"sku": "a", "at": 0, "n": 1}, {"sku": "b", "at": 1, "n": 2}],
+    }
     index = make(({"@timestamp": TIME, "items": items, "nick": KEYWORD}, [document]))
     asked: list[Callable[[], Any]] = [
         lambda: index.agg("items.sku"),
@@ -90,7 +100,9 @@ def test_fields_below_nested_are_named_and_not_counted_as_none(make: Any) -> Non
 
 def test_texts_longer_than_ignore_above_are_not_without_a_value(make: Any) -> None:
     """BEHAVIOURS 45: they were counted among the documents that have no value."""
-    documents = [{"m": "short"}] * 2 + [{"m": "much longer"}] * 3 + [{}] + [{"m": ["short", "much longer"]}]
+    documents = (
+        [{"m": "short"}] * 2 + [{"m": "much longer"}] * 3 + [{}] + [{"m": ["short", "much longer"]}]
+    )
     for mapping in (TEXT, {"type": "keyword", "ignore_above": 5}):
         index = make(({"m": mapping, "k": KEYWORD}, documents))
         index = Index(index.name.replace("*", str(0 if mapping is TEXT else 1)), index.target)
@@ -100,7 +112,10 @@ def test_texts_longer_than_ignore_above_are_not_without_a_value(make: Any) -> No
         both = index.agg(["m", "k"])
         assert both["documents"].sum() == 7
         assert both.loc[both["m"] == TOO_LONG, "documents"].tolist() == [3]
-        with pytest.warns(IncompleteWarning, match="cardinality:m is without 4 documents whose value is not indexed"):
+        with pytest.warns(
+            IncompleteWarning,
+            match="cardinality:m is without 4 documents whose value is not indexed",
+        ):
             assert index.agg(metrics=["cardinality:m"])["cardinality:m"].tolist() == [1]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -112,10 +127,14 @@ def test_texts_longer_than_ignore_above_are_not_without_a_value(make: Any) -> No
 
 
 def test_values_that_are_malformed_are_said_too(make: Any) -> None:
-    """BEHAVIOURS 45, a sibling: ignore_malformed keeps the document and leaves the value out of every metric."""
+    """BEHAVIOURS 45, a sibling: ignore_malformed keeps the document and leaves the value out of
+    every metric.
+    """
     mapping = {"n": {"type": "long", "ignore_malformed": True}}
     index = make((mapping, [{"n": 1}, {"n": "two"}]))
-    with pytest.warns(IncompleteWarning, match="sum:n is without 1 document whose value is not indexed"):
+    with pytest.warns(
+        IncompleteWarning, match="sum:n is without 1 document whose value is not indexed"
+    ):
         assert index.agg(metrics=["sum:n"])["sum:n"].tolist() == [1]
 
 
@@ -136,9 +155,16 @@ PLAIN = {"type": "text"}
         ((LONG, 5), (TEXT, "a"), ("long in ", "text in ")),
     ],
 )
-def test_indices_that_disagree_are_named_in_one_line(make: Any, left: Any, right: Any, told: tuple[str, ...]) -> None:
+def test_indices_that_disagree_are_named_in_one_line(
+    make: Any, left: Any, right: Any, told: tuple[str, ...]
+) -> None:
     """BEHAVIOURS 46: a class-cast error, a third of the documents lost, garbage labels."""
-    index = make(*(({"host": mapping, "k": KEYWORD}, [{"host": value, "k": "x"}]) for mapping, value in (left, right)))
+    index = make(
+        *(
+            ({"host": mapping, "k": KEYWORD}, [{"host": value, "k": "x"}])
+            for mapping, value in (left, right)
+        )
+    )
     asked: list[Callable[[], Any]] = [
         lambda: index.agg("host"),
         lambda: index.agg("k", metrics=["cardinality:host"]),
@@ -153,7 +179,9 @@ def test_indices_that_disagree_are_named_in_one_line(make: Any, left: Any, right
 
 
 def test_indices_that_agree_enough_are_counted_together(make: Any) -> None:
-    """BEHAVIOURS 46: numbers with numbers, kinds of keywords, and an index that does not have the field."""
+    """BEHAVIOURS 46: numbers with numbers, kinds of keywords, and an index that does not have the
+    field.
+    """
     index = make(
         ({"n": LONG, "h": KEYWORD, "t": TEXT}, [{"n": 5, "h": "a", "t": "x"}]),
         (
@@ -194,14 +222,19 @@ def answering(status: int, body: str, **headers: str) -> Iterator[Target]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Target("default", {"hosts": f"http://127.0.0.1:{server.server_address[1]}", "basic_auth": ["u", "p"]})
+        yield Target(
+            "default",
+            {"hosts": f"http://127.0.0.1:{server.server_address[1]}", "basic_auth": ["u", "p"]},
+        )
     finally:
         server.shutdown()
         server.server_close()
 
 
 HTML = {"content_type": "text/html"}
-PAGE = "<html><head><style>p {}</style><title>Sign in</title></head><body><p>Welcome</p></body></html>"
+PAGE = (
+    "<html><head><style>p {}</style><title>Sign in</title></head><body><p>Welcome</p></body></html>"
+)
 BARE = "<html><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>"
 OPENSEARCH = '{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}'
 

@@ -1,4 +1,6 @@
-"""An index, or a whole cluster, that takes nothing: no record is put aside for what is not its fault."""
+"""An index, or a whole cluster, that takes nothing: no record is put aside for what is not its
+fault.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,18 @@ def alias_without_write_index(bench: Bench) -> None:
 
 
 def missing_pipeline(bench: Bench) -> None:
-    bench.client.indices.create(index=bench.index, settings={"index.default_pipeline": "nobody-made-it"})
+    bench.client.indices.create(
+        index=bench.index, settings={"index.default_pipeline": "nobody-made-it"}
+    )
 
 
 def required_routing(bench: Bench) -> None:
     bench.client.indices.create(index=bench.index, mappings={"_routing": {"required": True}})
 
 
-@pytest.mark.parametrize("make", [closed, alias_without_write_index, missing_pipeline, required_routing])
+@pytest.mark.parametrize(
+    "make", [closed, alias_without_write_index, missing_pipeline, required_routing]
+)
 def test_an_index_that_takes_nothing_ends_the_run_and_nothing_is_put_aside(
     make: Callable[[Bench], None],
     bench: Bench,
@@ -47,12 +53,16 @@ def test_an_index_that_takes_nothing_ends_the_run_and_nothing_is_put_aside(
     letters = tmp_path / "dead.jsonl"
     try:
         run = bench.once(filled(200), "--dead-letter", str(letters), code=1)
-        assert any(f"index '{bench.index}' takes no documents" in line for line in run.said), run.said
+        assert any(f"index '{bench.index}' takes no documents" in line for line in run.said), (
+            run.said
+        )
         assert run.said[-1].startswith("Hint: is it closed")
         assert not letters.read_bytes()
         assert bench.committed().get(0, 0) <= 0
     finally:
-        bench.client.options(ignore_status=404).indices.delete(index=[f"{bench.index}-1", f"{bench.index}-2"])
+        bench.client.options(ignore_status=404).indices.delete(
+            index=[f"{bench.index}-1", f"{bench.index}-2"]
+        )
 
 
 @contextmanager

@@ -15,10 +15,16 @@ from labkit.stack.state import State
 from support.indexing import Bench
 
 TEMPLATE: dict[str, Any] = {
-    "settings": {"number_of_shards": 3, "number_of_replicas": 2, "index.mapping.total_fields.limit": 500},
+    "settings": {
+        "number_of_shards": 3,
+        "number_of_replicas": 2,
+        "index.mapping.total_fields.limit": 500,
+    },
     "mappings": {
         "date_detection": True,
-        "dynamic_templates": [{"ours": {"match_mapping_type": "string", "mapping": {"type": "keyword"}}}],
+        "dynamic_templates": [
+            {"ours": {"match_mapping_type": "string", "mapping": {"type": "keyword"}}}
+        ],
         "properties": {"@timestamp": {"type": "date_nanos"}, "message": {"type": "keyword"}},
     },
 }
@@ -34,7 +40,9 @@ def template(bench: Bench) -> Iterator[str]:
         name=name, index_patterns=pattern, priority=500, template=TEMPLATE, composed_of=[name]
     )
     outvoted = {"mappings": {"properties": {"labkit": {"type": "object", "enabled": False}}}}
-    client.indices.put_index_template(name=f"{name}-2", index_patterns=pattern, priority=400, template=outvoted)
+    client.indices.put_index_template(
+        name=f"{name}-2", index_patterns=pattern, priority=400, template=outvoted
+    )
     yield name
     client.indices.delete_index_template(name=f"{name},{name}-2")
     client.cluster.delete_component_template(name=name)
@@ -56,13 +64,21 @@ def test_a_template_decides_settings_and_the_fields_it_maps(bench: Bench, filled
     topic = filled(50)
     run = bench.once(topic, "--dead-letter", f"index:{bench.index}-dead")
     assert run.ledger["indexed"] == 50
-    assert settings(bench, bench.index) == settings(bench, f"{bench.index}-dead") == ("3", "2", "500")
+    assert (
+        settings(bench, bench.index) == settings(bench, f"{bench.index}-dead") == ("3", "2", "500")
+    )
     found = mapped(bench, bench.index)
     assert found["date_detection"] is True
     fields = found["properties"]
     types = {name: fields[name].get("type") for name in ("@timestamp", "message", "tags", "nick")}
-    assert types == {"@timestamp": "date_nanos", "message": "keyword", "tags": "text", "nick": "keyword"}
-    assert fields["labkit"] == MAPPING["properties"]["labkit"]  # only the template of the highest priority counts
+    assert types == {
+        "@timestamp": "date_nanos",
+        "message": "keyword",
+        "tags": "text",
+        "nick": "keyword",
+    }
+    # only the template of the highest priority counts
+    assert fields["labkit"] == MAPPING["properties"]["labkit"]
     assert mapped(bench, f"{bench.index}-dead")["dynamic"] == "false"
     again = bench.once(topic, "--from", "earliest", "--dead-letter", f"index:{bench.index}-dead")
     assert again.ledger["existing"] == 50
@@ -89,7 +105,9 @@ def test_a_template_of_the_old_kind_decides_too(bench: Bench, filled: Any) -> No
         client.indices.delete_template(name=bench.index)
 
 
-def test_without_one_the_servers_defaults_and_labkits_mapping_stand(bench: Bench, filled: Any) -> None:
+def test_without_one_the_servers_defaults_and_labkits_mapping_stand(
+    bench: Bench, filled: Any
+) -> None:
     bench.once(filled(10))
     assert settings(bench, bench.index) == ("1", "1", None)
     found = mapped(bench, bench.index)
@@ -99,7 +117,9 @@ def test_without_one_the_servers_defaults_and_labkits_mapping_stand(bench: Bench
 
 def test_a_scratch_index_is_labkits_own(lab: Lab, filled: Any, me: str) -> None:
     index = lab.window(filled(10)).to_scratch("own").index
-    found = lab.target().client.indices.get_settings(index=index.name)[index.name]["settings"]["index"]
+    found = lab.target().client.indices.get_settings(index=index.name)[index.name]["settings"][
+        "index"
+    ]
     assert found["number_of_replicas"] == "0"
 
 

@@ -1,4 +1,7 @@
-"""`labkit index` as a process of its own: killed, stopped, shared, starved of its servers; the index ends exact."""
+"""`labkit index` as a process of its own: killed, stopped, shared, starved of its servers.
+
+The index ends exact.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ RECORDS = 30_000
 
 
 @pytest.mark.chaos
-def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: Bench, filled: Any) -> None:
+def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(
+    bench: Bench, filled: Any
+) -> None:
     topic = filled(RECORDS, 3)
     bench.start(topic).until_said("assigned partitions")
     bench.runs[-1].kill()
@@ -41,7 +46,9 @@ def test_killed_at_any_moment_the_index_ends_exactly_equal_to_the_topic(bench: B
 
 
 @pytest.mark.chaos
-def test_sigterm_ends_well_with_all_that_was_acknowledged_committed(bench: Bench, filled: Any) -> None:
+def test_sigterm_ends_well_with_all_that_was_acknowledged_committed(
+    bench: Bench, filled: Any
+) -> None:
     topic = filled(60_000)
     run = bench.start(topic)
     until(run.sent, "the first batch")
@@ -66,7 +73,13 @@ def test_sigterm_while_idle_ends_at_once(bench: Bench, make_topic: Any) -> None:
 def test_a_second_run_reads_only_what_is_new(bench: Bench, filled: Any, produce: Any) -> None:
     topic = filled(1000, 2)
     first = bench.once(topic)
-    assert first.ledger == {"sent": 1000, "indexed": 1000, "existing": 0, "rejected": 0, "unsent": 0}
+    assert first.ledger == {
+        "sent": 1000,
+        "indexed": 1000,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     produce(topic, messages(10), partition=1)
     second = bench.once(topic)
     assert second.ledger == {"sent": 10, "indexed": 10, "existing": 0, "rejected": 0, "unsent": 0}
@@ -78,11 +91,21 @@ def test_from_earliest_reads_all_again_and_changes_nothing(bench: Bench, filled:
     topic = filled(1000, 2)
     bench.once(topic)
     bench.client.indices.refresh(index=bench.index)
-    before = {hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)}
+    before = {
+        hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)
+    }
     assert len(before) == 1000
     again = bench.once(topic, "--from", "earliest")
-    assert again.ledger == {"sent": 1000, "indexed": 0, "existing": 1000, "rejected": 0, "unsent": 0}
-    assert {hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)} == before
+    assert again.ledger == {
+        "sent": 1000,
+        "indexed": 0,
+        "existing": 1000,
+        "rejected": 0,
+        "unsent": 0,
+    }
+    assert {
+        hit["_id"]: hit["_version"] for hit in scan(bench.client, index=bench.index, version=True)
+    } == before
 
 
 def test_from_latest_reads_only_what_comes(bench: Bench, filled: Any, produce: Any) -> None:
@@ -105,7 +128,9 @@ def test_where_latest_began_is_remembered(bench: Bench, filled: Any, produce: An
 def test_records_that_expired_unread_are_named(bench: Bench, filled: Any) -> None:
     topic = filled(100)
     bench.once(topic)
-    bench.admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 90)]), what="delete records")
+    bench.admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 90)]), what="delete records"
+    )
     consumer = bench.admin.consumer(group=bench.group)
     consumer.commit(offsets=[TopicPartition(topic, 0, 40)], asynchronous=False)
     consumer.close()
@@ -121,7 +146,9 @@ def test_once_ends_on_an_empty_topic(bench: Bench, make_topic: Any) -> None:
     assert bench.once(make_topic(3)).ledger["sent"] == 0
 
 
-def test_once_ends_where_the_last_offset_is_a_transaction_marker(bench: Bench, make_topic: Any) -> None:
+def test_once_ends_where_the_last_offset_is_a_transaction_marker(
+    bench: Bench, make_topic: Any
+) -> None:
     topic = make_topic()
     producer = bench.admin.producer(transactional_id=f"test-{uuid.uuid4().hex}")
     producer.init_transactions(30)
@@ -150,9 +177,12 @@ def test_once_ends_before_an_open_transaction(bench: Bench, filled: Any) -> None
 
 
 @pytest.mark.chaos
-def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(bench: Bench, filled: Any) -> None:
+def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(
+    bench: Bench, filled: Any
+) -> None:
     topic = filled(300, 3)
-    for members in (1, 2):  # the second waits for the broker to miss the first; nobody tells the broker it died too
+    # the second waits for the broker to miss the first; nobody tells the broker it died too
+    for members in (1, 2):
         run = bench.start(topic)
         until(lambda count=members: len(bench.owners()) == count, f"{members} members")
         if members == 1:
@@ -222,25 +252,40 @@ UNUSUAL = [
 ]
 
 
-def test_what_is_no_json_object_becomes_a_tagged_document(bench: Bench, make_topic: Any, produce: Any) -> None:
+def test_what_is_no_json_object_becomes_a_tagged_document(
+    bench: Bench, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [*MALFORMED, b"{}"])
     run = bench.once(topic)
     total = len(MALFORMED) + 1
-    assert run.ledger == {"sent": total, "indexed": total, "existing": 0, "rejected": 0, "unsent": 0}
+    assert run.ledger == {
+        "sent": total,
+        "indexed": total,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert bench.count() == total
     assert not bench.client.indices.exists(index="irc-test-injected")
     found = {row: bench.document(topic, row) for row in range(len(MALFORMED))}
     assert [row for row, one in found.items() if one.get("tags") != ["_jsonparsefailure"]] == []
-    assert [one["message"] for one in found.values()] == [value.decode("utf-8", "replace") for value in MALFORMED]
-    assert all(one["labkit"]["topic"] == topic and one["labkit"]["offset"] == row for row, one in found.items())
+    assert [one["message"] for one in found.values()] == [
+        value.decode("utf-8", "replace") for value in MALFORMED
+    ]
+    assert all(
+        one["labkit"]["topic"] == topic and one["labkit"]["offset"] == row
+        for row, one in found.items()
+    )
 
 
 def test_an_unusual_object_stays_what_it_is(bench: Bench, make_topic: Any, produce: Any) -> None:
     topic = make_topic()
     produce(topic, UNUSUAL)
     assert bench.once(topic).ledger["indexed"] == len(UNUSUAL)
-    assert [bench.document(topic, row) for row in range(len(UNUSUAL))] == [json.loads(value) for value in UNUSUAL]
+    assert [bench.document(topic, row) for row in range(len(UNUSUAL))] == [
+        json.loads(value) for value in UNUSUAL
+    ]
 
 
 POISON = [
@@ -252,8 +297,12 @@ POISON = [
 ]
 
 
-def test_json_that_is_not_utf_8_does_not_spoil_the_index(bench: Bench, make_topic: Any, produce: Any) -> None:
-    """Elasticsearch reads these encodings and keeps the bytes, which then stand in the middle of its UTF-8 answers."""
+def test_json_that_is_not_utf_8_does_not_spoil_the_index(
+    bench: Bench, make_topic: Any, produce: Any
+) -> None:
+    """Elasticsearch reads these encodings and keeps the bytes, which then stand in the middle of
+    its UTF-8 answers.
+    """
     topic = make_topic()
     produce(topic, [*POISON, b'{"a": 2}'])
     assert bench.once(topic).ledger["indexed"] == len(POISON) + 1
@@ -263,7 +312,9 @@ def test_json_that_is_not_utf_8_does_not_spoil_the_index(bench: Bench, make_topi
     assert len(bench.client.search(index=bench.index)["hits"]["hits"]) == len(POISON) + 1
 
 
-def test_a_tombstone_is_tagged_and_is_not_an_empty_value(bench: Bench, make_topic: Any, produce: Any) -> None:
+def test_a_tombstone_is_tagged_and_is_not_an_empty_value(
+    bench: Bench, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [None, b"", b'{"a": 1}'])
     bench.once(topic)
@@ -273,13 +324,22 @@ def test_a_tombstone_is_tagged_and_is_not_an_empty_value(bench: Bench, make_topi
     assert (empty["tags"], empty["message"]) == (["_jsonparsefailure"], "")
 
 
-def test_a_batch_of_nothing_but_malformed_records_goes_through(bench: Bench, make_topic: Any, produce: Any) -> None:
+def test_a_batch_of_nothing_but_malformed_records_goes_through(
+    bench: Bench, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [b"{%d" % i for i in range(2000)])
     assert bench.once(topic).ledger["indexed"] == 2000
 
 
-CONFLICT = [b'{"n": 1}', b'{"n": 2}', b'{"n": "many"}', b'{"n": 4}', b'{"n": {"a": 1}}', b'{"n": 6}']
+CONFLICT = [
+    b'{"n": 1}',
+    b'{"n": 2}',
+    b'{"n": "many"}',
+    b'{"n": 4}',
+    b'{"n": {"a": 1}}',
+    b'{"n": 6}',
+]
 
 
 @pytest.fixture
@@ -298,7 +358,10 @@ def test_a_mapping_conflict_is_put_aside_with_its_origin_and_the_rest_goes_on(
     run = bench.once(conflict, "--dead-letter", str(letters), code=3)
     assert run.ledger == {"sent": 6, "indexed": 4, "existing": 0, "rejected": 2, "unsent": 0}
     found = [json.loads(line) for line in letters.read_text().splitlines()]
-    assert [(one["topic"], one["partition"], one["offset"]) for one in found] == [(conflict, 0, 2), (conflict, 0, 4)]
+    assert [(one["topic"], one["partition"], one["offset"]) for one in found] == [
+        (conflict, 0, 2),
+        (conflict, 0, 4),
+    ]
     assert [one["source"].encode() for one in found] == [CONFLICT[2], CONFLICT[4]]
     assert all(one["reason"] and one["status"] == 400 for one in found)
     assert bench.committed() == {0: 6}
@@ -330,7 +393,9 @@ def test_a_dead_letter_file_that_cannot_be_written_is_refused_before_anything_is
 
 def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: Any) -> None:
     run = bench.once(filled(100))
-    assert [line for line in run.said if not re.match(r"(assigned|gave up) partitions ", line)] == []
+    assert [
+        line for line in run.said if not re.match(r"(assigned|gave up) partitions ", line)
+    ] == []
 
 
 # servers that go away ------------------------------------------------------------------------------------
@@ -340,7 +405,9 @@ def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: An
 def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
     hospital: Bench, second_opinion: Bench, mortal: Path, wide: str
 ) -> None:
-    """A second indexer is told to end while it waits: it does, and what it had not written comes next time."""
+    """A second indexer is told to end while it waits: it does, and what it had not written comes
+    next time.
+    """
     run, other = hospital.start(wide), second_opinion.start(wide)
     until(lambda: run.sent() and other.sent(), "the first batches")
     kill_9(mortal, "elasticsearch")
@@ -357,7 +424,9 @@ def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
 
 
 @pytest.mark.chaos
-def test_kafka_killed_while_indexing_is_waited_for(hospital: Bench, mortal: Path, wide: str) -> None:
+def test_kafka_killed_while_indexing_is_waited_for(
+    hospital: Bench, mortal: Path, wide: str
+) -> None:
     run = hospital.start(wide)
     until(run.sent, "the first batch")
     kill_9(mortal, "kafka")

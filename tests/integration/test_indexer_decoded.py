@@ -30,7 +30,9 @@ def decoding(registry_url: str, bench: Bench) -> Bench:
 
 
 def orders(topic: str, *numbers: int) -> list[bytes]:
-    schema = avro_schema(id="long", day=DAY, labels={"type": "map", "values": "string"}, score="double")
+    schema = avro_schema(
+        id="long", day=DAY, labels={"type": "map", "values": "string"}, score="double"
+    )
     values = ({"id": n, "day": n, "labels": {f"k{n}": "v"}, "score": 1.0 + n} for n in numbers)
     return avro_values(topic, schema, *values)
 
@@ -40,11 +42,21 @@ def test_avro_with_keys_metadata_and_dead_letters(
 ) -> None:
     topic, letters = make_topic(), tmp_path / "letters.jsonl"
     good = orders(topic, *range(100))
-    keys = avro_values(topic, avro_schema(number="long"), *({"number": n} for n in range(100)), of=MessageField.KEY)
+    keys = avro_values(
+        topic, avro_schema(number="long"), *({"number": n} for n in range(100)), of=MessageField.KEY
+    )
     produce(topic, good, keys=keys, headers=[[("trace-id", b"t%d" % n)] for n in range(100)])
     produce(topic, [b"odd", good[0][:-1], None], keys=[keys[0], keys[0], keys[7]])
     run = decoding.once(
-        topic, "--decode", "avro", "--key-decode", "avro", "--metadata", "--dead-letter", str(letters), code=3
+        topic,
+        "--decode",
+        "avro",
+        "--key-decode",
+        "avro",
+        "--metadata",
+        "--dead-letter",
+        str(letters),
+        code=3,
     )
     assert run.ledger == {"sent": 103, "indexed": 101, "existing": 0, "rejected": 2, "unsent": 0}
     assert decoding.count() == 101
@@ -56,11 +68,19 @@ def test_avro_with_keys_metadata_and_dead_letters(
     assert (found["_kafka"]["offset"], found["_kafka"]["headers"]) == (42, {"trace-id": "t42"})
     gone = decoding.document(topic, 102)
     assert (gone["tags"], gone["_key_number"], gone["_kafka"]["offset"]) == (["_tombstone"], 7, 102)
-    search = dict(decoding.client.count(index=decoding.index, query={"term": {"_kafka.headers.trace-id": "t42"}}))
+    search = dict(
+        decoding.client.count(
+            index=decoding.index, query={"term": {"_kafka.headers.trace-id": "t42"}}
+        )
+    )
     assert search["count"] == 1
     (mapping,) = dict(decoding.client.indices.get_mapping(index=decoding.index)).values()
     fields = mapping["mappings"]["properties"]
-    assert (fields["day"]["type"], fields["labels"]["type"], fields["score"]["type"]) == ("date", "flattened", "double")
+    assert (fields["day"]["type"], fields["labels"]["type"], fields["score"]["type"]) == (
+        "date",
+        "flattened",
+        "double",
+    )
     aside = [json.loads(line) for line in letters.read_text().splitlines()]
     assert [(one["topic"], one["partition"], one["offset"], one["type"]) for one in aside] == [
         (topic, 0, 100, "decode"), (topic, 0, 101, "decode")
@@ -68,14 +88,24 @@ def test_avro_with_keys_metadata_and_dead_letters(
     assert json.loads(aside[0]["source"]) == {"base64": base64.b64encode(b"odd").decode()}
 
 
-def test_an_index_by_date_gets_each_field_in_each_index(decoding: Bench, make_topic: Any, produce: Any) -> None:
+def test_an_index_by_date_gets_each_field_in_each_index(
+    decoding: Bench, make_topic: Any, produce: Any
+) -> None:
     topic, prefix = make_topic(), decoding.index
     decoding.index = f"{prefix}-%Y.%m"
     march, april = 1_456_790_400_000, 1_459_468_800_000
-    produce(topic, avro_values(topic, avro_schema(id="long"), {"id": 1}, {"id": 2}), timestamps=[march, april])
+    produce(
+        topic,
+        avro_values(topic, avro_schema(id="long"), {"id": 1}, {"id": 2}),
+        timestamps=[march, april],
+    )
     registry_client().set_compatibility(f"{topic}-value", "NONE")
     decoding.once(topic, "--decode", "avro")
-    later = avro_values(topic, avro_schema(id="long", total=DECIMAL), *({"id": n, "total": Decimal(1)} for n in (3, 4)))
+    later = avro_values(
+        topic,
+        avro_schema(id="long", total=DECIMAL),
+        *({"id": n, "total": Decimal(1)} for n in (3, 4)),
+    )
     produce(topic, later, timestamps=[march, april])
     run = decoding.once(topic, "--decode", "avro")
     assert run.ledger["indexed"] == 2
@@ -89,7 +119,9 @@ def test_an_index_by_date_gets_each_field_in_each_index(decoding: Bench, make_to
     decoding.index = prefix
 
 
-def test_fractions_in_an_index_of_whole_numbers_are_said(decoding: Bench, make_topic: Any, produce: Any) -> None:
+def test_fractions_in_an_index_of_whole_numbers_are_said(
+    decoding: Bench, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, avro_values(topic, avro_schema(n="int"), {"n": 1}))
     registry_client().set_compatibility(f"{topic}-value", "NONE")
@@ -100,11 +132,15 @@ def test_fractions_in_an_index_of_whole_numbers_are_said(decoding: Bench, make_t
     assert decoding.document(topic, 1) == {"n": 1.5}
 
 
-def test_without_a_place_for_dead_letters_the_first_is_an_error(decoding: Bench, make_topic: Any, produce: Any) -> None:
+def test_without_a_place_for_dead_letters_the_first_is_an_error(
+    decoding: Bench, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [*orders(topic, 1), b"odd"])
     run = decoding.once(topic, "--decode", "avro", code=1)
-    assert any(f"{topic}-0-1 was refused: not Confluent's wire format" in line for line in run.said), run.said
+    assert any(
+        f"{topic}-0-1 was refused: not Confluent's wire format" in line for line in run.said
+    ), run.said
     assert decoding.committed() == {}
 
 
@@ -124,7 +160,8 @@ def test_what_an_indexer_cannot_do_is_said_at_once(
     profiles = tmp_path / "labkit.toml"
     fast, _, registry = profiles.read_text().partition("[profiles.fast.registry]")
     write_private(
-        profiles, f"{fast}[profiles.fast.registry]{registry}\n{fast.replace('profiles.fast', 'profiles.bare')}"
+        profiles,
+        f"{fast}[profiles.fast.registry]{registry}\n{fast.replace('profiles.fast', 'profiles.bare')}",
     )
     run = decoding.start(make_topic(), *options)
     assert run.ended() == (1 if "bare" in options else 2)
@@ -183,6 +220,8 @@ def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(
     left_out = lab.trace(topic, 0, 4, index=bench.index)
     assert left_out.verdict == f"It is not in {bench.index}: the condition leaves it out."
     again = bench.once(topic, "--from", "earliest", "--where", "rare is not null")
-    assert "condition" not in {step.place for step in lab.trace(topic, 0, 4, index=bench.index).steps}
+    assert "condition" not in {
+        step.place for step in lab.trace(topic, 0, 4, index=bench.index).steps
+    }
     assert again.metrics[-1]["filtered"] == 5
     assert any("no record has rare" in line for line in again.said), again.said

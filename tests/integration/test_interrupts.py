@@ -1,4 +1,7 @@
-"""Ctrl-C wherever it may come: a process of its own each time, a real SIGINT; the servers are asked what is left."""
+"""Ctrl-C wherever it may come: a process of its own each time, a real SIGINT.
+
+The servers are asked what is left.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.alone]
 RECORDS = 40_000
-# it had done all; it says that not all is done; it did nothing; the same, as Python itself ends (a shell shows 130)
+# it had done all; it says that not all is done; it did nothing; the same, as Python itself ends (a
+# shell shows 130)
 ENDS = (0, 3, 130, -signal.SIGINT)
 
 
@@ -51,7 +55,9 @@ def topic(lab: Lab, admin: Cluster) -> Iterator[str]:
 
 
 class Child:
-    """A Python of its own that says when it is at work, is interrupted, and prints what it has as JSON."""
+    """A Python of its own that says when it is at work, is interrupted, and prints what it has as
+    JSON.
+    """
 
     def __init__(self, program: str, *arguments: str) -> None:
         begin = """
@@ -108,7 +114,10 @@ def test_batches_end_with_the_interrupt_and_what_came_is_a_beginning(
 
 
 def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) -> None:
-    """Planned = read + unread; the file has each record that was read, once; nothing else lies beside it."""
+    """Planned = read + unread.
+
+    The file has each record that was read, once; nothing else lies beside it.
+    """
     program = """
         from labkit import progress
         from contextlib import contextmanager
@@ -132,12 +141,20 @@ def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) ->
     complete, reasons, planned, read, unread = child.end()
     assert (complete, reasons, planned, read + unread) == (False, ["interrupt"], RECORDS, RECORDS)
     table = pq.read_table(tmp_path / "out.parquet", columns=["_partition", "_offset"])
-    assert len(set(zip(*(table[one].to_pylist() for one in table.column_names), strict=True))) == len(table) == read > 0
+    assert (
+        len(set(zip(*(table[one].to_pylist() for one in table.column_names), strict=True)))
+        == len(table)
+        == read
+        > 0
+    )
     assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
 
 
 def test_a_load_s_counts_are_the_index_s(topic: str, lab: Lab, me: str) -> None:
-    """What the interrupted load counted as indexed is in the index; a second load adds the rest, nothing twice."""
+    """What the interrupted load counted as indexed is in the index.
+
+    A second load adds the rest, nothing twice.
+    """
     program = """
         from labkit.es import bulk
 
@@ -177,8 +194,12 @@ def without_members(admin: Cluster, group: str) -> bool:
     return not list_groups(admin, [group])[0].members
 
 
-def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin: Cluster, group: str) -> None:
-    """Each record is returned once, by one of the calls, and what is committed at the end is the topic's end."""
+def test_a_tail_interrupted_again_and_again_loses_nothing(
+    make_topic: Any, admin: Cluster, group: str
+) -> None:
+    """Each record is returned once, by one of the calls, and what is committed at the end is the
+    topic's end.
+    """
     topic = make_topic(2)
     program = """
         signal.signal(signal.SIGINT, lambda *_: None)  # one that comes between two calls
@@ -233,7 +254,10 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(make_topic: Any, admin
 
 
 def test_an_interrupt_while_duckdb_is_imported_does_not_abort_the_process() -> None:
-    """It comes as the exception it is, once DuckDB is there; without that a notebook's kernel would die of it."""
+    """It comes as the exception it is, once DuckDB is there.
+
+    Without that a notebook's kernel would die of it.
+    """
     program = """
         import os, threading
         import labkit.replay.reader
@@ -274,10 +298,17 @@ COMMANDS = [
 def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
     command: str, topic: str, lab: Lab, admin: Cluster, tmp_path: Path, me: str
 ) -> None:
-    """At five moments of its life: it ends at once, with words of its own alone, no member of a group, no torn file."""
+    """At five moments of its life: it ends at once, with words of its own alone, no member of a
+    group, no torn file.
+    """
     if "INDEX" in command:
         lab.window(topic).to_scratch("whole")
-    for word, meant in {"TOPIC": topic, "FOLDER": str(tmp_path), "INDEX": f"scratch-{me}-whole", "USER": me}.items():
+    for word, meant in {
+        "TOPIC": topic,
+        "FOLDER": str(tmp_path),
+        "INDEX": f"scratch-{me}-whole",
+        "USER": me,
+    }.items():
         command = command.replace(word, meant)
     rng = random.Random(command)
     for _ in range(5):
@@ -296,10 +327,15 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
     until(lambda: not [one for one in list_groups(admin) if me in one.name and one.members])
     if "index" in command:
         with suppress(NotFoundError):  # it never joined
-            admin.ask(lambda client: client.delete_consumer_groups([f"indexer.sigint-{me}"]), what="delete it")
+            admin.ask(
+                lambda client: client.delete_consumer_groups([f"indexer.sigint-{me}"]),
+                what="delete it",
+            )
 
 
 def at_work(child: subprocess.Popen[str]) -> bool:
-    """Tell whether a process is past Python's own start, of which labkit knows nothing: it has loaded a library."""
+    """Tell whether a process is past Python's own start, of which labkit knows nothing: it has
+    loaded a library.
+    """
     maps = Path(f"/proc/{child.pid}/maps")
     return child.poll() is not None or "site-packages" in maps.read_text()

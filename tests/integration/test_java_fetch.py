@@ -23,7 +23,9 @@ HOME = "jdk-21.0.9+10-jre"
 
 
 def packed_jre(version: str = "21.0.9") -> bytes:
-    """Return an archive as Temurin's: one folder, with a program that says its version as Java does."""
+    """Return an archive as Temurin's: one folder, with a program that says its version as Java
+    does.
+    """
     program = f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-10-21' >&2\n".encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -51,8 +53,15 @@ class JavaServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def index(self) -> bytes:
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        vendors = {"jdk@temurin-jre": {"17.0.1": "tgz+https://localhost/none", "21.0.9": f"tgz+{self.url}/jre.tar.gz"}}
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(
+            platform.machine(), platform.machine()
+        )
+        vendors = {
+            "jdk@temurin-jre": {
+                "17.0.1": "tgz+https://localhost/none",
+                "21.0.9": f"tgz+{self.url}/jre.tar.gz",
+            }
+        }
         return json.dumps({sys.platform: {machine: vendors}}).encode()
 
     def close(self) -> None:
@@ -110,7 +119,9 @@ def test_a_jre_is_fetched_said_and_found_again_without_a_network(server: JavaSer
 
 def test_a_torn_download_is_an_error_and_the_next_try_succeeds(server: JavaServer) -> None:
     server.announced = len(server.archive) + 1000
-    with pytest.raises(JavaNotFoundError, match=r"fetching one failed: .*(incomplete|IncompleteRead|broken)"):
+    with pytest.raises(
+        JavaNotFoundError, match=r"fetching one failed: .*(incomplete|IncompleteRead|broken)"
+    ):
         java.find_java(17)
     server.announced = None
     assert java.find_java(17).name == HOME

@@ -1,4 +1,7 @@
-"""Every verdict by a real consumer that behaves so; the history, killed while it is written; the command line."""
+"""Every verdict by a real consumer that behaves so.
+
+The history, killed while it is written; the command line.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def name(kind: str) -> str:
 
 
 class Estate:
-    """Consumers of all kinds, each with a topic of its own, written to and read in threads until it ends."""
+    """Consumers of all kinds, each with a topic of its own, written to and read in threads until it
+    ends.
+    """
 
     def __init__(self, admin: Cluster) -> None:
         self.admin, self.stop = admin, threading.Event()
@@ -49,7 +54,9 @@ class Estate:
     def topic(self, kind: str, partitions: int = 1) -> str:
         topic = f"irc-test-estate-{RUN}-{kind}"
         self.topics.append(topic)
-        self.admin.ask(lambda client: client.create_topics([NewTopic(topic, partitions, 1)]), what="make it")
+        self.admin.ask(
+            lambda client: client.create_topics([NewTopic(topic, partitions, 1)]), what="make it"
+        )
         until(lambda: topic in self.admin.topics(), "the topic")
         self.groups.append(name(kind))
         return topic
@@ -81,14 +88,23 @@ class Estate:
         self.run(work)
 
     def read(
-        self, kind: str, topic: str, *, pause_s: float = 0.0, each_commit: int | None = 1, **settings: Any
+        self,
+        kind: str,
+        topic: str,
+        *,
+        pause_s: float = 0.0,
+        each_commit: int | None = 1,
+        **settings: Any,
     ) -> None:
         """Read record by record; commit after so many, or never again after the first."""
         ready = threading.Event()
 
         def work() -> None:
             consumer = self.admin.consumer(
-                group=name(kind), auto_offset_reset="earliest", client_id=f"reader-{kind}", **settings
+                group=name(kind),
+                auto_offset_reset="earliest",
+                client_id=f"reader-{kind}",
+                **settings,
             )
             consumer.subscribe([topic])
             count = 0
@@ -111,7 +127,9 @@ class Estate:
         for thread in self.threads:
             thread.join(30)
         self.admin.ask(lambda client: client.delete_topics(self.topics), what="delete the topics")
-        self.admin.ask_each(lambda client, some: client.delete_consumer_groups(some), self.groups, what="delete")
+        self.admin.ask_each(
+            lambda client, some: client.delete_consumer_groups(some), self.groups, what="delete"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +205,18 @@ def judged(estate: Estate, lab: Lab) -> pd.DataFrame:
         ("markers", "ok", "offline"),
     ],
 )
-def test_a_consumer_that_behaves_so_has_its_verdict(judged: pd.DataFrame, kind: str, verdict: str, doing: str) -> None:
+def test_a_consumer_that_behaves_so_has_its_verdict(
+    judged: pd.DataFrame, kind: str, verdict: str, doing: str
+) -> None:
     row = judged.loc[name(kind)]
     assert (row["verdict"], row["doing"]) == (verdict, doing), row["why"]
     assert judged.attrs["verdict"][name(kind)] == verdict
 
 
 def test_rates_eta_and_time_lag_are_those_of_the_records(judged: pd.DataFrame) -> None:
-    slow, rested, stopped, idle = (judged.loc[name(kind)] for kind in ("slow", "rested", "stopped", "idle"))
+    slow, rested, stopped, idle = (
+        judged.loc[name(kind)] for kind in ("slow", "rested", "stopped", "idle")
+    )
     assert 0 < slow["read_per_s"] < slow["written_per_s"]
     assert pd.isna(slow["eta_s"])
     assert (rested["lag"], rested["behind_s"], rested["eta_s"]) == (0, 0, 0)
@@ -214,7 +236,22 @@ def test_patience_is_how_long_commits_may_stand_still(estate: Estate, lab: Lab) 
     assert found["seconds"].min() >= 8
     with pytest.raises(UsageError, match="not a length of time"):
         lab.lag(name("stalled"), patience="soon")
-    assert cli.main(["lag", "--check", name("stalled"), "--samples", "3", "--every", "400ms", "--patience", "1s"]) == 3
+    assert (
+        cli.main(
+            [
+                "lag",
+                "--check",
+                name("stalled"),
+                "--samples",
+                "3",
+                "--every",
+                "400ms",
+                "--patience",
+                "1s",
+            ]
+        )
+        == 3
+    )
 
 
 def test_markers_after_the_commit_are_lag_1_with_nothing_to_read(judged: pd.DataFrame) -> None:
@@ -245,7 +282,9 @@ def test_a_share_group_is_not_taken_for_a_consumer_group(
         finally:
             process.terminate()
             process.wait(30)
-    until(lambda: admin.admin.delete_consumer_groups([share])[share].exception(15) is None, "its end")
+    until(
+        lambda: admin.admin.delete_consumer_groups([share])[share].exception(15) is None, "its end"
+    )
 
 
 def test_a_group_that_is_not_there_is_an_error(lab: Lab) -> None:
@@ -275,18 +314,31 @@ def test_what_was_recorded_is_judged_alike(estate: Estate, lab: Lab, tmp_path: P
 
 
 def _watching(stack: State, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "labkit", "lag", "--watch", "--every", "100ms", "--record", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "lag",
+        "--watch",
+        "--every",
+        "100ms",
+        "--record",
+        str(folder),
+    ]
     env = {**os.environ, "LABKIT_STATE": str(stack.root)}
     return subprocess.Popen([*command, *arguments], env=env, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.chaos
-def test_a_history_killed_at_any_moment_is_whole(estate: Estate, stack: State, lab: Lab, tmp_path: Path) -> None:
+def test_a_history_killed_at_any_moment_is_whole(
+    estate: Estate, stack: State, lab: Lab, tmp_path: Path
+) -> None:
     rows = 0
     for _ in range(3):
         process = _watching(stack, tmp_path)
         assert process.stdout is not None
-        for _ in range(3 * len(estate.groups)):  # some looks, then in the middle of whatever it does
+        # some looks, then in the middle of whatever it does
+        for _ in range(3 * len(estate.groups)):
             assert process.stdout.readline()
         process.kill()
         process.wait(30)
@@ -312,7 +364,9 @@ def test_watch_ends_well_when_it_is_asked_to(estate: Estate, stack: State, tmp_p
 # the command line ----------------------------------------------------------------------------------------
 
 
-def test_check_fails_for_those_who_need_somebody(estate: Estate, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_fails_for_those_who_need_somebody(
+    estate: Estate, capsys: pytest.CaptureFixture[str]
+) -> None:
     often = ["--samples", "3", "--every", "200ms"]
     assert cli.main(["lag", "--check", name("rested"), *often]) == 0
     assert capsys.readouterr().out.startswith(f"ok    {name('rested')}: ok, lag 0, ")
@@ -327,7 +381,9 @@ def test_check_fails_for_those_who_need_somebody(estate: Estate, capsys: pytest.
     assert cli.main(["lag", name("rested"), "--max-lag", "1"]) == 2
 
 
-def test_lag_prints_a_table_and_the_groups_verdict(estate: Estate, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lag_prints_a_table_and_the_groups_verdict(
+    estate: Estate, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["lag", name("stopped"), "--samples", "3", "--every", "200ms"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "written_per_s" in out[0]
@@ -336,12 +392,24 @@ def test_lag_prints_a_table_and_the_groups_verdict(estate: Estate, capsys: pytes
 
 @pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_seen(estate: Estate, stack: State) -> None:
-    command = [sys.executable, "-m", "labkit", "lag", name("rested"), "--samples", "100000", "--every", "100ms"]
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "lag",
+        name("rested"),
+        "--samples",
+        "100000",
+        "--every",
+        "100ms",
+    ]
     process = subprocess.Popen(
         [*command, "--record", str(stack.root / f"history-{RUN}")],
         env={**os.environ, "LABKIT_STATE": str(stack.root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until(lambda: list((stack.root / f"history-{RUN}").glob("lag-*.parquet")), "a part of the history")
+    until(
+        lambda: list((stack.root / f"history-{RUN}").glob("lag-*.parquet")), "a part of the history"
+    )
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

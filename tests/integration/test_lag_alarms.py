@@ -1,4 +1,6 @@
-"""`labkit lag --watch --metrics --alert` on a real group that stops and goes on, with a name that would do harm."""
+"""`labkit lag --watch --metrics --alert` on a real group that stops and goes on, with a name that
+would do harm.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def stopped(
     made = Stopped(admin, topic, tmp_path)
     made.commit(4)
     yield made
-    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), [made.group], what="delete")
+    admin.ask_each(
+        lambda client, some: client.delete_consumer_groups(some), [made.group], what="delete"
+    )
 
 
 class Metrics(dict[tuple[str, frozenset[tuple[str, str]]], float]):
@@ -67,7 +71,9 @@ class Metrics(dict[tuple[str, frozenset[tuple[str, str]]], float]):
     def __init__(self, text: str) -> None:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                labels = {item for item in sample.labels.items() if item[1] and item[0] != "cluster_name"}
+                labels = {
+                    item for item in sample.labels.items() if item[1] and item[0] != "cluster_name"
+                }
                 self[sample.name, frozenset(labels)] = sample.value
 
     def of(self, name: str, **labels: str) -> float:
@@ -82,10 +88,14 @@ def scrape(url: str, **headers: str) -> str:
 def watch(stack: State, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "labkit", "lag", "--watch", *EVERY, *arguments]
     environment = {**os.environ, "LABKIT_STATE": str(stack.root)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
-def test_a_group_that_stops_and_goes_on_is_told_once_each(stack: State, stopped: Stopped, tmp_path: Path) -> None:
+def test_a_group_that_stops_and_goes_on_is_told_once_each(
+    stack: State, stopped: Stopped, tmp_path: Path
+) -> None:
     file = tmp_path / "calls"
     file.touch()
     alert = f'{sys.executable} -c "{KEEP}" {file}'
@@ -96,7 +106,9 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(stack: State, stopped:
 
     try:
         assert process.stderr is not None
-        url = re.fullmatch(r"metrics: (http://127\.0\.0\.1:\d+/metrics)\n", process.stderr.readline())[1]  # type: ignore[index]
+        url = re.fullmatch(
+            r"metrics: (http://127\.0\.0\.1:\d+/metrics)\n", process.stderr.readline()
+        )[1]  # type: ignore[index]
         (first,) = until(calls, "a call")
         assert (first["group"], first["verdict"], first["lag"]) == (stopped.group, "stopped", 16)
         assert (first["cluster"], first["alarm"], first["was"]) == ("local", True, None)
@@ -107,7 +119,9 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(stack: State, stopped:
         assert seen.of("kafka_consumergroup_group_offset", **group, **log) == 4
         assert seen.of("kafka_consumergroup_group_lag_seconds", **group, **log) > 0
         assert seen.of("kafka_consumergroup_group_sum_lag", **group) == 16
-        assert seen.of("kafka_consumergroup_group_topic_sum_lag", **group, topic=stopped.topic) == 16
+        assert (
+            seen.of("kafka_consumergroup_group_topic_sum_lag", **group, topic=stopped.topic) == 16
+        )
         assert seen.of("kafka_partition_latest_offset", **log) == 20
         assert seen.of("labkit_consumergroup_verdict", **group, verdict="stopped") == 1
         assert seen.of("labkit_consumergroup_verdict", **group, verdict="ok") == 0
@@ -115,7 +129,10 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(stack: State, stopped:
             scrape(url, Host="attacker.example")
         stopped.commit(20)
         until(lambda: len(calls()) == 2, "the second call")
-        until(lambda: Metrics(scrape(url)).of("kafka_consumergroup_group_sum_lag", **group) == 0, "a new look")
+        until(
+            lambda: Metrics(scrape(url)).of("kafka_consumergroup_group_sum_lag", **group) == 0,
+            "a new look",
+        )
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
@@ -128,13 +145,22 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(stack: State, stopped:
     assert not (tmp_path / "harm").exists()
 
 
-def test_metrics_in_a_file_are_those_of_the_last_look(stack: State, stopped: Stopped, tmp_path: Path) -> None:
+def test_metrics_in_a_file_are_those_of_the_last_look(
+    stack: State, stopped: Stopped, tmp_path: Path
+) -> None:
     file = tmp_path / "lag.prom"
-    assert cli.main(["lag", "--watch", *EVERY, "--samples", "3", "--metrics", str(file), stopped.group]) == 0
+    assert (
+        cli.main(
+            ["lag", "--watch", *EVERY, "--samples", "3", "--metrics", str(file), stopped.group]
+        )
+        == 0
+    )
     seen = Metrics(file.read_text())
     assert seen.of("kafka_consumergroup_group_max_lag", group=stopped.group) == 16
     assert seen.of("labkit_consumergroup_verdict", group=stopped.group, verdict="stopped") == 1
-    assert seen.of("labkit_lag_last_look_timestamp_seconds") == pytest.approx(file.stat().st_mtime, abs=5)
+    assert seen.of("labkit_lag_last_look_timestamp_seconds") == pytest.approx(
+        file.stat().st_mtime, abs=5
+    )
     assert [one.name for one in tmp_path.iterdir()] == ["lag.prom"]
 
 
@@ -151,7 +177,9 @@ def test_metrics_in_a_file_are_those_of_the_last_look(stack: State, stopped: Sto
     ids=["no-watch", "alert-no-watch", "port", "host", "folder", "program"],
 )
 @pytest.mark.usefixtures("stack")
-def test_what_cannot_be_is_a_usage_error(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_is_a_usage_error(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["lag", *arguments]) == 2
     said = capsys.readouterr().err
     assert text in said

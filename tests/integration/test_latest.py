@@ -20,17 +20,22 @@ Make, Produce = Callable[..., str], Callable[..., None]
 
 def balances(receipt: Any) -> bool:
     """Tell whether each partition's receipt adds up."""
-    return all(one.planned == one.read + one.filtered + one.gaps + one.unread for one in receipt.partitions)
+    return all(
+        one.planned == one.read + one.filtered + one.gaps + one.unread for one in receipt.partitions
+    )
 
 
-def test_latest_is_what_a_dictionary_would_hold(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_latest_is_what_a_dictionary_would_hold(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     """60,000 records of 5,000 keys, more than a batch: against the same done record by record."""
     topic, rng = make_topic(2), np.random.default_rng(7)
     expected: dict[bytes, tuple[int, int]] = {}
     for partition in (0, 1):
         keys = [b"p%d-k%d" % (partition, n) for n in rng.integers(0, 2_500, 30_000)]
         values: list[bytes | None] = [
-            None if n % 11 == 0 else json.dumps({"n": n, "p": partition}).encode() for n in range(30_000)
+            None if n % 11 == 0 else json.dumps({"n": n, "p": partition}).encode()
+            for n in range(30_000)
         ]
         produce(topic, values, partition=partition, keys=keys)
         for n, key in enumerate(keys):
@@ -54,15 +59,24 @@ def test_latest_is_what_a_dictionary_would_hold(lab: Lab, make_topic: Make, prod
     assert "several partitions" not in str(receipt)
 
 
-def test_records_without_a_key_and_keys_in_several_partitions(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_records_without_a_key_and_keys_in_several_partitions(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     topic = make_topic(3)
     produce(topic, [b'{"n": 1}', b'{"n": 2}', b'{"n": 3}'], keys=[b"a", None, b"a"],
             timestamps=[START_MS + 900, START_MS, START_MS + 100])  # fmt: skip
-    produce(topic, [b'{"n": 4}', b"not json"], keys=[b"a", b"b"], partition=1, timestamps=[START_MS + 200] * 2)
+    produce(
+        topic,
+        [b'{"n": 4}', b"not json"],
+        keys=[b"a", b"b"],
+        partition=1,
+        timestamps=[START_MS + 200] * 2,
+    )
     produce(topic, [None, b""], keys=[b"b", b""], partition=2, timestamps=[START_MS + 100] * 2)
     found = lab.window(topic).latest()
     rows = {row["_key"]: (row["_partition"], row["_offset"]) for row in found.table.to_pylist()}
-    # in partition 0 offset 2 is the newest of a, though an earlier one has a later time; partition 1's is newer yet
+    # in partition 0 offset 2 is the newest of a, though an earlier one has a later time; partition
+    # 1's is newer yet
     assert rows == {b"a": (1, 0), b"b": (1, 1), b"": (2, 1)}
     assert balances(found.receipt)
     text = str(found.receipt)
@@ -72,9 +86,15 @@ def test_records_without_a_key_and_keys_in_several_partitions(lab: Lab, make_top
     assert found.table.filter(found.table["_error"].is_valid())["_key"].to_pylist() == [b"b", b""]
 
 
-def test_keys_that_mean_the_same_as_json_are_the_same(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_keys_that_mean_the_same_as_json_are_the_same(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     topic = make_topic()
-    produce(topic, [b"1", b"2", b"3", b"4"], keys=[b'{"a":1,"b":2}', b'{"b": 2, "a": 1}', b"odd{", b"odd{"])
+    produce(
+        topic,
+        [b"1", b"2", b"3", b"4"],
+        keys=[b'{"a":1,"b":2}', b'{"b": 2, "a": 1}', b"odd{", b"odd{"],
+    )
     window = lab.window(topic)
     assert window.latest().table["_offset"].to_pylist() == [0, 1, 3]
     found = window.latest("json")
@@ -107,13 +127,17 @@ def test_an_empty_window_an_early_end_and_bad_input(
     producer.abort_transaction(30)
     from confluent_kafka import TopicPartition
 
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 2)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 2)]), what="delete records"
+    )
     with pytest.raises(WindowExpiredError):
         window.latest()
     assert window.latest(on_expired="clamp").table["_offset"].to_pylist() == [2]
 
 
-def test_around_shows_what_happened_in_all_partitions(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_around_shows_what_happened_in_all_partitions(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     topic = make_topic(3)
     for partition in (0, 1):  # partition 2 is empty; the records take turns
         values = [json.dumps({"n": 2 * n + partition}).encode() for n in range(5_000)]
@@ -137,7 +161,9 @@ def test_around_shows_what_happened_in_all_partitions(lab: Lab, make_topic: Make
 START_MS_TEXT = "2026-09-21T14:13:30Z"  # START_MS and ten seconds
 
 
-def test_around_steps_over_what_is_no_record(lab: Lab, admin: Cluster, make_topic: Make, produce: Produce) -> None:
+def test_around_steps_over_what_is_no_record(
+    lab: Lab, admin: Cluster, make_topic: Make, produce: Produce
+) -> None:
     """Aborted records and markers: 300 offsets without a record stand before the neighbours."""
     topic = make_topic()
     produce(topic, [b'{"n": 0}', b'{"n": 1}'])
@@ -158,15 +184,24 @@ def test_around_steps_over_what_is_no_record(lab: Lab, admin: Cluster, make_topi
     assert balances(gap.receipt)
 
 
-def test_around_refuses_what_is_not_in_the_window(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_around_refuses_what_is_not_in_the_window(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     topic = make_topic()
     produce(topic, [b"{}"] * 3)
     window = lab.window(topic)
-    with pytest.raises(UsageError, match="offset 3 of partition 0 is not in the window, which has 0 to 2"):
+    with pytest.raises(
+        UsageError, match="offset 3 of partition 0 is not in the window, which has 0 to 2"
+    ):
         window.around(0, 3)
     with pytest.raises(UsageError, match="no partition 1"):
         window.around(1, 0)
-    for odd in ({}, {"partition": 0}, {"offset": 0}, {"partition": 0, "offset": 0, "time": "2026-01-01"}):
+    for odd in (
+        {},
+        {"partition": 0},
+        {"offset": 0},
+        {"partition": 0, "offset": 0, "time": "2026-01-01"},
+    ):
         with pytest.raises(UsageError, match="a record's partition and offset, or a time"):
             window.around(**odd)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="before"):
@@ -183,7 +218,17 @@ def test_the_commands_answer_as_the_methods_do(
     produce(topic, [b'{"n": 1}', b'{"n": 2}', None], keys=[b"a", b"b", b"b"])
     produce(topic, [b'{"n": 4}', b"no json"], keys=[b"c", b"d"], partition=1)
     assert (
-        main(["sql", topic, "select sum(n) s, count(*) c from replay", "--where", "n > 1 or n is null", "--json"]) == 0
+        main(
+            [
+                "sql",
+                topic,
+                "select sum(n) s, count(*) c from replay",
+                "--where",
+                "n > 1 or n is null",
+                "--json",
+            ]
+        )
+        == 0
     )
     assert json.loads(capsys.readouterr().out) == [{"s": 6, "c": 4}]
     assert main(["sql", topic, "select n from replay where n is not null order by n"]) == 0

@@ -30,7 +30,8 @@ def test_topics_by_several_patterns(lab: Lab, make_topic: Callable[..., str], pr
     newest = some.set_index("topic")["newest"]
     assert abs((pd.Timestamp.now("UTC") - newest[first]).total_seconds()) < 60
     assert newest.isna()[second]
-    produce(second, [b"3"], timestamps=[1_456_790_400_000])  # the newest by its own time, also behind a later one
+    # the newest by its own time, also behind a later one
+    produce(second, [b"3"], timestamps=[1_456_790_400_000])
     produce(second, [b"4"], timestamps=[1_456_704_000_000])
     there = Lab(lab.connection, timezone=ZoneInfo("Asia/Tokyo")).topics(second)
     assert there["newest"].map(str).tolist() == ["2016-03-01 09:00:00+09:00"]
@@ -103,7 +104,11 @@ def test_what_is_no_pattern_is_refused_before_a_server_is_asked() -> None:
 
 
 def test_the_commands_take_patterns(
-    lab: Lab, make_topic: Callable[..., str], produce: Any, me: str, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    make_topic: Callable[..., str],
+    produce: Any,
+    me: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     topic = make_topic()
     produce(topic, [b'{"n": 1}'])

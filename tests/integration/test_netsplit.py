@@ -33,10 +33,14 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
     topic: str,
     ngircd: Callable[..., Ngircd],
 ) -> None:
-    """The extractor's own connection holds. Each message said on its side is there once and in order, before, during
-    and after the split, those of the other side before and after; each user there quits once, and joins again once.
+    """The extractor's own connection holds. Each message said on its side is there once and in
+    order, before, during and after the split, those of the other side before and after; each user
+    there quits once, and joins again once.
     """
-    near = ngircd(name="near.labkit.test", link=LINK.format(name="far.labkit.test", port="", passive="Passive = yes"))
+    near = ngircd(
+        name="near.labkit.test",
+        link=LINK.format(name="far.labkit.test", port="", passive="Passive = yes"),
+    )
     link = LINK.format(name="near.labkit.test", port=f"Port = {near.port}", passive="")
     far = ngircd(name="far.labkit.test", link=link)
     extractor = Running(stack, topic, near.port)
@@ -64,9 +68,15 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
     assert (report.connections, report.losses) == (1, 0)
 
     lines = [orjson.loads(message.value()) for message in read(stack, topic)]
-    happened = [(one["command"], one["nick"]) for one in lines if one.get("nick", "").startswith("there")]
+    happened = [
+        (one["command"], one["nick"]) for one in lines if one.get("nick", "").startswith("there")
+    ]
     for user in ("there1", "there2"):
-        assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == ["JOIN", "QUIT", "JOIN"]
+        assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == [
+            "JOIN",
+            "QUIT",
+            "JOIN",
+        ]
 
 
 def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:

@@ -1,4 +1,6 @@
-"""Null, empty, the text "null" and what is long, of real records, wherever a person looks; BEHAVIOURS 39, 40."""
+"""Null, empty, the text "null" and what is long, of real records, wherever a person looks;
+BEHAVIOURS 39, 40.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,18 @@ from support.terminal import on_a_terminal
 VALUES: list[bytes | None] = [
     None, b"", b"null", b'""', b'"null"', b"{}", b'{"a": null}', b'{"a": ""}', b'{"a": "null"}', b'{"a": "x"}',
 ]  # fmt: skip
-KEYS: list[bytes | None] = [None, b"", b"null", b'"null"', b" ", b"x", b"\xff", b"base64:/w==", b"(tombstone)", b"-"]
+KEYS: list[bytes | None] = [
+    None,
+    b"",
+    b"null",
+    b'"null"',
+    b" ",
+    b"x",
+    b"\xff",
+    b"base64:/w==",
+    b"(tombstone)",
+    b"-",
+]
 
 
 @pytest.fixture
@@ -44,7 +57,9 @@ def test_the_inspector_shows_each_in_its_own_way(lab: Lab, topic: str) -> None:
         view = inspector.view.value
         keys |= set(re.findall(r"key <code>(.*?)</code>", view))
         headers |= set(re.findall(r"<code>(?:(?!<code>).)*?</code></td>", view))
-        values.add(re.sub(r".*?</code></div>", "", without_place(view), count=1).split(" headers")[0])
+        values.add(
+            re.sub(r".*?</code></div>", "", without_place(view), count=1).split(" headers")[0]
+        )
         texts.add(without_place(inspector.text()).split("\n", 2)[2])
     assert len(keys) == len(headers) == len(KEYS)
     assert len(values) == len(texts) == len(VALUES), (values, texts)
@@ -60,7 +75,9 @@ def test_the_tail_shows_each_in_its_own_way(lab: Lab, topic: str) -> None:
     assert len({tuple(row[3:]) for row in rows}) == len(VALUES), rows
     replay = lab.window(topic).read(progress=False)
     shown = re.findall(r"<tr>(.*?)</tr>", replay._repr_html_().split("</thead>")[-1])
-    assert len({re.sub(r"<td[^>]*>[^<]*</td>", "", row, count=3) for row in shown}) == len(shown) == 5
+    assert (
+        len({re.sub(r"<td[^>]*>[^<]*</td>", "", row, count=3) for row in shown}) == len(shown) == 5
+    )
 
 
 def test_a_terminal_shows_each_in_its_own_way(topic: str) -> None:
@@ -78,16 +95,21 @@ def test_lines_of_json_tell_a_tombstone_from_an_object_without_fields(topic: str
     assert (found[0], found[5]) == ({"_value": None}, {})
     assert found[7:] == [{"a": ""}, {"a": "null"}, {"a": "x"}]
     plain = subprocess.run([*command[:-2]], capture_output=True, timeout=120, check=True).stdout
-    assert plain == b"".join((value or b"") + b"\n" for value in VALUES)  # to a pipe they go as they are
+    # to a pipe they go as they are
+    assert plain == b"".join((value or b"") + b"\n" for value in VALUES)
 
 
-def test_long_texts_are_cut_and_say_so(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> None:
+def test_long_texts_are_cut_and_say_so(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
     """BEHAVIOURS 40: in each view; in a terminal and a frame they are whole."""
     long = "x" * 500_000
     many: dict[str, Any] = {f"f{n}": {f"g{m}": "y" for m in range(100)} for n in range(300)}
     name = make_topic()
     produce(
-        name, [json.dumps({"a": long}).encode(), json.dumps(many).encode(), b"\xff" * 500_000], keys=[b"k" * 90_000] * 3
+        name,
+        [json.dumps({"a": long}).encode(), json.dumps(many).encode(), b"\xff" * 500_000],
+        keys=[b"k" * 90_000] * 3,
     )
     replay = lab.window(name).read(progress=False)
     inspector = RecordInspector(replay)
@@ -113,7 +135,9 @@ def test_maps_are_objects_and_bytes_base64_in_the_inspector(
     produce(name, [b"not json"])
     read = lab.window(name).read(decode="raw", progress=False)
     kind = pa.map_(pa.string(), pa.binary())
-    table = read.table.append_column("m", pa.array([[("k", b"\xff")]], kind)).append_column("b", pa.array([b"\x00"]))
+    table = read.table.append_column("m", pa.array([[("k", b"\xff")]], kind)).append_column(
+        "b", pa.array([b"\x00"])
+    )
     inspector = RecordInspector(replace(read, table=table))
     assert json.loads(inspector.text().split("\n", 2)[2]) == {"m": {"k": "/w=="}, "b": "AA=="}
     assert "<summary><b>m</b> 1</summary>" in inspector.view.value

@@ -1,4 +1,6 @@
-"""The six pipelines of the story at once, on one topic, on real servers: IRC, Kafka, Elasticsearch 8 and 9."""
+"""The six pipelines of the story at once, on one topic, on real servers: IRC, Kafka, Elasticsearch
+8 and 9.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,18 @@ class Pipelines:
     def start(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", "labkit", *arguments]
-            self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
+            self.running[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.environment
+            )
 
     def said(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
     def wait(self, name: str, text: str) -> None:
-        until(lambda: text in self.said(name) or self.running[name].poll() is not None, f"{text!r} of {name}")
+        until(
+            lambda: text in self.said(name) or self.running[name].poll() is not None,
+            f"{text!r} of {name}",
+        )
         assert text in self.said(name), self.said(name)
 
     def stop(self, name: str) -> None:
@@ -115,9 +122,13 @@ def test_all_six_at_once_and_their_counts_agree(
     pipelines.start("d", "extract", "irc", *where, "--nick", "direct", "--to-index", name("d"))
     index = ["--every", "1s", "--dead-letter", f"index:{name('dead')}"]
     pipelines.start("b", "index", topic, name("b"), "--group", group("b"), *index)
-    pipelines.start("c", "index", topic, name("c"), "--group", group("c"), "--enrich", "geoip:host", *index)
+    pipelines.start(
+        "c", "index", topic, name("c"), "--group", group("c"), "--enrich", "geoip:host", *index
+    )
     pipelines.start("e", "index", topic, name("e"), "--group", group("e"), *index)
-    pipelines.start("f", "index", topic, name("f"), "--group", group("f"), "--target", "es-9.5.3", *index)
+    pipelines.start(
+        "f", "index", topic, name("f"), "--group", group("f"), "--target", "es-9.5.3", *index
+    )
     for one in "ad":
         pipelines.wait(one, "in #lab as")
     for one in "bcef":
@@ -129,11 +140,27 @@ def test_all_six_at_once_and_their_counts_agree(
     pipelines.stop("e")  # e: stopped, and gone on with where it was; f goes on meanwhile
     talk(talker, SAID // 2, SAID)
     pipelines.start("e", "index", topic, name("e"), "--group", group("e"), *index)
-    pipelines.start("again", "index", topic, name("again"), "--group", group("again"), "--from", "earliest", *index)
+    pipelines.start(
+        "again",
+        "index",
+        topic,
+        name("again"),
+        "--group",
+        group("again"),
+        "--from",
+        "earliest",
+        *index,
+    )
 
     until(lambda: said(old, name("b")) == SAID, "all that was said, in b")
     total = sum(admin.bounds(topic, admin.partitions(topic), "latest").values())
-    places = [(old, name("b")), (old, name("c")), (old, name("e")), (old, name("again")), (new, name("f"))]
+    places = [
+        (old, name("b")),
+        (old, name("c")),
+        (old, name("e")),
+        (old, name("again")),
+        (new, name("f")),
+    ]
     for client, index_name in places:
         found = partial(count, client, index_name)
         until(lambda found=found: found() >= total, f"{total} documents in {index_name}")
@@ -157,7 +184,11 @@ def test_all_six_at_once_and_their_counts_agree(
     assert count(old, name("dead")) == count(new, name("dead")) == 0
     load.index.drop()
     for client in (old, new):
-        made = [one for one in client.indices.get(index=f"irc-{label}-*") if one.startswith(f"irc-{label}-")]
+        made = [
+            one
+            for one in client.indices.get(index=f"irc-{label}-*")
+            if one.startswith(f"irc-{label}-")
+        ]
         client.indices.delete(index=made)
 
 
@@ -170,7 +201,12 @@ def seed(folder: Path) -> Path:
 
 def talk(talker: Talker, first: int, last: int) -> None:
     for begin in range(first, last, 50):
-        talker.send(*(b"PRIVMSG #lab :message %d" % number for number in range(begin, min(begin + 50, last))))
+        talker.send(
+            *(
+                b"PRIVMSG #lab :message %d" % number
+                for number in range(begin, min(begin + 50, last))
+            )
+        )
         talker.settle()
 
 
@@ -181,6 +217,11 @@ def said(client: elasticsearch.Elasticsearch, index: str) -> int:
     return int(dict(one.count(index=index, query=query)).get("count", 0))
 
 
-def labkit_once(state: State, topic: str, index: str, group: str, *, enrich: bool = False, target: str = "") -> None:
-    more = [*(["--enrich", "geoip:host"] if enrich else []), *(["--target", target] if target else [])]
+def labkit_once(
+    state: State, topic: str, index: str, group: str, *, enrich: bool = False, target: str = ""
+) -> None:
+    more = [
+        *(["--enrich", "geoip:host"] if enrich else []),
+        *(["--target", target] if target else []),
+    ]
     run_labkit(state.root, "index", topic, index, "--group", group, "--once", *more)

@@ -23,7 +23,14 @@ def topic(make_topic: Any, produce: Any) -> str:
         own = [*lines[partition::2], b"no json"]
         keys = [b"k%d" % (n % 5) if n % 2 else None for n in range(len(own))]
         times = [1_790_000_000_000 + n * 1_000 for n in range(len(own))]
-        produce(name, own, partition=partition, keys=keys, timestamps=times, headers=[[("server", b"x")]] * len(own))
+        produce(
+            name,
+            own,
+            partition=partition,
+            keys=keys,
+            timestamps=times,
+            headers=[[("server", b"x")]] * len(own),
+        )
     return name
 
 
@@ -76,7 +83,8 @@ def test_an_index_has_the_profile_of_what_was_loaded(lab: Lab, topic: str, me: s
     found = load.index.profile()
     assert len(found) == COUNT + 2
     expected, mine = window.profile(), {one.path: one for one in found.fields}
-    for name in ("nick", "channel", "command", "ip", "server"):  # a record that is no JSON has others of its own
+    # a record that is no JSON has others of its own
+    for name in ("nick", "channel", "command", "ip", "server"):
         assert mine[name].present == expected[name].present, name
         assert mine[name].distinct == expected[name].distinct
         assert mine[name].top(3) == expected[name].top(3)

@@ -32,14 +32,22 @@ def status(request: urllib.request.Request) -> int:
     {"Authorization": "Bearer " + new_login()["token"]},
     {"Authorization": "Basic bGFiOmxhYg=="},
 ])  # fmt: skip
-def test_who_has_no_token_reads_and_writes_nothing(registry_url: str, headers: dict[str, str]) -> None:
+def test_who_has_no_token_reads_and_writes_nothing(
+    registry_url: str, headers: dict[str, str]
+) -> None:
     """A page that was bound to another address, another user, a token of another stack."""
     data = json.dumps({"schema": '"string"'}).encode()
     typed = {**headers, "Content-Type": "application/vnd.schemaregistry.v1+json"}
     root = registry_url.removesuffix("/apis/ccompat/v7")
-    for path in ("/apis/ccompat/v7/subjects", "/apis/ccompat/v6/subjects", "/apis/registry/v2/search/artifacts"):
+    for path in (
+        "/apis/ccompat/v7/subjects",
+        "/apis/ccompat/v6/subjects",
+        "/apis/registry/v2/search/artifacts",
+    ):
         assert status(urllib.request.Request(root + path, headers=headers)) == 401, path
-    write = urllib.request.Request(f"{registry_url}/subjects/evil/versions", data=data, headers=typed)
+    write = urllib.request.Request(
+        f"{registry_url}/subjects/evil/versions", data=data, headers=typed
+    )
     assert status(write) == 401
     assert "evil" not in registry_client().get_subjects()
 

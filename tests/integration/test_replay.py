@@ -43,7 +43,9 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
 
 
 @contextmanager
-def transaction(admin: Cluster, topic: str, values: list[bytes], *, partition: int = 0) -> Iterator[Producer]:
+def transaction(
+    admin: Cluster, topic: str, values: list[bytes], *, partition: int = 0
+) -> Iterator[Producer]:
     """Write `values` in a transaction that is left open; the block ends it as it likes."""
     producer = admin.producer(transactional_id=f"labkit-test-{uuid.uuid4().hex}", linger_ms=0)
     producer.init_transactions(30)
@@ -74,7 +76,9 @@ def settled(admin: Cluster, topic: str) -> None:
 # transactions (behaviours 1, 3, 4) -------------------------------------------------------------------------
 
 
-def test_a_window_whose_last_offset_is_a_marker_is_complete_at_once(lab: Lab, admin: Cluster, make_topic: MakeTopic):
+def test_a_window_whose_last_offset_is_a_marker_is_complete_at_once(
+    lab: Lab, admin: Cluster, make_topic: MakeTopic
+):
     topic = make_topic()
     for number in range(3):
         committed(admin, topic, numbered(3 if number < 2 else 2, 3 * number))
@@ -89,7 +93,9 @@ def test_a_window_whose_last_offset_is_a_marker_is_complete_at_once(lab: Lab, ad
     assert (receipt.read, receipt.gaps) == (8, 3)
 
 
-def test_a_window_of_markers_only_is_complete_and_empty(lab: Lab, admin: Cluster, make_topic: MakeTopic):
+def test_a_window_of_markers_only_is_complete_and_empty(
+    lab: Lab, admin: Cluster, make_topic: MakeTopic
+):
     topic = make_topic()
     committed(admin, topic, numbered(2))
     replay = lab.window(topic, offsets={0: (2, 3)}).read(deadline="20s")
@@ -109,7 +115,8 @@ def test_an_open_transaction_ends_the_read_early_and_is_named(
         producer.commit_transaction(30)
     settled(admin, topic)
     late = window.read(deadline="20s")
-    assert window.offsets == {0: (0, 11)}  # the plan goes to the real end, not to the last stable offset
+    # the plan goes to the real end, not to the last stable offset
+    assert window.offsets == {0: (0, 11)}
     assert offsets(early.table) == [0, 1, 2, 3]
     assert not early.receipt.complete
     assert early.receipt.reasons == {"open_transaction": [0]}
@@ -121,7 +128,9 @@ def test_an_open_transaction_ends_the_read_early_and_is_named(
     assert offsets(late.table) == list(range(11))
 
 
-def test_batches_raise_at_their_end_when_a_transaction_is_open(lab: Lab, admin: Cluster, make_topic: MakeTopic):
+def test_batches_raise_at_their_end_when_a_transaction_is_open(
+    lab: Lab, admin: Cluster, make_topic: MakeTopic
+):
     topic = make_topic()
     with transaction(admin, topic, numbered(3)) as producer:
         with pytest.raises(IncompleteError, match="open_transaction") as caught:
@@ -138,7 +147,9 @@ def test_isolation_is_in_the_receipt_and_differs_by_the_aborted_records(
     aborted(admin, topic, numbered(4, 3))
     committed(admin, topic, numbered(2, 7))
     window = lab.window(topic)
-    shown = {level: window.read(isolation=level) for level in ("read_committed", "read_uncommitted")}
+    shown = {
+        level: window.read(isolation=level) for level in ("read_committed", "read_uncommitted")
+    }
     for level, replay in shown.items():
         assert replay.receipt.isolation == level
         assert level in str(replay.receipt)
@@ -148,7 +159,9 @@ def test_isolation_is_in_the_receipt_and_differs_by_the_aborted_records(
     assert [shown[level].receipt.gaps for level in shown] == [7, 3]
 
 
-def test_uncommitted_records_of_an_open_transaction_can_be_read(lab: Lab, admin: Cluster, make_topic: MakeTopic):
+def test_uncommitted_records_of_an_open_transaction_can_be_read(
+    lab: Lab, admin: Cluster, make_topic: MakeTopic
+):
     topic = make_topic()
     with transaction(admin, topic, numbered(3)) as producer:
         replay = lab.window(topic).read(isolation="read_uncommitted")
@@ -170,7 +183,10 @@ def test_an_unknown_isolation_or_expiry_rule_is_a_usage_error(lab: Lab, make_top
 
 @contextmanager
 def written_meanwhile(admin: Cluster, topic: str) -> Iterator[threading.Event]:
-    """Write to `topic` from a thread as long as the block lasts; the event tells that it has begun."""
+    """Write to `topic` from a thread as long as the block lasts.
+
+    The event tells that it has begun.
+    """
     stop, begun = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -208,7 +224,11 @@ def test_records_written_during_the_read_are_not_read(
 
 
 def test_an_end_of_partition_before_the_frozen_end_does_not_end_the_read(
-    lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
+    lab: Lab,
+    admin: Cluster,
+    make_topic: MakeTopic,
+    produce: Produce,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     topic = make_topic()
     produce(topic, numbered(3))
@@ -259,7 +279,9 @@ def survivors(admin: Cluster, topic: str) -> list[int]:
     consumer = admin.consumer(group=f"labkit.test-{uuid.uuid4().hex}", enable_partition_eof=True)
     consumer.assign([TopicPartition(topic, 0, 0)])
     found: list[int] = []
-    while (message := consumer.poll(5)) is not None and not message.error() and message.offset() < 11:
+    while (
+        (message := consumer.poll(5)) is not None and not message.error() and message.offset() < 11
+    ):
         found.append(message.offset())
     consumer.close()
     return found
@@ -280,7 +302,9 @@ def test_a_compacted_topic_is_read_with_gaps_at_start_middle_and_end(
 # no trace (19) ---------------------------------------------------------------------------------------------
 
 
-def test_a_replay_leaves_no_group(lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce, tmp_path: Any):
+def test_a_replay_leaves_no_group(
+    lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce, tmp_path: Any
+):
     topic = make_topic(2)
     produce(topic, numbered(100))
     window = lab.window(topic)
@@ -293,14 +317,20 @@ def test_a_replay_leaves_no_group(lab: Lab, admin: Cluster, make_topic: MakeTopi
     assert all(receipt.group.startswith("labkit.") for receipt in receipts)
 
 
-def test_a_forked_process_may_ask_too(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> None:
-    """``multiprocessing`` forks on Linux (up to Python 3.13), and librdkafka's threads stay in the parent."""
+def test_a_forked_process_may_ask_too(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """``multiprocessing`` forks on Linux (up to Python 3.13), and librdkafka's threads stay in the
+    parent.
+    """
     topic = make_topic()
     produce(topic, [b'{"n":1}'])
     lab.window(topic)  # the parent has its client
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe()
-    child = fork.Process(target=lambda: there.send(sum(batch.num_rows for batch in lab.window(topic).batches())))
+    child = fork.Process(
+        target=lambda: there.send(sum(batch.num_rows for batch in lab.window(topic).batches()))
+    )
     child.start()
     try:
         assert here.poll(60)

@@ -1,4 +1,6 @@
-"""A broker that goes away in mid-read: the read waits and goes on, or ends incomplete at its deadline."""
+"""A broker that goes away in mid-read: the read waits and goes on, or ends incomplete at its
+deadline.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def window(mortal: Path) -> Window:
     until(lambda: TOPIC in admin.topics(), "the topic")
     producer = admin.producer(linger_ms=20)
     for number in range(RECORDS):
-        producer.produce(TOPIC, b'{"n":%d,"pad":"%s"}' % (number, b"x" * 200), partition=number % PARTITIONS)
+        producer.produce(
+            TOPIC, b'{"n":%d,"pad":"%s"}' % (number, b"x" * 200), partition=number % PARTITIONS
+        )
         producer.poll(0)
     assert producer.flush(60) == 0
     found = State.load(mortal).credentials("lab")
@@ -39,7 +43,9 @@ def window(mortal: Path) -> Window:
     return lab.window(TOPIC)
 
 
-def read_and_kill(window: Window, state: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+def read_and_kill(
+    window: Window, state: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Any:
     """Read the window in small batches; after the third the broker is killed."""
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 500)
     reading = window.reading(**options)
@@ -76,4 +82,6 @@ def test_a_read_ends_incomplete_at_its_deadline_when_the_broker_stays_away(
         assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps + receipt.unread
     finally:
         run_labkit(mortal, "up")
-    assert sorted(value["n"] for value in window.read().table.select(["n"]).to_pylist()) == list(range(RECORDS))
+    assert sorted(value["n"] for value in window.read().table.select(["n"]).to_pylist()) == list(
+        range(RECORDS)
+    )

@@ -1,4 +1,7 @@
-"""What a user asks for, in times, counts or offsets, becomes the right offsets; and a window can be kept as text."""
+"""What a user asks for, in times, counts or offsets, becomes the right offsets.
+
+And a window can be kept as text.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,9 @@ SECOND_DAY: dict[str, Any] = {
     "aware": datetime(2016, 3, 2, tzinfo=UTC),
     "other zone": datetime(2016, 3, 1, 16, tzinfo=timezone(timedelta(hours=-8))),
     "pandas": pd.Timestamp("2016-03-02"),
-    "pandas aware": pd.Timestamp("2016-03-02", tz="Europe/Berlin").tz_localize(None).tz_localize("UTC"),
+    "pandas aware": pd.Timestamp("2016-03-02", tz="Europe/Berlin")
+    .tz_localize(None)
+    .tz_localize("UTC"),
     "pandas from ns": pd.Timestamp(1_456_876_800_000_000_000, unit="ns"),
     "pandas from s": pd.Timestamp(1_456_876_800, unit="s"),
     "numpy D": np.datetime64("2016-03-02"),
@@ -98,7 +103,8 @@ def test_a_window_is_half_open_whatever_a_time_is_written_as(lab: Lab, daily: st
 
 
 def test_a_nanosecond_decides_at_both_bounds(lab: Lab, daily: str):
-    midnight, after = np.datetime64("2016-03-02T00:00:00", "ns"), np.datetime64("2016-03-02T00:00:00.000000001", "ns")
+    midnight = np.datetime64("2016-03-02T00:00:00", "ns")
+    after = np.datetime64("2016-03-02T00:00:00.000000001", "ns")
     assert read_offsets(lab.window(daily, start=midnight, end=after)) == [1]
     assert read_offsets(lab.window(daily, start=after, end="2016-03-03")) == []
     assert read_offsets(lab.window(daily, start="2016-03-01", end=midnight)) == [0]
@@ -125,7 +131,11 @@ def test_an_end_before_the_start_is_refused(lab: Lab, daily: str):
 
 
 def test_earliest_and_latest_are_the_whole_log(lab: Lab, daily: str):
-    assert lab.window(daily, start="earliest", end="latest").offsets == lab.window(daily).offsets == {0: (0, 10)}
+    assert (
+        lab.window(daily, start="earliest", end="latest").offsets
+        == lab.window(daily).offsets
+        == {0: (0, 10)}
+    )
 
 
 def test_two_kinds_of_bounds_at_once_are_refused(lab: Lab, daily: str):
@@ -158,10 +168,18 @@ def test_records_written_after_the_freeze_do_not_make_a_window_by_time_incomplet
     assert read_offsets(window) == [8, 9]
 
 
-def test_empty_partitions_are_read_to_their_end_at_once(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_empty_partitions_are_read_to_their_end_at_once(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic(3, retention_ms="-1")
     produce(topic, numbered(3), partition=1, timestamps=[T0, T0 + DAY, T0 + 2 * DAY])
-    for bounds in ({}, {"start": "2016-03-02"}, {"end": "2016-03-02"}, {"last": 2}, {"start": "earliest"}):
+    for bounds in (
+        {},
+        {"start": "2016-03-02"},
+        {"end": "2016-03-02"},
+        {"last": 2},
+        {"start": "earliest"},
+    ):
         window = lab.window(topic, **bounds)
         replay = window.read(deadline="20s")
         assert balanced(replay.receipt).complete
@@ -173,7 +191,9 @@ def test_a_topic_of_200_partitions_is_read_whole(lab: Lab, admin: Cluster, make_
     topic = make_topic(200)
     producer = admin.producer()
     for number in range(1_000):
-        producer.produce(topic, b'{"n":%d}' % number, partition=number % 199, timestamp=1_000_000 + number)
+        producer.produce(
+            topic, b'{"n":%d}' % number, partition=number % 199, timestamp=1_000_000 + number
+        )
     assert producer.flush(60) == 0
     replay = lab.window(topic).read()
     assert balanced(replay.receipt).complete
@@ -183,7 +203,9 @@ def test_a_topic_of_200_partitions_is_read_whole(lab: Lab, admin: Cluster, make_
     assert sorted(newest.read().table["n"].to_pylist()) == list(range(1_000 - 37, 1_000))
 
 
-def test_an_empty_topic_gives_an_empty_table_with_the_metadata_columns(lab: Lab, make_topic: MakeTopic):
+def test_an_empty_topic_gives_an_empty_table_with_the_metadata_columns(
+    lab: Lab, make_topic: MakeTopic
+):
     replay = lab.window(make_topic(2), start="2016-03-01", end="2016-03-02").read()
     assert replay.receipt.complete
     assert replay.table.column_names[:4] == ["_topic", "_partition", "_offset", "_timestamp"]
@@ -212,11 +234,15 @@ def test_slack_finds_the_record_that_kafkas_time_index_does_not(lab: Lab, shuffl
 def test_disorder_is_reported_with_a_slack_that_covers_it(lab: Lab, shuffled: str):
     receipt = lab.window(shuffled).read().receipt
     assert [(one.out_of_order, one.max_inversion_ms) for one in receipt.partitions] == [(2, 3000)]
-    assert "2 records out of time order, by up to 3,000 ms: a slack of '3s' covers it" in str(receipt)
+    assert "2 records out of time order, by up to 3,000 ms: a slack of '3s' covers it" in str(
+        receipt
+    )
 
 
 def test_too_little_slack_makes_the_read_incomplete(lab: Lab, shuffled: str):
-    receipt = balanced(lab.window(shuffled, start=at(T0 + 2500), end=at(T0 + 4000), slack="0s").read().receipt)
+    receipt = balanced(
+        lab.window(shuffled, start=at(T0 + 2500), end=at(T0 + 4000), slack="0s").read().receipt
+    )
     assert not receipt.complete
     assert receipt.reasons == {"disorder": [0]}
     assert receipt.partitions[0].beyond == 1
@@ -233,7 +259,9 @@ def test_the_proposed_slack_gives_every_record_of_the_window(lab: Lab, shuffled:
     assert read_offsets(window) == [4]
 
 
-def test_log_append_time_is_named_and_needs_no_slack(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_log_append_time_is_named_and_needs_no_slack(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic(message_timestamp_type="LogAppendTime")
     produce(topic, numbered(3), timestamps=[T0, T0, T0])
     window = lab.window(topic, start="2020-01-01")
@@ -264,7 +292,9 @@ def test_a_missing_timestamp_is_null(lab: Lab, make_topic: MakeTopic, produce: P
 # the newest records ----------------------------------------------------------------------------------------
 
 
-def test_last_n_is_the_newest_n_of_all_partitions(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_last_n_is_the_newest_n_of_all_partitions(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic(2, retention_ms="-1")
     produce(topic, numbered(10), partition=0, timestamps=[T0 + 10 * n for n in range(10)])
     produce(topic, numbered(10, 100), partition=1, timestamps=[T0 + 10 * n + 5 for n in range(10)])
@@ -278,7 +308,10 @@ def test_last_n_is_the_newest_n_of_all_partitions(lab: Lab, make_topic: MakeTopi
 def test_a_small_read_waits_for_nothing_after_its_last_record(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ):
-    """A partition is done when its position reaches the end; a call of consume() that finds nothing is a wait."""
+    """A partition is done when its position reaches the end.
+
+    A call of consume() that finds nothing is a wait.
+    """
     topic = make_topic(partitions=4)
     for partition in range(4):
         produce(topic, [b"{}"] * 50, partition=partition)
@@ -328,13 +361,19 @@ def test_a_window_kept_as_json_reads_the_same_records_after_more_were_written(
     stamps = [T0 + 1000 * number for number in range(20)]
     for partition in (0, 1):
         produce(topic, numbered(20), partition=partition, timestamps=stamps)
-    windows = [lab.window(topic), lab.window(topic, start=at(T0 + 5000), end=at(T0 + 9000)), lab.window(topic, last=7)]
+    windows = [
+        lab.window(topic),
+        lab.window(topic, start=at(T0 + 5000), end=at(T0 + 9000)),
+        lab.window(topic, last=7),
+    ]
     before = [window.read().table for window in windows]
     for partition in (0, 1):
         produce(topic, numbered(20, 50), partition=partition, timestamps=stamps)
     again = [Window.from_json(window.to_json(), lab) for window in windows]
     assert again == windows
-    assert [window.read().table.equals(table) for window, table in zip(again, before, strict=True)] == [True] * 3
+    assert [
+        window.read().table.equals(table) for window, table in zip(again, before, strict=True)
+    ] == [True] * 3
     assert [table.num_rows for table in before] == [40, 8, 7]
 
 
@@ -379,12 +418,20 @@ def lab_with(stack: State, **changed: str) -> Lab:
 
 
 def fails_fast(error: type[LabkitError], call: Callable[[], Any], *secrets: str) -> str:
-    """Check that `call` raises `error` within seconds, with a hint and without a secret; return its text."""
+    """Check that `call` raises `error` within seconds, with a hint and without a secret.
+
+    Return its text.
+    """
     began = time.monotonic()
     with pytest.raises(error) as caught:
         call()
     assert time.monotonic() - began < 8
-    texts = [str(caught.value), repr(caught.value), str(caught.value.__cause__), repr(caught.value.facts)]
+    texts = [
+        str(caught.value),
+        repr(caught.value),
+        str(caught.value.__cause__),
+        repr(caught.value.facts),
+    ]
     assert caught.value.hint
     assert "Hint:" in texts[0]
     assert not [secret for secret in secrets if secret in "".join(texts)]
@@ -401,7 +448,9 @@ def test_a_wrong_password_fails_within_seconds_and_is_not_shown(stack: State, la
     assert wrong not in repr(stranger) + repr(stranger.connection) + repr(stranger.cluster)
 
 
-def test_an_unreachable_broker_fails_within_seconds_with_its_address(stack: State, lab: Lab, daily: str):
+def test_an_unreachable_broker_fails_within_seconds_with_its_address(
+    stack: State, lab: Lab, daily: str
+):
     away = lab_with(stack, bootstrap_servers="127.0.0.1:9")
     assert "127.0.0.1:9" in fails_fast(UnavailableError, lambda: away.window(daily))
     nowhere = lab_with(stack, bootstrap_servers="no-such-host.invalid:9092")
@@ -409,7 +458,9 @@ def test_an_unreachable_broker_fails_within_seconds_with_its_address(stack: Stat
     assert "no-such-host.invalid:9092" in fails_fast(UnavailableError, window.read)
 
 
-def test_a_topic_one_may_not_see_is_an_access_error_or_not_found(stack: State, admin: Cluster, daily: str):
+def test_a_topic_one_may_not_see_is_an_access_error_or_not_found(
+    stack: State, admin: Cluster, daily: str
+):
     extractor = Lab(Profile("test", "", stack.credentials("extractor")["kafka"], {}))
     with pytest.raises((AccessError, NotFoundError)) as caught:
         extractor.window(daily).read()
@@ -417,7 +468,9 @@ def test_a_topic_one_may_not_see_is_an_access_error_or_not_found(stack: State, a
     assert caught.value.hint
 
 
-def test_times_as_people_say_them_are_frozen_and_echoed(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_times_as_people_say_them_are_frozen_and_echoed(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     now = int(time.time() * 1000)
     produce(topic, numbered(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
@@ -442,7 +495,13 @@ def test_a_day_a_week_and_a_month_are_windows(lab: Lab, make_topic: MakeTopic, p
         "2016-04-01",
     ]
     produce(topic, numbered(5), timestamps=[to_ms(moment) for moment in moments])
-    expected = {"2016-02-29": [1, 2], "2016-W09": [1, 2, 3], "2016-02": [0, 1, 2], "2016-03": [3], "yesterday": []}
+    expected = {
+        "2016-02-29": [1, 2],
+        "2016-W09": [1, 2, 3],
+        "2016-02": [0, 1, 2],
+        "2016-03": [3],
+        "yesterday": [],
+    }
     for day, numbers in expected.items():
         window = lab.window(topic, on=day)
         table = window.read().table

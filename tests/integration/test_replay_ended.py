@@ -1,4 +1,7 @@
-"""A read that ends early, by Ctrl-C, a deadline or a cap, keeps what it has and says so; memory has a bound."""
+"""A read that ends early, by Ctrl-C, a deadline or a cap, keeps what it has and says so.
+
+Memory has a bound.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,11 @@ def many(lab: Lab, make_topic: MakeTopic, produce: Produce) -> Window:
     """A window of 150,000 records in two partitions."""
     topic = make_topic(2)
     for partition in (0, 1):
-        produce(topic, [b'{"n":%d,"text":"%s"}' % (number, b"x" * 50) for number in range(75_000)], partition=partition)
+        produce(
+            topic,
+            [b'{"n":%d,"text":"%s"}' % (number, b"x" * 50) for number in range(75_000)],
+            partition=partition,
+        )
     return lab.window(topic)
 
 
@@ -89,12 +96,16 @@ def test_an_interrupt_returns_what_was_read(many: Window, monkeypatch: pytest.Mo
     assert 0 < len(replay) < 150_000
     assert receipt.unread > 0
     for one in receipt.partitions:
-        found = offsets(replay.table.filter(pa.compute.equal(replay.table["_partition"], one.partition)))
+        found = offsets(
+            replay.table.filter(pa.compute.equal(replay.table["_partition"], one.partition))
+        )
         assert found == list(range(len(found)))
 
 
 @pytest.mark.chaos
-def test_an_interrupt_between_booking_and_handing_over_loses_no_record(many: Window, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupt_between_booking_and_handing_over_loses_no_record(
+    many: Window, monkeypatch: pytest.MonkeyPatch
+):
     read: list[int] = []
 
     def press() -> None:
@@ -128,7 +139,10 @@ def test_a_deadline_ends_a_read_to_which_nothing_comes(many: Window, stalled: th
 
 @pytest.fixture
 def stalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Make each consumer pause what it is assigned, as if the broker had nothing to say; set once it waits."""
+    """Make each consumer pause what it is assigned, as if the broker had nothing to say.
+
+    Set once it waits.
+    """
     import labkit.kafka_client
 
     event = threading.Event()

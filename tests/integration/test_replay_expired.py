@@ -38,7 +38,10 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
 
 
 def delete_before(admin: Cluster, topic: str, offset: int, partition: int = 0) -> None:
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, partition, offset)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, partition, offset)]),
+        what="delete records",
+    )
 
 
 def remake(admin: Cluster, topic: str) -> None:
@@ -68,7 +71,9 @@ def expired(lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce) -
 
 
 def test_an_expired_start_is_an_error_that_names_what_is_left(expired: Window):
-    with pytest.raises(WindowExpiredError, match=r"first available is 4 .2016-03-01T00:00:04") as caught:
+    with pytest.raises(
+        WindowExpiredError, match=r"first available is 4 .2016-03-01T00:00:04"
+    ) as caught:
         expired.read()
     assert caught.value.first_offset == 4
     assert caught.value.first_timestamp_ms == T0 + 4000
@@ -101,14 +106,18 @@ def test_an_expired_window_leaves_no_parquet_file(expired: Window, tmp_path: Any
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_that_expire_after_the_check_end_the_read_as_expired(expired: Window, monkeypatch: pytest.MonkeyPatch):
+def test_records_that_expire_after_the_check_end_the_read_as_expired(
+    expired: Window, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Reading, "_check_log", lambda self: None)
     replay = expired.read(deadline="20s")
     assert replay.receipt.reasons == {"expired": [0]}
     assert balanced(replay.receipt).unread == 10
 
 
-def test_offsets_beyond_the_end_are_refused_when_the_window_is_made(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_offsets_beyond_the_end_are_refused_when_the_window_is_made(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     produce(topic, numbered(5))
     with pytest.raises(WindowError, match=r"ends at offset 5, \[100, 200\)") as caught:

@@ -42,12 +42,18 @@ def ordered(table: pa.Table) -> pa.Table:
 # bytes as they are (12, 14) --------------------------------------------------------------------------------
 
 
-def test_a_tombstone_is_not_an_empty_value(lab: Lab, make_topic: MakeTopic, produce: Produce, tmp_path: Path):
+def test_a_tombstone_is_not_an_empty_value(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, tmp_path: Path
+):
     topic = make_topic()
     produce(topic, [None, b"", b'{"n":1}'], keys=[b"k", b"", None])
     window = lab.window(topic)
     window.to_parquet(tmp_path / "x.parquet")
-    for table in (window.read().table, pq.read_table(tmp_path / "x.parquet"), window.read(decode="raw").table):
+    for table in (
+        window.read().table,
+        pq.read_table(tmp_path / "x.parquet"),
+        window.read(decode="raw").table,
+    ):
         assert table["_value"].to_pylist() == [None, b"", b'{"n":1}']
         assert table["_key"].to_pylist() == [b"k", b"", None]
     table = window.read().table
@@ -60,7 +66,9 @@ def test_a_tombstone_is_not_an_empty_value(lab: Lab, make_topic: MakeTopic, prod
     assert [bool(missing) for missing in frame["_value"].isna()] == [True, False, False]
 
 
-def test_headers_keep_order_duplicates_and_nulls(lab: Lab, make_topic: MakeTopic, produce: Produce, tmp_path: Path):
+def test_headers_keep_order_duplicates_and_nulls(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, tmp_path: Path
+):
     topic = make_topic()
     headers = [("b", b"1"), ("a", b"2"), ("b", None), ("b", b""), ("ä", b"\xff\x00")]
     produce(topic, [b"{}"] * 4, headers=[None, headers, [], [("only", b"x")]])
@@ -91,7 +99,15 @@ def test_records_of_five_megabytes_arrive(lab: Lab, admin: Cluster, make_topic: 
 
 # decoding (13, 15) -----------------------------------------------------------------------------------------
 
-BROKEN = [b'{"n":1}', b"plain text", b"\x00\x00\x00\x00\x07\x02ab", b'{"n":', b"[1,2]", b'{"n":2}', b'{"x":"\xff"}']
+BROKEN = [
+    b'{"n":1}',
+    b"plain text",
+    b"\x00\x00\x00\x00\x07\x02ab",
+    b'{"n":',
+    b"[1,2]",
+    b'{"n":2}',
+    b'{"x":"\xff"}',
+]
 
 
 def test_an_undecodable_record_keeps_its_row_its_bytes_and_a_reason(
@@ -133,7 +149,13 @@ def test_a_field_that_changes_its_type_in_the_last_batch_costs_no_row(
     lab: Lab, make_topic: MakeTopic, produce: Produce, tmp_path: Path
 ):
     topic, count = make_topic(), 45_000  # more than two batches
-    last = [b'{"n":"many","late":{"a":[1]}}', b'{"n":12345678901234567890123}', b'{"n":{"a":1}}', b'{"n":null}', b"{}"]
+    last = [
+        b'{"n":"many","late":{"a":[1]}}',
+        b'{"n":12345678901234567890123}',
+        b'{"n":{"a":1}}',
+        b'{"n":null}',
+        b"{}",
+    ]
     produce(topic, [b'{"n":%d}' % number for number in range(count)] + last)
     window = lab.window(topic)
     replay = window.read()
@@ -149,18 +171,29 @@ def test_a_field_that_changes_its_type_in_the_last_batch_costs_no_row(
     assert pq.read_table(tmp_path / "x.parquet", columns=["n"])["n"].to_pylist() == texts
 
 
-def test_fields_named_like_the_metadata_step_aside(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_fields_named_like_the_metadata_step_aside(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     produce(topic, [b'{"_offset":7,"_x":1,"topic":"t"}'])
     table = lab.window(topic).read().table
-    assert [table[name].to_pylist() for name in ("_offset", "_offset_", "_x", "topic")] == [[0], [7], [1], ["t"]]
+    assert [table[name].to_pylist() for name in ("_offset", "_offset_", "_x", "topic")] == [
+        [0],
+        [7],
+        [1],
+        ["t"],
+    ]
 
 
-def test_fields_that_step_aside_do_not_step_on_another(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_fields_that_step_aside_do_not_step_on_another(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     produce(topic, [b'{"_offset":7,"_offset_":8}'])
     table = lab.window(topic).read().table
-    found = {table[name].to_pylist()[0] for name in table.column_names if name.startswith("_offset")}
+    found = {
+        table[name].to_pylist()[0] for name in table.column_names if name.startswith("_offset")
+    }
     assert found == {0, 7, 8}
 
 
@@ -171,7 +204,11 @@ def test_fields_that_step_aside_do_not_step_on_another(lab: Lab, make_topic: Mak
 def mixed(lab: Lab, make_topic: MakeTopic, produce: Produce) -> Window:
     """A window of 2 × 3 records with a null among the integers."""
     topic = make_topic(2, retention_ms="-1")
-    values = [b'{"nick":"a","n":1}', b'{"nick":"b","n":9007199254740993}', b'{"nick":"a","ok":true,"x":1.5}']
+    values = [
+        b'{"nick":"a","n":1}',
+        b'{"nick":"b","n":9007199254740993}',
+        b'{"nick":"a","ok":true,"x":1.5}',
+    ]
     for partition in (0, 1):
         produce(topic, values, partition=partition, timestamps=[T0, T0 + 1, T0 + 2])
     return lab.window(topic)
@@ -209,7 +246,9 @@ def test_polars_has_the_same_rows_and_types(mixed: Window):
 
 def test_sql_sees_the_records_as_the_table_replay(mixed: Window):
     replay = mixed.read()
-    found = replay.sql("select nick, count(*) n, max(_timestamp) t from replay group by 1 order by n desc, nick")
+    found = replay.sql(
+        "select nick, count(*) n, max(_timestamp) t from replay group by 1 order by n desc, nick"
+    )
     assert found["nick"].tolist() == ["a", "b"]
     assert found["n"].tolist() == [4, 2]
     assert found["t"][0] == datetime(2016, 3, 1, 0, 0, 0, 2000, UTC)

@@ -41,8 +41,15 @@ def group(admin: Cluster) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def topic(make_topic: Any, produce: Any) -> str:
     name: str = make_topic(2)
-    produce(name, [b"{}"] * 10, timestamps=[1_000_000_000_000 + 1000 * number for number in range(10)])
-    produce(name, [b"{}"] * 4, partition=1, timestamps=[1_000_000_000_000 + 3000 * number for number in range(4)])
+    produce(
+        name, [b"{}"] * 10, timestamps=[1_000_000_000_000 + 1000 * number for number in range(10)]
+    )
+    produce(
+        name,
+        [b"{}"] * 4,
+        partition=1,
+        timestamps=[1_000_000_000_000 + 3000 * number for number in range(4)],
+    )
     return name
 
 
@@ -51,10 +58,15 @@ def committed(admin: Cluster, name: str) -> dict[int, int]:
     return {partition: offset for (_, partition), offset in sorted(found.committed.items())}
 
 
-def test_a_dry_run_shows_the_plan_and_changes_nothing(lab: Lab, admin: Cluster, group: Any, topic: str) -> None:
+def test_a_dry_run_shows_the_plan_and_changes_nothing(
+    lab: Lab, admin: Cluster, group: Any, topic: str
+) -> None:
     name = group("labkit.test.", topic, p0=5)
     plan = lab.reset(name, topic, "earliest")
-    assert plan[["partition", "target", "moves"]].values.tolist() == [[0, 0, "5 back"], [1, 0, "first commit"]]
+    assert plan[["partition", "target", "moves"]].values.tolist() == [
+        [0, 0, "5 back"],
+        [1, 0, "first commit"],
+    ]
     assert plan.attrs["executed"] is False
     assert committed(admin, name) == {0: 5}
 
@@ -94,11 +106,14 @@ def test_the_servers_refuse_the_lab_and_each_partition_is_told(
         lab.reset(name, topic, "earliest", execute=True, i_own_this_group=True)
     assert (raised.value.refused, raised.value.done) == ([0, 1], [])
     assert committed(admin, name) == {0: 3, 1: 1}
-    connect(role="indexer").reset(name, topic, "latest", execute=True, i_own_this_group=True)  # whose group it is
+    # whose group it is
+    connect(role="indexer").reset(name, topic, "latest", execute=True, i_own_this_group=True)
     assert committed(admin, name) == {0: 10, 1: 4}
 
 
-def test_a_group_with_members_is_left_alone(lab: Lab, admin: Cluster, group: Any, topic: str) -> None:
+def test_a_group_with_members_is_left_alone(
+    lab: Lab, admin: Cluster, group: Any, topic: str
+) -> None:
     name = group("labkit.test.", topic, p0=3)
     plan = plan_reset(lab.cluster, name, topic, "earliest")
     consumer = admin.consumer(group=name)
@@ -119,15 +134,26 @@ def test_a_group_with_members_is_left_alone(lab: Lab, admin: Cluster, group: Any
 
 @pytest.mark.parametrize(
     ("to", "error"),
-    [({0: 11}, UsageError), ({0: -1}, UsageError), ({9: 0}, UsageError), ({}, UsageError), ("soon", UsageError)],
+    [
+        ({0: 11}, UsageError),
+        ({0: -1}, UsageError),
+        ({9: 0}, UsageError),
+        ({}, UsageError),
+        ("soon", UsageError),
+    ],
 )
-def test_what_cannot_be_is_refused(lab: Lab, group: Any, topic: str, to: Any, error: type[Exception]) -> None:
+def test_what_cannot_be_is_refused(
+    lab: Lab, group: Any, topic: str, to: Any, error: type[Exception]
+) -> None:
     with pytest.raises(error):
         lab.reset(group("labkit.test.", topic, p0=3), topic, to, execute=True)
 
 
 def test_what_is_not_there_is_not_made(lab: Lab, topic: str) -> None:
-    for what in (lambda: lab.reset("labkit.nobody", topic, "latest"), lambda: lab.delete_group("labkit.nobody")):
+    for what in (
+        lambda: lab.reset("labkit.nobody", topic, "latest"),
+        lambda: lab.delete_group("labkit.nobody"),
+    ):
         with pytest.raises(NotFoundError, match="no consumer group"):
             what()
 
@@ -164,7 +190,9 @@ def test_the_role_given_before_or_behind_the_word_counts(group: Any, topic: str)
     assert cli.main(["groups", "reset", *rest, "--role", "indexer"]) == 0
 
 
-def test_retention_is_shown_and_set_where_the_role_may(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retention_is_shown_and_set_where_the_role_may(
+    topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["retention", topic, "90d"]) == 1
     assert "may not" in capsys.readouterr().err
     assert cli.main(["retention", topic, "90d", "--role", "admin"]) == 0

@@ -1,4 +1,6 @@
-"""What each role may do, as Kafka and Elasticsearch themselves enforce it: labkit's own rules are not asked."""
+"""What each role may do, as Kafka and Elasticsearch themselves enforce it: labkit's own rules are
+not asked.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ def kafka(stack: State) -> Callable[..., dict[str, Any]]:
     """A role's librdkafka properties."""
 
     def settings(role: str, **extra: Any) -> dict[str, Any]:
-        return {**stack.credentials(role)["kafka"], **{key.replace("_", "."): value for key, value in extra.items()}}
+        return {
+            **stack.credentials(role)["kafka"],
+            **{key.replace("_", "."): value for key, value in extra.items()},
+        }
 
     return settings
 
@@ -84,7 +89,9 @@ def client(stack: State) -> Callable[[str], elasticsearch.Elasticsearch]:
 
     def make(role: str) -> elasticsearch.Elasticsearch:
         found = stack.credentials(role)["elasticsearch"]
-        return elasticsearch.Elasticsearch(found["hosts"], basic_auth=tuple(found["basic_auth"]), max_retries=0)
+        return elasticsearch.Elasticsearch(
+            found["hosts"], basic_auth=tuple(found["basic_auth"]), max_retries=0
+        )
 
     return make
 
@@ -99,8 +106,12 @@ def made_index(client: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def group_of(admin: Cluster, produce: Any, make_topic: Any) -> Iterator[Callable[[str], tuple[str, str]]]:
-    """A group that has committed offset 1 of a topic of two records: ``group_of(name) -> (group, topic)``."""
+def group_of(
+    admin: Cluster, produce: Any, make_topic: Any
+) -> Iterator[Callable[[str], tuple[str, str]]]:
+    """A group that has committed offset 1 of a topic of two records: ``group_of(name) -> (group,
+    topic)``.
+    """
     made: list[str] = []
 
     def make(prefix: str) -> tuple[str, str]:
@@ -207,7 +218,9 @@ def test_lab_may_not_reset_a_production_group(asks: Any, admin: Cluster, group_o
     except KafkaException as error:
         errors = [error.args[0].code()]
     assert errors == [GROUP_DENIED]
-    found = admin.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(SECONDS)
+    found = admin.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[
+        group
+    ].result(SECONDS)
     assert [one.offset for one in found.topic_partitions] == [1]
 
 
@@ -217,14 +230,18 @@ def test_lab_may_not_delete_a_production_group(asks: Any, group_of: Any) -> None
 
 
 @pytest.mark.parametrize("role", ["lab", "indexer", "extractor"])
-def test_no_role_but_admin_may_delete_a_topic(role: str, asks: Any, make_topic: Any, admin: Cluster) -> None:
+def test_no_role_but_admin_may_delete_a_topic(
+    role: str, asks: Any, make_topic: Any, admin: Cluster
+) -> None:
     topic = make_topic()
     assert refusal(asks(role).delete_topics([topic])) == TOPIC_DENIED
     assert topic in admin.topics()
 
 
 @pytest.mark.parametrize("role", ["lab", "indexer", "extractor"])
-def test_no_role_but_admin_may_alter_retention(role: str, asks: Any, make_topic: Any, admin: Cluster) -> None:
+def test_no_role_but_admin_may_alter_retention(
+    role: str, asks: Any, make_topic: Any, admin: Cluster
+) -> None:
     topic = make_topic(retention_ms="7776000000")
     change = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
@@ -233,7 +250,9 @@ def test_no_role_but_admin_may_alter_retention(role: str, asks: Any, make_topic:
 
 
 @pytest.mark.parametrize("role", ["lab", "indexer", "extractor"])
-def test_no_role_but_admin_may_delete_records(role: str, asks: Any, make_topic: Any, produce: Any) -> None:
+def test_no_role_but_admin_may_delete_records(
+    role: str, asks: Any, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [b"{}", b"{}"])
     assert refusal(asks(role).delete_records([TopicPartition(topic, 0, 1)])) == TOPIC_DENIED
@@ -261,7 +280,9 @@ def test_lab_may_describe_topics_groups_and_retention(asks: Any, group_of: Any) 
     assert lab.describe_consumer_groups([group])[group].result(SECONDS).group_id == group
     asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
     assert "retention.ms" in lab.describe_configs([asked])[asked].result(SECONDS)
-    offsets = lab.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()})[TopicPartition(topic, 0)]
+    offsets = lab.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()})[
+        TopicPartition(topic, 0)
+    ]
     assert offsets.result(SECONDS).offset == 2
 
 
@@ -274,7 +295,9 @@ def test_lab_may_read_a_topic_without_joining(kafka: Any, make_topic: Any, produ
 def test_lab_may_see_internal_topics_but_not_read_them(kafka: Any, asks: Any) -> None:
     """BEHAVIOURS 80: what others committed, and their transactions, are no records of anybody's."""
     assert "__consumer_offsets" in asks("lab").list_topics("__consumer_offsets", timeout=30).topics
-    consumer = Consumer(kafka("lab", group_id="labkit.test", enable_auto_commit=False, auto_offset_reset="earliest"))
+    consumer = Consumer(
+        kafka("lab", group_id="labkit.test", enable_auto_commit=False, auto_offset_reset="earliest")
+    )
     try:
         consumer.assign([TopicPartition("__consumer_offsets", 0, 0)])
         message = until(lambda: consumer.poll(0.2), "an answer")
@@ -283,7 +306,9 @@ def test_lab_may_see_internal_topics_but_not_read_them(kafka: Any, asks: Any) ->
         consumer.close()
 
 
-def test_lab_may_join_commit_to_and_delete_its_own_groups(kafka: Any, asks: Any, make_topic: Any, produce: Any) -> None:
+def test_lab_may_join_commit_to_and_delete_its_own_groups(
+    kafka: Any, asks: Any, make_topic: Any, produce: Any
+) -> None:
     topic, group = make_topic(), f"labkit.test.{uuid.uuid4().hex[:8]}"
     produce(topic, [b"{}"])
     assert joined(kafka("lab", group_id=group), topic) is None
@@ -294,7 +319,9 @@ def test_lab_may_join_commit_to_and_delete_its_own_groups(kafka: Any, asks: Any,
 # the indexer and the extractor, on Kafka -----------------------------------------------------------------
 
 
-def test_indexer_may_read_as_its_groups(kafka: Any, make_topic: Any, produce: Any, group_of: Any) -> None:
+def test_indexer_may_read_as_its_groups(
+    kafka: Any, make_topic: Any, produce: Any, group_of: Any
+) -> None:
     group, topic = group_of("indexer.test-")
     assert joined(kafka("indexer", group_id=group), topic) is None
     assert committed(kafka("indexer", group_id=group), topic) is None
@@ -366,7 +393,9 @@ def test_lab_may_not_delete_or_alter_an_index_of_production(client: Any, made_in
     lab = client("lab").indices
     assert forbidden(lambda: lab.delete(index=made_index))
     assert forbidden(lambda: lab.put_mapping(index=made_index, properties={"x": {"type": "long"}}))
-    assert forbidden(lambda: lab.put_settings(index=made_index, settings={"index.blocks.write": True}))
+    assert forbidden(
+        lambda: lab.put_settings(index=made_index, settings={"index.blocks.write": True})
+    )
     assert forbidden(lambda: lab.close(index=made_index))
     assert client("admin").count(index=made_index)["count"] == 1
 
@@ -390,7 +419,9 @@ def test_lab_may_read_production_and_do_all_with_scratch(client: Any, made_index
     lab.indices.delete(index=name)
 
 
-def test_indexer_may_make_and_write_indices_named_irc_and_not_delete_them(client: Any, made_index: str) -> None:
+def test_indexer_may_make_and_write_indices_named_irc_and_not_delete_them(
+    client: Any, made_index: str
+) -> None:
     indexer, name = client("indexer"), f"irc-test-{uuid.uuid4().hex[:8]}"
     indexer.indices.create(index=name)
     try:
@@ -409,7 +440,11 @@ def test_indexer_may_not_write_other_indices(name: str, client: Any) -> None:
 @pytest.mark.parametrize("name", ["irc-test-extractor", "scratch-test-x", "other-x"])
 def test_extractor_may_not_overwrite_in_any_index(name: str, client: Any) -> None:
     try:
-        assert forbidden(lambda: client("extractor").index(index=name, id="labkit-test-probe", document={"test": True}))
+        assert forbidden(
+            lambda: client("extractor").index(
+                index=name, id="labkit-test-probe", document={"test": True}
+            )
+        )
     finally:
         client("admin").options(ignore_status=404).delete(index=name, id="labkit-test-probe")
         if name.startswith("irc-test-"):
@@ -424,8 +459,12 @@ def test_extractor_may_not_read_an_index(client: Any, made_index: str) -> None:
 def test_no_role_but_admin_may_alter_users_roles_or_the_cluster(role: str, client: Any) -> None:
     one = client(role)
     assert forbidden(lambda: one.security.put_role(name="test", cluster=["all"]))
-    assert forbidden(lambda: one.security.put_user(username="test", password="test-only-1", roles=["superuser"]))
-    assert forbidden(lambda: one.cluster.put_settings(transient={"action.destructive_requires_name": False}))
+    assert forbidden(
+        lambda: one.security.put_user(username="test", password="test-only-1", roles=["superuser"])
+    )
+    assert forbidden(
+        lambda: one.cluster.put_settings(transient={"action.destructive_requires_name": False})
+    )
     assert forbidden(lambda: one.security.create_api_key(name="test"))
 
 
@@ -479,7 +518,9 @@ def test_every_listener_is_bound_to_the_loopback_interface(stack: State) -> None
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    ports = {one.port for service in stack.services.values() for one in found if one.port == service.port}
+    ports = {
+        one.port for service in stack.services.values() for one in found if one.port == service.port
+    }
     assert ports == {service.port for service in stack.services.values() if service.port}
     addresses = {ipaddress.ip_address(one.ip) for one in found}
     plain = {getattr(one, "ipv4_mapped", None) or one for one in addresses}
@@ -489,7 +530,9 @@ def test_every_listener_is_bound_to_the_loopback_interface(stack: State) -> None
 def test_no_password_stands_in_a_command_line(stack: State) -> None:
     lines = [" ".join(process.cmdline()) for process in servers(stack)]
     assert len(lines) >= 3  # Kafka, Elasticsearch's launcher, Elasticsearch
-    assert not [line for line in lines if any(password in line for password in stack.passwords.values())]
+    assert not [
+        line for line in lines if any(password in line for password in stack.passwords.values())
+    ]
 
 
 def test_the_credentials_file_is_its_owners_alone(stack: State) -> None:
@@ -504,10 +547,15 @@ def settings_and_logs(root: Path) -> Iterator[Path]:
 
 def test_every_file_with_a_password_in_it_is_its_owners_and_its_servers_alone(stack: State) -> None:
     secrets = [password.encode() for password in stack.passwords.values()]
-    holding = [path for path in settings_and_logs(stack.root) if any(one in path.read_bytes() for one in secrets)]
+    holding = [
+        path
+        for path in settings_and_logs(stack.root)
+        if any(one in path.read_bytes() for one in secrets)
+    ]
     assert stack.root / "stack.json" in holding
     servers_read = {stack.root / broker.name / "server.properties" for broker in stack.brokers}
-    account = service_account()  # whose group no person is in; None: servers run as who started them
+    # whose group no person is in; None: servers run as who started them
+    account = service_account()
     for path in holding:
         status = path.stat()
         shared = account is not None and path in servers_read
@@ -518,7 +566,11 @@ def test_every_file_with_a_password_in_it_is_its_owners_and_its_servers_alone(st
 
 def test_no_log_holds_a_password(stack: State) -> None:
     secrets = [password.encode() for password in stack.passwords.values()]
-    logs = [path for path in settings_and_logs(stack.root) if path.suffix == ".log" or "logs" in path.parts]
+    logs = [
+        path
+        for path in settings_and_logs(stack.root)
+        if path.suffix == ".log" or "logs" in path.parts
+    ]
     assert {"kafka.log", "elasticsearch.log"} <= {path.name for path in logs}
     assert not [path for path in logs if any(one in path.read_bytes() for one in secrets)]
 
@@ -529,7 +581,16 @@ def test_no_password_in_what_python_shows(role: str, stack: State) -> None:
     lab = connect(role=role)
     indexer = Indexer(lab.cluster, lab.target(), "irc", "irc", "indexer.x")
     window = lab.window("irc", last=0) if role in ("lab", "admin") else None
-    shown = [profile, Cluster(profile.kafka), lab, lab.target(), stack, State.load(), indexer, window]
+    shown = [
+        profile,
+        Cluster(profile.kafka),
+        lab,
+        lab.target(),
+        stack,
+        State.load(),
+        indexer,
+        window,
+    ]
     texts = " ".join(f"{one!r} {one}" for one in shown) + lab._repr_html_()
     assert role in texts
     assert not [password for password in stack.passwords.values() if password in texts]
@@ -547,7 +608,9 @@ def test_no_password_in_an_error(stack: State, kafka: Any) -> None:
 
 def test_credentials_are_what_plain_clients_take(stack: State) -> None:
     found = json.loads(json.dumps(stack.credentials("lab")))
-    assert AdminClient(found["kafka"]).list_topics("irc", timeout=SECONDS).topics["irc"].error is None
+    assert (
+        AdminClient(found["kafka"]).list_topics("irc", timeout=SECONDS).topics["irc"].error is None
+    )
     client = elasticsearch.Elasticsearch(
         found["elasticsearch"]["hosts"], basic_auth=tuple(found["elasticsearch"]["basic_auth"])
     )

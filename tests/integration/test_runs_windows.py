@@ -1,4 +1,6 @@
-"""The runs of notebooks in Python: the newest of a notebook, and the window that it read, on real records."""
+"""The runs of notebooks in Python: the newest of a notebook, and the window that it read, on real
+records.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def window(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None
     return lab.window(topic)
 
 
-def run_of(folder: Path, notebook: str, windows: list[Window], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run_of(
+    folder: Path, notebook: str, windows: list[Window], monkeypatch: pytest.MonkeyPatch
+) -> Run:
     """Do what `labkit run` does around a notebook that reads these windows."""
     run = Run.begin(folder, Path(notebook), {})
     monkeypatch.setenv(VARIABLE, str(run.receipts))
@@ -47,7 +51,9 @@ def test_the_newest_run_gives_its_window(
     found = runs.last("01-discover").window
     assert found.plan == part.plan
     assert found.read().table["n"].to_pylist() == [2]
-    assert runs.last("01-discover.ipynb").folder.name == newest.folder.name == runs.last().folder.name
+    assert (
+        runs.last("01-discover.ipynb").folder.name == newest.folder.name == runs.last().folder.name
+    )
     assert [one.plan for one in runs[first.folder.name].windows] == [window.plan, part.plan]
     assert runs.to_pandas()["reads"].tolist() == [3, 0, 1]
     assert "01-discover" in repr(runs)

@@ -1,4 +1,6 @@
-"""Records into real Elasticsearch: each one has its document or a reject, and no index but the lab's own is touched."""
+"""Records into real Elasticsearch: each one has its document or a reject, and no index but the
+lab's own is touched.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def balanced(load: Load) -> dict[str, int]:
     for one in load.receipt.partitions:
         assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
     counts = load.counts
-    assert counts["sent"] == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+    assert (
+        counts["sent"]
+        == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+    )
     assert counts["sent"] == load.receipt.read
     assert load.index.count() == counts["indexed"] + counts["existing"]
     return counts
@@ -70,15 +75,29 @@ def numbered(count: int) -> list[bytes]:
 # counts ----------------------------------------------------------------------------------------------------
 
 
-def test_a_load_counts_up_and_a_second_adds_nothing(lab: Lab, make_topic: MakeTopic, produce: Produce, me: str):
+def test_a_load_counts_up_and_a_second_adds_nothing(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, me: str
+):
     topic = make_topic(2)
     for partition in (0, 1):
         produce(topic, numbered(500), partition=partition)
     window = lab.window(topic)
     first, second = window.to_scratch("twice"), window.to_scratch("twice")
     assert first.index.name == f"scratch-{me}-twice"
-    assert balanced(first) == {"sent": 1000, "indexed": 1000, "existing": 0, "rejected": 0, "unsent": 0}
-    assert balanced(second) == {"sent": 1000, "indexed": 0, "existing": 1000, "rejected": 0, "unsent": 0}
+    assert balanced(first) == {
+        "sent": 1000,
+        "indexed": 1000,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
+    assert balanced(second) == {
+        "sent": 1000,
+        "indexed": 0,
+        "existing": 1000,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert first.complete
     assert second.complete
     assert f"{topic}-1-499" in stored(first.index)
@@ -125,7 +144,9 @@ def test_an_interrupted_load_still_counts_up(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Bulk, "put", put)
-    with pytest.raises(Stopped, match=r"stopped at \d+ %: [\d,]+ of 3,000; scratch-.* has what was loaded") as stop:
+    with pytest.raises(
+        Stopped, match=r"stopped at \d+ %: [\d,]+ of 3,000; scratch-.* has what was loaded"
+    ) as stop:
         lab.window(topic).to_scratch("interrupted")
     load = stop.value.load
     assert written.is_set()
@@ -150,7 +171,9 @@ NO_OBJECTS = [
 ]
 
 
-def test_what_is_no_json_object_becomes_a_tagged_document(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_what_is_no_json_object_becomes_a_tagged_document(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic(retention_ms="-1")
     produce(topic, [b'{"n":1}', *NO_OBJECTS, b'{"n":2}'], timestamps=[T0] * 12)
     load = lab.window(topic).to_scratch("broken")
@@ -162,19 +185,29 @@ def test_what_is_no_json_object_becomes_a_tagged_document(lab: Lab, make_topic: 
         assert document["tags"] == ["_jsonparsefailure"], value
         assert document["message"] == value.decode("utf-8", "replace")
         assert document["@timestamp"] == "2016-03-01T00:00:00.000Z"
-        assert [document["labkit"][name] for name in ("topic", "partition", "offset")] == [topic, 0, offset]
+        assert [document["labkit"][name] for name in ("topic", "partition", "offset")] == [
+            topic,
+            0,
+            offset,
+        ]
 
 
-def test_two_objects_in_one_record_are_no_json_object(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_two_objects_in_one_record_are_no_json_object(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     values = [b'{"n":1}{"n":2}', b'{"n":1} tail', b'{"n":1}\n{"index":{}}\n{"n":2}']
     produce(topic, values)
     load = lab.window(topic).to_scratch("double")
     balanced(load)
-    assert [document.get("tags") for document in stored(load.index).values()] == [["_jsonparsefailure"]] * 3
+    assert [document.get("tags") for document in stored(load.index).values()] == [
+        ["_jsonparsefailure"]
+    ] * 3
 
 
-def test_a_tombstone_is_a_document_of_its_own_kind(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_a_tombstone_is_a_document_of_its_own_kind(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     produce(topic, [None, b"", b'{"n":1}'])
     load = lab.window(topic).to_scratch("tombstone")
@@ -202,18 +235,30 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic()
-    produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":{"nick":"c"}}', b'{"user":"d"}'])
+    produce(
+        topic,
+        [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":{"nick":"c"}}', b'{"user":"d"}'],
+    )
     load = lab.window(topic).to_scratch("conflict")
     assert balanced(load) == {"sent": 4, "indexed": 2, "existing": 0, "rejected": 2, "unsent": 0}
     assert not load.complete
     rejects = load.rejects
-    assert rejects[["topic", "partition", "offset"]].values.tolist() == [[topic, 0, 1], [topic, 0, 3]]
+    assert rejects[["topic", "partition", "offset"]].values.tolist() == [
+        [topic, 0, 1],
+        [topic, 0, 3],
+    ]
     assert rejects["status"].tolist() == [400, 400]
     assert rejects["reason"].str.contains("user").all()
     assert rejects["source"].tolist() == ['{"user":"b"}', '{"user":"d"}']
 
     rejects["source"] = [{"user": {"nick": "b"}}, '{"user":"still wrong"}']
-    assert load.resend(rejects) == {"sent": 2, "indexed": 1, "existing": 0, "rejected": 1, "unsent": 0}
+    assert load.resend(rejects) == {
+        "sent": 2,
+        "indexed": 1,
+        "existing": 0,
+        "rejected": 1,
+        "unsent": 0,
+    }
     assert balanced(load) == {"sent": 4, "indexed": 3, "existing": 0, "rejected": 1, "unsent": 0}
     assert stored(load.index)[f"{topic}-0-1"] == {"user": {"nick": "b"}}
 
@@ -225,14 +270,22 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
     assert len(load.rejects) == 0
 
 
-def test_a_cell_of_mending_run_twice_changes_no_count(lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+def test_a_cell_of_mending_run_twice_changes_no_count(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
     """What was sent is no reject any more; an index that is away keeps what it did not take."""
     topic = make_topic()
     produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":"c"}'])
     load = lab.window(topic).to_scratch("twice")
     mended = load.rejects.assign(source=[{"user": {"nick": "b"}}, '{"user":"still wrong"}'])
     load.resend(mended)
-    assert load.resend(mended) == {"sent": 1, "indexed": 0, "existing": 0, "rejected": 1, "unsent": 0}
+    assert load.resend(mended) == {
+        "sent": 1,
+        "indexed": 0,
+        "existing": 0,
+        "rejected": 1,
+        "unsent": 0,
+    }
     assert balanced(load) == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
     load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
     load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
@@ -242,7 +295,9 @@ def test_a_cell_of_mending_run_twice_changes_no_count(lab: Lab, make_topic: Make
 def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_expiry(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elasticsearch makes it anew for the rest of the documents, as it sees fit, and every count looks right."""
+    """Elasticsearch makes it anew for the rest of the documents, as it sees fit, and every count
+    looks right.
+    """
     topic = make_topic()
     produce(topic, numbered(3_000))
     window, index = lab.window(topic), lab.scratch_index("dropped")
@@ -264,7 +319,9 @@ def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_
     monkeypatch.undo()
 
 
-def test_too_many_fields_are_a_reject_not_the_end(lab: Lab, make_topic: MakeTopic, produce: Produce):
+def test_too_many_fields_are_a_reject_not_the_end(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
     topic = make_topic()
     wide = json.dumps({f"field{number}": number for number in range(1500)}).encode()
     produce(topic, [b'{"n":1}', wide, b'{"n":2}'])
@@ -296,7 +353,11 @@ def test_gc_deletes_ones_own_expired_indices_only(
     produce(topic, numbered(2))
     window = lab.window(topic)
     window.to_scratch("old", ttl="1ms")
-    kept = [window.to_scratch("new", ttl="1h").index.name, f"scratch-{me}-plain", f"scratch-{me}x-old"]
+    kept = [
+        window.to_scratch("new", ttl="1h").index.name,
+        f"scratch-{me}-plain",
+        f"scratch-{me}x-old",
+    ]
     root.client.indices.create(index=kept[1])
     expired = {"_meta": {"labkit": {"made_by": "another", "expires": "2020-01-01T00:00:00.000Z"}}}
     root.client.indices.create(index=kept[2], mappings=expired)
@@ -313,7 +374,9 @@ def test_gc_deletes_ones_own_expired_indices_only(
         root.client.indices.delete(index=kept[1:])
 
 
-def test_two_gcs_at_once_disturb_nobody(lab: Lab, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_gcs_at_once_disturb_nobody(
+    lab: Lab, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     window = lab.window(make_topic())
     for name in ("one", "two"):
         window.to_scratch(name, ttl="1ms")
@@ -336,7 +399,12 @@ def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce:
     produce(topic, numbered(7))
     load = lab.window(topic).to_scratch("listed")
     row = lab.scratch().iloc[0]
-    assert (row["index"], row["target"], row["documents"], row["topic"]) == (load.index.name, "default", 7, topic)
+    assert (row["index"], row["target"], row["documents"], row["topic"]) == (
+        load.index.name,
+        "default",
+        7,
+        topic,
+    )
     load.index.drop()
     assert len(lab.scratch()) == 0
 
@@ -344,7 +412,9 @@ def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce:
 # what the lab may not --------------------------------------------------------------------------------------
 
 
-def test_a_name_elasticsearch_would_refuse_is_refused_before_reading(lab: Lab, make_topic: MakeTopic):
+def test_a_name_elasticsearch_would_refuse_is_refused_before_reading(
+    lab: Lab, make_topic: MakeTopic
+):
     window = lab.window(make_topic())
     for name in ("Upper", "with space", "a/b", "a*", "a,b", "x" * 300):
         with pytest.raises(UsageError) as caught:

@@ -1,4 +1,6 @@
-"""Scratch indices of topics that are not JSON, by a real registry: documents, mapping, ledger, rejects."""
+"""Scratch indices of topics that are not JSON, by a real registry: documents, mapping, ledger,
+rejects.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +56,15 @@ pytestmark = pytest.mark.usefixtures("me", "registry_url")
 
 
 def balanced(load: Load) -> dict[str, int]:
-    """Check the account of the writes against that of the read, and the server's count; return it."""
+    """Check the account of the writes against that of the read, and the server's count.
+
+    Return it.
+    """
     counts = load.counts
-    assert counts["sent"] == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+    assert (
+        counts["sent"]
+        == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
+    )
     assert counts["sent"] == load.receipt.read
     assert load.index.count() == counts["indexed"] + counts["existing"]
     return counts
@@ -75,7 +83,12 @@ def test_each_type_of_avro_becomes_a_document_and_its_mapping(
     registry_lab: Lab, make_topic: MakeTopic, produce: Produce
 ) -> None:
     topic = make_topic()
-    produce(topic, avro(topic, schema(**FIELDS), ORDER, {**ORDER, "name": None, "address": None, "labels": {}}))
+    produce(
+        topic,
+        avro(
+            topic, schema(**FIELDS), ORDER, {**ORDER, "name": None, "address": None, "labels": {}}
+        ),
+    )
     load = registry_lab.window(topic).to_scratch("orders", decode="avro")
     assert balanced(load) == {"sent": 2, "indexed": 2, "existing": 0, "rejected": 0, "unsent": 0}
     assert document(load, f"{topic}-0-0") == {
@@ -107,11 +120,18 @@ def test_a_schema_that_evolves_has_one_mapping_for_all(
     registry_lab: Lab, make_topic: MakeTopic, produce: Produce
 ) -> None:
     topic = make_topic()
-    produce(topic, avro(topic, schema(id="long", n="int"), *({"id": i, "n": i} for i in range(100))))
+    produce(
+        topic, avro(topic, schema(id="long", n="int"), *({"id": i, "n": i} for i in range(100)))
+    )
     later = schema(id="long", n="double", more={"type": "map", "values": "long"})
     client = registry_client()
     client.set_compatibility(f"{topic}-value", "NONE")
-    produce(topic, avro(topic, later, *({"id": i, "n": i / 2, "more": {f"k{i}": i}} for i in range(100, 3000))))
+    produce(
+        topic,
+        avro(
+            topic, later, *({"id": i, "n": i / 2, "more": {f"k{i}": i}} for i in range(100, 3000))
+        ),
+    )
     load = registry_lab.window(topic).to_scratch("evolving", decode="avro")
     assert balanced(load)["indexed"] == 3000
     assert (kinds(load)["n"], kinds(load)["more"]) == ("double", "flattened")
@@ -123,7 +143,9 @@ def test_what_cannot_be_decoded_is_a_reject_with_its_origin_and_reason(
     registry_lab: Lab, make_topic: MakeTopic, produce: Produce
 ) -> None:
     topic = make_topic()
-    good = avro(topic, schema(id="long", name="string"), {"id": 1, "name": "a"}, {"id": 2, "name": "b"})
+    good = avro(
+        topic, schema(id="long", name="string"), {"id": 1, "name": "a"}, {"id": 2, "name": "b"}
+    )
     produce(topic, [good[0], b"\xff\x01", good[1][:-1], None, good[1], b"{}"])
     load = registry_lab.window(topic).to_scratch("broken", decode="avro")
     assert balanced(load) == {"sent": 6, "indexed": 3, "existing": 0, "rejected": 3, "unsent": 0}
@@ -149,8 +171,16 @@ def test_one_value_without_a_meaning_leaves_the_rest_in_the_reject(
     topic = make_topic()
     plain = schema(id="long", day="int")
     (value,) = avro(topic, plain, {"id": 1, "day": 2**31 - 1})
-    produce(topic, [avro(topic, schema(id="long", day=FIELDS["day"]), {"id": 2, "day": AT.date()})[0]])
-    produce(topic, [avro(topic, schema(id="long", day=FIELDS["day"]), {"id": 3, "day": AT.date()})[0][:5] + value[5:]])
+    produce(
+        topic, [avro(topic, schema(id="long", day=FIELDS["day"]), {"id": 2, "day": AT.date()})[0]]
+    )
+    produce(
+        topic,
+        [
+            avro(topic, schema(id="long", day=FIELDS["day"]), {"id": 3, "day": AT.date()})[0][:5]
+            + value[5:]
+        ],
+    )
     load = registry_lab.window(topic).to_scratch("day", decode="avro")
     assert balanced(load)["rejected"] == 1
     assert json.loads(load.rejects["source"][0]) == {"id": 1}
@@ -161,8 +191,14 @@ def test_conditions_enrichers_and_keys_work_on_decoded_columns(
     registry_lab: Lab, make_topic: MakeTopic, produce: Produce
 ) -> None:
     topic = make_topic()
-    values = avro(topic, schema(**FIELDS, ip="string"), *({**ORDER, "id": i, "ip": "8.8.8.8"} for i in range(50)))
-    keys = avro(topic, schema(number="long"), *({"number": i} for i in range(50)), of=MessageField.KEY)
+    values = avro(
+        topic,
+        schema(**FIELDS, ip="string"),
+        *({**ORDER, "id": i, "ip": "8.8.8.8"} for i in range(50)),
+    )
+    keys = avro(
+        topic, schema(number="long"), *({"number": i} for i in range(50)), of=MessageField.KEY
+    )
     produce(topic, [*values, None], keys=[*keys, keys[0]])
 
     def later(frame: Any) -> Any:
@@ -178,12 +214,18 @@ def test_conditions_enrichers_and_keys_work_on_decoded_columns(
     assert load.receipt.filtered == 39
     assert (load.rejects["offset"].tolist(), load.rejects["type"].tolist()) == ([41], ["enrich"])
     found = document(load, f"{topic}-0-42")
-    assert (found["_key_number"], found["first"], found["twice"]) == (42, "W", "246913578024691357.80")
+    assert (found["_key_number"], found["first"], found["twice"]) == (
+        42,
+        "W",
+        "246913578024691357.80",
+    )
     assert found["next"] == found["at"]
     assert document(load, f"{topic}-0-50")["_key_number"] == 0  # a tombstone says whose
 
 
-@pytest.mark.parametrize(("decode", "hint"), [("raw", "metadata"), ("avroo", "avro"), (7, "function")])
+@pytest.mark.parametrize(
+    ("decode", "hint"), [("raw", "metadata"), ("avroo", "avro"), (7, "function")]
+)
 def test_what_makes_no_document_is_refused_before_anything_is_read(
     registry_lab: Lab, make_topic: MakeTopic, decode: Any, hint: str
 ) -> None:
@@ -192,7 +234,9 @@ def test_what_makes_no_document_is_refused_before_anything_is_read(
     assert hint in (caught.value.hint or "")
 
 
-def test_text_and_functions_make_documents_too(registry_lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+def test_text_and_functions_make_documents_too(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
     topic = make_topic()
     produce(topic, [b"1;a", b"2;b"])
     load = registry_lab.window(topic).to_scratch("text", decode="text")
@@ -222,10 +266,21 @@ def test_metadata_is_appended_to_json_and_can_be_searched(
 ) -> None:
     topic = make_topic()
     values = [b'{"a": 1.50}', b'{"_kafka": {"offset": 7}}', b"no json", None]
-    produce(topic, values, keys=[b"k", b"\xff\x00", None, b"gone"], headers=HEADERS, timestamps=[AT_MS] * 4)
+    produce(
+        topic,
+        values,
+        keys=[b"k", b"\xff\x00", None, b"gone"],
+        headers=HEADERS,
+        timestamps=[AT_MS] * 4,
+    )
     load = both.window(topic).to_scratch("meta", metadata=True, target=target)
     assert balanced(load) == {"sent": 4, "indexed": 4, "existing": 0, "rejected": 0, "unsent": 0}
-    at = {"topic": topic, "partition": 0, "timestamp": "2016-03-01T12:00:00.123Z", "timestamp_type": "CreateTime"}
+    at = {
+        "topic": topic,
+        "partition": 0,
+        "timestamp": "2016-03-01T12:00:00.123Z",
+        "timestamp_type": "CreateTime",
+    }
     first, second, third, last = (document(load, f"{topic}-0-{offset}") for offset in range(4))
     headers = {"trace-id": ["abc", None], "a.b": "1", "raw": "/w==", "": '"'}
     assert first == {"a": 1.5, "_kafka": {**at, "offset": 0, "key": "k", "headers": headers}}
@@ -252,7 +307,13 @@ def test_metadata_goes_with_any_decoder_and_with_keys(
 ) -> None:
     topic = make_topic()
     values = avro(topic, schema(id="long"), {"id": 1}, {"id": 2})
-    produce(topic, [*values, None, b"odd"], keys=[b"a", None, b"c", b"d"], headers=HEADERS, timestamps=[AT_MS] * 4)
+    produce(
+        topic,
+        [*values, None, b"odd"],
+        keys=[b"a", None, b"c", b"d"],
+        headers=HEADERS,
+        timestamps=[AT_MS] * 4,
+    )
     window = registry_lab.window(topic)
     load = window.to_scratch("meta", decode="avro", key_decode="text", metadata=True)
     assert balanced(load)["rejected"] == 1
@@ -266,7 +327,9 @@ def test_metadata_goes_with_any_decoder_and_with_keys(
     assert list(document(raw, f"{topic}-0-3")) == ["_kafka"]
 
 
-def test_json_as_it_is_beside_decoded_keys(registry_lab: Lab, make_topic: MakeTopic, produce: Produce) -> None:
+def test_json_as_it_is_beside_decoded_keys(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
     topic = make_topic()
     keys = avro(topic, schema(id="long"), {"id": 1}, {"id": 2}, of=MessageField.KEY)
     produce(topic, [b'{"n": 1e2 }', b"odd", b"{}"], keys=[*keys, b"x"])
@@ -283,11 +346,24 @@ def test_the_command_line_loads_avro_with_its_origin(
 ) -> None:
     topic = make_topic()
     produce(topic, [*avro(topic, schema(id="long"), {"id": 1}), b"odd"], keys=[b"k", b"l"])
-    command = ["replay", topic, "--start", "earliest", "--end", "latest", "--scratch", "cli", "--json"]
-    assert main([*command, "--decode", "avro", "--key-decode", "text", "--metadata"]) == 3  # one cannot be decoded
+    command = [
+        "replay",
+        topic,
+        "--start",
+        "earliest",
+        "--end",
+        "latest",
+        "--scratch",
+        "cli",
+        "--json",
+    ]
+    # one cannot be decoded
+    assert main([*command, "--decode", "avro", "--key-decode", "text", "--metadata"]) == 3
     ledger = json.loads(capsys.readouterr().out)
     assert ledger["counts"] == {"sent": 2, "indexed": 1, "existing": 0, "rejected": 1, "unsent": 0}
-    found = dict(registry_lab.target().client.get(index=ledger["index"], id=f"{topic}-0-0")["_source"])
+    found = dict(
+        registry_lab.target().client.get(index=ledger["index"], id=f"{topic}-0-0")["_source"]
+    )
     assert (found["id"], found["_key_text"], found["_kafka"]["key"]) == (1, "k", "k")
 
 
@@ -304,7 +380,9 @@ def test_workers_make_the_documents_that_one_process_makes(
     window = registry_lab.window(topic)
     alone = window.to_scratch("alone", decode="auto", metadata=True)
     with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
-        load = window.to_scratch("dask", client=client, slice_records=150, decode="auto", metadata=True)
+        load = window.to_scratch(
+            "dask", client=client, slice_records=150, decode="auto", metadata=True
+        )
     assert balanced(load) == balanced(alone) == {
         "sent": 603, "indexed": 600, "existing": 0, "rejected": 3, "unsent": 0
     }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Real clusters: profiles with TLS, SCRAM, client certificates, tokens; what does not fit, in a line with a hint."""
+"""Real clusters: profiles with TLS, SCRAM, client certificates, tokens.
+
+What does not fit, in a line with a hint.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
         path = tmp_path / "labkit.toml"
         lines = ["[profiles.prod.kafka]", *(line(*item) for item in kafka.items())]
         for name, settings in (targets or {}).items():
-            lines += [f"[profiles.prod.elasticsearch.{name}]", *(line(*item) for item in settings.items())]
+            lines += [
+                f"[profiles.prod.elasticsearch.{name}]",
+                *(line(*item) for item in settings.items()),
+            ]
         path.write_text("\n".join(lines))
         path.chmod(0o600)
         monkeypatch.setenv("LABKIT_CONFIG", str(path))
@@ -80,7 +86,9 @@ def test_a_profile_with_scram_tls_and_a_secret_file(
 
 
 @pytest.mark.parametrize("way", ["mtls", "oauth"])
-def test_a_profile_with_a_client_certificate_or_a_token(way: str, secure: SecureStack, topic: str, config: Any) -> None:
+def test_a_profile_with_a_client_certificate_or_a_token(
+    way: str, secure: SecureStack, topic: str, config: Any
+) -> None:
     name = f"{way}-{uuid.uuid4().hex[:8]}"
     secure.grant(name, kafka_grants("lab", topic))
     config(getattr(secure, way)(name))
@@ -92,13 +100,19 @@ def test_a_profile_with_a_client_certificate_or_a_token(way: str, secure: Secure
     assert group.close(delete=True) is None
 
 
-def test_a_profile_of_variables_alone(secure: SecureStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_profile_of_variables_alone(
+    secure: SecureStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("LABKIT_CONFIG", str(tmp_path / "labkit.toml"))
     (tmp_path / "labkit.toml").write_text("")
     for key, value in secure.admin.settings.items():
         monkeypatch.setenv("LABKIT_HUB_KAFKA_" + key.upper().replace(".", "_"), value)
     address, password = secure.elasticsearch_address, secure.state.passwords["admin"]
-    for key, value in {"HOSTS": address, "CA_CERTS": secure.ca, "BASIC_AUTH": f"admin:{password}"}.items():
+    for key, value in {
+        "HOSTS": address,
+        "CA_CERTS": secure.ca,
+        "BASIC_AUTH": f"admin:{password}",
+    }.items():
         monkeypatch.setenv(f"LABKIT_HUB_ELASTICSEARCH_DEFAULT_{key}", value)
     lab = labkit.connect("hub")
     assert lab.cluster.cluster_id
@@ -108,10 +122,14 @@ def test_a_profile_of_variables_alone(secure: SecureStack, monkeypatch: pytest.M
 def test_two_targets_of_one_profile(secure: SecureStack, stack: Any, config: Any) -> None:
     local = stack.credentials("lab")["elasticsearch"]
     config(
-        secure.admin.settings, {"default": secure.elasticsearch("admin", secure.state.passwords["admin"]), "old": local}
+        secure.admin.settings,
+        {"default": secure.elasticsearch("admin", secure.state.passwords["admin"]), "old": local},
     )
     lab = labkit.connect("prod")
-    assert {name: target.user for name, target in lab.targets.items()} == {"default": "admin", "old": "lab"}
+    assert {name: target.user for name, target in lab.targets.items()} == {
+        "default": "admin",
+        "old": "lab",
+    }
     assert all(target.version == "8.19.21" for target in lab.targets.values())
 
 
@@ -134,18 +152,28 @@ def refused(settings: dict[str, Any]) -> LabkitError:
 def test_a_wrong_scram_password(password: str, secure: SecureStack) -> None:
     error = refused(secure.kafka("scram-user", password + "-wrong"))
     assert isinstance(error, AccessError)
-    assert error.message == f"localhost:{secure.ports['SCRAM']} refused the login of User:scram-user"
+    assert (
+        error.message == f"localhost:{secure.ports['SCRAM']} refused the login of User:scram-user"
+    )
 
 
 WRONG: dict[str, tuple[str, dict[str, str], str]] = {
     "tls to a plaintext port": ("CLEAR", {"security.protocol": "SASL_SSL"}, "does not speak TLS"),
-    "plaintext to a tls port": ("SCRAM", {"security.protocol": "SASL_PLAINTEXT"}, "speak SASL_PLAINTEXT, as"),
+    "plaintext to a tls port": (
+        "SCRAM",
+        {"security.protocol": "SASL_PLAINTEXT"},
+        "speak SASL_PLAINTEXT, as",
+    ),
     "no sasl to a sasl port": ("SCRAM", {"security.protocol": "SSL"}, "speak SSL, as"),
     "an unknown ca": ("SCRAM", {"ssl.ca.location": "other"}, "certificate is not trusted"),
     "an expired certificate": ("EXPIRED", {}, "certificate is not trusted"),
     "an advertised name that does not resolve": ("LOST", {}, "lost.invalid"),
     "a closed port": ("SCRAM", {"bootstrap.servers": "localhost:1"}, "nobody listens there"),
-    "a name that does not resolve": ("SCRAM", {"bootstrap.servers": "no.invalid:1"}, "no.invalid:1 does not resolve"),
+    "a name that does not resolve": (
+        "SCRAM",
+        {"bootstrap.servers": "no.invalid:1"},
+        "no.invalid:1 does not resolve",
+    ),
 }
 
 
@@ -189,14 +217,18 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("key", SETTINGS)
-def test_a_setting_librdkafka_does_not_take_is_told_with_a_suggestion(key: str, secure: SecureStack) -> None:
+def test_a_setting_librdkafka_does_not_take_is_told_with_a_suggestion(
+    key: str, secure: SecureStack
+) -> None:
     value, hint = SETTINGS[key]
     error = refused({**secure.admin.settings, key: value})
     assert isinstance(error, ConfigError)
     assert hint in error.hint
 
 
-def test_a_missing_acl_names_the_principal_the_resource_and_the_recipe(secure: SecureStack, topic: str) -> None:
+def test_a_missing_acl_names_the_principal_the_resource_and_the_recipe(
+    secure: SecureStack, topic: str
+) -> None:
     """Behaviour 20."""
     name, password = secure.new_user("eve")
     lab = secure.lab(secure.kafka(name, password))
@@ -207,14 +239,24 @@ def test_a_missing_acl_names_the_principal_the_resource_and_the_recipe(secure: S
     assert f"labkit acl --principal User:{name}" in caught.value.hint
     secure.grant(name, [one for one in kafka_grants("lab", topic) if one.kind == "TOPIC"])
     until(lambda: topic in lab.cluster.topics())
-    with pytest.raises(AccessError, match=f"(?s)User:{name} may not .*the ACL Read on the group is missing"):
+    with pytest.raises(
+        AccessError, match=f"(?s)User:{name} may not .*the ACL Read on the group is missing"
+    ):
         lab.attach(topic, name="explore").read(1)
 
 
 ELASTICSEARCH: dict[str, tuple[dict[str, Any], type[LabkitError], str]] = {
-    "a wrong password": ({"basic_auth": ["admin", "hunter2"]}, AccessError, "refused the login of admin"),
+    "a wrong password": (
+        {"basic_auth": ["admin", "hunter2"]},
+        AccessError,
+        "refused the login of admin",
+    ),
     "an unknown ca": ({"ca_certs": "other"}, UnavailableError, "its certificate is not trusted"),
-    "another host name": ({"hosts": "127.0.0.1"}, UnavailableError, "its certificate is not for this"),
+    "another host name": (
+        {"hosts": "127.0.0.1"},
+        UnavailableError,
+        "its certificate is not for this",
+    ),
     "a closed port": ({"hosts": ["https://localhost:1"]}, UnavailableError, "nobody listens there"),
     "a wrong key": ({"ca_cert": "x"}, ConfigError, "did you mean 'ca_certs'?"),
     "a file that is not there": ({"ca_certs": "/nowhere"}, UnavailableError, "is not there"),
@@ -235,7 +277,9 @@ def test_what_keeps_elasticsearch_away_is_told(what: str, secure: SecureStack) -
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_the_command_line_says_it_in_two_lines(secure: SecureStack, config: Any, capsys: Any) -> None:
+def test_the_command_line_says_it_in_two_lines(
+    secure: SecureStack, config: Any, capsys: Any
+) -> None:
     config(secure.kafka("admin", "hunter2"))
     assert cli.main(["topics", "--profile", "prod"]) == 1
     err = capsys.readouterr().err.splitlines()

@@ -32,7 +32,10 @@ def dead_hosts(count: int) -> list[str]:
 
 
 def scattered(lab: Lab, **more: Any) -> Target:
-    """Return the target with dead hosts before and behind the real one; the client shuffles them."""
+    """Return the target with dead hosts before and behind the real one.
+
+    The client shuffles them.
+    """
     settings = lab.target().settings
     before, behind = dead_hosts(2)
     return Target("default", {**settings, "hosts": [before, *settings["hosts"], behind], **more})
@@ -42,7 +45,9 @@ def scattered(lab: Lab, **more: Any) -> Target:
 def index() -> Iterator[str]:
     name = f"irc-test-{uuid.uuid4().hex[:8]}"
     client = connect(role="admin").target().client
-    client.index(index=name, id="irc-0-1", document={"n": 1, "@timestamp": "2016-03-01"}, refresh=True)
+    client.index(
+        index=name, id="irc-0-1", document={"n": 1, "@timestamp": "2016-03-01"}, refresh=True
+    )
     yield name
     client.options(ignore_status=404).indices.delete(index=[name, f"{name}-new"])
 
@@ -64,7 +69,9 @@ def comparable(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("ask", ASKS)
-def test_a_dead_host_is_passed_over(ask: str, lab: Lab, index: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_host_is_passed_over(
+    ask: str, lab: Lab, index: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The answer is the one that the living host gives alone, without a word."""
     expected = comparable(ASKS[ask](Index(index, lab.target())))
     capfd.readouterr()
@@ -78,14 +85,18 @@ def test_an_index_is_made_and_written_though_hosts_are_dead(index: str) -> None:
     for number in range(4):
         target = scattered(writer)
         ensure(target, f"{index}-new", mapping())
-        target.client.index(index=f"{index}-new", id=str(number), document={"n": number}, refresh=True)
+        target.client.index(
+            index=f"{index}-new", id=str(number), document={"n": number}, refresh=True
+        )
     admin = connect(role="admin").target().client
     assert admin.count(index=f"{index}-new")["count"] == 4
     (made,) = admin.indices.get_mapping(index=f"{index}-new").body.values()
     assert made["mappings"]["properties"].items() >= mapping()["properties"].items()
 
 
-def test_a_load_does_not_wait_for_a_dead_host(lab: Lab, make_topic: Any, produce: Any, me: str) -> None:
+def test_a_load_does_not_wait_for_a_dead_host(
+    lab: Lab, make_topic: Any, produce: Any, me: str
+) -> None:
     topic = make_topic()
     produce(topic, [b'{"n":1}'] * 500)
     behind = Lab(replace(lab.connection, elasticsearch={"default": scattered(lab).settings}))

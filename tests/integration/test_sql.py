@@ -1,4 +1,6 @@
-"""SQL of windows on real topics: the answers of a full read, whole or an error, and nothing left behind."""
+"""SQL of windows on real topics: the answers of a full read, whole or an error, and nothing left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -40,20 +42,29 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture(scope="module")
 def filled(lab: Lab, admin: Cluster) -> Iterator[Window]:
-    """Two partitions; a field that disagrees only in the last records, a nested one, a tombstone, odd bytes."""
+    """Two partitions.
+
+    A field that disagrees only in the last records, a nested one, a tombstone, odd bytes.
+    """
     import uuid
 
     from confluent_kafka.admin import NewTopic
 
     name = f"irc-test-sql-{uuid.uuid4().hex[:8]}"
     admin.ask(
-        lambda client: client.create_topics([NewTopic(name, 2, 1, config={"retention.ms": "-1"})]), what="make it"
+        lambda client: client.create_topics([NewTopic(name, 2, 1, config={"retention.ms": "-1"})]),
+        what="make it",
     )
     producer = admin.producer(linger_ms=5, queue_buffering_max_messages=200_000)
     for n in range(COUNT):
         total: Any = n if n < COUNT - 5 else f"about {n}"
         value = json.dumps(
-            {"n": n, "total": total, "nick": f"u{n % 7}", "who": {"ip": f"10.0.0.{n % 5}", "tags": ["a"]}}
+            {
+                "n": n,
+                "total": total,
+                "nick": f"u{n % 7}",
+                "who": {"ip": f"10.0.0.{n % 5}", "tags": ["a"]},
+            }
         )
         producer.produce(name, value.encode(), partition=n % 2, headers=[("trace", b"t%d" % n)])
     producer.produce(name, None, key=b"gone", partition=0)
@@ -94,7 +105,9 @@ def test_the_answer_is_that_of_a_full_read(filled: Window, query: str) -> None:
 def test_conditions_types_enrichers_and_frames_beside_it(filled: Window) -> None:
     teams = pd.DataFrame({"nick": ["u1", "u2"], "team": ["red", "blue"]})
     query = "select team, count(*) n, max(last) last from replay join teams using (nick) group by 1 order by 1"
-    found = filled.sql(query, where="n < 700", enrich=parse_text("nick", r"u(?P<last>\d)"), teams=teams)
+    found = filled.sql(
+        query, where="n < 700", enrich=parse_text("nick", r"u(?P<last>\d)"), teams=teams
+    )
     assert found.to_dict("list") == {"team": ["blue", "red"], "n": [100, 100], "last": ["2", "1"]}
     receipt = found.attrs["receipts"]["replay"]
     assert receipt["planned"] == receipt["read"] + receipt["filtered"] + receipt["gaps"]
@@ -102,11 +115,19 @@ def test_conditions_types_enrichers_and_frames_beside_it(filled: Window) -> None
     assert typed.iloc[0].tolist() == [sum(range(COUNT - 5)), 6]
 
 
-def test_two_windows_are_joined(lab: Lab, filled: Window, make_topic: Make, produce: Produce) -> None:
+def test_two_windows_are_joined(
+    lab: Lab, filled: Window, make_topic: Make, produce: Produce
+) -> None:
     other = make_topic(2)
-    produce(other, [json.dumps({"n": n, "bill": n * 10}).encode() for n in range(0, 100, 10)], partition=1)
+    produce(
+        other,
+        [json.dumps({"n": n, "bill": n * 10}).encode() for n in range(0, 100, 10)],
+        partition=1,
+    )
     bills = lab.window(other)
-    found = lab.sql("select a.nick, b.bill from a join b using (n) order by n desc limit 2", a=filled, b=bills)
+    found = lab.sql(
+        "select a.nick, b.bill from a join b using (n) order by n desc limit 2", a=filled, b=bills
+    )
     assert found.values.tolist() == [["u6", 900], ["u3", 800]]
     receipts = found.attrs["receipts"]
     assert {name: (one["topic"], one["read"]) for name, one in receipts.items()} == {
@@ -123,11 +144,20 @@ def test_two_windows_are_joined(lab: Lab, filled: Window, make_topic: Make, prod
     assert mixed.attrs["receipts"].keys() == {"a", "b"}
 
 
-def test_an_empty_window_has_the_fields_that_are_asked(lab: Lab, filled: Window, make_topic: Make) -> None:
+def test_an_empty_window_has_the_fields_that_are_asked(
+    lab: Lab, filled: Window, make_topic: Make
+) -> None:
     nothing = lab.window(make_topic())
-    assert nothing.sql("select nick, count(*) n from replay group by 1").columns.tolist() == ["nick", "n"]
+    assert nothing.sql("select nick, count(*) n from replay group by 1").columns.tolist() == [
+        "nick",
+        "n",
+    ]
     assert nothing.sql("select count(*) n from replay")["n"].tolist() == [0]
-    left = lab.sql("select a.n, b.bill from a left join b using (n) where a.n < 2 order by 1", a=filled, b=nothing)
+    left = lab.sql(
+        "select a.n, b.bill from a left join b using (n) where a.n < 2 order by 1",
+        a=filled,
+        b=nothing,
+    )
     assert left["n"].tolist() == [0, 1]
     assert left["bill"].isna().all()
 
@@ -143,7 +173,9 @@ def test_a_window_that_ends_early_is_no_answer(
     producer.produce(topic, b'{"n": 9}', partition=0)
     producer.flush(30)
     window, query = lab.window(topic), "select sum(n) s from replay"
-    with pytest.raises(IncompleteError, match=r"'replay'.*was not read to its end.*open transaction") as caught:
+    with pytest.raises(
+        IncompleteError, match=r"'replay'.*was not read to its end.*open transaction"
+    ) as caught:
         window.sql(query)
     assert "read_uncommitted" in str(caught.value.hint)
     assert caught.value.facts["receipt"].read == 5
@@ -152,7 +184,9 @@ def test_a_window_that_ends_early_is_no_answer(
     assert window.sql(query, isolation="read_uncommitted")["s"].tolist() == [14]
     producer.abort_transaction(30)
     found = lab.window(topic, offsets={0: (2, 5)})
-    admin.ask(lambda client: client.delete_records([TopicPartition(topic, 0, 4)]), what="delete records")
+    admin.ask(
+        lambda client: client.delete_records([TopicPartition(topic, 0, 4)]), what="delete records"
+    )
     with pytest.warns(IncompleteWarning, match="no longer has"):
         assert found.sql("select count(*) n from replay", on_expired="clamp")["n"].tolist() == [1]
     with pytest.warns(IncompleteWarning, match="max_bytes"):
@@ -171,7 +205,9 @@ def test_what_cannot_be_asked_is_told_before_anything_is_read(lab: Lab, filled: 
         refuse("a query must be a text", " ")
         refuse("DuckDB refused this", "selectt 1")
         refuse("does not read replay", "select 1")
-        assert "it reads irc" in str(refuse("does not read replay", "select count(*) from irc").hint)
+        assert "it reads irc" in str(
+            refuse("does not read replay", "select count(*) from irc").hint
+        )
         refuse("decod='avro' is no table", "from replay", decod="avro")
         refuse("so no other can be", "from replay", replay=filled)
         refuse("loads no extension", "install httpfs")
@@ -185,7 +221,9 @@ def test_what_cannot_be_asked_is_told_before_anything_is_read(lab: Lab, filled: 
     assert "nick" in str(refuse("DuckDB refused", "select nik from replay").hint)
 
 
-def test_too_little_memory_is_an_error_that_says_what_to_do(filled: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_an_error_that_says_what_to_do(
+    filled: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sql_module, "MEMORY", "8MB")
     with pytest.raises(UsageError, match="more memory or disk") as caught:
         filled.sql("select list(_value) v, list(nick) n, list(who) w from replay x, range(20)")
@@ -196,7 +234,10 @@ def test_stop_ends_a_query(filled: Window) -> None:
     query = "select sum(x.n + y.n + z.n) s from replay x, replay y, replay z"
 
     def stop() -> None:
-        until(lambda: any(thread.name.startswith("labkit-sql") for thread in threading.enumerate()), "the query")
+        until(
+            lambda: any(thread.name.startswith("labkit-sql") for thread in threading.enumerate()),
+            "the query",
+        )
         os.kill(os.getpid(), signal.SIGINT)
 
     stopper = threading.Thread(target=stop)

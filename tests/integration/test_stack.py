@@ -1,4 +1,7 @@
-"""The local stack's life: started once by many, killed, recovered, stopped; and what stands in its way, in one line."""
+"""The local stack's life: started once by many, killed, recovered, stopped.
+
+And what stands in its way, in one line.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +50,21 @@ def run_labkit(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def family(folder: Path) -> list[psutil.Process]:
-    """Return all servers of the stack in `folder`, whoever their parent is: they work in it or name it."""
-    return [one for one in psutil.process_iter() if one.pid != os.getpid() and works_in(one, folder)]
+    """Return all servers of the stack in `folder`, whoever their parent is: they work in it or name
+    it.
+    """
+    return [
+        one for one in psutil.process_iter() if one.pid != os.getpid() and works_in(one, folder)
+    ]
 
 
 def works_in(one: psutil.Process, folder: Path) -> bool:
     try:
         if one.status() == psutil.STATUS_ZOMBIE:
             return False
-        return str(folder) in one.cwd() or any(str(folder) in argument for argument in one.cmdline())
+        return str(folder) in one.cwd() or any(
+            str(folder) in argument for argument in one.cmdline()
+        )
     except psutil.Error:
         return False
 
@@ -94,7 +103,10 @@ class Own:
 
     @property
     def ports(self) -> dict[str, tuple[int, int]]:
-        return {name: (service.port, service.controller_port) for name, service in self.state.services.items()}
+        return {
+            name: (service.port, service.controller_port)
+            for name, service in self.state.services.items()
+        }
 
     def kafka(self) -> Cluster:
         return Cluster(self.state.credentials("admin")["kafka"])
@@ -143,7 +155,9 @@ def test_status_tells_what_runs(own: Own) -> None:
     assert code == 0
     assert {name: row["pid"] for name, row in rows.items()} == own.pids
     assert all(row["running"] and row["memory_mb"] > 100 for row in rows.values())
-    assert {row["address"] for row in rows.values()} == {f"127.0.0.1:{port}" for port, _ in own.ports.values()}
+    assert {row["address"] for row in rows.values()} == {
+        f"127.0.0.1:{port}" for port, _ in own.ports.values()
+    }
 
 
 def fill(own: Own) -> str:
@@ -153,14 +167,20 @@ def fill(own: Own) -> str:
     for number in range(RECORDS):
         producer.produce(name, b'{"n": %d}' % number)
     assert producer.flush(30) == 0
-    operations = [line for number in range(RECORDS) for line in ({"create": {"_id": str(number)}}, {"n": number})]
+    operations = [
+        line
+        for number in range(RECORDS)
+        for line in ({"create": {"_id": str(number)}}, {"n": number})
+    ]
     assert not own.target().client.bulk(index=name, operations=operations)["errors"]
     return name
 
 
 @pytest.mark.chaos
 def test_a_server_that_was_not_written_down_is_ended_and_started_again(own: Own) -> None:
-    """A command that is killed between starting a server and noting its pid left one that held the port for ever."""
+    """A command that is killed between starting a server and noting its pid left one that held the
+    port for ever.
+    """
     noted = json.loads((own.folder / "stack.json").read_text())
     noted["services"]["kafka"]["pid"] = 0
     (own.folder / "stack.json").write_text(json.dumps(noted))
@@ -183,7 +203,9 @@ def test_up_waits_for_what_a_killed_up_has_just_started(folder: Path) -> None:
 
 @pytest.mark.chaos
 def test_after_kill_9_of_both_up_recovers_with_the_data(own: Own) -> None:
-    """Killed by the pid that `status` shows: Elasticsearch's launcher, whose child ends a moment later."""
+    """Killed by the pid that `status` shows: Elasticsearch's launcher, whose child ends a moment
+    later.
+    """
     name, ports, passwords, pids = fill(own), own.ports, own.state.passwords, own.pids
     for pid in pids.values():
         psutil.Process(pid).kill()
@@ -219,8 +241,13 @@ def test_down_leaves_no_process_and_keeps_the_data(own: Own) -> None:
     assert len(before) >= 5  # Kafka, and two launchers with their servers
     code, out, err = run_labkit(own.folder, "down")
     assert (code, err) == (0, "")
-    assert sorted(out.split("\n")[:-1]) == ["stopped elasticsearch", "stopped es-9.5.3", "stopped kafka"]
-    until(lambda: not [one for one in before if one.is_running()])  # what ended waits to be asked for by its parent
+    assert sorted(out.split("\n")[:-1]) == [
+        "stopped elasticsearch",
+        "stopped es-9.5.3",
+        "stopped kafka",
+    ]
+    # what ended waits to be asked for by its parent
+    until(lambda: not [one for one in before if one.is_running()])
     assert own.ports == ports
     assert (own.folder / "kafka" / "data").is_dir()
 
@@ -293,7 +320,9 @@ def test_purge_ends_the_servers_also_when_the_state_file_is_damaged(here: Path) 
         end(servers)
 
 
-def test_without_java_up_says_how_to_install_it(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_java_up_says_how_to_install_it(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(**_options: Any) -> str:
         raise ConnectionError("no network")
 
@@ -302,15 +331,21 @@ def test_without_java_up_says_how_to_install_it(here: Path, tmp_path: Path, monk
     monkeypatch.setenv("LABKIT_JAVA_HOME", str(tmp_path))
     monkeypatch.setattr(java, "_FOLDERS", ())
     monkeypatch.setattr("cjdk.java_home", refused)
-    with pytest.raises(JavaNotFoundError, match=r"Java 17 or newer is needed; found: none") as caught:
+    with pytest.raises(
+        JavaNotFoundError, match=r"Java 17 or newer is needed; found: none"
+    ) as caught:
         local.up(say=lambda _text: None)
     assert "LABKIT_JAVA_HOME" in caught.value.hint
     assert State.load(here).services == {}
 
 
 @pytest.mark.chaos
-def test_without_space_up_says_how_much_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+def test_without_space_up_says_how_much_is_missing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+    )
     monkeypatch.setattr(kafka, "start", never)
     with pytest.raises(StackError, match=r"^1 MB are free in .*, 500 MB are needed") as caught:
         local.up(say=lambda _text: None)
@@ -318,7 +353,9 @@ def test_without_space_up_says_how_much_is_missing(here: Path, monkeypatch: pyte
 
 
 @pytest.mark.chaos
-def test_a_full_disk_while_starting_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_starting_is_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_arguments: Any, **_options: Any) -> Service:
         raise OSError(28, "No space left on device")
 
@@ -346,7 +383,9 @@ def test_a_state_folder_that_cannot_be_made_is_one_line(command: list[str]) -> N
         assert (code, out, err) == (0, "there is no local stack\n", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root drops to another user")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root drops to another user"
+)
 def test_a_folder_the_servers_user_cannot_reach_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     code, _, err = run_labkit(tmp_path / "closed" / "state", "up")
@@ -361,7 +400,9 @@ def test_a_folder_the_servers_user_cannot_reach_is_named(tmp_path: Path) -> None
 @pytest.mark.chaos
 def test_a_server_that_dies_while_starting_shows_the_end_of_its_log(here: Path) -> None:
     (here / "kafka" / "data").mkdir(parents=True)
-    (here / "kafka" / "data" / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
+    (here / "kafka" / "data" / "meta.properties").write_text(
+        "version=1\ncluster.id=x\nnode.id=77\n"
+    )
     with pytest.raises(StackError, match="kafka died while starting") as caught:
         local.up(say=lambda _text: None)
     assert f"the end of {here / 'kafka' / 'kafka.log'}:" in caught.value.hint
@@ -385,8 +426,12 @@ time.sleep(300)
 
 
 def test_a_server_whose_parent_does_not_ask_for_its_end_has_ended() -> None:
-    """A container's first process may never ask, and a kernel that started the stack does not: a zombie is left."""
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+    """A container's first process may never ask, and a kernel that started the stack does not: a
+    zombie is left.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True
+    ) as parent:
         try:
             assert parent.stdout
             child = psutil.Process(int(parent.stdout.readline()))
@@ -441,13 +486,17 @@ def test_a_damaged_file_is_fetched_again(small: artefacts.Artefact) -> None:
         assert {path.stat().st_mode & 0o022, path.parent.stat().st_mode & 0o022} == {0}
 
 
-def test_a_file_that_is_there_is_not_fetched_again(small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_there_is_not_fetched_again(
+    small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = fetch(small)
     monkeypatch.setattr(artefacts, "_maven", never)
     assert artefacts.fetch([small], lambda _text: None) == [path]
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(small: artefacts.Artefact) -> None:
+def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(
+    small: artefacts.Artefact,
+) -> None:
     fetch(small)
     foreign = artefacts.Artefact(**{**vars(small), "sha256": "0" * 64, "bytes": small.bytes + 1})
     with pytest.raises(StackError, match="is not the pinned file"):
@@ -455,7 +504,9 @@ def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(small: artefa
     assert not artefacts._path(artefacts.cache_dir() / "maven", small).exists()
 
 
-def test_without_a_network_the_error_is_one_line(small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_is_one_line(
+    small: artefacts.Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Nowhere:
         def __getattr__(self, _name: str) -> Any:
             return lambda *_a, **_k: self
@@ -491,4 +542,7 @@ def test_every_pinned_file_has_a_hash_and_a_size() -> None:
     for item in artefacts._locked():
         assert len(item.sha256) == 64
         assert item.bytes > 0
-    assert {item.version for item in artefacts._locked() if item.service == "elasticsearch"} == {"8.19.21", "9.5.3"}
+    assert {item.version for item in artefacts._locked() if item.service == "elasticsearch"} == {
+        "8.19.21",
+        "9.5.3",
+    }

@@ -1,4 +1,7 @@
-"""BEHAVIOURS 55: Stop ends the run; what was read until then is there for those who ask; no part passes for a whole."""
+"""BEHAVIOURS 55: Stop ends the run.
+
+What was read until then is there for those who ask; no part passes for a whole.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ STOPPED = r"stopped at \d\d? %: [\d,]+ of 60,000"
 def many(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> Window:
     topic = make_topic(2)
     for partition in (0, 1):
-        produce(topic, [b'{"n":%d,"t":"%s"}' % (n, b"x" * 40) for n in range(RECORDS // 2)], partition=partition)
+        produce(
+            topic,
+            [b'{"n":%d,"t":"%s"}' % (n, b"x" * 40) for n in range(RECORDS // 2)],
+            partition=partition,
+        )
     return lab.window(topic)
 
 
@@ -58,7 +65,9 @@ def pressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_a_stopped_read_raises_says_how_far_it_got_and_keeps_the_part(many: Window, pressed: list[int]) -> None:
+def test_a_stopped_read_raises_says_how_far_it_got_and_keeps_the_part(
+    many: Window, pressed: list[int]
+) -> None:
     with pytest.raises(Stopped, match=STOPPED) as stop:
         many.to_pandas()
     replay = stop.value.replay
@@ -69,12 +78,19 @@ def test_a_stopped_read_raises_says_how_far_it_got_and_keeps_the_part(many: Wind
     assert replay.receipt.reasons == {"interrupt": [0, 1]} or replay.receipt.reasons
     assert issubclass(Stopped, KeyboardInterrupt)  # neither of these lets a loop go on
     assert not issubclass(Stopped, LabkitError | Exception)
-    with pytest.warns(IncompleteWarning, match=r"this Replay of 'irc-test.*' is incomplete at \d+ %: .* interrupted"):
+    with pytest.warns(
+        IncompleteWarning,
+        match=r"this Replay of 'irc-test.*' is incomplete at \d+ %: .* interrupted",
+    ):
         replay.to_pandas()
 
 
-def test_stop_counts_although_all_was_read_when_it_came(many: Window, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the last batches are decoded nothing is read any more: a complete Replay came back, and Run All went on."""
+def test_stop_counts_although_all_was_read_when_it_came(
+    many: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the last batches are decoded nothing is read any more: a complete Replay came back, and
+    Run All went on.
+    """
     whole = sink.assemble
 
     def assembled(*given: Any, **named: Any) -> Any:
@@ -105,8 +121,12 @@ def test_those_who_want_to_go_on_say_so(many: Window, pressed: list[int]) -> Non
     assert f"(INCOMPLETE, {replay.receipt.reached})" in str(chart.to_dict()["title"]["text"])
 
 
-def test_an_interrupted_to_parquet_leaves_the_earlier_file(many: Window, pressed: list[int], tmp_path: Path) -> None:
-    """BEHAVIOURS 55, and item 6 of the last review: the earlier file stays, and nothing lies beside it."""
+def test_an_interrupted_to_parquet_leaves_the_earlier_file(
+    many: Window, pressed: list[int], tmp_path: Path
+) -> None:
+    """BEHAVIOURS 55, and item 6 of the last review: the earlier file stays, and nothing lies beside
+    it.
+    """
     path = tmp_path / "out.parquet"
     path.write_bytes(b"of last week")
     with pytest.raises(Stopped, match=STOPPED + r": '.*out\.parquet' was not written") as stop:
@@ -119,7 +139,8 @@ def test_an_interrupted_to_parquet_leaves_the_earlier_file(many: Window, pressed
         receipt = many.to_parquet(path, on_interrupt="keep")
     file = pq.ParquetFile(path)
     assert 0 < file.metadata.num_rows == receipt.read < RECORDS
-    assert Receipt.from_dict(json.loads(file.metadata.metadata[b"labkit"])) == receipt  # the file itself says so
+    # the file itself says so
+    assert Receipt.from_dict(json.loads(file.metadata.metadata[b"labkit"])) == receipt
 
 
 def test_the_part_of_a_read_that_a_limit_ended_says_so_too(many: Window) -> None:
@@ -160,7 +181,10 @@ def test_a_script_ends_before_its_next_line(many: Window, tmp_path: Path) -> Non
         """)
     )
     process = subprocess.Popen(
-        [sys.executable, str(script), many.to_json()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(script), many.to_json()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout
     assert process.stdout.readline() == "at work\n"

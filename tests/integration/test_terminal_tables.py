@@ -25,12 +25,17 @@ COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 @pytest.fixture
-def groups(admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]) -> Iterator[list[str]]:
+def groups(
+    admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> Iterator[list[str]]:
     """Groups of long names: at the end, behind, further behind."""
     topic = make_topic()
     produce(topic, [b"{}"] * 20)
     run = uuid.uuid4().hex[:8]
-    names = [f"tables-{run}.a-name-that-is-as-long-as-those-of-real-clusters-may-be.{one}" for one in range(3)]
+    names = [
+        f"tables-{run}.a-name-that-is-as-long-as-those-of-real-clusters-may-be.{one}"
+        for one in range(3)
+    ]
     for name, offset in zip(names, (20, 12, 4), strict=True):
         commit = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 0, offset)])
 
@@ -56,7 +61,11 @@ def test_a_terminal_has_the_worst_first_and_no_line_that_wraps(groups: list[str]
     lines = written.splitlines()
     assert [re.search(r"(\d)  ", line)[1] for line in lines[1:4]] == ["2", "1", "0"]  # type: ignore[index]
     assert "…" in lines[1]
-    assert [line.split()[1:3] for line in lines[1:4]] == [["stopped", "16"], ["stopped", "8"], ["ok", "0"]]
+    assert [line.split()[1:3] for line in lines[1:4]] == [
+        ["stopped", "16"],
+        ["stopped", "8"],
+        ["ok", "0"],
+    ]
 
 
 def test_verdicts_have_colours_on_a_terminal_unless_no_color(groups: list[str]) -> None:
@@ -97,14 +106,19 @@ def test_tail_json_has_all_of_each_record(topic: str, capsys: pytest.CaptureFixt
     assert rows[0]["headers"] == [{"key": "h", "value": "1"}, {"key": "h", "value": None}]
     assert rows[2]["value"] is None
     assert rows[0]["timestamp"].endswith("Z")
-    assert cli.main(["tail", topic, "--limit", "1", "--json", "--decode", "json", "--where", "n = 2"]) == 0
+    assert (
+        cli.main(["tail", topic, "--limit", "1", "--json", "--decode", "json", "--where", "n = 2"])
+        == 0
+    )
     captured = capsys.readouterr()
     (row,) = [json.loads(line) for line in captured.out.splitlines()]
     assert (row["offset"], row["fields"]) == (1, {"n": 2, "who": "bob"})
     assert captured.err == f"1 record of {topic} fulfil the condition, of 3\n"
 
 
-def test_tail_on_a_terminal_cuts_lines(make_topic: Callable[..., str], produce: Callable[..., None]) -> None:
+def test_tail_on_a_terminal_cuts_lines(
+    make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
     name = make_topic()
     produce(name, [b"x" * 500, b"short"])
     code, written = on_a_terminal("tail", name, "--limit", "2")
@@ -132,7 +146,9 @@ def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[.
     assert (process.returncode, out, err) == (0, "", f"2 records of {topic}\n")
 
 
-def test_what_tail_cannot_do_is_told_at_once(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_tail_cannot_do_is_told_at_once(
+    topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for wrong, text in (
         (["--last", "-1"], "--last must be 0 or more, not -1"),
         (["--limit", "0"], "--limit must be 1 or more, not 0"),

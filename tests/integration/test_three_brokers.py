@@ -1,4 +1,6 @@
-"""Three real brokers, one of which dies: no window lies, no process dies, and one dead broker costs little."""
+"""Three real brokers, one of which dies: no window lies, no process dies, and one dead broker costs
+little.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ def topic(three: ThreeBrokers) -> str:
 
 @contextmanager
 def in_a_loop(act: Callable[[], Any]) -> Iterator[list[tuple[float, float, Any]]]:
-    """Act again and again in a thread; yield what came of it: when each began, how long it took, result or error."""
+    """Act again and again in a thread.
+
+    Yield what came of it: when each began, how long it took, result or error.
+    """
     results: list[tuple[float, float, Any]] = []
     over = threading.Event()
 
@@ -70,10 +75,18 @@ def in_a_loop(act: Callable[[], Any]) -> Iterator[list[tuple[float, float, Any]]
         assert not thread.is_alive()
 
 
-def test_each_window_is_whole_or_an_error_while_a_leader_dies(three: ThreeBrokers, topic: str) -> None:
-    """BEHAVIOURS 83: right after a leader's death the client answers -1001 for its partitions; that is no offset."""
+def test_each_window_is_whole_or_an_error_while_a_leader_dies(
+    three: ThreeBrokers, topic: str
+) -> None:
+    """BEHAVIOURS 83: right after a leader's death the client answers -1001 for its partitions.
+
+    That is no offset.
+    """
     lab, fresh = three.lab(), three.lab
-    with in_a_loop(lambda: len(lab.window(topic))) as old, in_a_loop(lambda: len(fresh().window(topic))) as new:
+    with (
+        in_a_loop(lambda: len(lab.window(topic))) as old,
+        in_a_loop(lambda: len(fresh().window(topic))) as new,
+    ):
         until(lambda: len(old) > 3 and len(new) > 3)
         killed = three.kill(three.leaders(topic)[0])
         until(lambda: all(one[-1][0] > killed + 12 for one in (old, new)), timeout_s=TIMEOUT_S)
@@ -81,7 +94,10 @@ def test_each_window_is_whole_or_an_error_while_a_leader_dies(three: ThreeBroker
         sizes = [size for _, _, size in results if not isinstance(size, LabkitError)]
         assert set(sizes) == {RECORDS}
         errors = [error for _, _, error in results if isinstance(error, LabkitError)]
-        assert all(isinstance(error, UnavailableError | ServerError) and topic in str(error) for error in errors)
+        assert all(
+            isinstance(error, UnavailableError | ServerError) and topic in str(error)
+            for error in errors
+        )
         assert not isinstance(results[-1][2], LabkitError), "leaders have moved"
 
 
@@ -95,14 +111,21 @@ def groups(three: ThreeBrokers, topic: str) -> dict[str, int]:
         three.commit(name, topic, offsets)
         sums[name] = sum(offsets.values())
     three.heal()  # a test before may have left all coordinators on two brokers
-    until(lambda: len({three.coordinator(name) for name in sums}) == 3, "coordinators on three brokers", 60)
+    until(
+        lambda: len({three.coordinator(name) for name in sums}) == 3,
+        "coordinators on three brokers",
+        60,
+    )
     return sums
 
 
 def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
     three: ThreeBrokers, topic: str, groups: dict[str, int]
 ) -> None:
-    """BEHAVIOURS 84, 85, 87: no group is missing or without its commits; a guard that cannot look notes it."""
+    """BEHAVIOURS 84, 85, 87: no group is missing or without its commits.
+
+    A guard that cannot look notes it.
+    """
     lab = three.lab()
 
     def look() -> dict[str, int]:
@@ -120,11 +143,15 @@ def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
         killed = three.kill(three.coordinator(next(iter(groups))))
         until(lambda: all(one[-1][0] > killed + 10 for one in (looks, proofs)), timeout_s=TIMEOUT_S)
     for _, _, found in looks:
-        assert found == expected if not isinstance(found, LabkitError) else "not whole" in str(found), found
+        assert (
+            found == expected if not isinstance(found, LabkitError) else "not whole" in str(found)
+        ), found
     assert looks[-1][2] == expected, "coordinators have moved"
     for _, _, proof in proofs:
         assert not proof.changes, proof.report()
-        assert proof.untouched or proof.note or set(proof.unseen.values()) <= {"no answer"}, proof.report()
+        assert proof.untouched or proof.note or set(proof.unseen.values()) <= {"no answer"}, (
+            proof.report()
+        )
     assert proofs[-1][2].untouched
     assert set(groups) <= set(proofs[-1][2].watched)
 
@@ -149,12 +176,19 @@ while True:
 def test_guarded_reads_live_through_a_rolling_restart(
     three: ThreeBrokers, topic: str, groups: dict[str, int], tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 84: the admin client ends its process when a coordinator moves; reads in three processes go on."""
+    """BEHAVIOURS 84: the admin client ends its process when a coordinator moves.
+
+    Reads in three processes go on.
+    """
     outputs = [tmp_path / f"{number}.jsonl" for number in range(2)]
     readers = []
     for output in outputs:
         with output.open("wb") as file, output.with_suffix(".err").open("wb") as errors:
-            readers.append(subprocess.Popen([sys.executable, "-c", READS], stdin=PIPE, stdout=file, stderr=errors))
+            readers.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", READS], stdin=PIPE, stdout=file, stderr=errors
+                )
+            )
         stdin = readers[-1].stdin
         assert stdin is not None
         stdin.write(json.dumps([three.state.credentials("lab")["kafka"], topic, 1_000]).encode())
@@ -170,10 +204,14 @@ def test_guarded_reads_live_through_a_rolling_restart(
             three.start(number)
         before = [len(one) for one in lines()]
         until(
-            lambda: all(len(one) > count + 1 for one, count in zip(lines(), before, strict=True)), timeout_s=TIMEOUT_S
+            lambda: all(len(one) > count + 1 for one, count in zip(lines(), before, strict=True)),
+            timeout_s=TIMEOUT_S,
         )
         for reader, output in zip(readers, outputs, strict=True):
-            assert reader.poll() is None, (reader.returncode, output.with_suffix(".err").read_text()[-2000:])
+            assert reader.poll() is None, (
+                reader.returncode,
+                output.with_suffix(".err").read_text()[-2000:],
+            )
     finally:
         for reader in readers:
             reader.kill()
@@ -187,13 +225,20 @@ def test_guarded_reads_live_through_a_rolling_restart(
         ), line
 
 
-def test_one_dead_broker_costs_its_time_out_once(three: ThreeBrokers, topic: str, groups: dict[str, int]) -> None:
-    """BEHAVIOURS 87: a list of groups and a guarded read of 1,000 records take 5 s at most, one broker dead."""
+def test_one_dead_broker_costs_its_time_out_once(
+    three: ThreeBrokers, topic: str, groups: dict[str, int]
+) -> None:
+    """BEHAVIOURS 87: a list of groups and a guarded read of 1,000 records take 5 s at most, one
+    broker dead.
+    """
     lab = three.lab()
     for each in (lab, three.lab()):
         assert len(each.window(topic, last=1_000).read(progress=False).table) == 1_000
     dead = three.kill(three.coordinator(next(iter(groups))))
-    until(lambda: set(three.leaders("__consumer_offsets").values()) <= set(three.alive), timeout_s=TIMEOUT_S)
+    until(
+        lambda: set(three.leaders("__consumer_offsets").values()) <= set(three.alive),
+        timeout_s=TIMEOUT_S,
+    )
     lab.groups()  # its time-out, once
     lab.window(topic, last=1_000).read(progress=False)
     for each in (lab, lab, three.lab()):
@@ -264,7 +309,9 @@ def indexer_of(three: ThreeBrokers, topic: str, group: str, index: str) -> Index
 def test_a_second_indexer_joins_within_a_second_of_a_brokers_death_and_both_live(
     three: ThreeBrokers, index: str
 ) -> None:
-    """BEHAVIOURS 83, 86: none ends, and the index has each record once, those too that came meanwhile."""
+    """BEHAVIOURS 83, 86: none ends, and the index has each record once, those too that came
+    meanwhile.
+    """
     topic, group, written = three.make_topic(index), f"indexer.{index}", RECORDS
     three.produce(topic, RECORDS)
     runs = [Running(indexer_of(three, topic, group, index))]
@@ -275,7 +322,11 @@ def test_a_second_indexer_joins_within_a_second_of_a_brokers_death_and_both_live
         three.produce(topic, 600, first=RECORDS)
         written += 600
         until(lambda: documents(index) == written, timeout_s=120)
-        shared = lambda: not all(run.lives for run in runs) or all(run.indexer.member.positions for run in runs)  # noqa: E731
+
+        def shared() -> bool:
+            lost = not all(run.lives for run in runs)
+            return lost or all(run.indexer.member.positions for run in runs)
+
         until(shared, "partitions of both", timeout_s=TIMEOUT_S)
         assert all(run.lives for run in runs), [(run.said, run.errors) for run in runs]
     finally:

@@ -1,4 +1,5 @@
-"""Three real brokers that lose something: a partition's only replica, records of an unclean election, the quorum.
+"""Three real brokers that lose something: a partition's only replica, records of an unclean
+election, the quorum.
 
 And one that loses half a minute: it is frozen, and goes on.
 """
@@ -31,7 +32,9 @@ def _whole(three: ThreeBrokers) -> None:
 def make(three: ThreeBrokers, replicas: list[list[int]], **config: str) -> str:
     """Make a topic whose partitions have these replicas, the first of which leads."""
     name = f"irc-lose-{uuid.uuid4().hex[:8]}"
-    settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
+    settings = {"retention.ms": "-1"} | {
+        key.replace("_", "."): value for key, value in config.items()
+    }
     topic = NewTopic(name, len(replicas), replica_assignment=replicas, config=settings)
     three.witness.create_topics([topic])[name].result(30)
     until(lambda: len(three.leaders(name)) == len(replicas))
@@ -56,18 +59,25 @@ def test_a_partition_without_a_leader_is_named_at_once(three: ThreeBrokers) -> N
     assert "has no leader" in str(lab.doctor(topic=topic))
     assert len(lab.window(topic, partitions=caught.value.live).read(progress=False).table) == 200
     topics = lab.topics().set_index("topic")
-    assert topics.loc[topic, ["records", "newest"]].isna().all()  # of two partitions they would be wrong
+    # of two partitions they would be wrong
+    assert topics.loc[topic, ["records", "newest"]].isna().all()
     assert topics.loc[topic, "partitions"] == 3
     three.heal()
     assert len(window.read(progress=False).table) == 300
 
 
 def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBrokers) -> None:
-    """BEHAVIOURS 92: the topic's id is the same, so it was not made again; clamp reads what is there."""
+    """BEHAVIOURS 92: the topic's id is the same, so it was not made again.
+
+    Clamp reads what is there.
+    """
     topic = make(three, [[1, 2]], min_insync_replicas="1", unclean_leader_election_enable="true")
     three.produce(topic, 100, partitions=1)
     three.kill(2)
-    until(lambda: len(three.witness.list_topics(topic).topics[topic].partitions[0].isrs) == 1, timeout_s=120)
+    until(
+        lambda: len(three.witness.list_topics(topic).topics[topic].partitions[0].isrs) == 1,
+        timeout_s=120,
+    )
     three.produce(topic, 50, partitions=1)
     lab = three.lab()
     window = lab.window(topic)
@@ -77,7 +87,9 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
     until(lambda: three.leaders(topic) == {0: 2}, "the unclean leader", 240)
     three.start(1, wait=False)
     three.wait_healthy()
-    with pytest.raises(WindowError, match="was cut back: it ends at 100, the window at 150") as caught:
+    with pytest.raises(
+        WindowError, match="was cut back: it ends at 100, the window at 150"
+    ) as caught:
         window.read(progress=False)
     assert "made again" not in str(caught.value)
     replay = window.read(progress=False, on_expired="clamp")
@@ -87,7 +99,9 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
 
 
 def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBrokers) -> None:
-    """BEHAVIOURS 88: what is waited for stands in the receipt, and the records are those that were written."""
+    """BEHAVIOURS 88: what is waited for stands in the receipt, and the records are those that were
+    written.
+    """
     topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
     three.produce(topic, 60_000, size=1_000)
     window = three.lab().window(topic)
@@ -123,10 +137,14 @@ while True:
 """
 
 
-def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(three: ThreeBrokers, tmp_path: Path) -> None:
-    """BEHAVIOURS 84: what timed out is sent after it was freed, once the broker goes on: an assertion of librdkafka.
+def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(
+    three: ThreeBrokers, tmp_path: Path
+) -> None:
+    """BEHAVIOURS 84: what timed out is sent after it was freed, once the broker goes on: an
+    assertion of librdkafka.
 
-    With this socket.timeout.ms (its default is 60 s) 20 s are enough for an admin client to end its process.
+    With this socket.timeout.ms (its default is 60 s) 20 s are enough for an admin client to end its
+    process.
     """
     topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
     group = f"prod-{topic}"
@@ -141,7 +159,11 @@ def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(three: Th
     watch.stdin.close()
 
     def looks() -> list[object]:
-        return [json.loads(line) for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            json.loads(line)
+            for line in output.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
 
     frozen = three.coordinator(group)
     try:
@@ -151,7 +173,10 @@ def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(three: Th
         three.signal(frozen, signal.SIGCONT)
         before = len(looks())
         until(lambda: len(looks()) > before + 10 or watch.poll() is not None, timeout_s=60)
-        assert watch.poll() is None, (watch.returncode, output.with_suffix(".err").read_text()[-2000:])
+        assert watch.poll() is None, (
+            watch.returncode,
+            output.with_suffix(".err").read_text()[-2000:],
+        )
     finally:
         three.signal(frozen, signal.SIGCONT)
         watch.kill()

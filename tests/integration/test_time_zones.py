@@ -24,7 +24,9 @@ def vienna(stack: object) -> Lab:
 
 @pytest.fixture
 def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
-    """Return a topic with a record each hour of four days, over the night in which clocks are set forward."""
+    """Return a topic with a record each hour of four days, over the night in which clocks are set
+    forward.
+    """
     name = make_topic()
     times = [to_ms(FIRST) + hour * HOUR_MS for hour in range(96)]
     produce(name, [b'{"hour": %d}' % hour for hour in range(96)], timestamps=times)
@@ -37,18 +39,27 @@ def test_a_day_is_the_zones_also_of_23_hours(lab: Lab, vienna: Lab, topic: str) 
     assert [len(lab.window(topic, on=day).read()) for day in days] == [24, 24]
 
 
-def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(lab: Lab, vienna: Lab, topic: str) -> None:
+def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(
+    lab: Lab, vienna: Lab, topic: str
+) -> None:
     here = vienna.window(topic, start="2026-03-30", end="2026-03-30T12:00")
     there = lab.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z")
     assert here.offsets == there.offsets
-    assert vienna.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z").offsets == there.offsets
-    assert "2026-03-30T00:00:00.000+02:00, 2026-03-30T12:00:00.000+02:00) Europe/Vienna" in repr(here)
+    assert (
+        vienna.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z").offsets
+        == there.offsets
+    )
+    assert "2026-03-30T00:00:00.000+02:00, 2026-03-30T12:00:00.000+02:00) Europe/Vienna" in repr(
+        here
+    )
     assert "2026-03-29T22:00:00.000Z, 2026-03-30T10:00:00.000Z) UTC" in repr(there)
     assert here.read().receipt.hash == there.read().receipt.hash
 
 
 def test_a_time_that_the_zone_has_not_is_an_error(vienna: Lab, topic: str) -> None:
-    with pytest.raises(labkit.errors.UsageError, match="2026-03-29 02:30:00 is not there in Europe/Vienna"):
+    with pytest.raises(
+        labkit.errors.UsageError, match="2026-03-29 02:30:00 is not there in Europe/Vienna"
+    ):
         vienna.window(topic, start="2026-03-29T02:30")
 
 
@@ -61,18 +72,27 @@ def test_frames_have_the_zone_and_tables_utc(vienna: Lab, topic: str) -> None:
     assert replay.where("hour > 40").decode("json").to_pandas()["_timestamp"].dt.tz == VIENNA
     assert "2026-03-29 23:00:00.000+02:00" in replay._repr_html_()
     window = vienna.window(topic)
-    for found in (window.find("95"), window.latest(key="raw"), window.around(time="2026-03-29T12:00")):
+    for found in (
+        window.find("95"),
+        window.latest(key="raw"),
+        window.around(time="2026-03-29T12:00"),
+    ):
         assert str(found.to_pandas()["_timestamp"].dtype) == "datetime64[ms, Europe/Vienna]"
     around = window.around(time="2026-03-29T12:00", before=0, after=1)
     assert around.to_pandas()["_timestamp"].iloc[-1].isoformat() == "2026-03-29T12:00:00+02:00"
 
 
-def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(vienna: Lab, topic: str) -> None:
+def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(
+    vienna: Lab, topic: str
+) -> None:
     window = vienna.window(topic)
     replay = window.read()
     by_day = charts.timeline(replay, every="1d").data
     assert by_day["records"].tolist() == [23, 23, 24, 24, 2]
-    assert [str(at) for at in by_day["time"][1:3]] == ["2026-03-29 00:00:00+01:00", "2026-03-30 00:00:00+02:00"]
+    assert [str(at) for at in by_day["time"][1:3]] == [
+        "2026-03-29 00:00:00+01:00",
+        "2026-03-30 00:00:00+02:00",
+    ]
     assert charts.timeline(replay.to_pandas(), every="1d").data.equals(by_day)
     load = window.to_scratch(f"zones-{topic[-6:]}", metadata=True, progress=False)
     try:
@@ -83,7 +103,9 @@ def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(vienna: Lab
             options = {"every": every, "against": "1d"}
             against = charts.timeline(replay, **options).data
             assert charts.timeline(index, field="_kafka.timestamp", **options).data.equals(against)
-            by_hour = charts.timeline(load.index, by="hour", top=3, field="_kafka.timestamp", every=every)
+            by_hour = charts.timeline(
+                load.index, by="hour", top=3, field="_kafka.timestamp", every=every
+            )
             assert by_hour.data["records"].sum() == 96
         week = charts.heatmap(index, field="_kafka.timestamp")
         assert week.data.equals(charts.heatmap(replay).data)

@@ -1,4 +1,5 @@
-"""Logins by a token, at a real broker: made by a function that the profile names, or by an OIDC endpoint.
+"""Logins by a token, at a real broker: made by a function that the profile names, or by an OIDC
+endpoint.
 
 The tokens are valid for ten seconds and the broker asks for a new one each four seconds.
 """
@@ -106,7 +107,9 @@ def by_oidc(secure: SecureStack, endpoint: TokenServer) -> dict[str, Any]:
 def test_tokens_are_renewed_whatever_makes_them(
     secure: SecureStack, topic: str, own: Path, endpoint: TokenServer
 ) -> None:
-    """One client of each kind, by a function and by OIDC beside one another, for longer than a token is valid."""
+    """One client of each kind, by a function and by OIDC beside one another, for longer than a
+    token is valid.
+    """
     profiles = {"function": by_function(secure), "oidc": by_oidc(secure, endpoint)}
     labs, groups, producers = [], [], []
     for settings in profiles.values():
@@ -134,18 +137,26 @@ def test_tokens_are_renewed_whatever_makes_them(
 
 @pytest.mark.parametrize("way", ["function", "oidc"])
 def test_the_doctor_tries_the_token_and_shows_none(
-    way: str, secure: SecureStack, topic: str, own: Path, endpoint: TokenServer, capfd: pytest.CaptureFixture[str]
+    way: str,
+    secure: SecureStack,
+    topic: str,
+    own: Path,
+    endpoint: TokenServer,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     write(own, by_function(secure) if way == "function" else by_oidc(secure, endpoint))
     assert cli.main(["doctor", "--profile", "prod", "--topic", topic]) in (0, 1)
     lab = labkit.connect("prod")
     assert lab.topics() is not None
     out = "".join(capfd.readouterr())
-    assert {"function": "tokens.py:fetch gave one that is valid for", "oidc": "the token endpoint 127.0.0.1:"}[
-        way
-    ] in out
+    assert {
+        "function": "tokens.py:fetch gave one that is valid for",
+        "oidc": "the token endpoint 127.0.0.1:",
+    }[way] in out
     assert "the token's owner is let in" in out
-    shown = f"{out} {lab!r} {lab.connection!r} {vars(lab)} {lab.cluster.settings!r} {vars(lab.cluster)}"
+    shown = (
+        f"{out} {lab!r} {lab.connection!r} {vars(lab)} {lab.cluster.settings!r} {vars(lab.cluster)}"
+    )
     assert not [word for word in (WORD, endpoint.client[1], "eyJ") if word in shown]
 
 
@@ -160,12 +171,17 @@ def refused(settings: dict[str, Any]) -> tuple[LabkitError, float]:
     return caught.value, time.monotonic() - start
 
 
-def test_an_endpoint_that_refuses_or_is_away_is_told(secure: SecureStack, endpoint: TokenServer) -> None:
+def test_an_endpoint_that_refuses_or_is_away_is_told(
+    secure: SecureStack, endpoint: TokenServer
+) -> None:
     error, took_s = refused({**by_oidc(secure, endpoint), "sasl.oauthbearer.client.secret": WORD})
     assert isinstance(error, AccessError)
     assert "no OAUTHBEARER token" in error.message
     assert took_s < 12
-    settings = {**by_oidc(secure, endpoint), "sasl.oauthbearer.token.endpoint.url": "http://127.0.0.1:1/token"}
+    settings = {
+        **by_oidc(secure, endpoint),
+        "sasl.oauthbearer.token.endpoint.url": "http://127.0.0.1:1/token",
+    }
     assert "no OAUTHBEARER token" in refused(settings)[0].message
 
 
@@ -178,7 +194,9 @@ def test_an_endpoint_that_refuses_or_is_away_is_told(secure: SecureStack, endpoi
         ("nothing", "nothing returned nothing"),
     ],
 )
-def test_a_function_that_fails_is_told_at_once(secure: SecureStack, own: Path, function: str, problem: str) -> None:
+def test_a_function_that_fails_is_told_at_once(
+    secure: SecureStack, own: Path, function: str, problem: str
+) -> None:
     error, took_s = refused(by_function(secure, f"{own}/tokens.py:{function}"))
     assert isinstance(error, AccessError)
     assert problem in error.message
@@ -186,7 +204,10 @@ def test_a_function_that_fails_is_told_at_once(secure: SecureStack, own: Path, f
 
 
 def test_a_token_that_expired_while_none_could_be_had(secure: SecureStack, own: Path) -> None:
-    """Renewal fails while clients are idle: the next question names the function's own error; then all is well."""
+    """Renewal fails while clients are idle: the next question names the function's own error.
+
+    Then all is well.
+    """
     cluster = Cluster(by_function(secure, f"{own}/tokens.py:short"))
     assert cluster.cluster_id
     (own / "broken").touch()
@@ -204,11 +225,15 @@ def _topics(cluster: Cluster) -> Any:
         return None
 
 
-def test_no_token_stands_in_the_list_of_processes(secure: SecureStack, topic: str, own: Path) -> None:
+def test_no_token_stands_in_the_list_of_processes(
+    secure: SecureStack, topic: str, own: Path
+) -> None:
     write(own, by_function(secure))
     lab = labkit.connect("prod")
     lab.offsets()
-    listed = subprocess.run(["ps", "-e", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-e", "-ww", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
     assert "kafka_groups_child.py" in listed
     assert WORD not in listed
 
@@ -219,10 +244,14 @@ def test_the_command_line_in_a_cloned_folder_does_not_run_its_module(
     """`python -m` and Jupyter look for modules in the working folder first."""
     clone = tmp_path / "clone"
     clone.mkdir()
-    (clone / "companytokens.py").write_text("import pathlib\npathlib.Path('stolen').touch()\ndef fetch(config): ...\n")
+    (clone / "companytokens.py").write_text(
+        "import pathlib\npathlib.Path('stolen').touch()\ndef fetch(config): ...\n"
+    )
     write(own, by_function(secure, "companytokens:fetch"))
     command = [sys.executable, "-m", "labkit", "topics", "--profile", "prod"]
-    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False, env=dict(os.environ))
+    done = subprocess.run(
+        command, cwd=clone, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
     assert done.returncode == 1
     assert "lies in the working folder" in done.stderr
     assert "Traceback" not in done.stderr

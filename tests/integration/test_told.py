@@ -1,4 +1,7 @@
-"""What a person is told: near names, where records are, in which order rows come; nothing misleads."""
+"""What a person is told: near names, where records are, in which order rows come.
+
+Nothing misleads.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,28 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
     name = make_topic(2)
     for partition, times in ((0, [T0, T0 + 9_000_000]), (1, [T0 + 1_000, T0 + 2_000])):
         values = [json.dumps({"nick": f"n{partition}{row}", "n": row}).encode() for row in range(2)]
-        headers = [[("trace-id", b"old"), ("trace-id", f"t{row}".encode())] if partition else None for row in range(2)]
+        headers = [
+            [("trace-id", b"old"), ("trace-id", f"t{row}".encode())] if partition else None
+            for row in range(2)
+        ]
         keys: list[bytes | None] = [f"k{partition}{row}".encode() for row in range(2)]
         produce(name, values, partition=partition, timestamps=times, keys=keys, headers=headers)
     return name
 
 
-def test_a_misspelt_topic_is_told_with_the_near_one(lab: Lab, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_topic_is_told_with_the_near_one(
+    lab: Lab, topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """BEHAVIOURS 61: and the way to list them is Python's in Python, a command in a shell."""
     wrong = topic.replace("test", "tset")
     with pytest.raises(NotFoundError) as caught:
         lab.window(wrong)
     assert caught.value.hint == f"did you mean {topic!r}? `lab.topics()` lists those you may see"
     assert main(["window", wrong]) == 1
-    assert f"Hint: did you mean {topic!r}? `labkit topics` lists those you may see" in capsys.readouterr().err
+    assert (
+        f"Hint: did you mean {topic!r}? `labkit topics` lists those you may see"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_misspelt_group_is_told_with_the_near_one(lab: Lab, admin: Any, topic: str) -> None:
@@ -49,13 +60,18 @@ def test_a_misspelt_group_is_told_with_the_near_one(lab: Lab, admin: Any, topic:
     consumer.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
     consumer.close()
     try:
-        for ask in (lambda: lab.lag(group[:-1], samples=1), lambda: lab.reset(group[:-1], topic, "earliest")):
+        for ask in (
+            lambda: lab.lag(group[:-1], samples=1),
+            lambda: lab.reset(group[:-1], topic, "earliest"),
+        ):
             with pytest.raises((NotFoundError, UsageError)) as caught:
                 ask()
             if isinstance(caught.value, NotFoundError):
                 assert f"did you mean {group!r}? " in (caught.value.hint or "")
     finally:
-        admin.ask_each(lambda client, some: client.delete_consumer_groups(some), [group], what="delete")
+        admin.ask_each(
+            lambda client, some: client.delete_consumer_groups(some), [group], what="delete"
+        )
 
 
 def test_a_misspelt_field_is_told_with_the_near_one(lab: Lab, topic: str) -> None:
@@ -73,7 +89,10 @@ def test_a_misspelt_field_is_told_with_the_near_one(lab: Lab, topic: str) -> Non
 def test_a_condition_s_fields_are_checked_before_a_long_read(
     lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BEHAVIOURS 61: the whole window was read first. A rare field, in double quotes, is asked for all the same."""
+    """BEHAVIOURS 61: the whole window was read first.
+
+    A rare field, in double quotes, is asked for all the same.
+    """
     monkeypatch.setattr("labkit.decode.pipeline.CHECKED_RECORDS", 4)
     window = lab.window(topic)
     with pytest.raises(UsageError, match="no record of a sample has nik") as caught:
@@ -85,7 +104,9 @@ def test_a_condition_s_fields_are_checked_before_a_long_read(
         window.read(where="\"nik\" = 'n00'")
 
 
-def test_an_empty_window_says_where_records_are(lab: Lab, topic: str, make_topic: Callable[..., str]) -> None:
+def test_an_empty_window_says_where_records_are(
+    lab: Lab, topic: str, make_topic: Callable[..., str]
+) -> None:
     """BEHAVIOURS 61: "complete, no records" left the analyst to guess."""
     told = f"nothing there: topic {topic!r} has records from 2016-03-01T00:00:00.000Z to 2016-03-01T02:30:00.000Z (UTC)"
     for bounds in ({"start": "2030-01-01"}, {"end": "2010-01-01"}, {"last": "1h"}):
@@ -93,7 +114,9 @@ def test_an_empty_window_says_where_records_are(lab: Lab, topic: str, make_topic
         assert told in str(receipt)
         assert told in receipt._repr_html_().replace("&#x27;", "'")
     empty = make_topic()
-    assert f"nothing there: topic {empty!r} has no record now" in str(lab.window(empty).read().receipt)
+    assert f"nothing there: topic {empty!r} has no record now" in str(
+        lab.window(empty).read().receipt
+    )
     assert "none of the 4 records looked at" in str(lab.window(topic).read(where="n = 99").receipt)
     assert "nothing there" not in str(lab.window(topic).read().receipt)
 
@@ -139,13 +162,24 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
 def test_keys_are_text_where_all_are_utf_8(
     lab: Lab, topic: str, make_topic: Callable[..., str], produce: Callable[..., None]
 ) -> None:
-    """BEHAVIOURS 65: all of the replay decides, so a part has the type of the whole; binary numbers stay bytes."""
+    """BEHAVIOURS 65: all of the replay decides, so a part has the type of the whole.
+
+    Binary numbers stay bytes.
+    """
     window = lab.window(topic)
     replay = window.read()
     keys = ["k00", "k01", "k10", "k11"]
-    assert replay.to_pandas()["_key"].tolist() == replay["_key"].tolist() == window.to_pandas()["_key"].tolist() == keys
+    assert (
+        replay.to_pandas()["_key"].tolist()
+        == replay["_key"].tolist()
+        == window.to_pandas()["_key"].tolist()
+        == keys
+    )
     assert replay.to_pandas()["_key"].str.upper().tolist()[0] == "K00"
-    assert replay.to_pandas(text_keys=False)["_key"].tolist() == window.to_pandas(text_keys=False)["_key"].tolist()
+    assert (
+        replay.to_pandas(text_keys=False)["_key"].tolist()
+        == window.to_pandas(text_keys=False)["_key"].tolist()
+    )
     assert replay.to_pandas(text_keys=False)["_key"].tolist() == replay.table["_key"].to_pylist()
     for odd in (b"\xff", (7).to_bytes(8, "big")):
         name = make_topic()
@@ -169,7 +203,10 @@ def test_a_misspelt_index_and_target_are_told_with_the_near_one(lab: Lab, topic:
         for ask in asks:
             with pytest.raises(NotFoundError) as caught:
                 ask()
-            assert caught.value.hint == f"did you mean {name!r}? `lab.indices()` lists those you may see"
+            assert (
+                caught.value.hint
+                == f"did you mean {name!r}? `lab.indices()` lists those you may see"
+            )
         fields: list[Callable[[], Any]] = [
             lambda: load.index.to_pandas(fields=["nik"]),
             lambda: load.index.to_pandas(fields="nik"),
@@ -180,10 +217,16 @@ def test_a_misspelt_index_and_target_are_told_with_the_near_one(lab: Lab, topic:
             with pytest.raises(UsageError, match="there is no field 'nik'") as misspelt:
                 ask()
             assert (misspelt.value.hint or "").startswith("did you mean 'nick'? there are: ")
-        assert load.index.to_pandas(fields=["nick", "lab*", "labkit", "nothing_like_it"])["nick"].notna().all()
+        assert (
+            load.index.to_pandas(fields=["nick", "lab*", "labkit", "nothing_like_it"])["nick"]
+            .notna()
+            .all()
+        )
         with pytest.raises(ConfigError) as wrong:
             lab.index(name, target="defualt").count()
-        assert (wrong.value.hint or "").startswith("did you mean 'default'? this profile has: default")
+        assert (wrong.value.hint or "").startswith(
+            "did you mean 'default'? this profile has: default"
+        )
     finally:
         load.index.drop()
 
@@ -197,11 +240,16 @@ def test_headers_are_there_to_choose_by_and_to_see(lab: Lab, topic: str) -> None
     frame = replay.sql(
         "select nick, header('trace-id') trace from replay where header('trace-id') is not null order by 1"
     )
-    assert frame.to_dict("records") == [{"nick": "n10", "trace": "t0"}, {"nick": "n11", "trace": "t1"}]
+    assert frame.to_dict("records") == [
+        {"nick": "n10", "trace": "t0"},
+        {"nick": "n11", "trace": "t1"},
+    ]
 
 
 def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: str) -> None:
-    """BEHAVIOURS 62: two periods have no record in common; "DIFFERENT, 0 same" in red said something else."""
+    """BEHAVIOURS 62: two periods have no record in common; "DIFFERENT, 0 same" in red said
+    something else.
+    """
     first = lab.window(topic, offsets={0: (0, 1), 1: (0, 1)})
     second = lab.window(topic, offsets={0: (1, 2), 1: (1, 2)})
     found = lab.compare(first, second)

@@ -19,12 +19,16 @@ from support.waiting import until
 pytestmark = pytest.mark.chaos
 
 
-def test_a_topic_deleted_in_mid_read_is_told_as_that(lab: Lab, admin: Cluster, produce: Callable[..., None]) -> None:
+def test_a_topic_deleted_in_mid_read_is_told_as_that(
+    lab: Lab, admin: Cluster, produce: Callable[..., None]
+) -> None:
     """BEHAVIOURS 90: within seconds, and not as a deadline after a minute."""
     topic = f"irc-test-deleted-{uuid.uuid4().hex[:8]}"
     admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
     until(lambda: topic in lab.cluster.topics())
-    produce(topic, [b'{"n": %d, "text": "%s"}' % (number, b"x" * 5_000) for number in range(12_000)])
+    produce(
+        topic, [b'{"n": %d, "text": "%s"}' % (number, b"x" * 5_000) for number in range(12_000)]
+    )
     batches = lab.window(topic).batches()
     next(batches)
     admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
@@ -39,20 +43,30 @@ def test_a_topic_deleted_in_mid_read_is_told_as_that(lab: Lab, admin: Cluster, p
 def test_new_partitions_are_read_within_30_seconds(
     lab: Lab, admin: Cluster, make_topic: Callable[..., str], produce: Callable[..., None]
 ) -> None:
-    """BEHAVIOURS 89: librdkafka's default is five minutes. By a group, and by what follows a topic's end."""
+    """BEHAVIOURS 89: librdkafka's default is five minutes.
+
+    By a group, and by what follows a topic's end.
+    """
     topic = make_topic()
     produce(topic, [b'{"n": 0}'])
     follower, followed = Follower(lab.cluster, topic, last=10), list[tuple[int, int]]()
 
     def follow(wanted: tuple[int, int]) -> bool:
         if (batch := follower.take()) is not None:
-            followed.extend(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+            followed.extend(
+                zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
+            )
         return wanted in followed
 
-    with closing(follower), lab.attach(topic, name=f"grows-{uuid.uuid4().hex[:8]}", start="earliest") as group:
+    with (
+        closing(follower),
+        lab.attach(topic, name=f"grows-{uuid.uuid4().hex[:8]}", start="earliest") as group,
+    ):
         assert len(group.read(10)) == 1
         until(lambda: follow((0, 0)), "the record that was there")
-        admin.ask(lambda client: client.create_partitions([NewPartitions(topic, 2)]), what="add one")
+        admin.ask(
+            lambda client: client.create_partitions([NewPartitions(topic, 2)]), what="add one"
+        )
         added = time.monotonic()
         until(lambda: len(admin.partitions(topic)) == 2)
         produce(topic, [b'{"n": 1}'], partition=1)

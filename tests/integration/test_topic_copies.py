@@ -43,11 +43,16 @@ def mine(me: str, admin: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def source(make_topic: Make, produce: Produce) -> str:
-    topic = make_topic(3, message_timestamp_after_max_ms=topic_module.FOR_EVER)  # one record is of 2096
+    # one record is of 2096
+    topic = make_topic(3, message_timestamp_after_max_ms=topic_module.FOR_EVER)
     produce(topic, [b'{"n": 1}', None, b"", b"\xff\x00"], keys=[b"a", b"a", None, b"\xfe"], partition=2,
             timestamps=[START_MS, START_MS + 5, START_MS - 9_000, 4_000_000_000_000],
             headers=[[("h", b"1"), ("h", None), ("x", b"\xff")], None, [], [("h", b"2")]])  # fmt: skip
-    produce(topic, [b'{"n": %d}' % n for n in range(30_000)], timestamps=[START_MS + n for n in range(30_000)])
+    produce(
+        topic,
+        [b'{"n": %d}' % n for n in range(30_000)],
+        timestamps=[START_MS + n for n in range(30_000)],
+    )
     return topic
 
 
@@ -94,7 +99,9 @@ def test_gc_deletes_only_what_has_expired_and_is_ones_own(
     assert {kept.topic, other} <= set(admin.topics())
 
 
-def test_names_that_are_not_the_labs_are_refused_before_a_server_is_asked(lab: Lab, source: str, mine: str) -> None:
+def test_names_that_are_not_the_labs_are_refused_before_a_server_is_asked(
+    lab: Lab, source: str, mine: str
+) -> None:
     window = lab.window(source)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cluster, "ask", None)  # asking would fail
@@ -166,15 +173,21 @@ def test_partitions_anew_are_those_of_javas_client(
 
     assert places(copy.window()) == places(lab.window(theirs))
     assert len(set(places(copy.window()).values())) == 5
-    spread = pa.Table.from_batches(copy.window().batches()).filter(pc.field("key").is_null())["partition"]
+    spread = pa.Table.from_batches(copy.window().batches()).filter(pc.field("key").is_null())[
+        "partition"
+    ]
     assert len(spread.unique()) == 5
     for odd in (0, -1, "many", True, 1.5):
         with pytest.raises(UsageError, match="partitions"):
             lab.window(topic).to_topic("odd", partitions=odd)  # type: ignore[arg-type]
 
 
-def test_a_copy_at_the_records_own_pace(lab: Lab, make_topic: Make, produce: Produce, mine: str) -> None:
-    """Records of all partitions in the order of their times, as far apart as they say, none too early."""
+def test_a_copy_at_the_records_own_pace(
+    lab: Lab, make_topic: Make, produce: Produce, mine: str
+) -> None:
+    """Records of all partitions in the order of their times, as far apart as they say, none too
+    early.
+    """
     topic = make_topic(2)
     for partition in (0, 1):
         produce(topic, [b"%d" % (10 * n + 5 * partition) for n in range(10)], partition=partition,
@@ -184,10 +197,15 @@ def test_a_copy_at_the_records_own_pace(lab: Lab, make_topic: Make, produce: Pro
     copy = window.to_topic("paced", speed="10x")
     assert time.monotonic() - began >= 0.95
     assert copy.counts == {"read": 20, "written": 20, "failed": 0}
-    again, before = (one.read(cache=False).table.select(KEPT).to_pylist() for one in (copy.window(), window))
+    again, before = (
+        one.read(cache=False).table.select(KEPT).to_pylist() for one in (copy.window(), window)
+    )
     assert again == before
     began = time.monotonic()
-    arrivals = [(time.monotonic() - began, record.value) for record in paced(window.batches(), 10, time.sleep, bool)]
+    arrivals = [
+        (time.monotonic() - began, record.value)
+        for record in paced(window.batches(), 10, time.sleep, bool)
+    ]
     assert [value for _, value in arrivals] == [b"%d" % (5 * n) for n in range(20)]
     first = arrivals[0][0]
     assert all(at - first >= 0.049 * n for n, (at, _) in enumerate(arrivals))
@@ -196,7 +214,9 @@ def test_a_copy_at_the_records_own_pace(lab: Lab, make_topic: Make, produce: Pro
             window.to_topic("odd", speed=odd)  # type: ignore[arg-type]
 
 
-def test_paces_keep_the_order_of_each_partition(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_paces_keep_the_order_of_each_partition(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     """Also of times that go back; more than a batch of records of many partitions."""
     topic = make_topic(7)
     for partition in range(7):
@@ -225,7 +245,18 @@ def test_a_paced_copy_that_is_stopped_counts_what_it_did(
 def test_scratch_topics_are_listed_and_the_command_makes_them(
     lab: Lab, source: str, mine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["replay", source, "--to-topic", "listed", "--where", "n < 10", "--into", "4", "--ttl", "1h"]
+    command = [
+        "replay",
+        source,
+        "--to-topic",
+        "listed",
+        "--where",
+        "n < 10",
+        "--into",
+        "4",
+        "--ttl",
+        "1h",
+    ]
     assert main([*command, "--json"]) == 0
     ledger = json.loads(capsys.readouterr().out)
     assert (ledger["topic"], ledger["counts"]["written"]) == (f"labkit.{mine}.listed", 11)

@@ -34,7 +34,9 @@ def configured(stack: State, topic: str, tmp_path: Path, monkeypatch: pytest.Mon
     """A lab whose labkit.toml names the topic's decoders."""
     (tmp_path / "order.avsc").write_text(json.dumps(SCHEMA))
     path = tmp_path / "labkit.toml"
-    path.write_text(f'[profiles.local.topics."{topic[:-4]}*"]\nvalue = "avro:order.avsc"\nkey = "text"\n')
+    path.write_text(
+        f'[profiles.local.topics."{topic[:-4]}*"]\nvalue = "avro:order.avsc"\nkey = "text"\n'
+    )
     monkeypatch.setenv("LABKIT_CONFIG", str(path))
     return labkit.connect()
 
@@ -78,7 +80,9 @@ def test_sql_uses_them(configured: Lab, topic: str) -> None:
     assert found["n"].tolist() == [10]
 
 
-def test_files_profiles_finds_groups_and_dask_use_them(configured: Lab, topic: str, tmp_path: Path) -> None:
+def test_files_profiles_finds_groups_and_dask_use_them(
+    configured: Lab, topic: str, tmp_path: Path
+) -> None:
     window = configured.window(topic)
     receipt = window.to_parquet(tmp_path / "orders.parquet")
     assert pq.read_table(tmp_path / "orders.parquet")["id"].to_pylist() == list(range(10))
@@ -117,14 +121,18 @@ def test_conditions_on_raw_records_use_them(
 def test_the_indexer_uses_them(configured: Lab, topic: str, bench: Bench, tmp_path: Path) -> None:
     table = f'[profiles.fast.topics."{topic[:-4]}*"]\nvalue = "avro:order.avsc"\nkey = "text"\n'
     profile = tmp_path / "labkit.toml"
-    write_private(profile, profile.read_text().replace("[profiles.local", "[profiles.other") + "\n" + table)
+    write_private(
+        profile, profile.read_text().replace("[profiles.local", "[profiles.other") + "\n" + table
+    )
     run = bench.once(topic, "--where", "id >= 4")
     assert run.ledger == {"sent": 6, "indexed": 6, "existing": 0, "rejected": 0, "unsent": 0}
     assert run.metrics[-1]["filtered"] == 4
     assert bench.committed() == {0: 10}
     assert bench.ids() == {f"{topic}-0-{n}" for n in range(4, 10)}
     assert bench.document(topic, 9) == {"id": 9, "_key_text": "k9"}
-    assert any(line.startswith('value = "avro:order.avsc", by [profiles.fast.topics.') for line in run.said), run.said
+    assert any(
+        line.startswith('value = "avro:order.avsc", by [profiles.fast.topics.') for line in run.said
+    ), run.said
 
 
 def test_the_command_line_uses_them_for_files_and_leaves_plain_values_alone(

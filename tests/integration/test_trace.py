@@ -46,15 +46,24 @@ def codes(found: Trace) -> dict[str, str]:
     return {step.place: step.code for step in found.steps}
 
 
-def test_a_record_that_is_where_it_should_be(lab: Lab, admin: Cluster, topic: str, index: Any) -> None:
+def test_a_record_that_is_where_it_should_be(
+    lab: Lab, admin: Cluster, topic: str, index: Any
+) -> None:
     name, client = index
-    client.index(index=name, id=f"{topic}-0-1", document={"n": 1, "nick": "u1", "geo": "AT"}, refresh=True)
+    client.index(
+        index=name, id=f"{topic}-0-1", document={"n": 1, "nick": "u1", "geo": "AT"}, refresh=True
+    )
     group = f"indexer.{uuid.uuid4().hex[:8]}"
     consumer = admin.consumer(group=group)
     consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
     consumer.close()
     found = lab.trace(topic, 0, 1, index=name, group=group, where="n = 1")
-    assert codes(found) == {"topic": "found", "condition": "fulfilled", "group": "passed", "index": "found"}
+    assert codes(found) == {
+        "topic": "found",
+        "condition": "fulfilled",
+        "group": "passed",
+        "index": "found",
+    }
     assert found.verdict == f"It is in {name}, under its _id."
     assert "committed 2, which is past it" in str(found)
     assert "added: geo" in str(found)
@@ -73,8 +82,13 @@ def test_a_record_that_is_where_it_should_be(lab: Lab, admin: Cluster, topic: st
     admin.admin.delete_consumer_groups([group])[group].result(15)
 
 
-def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(lab: Lab, topic: str) -> None:
-    """Of the index's own mapping; compare knows it too. An index of loads with several conditions says none."""
+def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(
+    lab: Lab, topic: str
+) -> None:
+    """Of the index's own mapping; compare knows it too.
+
+    An index of loads with several conditions says none.
+    """
     window = lab.window(topic)
     load = window.to_scratch("trace-where", where="n >= 2")
     name = load.index.name
@@ -82,12 +96,17 @@ def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(lab: L
         left_out, there = (lab.trace(topic, 0, offset, index=name) for offset in (1, 2))
         assert codes(left_out) == {"topic": "found", "condition": "filtered", "index": "missing"}
         assert left_out.verdict == f"It is not in {name}: the condition leaves it out."
-        assert f"it does not fulfil n >= 2, the condition that {name} was made with" in str(left_out)
+        assert f"it does not fulfil n >= 2, the condition that {name} was made with" in str(
+            left_out
+        )
         assert codes(there) == {"topic": "found", "condition": "fulfilled", "index": "found"}
         for side in (window, window.read()):
             found = lab.compare(side, load.index, latency=False)
             assert (found.same, len(found.only_left), len(found.only_right)) == (2, 0, 0)
-            assert "3 records do not fulfil n >= 2, the condition that the index was made with" in found.summary()
+            assert (
+                "3 records do not fulfil n >= 2, the condition that the index was made with"
+                in found.summary()
+            )
         again = window.to_scratch("trace-where", where="n >= 1")
         assert again.counts["indexed"] == 1
         assert codes(lab.trace(topic, 0, 0, index=name)) == {"topic": "found", "index": "missing"}
@@ -102,8 +121,9 @@ def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> No
         client.index(index=name, id="a", document={"n": n, "nick": f"u{n}"}, refresh=True)
     found = lab.trace(topic, 0, 0, index=name, document_id="a")
     assert codes(found)["index"] == "overwritten"
-    assert "version 2; other than in the record: n, nick; a later record of its key is partition 0 offset 4" in str(
-        found
+    assert (
+        "version 2; other than in the record: n, nick; a later record of its key is partition 0 offset 4"
+        in str(found)
     )
     assert found.verdict == f"It is in {name}, and was overwritten by a later record."
     client.index(index=name, id=f"{topic}-0-1", document={"n": 7, "nick": "u1"}, refresh=True)
@@ -122,7 +142,9 @@ def test_by_key(lab: Lab, topic: str) -> None:
     assert "no record of the topic has the key '['" in missing.verdict
 
 
-def test_why_a_record_is_not_in_the_topic(lab: Lab, admin: Cluster, topic: str, produce: Produce, index: Any) -> None:
+def test_why_a_record_is_not_in_the_topic(
+    lab: Lab, admin: Cluster, topic: str, produce: Produce, index: Any
+) -> None:
     name, client = index
     producer = admin.producer(transactional_id=topic)
     producer.init_transactions(30)
@@ -141,7 +163,10 @@ def test_why_a_record_is_not_in_the_topic(lab: Lab, admin: Cluster, topic: str, 
     assert codes(gone) == {"topic": "expired", "index": "found"}
     assert "the partition begins at offset 2 now" in str(gone)
     assert gone.verdict.endswith("its record is no longer in the topic.")
-    assert lab.trace(topic, 0, 1, index=name).verdict == f"It is not in {name}: its record is deleted from the topic."
+    assert (
+        lab.trace(topic, 0, 1, index=name).verdict
+        == f"It is not in {name}: its record is deleted from the topic."
+    )
 
 
 def test_a_compacted_record(lab: Lab, make_topic: Make, produce: Produce) -> None:
@@ -156,11 +181,21 @@ def test_a_compacted_record(lab: Lab, make_topic: Make, produce: Produce) -> Non
     assert codes(lab.trace(topic, 0, 3))["topic"] == "found"
 
 
-def test_dead_letters_in_a_file_and_an_index(lab: Lab, topic: str, index: Any, tmp_path: Path) -> None:
+def test_dead_letters_in_a_file_and_an_index(
+    lab: Lab, topic: str, index: Any, tmp_path: Path
+) -> None:
     name, client = index
-    letter = {"topic": topic, "partition": 0, "offset": 2, "status": 400, "reason": "failed to parse field [n]"}
+    letter = {
+        "topic": topic,
+        "partition": 0,
+        "offset": 2,
+        "status": 400,
+        "reason": "failed to parse field [n]",
+    }
     file = tmp_path / "dead.jsonl"
-    file.write_text('{"torn\n' + json.dumps({**letter, "offset": 1}) + "\n" + json.dumps(letter) + "\n")
+    file.write_text(
+        '{"torn\n' + json.dumps({**letter, "offset": 1}) + "\n" + json.dumps(letter) + "\n"
+    )
     found = lab.trace(topic, 0, 2, index=name, dead_letters=file)
     assert codes(found) == {"topic": "found", "index": "missing", "dead letters": "refused"}
     assert "it was refused" in found.verdict

@@ -1,4 +1,6 @@
-"""The notebook that compares two versions, on both of them, with a production index that the real indexer wrote."""
+"""The notebook that compares two versions, on both of them, with a production index that the real
+indexer wrote.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,15 @@ def production(
     values = read_sample(RECORDS)
     for partition in (0, 1):
         mine = values[partition::2]
-        produce(topic, mine, partition=partition, timestamps=[T0 + 12_000 * n for n in range(len(mine))])
-    assert cli.main(["index", topic, topic, "--group", f"indexer.{topic}", "--from", "earliest", "--once"]) == 0
+        produce(
+            topic, mine, partition=partition, timestamps=[T0 + 12_000 * n for n in range(len(mine))]
+        )
+    assert (
+        cli.main(
+            ["index", topic, topic, "--group", f"indexer.{topic}", "--from", "earliest", "--once"]
+        )
+        == 0
+    )
     yield topic
     connect(role="admin").target().client.indices.delete(index=topic)
     admin.admin.delete_consumer_groups([f"indexer.{topic}"])[f"indexer.{topic}"].result(15)
@@ -48,7 +57,9 @@ def production(
 
 
 @pytest.mark.timeout(300)
-def test_the_notebook_compares_versions_and_production(production: str, tmp_path: Path, stack: State) -> None:
+def test_the_notebook_compares_versions_and_production(
+    production: str, tmp_path: Path, stack: State
+) -> None:
     given = {"topic": production, "production": production, "last": 3_000, "scratch": "nb"}
     done = rerun.run(ROOT / "notebooks" / "03-compare-versions.ipynb", given, folder=tmp_path)
     cells = nbformat.read(done.notebook, as_version=4).cells

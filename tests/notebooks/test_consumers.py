@@ -1,4 +1,7 @@
-"""`notebooks/04-consumers.ipynb`: an estate of real consumers, each with its verdict; nothing is left of it."""
+"""`notebooks/04-consumers.ipynb`: an estate of real consumers, each with its verdict.
+
+Nothing is left of it.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def demo(stack: State) -> dict[str, Any]:
     command = [sys.executable, "-m", "labkit", "demo", "--json"]
     env = {**os.environ, "LABKIT_STATE": str(stack.root)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -39,7 +41,10 @@ def demo(stack: State) -> dict[str, Any]:
 def _documents(state: State, index: str) -> int:
     found = state.credentials("admin")["elasticsearch"]
     request = urllib.request.Request(f"{found['hosts'][0]}/{index}/_count")
-    request.add_header("Authorization", "Basic " + base64.b64encode(":".join(found["basic_auth"]).encode()).decode())
+    request.add_header(
+        "Authorization",
+        "Basic " + base64.b64encode(":".join(found["basic_auth"]).encode()).decode(),
+    )
     with urllib.request.urlopen(request) as answer:
         return int(json.load(answer)["count"])
 
@@ -118,6 +123,15 @@ def test_a_secret_is_refused_as_a_parameter(tmp_path: Path) -> None:
 
 def test_papermill_itself_runs_it_as_well(tmp_path: Path) -> None:
     path = _notebook(tmp_path / "plain.ipynb", "print('name is', name)")
-    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-p", "name", "5"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(path),
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "name",
+        "5",
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert "name is 5" in (tmp_path / "out.ipynb").read_text()

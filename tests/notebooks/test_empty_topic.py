@@ -1,4 +1,6 @@
-"""Notebooks on a topic nobody has written to yet: what a new user of a real cluster may well start with."""
+"""Notebooks on a topic nobody has written to yet: what a new user of a real cluster may well start
+with.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,18 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 @pytest.mark.parametrize("name", ["00-tour", "01-discover", "02-enrich", "07-scale-out"])
 def test_it_runs_and_shows_that_there_is_nothing(
-    stack: State, make_topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    stack: State,
+    make_topic: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     monkeypatch.setenv("LABKIT_USER", f"test_{uuid.uuid4().hex[:8]}")
     admin, production = connect(role="admin").target().client, f"irc-test-{uuid.uuid4().hex[:8]}"
-    parameters = {"topic": make_topic(2), **({"production": production} if name == "02-enrich" else {})}
+    parameters = {
+        "topic": make_topic(2),
+        **({"production": production} if name == "02-enrich" else {}),
+    }
     admin.indices.create(index=production)
     try:
         run = rerun.run(NOTEBOOKS / f"{name}.ipynb", parameters, folder=tmp_path / "runs")

@@ -44,7 +44,9 @@ def test_a_second_load_with_geoip_beside_production(
 
         def count_documents() -> int:
             client.options(ignore_status=404).indices.refresh(index=index)
-            return int(dict(client.options(ignore_status=[404, 503]).count(index=index)).get("count", 0))
+            return int(
+                dict(client.options(ignore_status=[404, 503]).count(index=index)).get("count", 0)
+            )
 
         until(lambda: count_documents() >= RECORDS, "the index of all records", 120)
         run = rerun.run(
@@ -67,7 +69,12 @@ def check(notebook: Path) -> None:
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     summary: dict[str, Any] = ast.literal_eval(cells[-1].outputs[-1]["data"]["text/plain"])
-    assert summary["records_planned"] == summary["records_replayed"] == summary["scratch_documents"] == RECORDS
+    assert (
+        summary["records_planned"]
+        == summary["records_replayed"]
+        == summary["scratch_documents"]
+        == RECORDS
+    )
     assert summary["scratch_counts"]["indexed"] == RECORDS
     assert 1_000 < summary["located"] < RECORDS
     assert summary["production_located"] == 0

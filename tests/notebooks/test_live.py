@@ -1,4 +1,7 @@
-"""`notebooks/05-live.ipynb`: a real feed is followed, read by a group, watched and frozen; it ends by itself."""
+"""`notebooks/05-live.ipynb`: a real feed is followed, read by a group, watched and frozen.
+
+It ends by itself.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,24 @@ def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
         yield
 
 
-def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(stack: State, tmp_path: Path) -> None:
+def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(
+    stack: State, tmp_path: Path
+) -> None:
     done = rerun.run(NOTEBOOK, {"seconds": 2}, folder=tmp_path)
-    cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
+    cells = [
+        cell
+        for cell in nbformat.read(done.notebook, as_version=4).cells
+        if cell.cell_type == "code"
+    ]
     found: list[Any] = [output for cell in cells for output in cell.outputs]
     assert not [output for output in found if output.output_type == "error"]
     texts = [output.get("data", {}).get("text/plain", "") for output in found]
-    assert [text for text in texts if re.match(r"the newest 8 records of irc-live-\w{6}\n", text)]  # the tail, as text
-    assert [text for text in texts if text.count("indexer.slow-") == text.count("indexer.prompt-") == 2]  # the board
+    # the tail, as text
+    assert [text for text in texts if re.match(r"the newest 8 records of irc-live-\w{6}\n", text)]
+    # the board
+    assert [
+        text for text in texts if text.count("indexer.slow-") == text.count("indexer.prompt-") == 2
+    ]
     assert sum("image/png" in output.get("data", {}) for output in found) == 1
     summary = ast.literal_eval(texts[-1])
     assert summary["heard"] > 0
@@ -51,7 +64,9 @@ def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(stack: State, 
 
 def test_it_cleans_up_when_it_fails(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    begun = next(n for n, cell in enumerate(notebook.cells) if "the feed did not come up" in cell.source)
+    begun = next(
+        n for n, cell in enumerate(notebook.cells) if "the feed did not come up" in cell.source
+    )
     notebook.cells[begun + 1 :] = [nbformat.v4.new_code_cell("1 / 0")]
     nbformat.write(notebook, tmp_path / "fails.ipynb")
     with pytest.raises(ServerError, match="ZeroDivisionError"):

@@ -35,14 +35,20 @@ def test_the_magics_connect_freeze_and_ask(topic: str) -> None:
     assert load == again == ""
     assert lab.startswith("Lab on 127.0.0.1")
     assert "the newest 3 records" in window
-    assert [line.split()[1:] for line in asked.splitlines()[-3:]] == [["ann", "1"], ["ben", "1"], ["cleo", "1"]]
+    assert [line.split()[1:] for line in asked.splitlines()[-3:]] == [
+        ["ann", "1"],
+        ["ben", "1"],
+        ["cleo", "1"],
+    ]
     assert "ann" not in bound
     assert shown == "[{'nick': 'ann', 'n': 1}, {'nick': 'cleo', 'n': 1}]"
     assert '{"NICK": "CLEO"}' in own
 
 
 def test_the_tab_key_completes_topics_and_options_and_help_tells_them(topic: str) -> None:
-    complete = "print(get_ipython().Completer.complete(line_buffer={0!r}, cursor_pos=len({0!r}))[1])"
+    complete = (
+        "print(get_ipython().Completer.complete(line_buffer={0!r}, cursor_pos=len({0!r}))[1])"
+    )
     _, topics, words, text, help_text = outputs(
         "%load_ext labkit",
         complete.format(f"%window {topic[:-2]}"),
@@ -95,5 +101,9 @@ def test_only_the_frames_that_a_query_reads_from_are_tables(topic: str) -> None:
         "%%replay w\nwith n as (select * from teams) select team, count(*) c from replay join n using (nick) "
         "group by 1 order by 1",
     )
-    assert [line.split()[1:] for line in counted.splitlines()[-3:]] == [["ann", "2"], ["ben", "1"], ["cleo", "1"]]
+    assert [line.split()[1:] for line in counted.splitlines()[-3:]] == [
+        ["ann", "2"],
+        ["ben", "1"],
+        ["cleo", "1"],
+    ]
     assert [line.split()[1:] for line in joined.splitlines()[-2:]] == [["a", "2"], ["b", "1"]]

@@ -1,4 +1,7 @@
-"""The notebook of one's own topic: Avro in a frame, an index and a copy; a function as a decoder, keys apart."""
+"""The notebook of one's own topic: Avro in a frame, an index and a copy.
+
+A function as a decoder, keys apart.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,20 @@ def test_it_runs_and_says_what_is_in_the_topic(
         copies = [name for name in admin.topics() if name.startswith(f"labkit.{me}.own-")]
         made = [name for name in (topic, f"{topic}-pipes", *copies) if name in admin.topics()]
         admin.ask(lambda client: client.delete_topics(made), what="delete them")
-    cells = [cell for cell in nbformat.read(done.notebook, as_version=4).cells if cell.cell_type == "code"]
+    cells = [
+        cell
+        for cell in nbformat.read(done.notebook, as_version=4).cells
+        if cell.cell_type == "code"
+    ]
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     said = [output.text for output in outputs if output.output_type == "stream"]
     source = rf"({topic}(-pipes)?|window of {topic} and scratch-\S+|labkit\.{me}\.own-\w+)"
-    assert [text for text in said if not re.fullmatch(rf"{source}: [\d,]+ records, .* MB in .* s\n", text)] == []
+    assert [
+        text
+        for text in said
+        if not re.fullmatch(rf"{source}: [\d,]+ records, .* MB in .* s\n", text)
+    ] == []
     assert said  # one line for each read, in a run that nobody watches
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
@@ -47,7 +58,12 @@ def test_it_runs_and_says_what_is_in_the_topic(
     assert summary["with_host"] == sum(number % 3 > 0 for number in range(350, 700))
     assert (summary["lines"], summary["lines_undecodable"]) == (71, 2)
     assert summary["keys"] == ["#elastic", "#jupyter", "#kafka"]
-    assert (summary["profiled"], summary["indexed"], summary["rejected"], summary["copied"]) == (701, 700, 1, 701)
+    assert (summary["profiled"], summary["indexed"], summary["rejected"], summary["copied"]) == (
+        701,
+        700,
+        1,
+        701,
+    )
     assert summary["compared"]["same"] == 700
     assert not sum(summary["compared"][name] for name in ("changed", "only_left", "only_right"))
     assert summary["same_values"]

@@ -1,4 +1,6 @@
-"""`labkit run` keeps parameters, windows, receipts, versions and output together, whatever becomes of the run."""
+"""`labkit run` keeps parameters, windows, receipts, versions and output together, whatever becomes
+of the run.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ READ = "import labkit\nw = labkit.Window.from_json(window)\nr = w.read(decode='r
 def notebook(tmp_path: Path) -> Notebook:
     def write(name: str, *sources: str) -> Path:
         first = nbformat.v4.new_code_cell("window, n = None, 1", metadata={"tags": ["parameters"]})
-        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        kernel = {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        }
         cells = [first, *map(nbformat.v4.new_code_cell, sources)]
         path = tmp_path / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
@@ -59,7 +63,11 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     path = notebook("both", READ, "w.to_parquet('out.parquet')\nnext(w.batches())\nr.receipt")
     given = {"window": window.to_json(), "n": 3}
     first = rerun.run(path, given, folder=tmp_path / "runs")
-    assert sorted(one.name for one in first.folder.iterdir()) == ["notebook.ipynb", "page.html", "run.json"]
+    assert sorted(one.name for one in first.folder.iterdir()) == [
+        "notebook.ipynb",
+        "page.html",
+        "run.json",
+    ]
     assert "200 records" in first.notebook.read_text()
     assert "200 records" in first.html.read_text()
     record = saved(first)
@@ -77,7 +85,9 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     assert [one["receipt"]["hash"] for one in saved(second)["reads"][:2]] == whole
 
 
-def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(notebook: Notebook, tmp_path: Path) -> None:
+def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(
+    notebook: Notebook, tmp_path: Path
+) -> None:
     look = "import os\nfrom ipykernel.kernelapp import IPKernelApp\nprint(os.listdir(), IPKernelApp.instance().ip)"
     run = rerun.run(notebook("sockets", look), folder=tmp_path / "runs")
     said = nbformat.read(run.notebook, as_version=4).cells[-1].outputs[0].text
@@ -93,15 +103,22 @@ def test_the_first_kernel_of_a_machine_starts(
     notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Jupyter's runtime folder is not there before anything of Jupyter has run."""
-    with tempfile.TemporaryDirectory() as short:  # a long path has no room for sockets: they would be TCP
+    # a long path has no room for sockets: they would be TCP
+    with tempfile.TemporaryDirectory() as short:
         folder = Path(short, "share", "runtime")
         monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
-        assert saved(rerun.run(notebook("first", "n + 1"), folder=tmp_path / "runs"))["outcome"] == "ok"
+        assert (
+            saved(rerun.run(notebook("first", "n + 1"), folder=tmp_path / "runs"))["outcome"]
+            == "ok"
+        )
         assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_a_kernel_that_does_not_start_is_one_error_and_a_failed_run(
-    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    notebook: Notebook,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit('broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -115,7 +132,10 @@ def test_a_kernel_that_does_not_start_is_one_error_and_a_failed_run(
     ("last", "error"),
     [
         ("raise ValueError('no such nick\\nsecond line')", "ValueError: no such nick"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "the kernel died; was there enough memory?"),
+        (
+            "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+            "the kernel died; was there enough memory?",
+        ),
     ],
     ids=["raises", "is killed"],
 )
@@ -137,12 +157,19 @@ def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
 
 
 @pytest.mark.chaos
-def test_an_interrupted_run_says_so_and_keeps_its_receipts(notebook: Notebook, window: Window, tmp_path: Path) -> None:
+def test_an_interrupted_run_says_so_and_keeps_its_receipts(
+    notebook: Notebook, window: Window, tmp_path: Path
+) -> None:
     path, folder = notebook("slow", READ, "import time\ntime.sleep(120)"), tmp_path / "runs"
     command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]
-    running = subprocess.Popen([*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL
+    )
     try:
-        until(lambda: [row["records"] for row in runs.listed(folder).to_dict("records")] == [200], "the read")
+        until(
+            lambda: [row["records"] for row in runs.listed(folder).to_dict("records")] == [200],
+            "the read",
+        )
         (row,) = runs.listed(folder).to_dict("records")
         assert row["outcome"] == "unfinished"  # while it runs, or once it was killed
         running.send_signal(signal.SIGINT)
@@ -160,7 +187,11 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
     given = ["-p", "window", window.to_json()]
     command = [sys.executable, "-m", "papermill", str(path), str(out), *given]
     subprocess.run(
-        command, check=True, capture_output=True, timeout=120, env={**os.environ, "LABKIT_RECEIPTS": str(reads)}
+        command,
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "LABKIT_RECEIPTS": str(reads)},
     )
     assert "200 records" in out.read_text()
     assert [one["receipt"]["window"] for one in read_log.entries(reads)] == [window.plan.hash]
@@ -169,14 +200,20 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
 def test_a_sweep_runs_all_and_one_that_fails_stops_none(
     notebook: Notebook, window: Window, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, values, folder = notebook("swept", READ + "\n1 / n"), tmp_path / "n.txt", str(tmp_path / "runs")
+    path = notebook("swept", READ + "\n1 / n")
+    values = tmp_path / "n.txt"
+    folder = str(tmp_path / "runs")
     values.write_text("# n\n1\n0\n2\n")
     given = ["-p", "n", f"@{values}", "-p", "window", window.to_json()]
     assert main(["run", str(path), *given, "--output", folder]) == 1
     out, err = capsys.readouterr()
     assert "3 runs of swept.ipynb: 3 n of" in err
     assert "2 ok, 1 failed, 0 not run" in err
-    assert [line.split(":")[0] for line in out.splitlines()] == ["[1/3] n=1", "[2/3] n=0", "[3/3] n=2"]
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "[1/3] n=1",
+        "[2/3] n=0",
+        "[3/3] n=2",
+    ]
     assert "ZeroDivisionError" in out.splitlines()[1]
     assert main(["runs", "--output", folder, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -208,8 +245,12 @@ signal.signal(signal.SIGINT, lambda *_: pathlib.Path("interrupted").touch())
 """
 
 
-def test_a_kernel_whose_cells_are_done_is_not_interrupted(notebook: Notebook, tmp_path: Path) -> None:
-    """It printed `[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.` when it was still answering something."""
+def test_a_kernel_whose_cells_are_done_is_not_interrupted(
+    notebook: Notebook, tmp_path: Path
+) -> None:
+    """It printed `[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.` when it was still
+    answering something.
+    """
     rerun.run(notebook("quiet", WRITE_DOWN_INTERRUPTS), folder=tmp_path / "runs")
     assert not (tmp_path / "interrupted").exists()
 
@@ -217,7 +258,15 @@ def test_a_kernel_whose_cells_are_done_is_not_interrupted(notebook: Notebook, tm
 def test_an_interrupted_run_lets_its_cell_end(notebook: Notebook, tmp_path: Path) -> None:
     cell = "import pathlib, time\npathlib.Path('began').touch()\n"
     cell += "try:\n    time.sleep(120)\nfinally:\n    pathlib.Path('ended').touch()"
-    command = [sys.executable, "-m", "labkit", "run", str(notebook("slow", cell)), "--output", str(tmp_path / "runs")]
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "run",
+        str(notebook("slow", cell)),
+        "--output",
+        str(tmp_path / "runs"),
+    ]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until((tmp_path / "began").exists, "the cell at work")

@@ -1,4 +1,6 @@
-"""`notebooks/07-scale-out.ipynb` on two processes: all records counted and loaded, and no password in its output."""
+"""`notebooks/07-scale-out.ipynb` on two processes: all records counted and loaded, and no password
+in its output.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,29 @@ def test_it_counts_and_loads_every_record(
     produce(topic, values[:4_000], partition=0)
     produce(topic, values[4_000:], partition=1)
     run = rerun.run(
-        ROOT / "notebooks" / "07-scale-out.ipynb", {"topic": topic, "slice_records": 1_000}, folder=tmp_path / "runs"
+        ROOT / "notebooks" / "07-scale-out.ipynb",
+        {"topic": topic, "slice_records": 1_000},
+        folder=tmp_path / "runs",
     )
-    cells = [cell for cell in nbformat.read(run.notebook, as_version=4).cells if cell.cell_type == "code"]
+    cells = [
+        cell for cell in nbformat.read(run.notebook, as_version=4).cells if cell.cell_type == "code"
+    ]
     found = [output for cell in cells for output in cell.outputs]
     summary = ast.literal_eval(found[-1]["data"]["text/plain"])
-    assert (summary["planned"], summary["read"], summary["complete"], summary["tasks"]) == (RECORDS, RECORDS, True, 6)
+    assert (summary["planned"], summary["read"], summary["complete"], summary["tasks"]) == (
+        RECORDS,
+        RECORDS,
+        True,
+        6,
+    )
     assert 0 < summary["counted"] <= RECORDS
-    assert summary["loaded"] == {"sent": RECORDS, "indexed": RECORDS, "existing": 0, "rejected": 0, "unsent": 0}
+    assert summary["loaded"] == {
+        "sent": RECORDS,
+        "indexed": RECORDS,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert summary["documents"] == RECORDS
     assert sum("image/png" in one.get("data", {}) for one in found) == 1
     text = run.notebook.read_text() + run.html.read_text()

@@ -1,4 +1,7 @@
-"""Widgets on real topics: what they pick, show and stop. Their looks are tested in tests/browser."""
+"""Widgets on real topics: what they pick, show and stop.
+
+Their looks are tested in tests/browser.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ FIRST = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 
 
 def record(number: int) -> bytes:
-    return json.dumps({"nick": f"n{number % 3}", "number": number, "deep": {"list": [1, {"a": None}]}}).encode()
+    return json.dumps(
+        {"nick": f"n{number % 3}", "number": number, "deep": {"list": [1, {"a": None}]}}
+    ).encode()
 
 
 @pytest.fixture
@@ -49,7 +54,9 @@ def made_by(code: str, lab: Lab) -> Window:
     return window
 
 
-def test_the_picker_picks_by_time_partition_and_count_and_prints_the_line_that_does(lab: Lab, topic: str) -> None:
+def test_the_picker_picks_by_time_partition_and_count_and_prints_the_line_that_does(
+    lab: Lab, topic: str
+) -> None:
     picker = widgets.pick_window(lab, topic)
     assert picker.records == len(picker.window) == 100
     assert picker.timeline.counts.sum(axis=0).tolist() == [60, 40]
@@ -135,7 +142,12 @@ def test_a_window_of_some_partitions(lab: Lab, topic: str) -> None:
 def test_the_inspector_shows_value_headers_and_bytes_and_escapes_them(
     lab: Lab, topic: str, produce: Callable[..., None]
 ) -> None:
-    produce(topic, [b"<script>alert(1)</script>", None, b""], partition=1, timestamps=[FIRST + 50 * HOUR] * 3)
+    produce(
+        topic,
+        [b"<script>alert(1)</script>", None, b""],
+        partition=1,
+        timestamps=[FIRST + 50 * HOUR] * 3,
+    )
     replay = lab.window(topic, partitions=[1]).read(progress=False)
     look = widgets.inspect(replay, 3)
     assert f"{topic}[1]@3" in look.view.value
@@ -224,7 +236,10 @@ def test_in_a_headless_run_and_in_plain_python_widgets_are_text(
 
 @contextmanager
 def kernel(*cells: str) -> Iterator[Callable[..., str]]:
-    """A kernel that goes on between cells; the function runs one and returns its text, and reaches the kernel."""
+    """A kernel that goes on between cells.
+
+    The function runs one and returns its text, and reaches the kernel.
+    """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")])
     client = NotebookClient(notebook, timeout=120)
     with client.setup_kernel():
@@ -233,7 +248,9 @@ def kernel(*cells: str) -> Iterator[Callable[..., str]]:
             cell = nbformat.v4.new_code_cell(code, id=name)
             client.nb.cells = [cell]
             client.execute_cell(cell, 0)
-            return "\n".join(str(one.get("text") or one.data.get("text/plain")) for one in cell.outputs)
+            return "\n".join(
+                str(one.get("text") or one.data.get("text/plain")) for one in cell.outputs
+            )
 
         run.interrupt = run_sync(client.km.interrupt_kernel)  # type: ignore[attr-defined]
         for cell in cells:

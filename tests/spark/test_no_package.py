@@ -1,4 +1,7 @@
-"""A Spark without the Kafka package: the hint is the line that mends it. Apart: a Java process has one session."""
+"""A Spark without the Kafka package: the hint is the line that mends it.
+
+Apart: a Java process has one session.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ except ConfigError as error:
 def test_the_hint_names_package_and_version(make_topic: object, admin: Cluster) -> None:
     topic = make_topic(1)  # type: ignore[operator]
     script = _SCRIPT.replace("TOPIC", topic)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert "this Spark has no Kafka source" in done.stdout, done.stderr
-    assert '"spark.jars.packages", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"' in done.stdout
+    assert (
+        '"spark.jars.packages", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"' in done.stdout
+    )

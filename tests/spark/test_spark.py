@@ -43,7 +43,8 @@ def spark(events: Path) -> Iterator[SparkSession]:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.session.timeZone", "America/New_York")  # what is shown must not depend on it
+        # what is shown must not depend on it
+        .config("spark.sql.session.timeZone", "America/New_York")
         .config("spark.eventLog.enabled", "true")
         .config("spark.eventLog.compress", "false")
         .config("spark.eventLog.dir", str(events))
@@ -56,21 +57,28 @@ def spark(events: Path) -> Iterator[SparkSession]:
 def rows(frame: Any) -> list[dict[str, Any]]:
     """Return Spark's rows as the raw schema has them, in its order."""
     table = frame.orderBy("partition", "offset").toArrow()
-    stamps = table["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.timestamp("ms", tz="UTC"))
+    stamps = (
+        table["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.timestamp("ms", tz="UTC"))
+    )
     table = table.set_column(table.column_names.index("timestamp"), "timestamp", stamps)
     found: list[dict[str, Any]] = table.cast(_plain(), safe=True).to_pylist()
     return found
 
 
 def _plain() -> pa.Schema:
-    fields = [one.with_type(pa.string()) if pa.types.is_dictionary(one.type) else one for one in RAW_SCHEMA]
+    fields = [
+        one.with_type(pa.string()) if pa.types.is_dictionary(one.type) else one
+        for one in RAW_SCHEMA
+    ]
     return pa.schema(fields)
 
 
 def read(window: Any, **options: Any) -> list[dict[str, Any]]:
     table = window.read(decode="raw", **options).table
     found: list[dict[str, Any]] = (
-        table.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(RAW_SCHEMA.names).to_pylist()
+        table.select([f"_{name}" for name in RAW_SCHEMA.names])
+        .rename_columns(RAW_SCHEMA.names)
+        .to_pylist()
     )
     return found
 
@@ -80,8 +88,15 @@ def test_the_same_rows_keys_headers_tombstones(
 ) -> None:
     name = make_topic(3, message_timestamp_type="CreateTime")
     values = [b"", None, b"\xff\x00", *(b"%d" % n for n in range(500))]
-    headers = [[("a", b"1"), ("a", None), ("", b"\xff")] if n % 3 else [] for n in range(len(values))]
-    produce(name, values, keys=[b"k%d" % n if n % 2 else None for n in range(len(values))], headers=headers)
+    headers = [
+        [("a", b"1"), ("a", None), ("", b"\xff")] if n % 3 else [] for n in range(len(values))
+    ]
+    produce(
+        name,
+        values,
+        keys=[b"k%d" % n if n % 2 else None for n in range(len(values))],
+        headers=headers,
+    )
     produce(name, [b"x"] * 50, partition=2)
     window = lab.window(name)
     frame = window.to_spark(spark, slice_records=100)
@@ -93,7 +108,10 @@ def test_the_same_rows_keys_headers_tombstones(
     part = lab.window(name, offsets={0: (10, 20), 1: (0, 0)})
     assert rows(part.to_spark(spark)) == read(part)
     nothing = lab.window(name, offsets={1: (0, 0)})
-    assert (nothing.to_spark(spark).columns, nothing.to_spark(spark).count()) == (RAW_SCHEMA.names, 0)
+    assert (nothing.to_spark(spark).columns, nothing.to_spark(spark).count()) == (
+        RAW_SCHEMA.names,
+        0,
+    )
     with pytest.raises(UsageError, match="slice_records"):
         window.to_spark(spark, slice_records=0)
 
@@ -104,7 +122,10 @@ def test_a_window_by_time_leaves_out_what_is_not_of_it(
     name, base = make_topic(1), 1_760_000_000_000
     stamps = [base + 10 * n - (50 if n % 10 == 0 else 0) for n in range(1_000)]
     produce(name, [b"%d" % n for n in range(1_000)], timestamps=stamps)
-    bounds = {bound: pd.Timestamp(base + ms, unit="ms", tz="UTC") for bound, ms in (("start", 2_000), ("end", 8_000))}
+    bounds = {
+        bound: pd.Timestamp(base + ms, unit="ms", tz="UTC")
+        for bound, ms in (("start", 2_000), ("end", 8_000))
+    }
     window = lab.window(name, **bounds, slack="1s")
     expected = read(window)
     assert len(expected) < len(window)
@@ -147,7 +168,11 @@ def test_transactions(
 
 
 def test_records_that_are_gone_are_an_error_before_and_in_spark(
-    lab: Lab, admin: Cluster, spark: SparkSession, make_topic: Callable[..., str], produce: Callable[..., None]
+    lab: Lab,
+    admin: Cluster,
+    spark: SparkSession,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
 ) -> None:
     name = make_topic(1)
     produce(name, [b"%d" % n for n in range(100)])
@@ -156,7 +181,9 @@ def test_records_that_are_gone_are_an_error_before_and_in_spark(
     admin.ask(lambda one: one.delete_records([TopicPartition(name, 0, 50)]), what="delete records")
     with pytest.raises(WindowExpiredError):
         window.to_spark(spark)
-    with pytest.raises(Exception, match=r"(?i)data.?loss|some data may have been lost|OffsetOutOfRange"):
+    with pytest.raises(
+        Exception, match=r"(?i)data.?loss|some data may have been lost|OffsetOutOfRange"
+    ):
         frame.count()
 
 
@@ -180,7 +207,9 @@ def test_no_group_is_left_and_no_password_is_shown(
         spark.sparkContext.setLogLevel("WARN")
     assert not [one for one in lab.groups()["group"] if "spark" in one]
     said = capfd.readouterr()
-    logged = "".join(path.read_text(errors="replace") for path in events.rglob("*") if path.is_file())
+    logged = "".join(
+        path.read_text(errors="replace") for path in events.rglob("*") if path.is_file()
+    )
     assert "KafkaRelation" in said.out
     assert name in logged
     password = lab.connection.kafka["sasl.password"]

@@ -1,1 +1,4 @@
-"""What several test modules need: servers, processes and people to test with. No test module imports from another."""
+"""What several test modules need: servers, processes and people to test with.
+
+No test module imports from another.
+"""

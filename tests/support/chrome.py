@@ -27,7 +27,8 @@ def chromium() -> Iterator[Any]:
         missing("chromium", "no chromium on the PATH")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+            executable_path=path,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         yield running
         running.close()

@@ -1,4 +1,6 @@
-"""Three real brokers: replication 3, min.insync.replicas 2, each to be killed, stopped and started by itself."""
+"""Three real brokers: replication 3, min.insync.replicas 2, each to be killed, stopped and started
+by itself.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,16 @@ class ThreeBrokers:
 
     def lab(self, role: str = "lab") -> Lab:
         """Return a new lab, as a new kernel has it."""
-        return Lab(Profile("three", role, sealed(self.state.credentials(role)["kafka"]), {}, {}, source="the test"))
+        return Lab(
+            Profile(
+                "three",
+                role,
+                sealed(self.state.credentials(role)["kafka"]),
+                {},
+                {},
+                source="the test",
+            )
+        )
 
     # brokers -----------------------------------------------------------------------------------------
 
@@ -71,7 +82,10 @@ class ThreeBrokers:
         """Kill a broker as the system does; return when, on the monotonic clock."""
         self.signal(number, signal.SIGKILL)
         psutil.wait_procs(
-            [psutil.Process(self.broker(number).pid)] if psutil.pid_exists(self.broker(number).pid) else [], 10
+            [psutil.Process(self.broker(number).pid)]
+            if psutil.pid_exists(self.broker(number).pid)
+            else [],
+            10,
         )
         return time.monotonic()
 
@@ -90,7 +104,9 @@ class ThreeBrokers:
             self.wait_healthy()
 
     def heal(self) -> None:
-        """Start what is dead, wait until all replicas are in sync, and let each partition's first one lead again."""
+        """Start what is dead, wait until all replicas are in sync, and let each partition's first
+        one lead again.
+        """
         for number in (1, 2, 3):
             if number not in self.alive:
                 self.start(number, wait=False)
@@ -99,7 +115,9 @@ class ThreeBrokers:
         until(lambda: self._healthy(preferred=True), "the preferred leaders", READY_S)
 
     def wait_healthy(self) -> None:
-        """Wait until three brokers are there and every partition has a leader and three replicas in sync."""
+        """Wait until three brokers are there and every partition has a leader and three replicas in
+        sync.
+        """
         until(self._healthy, "a whole cluster", READY_S)
 
     def _healthy(self, *, preferred: bool = False) -> bool:
@@ -119,26 +137,41 @@ class ThreeBrokers:
 
     def make_topic(self, name: str, partitions: int = 6, **config: str) -> str:
         """Make a topic with three replicas of each partition."""
-        settings = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in config.items()}
-        (future,) = self.witness.create_topics([NewTopic(name, partitions, 3, config=settings)]).values()
+        settings = {"retention.ms": "-1"} | {
+            key.replace("_", "."): value for key, value in config.items()
+        }
+        (future,) = self.witness.create_topics(
+            [NewTopic(name, partitions, 3, config=settings)]
+        ).values()
         future.result(30)
         until(lambda: len(self.leaders(name)) == partitions, f"leaders of {name}", 30)
         return name
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Return the leader of each partition that has one, asked by a new client."""
-        found = AdminClient(self.settings, logger=_QUIET).list_topics(topic, timeout=10).topics[topic].partitions
+        found = (
+            AdminClient(self.settings, logger=_QUIET)
+            .list_topics(topic, timeout=10)
+            .topics[topic]
+            .partitions
+        )
         return {number: part.leader for number, part in found.items() if part.leader >= 0}
 
     def coordinator(self, group: str) -> int:
-        """Return which broker coordinates a group: the leader of its partition of __consumer_offsets."""
+        """Return which broker coordinates a group: the leader of its partition of
+        __consumer_offsets.
+        """
         leaders = self.leaders("__consumer_offsets")
         return leaders[offsets_partition(group, len(leaders))]
 
     # records and commits ------------------------------------------------------------------------------
 
-    def produce(self, topic: str, count: int, *, size: int = 200, partitions: int = 6, first: int = 0) -> None:
-        """Write `count` JSON records that do not compress, one number each, evenly over the partitions."""
+    def produce(
+        self, topic: str, count: int, *, size: int = 200, partitions: int = 6, first: int = 0
+    ) -> None:
+        """Write `count` JSON records that do not compress, one number each, evenly over the
+        partitions.
+        """
         producer = self.cluster("admin").producer(linger_ms=5, partitioner="consistent")
         failed: list[Any] = []
         for number in range(first, first + count):
@@ -173,7 +206,9 @@ class ThreeBrokers:
 
 
 def offsets_partition(group: str, count: int) -> int:
-    """Return the partition of __consumer_offsets that holds a group: Java's String.hashCode of its name."""
+    """Return the partition of __consumer_offsets that holds a group: Java's String.hashCode of its
+    name.
+    """
     code = 0
     for character in group:
         code = (31 * code + ord(character)) & 0xFFFFFFFF
@@ -190,7 +225,8 @@ def three_brokers(folder: Path, *, keep: bool = False) -> Iterator[ThreeBrokers]
         brokers = kafka.start(state, _silent, brokers=3)
         access.ensure(Cluster(state.credentials("admin")["kafka"]), timeout_s=READY_S)
         cluster = ThreeBrokers(state)
-        cluster.commit("made-by-the-fixture", access.TOPIC, {0: 0})  # so that __consumer_offsets is there
+        # so that __consumer_offsets is there
+        cluster.commit("made-by-the-fixture", access.TOPIC, {0: 0})
         cluster.heal()
         yield cluster
     finally:

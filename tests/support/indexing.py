@@ -1,4 +1,6 @@
-"""``labkit index`` as a process, on the tests' stack (`bench`) or on one whose servers may be killed (`hospital`)."""
+"""``labkit index`` as a process, on the tests' stack (`bench`) or on one whose servers may be
+killed (`hospital`).
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class Indexing:
         self.process.wait(10)
 
     def end_soon(self) -> None:
-        """End it in the good way: the broker misses a killed member for 6 s, and the group is not deleted before."""
+        """End it in the good way: the broker misses a killed member for 6 s, and the group is not
+        deleted before.
+        """
         self.process.terminate()
         try:
             self.process.wait(15)
@@ -92,7 +96,10 @@ class Indexing:
     @property
     def ledger(self) -> dict[str, int]:
         """The counts of the last line printed."""
-        return {name: self.metrics[-1][name] for name in ("sent", "indexed", "existing", "rejected", "unsent")}
+        return {
+            name: self.metrics[-1][name]
+            for name in ("sent", "indexed", "existing", "rejected", "unsent")
+        }
 
 
 class Bench:
@@ -106,25 +113,47 @@ class Bench:
         label = uuid.uuid4().hex[:8]
         self.index, self.group = f"irc-test-{label}", f"indexer.test-{label}"
         self.runs: list[Indexing] = []
-        self._environment = {"LABKIT_STATE": str(state.root), "LABKIT_CONFIG": str(self._profile(state, folder))}
+        self._environment = {
+            "LABKIT_STATE": str(state.root),
+            "LABKIT_CONFIG": str(self._profile(state, folder)),
+        }
 
     @staticmethod
     def _profile(state: State, folder: Path) -> Path:
-        """Write a profile whose killed members the broker misses after 6 s; librdkafka's default is 45 s."""
+        """Write a profile whose killed members the broker misses after 6 s.
+
+        Librdkafka's default is 45 s.
+        """
         found = state.credentials("indexer")
         kafka = {**found["kafka"], "session.timeout.ms": "6000"}
-        lines = ["[profiles.fast.kafka]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items())]
+        lines = [
+            "[profiles.fast.kafka]",
+            *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items()),
+        ]
         lines += ["[profiles.fast.elasticsearch.default]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in found["elasticsearch"].items()]
         if found["registry"]:
             lines += ["[profiles.fast.registry]"]
-            lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in found["registry"].items()]
+            lines += [
+                f"{json.dumps(key)} = {json.dumps(value)}"
+                for key, value in found["registry"].items()
+            ]
         path = folder / "labkit.toml"
         write_private(path, "\n".join(lines))
         return path
 
     def start(self, topic: str, *options: str, profile: str = "fast") -> Indexing:
-        arguments = [topic, self.index, "--group", self.group, "--profile", profile, "--every", "1ms", *options]
+        arguments = [
+            topic,
+            self.index,
+            "--group",
+            self.group,
+            "--profile",
+            profile,
+            "--every",
+            "1ms",
+            *options,
+        ]
         self.runs.append(Indexing(arguments, self._environment))
         return self.runs[-1]
 
@@ -142,7 +171,9 @@ class Bench:
 
     def ids(self) -> set[str]:
         self.client.indices.refresh(index=self.index)
-        return {hit["_id"] for hit in scan(self.client, index=self.index, _source=False, size=10_000)}
+        return {
+            hit["_id"] for hit in scan(self.client, index=self.index, _source=False, size=10_000)
+        }
 
     def document(self, topic: str, offset: int) -> dict[str, Any]:
         self.client.indices.refresh(index=self.index)
@@ -178,7 +209,9 @@ def bench(stack: State, tmp_path: Path) -> Iterator[Bench]:
 def expected_ids(admin: Cluster, topic: str) -> set[str]:
     """Return the id of each offset the topic has."""
     ends = admin.bounds(topic, admin.partitions(topic), "latest")
-    return {f"{topic}-{partition}-{offset}" for partition, end in ends.items() for offset in range(end)}
+    return {
+        f"{topic}-{partition}-{offset}" for partition, end in ends.items() for offset in range(end)
+    }
 
 
 def messages(count: int) -> list[bytes | None]:
@@ -232,7 +265,11 @@ def wide(hospital: Bench) -> str:
 
 def goes_on(bench: Bench, run: Indexing, topic: str, total: int) -> None:
     """The run catches up by itself, commits, and ends well; the index is the topic."""
-    until(lambda: run.process.poll() is not None or sum(bench.committed().values()) == total, "all commits", 180)
+    until(
+        lambda: run.process.poll() is not None or sum(bench.committed().values()) == total,
+        "all commits",
+        180,
+    )
     assert run.process.poll() is None, run.said
     assert run.stop() == 0
     assert bench.count() == total

@@ -60,14 +60,21 @@ class Ngircd:
     """A real IRC server that can be killed and started again on its port."""
 
     def __init__(
-        self, folder: Path, *, password: str = "", tls: bool = False, name: str = "irc.labkit.test", link: str = ""
+        self,
+        folder: Path,
+        *,
+        password: str = "",
+        tls: bool = False,
+        name: str = "irc.labkit.test",
+        link: str = "",
     ) -> None:
         self.port = free_port()
         self.folder = folder
         ports, ssl = f"Ports = {self.port}", ""
         if tls:
             self.certificate()
-            ports, ssl = "", f"[SSL]\nPorts = {self.port}\nCertFile = {folder}/cert.pem\nKeyFile = {folder}/key.pem"
+            ports = ""
+            ssl = f"[SSL]\nPorts = {self.port}\nCertFile = {folder}/cert.pem\nKeyFile = {folder}/key.pem"
         words = f"Password = {password}" if password else ""
         text = CONFIG.format(name=name, ports=ports, password=words, ssl=ssl, link=link)
         (folder / "ngircd.conf").write_text(text)
@@ -82,7 +89,9 @@ class Ngircd:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             command = [PROGRAM or "", "-n", "-f", str(self.folder / "ngircd.conf")]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         until(lambda: listens(self.port), "ngircd listening")
 
     def kill(self) -> None:
@@ -188,7 +197,9 @@ class Running:
         self.stop = threading.Event()
         self.report: IrcReport | None = None
         self.error: BaseException | None = None
-        limits = {name: options.pop(name) for name in ("max_records", "max_seconds") if name in options}
+        limits = {
+            name: options.pop(name) for name in ("max_records", "max_seconds") if name in options
+        }
         options = {"server": "127.0.0.1", "nick": "labkit", "channels": ["#lab"], **options}
         cluster = Cluster(stack.credentials("extractor")["kafka"])
         self.extractor = IrcExtractor(cluster, topic, port=port, say=self.said.append, **options)
@@ -202,7 +213,10 @@ class Running:
             self.error = error
 
     def hears(self, text: str, times: int = 1) -> None:
-        until(lambda: self.error or sum(text in line for line in self.said) >= times, f"hearing {text!r}")
+        until(
+            lambda: self.error or sum(text in line for line in self.said) >= times,
+            f"hearing {text!r}",
+        )
         assert self.error is None, self.said
 
     def end(self) -> IrcReport:

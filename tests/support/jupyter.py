@@ -35,7 +35,9 @@ def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = Server(port, secrets.token_hex(16))
-    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    folders = {
+        f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
+    }
     settings = {
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
@@ -44,12 +46,20 @@ def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0",
         f"--notebook-dir={root}", "--allow-root",
     ]  # fmt: skip
-    quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet = (
+        home
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     quiet.parent.mkdir(parents=True, exist_ok=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     environment = {**os.environ, **folders, **settings, "JUPYTER_TOKEN": server.token}
     with (home / "jupyter.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             _wait(process, server, home / "jupyter.log")
             yield server
@@ -66,7 +76,9 @@ def _wait(process: subprocess.Popen[bytes], server: Server, log: Path) -> None:
     def answers() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/api?token={server.token}", timeout=5).close()
+            urllib.request.urlopen(
+                f"http://127.0.0.1:{server.port}/api?token={server.token}", timeout=5
+            ).close()
         except OSError:
             return False
         return True

@@ -38,12 +38,27 @@ def tool(state: State, name: str, *arguments: str) -> Iterator[list[str]]:
             "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
             f'sasl.jaas.config={login} username="admin" password="{found["sasl.password"]}";\n'
         )
-        command = [str(find_java(17) / "bin" / "java"), "-Xmx512m", "-cp", os.pathsep.join(map(str, jars)), name]
-        yield [*command, "--bootstrap-server", found["bootstrap.servers"], "--command-config", str(file), *arguments]
+        command = [
+            str(find_java(17) / "bin" / "java"),
+            "-Xmx512m",
+            "-cp",
+            os.pathsep.join(map(str, jars)),
+            name,
+        ]
+        yield [
+            *command,
+            "--bootstrap-server",
+            found["bootstrap.servers"],
+            "--command-config",
+            str(file),
+            *arguments,
+        ]
 
 
 def run(state: State, name: str, *arguments: str, timeout_s: float = 120) -> str:
     """Run a tool to its end and return what it printed."""
     with tool(state, name, *arguments) as command:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=True
+        )
     return done.stdout

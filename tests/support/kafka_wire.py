@@ -1,4 +1,6 @@
-"""Kafka's wire protocol, as far as members of groups need it that no Python client can be: Connect, Streams, share."""
+"""Kafka's wire protocol, as far as members of groups need it that no Python client can be: Connect,
+Streams, share.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ import struct
 import uuid
 from typing import Any
 
-_JOIN_GROUP, _SYNC_GROUP, _LEAVE_GROUP, _OFFSET_COMMIT, _SASL_HANDSHAKE, _SASL_AUTHENTICATE = 11, 14, 13, 8, 17, 36
+_JOIN_GROUP = 11
+_SYNC_GROUP = 14
+_LEAVE_GROUP = 13
+_OFFSET_COMMIT = 8
+_SASL_HANDSHAKE = 17
+_SASL_AUTHENTICATE = 36
 _SHARE_HEARTBEAT, _STREAMS_HEARTBEAT = 76, 88
 
 
@@ -24,7 +31,8 @@ def sized(value: bytes) -> bytes:
 
 
 class WireMember:
-    """A connection to the broker that may be a member of a group of any kind; the group keeps it for 30 s.
+    """A connection to the broker that may be a member of a group of any kind; the group keeps it
+    for 30 s.
 
     Parameters
     ----------
@@ -49,7 +57,11 @@ class WireMember:
 
     def _call(self, key: int, version: int, body: bytes, *, flexible: bool = False) -> bytes:
         self._count += 1
-        head = struct.pack(">hhi", key, version, self._count) + text("wire") + (b"\0" if flexible else b"")
+        head = (
+            struct.pack(">hhi", key, version, self._count)
+            + text("wire")
+            + (b"\0" if flexible else b"")
+        )
         self._socket.sendall(sized(head + body))
         (length,) = struct.unpack(">i", self._receive(4))
         return self._receive(length)[4:]
@@ -85,7 +97,9 @@ class WireMember:
         subtopology = compact("0") + b"\2" + compact(topic) + nothing * 5 + tag
         topology = b"\1" + struct.pack(">i", 1) + b"\2" + subtopology + tag
         rest = nothing * 3 + compact("process") + b"\xff" + b"\0" * 4 + tag
-        answer = self._call(_STREAMS_HEARTBEAT, 0, who + struct.pack(">i", 30_000) + topology + rest, flexible=True)
+        answer = self._call(
+            _STREAMS_HEARTBEAT, 0, who + struct.pack(">i", 30_000) + topology + rest, flexible=True
+        )
         (error,) = struct.unpack(">h", answer[5:7])
         assert error == 0, answer
         at = 8  # after the length of no error message
@@ -96,16 +110,21 @@ class WireMember:
         """Join as a share consumer does (KIP-932)."""
         self.group, self.member, self._kind = group, str(uuid.uuid4()), _SHARE_HEARTBEAT
         who = compact(group) + compact(self.member) + struct.pack(">i", 0) + compact(None)
-        answer = self._call(_SHARE_HEARTBEAT, 1, who + b"\2" + compact(topic) + b"\0", flexible=True)
+        answer = self._call(
+            _SHARE_HEARTBEAT, 1, who + b"\2" + compact(topic) + b"\0", flexible=True
+        )
         (error,) = struct.unpack(">h", answer[5:7])
         assert error == 0, answer
 
     def leave(self) -> None:
         """Leave the group, whatever its kind."""
-        gone, rest = struct.pack(">i", -1), struct.pack(">i", 0) + compact(None) * 2 + struct.pack(">i", -1)
+        gone = struct.pack(">i", -1)
+        rest = struct.pack(">i", 0) + compact(None) * 2 + struct.pack(">i", -1)
         who = compact(self.group) + compact(self.member)
         if self._kind == _STREAMS_HEARTBEAT:
-            self._call(self._kind, 0, who + gone + rest + b"\xff\0\0\0\0\xff" + b"\0" * 5, flexible=True)
+            self._call(
+                self._kind, 0, who + gone + rest + b"\xff\0\0\0\0\xff" + b"\0" * 5, flexible=True
+            )
         elif self._kind == _SHARE_HEARTBEAT:
             self._call(self._kind, 1, who + gone + compact(None) + b"\0\0", flexible=True)
         elif self.group:
@@ -113,8 +132,19 @@ class WireMember:
 
     def commit(self, topic: str, partition: int, offset: int) -> None:
         """Commit as this member."""
-        who = compact(self.group) + struct.pack(">i", self.generation) + compact(self.member) + compact(None)
-        what = compact(topic) + b"\2" + struct.pack(">iqi", partition, offset, -1) + compact("") + b"\0\0"
+        who = (
+            compact(self.group)
+            + struct.pack(">i", self.generation)
+            + compact(self.member)
+            + compact(None)
+        )
+        what = (
+            compact(topic)
+            + b"\2"
+            + struct.pack(">iqi", partition, offset, -1)
+            + compact("")
+            + b"\0\0"
+        )
         answer = self._call(_OFFSET_COMMIT, 9, who + b"\2" + what + b"\0", flexible=True)
         (error,) = struct.unpack(">h", answer[-5:-3])
         assert error == 0, answer

@@ -10,7 +10,10 @@ from nbclient import NotebookClient
 
 
 def outputs(*cells: str) -> list[str]:
-    """Run the cells one after the other and return what each shows, as text; an error is what a person reads of it."""
+    """Run the cells one after the other and return what each shows, as text.
+
+    An error is what a person reads of it.
+    """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, allow_errors=True, timeout=120).execute()
     return ["\n".join(_text(output) for output in cell.outputs) for cell in notebook.cells]

@@ -38,7 +38,9 @@ def _packed(value: Any) -> bytes:
         raw = value.to_bytes((value.bit_length() + 7) // 8, "big")
         return _head(getattr(value, "kind", _UINT64), len(raw)) + raw
     if isinstance(value, dict):
-        return _head(7, len(value)) + b"".join(_packed(part) for pair in value.items() for part in pair)
+        return _head(7, len(value)) + b"".join(
+            _packed(part) for pair in value.items() for part in pair
+        )
     return _head(11, len(value)) + b"".join(map(_packed, value))
 
 
@@ -63,7 +65,9 @@ def mmdb(networks: dict[str, Any], *, kind: str = "Test-City", built: int = 1_70
     for number, node in enumerate(nodes):
         for side in (0, 1):
             at = leaves.get((number, side))
-            pointer = count + 16 + at if at is not None else count if node[side] is None else node[side]
+            pointer = (
+                count + 16 + at if at is not None else count if node[side] is None else node[side]
+            )
             tree += (pointer or 0).to_bytes(3, "big")
     metadata = {
         "node_count": _sized(_UINT32, count), "record_size": _sized(_UINT16, 24), "ip_version": _sized(_UINT16, 4),

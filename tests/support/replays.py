@@ -7,5 +7,13 @@ from labkit.replay.receipt import PartitionReceipt, Receipt
 
 PLAN = Plan("irc", "c", "t", (Range(0, 0, 5, 5),), None, None, "CreateTime", "all", 0)
 RECEIPT = Receipt(
-    "irc", "c", PLAN.hash, "read_committed", (PartitionReceipt(0, 0, 5, read=5),), 10, 0.1, "g", hash="ab"
+    "irc",
+    "c",
+    PLAN.hash,
+    "read_committed",
+    (PartitionReceipt(0, 0, 5, read=5),),
+    10,
+    0.1,
+    "g",
+    hash="ab",
 )

@@ -1,4 +1,5 @@
-"""A second stack as real clusters have it: TLS from a CA of its own, SCRAM, client certificates, OAUTHBEARER.
+"""A second stack as real clusters have it: TLS from a CA of its own, SCRAM, client certificates,
+OAUTHBEARER.
 
 Made of labkit's own start of the local stack; only the settings differ.
 """
@@ -96,7 +97,9 @@ class SecureStack:
 
     # Kafka -------------------------------------------------------------------------------------------
 
-    def kafka(self, user: str, password: str, listener: str = "SCRAM", **more: str) -> dict[str, Any]:
+    def kafka(
+        self, user: str, password: str, listener: str = "SCRAM", **more: str
+    ) -> dict[str, Any]:
         """Return librdkafka properties for a SCRAM user; `more` has ``_`` for its dots."""
         return {
             "bootstrap.servers": f"{NAME}:{self.ports[listener]}",
@@ -144,7 +147,9 @@ class SecureStack:
         change = UserScramCredentialUpsertion(
             name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
         )
-        self.admin.ask(lambda client: client.alter_user_scram_credentials([change]), what="make a user")
+        self.admin.ask(
+            lambda client: client.alter_user_scram_credentials([change]), what="make a user"
+        )
         until(lambda: self._may_log_in(name, password))
         return name, password
 
@@ -172,7 +177,10 @@ class SecureStack:
         """Make a topic with these records and return its name."""
         name = f"irc-test-{uuid.uuid4().hex[:8]}"
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        self.admin.ask(lambda client: client.create_topics([NewTopic(name, 1, 1, config=settings)]), what="make it")
+        self.admin.ask(
+            lambda client: client.create_topics([NewTopic(name, 1, 1, config=settings)]),
+            what="make it",
+        )
         until(lambda: name in self.admin.topics())
         producer = self.admin.producer(message_max_bytes=20_000_000)
         for value in values:
@@ -181,16 +189,27 @@ class SecureStack:
         return name
 
     def run_acls(self, arguments: list[str]) -> str:
-        """Run the distribution's own ``kafka-acls.sh`` as its administrator; return what it printed."""
+        """Run the distribution's own ``kafka-acls.sh`` as its administrator.
+
+        Return what it printed.
+        """
         folder = self.root / "kafka"
         command = kafka.java_command(folder, "acls", say=lambda text: None)
         command[1:1] = ["-XX:TieredStopAtLevel=1"]  # it lives for a second
-        command[-1] += os.pathsep + str(fetch([_TOOLS], lambda text: None)[0])  # its tools are a jar of their own
+        # its tools are a jar of their own
+        command[-1] += os.pathsep + str(fetch([_TOOLS], lambda text: None)[0])
         config = self.root / "certificates" / "admin.properties"
         write_private(config, _client_properties(self))
         main = "org.apache.kafka.tools.AclCommand"
-        target = ["--bootstrap-server", f"{NAME}:{self.ports['SCRAM']}", "--command-config", str(config)]
-        done = subprocess.run([*command, main, *target, *arguments], capture_output=True, text=True, check=False)
+        target = [
+            "--bootstrap-server",
+            f"{NAME}:{self.ports['SCRAM']}",
+            "--command-config",
+            str(config),
+        ]
+        done = subprocess.run(
+            [*command, main, *target, *arguments], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
@@ -202,18 +221,25 @@ class SecureStack:
 
     def elasticsearch(self, user: str, password: str) -> dict[str, Any]:
         """Return what ``elasticsearch.Elasticsearch`` takes."""
-        return {"hosts": [self.elasticsearch_address], "basic_auth": [user, password], "ca_certs": self.ca}
+        return {
+            "hosts": [self.elasticsearch_address],
+            "basic_auth": [user, password],
+            "ca_certs": self.ca,
+        }
 
     @cached_property
     def es_admin(self) -> elasticsearch_client.Elasticsearch:
         settings = self.elasticsearch("admin", self.state.passwords["admin"])
-        return elasticsearch_client.Elasticsearch(**{**settings, "basic_auth": tuple(settings["basic_auth"])})
+        return elasticsearch_client.Elasticsearch(
+            **{**settings, "basic_auth": tuple(settings["basic_auth"])}
+        )
 
     def new_es_user(self, role: dict[str, Any]) -> dict[str, Any]:
         """Make a user with the rights of `role`, and return what the client takes.
 
-        In the file realm: the minimal build lacks what its own index of users needs. Elasticsearch looks at the files
-        every 5 s, each on its own; now and then it keeps what it made of one without the others: then another is made.
+        In the file realm: the minimal build lacks what its own index of users needs. Elasticsearch
+        looks at the files every 5 s, each on its own; now and then it keeps what it made of one
+        without the others: then another is made.
         """
         tries = (self._write_es_user(role) for _ in range(4))
         return next(found for found in tries if self._known_soon(found, role))
@@ -247,7 +273,8 @@ class SecureStack:
                 return False
             may = client.security.get_user_privileges()
             return all(
-                bool(may[kind]) == bool(role.get(of)) for kind, of in (("indices", "indices"), ("cluster", "cluster"))
+                bool(may[kind]) == bool(role.get(of))
+                for kind, of in (("indices", "indices"), ("cluster", "cluster"))
             )
         except elasticsearch_client.ApiError:
             return False
@@ -279,7 +306,9 @@ def _write(path: Path, certificate: trustme.LeafCert) -> None:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_private(path, b"".join([text, *(one.bytes() for one in certificate.cert_chain_pems)]).decode())
+    write_private(
+        path, b"".join([text, *(one.bytes() for one in certificate.cert_chain_pems)]).decode()
+    )
 
 
 def _certificates(secure: SecureStack) -> None:
@@ -292,7 +321,9 @@ def _certificates(secure: SecureStack) -> None:
     authority.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "other-ca.pem")
     _write(folder / "server.pem", authority.issue_cert(NAME))
-    key = RSAKey.generate_key(2048, {"kid": "labkit-test", "alg": "RS256", "use": "sig"}, private=True)
+    key = RSAKey.generate_key(
+        2048, {"kid": "labkit-test", "alg": "RS256", "use": "sig"}, private=True
+    )
     write_private(secure.oidc_key, json.dumps(key.as_dict(private=True)))
     (folder / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     past = {"not_before": now - dt.timedelta(30), "not_after": now - dt.timedelta(1)}
@@ -343,7 +374,10 @@ def _settings(secure: SecureStack, service: Service, folder: Path, password: str
         if protocol.endswith("SSL")
         for kind, value in (
             ("keystore.type", "PEM"),
-            ("keystore.location", str(folder / ("expired.pem" if name == "EXPIRED" else "server.pem"))),
+            (
+                "keystore.location",
+                str(folder / ("expired.pem" if name == "EXPIRED" else "server.pem")),
+            ),
             ("truststore.type", "PEM"),
             ("truststore.location", str(folder / "ca.pem")),
         )
@@ -353,7 +387,9 @@ def _settings(secure: SecureStack, service: Service, folder: Path, password: str
         "node.id": "1",
         "controller.quorum.bootstrap.servers": f"{HOST}:{service.controller_port}",
         "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items()),
-        "advertised.listeners": ",".join(f"{name}://{names[name]}:{port}" for name, port in ports.items()),
+        "advertised.listeners": ",".join(
+            f"{name}://{names[name]}:{port}" for name, port in ports.items()
+        ),
         "listener.security.protocol.map": ",".join(
             f"{name}:{kind}" for name, kind in {**LISTENERS, "CONTROLLER": "SASL_PLAINTEXT"}.items()
         ),
@@ -406,7 +442,11 @@ def _elasticsearch(secure: SecureStack) -> None:
     home = elasticsearch_home(ELASTICSEARCH_VERSION, lambda text: None)
     service = Service("elasticsearch", ELASTICSEARCH_VERSION, process.free_port())
     state.services["elasticsearch"] = service
-    key, mark, chain = (secure.root / "certificates" / "server.pem").read_text().partition("-----BEGIN CERTIFICATE")
+    key, mark, chain = (
+        (secure.root / "certificates" / "server.pem")
+        .read_text()
+        .partition("-----BEGIN CERTIFICATE")
+    )
     elasticsearch.configure(
         folder, home, state, service,
         files={"server.key": key, "server.pem": mark + chain},
@@ -424,6 +464,14 @@ def _elasticsearch(secure: SecureStack) -> None:
 
 def _healthy(secure: SecureStack) -> bool:
     try:
-        return secure.es_admin.cluster.health(wait_for_status="yellow", timeout="1s").meta.status == 200
-    except (elasticsearch_client.ApiError, elasticsearch_client.TransportError, ssl.SSLError, OSError):
+        return (
+            secure.es_admin.cluster.health(wait_for_status="yellow", timeout="1s").meta.status
+            == 200
+        )
+    except (
+        elasticsearch_client.ApiError,
+        elasticsearch_client.TransportError,
+        ssl.SSLError,
+        OSError,
+    ):
         return False

@@ -65,7 +65,9 @@ class Extractor:
 
 
 class Feed:
-    """A topic on a stack that may be killed, an extractor that follows a channel, and somebody who talks in it."""
+    """A topic on a stack that may be killed, an extractor that follows a channel, and somebody who
+    talks in it.
+    """
 
     def __init__(self, mortal: Path, folder: Path, port: int) -> None:
         self.port = port
@@ -75,7 +77,10 @@ class Feed:
         admin.ask(lambda client: client.create_topics([NewTopic(self.topic, 3, 1)]), what="make it")
         until(lambda: self.topic in admin.topics(), "the topic")
         kafka = State.load(mortal).credentials("extractor")["kafka"]
-        lines = ["[profiles.feed.kafka]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items())]
+        lines = [
+            "[profiles.feed.kafka]",
+            *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items()),
+        ]
         write_private(folder / "labkit.toml", "\n".join(lines))
         self.first = self.extractor()
         self.talker = Talker(port, b"talker")
@@ -90,12 +95,22 @@ class Feed:
         """Return what the topic has of what was said, with its headers."""
         found = State.load(self.state).credentials("lab")
         lab = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"]))
-        rows = lab.window(self.topic).read(cache=False, decode="raw").table.select(["_value", "_headers"]).to_pylist()
+        rows = (
+            lab.window(self.topic)
+            .read(cache=False, decode="raw")
+            .table.select(["_value", "_headers"])
+            .to_pylist()
+        )
         records = []
         for row in rows:
             value = orjson.loads(row["_value"])
             if value["command"] == "PRIVMSG":
-                records.append({"said": value["message"], **{one["key"]: one["value"] for one in row["_headers"]}})
+                records.append(
+                    {
+                        "said": value["message"],
+                        **{one["key"]: one["value"] for one in row["_headers"]},
+                    }
+                )
         return records
 
 
@@ -110,6 +125,8 @@ def spooled(feed: Feed, at_least: int) -> None:
 
     def count() -> int:
         with closing(sqlite3.connect(f"file:{feed.folder}/spool.sqlite?mode=ro", uri=True)) as disk:
-            return int((disk.execute("select max(seq) from sqlite_sequence").fetchone() or [0])[0] or 0)
+            return int(
+                (disk.execute("select max(seq) from sqlite_sequence").fetchone() or [0])[0] or 0
+            )
 
     until(lambda: count() >= at_least, f"{at_least} records in the spool", 60)

@@ -1,4 +1,6 @@
-"""Stacks of the tests' own: their folders, commands run on them, servers killed, and what is missing."""
+"""Stacks of the tests' own: their folders, commands run on them, servers killed, and what is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def missing(service: str, why: object) -> Any:
 def stack_folder(name: str) -> Path:
     """Return the folder of the stack `shared` or `alone`.
 
-    ``LABKIT_TEST_STATE`` names a stack that runs already and is left alone; without workers it is both.
+    ``LABKIT_TEST_STATE`` names a stack that runs already and is left alone; without workers it is
+    both.
     """
     given = os.environ.get("LABKIT_TEST_STATE")
     if given and (name == "shared" or "PYTEST_XDIST_WORKER" not in os.environ):
@@ -46,7 +49,9 @@ def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
     """Hold that a block leaves no consumer group, and no topic whose name begins so."""
 
     def made() -> set[str]:
-        groups = {one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))}
+        groups = {
+            one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))
+        }
         return groups | {name for name in admin.topics() if name.startswith(topics)}
 
     before = made()
@@ -55,7 +60,9 @@ def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
 
 
 def new_state_dir() -> Path:
-    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is closed)."""
+    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is
+    closed).
+    """
     folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
     folder.chmod(0o711)
     return folder
@@ -65,7 +72,9 @@ def run_labkit(state: Path, *arguments: str) -> None:
     """Run a command on a stack of the test's own; it must succeed."""
     environment = {**os.environ, "LABKIT_STATE": str(state)}
     command = [sys.executable, "-m", "labkit", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

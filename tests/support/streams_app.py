@@ -1,4 +1,6 @@
-"""A real Kafka Streams application: compiled by a compiler from Maven that a JRE runs, in one process."""
+"""A real Kafka Streams application: compiled by a compiler from Maven that a JRE runs, in one
+process.
+"""
 
 from __future__ import annotations
 
@@ -63,22 +65,30 @@ public class Copies {
 def streams_applications(
     state: State, folder: Path, protocols: dict[str, str], topic: str, copy: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run applications that copy `topic` into `copy`, as the stack's administrator, while the block runs.
+    """Run applications that copy `topic` into `copy`, as the stack's administrator, while the block
+    runs.
 
     Parameters
     ----------
     protocols : dict
-        Application id, which is the group's name, to ``group.protocol``: ``classic`` or ``streams``.
+        Application id, which is the group's name, to ``group.protocol``: ``classic`` or
+        ``streams``.
     """
     jars = [*kafka_class_path(lambda _text: None), *fetch([_STREAMS], lambda _text: None)]
-    java, path = str(find_java(17) / "bin" / "java"), os.pathsep.join([str(folder), *map(str, jars)])
+    java = str(find_java(17) / "bin" / "java")
+    path = os.pathsep.join([str(folder), *map(str, jars)])
     (folder / "Copies.java").write_text(_SOURCE)
     compiler = fetch([_COMPILER], lambda _text: None)[0]
-    subprocess.run([java, "-jar", compiler, "-17", "-cp", path, "-d", folder, folder / "Copies.java"], check=True)
+    subprocess.run(
+        [java, "-jar", compiler, "-17", "-cp", path, "-d", folder, folder / "Copies.java"],
+        check=True,
+    )
     files = [_write_settings(state, folder, *item, topic, copy) for item in protocols.items()]
     command = [java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", path, "Copies", *files]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True
+        )
         try:
             yield process
             process.stdin.close()
@@ -88,7 +98,9 @@ def streams_applications(
             process.wait()
 
 
-def _write_settings(state: State, folder: Path, name: str, protocol: str, topic: str, copy: str) -> Path:
+def _write_settings(
+    state: State, folder: Path, name: str, protocol: str, topic: str, copy: str
+) -> Path:
     cluster = state.credentials("admin")["kafka"]
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     settings = {

@@ -10,13 +10,20 @@ import termios
 from contextlib import suppress
 
 
-def on_a_terminal(*arguments: str, timeout_s: float = 120, columns: int = 80, colour: bool = False) -> tuple[int, str]:
-    """Run ``labkit`` with a pseudo-terminal for all its streams; return its exit code and what was written."""
+def on_a_terminal(
+    *arguments: str, timeout_s: float = 120, columns: int = 80, colour: bool = False
+) -> tuple[int, str]:
+    """Run ``labkit`` with a pseudo-terminal for all its streams.
+
+    Return its exit code and what was written.
+    """
     ours, theirs = pty.openpty()
     settings = termios.tcgetattr(theirs)
     settings[1] &= ~termios.OPOST  # a line's end stays one character
     termios.tcsetattr(theirs, termios.TCSANOW, settings)
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)} | ({} if colour else {"NO_COLOR": "1"})
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)} | (
+        {} if colour else {"NO_COLOR": "1"}
+    )
     command = [sys.executable, "-m", "labkit", *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)

@@ -1,4 +1,6 @@
-"""A token endpoint of the client-credentials kind (RFC 6749, 4.4): signs what Kafka's listener OIDC takes."""
+"""A token endpoint of the client-credentials kind (RFC 6749, 4.4): signs what Kafka's listener OIDC
+takes.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,15 @@ class TokenServer:
     def sign(self) -> str:
         """Return a new token."""
         now = int(time.time())
-        claims = {"sub": self.subject, "iss": "https://login.example.org", "aud": "kafka", "iat": now}
-        token = jwt.encode({"alg": "RS256", "kid": "labkit-test"}, {**claims, "exp": now + self.life_s}, self.key)
+        claims = {
+            "sub": self.subject,
+            "iss": "https://login.example.org",
+            "aud": "kafka",
+            "iat": now,
+        }
+        token = jwt.encode(
+            {"alg": "RS256", "kid": "labkit-test"}, {**claims, "exp": now + self.life_s}, self.key
+        )
         self.given.append(token)
         return token
 
@@ -46,9 +55,18 @@ def token_server(key: Path) -> Iterator[TokenServer]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             login = base64.b64encode(":".join(server.client).encode()).decode()
             if self.headers.get("Authorization") == f"Basic {login}":
-                self._answer(200, {"access_token": server.sign(), "token_type": "Bearer", "expires_in": server.life_s})
+                self._answer(
+                    200,
+                    {
+                        "access_token": server.sign(),
+                        "token_type": "Bearer",
+                        "expires_in": server.life_s,
+                    },
+                )
             else:
-                self._answer(401, {"error": "invalid_client", "error_description": "wrong client or secret"})
+                self._answer(
+                    401, {"error": "invalid_client", "error_description": "wrong client or secret"}
+                )
 
         def _answer(self, status: int, content: dict[str, object]) -> None:
             body = json.dumps(content).encode()

@@ -1,8 +1,10 @@
-"""Tests beside one another: how many workers, which tests stay together, which stack they have, what needed a rerun.
+"""Tests beside one another: how many workers, which tests stay together, which stack they have,
+what needed a rerun.
 
-Most of the time a test waits for a server, so there are more workers than processors. All workers share one stack,
-`shared`. A test that looks at everything on its cluster (all groups, the guard, a cluster made read-only) is marked
-`alone`: such tests run one after the other, on a second stack that nobody else uses.
+Most of the time a test waits for a server, so there are more workers than processors. All workers
+share one stack, `shared`. A test that looks at everything on its cluster (all groups, the guard, a
+cluster made read-only) is marked `alone`: such tests run one after the other, on a second stack
+that nobody else uses.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ MOST_RERUNS = int(os.environ.get("LABKIT_TEST_RERUNS", "3"))
 BYTES_PER_WORKER = 1_000_000_000
 BYTES_FOR_SERVERS = 6_000_000_000
 LONGEST_ID = 100
-# tests with one of these fixtures share a server of their own, so one worker runs them all; the longest first
+# tests with one of these fixtures share a server of their own, so one worker runs them all; the
+# longest first
 SHARED_FIXTURES = ("mortal", "three", "secure")
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of workers for ``-n auto``: two a processor, one where memory is short."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     room = (psutil.virtual_memory().available - BYTES_FOR_SERVERS) // BYTES_PER_WORKER
     return int(max(processors, min(2 * processors, room)))
 
@@ -51,7 +56,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = Path(os.environ.pop(STACKS))
     for state in folder.iterdir():
         command = [sys.executable, "-m", "labkit", "down", "--purge"]
-        subprocess.run(command, env={**os.environ, "LABKIT_STATE": str(state)}, stdout=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            command,
+            env={**os.environ, "LABKIT_STATE": str(state)},
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -61,12 +71,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a long text by its length: each worker sends all ids to the others' runner, which keeps them."""
-    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
+    """Name a long text by its length: each worker sends all ids to the others' runner, which keeps
+    them.
+    """
+    return (
+        f"{argname} of {len(val)}"
+        if isinstance(val, str | bytes) and len(val) > LONGEST_ID
+        else None
+    )
 
 
 def _group(item: pytest.Item) -> str:
-    """Return which tests this one stays together with: those on its stack, else those of its module."""
+    """Return which tests this one stays together with: those on its stack, else those of its
+    module.
+    """
     if item.get_closest_marker("alone"):
         return "alone"
     names = getattr(item, "fixturenames", ())
@@ -86,27 +104,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(_group(item)))
         groups.setdefault(str(item.get_closest_marker("xdist_group").args[0]), []).append(item)
     first = ["alone", *SHARED_FIXTURES, "browser"]  # they take longest, so they begin first
-    order = [*(name for name in first if name in groups), *(name for name in groups if name not in first)]
+    order = [
+        *(name for name in first if name in groups),
+        *(name for name in groups if name not in first),
+    ]
     items[:] = [item for name in order for item in groups[name]]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Hold that xdist has the groups: it adds them to the ids, and pytest 9.2 ignores what xdist 3.8 adds."""
+    """Hold that xdist has the groups: it adds them to the ids, and pytest 9.2 ignores what xdist
+    3.8 adds.
+    """
     lost = [item.nodeid for item in session.items if "@" not in item.nodeid]
     if is_worker(session.config) and session.config.getoption("loadgroup", False) and lost:
-        raise pytest.UsageError(f"pytest-xdist lost the groups of {len(lost)} tests, such as {lost[0]}")
+        raise pytest.UsageError(
+            f"pytest-xdist lost the groups of {len(lost)} tests, such as {lost[0]}"
+        )
 
 
 def _reruns(reporter: pytest.TerminalReporter) -> list[str]:
     """Return the tests that failed once and were tried again, without xdist's groups in their ids."""
-    return sorted({re.sub(r"@[^@\]]*$", "", report.nodeid) for report in reporter.stats.get("rerun", [])})
+    return sorted(
+        {re.sub(r"@[^@\]]*$", "", report.nodeid) for report in reporter.stats.get("rerun", [])}
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI, end as failed when more tests needed a rerun than a busy machine explains."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and not is_worker(session.config) and os.environ.get("CI") and len(_reruns(reporter)) > MOST_RERUNS:
+    if (
+        reporter
+        and not is_worker(session.config)
+        and os.environ.get("CI")
+        and len(_reruns(reporter)) > MOST_RERUNS
+    ):
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 

@@ -1,4 +1,6 @@
-"""When the command of `labkit lag --alert` is called, and what it is told: a real program, verdicts made here."""
+"""When the command of `labkit lag --alert` is called, and what it is told: a real program, verdicts
+made here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,18 @@ def calls_of(tmp_path: Path, looks: list[Any], **options: Any) -> list[dict[str,
 
 
 def test_a_change_is_told_once(tmp_path: Path) -> None:
-    words = ["unknown", "ok", "stalled", "stalled", "unknown", "stalled", "stopped", "ok", "idle", "ok"]
+    words = [
+        "unknown",
+        "ok",
+        "stalled",
+        "stalled",
+        "unknown",
+        "stalled",
+        "stopped",
+        "ok",
+        "idle",
+        "ok",
+    ]
     calls = calls_of(tmp_path, [[verdict(word)] for word in words])
     assert [(one["was"], one["verdict"], one["alarm"]) for one in calls] == [
         ("ok", "stalled", True),
@@ -49,12 +62,19 @@ def test_a_change_is_told_once(tmp_path: Path) -> None:
 
 
 def test_who_is_bad_from_the_start_is_told(tmp_path: Path) -> None:
-    calls = calls_of(tmp_path, [[verdict("unknown")], [verdict("stopped"), verdict("ok", group="other")]])
+    calls = calls_of(
+        tmp_path, [[verdict("unknown")], [verdict("stopped"), verdict("ok", group="other")]]
+    )
     assert [(one["group"], one["was"], one["verdict"]) for one in calls] == [("g", None, "stopped")]
 
 
 def test_a_group_that_ends_and_one_beyond_the_limit(tmp_path: Path) -> None:
-    looks = [[verdict("ok", 5), verdict("slow", group="s")], [verdict("ok", 50)], [verdict("ok", 60)], []]
+    looks = [
+        [verdict("ok", 5), verdict("slow", group="s")],
+        [verdict("ok", 50)],
+        [verdict("ok", 60)],
+        [],
+    ]
     calls = calls_of(tmp_path, looks, max_lag=9)
     assert [(one["group"], one["verdict"], one["alarm"]) for one in calls] == [
         ("s", "slow", True),
@@ -78,10 +98,14 @@ def test_a_named_group_that_cannot_be_seen_is_told(tmp_path: Path) -> None:
     hidden = verdict("unknown", None, flags=frozenset({"no leader"}), unknown=1)
     assert calls_of(tmp_path, [[hidden]]) == []
     assert calls_of(tmp_path, [[verdict("ok")], [hidden], [verdict("ok")]], named=["g"]) == []
-    assert [one["alarm"] for one in calls_of(tmp_path, [[hidden], [hidden], [hidden]], named=["g"])] == [True]
+    assert [
+        one["alarm"] for one in calls_of(tmp_path, [[hidden], [hidden], [hidden]], named=["g"])
+    ] == [True]
 
 
-@pytest.mark.parametrize("command", ["", "no-such-program-at-all x", "'unclosed"], ids=["empty", "missing", "quote"])
+@pytest.mark.parametrize(
+    "command", ["", "no-such-program-at-all x", "'unclosed"], ids=["empty", "missing", "quote"]
+)
 def test_a_command_that_cannot_be_is_told_before_the_watch(command: str) -> None:
     with pytest.raises(UsageError, match="--alert"):
         Alerts(command, "prod")
@@ -91,7 +115,9 @@ def test_a_command_that_cannot_be_is_told_before_the_watch(command: str) -> None
     ("code", "text"), [("raise SystemExit(7)", "ended with 7"), ("import time; time.sleep(60)", "did not end")],
     ids=["fails", "hangs"],
 )  # fmt: skip
-def test_a_command_that_fails_is_said(code: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_is_said(
+    code: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("labkit.groups.alerts.TIMEOUT_S", 1.0)
     said: list[str] = []
     alerts = Alerts(f'{sys.executable} -c "{code}"', "prod", say=said.append)

@@ -1,4 +1,6 @@
-"""Avro as it is written elsewhere: no record at the top, nothing in a record, logical types that are not valid."""
+"""Avro as it is written elsewhere: no record at the top, nothing in a record, logical types that
+are not valid.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ import fastavro
 import pyarrow as pa
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2, timestamp_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    struct_pb2,
+    timestamp_pb2,
+)
 
 from labkit.decode import auto
 from labkit.decode.registry import Binary
@@ -26,7 +34,10 @@ CUSTOMER = {"type": "record", "name": "a.Customer", "fields": [{"name": "name", 
 PRODUCT = {
     "type": "record",
     "name": "b.Product",
-    "fields": [{"name": "price", "type": "long"}, {"name": "buyer", "type": ["null", "a.Customer"], "default": None}],
+    "fields": [
+        {"name": "price", "type": "long"},
+        {"name": "buyer", "type": ["null", "a.Customer"], "default": None},
+    ],
 }
 
 
@@ -77,14 +88,21 @@ def one_schema(schema: Any) -> Registered:
 
 _CUSTOMERS = SimpleNamespace(schema_str=json.dumps(CUSTOMER), references=[], schema_type="AVRO")
 _PRODUCTS = SimpleNamespace(
-    schema_str=json.dumps(PRODUCT), references=[SchemaReference("a.Customer", "customers", 1)], schema_type="AVRO"
+    schema_str=json.dumps(PRODUCT),
+    references=[SchemaReference("a.Customer", "customers", 1)],
+    schema_type="AVRO",
 )
 
 
 def by_reference(schema: Any) -> Registered:
-    references = [SchemaReference("a.Customer", "customers", 1), SchemaReference("b.Product", "products", 1)]
+    references = [
+        SchemaReference("a.Customer", "customers", 1),
+        SchemaReference("b.Product", "products", 1),
+    ]
     text = schema if isinstance(schema, str) and schema.startswith("a.") else json.dumps(schema)
-    return Registered({1: Schema(text, "AVRO", references)}, {"customers": _CUSTOMERS, "products": _PRODUCTS})
+    return Registered(
+        {1: Schema(text, "AVRO", references)}, {"customers": _CUSTOMERS, "products": _PRODUCTS}
+    )
 
 
 def whole(schema: Any) -> Any:
@@ -101,7 +119,10 @@ def test_a_union_of_references_gives_the_branchs_fields() -> None:
     schema = ["a.Customer", "b.Product"]
     values = [
         framed(1, written(whole(schema), value))
-        for value in (("a.Customer", {"name": "Ada"}), ("b.Product", {"price": 5, "buyer": {"name": "Bob"}}))
+        for value in (
+            ("a.Customer", {"name": "Ada"}),
+            ("b.Product", {"price": 5, "buyer": {"name": "Bob"}}),
+        )
     ]
     rows, errors = decoded(by_reference(schema), *values, None)
     assert errors == {}
@@ -128,7 +149,10 @@ def test_a_union_of_references_gives_the_branchs_fields() -> None:
     ],
 )  # fmt: skip
 def test_whatever_stands_at_the_top_is_read(schema: Any, value: Any, row: dict[str, Any]) -> None:
-    """BEHAVIOURS 31: a bare name, arrays and maps of it, unions, scalars; as values and as keys alike."""
+    """BEHAVIOURS 31: a bare name, arrays and maps of it, unions, scalars.
+
+    As values and as keys alike.
+    """
     rows, errors = decoded(by_reference(schema), framed(1, written(whole(schema), value)))
     assert (rows, errors) == ([row], {})
 
@@ -181,12 +205,22 @@ def test_protobuf_and_fewer_bytes_need_more() -> None:
     ],
 )
 def test_a_decimal_that_is_not_valid_is_bytes(more: dict[str, Any]) -> None:
-    """BEHAVIOURS 33: the whole schema was refused; Avro's specification says to ignore the logical type."""
+    """BEHAVIOURS 33: the whole schema was refused; Avro's specification says to ignore the logical
+    type.
+    """
     kind = {"type": "bytes", "logicalType": "decimal", **more}
-    plain = {name: value for name, value in kind.items() if name not in ("logicalType", "precision", "scale")}
+    plain = {
+        name: value
+        for name, value in kind.items()
+        if name not in ("logicalType", "precision", "scale")
+    }
     size = more.get("size", 2)
     schema, writer = (
-        {"type": "record", "name": "R", "fields": [{"name": "d", "type": one}, {"name": "n", "type": "int"}]}
+        {
+            "type": "record",
+            "name": "R",
+            "fields": [{"name": "d", "type": one}, {"name": "n", "type": "int"}],
+        }
         for one in (kind, plain)
     )
     value = b"\x01\x02"[:size]
@@ -196,7 +230,14 @@ def test_a_decimal_that_is_not_valid_is_bytes(more: dict[str, Any]) -> None:
 
 def test_decimals_that_are_valid_stay_numbers() -> None:
     """BEHAVIOURS 33: also of the most digits that a fixed can hold, and in a reference."""
-    kind = {"type": "fixed", "name": "F", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 2}
+    kind = {
+        "type": "fixed",
+        "name": "F",
+        "size": 4,
+        "logicalType": "decimal",
+        "precision": 9,
+        "scale": 2,
+    }
     rows, _ = decoded(one_schema(kind), framed(1, written(kind, Decimal("-1234567.89"))))
     assert rows == [{"value": Decimal("-1234567.89")}]
     bad = {"type": "record", "name": "a.Customer", "fields": [
@@ -204,7 +245,8 @@ def test_decimals_that_are_valid_stay_numbers() -> None:
     ]}  # fmt: skip
     subject = SimpleNamespace(schema_str=json.dumps(bad), references=[], schema_type="AVRO")
     registry = Registered(
-        {1: Schema('"a.Customer"', "AVRO", [SchemaReference("a.Customer", "customers", 1)])}, {"customers": subject}
+        {1: Schema('"a.Customer"', "AVRO", [SchemaReference("a.Customer", "customers", 1)])},
+        {"customers": subject},
     )
     assert decoded(registry, framed(1, b"\x04ab")) == ([{"name": b"ab"}], {})
 
@@ -244,8 +286,20 @@ AT = datetime(2016, 3, 1, 12, tzinfo=UTC)
             None,
             "is no timestamp-micros",
         ),
-        (logical("long", "local-timestamp-millis"), -(2**62), 0, None, "is no local-timestamp-millis"),
-        (logical("int", "time-millis"), 86_400_000, 1, None, "86400000 is no time-millis (a day has 24 hours)"),
+        (
+            logical("long", "local-timestamp-millis"),
+            -(2**62),
+            0,
+            None,
+            "is no local-timestamp-millis",
+        ),
+        (
+            logical("int", "time-millis"),
+            86_400_000,
+            1,
+            None,
+            "86400000 is no time-millis (a day has 24 hours)",
+        ),
         (logical("long", "time-micros"), -1, 1, None, "-1 is no time-micros"),
     ],
 )
@@ -264,13 +318,19 @@ def test_one_bad_logical_value_costs_one_field(
                 "name": "S",
                 "fields": [{"name": "x", "type": inner}, {"name": "y", "type": "int"}],
             }
-        return {"type": "record", "name": "R", "fields": [{"name": "n", "type": "int"}, {"name": "f", "type": field}]}
+        return {
+            "type": "record",
+            "name": "R",
+            "fields": [{"name": "n", "type": "int"}, {"name": "f", "type": field}],
+        }
 
     def value(inner: Any) -> Any:
         return {"n": 7, "f": {"x": inner, "y": 8} if shape == "nested" else inner}
 
     registry = one_schema(schema(kind))
-    rows, errors = decoded(registry, *(framed(1, written(schema(base), value(one))) for one in (good, bad)))
+    rows, errors = decoded(
+        registry, *(framed(1, written(schema(base), value(one))) for one in (good, bad))
+    )
     assert [row["n"] for row in rows] == [7, 7]
     found = [row["f"]["x"] if shape == "nested" else row["f"] for row in rows]
     assert found[0] is not None
@@ -299,14 +359,21 @@ def test_bad_values_in_lists_and_maps_cost_themselves() -> None:
 
 def test_what_is_of_another_schema_stays_an_error_without_fields() -> None:
     """BEHAVIOURS 34: bytes left over are no logical value; nothing is made up of them."""
-    schema = {"type": "record", "name": "R", "fields": [{"name": "d", "type": logical("int", "date")}]}
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "d", "type": logical("int", "date")}],
+    }
     rows, errors = decoded(one_schema(schema), framed(1, b"\x02\x02"))
     assert rows == [{}]
     assert "1 bytes are left over" in errors[0]
 
 
 def message() -> tuple[Schema, Any]:
-    """Return a Protobuf schema with a time, a Struct, a message that has a time, and a number; and its class."""
+    """Return a Protobuf schema with a time, a Struct, a message that has a time, and a number.
+
+    And its class.
+    """
     pool = descriptor_pool.DescriptorPool()
     for known in (timestamp_pb2, struct_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
@@ -319,7 +386,9 @@ def message() -> tuple[Schema, Any]:
     outer.field.add(name="free", number=2, type=11, label=1, type_name=".google.protobuf.Struct")
     outer.field.add(name="n", number=3, type=3, label=1)
     outer.field.add(name="inner", number=4, type=11, label=1, type_name=".m.In")
-    outer.field.add(name="times", number=5, type=11, label=3, type_name=".google.protobuf.Timestamp")
+    outer.field.add(
+        name="times", number=5, type=11, label=3, type_name=".google.protobuf.Timestamp"
+    )
     outer.field.add(name="inners", number=6, type=11, label=3, type_name=".m.In")
     entry = outer.nested_type.add(name="ByNameEntry")
     entry.options.map_entry = True
@@ -328,7 +397,9 @@ def message() -> tuple[Schema, Any]:
     outer.field.add(name="by_name", number=7, type=11, label=3, type_name=".m.M.ByNameEntry")
     pool.Add(file)
     text = base64.b64encode(file.SerializeToString()).decode()
-    return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(pool.FindMessageTypeByName("m.M"))
+    return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("m.M")
+    )
 
 
 def test_one_bad_value_of_protobuf_costs_one_field() -> None:
@@ -383,19 +454,32 @@ def longs(count: int) -> list[bytes]:
 
 
 def test_integers_that_fractions_do_not_hold_are_told() -> None:
-    """BEHAVIOURS 36: 9007199254740993 became …992.0 without a word, in a union and beside a schema of fractions."""
+    """BEHAVIOURS 36: 9007199254740993 became …992.0 without a word, in a union and beside a schema
+    of fractions.
+    """
     union = of_one_field("n", {"type": "array", "items": ["long", "double"]})
     long, double = of_one_field("n", "long"), of_one_field("n", "double")
-    registry = Registered({n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((union, long, double), 1)})
+    registry = Registered(
+        {n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((union, long, double), 1)}
+    )
     told = "2 integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
     exact, rounded = [5, 2**60, -(2**53)], [2**53 + 1, -(2**62) - 1]
     for values, note in (
         ([framed(1, written(union, {"n": [*exact, *rounded, 1.5]}))], [f"schema id 1: {told}"]),
         (
-            [*(framed(2, written(long, {"n": n})) for n in (*exact, *rounded)), framed(3, written(double, {"n": 0.5}))],
+            [
+                *(framed(2, written(long, {"n": n})) for n in (*exact, *rounded)),
+                framed(3, written(double, {"n": 0.5})),
+            ],
             [told],
         ),
-        ([*(framed(2, written(long, {"n": n})) for n in exact), framed(3, written(double, {"n": 0.5}))], []),
+        (
+            [
+                *(framed(2, written(long, {"n": n})) for n in exact),
+                framed(3, written(double, {"n": 0.5})),
+            ],
+            [],
+        ),
         ([framed(2, written(long, {"n": n})) for n in rounded], []),
     ):
         decoder = Binary(registry, "avro")
@@ -406,7 +490,9 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
 
 
 def test_auto_reads_the_sample_before_it_chooses() -> None:
-    """BEHAVIOURS 35: 8-byte long keys that start like a schema's id were called avro, and every row was an error."""
+    """BEHAVIOURS 35: 8-byte long keys that start like a schema's id were called avro, and every row
+    was an error.
+    """
     registry = one_schema(RECORD)
     name, why, lasting = auto.choose(longs(200), registry, of="keys")
     assert (name, lasting) == ("raw", True)

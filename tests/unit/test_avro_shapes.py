@@ -1,4 +1,6 @@
-"""Any shape of an Avro column goes to Arrow, pandas, polars, DuckDB and Parquet, and comes back equal (issue 20.5)."""
+"""Any shape of an Avro column goes to Arrow, pandas, polars, DuckDB and Parquet, and comes back
+equal (issue 20.5).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def _with_more(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
         return {"type": "array", "items": kind[0]}, st.lists(kind[1], max_size=3)
 
     def mapped(kind: Kind) -> Kind:
-        return {"type": "map", "values": kind[0]}, st.dictionaries(st.sampled_from("abc"), kind[1], max_size=2)
+        return {"type": "map", "values": kind[0]}, st.dictionaries(
+            st.sampled_from("abc"), kind[1], max_size=2
+        )
 
     def optional(kind: Kind) -> Kind:
         if isinstance(kind[0], list):
@@ -69,12 +73,19 @@ def _with_more(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
         return ["null", kind[0]], st.none() | kind[1]
 
     def record(kinds: list[Kind]) -> Kind:
-        record_fields = [{"name": f"f{number}", "type": kind} for number, (kind, _) in enumerate(kinds)]
-        values = st.fixed_dictionaries({f"f{number}": value for number, (_, value) in enumerate(kinds)})
+        record_fields = [
+            {"name": f"f{number}", "type": kind} for number, (kind, _) in enumerate(kinds)
+        ]
+        values = st.fixed_dictionaries(
+            {f"f{number}": value for number, (_, value) in enumerate(kinds)}
+        )
         return {"type": "record", "name": "NAME", "fields": record_fields}, values
 
     return st.one_of(
-        inner.map(array), inner.map(mapped), inner.map(optional), st.lists(inner, min_size=1, max_size=2).map(record)
+        inner.map(array),
+        inner.map(mapped),
+        inner.map(optional),
+        st.lists(inner, min_size=1, max_size=2).map(record),
     )
 
 
@@ -88,7 +99,8 @@ def _named(schema: Any, count: list[int]) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {
-        name: _named(value, count) if name in ("type", "items", "values") else value for name, value in schema.items()
+        name: _named(value, count) if name in ("type", "items", "values") else value
+        for name, value in schema.items()
     }
     if found.get("name") == "NAME":
         count[0] += 1
@@ -101,7 +113,11 @@ def _named(schema: Any, count: list[int]) -> Any:
 def tables(draw: Any) -> tuple[pa.Table, list[Any]]:
     """Draw a column of any shape; return it decoded, with the values that were written."""
     kind, values = draw(KINDS)
-    schema = {"type": "record", "name": "Whole", "fields": [{"name": "x", "type": _named(kind, [0])}]}
+    schema = {
+        "type": "record",
+        "name": "Whole",
+        "fields": [{"name": "x", "type": _named(kind, [0])}],
+    }
     rows = draw(st.lists(values, min_size=1, max_size=5))
     parsed_schema = fastavro.parse_schema(json.loads(json.dumps(schema)))
     framed = []
@@ -128,12 +144,19 @@ def plain(value: Any) -> Any:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tables())
-def test_any_avro_column_is_what_was_written_wherever_it_goes(given_table: tuple[pa.Table, list[Any]]) -> None:
+def test_any_avro_column_is_what_was_written_wherever_it_goes(
+    given_table: tuple[pa.Table, list[Any]],
+) -> None:
     table, rows = given_table
     column = table["x"].to_pylist()
     for found, written in zip(column, rows, strict=True):
         assert _alike(found, written), (found, written)
-    assert pa.Table.from_pandas(to_pandas(table), schema=table.schema, preserve_index=False)["x"].to_pylist() == column
+    assert (
+        pa.Table.from_pandas(to_pandas(table), schema=table.schema, preserve_index=False)[
+            "x"
+        ].to_pylist()
+        == column
+    )
     into = io.BytesIO()
     pq.write_table(table, into)
     assert pq.read_table(io.BytesIO(into.getvalue()))["x"].to_pylist() == column
@@ -148,9 +171,13 @@ def test_any_avro_column_is_what_was_written_wherever_it_goes(given_table: tuple
 
 def _alike(found: Any, written: Any) -> bool:
     if isinstance(written, dict) and isinstance(found, list):
-        return dict(found).keys() == written.keys() and all(_alike(dict(found)[key], written[key]) for key in written)
+        return dict(found).keys() == written.keys() and all(
+            _alike(dict(found)[key], written[key]) for key in written
+        )
     if isinstance(written, dict):
-        return bool(found.keys() == written.keys()) and all(_alike(found[key], written[key]) for key in written)
+        return bool(found.keys() == written.keys()) and all(
+            _alike(found[key], written[key]) for key in written
+        )
     if isinstance(written, list):
         return len(found) == len(written) and all(map(_alike, found, written))
     return bool(found == written)

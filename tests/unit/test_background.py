@@ -12,7 +12,10 @@ from labkit.notebook.background import Live
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(ValueError("no such thing"), "ValueError: no such thing"), (UsageError("wrong", hint="right"), "wrong")],
+    [
+        (ValueError("no such thing"), "ValueError: no such thing"),
+        (UsageError("wrong", hint="right"), "wrong"),
+    ],
 )
 def test_an_error_of_the_work_is_what_ended_it(error: Exception, told: str) -> None:
     """Not "its time is up": nobody awaits the work, so an error would be seen nowhere."""

@@ -35,8 +35,12 @@ def gzip_bomb(size: int, byte: bytes) -> bytes:
 
 BOMBS: dict[str, Callable[[], bytes]] = {
     "zstd, one line": lambda: zstd_bomb(8000, b"a"),
-    "zstd of zstd's own making": lambda: zstandard.ZstdCompressor(level=19).compress(b"a" * 600 * MB),
-    "zstd, a window of 2 GB": lambda: b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + b"\x01\x00\x00" * 9,
+    "zstd of zstd's own making": lambda: zstandard.ZstdCompressor(level=19).compress(
+        b"a" * 600 * MB
+    ),
+    "zstd, a window of 2 GB": lambda: (
+        b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + b"\x01\x00\x00" * 9
+    ),
     "bzip2, one line": lambda: bz2.compress(b"a" * 900_000 * 8) * 150,
     "xz, one line": lambda: lzma.compress(b"a" * 20 * MB) * 40,
     "gzip, one line": lambda: gzip_bomb(20 * MB, b"a"),
@@ -70,7 +74,11 @@ def test_a_bomb_is_refused_in_bounded_memory(name: str, request: pytest.FixtureR
     size, memory_mb = map(int, figures.split())
     assert size < 2 * MB
     assert memory_mb < 700, "a line may have 256 MB, and is joined once"
-    wanted = "needs more than 128 MB of memory" if "window" in name else "unpacks to more than 2,000 times its size"
+    wanted = (
+        "needs more than 128 MB of memory"
+        if "window" in name
+        else "unpacks to more than 2,000 times its size"
+    )
     assert wanted in verdict or "has a line of more than 256 MB" in verdict
 
 

@@ -1,4 +1,6 @@
-"""What is clicked in a browser of records is a condition that picks the same records as plain Python does."""
+"""What is clicked in a browser of records is a condition that picks the same records as plain
+Python does.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def replay_of(documents: list[dict[str, Any]]) -> Replay:
         }
         for n, one in enumerate(documents)
     ]  # fmt: skip
-    return Replay(from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT)
+    return Replay(
+        from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT
+    )
 
 
 def records_of(documents: list[dict[str, Any]]) -> Records:
@@ -79,7 +83,10 @@ def test_missing_items_times_and_switched_off() -> None:
 
 
 def test_the_condition_that_is_shown_reads_the_same_records() -> None:
-    documents = [{"nick": f"n{n % 3}", "who": {"level": n}, "tags": ["a"] if n % 2 else []} for n in range(30)]
+    documents = [
+        {"nick": f"n{n % 3}", "who": {"level": n}, "tags": ["a"] if n % 2 else []}
+        for n in range(30)
+    ]
     replay, filters = replay_of(documents), [
         Filter("is", ("nick",), "n1", negated=True), Filter("between", ("who", "level"), [5, 20]),
         Filter("is", ("tags",), "a", items=True),
@@ -99,7 +106,9 @@ def test_rows_are_the_newest_first_and_pages_have_the_columns_asked_for() -> Non
 
 
 def test_counts_in_the_histogram_and_of_values_add_up() -> None:
-    records = records_of([{"c": "x" if n % 3 else "y", "n": n, "l": ["p"] * (n % 3)} for n in range(90)])
+    records = records_of(
+        [{"c": "x" if n % 3 else "y", "n": n, "l": ["p"] * (n % 3)} for n in range(90)]
+    )
     found = records.histogram(("c",))
     assert sum(found["all"]) == 90
     assert {one["label"]: sum(one["counts"]) for one in found["series"]} == {"x": 60, "y": 30}
@@ -125,7 +134,9 @@ def test_neighbours_in_time_are_of_all_records_and_say_which_are_picked() -> Non
     records = records_of([{"n": n} for n in range(10)])
     records.choose([Filter("between", ("n",), [4, 6])])
     found = describe(records, 5)
-    assert [(one["row"], one["text"]) for one in found["near"]] == [(n, str(n)) for n in (8, 7, 6, 5, 4, 3, 2)]
+    assert [(one["row"], one["text"]) for one in found["near"]] == [
+        (n, str(n)) for n in (8, 7, 6, 5, 4, 3, 2)
+    ]
     assert [one["row"] for one in found["near"] if one["here"]] == [5]
     assert [describe(records, row)["place"] for row in (5, 4, 9)] == [0, 1, None]
     assert len(describe(records, 9)["near"]) == 4
@@ -145,7 +156,10 @@ def test_times_are_the_zones_with_their_distance_from_utc_and_the_code_is_in_utc
     assert browse.to_pandas()["_timestamp"].dt.tz == ZoneInfo("Europe/Vienna")
     found = browse._span({"text": "2026-10-25 to 2026-10-25T02:00+01:00"})["filter"]
     browse.box.filters = [found]
-    assert found["value"] == [{"time": "2026-10-24T22:00:00.000Z"}, {"time": "2026-10-25T01:00:00.000Z"}]
+    assert found["value"] == [
+        {"time": "2026-10-24T22:00:00.000Z"},
+        {"time": "2026-10-25T01:00:00.000Z"},
+    ]
     assert browse.where is not None
     assert "2026-10-24T22:00:00.000Z" in browse.where
     assert len(browse.replay) == 1
@@ -173,7 +187,12 @@ def test_times_are_the_zones_with_their_distance_from_utc_and_the_code_is_in_utc
 )  # fmt: skip
 def test_a_chip_takes_what_is_typed(before: Filter, text: str, after: Any) -> None:
     changed = replace(before, negated=True, on=False).change(text, ZoneInfo("Europe/Vienna"))
-    assert (changed.value, changed.op, changed.negated, changed.on) == (after, before.op, True, False)
+    assert (changed.value, changed.op, changed.negated, changed.on) == (
+        after,
+        before.op,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +234,9 @@ def test_no_record_and_no_time_are_shown_as_such() -> None:
 
 
 def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
-    view = Browse(None, replay_of([{"a": 1}]), decode=None, time_field=None, limit=None, view=None, anew=True).view
+    view = Browse(
+        None, replay_of([{"a": 1}]), decode=None, time_field=None, limit=None, view=None, anew=True
+    ).view
     (tmp_path / "v.json").write_text(view)
     assert read_view(tmp_path / "v.json") == read_view(view)
     with pytest.raises(UsageError, match="names no window and no index"):
@@ -225,13 +246,25 @@ def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
             read_view(wrong)
 
 
-def test_buttons_write_what_is_picked_and_never_over_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buttons_write_what_is_picked_and_never_over_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     browse = Browse(
-        None, replay_of([{"a": n} for n in range(9)]), decode=None, time_field=None, limit=None, view=None, anew=True
+        None,
+        replay_of([{"a": n} for n in range(9)]),
+        decode=None,
+        time_field=None,
+        limit=None,
+        view=None,
+        anew=True,
     )
     browse.box.filters = [{"op": "between", "field": ["a"], "value": [3, None]}]
-    works = [actions.prepare(browse, "csv"), actions.prepare(browse, "csv"), actions.prepare(browse, "parquet")]
+    works = [
+        actions.prepare(browse, "csv"),
+        actions.prepare(browse, "csv"),
+        actions.prepare(browse, "parquet"),
+    ]
     browse.box.filters = []  # what is clicked afterwards does not change what was asked for
     for work in works:
         assert ": 6 records, " in work()
@@ -246,14 +279,20 @@ def test_buttons_write_what_is_picked_and_never_over_a_file(tmp_path: Path, monk
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 4))
 def test_the_most_frequent_are_those_of_a_whole_sort(counts: list[int], count: int) -> None:
-    whole = [place for place in np.argsort(-np.array(counts, int), kind="stable")[:count] if counts[place]]
+    whole = [
+        place
+        for place in np.argsort(-np.array(counts, int), kind="stable")[:count]
+        if counts[place]
+    ]
     assert most_frequent(np.array(counts, int), count) == whole
 
 
 def test_values_without_fields_are_shown_as_they_are() -> None:
     rows = [{"topic": "t", "partition": 0, "offset": 0, "timestamp": 0, "value": b"\xff\x00plain"}]
     table = from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "raw")
-    browse = Browse(None, Replay(table, RECEIPT), decode=None, time_field=None, limit=None, view=None, anew=True)
+    browse = Browse(
+        None, Replay(table, RECEIPT), decode=None, time_field=None, limit=None, view=None, anew=True
+    )
     assert browse.box.columns[0] == "_value"
     assert browse.records.page(0, 1, ["_value"])[0][1] == "base64:/wBwbGFpbg=="
     assert browse.records.values("_value")["present"] == 1

@@ -12,7 +12,9 @@ from labkit.notebook import bundled
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def test_the_template_is_copied_and_nothing_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_template_is_copied_and_nothing_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "question.ipynb"
     assert main(["new", str(target)]) == 0
     assert capsys.readouterr().out == f"{target}\n"
@@ -27,7 +29,9 @@ def test_the_template_is_copied_and_nothing_overwritten(tmp_path: Path, capsys: 
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_the_course_is_copied_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_course_is_copied_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
     assert main(["new", "--course", str(tmp_path / "a" / "b")]) == 0
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == names

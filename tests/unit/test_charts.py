@@ -117,7 +117,13 @@ def test_records_without_a_time_are_told():
 
 @pytest.mark.parametrize(
     ("hours", "every"),
-    [(1, "per 30 s"), (24, "per 15 min"), (24 * 7, "per hour"), (24 * 90, "per 12 h"), (24 * 365, "per 3 days")],
+    [
+        (1, "per 30 s"),
+        (24, "per 15 min"),
+        (24 * 7, "per hour"),
+        (24 * 90, "per 12 h"),
+        (24 * 365, "per 3 days"),
+    ],
 )
 def test_the_usual_length_fits(hours, every):
     chart = charts.timeline(table([0, hours - 0.001]))
@@ -147,7 +153,9 @@ def test_before_1970_too():
 
 
 def test_too_many_buckets_are_refused_with_the_numbers():
-    with pytest.raises(UsageError, match=r"360,001 buckets; a chart holds 5,000 rows\nHint: .* a bar per hour"):
+    with pytest.raises(
+        UsageError, match=r"360,001 buckets; a chart holds 5,000 rows\nHint: .* a bar per hour"
+    ):
         charts.timeline(table([0, 100]), every="1s")
 
 
@@ -166,7 +174,10 @@ def test_a_brush_links_a_table_that_counts_the_same_rows():
     brush = next(one["name"] for one in spec["params"] if one["select"].get("encodings") == ["x"])
     assert [one["views"] for one in spec["params"] if one["name"] == brush] == [[above["name"]]]
     assert below["layer"][0]["transform"][0] == {"filter": {"param": brush}}
-    assert above["encoding"]["opacity"]["condition"]["test"]["and"] == [{"param": "chosen"}, {"param": brush}]
+    assert above["encoding"]["opacity"]["condition"]["test"]["and"] == [
+        {"param": "chosen"},
+        {"param": brush},
+    ]
     assert png(chart).startswith(MAGIC)
     plain = charts.timeline(data, every="1h", table=True)
     assert "the largest 10 buckets" in str(plain.to_dict()["vconcat"][1])
@@ -241,7 +252,10 @@ def test_heatmap_is_a_week_in_utc():
 
 def test_heatmap_counts_by_the_zone_of_the_times():
     frame = pd.DataFrame({"at": pd.to_datetime(["2016-02-29T00:30"]).tz_localize("Europe/Berlin")})
-    for times, cell in ((frame, ["Mon", 0]), (frame.assign(at=frame["at"].dt.tz_convert("UTC")), ["Sun", 23])):
+    for times, cell in (
+        (frame, ["Mon", 0]),
+        (frame.assign(at=frame["at"].dt.tz_convert("UTC")), ["Sun", 23]),
+    ):
         data = charts.heatmap(times).data
         assert data.loc[data["records"] > 0, ["weekday", "hour"]].to_numpy().tolist() == [cell]
 
@@ -262,7 +276,9 @@ def test_every_kind_of_data_gives_the_same():
 
 
 def test_an_index_of_times_will_do():
-    frame = pd.DataFrame({"n": [1, 2]}, index=pd.to_datetime(["2016-02-29 00:00", "2016-02-29 01:00"]))
+    frame = pd.DataFrame(
+        {"n": [1, 2]}, index=pd.to_datetime(["2016-02-29 00:00", "2016-02-29 01:00"])
+    )
     assert charts.timeline(frame, every="1h").data["records"].tolist() == [1, 1]
 
 
@@ -287,9 +303,18 @@ def test_texts_and_dates_will_do_when_named():
         (lambda t: charts.top(t, "nik"), "no field 'nik'"),
         (lambda t: charts.top(t, ["nick"]), "names no field"),
         (lambda t: charts.heatmap(t, field="nick"), "holds no times"),
-        (lambda t: charts.timeline(t.drop_columns("_timestamp")), "no column of times\nHint: field= names one"),
-        (lambda t: charts.timeline(pd.DataFrame({"at": [1456704000]}), field="at"), "holds int64, not times"),
-        (lambda t: charts.timeline(pd.DataFrame(columns=["a", "b"], dtype="datetime64[ns]")), "which of a, b"),
+        (
+            lambda t: charts.timeline(t.drop_columns("_timestamp")),
+            "no column of times\nHint: field= names one",
+        ),
+        (
+            lambda t: charts.timeline(pd.DataFrame({"at": [1456704000]}), field="at"),
+            "holds int64, not times",
+        ),
+        (
+            lambda t: charts.timeline(pd.DataFrame(columns=["a", "b"], dtype="datetime64[ns]")),
+            "which of a, b",
+        ),
         (lambda t: charts.top(pd.DataFrame({"a": [1, "x"]}), "a"), "values of different kinds"),
         (lambda t: charts.top(pd.DataFrame([[1, 2]], columns=["a", "a"]), "a"), "no Arrow form"),
         (lambda t: charts.timeline([1, 2]), r"a list cannot be charted\nHint: give a Replay"),
@@ -302,7 +327,12 @@ def test_errors_name_the_remedy(draw, message):
 
 @pytest.mark.parametrize(
     "draw",
-    [charts.timeline, lambda t: charts.timeline(t, "nick"), charts.heatmap, lambda t: charts.top(t, "nick")],
+    [
+        charts.timeline,
+        lambda t: charts.timeline(t, "nick"),
+        charts.heatmap,
+        lambda t: charts.top(t, "nick"),
+    ],
 )
 def test_no_records_is_a_chart_that_says_so(draw):
     chart = draw(table([0], nick=["a"]).slice(0, 0))
@@ -311,14 +341,18 @@ def test_no_records_is_a_chart_that_says_so(draw):
 
 
 def test_no_times_is_a_chart_that_says_so():
-    assert charts.timeline(table([None, None])).data["text"].tolist() == ["no records with a time (2 without)"]
+    assert charts.timeline(table([None, None])).data["text"].tolist() == [
+        "no records with a time (2 without)"
+    ]
 
 
 def test_a_million_records_are_a_small_chart():
     rows = 1_000_000
     random = np.random.default_rng(1)
     stamps = pa.array(MONDAY + random.integers(0, 90 * 24 * HOUR, rows), pa.timestamp("ms", "UTC"))
-    nicks = pa.array([f"nick{n}" for n in range(1000)]).take(pa.array(random.geometric(0.01, rows) % 1000))
+    nicks = pa.array([f"nick{n}" for n in range(1000)]).take(
+        pa.array(random.geometric(0.01, rows) % 1000)
+    )
     data = pa.table({"_timestamp": stamps, "nick": nicks})
     began = time.monotonic()
     drawn = [
@@ -428,7 +462,8 @@ def test_the_users_renderer_stays(fresh, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("ms", "text"), [(HOUR, "hour"), (6 * HOUR, "6 h"), (90_000, "90 s"), (86_400_000, "day"), (1500, "1,500 ms")]
+    ("ms", "text"),
+    [(HOUR, "hour"), (6 * HOUR, "6 h"), (90_000, "90 s"), (86_400_000, "day"), (1500, "1,500 ms")],
 )
 def test_lengths(ms, text):
     assert buckets.length(ms) == text
@@ -436,7 +471,14 @@ def test_lengths(ms, text):
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(0, 0, "0 %"), (0, 9, "0 %"), (1, 9999, "< 0.1 %"), (1, 40, "2.5 %"), (9998, 9999, "> 99.9 %"), (9, 9, "100 %")],
+    [
+        (0, 0, "0 %"),
+        (0, 9, "0 %"),
+        (1, 9999, "< 0.1 %"),
+        (1, 40, "2.5 %"),
+        (9998, 9999, "> 99.9 %"),
+        (9, 9, "100 %"),
+    ],
 )
 def test_shares(part, whole, text):
     assert buckets.share(part, whole) == text
@@ -469,10 +511,17 @@ def test_values_named_as_the_rest_is_stay_apart_from_it() -> None:
     values = ["other"] * 5 + ["(none)"] * 4 + ["(empty)"] * 3 + ["a", "b", None, ""]
     times = pd.date_range("2026-01-01", periods=len(values), freq="h", tz="UTC")
     table = pa.table({"_timestamp": pa.array(times), "word": values})
-    found = charts.timeline(table, by="word", top=3).data.groupby("value")["records"].sum().to_dict()
+    found = (
+        charts.timeline(table, by="word", top=3).data.groupby("value")["records"].sum().to_dict()
+    )
     assert found == {'"other"': 5, '"(none)"': 4, '"(empty)"': 3, "other": 3, "(none)": 1}
     ranked = charts.top(table, "word").data.set_index("value")["records"].to_dict()
-    assert (ranked['"(none)"'], ranked["(none)"], ranked['"(empty)"'], ranked["(empty)"]) == (4, 1, 3, 1)
+    assert (ranked['"(none)"'], ranked["(none)"], ranked['"(empty)"'], ranked["(empty)"]) == (
+        4,
+        1,
+        3,
+        1,
+    )
 
 
 def test_times_as_values_are_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +539,9 @@ def test_times_as_values_are_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_line_of_what_was_so_long_before_in_the_same_data():
-    """Two weeks, of which the second has two records an hour: bars are the second alone, nothing is counted twice."""
+    """Two weeks, of which the second has two records an hour: bars are the second alone, nothing is
+    counted twice.
+    """
     begin = pd.Timestamp("2026-03-02T00:00Z")
     hours = [*range(7 * 24), *(hour for hour in range(7 * 24, 14 * 24) for _ in range(2))]
     frame = pd.DataFrame({"_timestamp": [*(begin + pd.to_timedelta(hours, unit="h")), pd.NaT]})
@@ -507,7 +558,9 @@ def test_a_line_of_what_was_so_long_before_in_the_same_data():
 @pytest.mark.parametrize("against", ["2d", "0s"])
 def test_nothing_is_so_much_older(against):
     frame = pd.DataFrame({"_timestamp": pd.to_datetime(["2026-03-02T00:00Z", "2026-03-03T00:00Z"])})
-    with pytest.raises(UsageError, match="against= must be a length within the 1 day, 0:00:00") as caught:
+    with pytest.raises(
+        UsageError, match="against= must be a length within the 1 day, 0:00:00"
+    ) as caught:
         charts.timeline(frame, against=against)
     assert "a window that reaches back" in str(caught.value.hint)
 

@@ -39,7 +39,12 @@ def test_a_known_nick_as_the_first_word_is_addressed():
         ("ann", None), (None, "bob: who?"), ("ann", "carl: not here"), ("[x]^|_", "ann: odd"), ("ann", "[X]^|_: odd"),
     )  # fmt: skip
     chart = charts.conversation(data)
-    assert pairs(chart) == {("ann", "bob"): 3, ("bob", "ann"): 2, ("[x]^|_", "ann"): 1, ("ann", "[x]^|_"): 1}
+    assert pairs(chart) == {
+        ("ann", "bob"): 3,
+        ("bob", "ann"): 2,
+        ("[x]^|_", "ann"): 1,
+        ("ann", "[x]^|_"): 1,
+    }
     assert lines(chart) == ["7 of 13 messages (54 %) begin with a nick, 3 of 3 nicks"]
     assert drawn(chart)
 
@@ -60,7 +65,14 @@ def test_the_top_names_and_what_is_left_out():
 
 
 def crowd(size):
-    return talk(*((f"n{a}", f"n{b}: hi") for a in range(size) for b in range(size) for _ in range(1 + (a == b + 1))))
+    return talk(
+        *(
+            (f"n{a}", f"n{b}: hi")
+            for a in range(size)
+            for b in range(size)
+            for _ in range(1 + (a == b + 1))
+        )
+    )
 
 
 def test_few_names_are_a_graph_with_the_widest_arrows_and_many_a_matrix():
@@ -69,7 +81,10 @@ def test_few_names_are_a_graph_with_the_widest_arrows_and_many_a_matrix():
     assert lines(graph)[1] == "left out: the 16 thinnest arrows (16 messages)"
     matrix = charts.conversation(crowd(14), top=14)
     assert len(matrix.data) == 14 * 13
-    kinds = [{str(layer["mark"]["type"]) for layer in chart.to_dict()["layer"]} for chart in (graph, matrix)]
+    kinds = [
+        {str(layer["mark"]["type"]) for layer in chart.to_dict()["layer"]}
+        for chart in (graph, matrix)
+    ]
     assert "line" in kinds[0]
     assert kinds[1] == {"rect", "text"}
     assert drawn(graph)
@@ -88,9 +103,15 @@ def test_other_names_of_fields_and_frames():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (pa.table({"nick": pa.array([], pa.string()), "message": pa.array([], pa.string())}), "no records"),
+        (
+            pa.table({"nick": pa.array([], pa.string()), "message": pa.array([], pa.string())}),
+            "no records",
+        ),
         (talk(("ann", "hello"), ("bob", None)), "none of 1 messages begins with one of 2 nicks"),
-        (pa.table({"nick": ["ann"], "message": pa.nulls(1)}), "none of 0 messages begins with one of 1 nicks"),
+        (
+            pa.table({"nick": ["ann"], "message": pa.nulls(1)}),
+            "none of 0 messages begins with one of 1 nicks",
+        ),
     ],
 )
 def test_nothing_to_draw_is_said(data, said):
@@ -127,7 +148,9 @@ def test_those_who_talk_much_stand_side_by_side():
 
 
 def test_arrows_end_beside_their_addressee_and_both_ways_lie_apart():
-    found = pd.DataFrame([("a", "b", 1), ("b", "a", 1)], columns=["sender", "addressee", "messages"])
+    found = pd.DataFrame(
+        [("a", "b", 1), ("b", "a", 1)], columns=["sender", "addressee", "messages"]
+    )
     spots = pd.DataFrame({"name": ["a", "b"], "x": [0.0, 0.0], "y": [1.0, -1.0]})
     lines_ = curves(found, spots)
     there, back = (lines_[lines_["sender"] == one] for one in ("a", "b"))

@@ -62,7 +62,10 @@ def test_what_is_no_number_is_counted_and_said():
     data = pa.table({"t": ["1", "2.5", "many", "nan", None]})
     chart = charts.distribution(data, "t", of="number", bins=2)
     assert chart.data["records"].sum() == 2
-    assert lines(chart)[1] == "left out: 1 record (20 %) without a value; 2 records (40 %) with no number"
+    assert (
+        lines(chart)[1]
+        == "left out: 1 record (20 %) without a value; 2 records (40 %) with no number"
+    )
     odd = charts.distribution(pa.table({"x": [1.0, math.nan, math.inf]}), "x")
     assert lines(odd)[1] == "left out: 2 records (67 %) with no number"
 
@@ -86,7 +89,9 @@ def test_a_tail_below_is_cut_too():
 
 
 def test_log_bins_hold_powers_of_ten_and_leave_out_what_is_not_above_zero():
-    chart = charts.distribution(pa.table({"n": [0, 1, 9, 10, 99, 100, 100_000]}), "n", log=True, trim=False)
+    chart = charts.distribution(
+        pa.table({"n": [0, 1, 9, 10, 99, 100, 100_000]}), "n", log=True, trim=False
+    )
     assert chart.data["records"].sum() == 6
     assert {1.0, 10.0, 100.0, 1000.0} <= set(chart.data["start"])
     assert filled(chart)[100.0, 158.489319246] == 1
@@ -99,7 +104,11 @@ def test_by_gives_shares_of_each_value_and_says_what_is_not_shown():
     data = pa.table({"n": [1, 1, 2, 3, 9, 9], "k": ["a", "a", "a", "b", "c", None]})
     chart = charts.distribution(data, "n", by="k", top=2)
     rows = chart.data[chart.data["records"] > 0]
-    assert rows[["value", "start", "records"]].to_numpy().tolist() == [["a", 1, 2], ["a", 2, 1], ["b", 3, 1]]
+    assert rows[["value", "start", "records"]].to_numpy().tolist() == [
+        ["a", 1, 2],
+        ["a", 2, 1],
+        ["b", 3, 1],
+    ]
     assert rows["share"].tolist() == pytest.approx([2 / 3, 1 / 3, 1])
     assert "2 of 3 ks" in lines(chart)[0]
     assert "left out: 2 records of other ks" in lines(chart)[1]
@@ -111,7 +120,10 @@ def test_by_gives_shares_of_each_value_and_says_what_is_not_shown():
     [
         (pa.table({"n": pa.array([], pa.int64())}), "no records"),
         (pa.table({"n": pa.nulls(3)}), "no number in n: 3 records without a value, 0 with another"),
-        (pd.DataFrame({"n": [math.nan, math.nan]}), "no number in n: 2 records without a value, 0 with another"),
+        (
+            pd.DataFrame({"n": [math.nan, math.nan]}),
+            "no number in n: 2 records without a value, 0 with another",
+        ),
     ],
 )
 def test_nothing_to_draw_is_said(data, said):
@@ -156,7 +168,9 @@ def test_bins_rise_hold_all_numbers_and_are_no_more_than_asked(values, most):
 @given(st.lists(st.floats(1e-9, 1e12), min_size=1, max_size=30), st.integers(2, 100))
 def test_logarithmic_bins_rise_and_hold_all_numbers(values, most):
     places = dict(zip(PLACES, np.quantile(values, PLACES), strict=True))
-    edges = powers(Numbers("", len(values), 0, len(values), False, places, min(values)), most, False)
+    edges = powers(
+        Numbers("", len(values), 0, len(values), False, places, min(values)), most, False
+    )
     assert all(one < other for one, other in pairwise(edges))
     assert edges[0] <= min(values) * (1 + 1e-9)
     assert max(values) < edges[-1] * (1 + 1e-9)
@@ -172,4 +186,6 @@ def test_columns_of_decimals_and_huge_whole_numbers():
 
 def test_by_a_field_that_nobody_has_says_so() -> None:
     table = pa.table({"n": [1, 2, 3], "x": pa.nulls(3)})
-    assert charts.distribution(table, "n", by="x").data["text"].tolist() == ["no record has both n and x"]
+    assert charts.distribution(table, "n", by="x").data["text"].tolist() == [
+        "no record has both n and x"
+    ]

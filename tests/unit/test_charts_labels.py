@@ -1,4 +1,6 @@
-"""Texts that mean something to Vega, its tooltips or JavaScript are drawn as themselves; BEHAVIOURS 40, 67, 68."""
+"""Texts that mean something to Vega, its tooltips or JavaScript are drawn as themselves; BEHAVIOURS
+40, 67, 68.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,15 @@ def lag_frame(names: tuple[str, ...]) -> pd.DataFrame:
 
 
 def judged(names: tuple[str, ...]) -> pd.DataFrame:
-    known = {"topic": "irc", "partition": 0, "verdict": "ok", "doing": "reading", "why": "", "lag": 1, "seconds": 2.0}
+    known = {
+        "topic": "irc",
+        "partition": 0,
+        "verdict": "ok",
+        "doing": "reading",
+        "why": "",
+        "lag": 1,
+        "seconds": 2.0,
+    }
     fields = {*Judged.__slots__}  # type: ignore[attr-defined]
     assert {*known, "group", "member"} <= fields
     return pd.DataFrame([{**known, "group": name, "member": name} for name in names])
@@ -71,8 +81,12 @@ ALL: dict[str, Chart] = {
     "distribution": lambda data, field: charts.distribution(data, "number", field, top=20),
     "matrix": lambda data, field: charts.conversation(data, sender=field, top=40, form="matrix"),
     "graph": lambda data, field: charts.conversation(data, sender=field, top=20, form="graph"),
-    "lag": lambda data, field: charts.lag(lag_frame(tuple(dict.fromkeys(data[field].to_pylist()))[:12])),
-    "board": lambda data, field: charts.board(judged(tuple(dict.fromkeys(data[field].to_pylist())))),
+    "lag": lambda data, field: charts.lag(
+        lag_frame(tuple(dict.fromkeys(data[field].to_pylist()))[:12])
+    ),
+    "board": lambda data, field: charts.board(
+        judged(tuple(dict.fromkeys(data[field].to_pylist())))
+    ),
 }
 
 
@@ -97,7 +111,9 @@ def test_every_name_that_javascript_owns_is_drawn_as_itself(kind: str) -> None:
 
 @pytest.mark.parametrize("name", OWNED)
 def test_a_field_of_such_a_name_is_charted(name: str) -> None:
-    """BEHAVIOURS 67, 68: the field's name stands at the axis and in the title, and no tooltip takes it for its own."""
+    """BEHAVIOURS 67, 68: the field's name stands at the axis and in the title, and no tooltip takes
+    it for its own.
+    """
     chart = charts.top(records(("a", "b"), **{name: ["x", "y", "x", "y"]}), name)
     texts = drawn(chart)
     assert {"x", "y"} <= texts
@@ -130,7 +146,9 @@ def rows_of_tooltips(chart: Any) -> Iterator[str]:
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("name", ["image", "title"])
 def test_no_tooltip_has_a_row_that_is_a_picture_or_a_heading(kind: str, name: str) -> None:
-    """BEHAVIOURS 67: vega-tooltip fetches a row titled ``image``, and writes it into an attribute as it is."""
+    """BEHAVIOURS 67: vega-tooltip fetches a row titled ``image``, and writes it into an attribute
+    as it is.
+    """
     data = records(("a", "b"), **{name: ["x", "y", "x", "y"]})
     data = data.set_column(2, "message", pa.array(["y: hi", "x: hi", "y: hi", "x: hi"]))
     rows = [*rows_of_tooltips(ALL[kind](data, name))]
@@ -167,7 +185,9 @@ def test_long_texts_are_cut_and_say_so(kind: str) -> None:
     assert len(json.dumps(chart.to_dict())) < 300_000
     texts = drawn(chart)
     assert any("a" * 20 in text for text in texts)
-    values = {value for name in ("value", "sender") if name in chart.data for value in chart.data[name]}
+    values = {
+        value for name in ("value", "sender") if name in chart.data for value in chart.data[name]
+    }
     assert all("(1,000,000 characters)" in value for value in values)
     assert len(values) == 4
 
@@ -185,5 +205,7 @@ def test_each_value_is_called_in_its_own_way(values: list[str]) -> None:
 
 def test_what_turns_text_around_is_shown_and_what_joins_it_stays() -> None:
     """BEHAVIOURS 72: controls, C1, marks of direction, and spaces that look like others."""
-    assert shown("a\u202eb\x1b\x9b\u200f\ufeff\xa0") == "a<U+202E>b␛<U+009B><U+200F><U+FEFF><U+00A0>"
+    assert (
+        shown("a\u202eb\x1b\x9b\u200f\ufeff\xa0") == "a<U+202E>b␛<U+009B><U+200F><U+FEFF><U+00A0>"
+    )
     assert shown("👩\u200d👧") == "👩\u200d👧"

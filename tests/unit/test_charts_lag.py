@@ -16,10 +16,14 @@ from labkit.groups.history import SCHEMA, to_frame
 from labkit.groups.lag import Sample, judge_all
 from labkit.groups.sampling import frame
 
-FIRST = Sample(1_000_000_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1", 0, "record")
+FIRST = Sample(
+    1_000_000_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1", 0, "record"
+)
 
 
-def history(*, groups: int = 1, partitions: int = 2, looks: int = 5) -> tuple[list[Sample], pd.DataFrame]:
+def history(
+    *, groups: int = 1, partitions: int = 2, looks: int = 5
+) -> tuple[list[Sample], pd.DataFrame]:
     """Read 10 a look, written 20 a look; a look every 2 s."""
     import pyarrow as pa
 
@@ -30,7 +34,10 @@ def history(*, groups: int = 1, partitions: int = 2, looks: int = 5) -> tuple[li
         )
         for look in range(looks) for group in range(groups) for partition in range(partitions)
     ]  # fmt: skip
-    columns = [[getattr(one, "at_ms" if name == "at" else name) for one in samples] for name in SCHEMA.names]
+    columns = [
+        [getattr(one, "at_ms" if name == "at" else name) for one in samples]
+        for name in SCHEMA.names
+    ]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
     return samples, to_frame(pa.table(arrays, schema=SCHEMA))
 
@@ -77,12 +84,20 @@ def test_a_long_history_is_thinned() -> None:
 
 def test_the_board_has_a_tile_for_each_partition_the_worst_first() -> None:
     samples = history(groups=2)[0]
-    stuck = [replace(one, group="z-stuck", committed=5, log_end=50, lag=45) for one in samples if one.group == "g00"]
+    stuck = [
+        replace(one, group="z-stuck", committed=5, log_end=50, lag=45)
+        for one in samples
+        if one.group == "g00"
+    ]
     judged = frame(judge_all([*samples, *stuck]))
     chart = charts.board(judged)
     data = data_of(chart)
     assert data["group"].tolist()[:2] == ["z-stuck", "z-stuck"]
-    assert dict(zip(data["group"], data["doing"], strict=True)) == {"z-stuck": "stuck", "g00": "slow", "g01": "slow"}
+    assert dict(zip(data["group"], data["doing"], strict=True)) == {
+        "z-stuck": "stuck",
+        "g00": "slow",
+        "g01": "slow",
+    }
     assert "3 groups, 6 partitions" in chart.to_dict()["title"]["subtitle"][0]
 
 

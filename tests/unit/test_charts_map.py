@@ -10,7 +10,11 @@ from labkit import charts
 from labkit.charts import places
 from labkit.errors import UsageError
 
-POINTS = [{"lat": 51.5, "lon": -0.2}] * 3 + [{"lat": 51.6, "lon": -0.3}, {"lat": -33.9, "lon": 151.2}, None]
+POINTS = [{"lat": 51.5, "lon": -0.2}] * 3 + [
+    {"lat": 51.6, "lon": -0.3},
+    {"lat": -33.9, "lon": 151.2},
+    None,
+]
 TABLE = pa.table(
     {
         "geoip_location": POINTS,
@@ -43,7 +47,9 @@ def test_many_places_are_cut_and_the_rest_is_said(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nobody_located_is_an_empty_map() -> None:
-    table = pa.table({"at": pa.array([None, None], pa.struct([("lat", pa.float64()), ("lon", pa.float64())]))})
+    table = pa.table(
+        {"at": pa.array([None, None], pa.struct([("lat", pa.float64()), ("lon", pa.float64())]))}
+    )
     assert charts.map(table).to_dict()["title"]["subtitle"][0].startswith("0 records")
 
 

@@ -59,7 +59,9 @@ def test_the_hook_stops_a_commit_with_the_reason(tmp_path: Path) -> None:
     hook = next(hook for hook in hooks if hook.get("stages") == ["commit-msg"])
     file = tmp_path / "COMMIT_EDITMSG"
     file.write_text("Added " + "a" * 80 + "\n")
-    result = subprocess.run([sys.executable, ROOT / hook["entry"], file], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, ROOT / hook["entry"], file], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 1
     assert "at most 72 characters, not 86" in result.stderr
     file.write_text("Add a check\n")

@@ -22,8 +22,13 @@ def test_a_long_name_keeps_its_begin_and_its_end() -> None:
     assert cut_middle("日本語のグループ", 9) == "日本…ープ"
 
 
-@given(st.lists(st.tuples(TEXTS, st.integers(0, 10**12), TEXTS), min_size=1, max_size=8), st.integers(40, 120))
-def test_no_line_is_wider_than_the_terminal_and_numbers_are_whole(rows: list[tuple[str, int, str]], width: int) -> None:
+@given(
+    st.lists(st.tuples(TEXTS, st.integers(0, 10**12), TEXTS), min_size=1, max_size=8),
+    st.integers(40, 120),
+)
+def test_no_line_is_wider_than_the_terminal_and_numbers_are_whole(
+    rows: list[tuple[str, int, str]], width: int
+) -> None:
     cells = [[a, f"{number:,}", b] for a, number, b in rows]
     lines, left_out = fit(["a", "lag", "b"], cells, [False, True, False], [False] * 3, width=width)
     assert left_out == 0

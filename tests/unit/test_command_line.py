@@ -1,4 +1,6 @@
-"""The command line as far as no server is needed: what it takes, what it refuses, how fast it answers."""
+"""The command line as far as no server is needed: what it takes, what it refuses, how fast it
+answers.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,22 @@ COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "indices", "groups", "offsets", "scratch",
     "retention", "gc", "trace", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
 ]  # fmt: skip
-HEAVY = ("pandas", "polars", "pyarrow", "numpy", "confluent_kafka", "elasticsearch", "jgo", "papermill", "altair")
+HEAVY = (
+    "pandas",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "confluent_kafka",
+    "elasticsearch",
+    "jgo",
+    "papermill",
+    "altair",
+)
 
 
-def parsers(parser: argparse.ArgumentParser, path: str = "labkit") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def parsers(
+    parser: argparse.ArgumentParser, path: str = "labkit"
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     yield path, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -60,7 +74,9 @@ def test_help_answers_at_once() -> None:
     for _ in range(3):
         for module, times in took.items():
             began = time.perf_counter()
-            subprocess.run([sys.executable, "-m", module, "--help"], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", module, "--help"], check=True, capture_output=True
+            )
             times.append(time.perf_counter() - began)
     assert min(took["labkit"]) < 6 * min(took["json.tool"])
 
@@ -163,7 +179,9 @@ def is_one_line_and_a_hint(err: str) -> bool:
 
 
 @pytest.mark.parametrize("line", USAGE)
-def test_a_wrong_command_line_is_one_line_and_a_hint(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_one_line_and_a_hint(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = run(line.split(" ") if line else [], capsys)
     assert (code, out) == (2, "")
     assert is_one_line_and_a_hint(err), err
@@ -180,13 +198,19 @@ def test_junk_where_a_word_belongs_stays_one_line(
 
 
 @pytest.mark.parametrize("junk", ["\x1b]0;owned\x07", "\x1b[31mred", "\x08\x08"], ids=ascii)
-def test_junk_does_not_reach_the_terminal_as_control_characters(junk: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_junk_does_not_reach_the_terminal_as_control_characters(
+    junk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, _, err = run(["scratch", junk], capsys)
     assert not any(c < " " and c != "\n" for c in err)
 
 
-@pytest.mark.parametrize("text", ["0", "0:", "0:1", "0:1-", "a:1-2", "0:1-2-3", "0:1-2,", "0:-1-2", "0:1.5-2", ":"])
-def test_offsets_that_cannot_be_read_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "text", ["0", "0:", "0:1", "0:1-", "a:1-2", "0:1-2-3", "0:1-2,", "0:-1-2", "0:1.5-2", ":"]
+)
+def test_offsets_that_cannot_be_read_are_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = run(["window", "irc", f"--offsets={text}"], capsys)
     assert code == 2
     assert is_one_line_and_a_hint(err)
@@ -201,13 +225,18 @@ def test_a_partition_named_twice_is_refused() -> None:
         options._offsets("0:1-2,0:3-4")
 
 
-def test_the_recipe_names_the_principal_and_what_it_may_read(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(["acl", "--principal", "User:alice", "--topic", "irc", "--indices", "irc-*"], capsys)
+def test_the_recipe_names_the_principal_and_what_it_may_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, _ = run(
+        ["acl", "--principal", "User:alice", "--topic", "irc", "--indices", "irc-*"], capsys
+    )
     assert code == 0
     commands = [line for line in out.splitlines() if line.startswith("kafka-acls.sh")]
     assert all("--allow-principal 'User:alice'" in line for line in commands)
     assert any(
-        "--operation Read" in line and "--topic 'irc' --resource-pattern-type literal" in line for line in commands
+        "--operation Read" in line and "--topic 'irc' --resource-pattern-type literal" in line
+        for line in commands
     )
     assert any("--group 'labkit.' --resource-pattern-type prefixed" in line for line in commands)
     changing = [line for line in commands if "Write" in line or "Alter" in line or "Create" in line]
@@ -218,14 +247,18 @@ def test_the_recipe_names_the_principal_and_what_it_may_read(capsys: pytest.Capt
     assert {name for entry in role["indices"] for name in entry["names"]} == {"scratch-*", "irc-*"}
 
 
-@pytest.mark.parametrize("option", ["--topic=a'b", "--topic=", "--topic=a\nb", "--indices=a'; rm -rf ~'", "--indices="])
+@pytest.mark.parametrize(
+    "option", ["--topic=a'b", "--topic=", "--topic=a\nb", "--indices=a'; rm -rf ~'", "--indices="]
+)
 def test_a_recipe_is_only_made_of_names(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(["acl", option], capsys)
     assert (code, out) == (2, "")
     assert is_one_line_and_a_hint(err)
 
 
-def test_an_unforeseen_file_is_no_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unforeseen_file_is_no_notebook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("missing.ipynb", "a.txt", "."):
         if name == "a.txt":
             (tmp_path / name).write_text("{}")
@@ -264,7 +297,9 @@ def test_a_file_that_is_no_notebook_inside_is_one_line(
 
 
 @pytest.mark.chaos
-def test_interrupted_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(_options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
@@ -284,7 +319,9 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
         asked = f"""source labkit.sh
             COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}
             _shtab_labkit labkit '{words[-1]}' '{words[-2]}'; echo "${{COMPREPLY[@]}}" """
-        found = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         return found.stdout.split()
 
     assert offered("labkit", "re") == ["retention", "replay"]
@@ -292,7 +329,9 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
     assert offered("labkit", "run", "so") == ["some.ipynb"]
 
 
-def test_what_is_left_over_is_told_with_the_command_it_is_left_over_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_left_over_is_told_with_the_command_it_is_left_over_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, _, err = run(["replay", "irc", "--nope"], capsys)
     assert (code, err) == (
         2,

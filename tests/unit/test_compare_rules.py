@@ -49,16 +49,22 @@ def compared(a: Any, b: Any, **options: Any) -> Comparison:
     return found
 
 
-def replay(values: list[Any], *, topic: str = "irc", stop_reason: str = "end", offsets: Any = None) -> Replay:
+def replay(
+    values: list[Any], *, topic: str = "irc", stop_reason: str = "end", offsets: Any = None
+) -> Replay:
     """Return records as a Replay; those given as bytes or None are so, all others become JSON."""
     rows = len(values)
-    raw = [one if one is None or isinstance(one, bytes) else json.dumps(one).encode() for one in values]
+    raw = [
+        one if one is None or isinstance(one, bytes) else json.dumps(one).encode() for one in values
+    ]
     batch = pa.RecordBatch.from_pydict(
         {
             "topic": pa.array([topic] * rows).dictionary_encode(),
             "partition": pa.array([0] * rows, pa.int32()),
             "offset": pa.array(list(range(rows)) if offsets is None else offsets, pa.int64()),
-            "timestamp": pa.array([T0 + 1000 * n for n in range(rows)], pa.timestamp("ms", tz="UTC")),
+            "timestamp": pa.array(
+                [T0 + 1000 * n for n in range(rows)], pa.timestamp("ms", tz="UTC")
+            ),
             "timestamp_type": pa.array(["CreateTime"] * rows).dictionary_encode(),
             "key": pa.nulls(rows, pa.binary()),
             "value": pa.array(raw, pa.binary()),
@@ -75,8 +81,16 @@ def replay(values: list[Any], *, topic: str = "irc", stop_reason: str = "end", o
 # against a naive comparison --------------------------------------------------------------------------------
 
 LONG = st.integers(-(2**70), 2**70)
-SCALARS = st.none() | st.booleans() | LONG | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
-SOME = st.sampled_from([0, 1, 1.0, -1, True, False, None, "", "1", "é", 2**63, 2**64, float(2**64), 2**53 + 1, {}, []])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | LONG
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4)
+)
+SOME = st.sampled_from(
+    [0, 1, 1.0, -1, True, False, None, "", "1", "é", 2**63, 2**64, float(2**64), 2**53 + 1, {}, []]
+)
 NAMES = st.sampled_from(["a", "b", "a.b", "@timestamp", "é", ""])
 VALUES = st.recursive(
     SOME | SCALARS,
@@ -87,7 +101,9 @@ DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
 
 
 def naive(value: Any) -> Any:
-    """Return a value as plain comparable tuples: null members and empty objects out, numbers as fractions."""
+    """Return a value as plain comparable tuples: null members and empty objects out, numbers as
+    fractions.
+    """
     if isinstance(value, bool) or value is None:
         return ("constant", value)
     if isinstance(value, int | float):
@@ -96,7 +112,11 @@ def naive(value: Any) -> Any:
         return ("list", tuple(map(naive, value)))
     if isinstance(value, dict):
         members = {name: naive(one) for name, one in value.items()}
-        kept = {name: one for name, one in members.items() if one not in (("constant", None), ("object", frozenset()))}
+        kept = {
+            name: one
+            for name, one in members.items()
+            if one not in (("constant", None), ("object", frozenset()))
+        }
         return ("object", frozenset(kept.items()))
     return ("text", value)
 
@@ -124,12 +144,16 @@ def naively(left: dict[str, Any], right: dict[str, Any]) -> Counter[tuple[str, i
 
 
 def tallied(fields: Any) -> Counter[tuple[str, int]]:
-    return Counter({(name, kind): n for name, one in fields.items() for kind, n in enumerate(one.counts) if n})
+    return Counter(
+        {(name, kind): n for name, one in fields.items() for kind, n in enumerate(one.counts) if n}
+    )
 
 
 @settings(max_examples=400, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
-def test_two_documents_differ_as_a_naive_comparison_says(left: dict[str, Any], right: dict[str, Any]) -> None:
+def test_two_documents_differ_as_a_naive_comparison_says(
+    left: dict[str, Any], right: dict[str, Any]
+) -> None:
     differ = Differ(Rules())
     found = differ.pair(left, right)
     assert tallied(differ.fields) == naively(left, right)
@@ -153,7 +177,10 @@ def test_equal_values_have_equal_texts_and_only_they(left: Any, right: Any) -> N
 def test_two_replays_compare_as_a_naive_comparison_says(
     left: list[dict[str, Any]], right: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    right = [data.draw(st.sampled_from([one, left[n]])) if n < len(left) else one for n, one in enumerate(right)]
+    right = [
+        data.draw(st.sampled_from([one, left[n]])) if n < len(left) else one
+        for n, one in enumerate(right)
+    ]
     found = compared(replay(left), replay(right))
     pairs = list(zip(left, right, strict=False))
     same = sum(naive(a) == naive(b) for a, b in pairs)
@@ -165,7 +192,9 @@ def test_two_replays_compare_as_a_naive_comparison_says(
     expected = sum((naively(a, b) for a, b in pairs), Counter())
     assert tallied(found.tallies) == expected
     frame = found.fields.set_index("field")[["equal", "changed", "only_left", "only_right"]]
-    assert {(name, kind): n for name, row in frame.iterrows() for kind, n in enumerate(row) if n} == expected
+    assert {
+        (name, kind): n for name, row in frame.iterrows() for kind, n in enumerate(row) if n
+    } == expected
     assert len(found.changed) == sum(n for (_, kind), n in expected.items() if kind != EQUAL)
     assert found.identical == (left == [] == right or (same == len(left) == len(right)))
 
@@ -181,7 +210,9 @@ def test_keys_pair_as_a_naive_comparison_says(left: list[Any], right: list[Any])
     documents = ([{"k": one, "n": 1} for one in left], [{"k": one, "n": 1} for one in right])
     if any(n and n == len(side) for n, side in zip(without, (left, right), strict=True)):
         with pytest.raises(UsageError, match="has the fields k"):
-            compare(replay(documents[0]), replay(documents[1]), targets=nowhere, key="k", progress=False)
+            compare(
+                replay(documents[0]), replay(documents[1]), targets=nowhere, key="k", progress=False
+            )
         return
     found = compared(replay(documents[0]), replay(documents[1]), key="k").counts
     twice = {one for one in {*first, *second} if first[one] > 1 or second[one] > 1}
@@ -189,20 +220,36 @@ def test_keys_pair_as_a_naive_comparison_says(left: list[Any], right: list[Any])
     assert found["same"] == sum(first[one] == second[one] == 1 for one in single)
     assert found["only_left"] == sum(not second[one] for one in single)
     assert found["only_right"] == sum(not first[one] for one in single)
-    assert (found["duplicates"], [found["left_keyless"], found["right_keyless"]]) == (len(twice), without)
+    assert (found["duplicates"], [found["left_keyless"], found["right_keyless"]]) == (
+        len(twice),
+        without,
+    )
 
 
-@given(st.from_regex(r"[A-Za-z0-9._-]{1,30}", fullmatch=True), st.integers(0, 2**29), st.integers(0, 2**59))
+@given(
+    st.from_regex(r"[A-Za-z0-9._-]{1,30}", fullmatch=True),
+    st.integers(0, 2**29),
+    st.integers(0, 2**59),
+)
 def test_an_id_is_split_from_the_right(topic: str, partition: int, offset: int) -> None:
     found = origins(pa.array([f"{topic}-{partition}-{offset}", None]))
-    assert [one.to_pylist() for one in found.values()] == [[topic, None], [partition, None], [offset, None]]
+    assert [one.to_pylist() for one in found.values()] == [
+        [topic, None],
+        [partition, None],
+        [offset, None],
+    ]
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "x-1", "a-1-x", "-1-2", "a-01-2", "a-1-02", "a-1-", f"a-1-{10**18}", f"a-{10**9}-1"]
+    "name",
+    ["x", "x-1", "a-1-x", "-1-2", "a-01-2", "a-1-02", "a-1-", f"a-1-{10**18}", f"a-{10**9}-1"],
 )
 def test_what_is_no_origin_stays_an_id(name: str) -> None:
-    assert [one.to_pylist() for one in origins(pa.array([name])).values()] == [[None], [None], [None]]
+    assert [one.to_pylist() for one in origins(pa.array([name])).values()] == [
+        [None],
+        [None],
+        [None],
+    ]
 
 
 # rules -----------------------------------------------------------------------------------------------------
@@ -261,8 +308,19 @@ def test_a_tolerance(tolerance: Any, left: Any, right: Any, near: bool) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"tolerance": one} for one in (-1, "soon", float("nan"), float("inf"), True, [1], {"a": "x"}, "-1%")]
-    + [{"ignore": [1]}, {"only": [""]}, {"key": [""]}, {"key": 5}, {"keep": -1}, {"time": ""}, {"time": 'a"b'}],
+    [
+        {"tolerance": one}
+        for one in (-1, "soon", float("nan"), float("inf"), True, [1], {"a": "x"}, "-1%")
+    ]
+    + [
+        {"ignore": [1]},
+        {"only": [""]},
+        {"key": [""]},
+        {"key": 5},
+        {"keep": -1},
+        {"time": ""},
+        {"time": 'a"b'},
+    ],
 )
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
@@ -271,7 +329,8 @@ def test_options_that_cannot_be(options: dict[str, Any]) -> None:
 
 
 def test_fields_are_left_out_or_chosen() -> None:
-    left, right = {"a": 1, "geo": {"x": 1, "y": [1]}, "labkit": 1}, {"a": 2, "geo": {"x": 2, "y": [2]}, "labkitty": 1}
+    left = {"a": 1, "geo": {"x": 1, "y": [1]}, "labkit": 1}
+    right = {"a": 2, "geo": {"x": 2, "y": [2]}, "labkitty": 1}
 
     def fields(**options: Any) -> list[str]:
         return compared(replay([left]), replay([right]), **options).changed["field"].tolist()
@@ -282,9 +341,12 @@ def test_fields_are_left_out_or_chosen() -> None:
     assert fields(only=["geo"]) == ["geo.x", "geo.y"]
     assert fields(only=["geo"], ignore=["*.y"]) == ["geo.x"]
     with pytest.raises(UsageError, match="only: no document has a value in nothing") as caught:
-        fields(only=["geo", "nothing"])  # a misspelt field: all would be the same where nothing is compared
+        # a misspelt field: all would be the same where nothing is compared
+        fields(only=["geo", "nothing"])
     assert "geo.x" in str(caught.value.hint)
-    assert "no document has a value in lbkit" in str(compared(replay([left]), replay([right]), ignore=["lbkit"]).notes)
+    assert "no document has a value in lbkit" in str(
+        compared(replay([left]), replay([right]), ignore=["lbkit"]).notes
+    )
 
 
 # frames ----------------------------------------------------------------------------------------------------
@@ -308,7 +370,12 @@ def test_the_frames_name_the_records_and_the_values() -> None:
     assert len(found.only_right) == 0
     assert list(found.only_right) == ["_id", "_topic", "_partition", "_offset", "_error"]
     fields = found.fields.set_index("field")
-    assert fields.loc["n", ["equal", "changed", "left_example", "right_example"]].tolist() == [1, 2, "1", '"1"']
+    assert fields.loc["n", ["equal", "changed", "left_example", "right_example"]].tolist() == [
+        1,
+        2,
+        "1",
+        '"1"',
+    ]
     assert found.verdict == "different"
     assert json.loads(json.dumps(found.to_dict()))["counts"]["changed"] == 2
     for text in (str(found), found._repr_html_(), found.summary()):
@@ -335,7 +402,9 @@ def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
         "7",
     ]
     assert not found.identical
-    assert not compared(replay(left[:4]), replay(left[:4]), key="k.id").identical, "a key twice proves nothing"
+    assert not compared(replay(left[:4]), replay(left[:4]), key="k.id").identical, (
+        "a key twice proves nothing"
+    )
 
 
 def test_in_many_parts_it_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +442,9 @@ def test_differences_to_show_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatc
 
 def test_fields_made_of_data_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.compare.differ.MOST_FIELDS", 10)
-    found = compared(replay([{f"k{n}": 1} for n in range(50)]), replay([{f"k{n}": 2} for n in range(50)]))
+    found = compared(
+        replay([{f"k{n}": 1} for n in range(50)]), replay([{f"k{n}": 2} for n in range(50)])
+    )
     assert len(found.fields) == 11
     assert found.fields["changed"].sum() == 50
 
@@ -382,7 +453,11 @@ def test_fields_made_of_data_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_frame_equals_the_replay_it_came_from() -> None:
-    values = [{"n": 1, "f": 1.5, "t": "é\n", "l": [1, 2], "s": {"x": None, "y": True}}, {"n": None}, {"o": "x"}]
+    values = [
+        {"n": 1, "f": 1.5, "t": "é\n", "l": [1, 2], "s": {"x": None, "y": True}},
+        {"n": None},
+        {"o": "x"},
+    ]
     one = replay(values)
     frame = one.decode("json")
     for other in (frame.to_pandas(), frame.table, frame.to_polars()):
@@ -395,7 +470,9 @@ def test_a_frame_equals_the_replay_it_came_from() -> None:
 
 
 def test_a_frame_of_ones_own_needs_a_key() -> None:
-    frame = pd.DataFrame({"n": [1, 2], "t": pd.to_datetime(["2016-03-01", None], utc=True), "f": [1.0, float("nan")]})
+    frame = pd.DataFrame(
+        {"n": [1, 2], "t": pd.to_datetime(["2016-03-01", None], utc=True), "f": [1.0, float("nan")]}
+    )
     with pytest.raises(UsageError, match="has an _id") as caught:
         compared(frame, frame)
     assert "key=" in str(caught.value.hint)
@@ -413,12 +490,15 @@ def test_times_of_frames_are_compared_as_points_in_time() -> None:
     assert compared(noon, frame("2016-03-01T12:00:00", "Europe/Berlin"), key="k").identical
     assert not compared(noon, frame("2016-03-01T11:00:00", "Europe/Berlin"), key="k").identical
     assert compared(
-        frame("2016-03-01T12:00:00", "Europe/Berlin"), replay([{"k": 1, "t": "2016-03-01T12:00:00.000Z"}]), key="k"
+        frame("2016-03-01T12:00:00", "Europe/Berlin"),
+        replay([{"k": 1, "t": "2016-03-01T12:00:00.000Z"}]),
+        key="k",
     ).identical
 
 
 @pytest.mark.parametrize(
-    "what", [5, None, [1], {"a": 1}, pd.DataFrame({"a": [1, "x", {}]}), pd.DataFrame({"a": [b"\xff"]})]
+    "what",
+    [5, None, [1], {"a": 1}, pd.DataFrame({"a": [1, "x", {}]}), pd.DataFrame({"a": [b"\xff"]})],
 )
 def test_what_cannot_be_compared(what: Any) -> None:
     with pytest.raises(UsageError) as caught:
@@ -457,7 +537,10 @@ def test_what_is_incomplete_says_so() -> None:
     assert not found.complete
     assert not found.identical
     assert found.verdict == "incomplete"
-    assert "replay of irc: the window was not read to its end: deadline, 5 offsets not reached" in str(found)
+    assert (
+        "replay of irc: the window was not read to its end: deadline, 5 offsets not reached"
+        in str(found)
+    )
     assert "incomplete" in found._repr_html_()
 
 
@@ -475,14 +558,18 @@ def test_an_interrupt_keeps_what_was_read_and_says_so(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(join.Spill, "add", add)
     found = compared(
-        replay([{"n": n} for n in range(100)]), replay([{"n": n} for n in range(100)]), on_interrupt="keep"
+        replay([{"n": n} for n in range(100)]),
+        replay([{"n": n} for n in range(100)]),
+        on_interrupt="keep",
     )
     assert found.same == 20
     assert not found.complete
     assert "interrupted while reading (20 of 100 and 20 of 100 documents)" in str(found)
 
 
-def test_nothing_is_the_same_as_nothing_and_no_file_stays(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_the_same_as_nothing_and_no_file_stays(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert compared(replay([]), replay([])).identical
     assert compared(replay([{"n": 1}]), replay([])).counts["only_left"] == 1
@@ -491,14 +578,17 @@ def test_nothing_is_the_same_as_nothing_and_no_file_stays(tmp_path: Any, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_full_or_closed_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_full_or_closed_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/nothing")
     with pytest.raises(UsageError, match="cannot be kept in /proc/nothing") as caught:
         compared(replay([{}]), replay([{}]))
     assert "TMPDIR" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("held", [join.HELD_BYTES, 1])  # found as the files are ended, and with the first batch
+# found as the files are ended, and with the first batch
+@pytest.mark.parametrize("held", [join.HELD_BYTES, 1])
 def test_a_full_disk_is_one_clear_error(held: int, tmp_path: Path) -> None:
     """A limit on file sizes stands for it; nothing is left of what was written."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(held)]
@@ -552,15 +642,25 @@ def test_times_are_counted_exactly_at_a_resolution_that_stays_small() -> None:
 def test_the_chart_shows_when_and_in_which_fields() -> None:
     day = 86_400_000
     rows = 400
-    left = [{"@timestamp": pd.Timestamp(T0 + n * day // 4, unit="ms").isoformat() + "Z", "n": n} for n in range(rows)]
+    left = [
+        {"@timestamp": pd.Timestamp(T0 + n * day // 4, unit="ms").isoformat() + "Z", "n": n}
+        for n in range(rows)
+    ]
     right = [{**one, "n": -1, "new": 1} if n % 2 else one for n, one in enumerate(left)][:-10]
     found = compared(replay(left), replay(right))
     timed = over_time(found)
     assert timed is not None
     frame, grid = timed
-    assert frame.groupby("kind")["documents"].sum().to_dict() == {"changed": 195, "only left": 10, "only right": 0}
+    assert frame.groupby("kind")["documents"].sum().to_dict() == {
+        "changed": 195,
+        "only left": 10,
+        "only right": 0,
+    }
     assert len(frame) == 3 * grid.count
-    assert by_field(found, 15).values.tolist() == [["n", "changed", 195], ["new", "only right", 195]]
+    assert by_field(found, 15).values.tolist() == [
+        ["n", "changed", 195],
+        ["new", "only right", 195],
+    ]
     spec = charts.comparison(found).to_dict()
     assert "400 documents left, 390 right: 195 the same" in str(spec["title"])
     assert len(spec["vconcat"]) == 2
@@ -577,7 +677,9 @@ def test_a_chart_of_no_differences_says_so(one: Replay) -> None:
 
 
 def test_no_time_no_timeline_but_the_fields() -> None:
-    found = compared(pd.DataFrame({"k": [1], "v": [1]}), pd.DataFrame({"k": [1], "v": [2]}), key="k")
+    found = compared(
+        pd.DataFrame({"k": [1], "v": [1]}), pd.DataFrame({"k": [1], "v": [2]}), key="k"
+    )
     spec = charts.comparison(found).to_dict()
     assert len(spec["vconcat"]) == 1
 
@@ -614,13 +716,19 @@ def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
     (pa.array([[("k", b"v")], None], pa.map_(pa.string(), pa.binary())),
      pa.array([[("k", b"w")], None], pa.map_(pa.string(), pa.binary()))),
 ])  # fmt: skip
-def test_frames_with_empty_objects_and_maps_can_be_compared(left: pa.Array, right: pa.Array) -> None:
-    found = compared(pa.table({"k": [1, 2], "m": left}), pa.table({"k": [1, 2], "m": right}), key="k")
+def test_frames_with_empty_objects_and_maps_can_be_compared(
+    left: pa.Array, right: pa.Array
+) -> None:
+    found = compared(
+        pa.table({"k": [1, 2], "m": left}), pa.table({"k": [1, 2], "m": right}), key="k"
+    )
     assert found.identical is left.equals(right)
 
 
 def test_a_float32_column_compares_as_numbers() -> None:
-    """Issue 20, item 6: 0.1 of 32 bits was the text 0.1, and so another one than the same number in 64 bits."""
+    """Issue 20, item 6: 0.1 of 32 bits was the text 0.1, and so another one than the same number in
+    64 bits.
+    """
     short = pl.DataFrame({"x": [0.1, 1e20, 3.0, None], "n": [[0.1], [], None, [0.5]]},
                          schema={"x": pl.Float32, "n": pl.List(pl.Float32)})  # fmt: skip
     long = short.cast({"x": pl.Float64, "n": pl.List(pl.Float64)})

@@ -1,4 +1,7 @@
-"""Profiles, and what the local stack remembers: read whole or refused in one line; secrets never shown."""
+"""Profiles, and what the local stack remembers: read whole or refused in one line.
+
+Secrets never shown.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,12 @@ def test_a_registry_is_read_and_its_secrets_are_not_shown(config: Any, passwords
 
 
 @pytest.mark.parametrize(
-    "table", ["registry = 5", "registry = {}\n[profiles.prod.registry.x]", "[profiles.prod.registry]\nuri='x'"]
+    "table",
+    [
+        "registry = 5",
+        "registry = {}\n[profiles.prod.registry.x]",
+        "[profiles.prod.registry]\nuri='x'",
+    ],
 )
 def test_a_registry_without_a_url_is_refused(config: Any, passwords: None, table: str) -> None:
     config(PROD + ("[profiles.prod]\n" if table.startswith("registry =") else "") + table)
@@ -102,7 +110,9 @@ def test_the_nearest_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     for folder, address in ((tmp_path, "far:1"), (tmp_path / "a", "near:1")):
-        (folder / "labkit.toml").write_text(f'[profiles.x.kafka]\n"bootstrap.servers" = "{address}"\n')
+        (folder / "labkit.toml").write_text(
+            f'[profiles.x.kafka]\n"bootstrap.servers" = "{address}"\n'
+        )
     monkeypatch.chdir(inner)
     assert load_profile("x").kafka["bootstrap.servers"] == "near:1"
 
@@ -161,14 +171,18 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, config: Any) -> None:
         load_profile("x")
 
 
-def test_a_config_file_that_is_named_but_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_file_that_is_named_but_missing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABKIT_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match="cannot be read"):
         load_profile("x")
 
 
 def test_a_wrong_elasticsearch_setting_is_refused_in_one_line(config: Any) -> None:
-    config('[profiles.x.kafka]\n"a" = "b"\n[profiles.x.elasticsearch.default]\nhosts = ["http://a:1"]\nnonsense = 1')
+    config(
+        '[profiles.x.kafka]\n"a" = "b"\n[profiles.x.elasticsearch.default]\nhosts = ["http://a:1"]\nnonsense = 1'
+    )
     with pytest.raises(ConfigError, match="Elasticsearch target 'default'"):
         use("x")
 
@@ -198,15 +212,22 @@ def test_repr_of_a_profile_hides_its_secrets(config: Any, passwords: None) -> No
     ],
 )
 def test_every_kind_of_secret_is_masked(key: str) -> None:
-    assert masked({key: "hunter2", "bootstrap.servers": "a:1"}) == {key: "***", "bootstrap.servers": "a:1"}
+    assert masked({key: "hunter2", "bootstrap.servers": "a:1"}) == {
+        key: "***",
+        "bootstrap.servers": "a:1",
+    }
 
 
-@pytest.mark.parametrize("settings", [{"http_auth": ["a", "hunter2"]}, {"headers": {"Authorization": "hunter2"}}])
+@pytest.mark.parametrize(
+    "settings", [{"http_auth": ["a", "hunter2"]}, {"headers": {"Authorization": "hunter2"}}]
+)
 def test_elasticsearchs_other_ways_to_log_in_are_masked(settings: dict[str, Any]) -> None:
     assert "hunter2" not in repr(masked(settings))
 
 
-@pytest.mark.parametrize("password", ["hunter2", "p@hunter2", "p:hunter2", "p@@x@hunter2@", "p,hunter2"])
+@pytest.mark.parametrize(
+    "password", ["hunter2", "p@hunter2", "p:hunter2", "p@@x@hunter2@", "p,hunter2"]
+)
 def test_a_password_in_a_hosts_address_is_not_shown(password: str) -> None:
     settings = {"hosts": [f"https://alice:{password}@es-1:9200"]}
     profile = Profile("x", "", {"bootstrap.servers": "a:1"}, {"default": settings})
@@ -217,7 +238,9 @@ def test_a_password_in_a_hosts_address_is_not_shown(password: str) -> None:
 
 
 def test_repr_of_clusters_and_targets_holds_no_secret() -> None:
-    cluster = Cluster({"bootstrap.servers": "a:1", "sasl.username": "alice", "sasl.password": "hunter2"})
+    cluster = Cluster(
+        {"bootstrap.servers": "a:1", "sasl.username": "alice", "sasl.password": "hunter2"}
+    )
     target = Target("default", {"hosts": ["http://a:1"], "basic_auth": ["alice", "hunter2"]})
     lab = Lab(Profile("x", "", cluster._settings, {"default": target._settings}))
     assert "hunter2" not in f"{cluster!r} {target!r} {lab!r} {lab._repr_html_()} {vars(lab)}"
@@ -249,7 +272,9 @@ def test_the_state_is_read_back_as_it_was(folder: Path) -> None:
     assert saved(folder) == State.load()
 
 
-def test_the_state_file_is_its_owners_alone_whatever_the_umask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_file_is_its_owners_alone_whatever_the_umask(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder / "stack.json"
     path.write_text("{}")
     path.chmod(0o666)
@@ -327,7 +352,9 @@ def test_a_state_file_that_is_no_text_is_damaged(folder: Path) -> None:
         State.load()
 
 
-def test_a_state_folder_that_is_a_file_is_an_error_of_labkits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_folder_that_is_a_file_is_an_error_of_labkits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "file").write_text("")
     monkeypatch.setenv("LABKIT_STATE", str(folder / "file"))
     with pytest.raises(LabkitError):

@@ -1,4 +1,7 @@
-"""A labkit.toml of a cloned repository gets nothing of the user's before it is allowed; no check can be raced."""
+"""A labkit.toml of a cloned repository gets nothing of the user's before it is allowed.
+
+No check can be raced.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 # 73: secrets -----------------------------------------------------------------------------------------------
 
 
-def test_a_cloned_repository_gets_no_secret_before_it_is_allowed(folders: tuple[Path, Path], capsys: object) -> None:
+def test_a_cloned_repository_gets_no_secret_before_it_is_allowed(
+    folders: tuple[Path, Path], capsys: object
+) -> None:
     """BEHAVIOURS 73: references to the environment, files and the keyring."""
     file, _ = folders
     (file.parent / "word").write_text("hunter2")
@@ -82,14 +87,18 @@ def test_a_cloned_repository_gets_no_variable_of_a_profile(
         '[profiles.prod.elasticsearch.default]\nclient_key = "/home/alice/key.pem"',
     ],
 )
-def test_a_cloned_repository_does_not_use_who_the_user_is(folders: tuple[Path, Path], setting: str) -> None:
+def test_a_cloned_repository_does_not_use_who_the_user_is(
+    folders: tuple[Path, Path], setting: str
+) -> None:
     """BEHAVIOURS 73: a private key, a ticket, a token of the machine."""
     write(folders[0], PLAIN + setting)
     with pytest.raises(UntrustedError, match="your identity"):
         load_profile("prod")
 
 
-def test_a_cloned_repository_does_not_hide_a_profile_of_ones_own(folders: tuple[Path, Path]) -> None:
+def test_a_cloned_repository_does_not_hide_a_profile_of_ones_own(
+    folders: tuple[Path, Path],
+) -> None:
     file, own = folders
     write(own, PLAIN)
     write(file, PLAIN.replace("kafka-1", "evil"))
@@ -100,7 +109,10 @@ def test_a_cloned_repository_does_not_hide_a_profile_of_ones_own(folders: tuple[
 def test_allowed_once_until_it_changes(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 73: path and content; a new host, another folder with the same content, ask again."""
+    """BEHAVIOURS 73: path and content.
+
+    A new host, another folder with the same content, ask again.
+    """
     file, _ = folders
     write(file, ASKS)
     assert cli.main(["allow"]) == 0
@@ -143,8 +155,14 @@ def test_the_host_of_an_allowed_file_stands_in_the_file(folders: tuple[Path, Pat
     """BEHAVIOURS 73: a host that is read from another file changes without the allowed one."""
     file, _ = folders
     (file.parent / "host").write_text("evil:9092")
-    write(file, '[profiles.prod.kafka]\n"bootstrap.servers" = "${file:host}"\n"sasl.password" = "${TEST_WORD}"\n')
-    for attempt in (lambda: load_profile("prod"), lambda: cli.main(["allow"]) == 0 and load_profile("prod")):
+    write(
+        file,
+        '[profiles.prod.kafka]\n"bootstrap.servers" = "${file:host}"\n"sasl.password" = "${TEST_WORD}"\n',
+    )
+    for attempt in (
+        lambda: load_profile("prod"),
+        lambda: cli.main(["allow"]) == 0 and load_profile("prod"),
+    ):
         with pytest.raises(UntrustedError, match="can change without being allowed again"):
             attempt() or load_profile("prod")
 
@@ -159,7 +177,9 @@ def test_the_host_of_an_allowed_file_stands_in_the_file(folders: tuple[Path, Pat
         'oauth_cb = "evil:token"',
     ],
 )
-def test_code_is_never_loaded_from_a_repository(folders: tuple[Path, Path], setting: str, capsys: object) -> None:
+def test_code_is_never_loaded_from_a_repository(
+    folders: tuple[Path, Path], setting: str, capsys: object
+) -> None:
     """BEHAVIOURS 73: not even from an allowed file; from the configuration folder it may be."""
     file, own = folders
     write(file, PLAIN + setting)
@@ -254,7 +274,9 @@ def test_ones_own_group_is_the_one_with_no_other_member(monkeypatch: pytest.Monk
 
 
 def test_the_check_cannot_be_raced(folders: tuple[Path, Path]) -> None:
-    """BEHAVIOURS 74: between a look by name and a read by name 527 of 4,858 reads took the other file."""
+    """BEHAVIOURS 74: between a look by name and a read by name 527 of 4,858 reads took the other
+    file.
+    """
     file, _ = folders
     safe = write(file.with_name("safe"), PLAIN)
     evil = write(file.with_name("evil"), PLAIN.replace("kafka-1", "evil"), 0o666)

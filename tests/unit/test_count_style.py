@@ -35,12 +35,16 @@ def counts(code: str, folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("code", "expected"), [(CLEAR, (0, 0, 0, 0)), (UNCLEAR, (3, 1, 1, 1))], ids=["clear", "unclear"]
 )
-def test_it_counts_what_is_slow_to_read(code: str, expected: tuple[int, ...], tmp_path: Path) -> None:
+def test_it_counts_what_is_slow_to_read(
+    code: str, expected: tuple[int, ...], tmp_path: Path
+) -> None:
     assert tuple(counts(code, tmp_path).values()) == expected
 
 
 @pytest.mark.parametrize(("code", "status"), [(CLEAR, 0), (UNCLEAR, 1)], ids=["clear", "unclear"])
-def test_it_fails_above_a_limit(code: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_fails_above_a_limit(
+    code: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "module.py"
     path.write_text(code, encoding="utf-8")
     assert SCRIPT["main"]([str(path)]) == status

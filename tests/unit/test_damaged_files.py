@@ -1,4 +1,6 @@
-"""BEHAVIOURS 80, 81: a damaged or hostile file of labkit's own is one clear error, and the others are still listed."""
+"""BEHAVIOURS 80, 81: a damaged or hostile file of labkit's own is one clear error, and the others
+are still listed.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None
     assert {"how": "read"} in read_log.entries(log)
 
 
-def test_a_damaged_window_of_the_cache_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_window_of_the_cache_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BEHAVIOURS 81: whatever a byte of it was changed to."""
     tmp_path.chmod(0o755)
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))

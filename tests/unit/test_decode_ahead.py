@@ -11,7 +11,9 @@ from labkit.decode.pipeline import ahead
 
 
 def test_results_come_in_the_items_order() -> None:
-    assert list(ahead(range(100), lambda one: one * one, most=3)) == [one * one for one in range(100)]
+    assert list(ahead(range(100), lambda one: one * one, most=3)) == [
+        one * one for one in range(100)
+    ]
     assert list(ahead([], str, most=3)) == []
 
 

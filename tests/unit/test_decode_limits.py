@@ -1,6 +1,8 @@
-"""BEHAVIOURS 70: a few bytes of a producer's end no process; what is beyond a limit says so, its neighbours stay.
+"""BEHAVIOURS 70: a few bytes of a producer's end no process; what is beyond a limit says so, its
+neighbours stay.
 
-What killed the process is decoded in a process of its own: a signal fails the test, not the test run.
+What killed the process is decoded in a process of its own: a signal fails the test, not the test
+run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ import fastavro
 import pyarrow as pa
 import pytest
 from confluent_kafka.schema_registry import Schema
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 
 from labkit.decode import plain
 from labkit.decode.limits import COLUMNS, MORE
@@ -45,8 +51,14 @@ def decode(
 ) -> tuple[list[dict[str, Any]], dict[int, str], Any]:
     decoder = Binary(Known(schema), kind)
     middle = b"\0" if kind == "protobuf" else b""
-    parsed = decoder.parse(pa.array([b"\0\0\0\0\1" + middle + payload for payload in payloads], pa.binary()))
-    return decoder.columns(parsed, decoder.unify([parsed.schema])).to_pylist(), parsed.errors, decoder
+    parsed = decoder.parse(
+        pa.array([b"\0\0\0\0\1" + middle + payload for payload in payloads], pa.binary())
+    )
+    return (
+        decoder.columns(parsed, decoder.unify([parsed.schema])).to_pylist(),
+        parsed.errors,
+        decoder,
+    )
 
 
 def avro(schema: Any) -> Schema:
@@ -54,7 +66,11 @@ def avro(schema: Any) -> Schema:
 
 
 def record(name: str, *fields: tuple[str, Any]) -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": [{"name": field, "type": kind} for field, kind in fields]}
+    return {
+        "type": "record",
+        "name": name,
+        "fields": [{"name": field, "type": kind} for field, kind in fields],
+    }
 
 
 def number(value: int) -> bytes:
@@ -73,7 +89,9 @@ EMPTY = record("Empties", ("a", {"type": "array", "items": record("Empty")}))
 
 
 def doubled(levels: int) -> dict[str, Any]:
-    """Return a schema of `levels` records, each with the one below twice: 2 ** levels values of no bytes."""
+    """Return a schema of `levels` records, each with the one below twice: 2 ** levels values of no
+    bytes.
+    """
     found = record("L0", ("x", "null"))
     for level in range(1, levels):
         found = record(f"L{level}", ("a", found), ("b", f"L{level - 1}"))
@@ -91,7 +109,10 @@ KILLERS = {
     "2 ** 62 nulls": (NULLS, number(2**62) + b"\0"),
     "200 million empty records": (EMPTY, number(200_000_000) + b"\0"),
     "a schema of 2 ** 60 values": (doubled(60), b"\0"),
-    "lists of nulls, 90 deep": (json.loads('{"type":"array","items":' * 90 + '"null"' + "}" * 90), b"\x02" * 5000),
+    "lists of nulls, 90 deep": (
+        json.loads('{"type":"array","items":' * 90 + '"null"' + "}" * 90),
+        b"\x02" * 5000,
+    ),
 }
 CODE = """
 import sys; sys.path.insert(0, "tests/unit")
@@ -108,7 +129,9 @@ for name, (schema, payload) in tests.KILLERS.items():
 """
 
 
-def test_avro_that_killed_the_process_is_an_error_of_its_row(request: pytest.FixtureRequest) -> None:
+def test_avro_that_killed_the_process_is_an_error_of_its_row(
+    request: pytest.FixtureRequest,
+) -> None:
     """BEHAVIOURS 70: signal 11, or no end."""
     done = subprocess.run(
         [sys.executable, "-c", CODE],
@@ -123,7 +146,9 @@ def test_avro_that_killed_the_process_is_an_error_of_its_row(request: pytest.Fix
 
 
 def test_the_neighbours_of_a_record_that_is_too_deep_are_read() -> None:
-    rows, errors, _ = decode(avro(NODE), [b"\x02\0", b"\x02\x02" * 5000 + b"\x02\0", b"\x04\x02\x06\0"])
+    rows, errors, _ = decode(
+        avro(NODE), [b"\x02\0", b"\x02\x02" * 5000 + b"\x02\0", b"\x04\x02\x06\0"]
+    )
     assert [row["value"] for row in rows] == [1, None, 2]
     assert json.loads(rows[2]["next"]) == {"value": 3, "next": None}
     assert "nested deeper than 100 levels" in errors[1]
@@ -147,7 +172,9 @@ def test_what_is_walked_is_read_as_what_is_not() -> None:
     }  # fmt: skip
     target = io.BytesIO()
     fastavro.schemaless_writer(target, fastavro.parse_schema(schema), value)
-    rows, errors, _ = decode(avro(schema), [target.getvalue(), target.getvalue()[:-1], target.getvalue()])
+    rows, errors, _ = decode(
+        avro(schema), [target.getvalue(), target.getvalue()[:-1], target.getvalue()]
+    )
     assert list(errors) == [1]
     for row in (rows[0], rows[2]):
         assert (row["l"], row["u"], row["again"], len(row["n"])) == (-(2**63), "text", b"xyz", 500)
@@ -159,11 +186,14 @@ def test_columns_beyond_the_limit_are_one_column_of_json(kind: str) -> None:
     """BEHAVIOURS 70: the rest as text, with a note."""
     names = [f"f{place}" for place in range(COLUMNS + 500)]
     if kind == "avro":
-        schema, payload = avro(record("Wide", *((name, "int") for name in names))), b"\x02" * len(names)
+        schema = avro(record("Wide", *((name, "int") for name in names)))
+        payload = b"\x02" * len(names)
     else:
         message = DescriptorProto(name="Wide")
         for place, name in enumerate(names, 1):
-            message.field.add(name=name, number=place, type=FieldDescriptorProto.TYPE_INT64, label=1)
+            message.field.add(
+                name=name, number=place, type=FieldDescriptorProto.TYPE_INT64, label=1
+            )
         schema, payload = proto(message), b"\x08\x01"
     rows, errors, decoder = decode(schema, [payload], kind)
     assert not errors
@@ -200,10 +230,16 @@ def test_protobuf_schemas_that_double_and_messages_of_two_bytes() -> None:
 
     wide = DescriptorProto(name="Wide")
     for place in range(1, 401):
-        wide.field.add(name=f"f{place}", number=place, type=FieldDescriptorProto.TYPE_INT64, label=1)
+        wide.field.add(
+            name=f"f{place}", number=place, type=FieldDescriptorProto.TYPE_INT64, label=1
+        )
     outer = DescriptorProto(name="Outer")
-    outer.field.add(name="many", number=1, type=FieldDescriptorProto.TYPE_MESSAGE, type_name=".Wide", label=3)
-    rows, errors, _ = decode(proto(outer, wide), [b"\x0a\x00" * 2000, b"\x0a\x02\x08\x07"], "protobuf")
+    outer.field.add(
+        name="many", number=1, type=FieldDescriptorProto.TYPE_MESSAGE, type_name=".Wide", label=3
+    )
+    rows, errors, _ = decode(
+        proto(outer, wide), [b"\x0a\x00" * 2000, b"\x0a\x02\x08\x07"], "protobuf"
+    )
     assert "claim more than" in errors[0]
     assert rows[1]["many"][0]["f1"] == 7
 

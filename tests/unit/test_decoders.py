@@ -1,4 +1,6 @@
-"""Decoders without a server: the contract, own functions, the choice of auto, keys, the rule for types."""
+"""Decoders without a server: the contract, own functions, the choice of auto, keys, the rule for
+types.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def table(
 ) -> tuple[list[dict[str, Any]], pa.Schema | None, dict[int, str]]:
     """Decode values in batches cut at `cuts`; return rows, Arrow schema and errors."""
     edges = [0, *sorted(cuts), len(values)]
-    parsed = [decoder.parse(pa.array(values[first:last], pa.binary())) for first, last in pairwise(edges)]
+    parsed = [
+        decoder.parse(pa.array(values[first:last], pa.binary())) for first, last in pairwise(edges)
+    ]
     schema = decoder.unify([one.schema for one in parsed])
     errors: dict[int, str] = {}
     tables = []
@@ -62,7 +66,11 @@ class Known(Registry):
 
 
 def record(*fields: tuple[str, Any], name: str = "R") -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": [{"name": field, "type": kind} for field, kind in fields]}
+    return {
+        "type": "record",
+        "name": name,
+        "fields": [{"name": field, "type": kind} for field, kind in fields],
+    }
 
 
 SCHEMAS = [
@@ -70,9 +78,16 @@ SCHEMAS = [
     record(("a", "double"), ("c", {"type": "array", "items": "int"})),
     record(("b", ["null", "long"]), ("a", "string")),
     record(("n", record(("x", "int"), name="N")), ("m", {"type": "map", "values": "long"})),
-    record(("n", record(("x", "double"), ("y", "bytes"), name="N")), ("m", {"type": "map", "values": "string"})),
-    record(("t", {"type": "long", "logicalType": "timestamp-millis"}), ("a", ["int", "string", "null"])),
-    record(("t", {"type": "long", "logicalType": "timestamp-micros"}), ("e", record(name="Nothing"))),
+    record(
+        ("n", record(("x", "double"), ("y", "bytes"), name="N")),
+        ("m", {"type": "map", "values": "string"}),
+    ),
+    record(
+        ("t", {"type": "long", "logicalType": "timestamp-millis"}), ("a", ["int", "string", "null"])
+    ),
+    record(
+        ("t", {"type": "long", "logicalType": "timestamp-micros"}), ("e", record(name="Nothing"))
+    ),
 ]
 KNOWN = Known(*(Schema(json.dumps(schema), "AVRO") for schema in SCHEMAS))
 _PARSED = [fastavro.parse_schema(schema) for schema in SCHEMAS]
@@ -89,18 +104,36 @@ def written(number: int, value: Any) -> bytes:
 integers = st.integers(-(2**31), 2**31 - 1)
 longs = st.integers(-(2**52), 2**52)
 texts = st.text(max_size=3)
-times = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(lambda one: one.replace(tzinfo=UTC))
+times = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(
+    lambda one: one.replace(tzinfo=UTC)
+)
 fractions = st.floats(allow_nan=False, allow_infinity=False, width=32)
 records = st.one_of(
     st.builds(lambda a, b: written(1, {"a": a, "b": b}), longs, st.none() | texts),
     st.builds(lambda a, c: written(2, {"a": a, "c": c}), fractions, st.lists(integers, max_size=2)),
     st.builds(lambda a, b: written(3, {"a": a, "b": b}), texts, st.none() | longs),
-    st.builds(lambda x, m: written(4, {"n": {"x": x}, "m": m}), integers, st.dictionaries(texts, longs, max_size=2)),
-    st.builds(lambda x, y: written(5, {"n": {"x": x, "y": y}, "m": {"k": "v"}}), fractions, st.binary(max_size=2)),
+    st.builds(
+        lambda x, m: written(4, {"n": {"x": x}, "m": m}),
+        integers,
+        st.dictionaries(texts, longs, max_size=2),
+    ),
+    st.builds(
+        lambda x, y: written(5, {"n": {"x": x, "y": y}, "m": {"k": "v"}}),
+        fractions,
+        st.binary(max_size=2),
+    ),
     st.builds(lambda t, a: written(6, {"t": t, "a": a}), times, st.none() | integers | texts),
     st.builds(lambda t: written(7, {"t": t, "e": {}}), times),
     st.none(),
-    st.sampled_from([b"", b"{}", b"\x00\x00\x00\x00\x63ab", b"\x00\x00\x00\x00\x01", b"\x00\x00\x00\x00\x01\x02"]),
+    st.sampled_from(
+        [
+            b"",
+            b"{}",
+            b"\x00\x00\x00\x00\x63ab",
+            b"\x00\x00\x00\x00\x01",
+            b"\x00\x00\x00\x00\x01\x02",
+        ]
+    ),
 )
 values_and_cuts = st.lists(records, min_size=1, max_size=8).flatmap(
     lambda values: st.tuples(st.just(values), st.sets(st.integers(0, len(values))))
@@ -119,7 +152,11 @@ def test_any_split_of_avro_gives_the_same_columns_rows_and_errors(given: tuple[V
 
 
 def test_a_value_becomes_text_from_what_was_written_not_from_a_number_it_was_merged_into():
-    values: Values = [written(1, {"a": 1, "b": None}), written(2, {"a": 0.5, "c": []}), written(3, {"a": "x", "b": 7})]
+    values: Values = [
+        written(1, {"a": 1, "b": None}),
+        written(2, {"a": 0.5, "c": []}),
+        written(3, {"a": "x", "b": 7}),
+    ]
     for cuts in ((), (1,), (2,), (1, 2)):
         rows, _, errors = table(Binary(KNOWN, "avro"), values, cuts)
         assert [row["a"] for row in rows] == ["1", "0.5", "x"]
@@ -133,7 +170,9 @@ def test_bytes_that_only_look_like_ids_do_not_flood_the_registry(monkeypatch: py
     monkeypatch.setattr(registry, "UNKNOWN_IDS", 10)
     asked = []
     monkeypatch.setattr(
-        Known, "schema", lambda self, number, real=Known.schema: (asked.append(number), real(self, number))[1]
+        Known,
+        "schema",
+        lambda self, number, real=Known.schema: (asked.append(number), real(self, number))[1],
     )
     values: Values = [b"\x00" + number.to_bytes(4, "big") + b"x" for number in range(100, 200)]
     for decoder in (Binary(KNOWN, "avro"), JsonSchema(KNOWN)):
@@ -151,12 +190,20 @@ framed = st.sampled_from([b'{"a":1}', b'{"a":"x","b":[1]}', b"[1]", b"{", b""]).
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(framed | st.none() | st.binary(max_size=8), min_size=1, max_size=8), st.sets(st.integers(0, 1)))
-def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(values: Values, cuts: set[int]):
+@given(
+    st.lists(framed | st.none() | st.binary(max_size=8), min_size=1, max_size=8),
+    st.sets(st.integers(0, 1)),
+)
+def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(
+    values: Values, cuts: set[int]
+):
     known = Known(Schema("{}", "JSON"))
     rows, schema, errors = table(JsonSchema(known), values, cuts)
     assert (rows, schema, errors) == table(JsonSchema(known), values)
-    inner = [b"{}" if row in errors else None if value is None else value[5:] for row, value in enumerate(values)]
+    inner = [
+        b"{}" if row in errors else None if value is None else value[5:]
+        for row, value in enumerate(values)
+    ]
     assert (rows, schema) == table(decode.find_decoder("json"), inner)[:2]
 
 
@@ -170,12 +217,22 @@ def test_a_schema_of_another_type_is_named():
     [
         ('syntax = "proto3"; message A { int64 n = 1;', (), "cannot be compiled: "),
         ('syntax = "proto3"; import "b.proto"; message A {}', (), "b.proto: File not found"),
-        ('syntax = "proto3"; message A {}', ("../a.proto",), "it refers to '../a.proto', which is no name"),
-        ('syntax = "proto3"; message A {}', ("/etc/a.proto",), "it refers to '/etc/a.proto', which is no name"),
+        (
+            'syntax = "proto3"; message A {}',
+            ("../a.proto",),
+            "it refers to '../a.proto', which is no name",
+        ),
+        (
+            'syntax = "proto3"; message A {}',
+            ("/etc/a.proto",),
+            "it refers to '/etc/a.proto', which is no name",
+        ),
     ],
     ids=["broken", "import", "above", "absolute"],
 )
-def test_text_of_a_proto_that_cannot_be_compiled_says_why(text: str, references: tuple[str, ...], reason: str):
+def test_text_of_a_proto_that_cannot_be_compiled_says_why(
+    text: str, references: tuple[str, ...], reason: str
+):
     schema = Schema(text, "PROTOBUF", [SchemaReference(name, "a", 1) for name in references])
     _, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\0ab"])
     assert reason in errors[0]
@@ -183,7 +240,11 @@ def test_text_of_a_proto_that_cannot_be_compiled_says_why(text: str, references:
 
 def test_glues_header_is_named():
     version = UUID("b7b4a7f0-9c96-4e4a-a687-fb5de9ef0c63")
-    values = [b"\3\0" + version.bytes + b"x", b"\3\5" + version.bytes + b"x", b"\3\1" + version.bytes]
+    values = [
+        b"\3\0" + version.bytes + b"x",
+        b"\3\5" + version.bytes + b"x",
+        b"\3\1" + version.bytes,
+    ]
     _, _, errors = table(Binary(Known(), "avro"), values)
     assert errors[0].startswith(f"AWS Glue's header, of schema version {version}; labkit reads")
     assert f"{version}, compressed;" in errors[1]
@@ -202,12 +263,16 @@ def descriptor(package: str, kind: int) -> tuple[Schema, Any]:
 
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="proto3"
+    )
     file.message_type.add(name="M").field.add(name="n", number=1, type=kind, label=1)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     text = base64.b64encode(file.SerializeToString()).decode()
-    return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.M"))
+    return Schema(text, "PROTOBUF"), message_factory.GetMessageClass(
+        pool.FindMessageTypeByName(f"{package}.M")
+    )
 
 
 def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
@@ -264,7 +329,9 @@ kinds = st.recursive(
     lambda inner: st.one_of(
         inner.map(pa.large_list),
         inner.map(lambda item: pa.map_(pa.string(), item)),
-        st.dictionaries(st.sampled_from("abc"), inner, max_size=3).map(lambda one: pa.struct(list(one.items()))),
+        st.dictionaries(st.sampled_from("abc"), inner, max_size=3).map(
+            lambda one: pa.struct(list(one.items()))
+        ),
     ),
     max_leaves=4,
 )
@@ -281,7 +348,9 @@ def unordered(kind: pa.DataType) -> Any:
 
 @settings(deadline=None, max_examples=500)
 @given(kinds, kinds, kinds)
-def test_types_merge_whatever_the_order_and_the_grouping(a: pa.DataType, b: pa.DataType, c: pa.DataType):
+def test_types_merge_whatever_the_order_and_the_grouping(
+    a: pa.DataType, b: pa.DataType, c: pa.DataType
+):
     assert unordered(merge.merge(a, b)) == unordered(merge.merge(b, a))
     assert merge.merge(merge.merge(a, b), c) == merge.merge(a, merge.merge(b, c))
     assert merge.merge(a, a) == a
@@ -315,13 +384,22 @@ def test_what_a_function_raises_is_the_rows_error_and_tombstones_are_not_passed(
     assert seen == [b"1", b"x", b"o", b"", b"2"]
     assert [row["n"] for row in rows] == [1, None, None, None, None, 2]
     assert sorted(errors) == [2, 3, 4]
-    assert errors[2] == "the decoder raised ValueError: invalid literal for int() with base 10: b'x'"
-    assert errors[3] == "the decoder raised TypeError: the decoder returned a object, which is nothing like JSON"
+    assert (
+        errors[2] == "the decoder raised ValueError: invalid literal for int() with base 10: b'x'"
+    )
+    assert (
+        errors[3]
+        == "the decoder raised TypeError: the decoder returned a object, which is nothing like JSON"
+    )
 
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.lists(st.none() | st.sampled_from([b"1", b'"x"', b"[1]", b'{"a":1}', b'{"a":0.5,"b":null}', b"!"]), min_size=1),
+    st.lists(
+        st.none()
+        | st.sampled_from([b"1", b'"x"', b"[1]", b'{"a":1}', b'{"a":0.5,"b":null}', b"!"]),
+        min_size=1,
+    ),
     st.sets(st.integers(0, 1)),
 )
 def test_any_split_of_a_functions_results_gives_the_same_columns(values: Values, cuts: set[int]):
@@ -403,7 +481,9 @@ def test_auto_says_what_it_chose(values: Values, name: str):
 
 
 def test_a_registry_shows_no_password():
-    registry = Registry({"url": "https://alice:hush@registry.example/api", "basic_auth": ["alice", "hush"]})
+    registry = Registry(
+        {"url": "https://alice:hush@registry.example/api", "basic_auth": ["alice", "hush"]}
+    )
     assert "hush" not in f"{registry!r} {registry.address} {registry.user} {registry.hash}"
     with pytest.raises(ConfigError) as caught:
         Registry({"url": "ftp://x:hush@y"}).client  # noqa: B018

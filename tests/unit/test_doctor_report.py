@@ -1,4 +1,6 @@
-"""The doctor's rules that need no server: bounds in time, what depends on what, watermarks, addresses."""
+"""The doctor's rules that need no server: bounds in time, what depends on what, watermarks,
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -83,9 +85,17 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 
 
 def test_addresses_of_elasticsearch_in_every_form_it_takes() -> None:
-    hosts = ["https://alice:hunter2@es-1/path", "http://es-2", {"scheme": "https", "host": "es-3", "port": 9243}]
+    hosts = [
+        "https://alice:hunter2@es-1/path",
+        "http://es-2",
+        {"scheme": "https", "host": "es-3", "port": 9243},
+    ]
     target = Target("default", {"hosts": hosts})
-    assert ElasticsearchLooks(target, "irc*").addresses == [("es-1", 443), ("es-2", 9200), ("es-3", 9243)]
+    assert ElasticsearchLooks(target, "irc*").addresses == [
+        ("es-1", 443),
+        ("es-2", 9200),
+        ("es-3", 9243),
+    ]
     assert "hunter2" not in target.address
 
 

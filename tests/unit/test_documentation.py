@@ -1,4 +1,7 @@
-"""Every public name, command, option, variable and error stands in the documentation; its commands parse."""
+"""Every public name, command, option, variable and error stands in the documentation.
+
+Its commands parse.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from labkit.errors import LabkitError
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PYTHON_PAGES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference/python").glob("*.rst")))
+PYTHON_PAGES = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference/python").glob("*.rst"))
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,9 @@ def list_members(cls: type) -> list[str]:
 
 
 def is_method(value: Any) -> bool:
-    return callable(value) or isinstance(value, (classmethod, property)) or hasattr(value, "attrname")
+    return (
+        callable(value) or isinstance(value, (classmethod, property)) or hasattr(value, "attrname")
+    )
 
 
 def test_every_public_name_has_its_place_in_the_reference() -> None:
@@ -66,7 +73,11 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
 
 def test_every_error_has_its_place_in_the_reference() -> None:
     errors = [value for value in vars(labkit.errors).values() if inspect.isclass(value)]
-    own = [error.__name__ for error in errors if error.__module__ == "labkit.errors" and error.__name__[0] != "_"]
+    own = [
+        error.__name__
+        for error in errors
+        if error.__module__ == "labkit.errors" and error.__name__[0] != "_"
+    ]
     assert LabkitError.__name__ in own
     page = (DOCS / "reference/python/errors.rst").read_text(encoding="utf-8")
     assert [name for name in own if f".. autoexception:: {name}\n" not in page] == []
@@ -76,7 +87,11 @@ def test_an_error_in_a_notebook_names_its_section_of_the_page() -> None:
     page = (DOCS / "reference/python/errors.rst").read_text(encoding="utf-8")
     parts = re.split(r"^(\S.*)\n-+\n", page, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    raised = [value for value in vars(labkit.errors).values() if inspect.isclass(value) and hasattr(value, "_section")]
+    raised = [
+        value
+        for value in vars(labkit.errors).values()
+        if inspect.isclass(value) and hasattr(value, "_section")
+    ]
     named = [error for error in raised if error.__name__ not in ("_Message", "LabkitError")]
     assert len(named) > 12
     for error in named:
@@ -85,16 +100,21 @@ def test_an_error_in_a_notebook_names_its_section_of_the_page() -> None:
 
 
 def test_every_variable_is_described() -> None:
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "labkit").rglob("*.py")))
+    sources = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "labkit").rglob("*.py"))
+    )
     variables = set(re.findall(r"\bLABKIT_[A-Z_]*[A-Z]\b", sources))
     page = (DOCS / "reference/variables.md").read_text(encoding="utf-8")
     described = set(re.findall(r"`(LABKIT_[A-Z_]+)`", page))
     assert {"LABKIT_PROFILE", "LABKIT_CACHE_GB"} <= variables
-    of_profiles = {name for name in variables if name.startswith("LABKIT_PROD_")}  # examples of what the page describes
+    # examples of what the page describes
+    of_profiles = {name for name in variables if name.startswith("LABKIT_PROD_")}
     assert variables - of_profiles - described == set()
 
 
-def walk(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def walk(
+    parser: argparse.ArgumentParser, name: str
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -105,14 +125,22 @@ def walk(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argp
 def test_every_command_and_option_is_on_the_page_of_commands(command_page: str) -> None:
     missing = []
     for name, parser in walk(build_parser(), "labkit"):
-        section = re.search(rf"^#+ {re.escape(name)}\n(.*?)(?=^#+ |\Z)", command_page, flags=re.DOTALL | re.MULTILINE)
+        section = re.search(
+            rf"^#+ {re.escape(name)}\n(.*?)(?=^#+ |\Z)",
+            command_page,
+            flags=re.DOTALL | re.MULTILINE,
+        )
         if name == "labkit":
             continue
         if section is None:
             missing.append(name)
             continue
-        options = [option for option in parser._option_string_actions if option not in ("-h", "--help")]
-        missing += [f"{name} {option}" for option in options if not re.search(rf"`{option}[ `]", section[1])]
+        options = [
+            option for option in parser._option_string_actions if option not in ("-h", "--help")
+        ]
+        missing += [
+            f"{name} {option}" for option in options if not re.search(rf"`{option}[ `]", section[1])
+        ]
     assert missing == []
 
 
@@ -120,7 +148,9 @@ PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 LINES = [
     (page.stem, line.strip().removeprefix("$ "))
     for page in PAGES
-    for block in re.findall(r"^ *```console\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for block in re.findall(
+        r"^ *```console\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     for line in block.splitlines()
     if line.strip().startswith("$ labkit ")
 ]

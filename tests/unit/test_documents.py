@@ -18,7 +18,14 @@ from labkit.replay.records import RAW_SCHEMA
 
 def raw(values: list[bytes | None], stamp: int | None = 0) -> pa.RecordBatch:
     rows = [
-        {"topic": "t", "partition": 0, "offset": n, "timestamp": stamp, "timestamp_type": "CreateTime", "value": value}
+        {
+            "topic": "t",
+            "partition": 0,
+            "offset": n,
+            "timestamp": stamp,
+            "timestamp_type": "CreateTime",
+            "value": value,
+        }
         for n, value in enumerate(values)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
@@ -29,19 +36,26 @@ def stands_in(source: bytes) -> bool:
 
 
 TEXTS = st.text(
-    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\ufeff\ufffe\uffff\xfe\xff\u0000"))
+    st.one_of(
+        st.characters(exclude_categories=["Cs"]),
+        st.sampled_from("\ufeff\ufffe\uffff\xfe\xff\u0000"),
+    )
 )
 
 
 @example([{"a": "x\ufeffy"}, {"\ufeff": "\u00ff\u00fe\uffff"}])
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(TEXTS, TEXTS), min_size=1))
-def test_a_json_object_in_utf_8_goes_through_whatever_its_text(objects: list[dict[str, Any]]) -> None:
+def test_a_json_object_in_utf_8_goes_through_whatever_its_text(
+    objects: list[dict[str, Any]],
+) -> None:
     values = [json.dumps(one, ensure_ascii=False).encode() for one in objects]
     assert documents(raw(values)).sources.to_pylist() == values
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
+)
 def test_any_other_encoding_gets_a_document_of_its_own(encoding: str) -> None:
     text = '{"message": "caf\xe9 \ufeff"}'
     for other in (b'{"a":1}', '{"a":"\ufeff"}'.encode(), b"\xff"):

@@ -53,9 +53,13 @@ def test_lengths_of_ten_thousand_years_are_exact(ages: Replay) -> None:
 
 
 def test_arithmetic_with_lengths_is_exact_and_keeps_the_order(ages: Replay) -> None:
-    frame = ages.sql("select took - interval '1 day 1 hour' less from replay where n < 4 order by n desc")
+    frame = ages.sql(
+        "select took - interval '1 day 1 hour' less from replay where n < 4 order by n desc"
+    )
     assert micros(frame, "less") == [part - DAY - DAY // 24 for part in reversed(LENGTHS[:4])]
-    frame = ages.sql("select timestamp '9999-01-01' - timestamp '0001-01-01' whole, max(took) most from replay")
+    frame = ages.sql(
+        "select timestamp '9999-01-01' - timestamp '0001-01-01' whole, max(took) most from replay"
+    )
     assert micros(frame, "whole") == [3_651_694 * DAY]
     assert micros(frame, "most") == [LENGTHS[2]]
 
@@ -104,11 +108,15 @@ def test_parts_of_a_microsecond_are_refused_and_not_cut(ages: Replay) -> None:
             ages.sql("select t from given", given=table)
         assert "round them" in str(caught.value.hint)
     for table in (pa.table({"t": whole}), pd.DataFrame({"t": pd.to_timedelta([2_000], unit="ns")})):
-        assert ages.sql("select t from given", given=table)["t"].tolist() == [timedelta(microseconds=2)]
+        assert ages.sql("select t from given", given=table)["t"].tolist() == [
+            timedelta(microseconds=2)
+        ]
 
 
 def spans() -> pa.Table:
-    """Return messages with a Protobuf Duration, also in a list and in another message, as labkit decodes them."""
+    """Return messages with a Protobuf Duration, also in a list and in another message, as labkit
+    decodes them.
+    """
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
@@ -122,7 +130,9 @@ def spans() -> pa.Table:
     pool.Add(file)
     make = message_factory.GetMessageClass(pool.FindMessageTypeByName("m.M"))
     schema = SimpleNamespace(
-        schema_str=base64.b64encode(file.SerializeToString()).decode(), schema_type="PROTOBUF", references=[]
+        schema_str=base64.b64encode(file.SerializeToString()).decode(),
+        schema_type="PROTOBUF",
+        references=[],
     )
     values = []
     for length in LENGTHS:
@@ -139,14 +149,19 @@ def spans() -> pa.Table:
 
 
 def test_a_duration_of_protobuf_is_a_duration_in_parquet(tmp_path: Path) -> None:
-    """To what reads Arrow's schema; to others it is an integer, of microseconds as `to_parquet` says."""
+    """To what reads Arrow's schema.
+
+    To others it is an integer, of microseconds as `to_parquet` says.
+    """
     table, path = spans(), tmp_path / "x.parquet"
     assert table.schema.field("took").type == pa.duration("us")
     wanted = [None if length is None else timedelta(microseconds=length) for length in LENGTHS]
     pq.write_table(table, path)
     for name, one in (("arrow", pq.read_table(path)), ("polars", pl.read_parquet(path).to_arrow())):
         assert one["took"].to_pylist() == wanted, name
-        assert one["many"].to_pylist() == [[] if length is None else [length] for length in wanted], name
+        assert one["many"].to_pylist() == [
+            [] if length is None else [length] for length in wanted
+        ], name
         assert [row and row["took"] for row in one["inner"].to_pylist()] == wanted, name
     assert micros(pd.read_parquet(path), "took") == LENGTHS
     with connect(files=True) as connection:

@@ -1,4 +1,6 @@
-"""An hour in which nothing was said is a window like any other: what is asked of it is answered with nothing."""
+"""An hour in which nothing was said is a window like any other: what is asked of it is answered
+with nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from labkit.sinks.replay import Replay
 
 @pytest.fixture
 def empty() -> Replay:
-    return Replay(from_batches([], "json"), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g"))
+    return Replay(
+        from_batches([], "json"), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,10 +42,19 @@ def test_a_map_of_it_has_no_place(empty: Replay) -> None:
 @pytest.mark.parametrize(
     ("query", "columns"),
     [
-        ("select nick, count(*) n from replay where command = 'PRIVMSG' group by nick order by n", ["nick", "n"]),
-        ("select geoip_country country, max(geo.lat) from replay group by country", ["country", "max(geo.lat)"]),
+        (
+            "select nick, count(*) n from replay where command = 'PRIVMSG' group by nick order by n",
+            ["nick", "n"],
+        ),
+        (
+            "select geoip_country country, max(geo.lat) from replay group by country",
+            ["country", "max(geo.lat)"],
+        ),
         ("select lower(nick) nick from replay", ["nick"]),
-        ("with c as (select nick, m from replay) select nick, sum(m) m from c group by all", ["nick", "m"]),
+        (
+            "with c as (select nick, m from replay) select nick, sum(m) m from c group by all",
+            ["nick", "m"],
+        ),
         ("select _offset, columns('_p.*') from replay", ["_offset", "_partition"]),
     ],
 )

@@ -1,4 +1,6 @@
-"""Debezium's and Connect's envelopes unwrapped, fields renamed and dropped, in tables and in documents."""
+"""Debezium's and Connect's envelopes unwrapped, fields renamed and dropped, in tables and in
+documents.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ AT_MS, SEEN_MS = 1_456_833_600_000, 1_456_833_600_250
 AT, SEEN = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (AT_MS, SEEN_MS))
 ADA = {"id": 1, "name": "Ada", "email": "ada@example.org"}
 RENAMED = {**ADA, "name": "Ada L."}
-SCHEMA = {"type": "struct", "optional": False, "name": "shop.public.customers.Envelope", "fields": []}
+SCHEMA = {
+    "type": "struct",
+    "optional": False,
+    "name": "shop.public.customers.Envelope",
+    "fields": [],
+}
 
 
 def envelope(op: str, before: Any, after: Any, **source: Any) -> dict[str, Any]:
@@ -79,7 +86,11 @@ def wrapped(values: list[Any]) -> list[Any]:
                          ids=["plain", "wrapped", "mixed"])  # fmt: skip
 def test_debezium_becomes_the_rows_and_what_became_of_them(values: list[Any]) -> None:
     found = table(values, enrich.unwrap("debezium"))
-    assert [name for name in found.column_names if not name.startswith("_")] == ["email", "id", "name"]
+    assert [name for name in found.column_names if not name.startswith("_")] == [
+        "email",
+        "id",
+        "name",
+    ]
     rows = found.to_pylist()
     assert [(one["id"], one["name"], one["__op"], one["__deleted"]) for one in rows] == ROWS
     assert [one["__source_time"] for one in rows] == [AT] * 4 + [None]
@@ -90,28 +101,47 @@ def test_debezium_becomes_the_rows_and_what_became_of_them(values: list[Any]) ->
 
 
 def test_a_field_that_only_a_delete_has_and_one_that_changed_its_type_are_kept() -> None:
-    values = [envelope("c", None, {"id": 1, "n": 5}), envelope("d", {"id": 2, "n": "x", "old": True}, None)]
+    values = [
+        envelope("c", None, {"id": 1, "n": 5}),
+        envelope("d", {"id": 2, "n": "x", "old": True}, None),
+    ]
     rows = table(values, enrich.unwrap("debezium")).to_pylist()
     assert [(one["id"], one["n"], one["old"]) for one in rows] == [(1, "5", None), (2, "x", True)]
 
 
 def test_deletes_alone_and_tombstones_alone() -> None:
-    assert table([envelope("d", ADA, None)], enrich.unwrap("debezium"))["name"].to_pylist() == ["Ada"]
+    assert table([envelope("d", ADA, None)], enrich.unwrap("debezium"))["name"].to_pylist() == [
+        "Ada"
+    ]
     assert table([None], enrich.unwrap("debezium")).num_rows == 1
 
 
 def test_records_that_are_no_envelopes_keep_their_fields() -> None:
-    rows = table([ENVELOPES[0], {"heartbeat": 3, "id": "own"}], enrich.unwrap("debezium")).to_pylist()
-    assert [(one["id"], one["id_"], one["heartbeat"]) for one in rows] == [(1, None, None), (None, "own", 3)]
+    rows = table(
+        [ENVELOPES[0], {"heartbeat": 3, "id": "own"}], enrich.unwrap("debezium")
+    ).to_pylist()
+    assert [(one["id"], one["id_"], one["heartbeat"]) for one in rows] == [
+        (1, None, None),
+        (None, "own", 3),
+    ]
     with pytest.raises(UsageError, match=r"no record has an op\nHint: there is: nick"):
         table([{"nick": "ada"}], enrich.unwrap("debezium"))
 
 
 def test_connects_payload_becomes_the_fields() -> None:
-    rows = table([*wrapped([ADA, {"id": 2}]), {"id": 3}, None], enrich.unwrap("connect")).to_pylist()
-    assert [(one["id"], one["name"]) for one in rows] == [(1, "Ada"), (2, None), (3, None), (None, None)]
+    rows = table(
+        [*wrapped([ADA, {"id": 2}]), {"id": 3}, None], enrich.unwrap("connect")
+    ).to_pylist()
+    assert [(one["id"], one["name"]) for one in rows] == [
+        (1, "Ada"),
+        (2, None),
+        (3, None),
+        (None, None),
+    ]
     assert "schema" not in rows[0]
-    assert table(wrapped(["just text"]), enrich.unwrap("connect"))["payload"].to_pylist() == ["just text"]
+    assert table(wrapped(["just text"]), enrich.unwrap("connect"))["payload"].to_pylist() == [
+        "just text"
+    ]
     with pytest.raises(UsageError, match="no record has a payload"):
         table([ADA], enrich.unwrap("connect"))
 
@@ -147,9 +177,15 @@ def test_fields_are_renamed_and_dropped_also_within_objects() -> None:
         (lambda: enrich.rename({"a": "_value"}), "'_value' is no field of the records"),
         (lambda: enrich.drop([]), "drop takes names"),
         (lambda: enrich.drop(["_offset"]), "'_offset' is no field of the records"),
-        (lambda: table([{"a": 1, "b": 2}], enrich.rename({"a": "b"})), "there is a field 'b' already"),
+        (
+            lambda: table([{"a": 1, "b": 2}], enrich.rename({"a": "b"})),
+            "there is a field 'b' already",
+        ),
         (lambda: table([{"name": 1}], enrich.drop(["nane"])), "did you mean 'name'?"),
-        (lambda: table([{"u": {"name": 1}}], enrich.drop(["u.nane"])), "there is no field 'u.nane'"),
+        (
+            lambda: table([{"u": {"name": 1}}], enrich.drop(["u.nane"])),
+            "there is no field 'u.nane'",
+        ),
         (lambda: enrich.named("unwrap:"), "write geoip:FIELD"),
     ],
 )

@@ -1,4 +1,7 @@
-"""Enrichers on columns and on raw JSON; the GeoIP database is the real one that comes with labkit."""
+"""Enrichers on columns and on raw JSON.
+
+The GeoIP database is the real one that comes with labkit.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,14 @@ def geoip() -> GeoIP:
 
 def raw(values: list[bytes | None], stamp: int | None = 0) -> pa.RecordBatch:
     rows = [
-        {"topic": "t", "partition": 0, "offset": n, "timestamp": stamp, "timestamp_type": "CreateTime", "value": value}
+        {
+            "topic": "t",
+            "partition": 0,
+            "offset": n,
+            "timestamp": stamp,
+            "timestamp_type": "CreateTime",
+            "value": value,
+        }
         for n, value in enumerate(values)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
@@ -93,18 +103,28 @@ def test_an_address_is_a_hit_or_has_a_reason(geoip: GeoIP, text: str, reason: st
 
 def test_a_hit_has_country_city_and_a_point(geoip: GeoIP) -> None:
     row = geoip.add(pa.table({"ip": ["81.2.69.142"]})).to_pylist()[0]
-    assert (row["geoip_country"], row["geoip_country_name"], row["geoip_city"]) == ("GB", "United Kingdom", "Willesden")
+    assert (row["geoip_country"], row["geoip_country_name"], row["geoip_city"]) == (
+        "GB",
+        "United Kingdom",
+        "Willesden",
+    )
     assert row["geoip_location"] == {"lat": 51.5333, "lon": -0.2333}
 
 
 def test_no_value_has_no_reason(geoip: GeoIP) -> None:
     assert geoip.add(pa.table({"ip": pa.array([None], pa.string())})).to_pylist() == [
-        dict.fromkeys(["geoip_reason", "geoip_country", "geoip_country_name", "geoip_city", "geoip_location"])
+        dict.fromkeys(
+            ["geoip_reason", "geoip_country", "geoip_country_name", "geoip_city", "geoip_location"]
+        )
     ]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), min_size=1, max_size=200))
+@given(
+    st.lists(
+        st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), min_size=1, max_size=200
+    )
+)
 def test_all_at_once_finds_what_maxminddb_finds_one_by_one(texts: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -131,7 +151,9 @@ def test_the_databases_date_age_and_licence_are_said(geoip: GeoIP) -> None:
     assert "days old" in note
 
 
-def test_another_database_is_named_by_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_another_database_is_named_by_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(b"no database")
     monkeypatch.setenv("LABKIT_GEOIP_DB", str(path))
@@ -150,17 +172,38 @@ def test_fields_are_added_to_the_end_and_the_records_bytes_stay(geoip: GeoIP) ->
     assert json.loads(source)["geoip_location"] == {"lat": 51.5333, "lon": -0.2333}
 
 
-ODD = [b"{}", b"{ }", b'{"ip":null}', b'{"ip":7}', b'{"ip":{"a":1}}', b'{"n":1}', b'{"n":1} \r', b'{\n"n": 1\n}\n']
+ODD = [
+    b"{}",
+    b"{ }",
+    b'{"ip":null}',
+    b'{"ip":7}',
+    b'{"ip":{"a":1}}',
+    b'{"n":1}',
+    b'{"n":1} \r',
+    b'{\n"n": 1\n}\n',
+]
 
 
 def test_what_has_nothing_to_add_stays_what_it_is(geoip: GeoIP) -> None:
     found = enriched(ODD, geoip)
     for value, document in zip(ODD, found, strict=True):
-        assert {name: one for name, one in document.items() if name != "geoip_reason"} == json.loads(value)
+        assert {
+            name: one for name, one in document.items() if name != "geoip_reason"
+        } == json.loads(value)
     assert [one.get("geoip_reason") for one in found] == [None] * 3 + ["invalid"] * 2 + [None] * 3
 
 
-BROKEN = [b"", None, b"{", b"not json", b"[1]", b'{"ip":"8.8.8.8"', b'{"ip":"8.8.8.8}', b"\xff\xfe", b'{"a":1}{"ip":2}']
+BROKEN = [
+    b"",
+    None,
+    b"{",
+    b"not json",
+    b"[1]",
+    b'{"ip":"8.8.8.8"',
+    b'{"ip":"8.8.8.8}',
+    b"\xff\xfe",
+    b'{"a":1}{"ip":2}',
+]
 
 
 def test_what_is_no_object_gets_nothing(geoip: GeoIP) -> None:
@@ -172,7 +215,11 @@ def test_what_is_no_object_gets_nothing(geoip: GeoIP) -> None:
 
 def test_a_records_own_field_is_never_overwritten(geoip: GeoIP) -> None:
     (found,) = enriched([b'{"ip":"8.8.8.8","geoip_country":"mine","geoip_country_":1}'], geoip)
-    assert (found["geoip_country"], found["geoip_country_"], found["geoip_country__"]) == ("mine", 1, "US")
+    assert (found["geoip_country"], found["geoip_country_"], found["geoip_country__"]) == (
+        "mine",
+        1,
+        "US",
+    )
 
 
 def test_a_text_that_looks_like_a_null_field_stays(geoip: GeoIP) -> None:
@@ -183,7 +230,9 @@ def test_a_text_that_looks_like_a_null_field_stays(geoip: GeoIP) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 OBJECTS = st.dictionaries(st.sampled_from(["ip", "m", "new", "new_", "x", "a.b"]), JSON, max_size=4)
@@ -191,7 +240,9 @@ OBJECTS = st.dictionaries(st.sampled_from(["ip", "m", "new", "new_", "x", "a.b"]
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=12), st.sampled_from([None, 1, (",", ":")]))
-def test_any_object_keeps_its_fields_and_gains_the_new_one(objects: list[dict[str, Any]], style: Any) -> None:
+def test_any_object_keeps_its_fields_and_gains_the_new_one(
+    objects: list[dict[str, Any]], style: Any
+) -> None:
     options = {"separators": style} if isinstance(style, tuple) else {"indent": style}
     values = [json.dumps(one, **options).encode() for one in objects]
     found = enriched(values, enrich.parse("m", r"^(?s)(?P<new>.*)$"))
@@ -205,7 +256,12 @@ def test_any_object_keeps_its_fields_and_gains_the_new_one(objects: list[dict[st
 
 
 def test_fields_with_a_dot_are_inside_of_objects(geoip: GeoIP) -> None:
-    values = [b'{"client":{"ip":"8.8.8.8"}}', b'{"client.ip":"81.2.69.142"}', b'{"client":3}', b"{}"]
+    values = [
+        b'{"client":{"ip":"8.8.8.8"}}',
+        b'{"client.ip":"81.2.69.142"}',
+        b'{"client":3}',
+        b"{}",
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = enriched(values, enrich.geoip("client.ip"))
@@ -213,11 +269,26 @@ def test_fields_with_a_dot_are_inside_of_objects(geoip: GeoIP) -> None:
 
 
 def test_fields_as_text_do_not_depend_on_their_batch() -> None:
-    values = [b'{"a":1.5}', b'{"a":true}', b'{"a":"x"}', b'{"a":{"b":[1]}}', b'{"a":null}', b"{}", b""]
+    values = [
+        b'{"a":1.5}',
+        b'{"a":true}',
+        b'{"a":"x"}',
+        b'{"a":{"b":[1]}}',
+        b'{"a":null}',
+        b"{}",
+        b"",
+    ]
     alone = [fields.texts(pa.array([one], pa.binary()), ["a"])["a"][0].as_py() for one in values]
     together = fields.texts(pa.array(values, pa.binary()), ["a"])["a"].to_pylist()
-    beside_a_broken_one = fields.texts(pa.array([*values, b"{"], pa.binary()), ["a"])["a"].to_pylist()[:-1]
-    assert together == alone == beside_a_broken_one == ["1.5", "true", "x", '{"b": [1]}', None, None, None]
+    beside_a_broken_one = fields.texts(pa.array([*values, b"{"], pa.binary()), ["a"])[
+        "a"
+    ].to_pylist()[:-1]
+    assert (
+        together
+        == alone
+        == beside_a_broken_one
+        == ["1.5", "true", "x", '{"b": [1]}', None, None, None]
+    )
 
 
 # parse and apply -----------------------------------------------------------------------------------------
@@ -226,7 +297,11 @@ def test_fields_as_text_do_not_depend_on_their_batch() -> None:
 def test_parse_takes_named_groups(geoip: GeoIP) -> None:
     one = enrich.parse("m", r"(?P<verb>\w+) from (?P<ip>\S+)")
     found = enriched([b'{"m":"login from 8.8.8.8"}', b'{"m":"nothing"}'], one, enrich.geoip("ip"))
-    assert (found[0]["verb"], found[0]["ip"], found[0]["geoip_country"]) == ("login", "8.8.8.8", "US")
+    assert (found[0]["verb"], found[0]["ip"], found[0]["geoip_country"]) == (
+        "login",
+        "8.8.8.8",
+        "US",
+    )
     assert found[1] == {"m": "nothing"}
 
 
@@ -250,7 +325,10 @@ def shout_arrow(table: pa.Table) -> dict[str, Any]:
 @pytest.mark.parametrize("function", [shout, shout_arrow])
 def test_apply_adds_the_columns_of_a_function(function: Any) -> None:
     values = [b'{"m":"a"}', b'{"m":"b","x":1}']
-    assert [(one["loud"], one["at"]) for one in enriched(values, enrich.apply(function))] == [("A", 0), ("B", 1)]
+    assert [(one["loud"], one["at"]) for one in enriched(values, enrich.apply(function))] == [
+        ("A", 0),
+        ("B", 1),
+    ]
     table = Chain(enrich.apply(function)).table(from_batches([raw(values)], "json"))
     assert table.column("loud").to_pylist() == ["A", "B"]
 
@@ -267,7 +345,16 @@ def test_a_function_that_fails_is_named_and_in_documents_only_its_records_are_re
     docs = documents(raw(values), Chain(enrich.apply(picky)))
     assert [(one.offset, one.source) for one in docs.rejects] == [(3, '{"n":3}')]
     assert "picky" in docs.rejects[0].reason
-    assert [json.loads(source).get("twice") for source in docs.sources.to_pylist()] == [0, 2, 4, 8, 10, 12, 14, 16]
+    assert [json.loads(source).get("twice") for source in docs.sources.to_pylist()] == [
+        0,
+        2,
+        4,
+        8,
+        10,
+        12,
+        14,
+        16,
+    ]
 
 
 def test_a_function_that_always_fails_is_an_error_not_a_thousand_rejects() -> None:
@@ -280,10 +367,14 @@ def test_a_function_that_always_fails_is_an_error_not_a_thousand_rejects() -> No
 
 def test_a_function_must_return_a_row_for_each() -> None:
     with pytest.raises(FunctionError, match="returned 1 rows for 2"):
-        Chain(enrich.apply(lambda frame: {"x": [1]})).table(from_batches([raw([b"{}", b"{}"])], "json"))
+        Chain(enrich.apply(lambda frame: {"x": [1]})).table(
+            from_batches([raw([b"{}", b"{}"])], "json")
+        )
 
 
-@pytest.mark.parametrize("text", ["nothing", "no_such_module:f", "json:no_such", "json:__name__", ":f"])
+@pytest.mark.parametrize(
+    "text", ["nothing", "no_such_module:f", "json:no_such", "json:__name__", ":f"]
+)
 def test_a_transform_that_cannot_be_loaded_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_function(text)
@@ -356,9 +447,9 @@ def test_a_pattern_names_an_index_by_the_records_time() -> None:
     assert documents(march, name=name).indices.to_pylist() == ["irc-2016.03"]
     assert documents(none, name=name).indices.to_pylist() == ["irc-undated"]
     assert documents(march, name=IndexName("irc")).indices is None
-    assert IndexName("irc-%Y.%m.%d-%H").of(pa.array([1_456_794_000_000], RAW_SCHEMA.field("timestamp").type))[
-        0
-    ].as_py() == ("irc-2016.03.01-01")
+    assert IndexName("irc-%Y.%m.%d-%H").of(
+        pa.array([1_456_794_000_000], RAW_SCHEMA.field("timestamp").type)
+    )[0].as_py() == ("irc-2016.03.01-01")
 
 
 @pytest.mark.parametrize("pattern", ["irc-%Q", "irc-%", "Irc-%Y", "irc-%Y%B", "irc %Y"])
@@ -368,7 +459,9 @@ def test_a_pattern_that_names_no_index_is_refused(pattern: str) -> None:
 
 
 def test_a_mapping_goes_on_top_of_labkits() -> None:
-    found = mapping({"price": {"type": "double"}}, {"dynamic": "strict"}, properties={"price": {"type": "long"}})
+    found = mapping(
+        {"price": {"type": "double"}}, {"dynamic": "strict"}, properties={"price": {"type": "long"}}
+    )
     assert found["properties"]["price"] == {"type": "double"}
     assert found["properties"]["tags"] == MAPPING["properties"]["tags"]
     assert found["dynamic"] == "strict"
@@ -392,7 +485,10 @@ def test_where_a_record_can_be_twice_is_said(behind: list[str], kind: str) -> No
 
 
 def test_a_function_may_write_into_the_frame_and_return_it() -> None:
-    """What it was given comes back once; a field that it changed is added beside the record's own."""
+    """What it was given comes back once.
+
+    A field that it changed is added beside the record's own.
+    """
     table = pa.table({"n": [1, 2, None], "nick": ["A", "B", None], "tags": [["x"], [], None]})
 
     def whole(frame: pd.DataFrame) -> pd.DataFrame:
@@ -415,15 +511,20 @@ def test_so_may_one_of_arrow_tables() -> None:
 
 
 def test_a_replay_takes_enrichers_or_a_list_of_them() -> None:
-    replay = Replay(pa.table({"n": [1]}), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g"))
-    one, two = enrich.apply(lambda frame: {"a": frame["n"]}), enrich.apply(lambda frame: {"b": frame["n"]})
+    replay = Replay(
+        pa.table({"n": [1]}), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
+    )
+    one = enrich.apply(lambda frame: {"a": frame["n"]})
+    two = enrich.apply(lambda frame: {"b": frame["n"]})
     for found in (replay.enrich(one, two), replay.enrich([one, two])):
         assert found.table.column_names == ["n", "a", "b"]
 
 
 def test_the_notes_of_enrichers_go_with_their_columns() -> None:
     receipt = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g", notes=("kept",))
-    replay = Replay(from_batches([], "raw"), receipt).enrich(enrich.apply(lambda frame: {"a": frame["n"]}))
+    replay = Replay(from_batches([], "raw"), receipt).enrich(
+        enrich.apply(lambda frame: {"a": frame["n"]})
+    )
     assert len(replay.receipt.notes) == 2
     assert replay.decode("text").receipt.notes == ("kept",)
 
@@ -434,7 +535,8 @@ def test_a_note_goes_by_its_source_not_by_its_words() -> None:
     replay = Replay(from_batches([], "raw"), pickle.loads(pickle.dumps(receipt)))
     assert replay.decode("text").receipt.notes == notes[:1]
     assert json.loads(receipt.to_json())["notes"] == list(notes)
-    assert [type(note) for note in receipt.to_dict()["notes"]] == [str, str]  # Dask's messages take no subclass
+    # Dask's messages take no subclass
+    assert [type(note) for note in receipt.to_dict()["notes"]] == [str, str]
 
 
 def test_a_function_that_adds_nothing_is_an_error() -> None:

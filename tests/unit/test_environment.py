@@ -10,7 +10,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CONDA_NAMES = {"prometheus_client": "prometheus-client", "python-duckdb": "duckdb", "python-xxhash": "xxhash"}
+CONDA_NAMES = {
+    "prometheus_client": "prometheus-client",
+    "python-duckdb": "duckdb",
+    "python-xxhash": "xxhash",
+}
 CONDA_ONLY = {"python", "openjdk", "pip"}
 
 
@@ -21,15 +25,22 @@ def _split(requirement: str) -> tuple[str, frozenset[str]]:
 
 def _declared() -> dict[str, frozenset[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("stack", "irc", "geoip"))  # what `make demo` needs
+    # what `make demo` needs
+    extras = (project["optional-dependencies"][extra] for extra in ("stack", "irc", "geoip"))
     return dict(map(_split, [*project["dependencies"], *chain.from_iterable(extras)]))
 
 
 def test_environment_yml_holds_the_same_requirements_as_pyproject() -> None:
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
-    found = dict(_split(entry) for entry in [*entries, *pip] if isinstance(entry, str) and entry != "-e .")
-    found = {CONDA_NAMES.get(name, name): bounds for name, bounds in found.items() if name not in CONDA_ONLY}
+    found = dict(
+        _split(entry) for entry in [*entries, *pip] if isinstance(entry, str) and entry != "-e ."
+    )
+    found = {
+        CONDA_NAMES.get(name, name): bounds
+        for name, bounds in found.items()
+        if name not in CONDA_ONLY
+    }
     assert found == _declared()
 
 

@@ -1,4 +1,7 @@
-"""Issue 22.5: a table as an Excel workbook, read back by another library; what Excel cannot hold is said."""
+"""Issue 22.5: a table as an Excel workbook, read back by another library.
+
+What Excel cannot hold is said.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,14 @@ def write(table: pa.Table, path: Path, **options: Any) -> Receipt:
 
 
 def read(path: Path, sheet: str | int = 0) -> pd.DataFrame:
-    return pd.read_excel(path, sheet_name=sheet, engine="calamine", keep_default_na=False, na_values=[""], dtype=object)
+    return pd.read_excel(
+        path,
+        sheet_name=sheet,
+        engine="calamine",
+        keep_default_na=False,
+        na_values=[""],
+        dtype=object,
+    )
 
 
 def column(kind: pa.DataType, values: list[Any], path: Path) -> tuple[list[Any], tuple[str, ...]]:
@@ -59,7 +69,9 @@ def column(kind: pa.DataType, values: list[Any], path: Path) -> tuple[list[Any],
 @settings(max_examples=15)
 @given(
     st.lists(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff")), min_size=1, max_size=5
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff")),
+        min_size=1,
+        max_size=5,
     )
 )
 @example([*NASTY, *FORMULAS])
@@ -119,7 +131,10 @@ def test_times_come_back_to_the_millisecond(tmp_path: Path) -> None:
         datetime(9999, 12, 31, 23, 59, 59, 999_000),
     ]  # fmt: skip
     odd = [-2_208_988_800_001, 253_402_300_800_000]  # a millisecond before 1900; the year 10000
-    ticks = [*(int((one - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for one in moments), *odd]
+    ticks = [
+        *(int((one - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for one in moments),
+        *odd,
+    ]
     found, notes = column(pa.timestamp("ms", "UTC"), ticks, tmp_path / "x.xlsx")
     assert [pd.Timestamp(one).round("ms").to_pydatetime() for one in found[:-2]] == moments
     assert found[-2:] == ["1899-12-31 23:59:59.999Z", "10000-01-01 00:00:00.000Z"]
@@ -144,7 +159,9 @@ def test_more_rows_go_on_in_another_sheet(tmp_path: Path, monkeypatch: pytest.Mo
     receipt = write(pa.table({"x": range(250)}), path)
     sheets = pd.ExcelFile(path, engine="calamine").sheet_names
     assert sheets == ["records", "records 2", "records 3", "receipt"]
-    assert np.concatenate([read(path, name)["x"] for name in sheets[:-1]]).tolist() == list(range(250))
+    assert np.concatenate([read(path, name)["x"] for name in sheets[:-1]]).tolist() == list(
+        range(250)
+    )
     assert receipt.notes == ("Excel: 250 records are on 3 sheets: one has 101 rows",)
     assert receipt.notes[0] in read(path, "receipt").to_string()
 
@@ -159,9 +176,13 @@ def test_a_sheet_has_no_more_columns_than_excel(tmp_path: Path) -> None:
 def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
     """pandas' own refuses times with a zone: "Excel does not support datetimes with timezones"."""
     last = pd.date_range("2016-03-01", periods=2, tz="UTC", unit="ms")
-    frame = pd.DataFrame({"_partition": [0, 1], "nick": ["a", "=b"], "last": last, "n": [1, 10**15]})
+    frame = pd.DataFrame(
+        {"_partition": [0, 1], "nick": ["a", "=b"], "last": last, "n": [1, 10**15]}
+    )
     frame.attrs["receipts"] = {"replay": RECEIPT.to_dict()}
-    with pytest.warns(UserWarning, match=r"x.xlsx': Excel: numbers of more than 15 digits written as text: n 1"):
+    with pytest.warns(
+        UserWarning, match=r"x.xlsx': Excel: numbers of more than 15 digits written as text: n 1"
+    ):
         excel.to_excel(frame, tmp_path / "x.xlsx")
     found = read(tmp_path / "x.xlsx")
     assert list(found) == ["_partition", "nick", "last", "n"]
@@ -176,7 +197,12 @@ def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
         excel.to_excel(other, tmp_path / "x.xlsx")
         assert list(read(tmp_path / "x.xlsx")) == columns
     kept = (tmp_path / "x.xlsx").read_bytes()
-    for wrong in (pd.DataFrame({"x": [1, "a"]}), pd.DataFrame([[1, 2]], columns=["x", "x"]), counted["n"], "x"):
+    for wrong in (
+        pd.DataFrame({"x": [1, "a"]}),
+        pd.DataFrame([[1, 2]], columns=["x", "x"]),
+        counted["n"],
+        "x",
+    ):
         with pytest.raises(UsageError, match=r"no Arrow form|is no DataFrame"):
             excel.to_excel(wrong, tmp_path / "x.xlsx")
     with pytest.raises(UsageError, match=r"must end in \.xlsx"):

@@ -1,4 +1,6 @@
-"""Lines of plain and packed files, the journal, timestamps, and arguments refused before any connection."""
+"""Lines of plain and packed files, the journal, timestamps, and arguments refused before any
+connection.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def packings(raw: bytes) -> list[bytes]:
         gzip.compress(raw),
         gzip.compress(raw[:half]) + gzip.compress(raw[half:]) + bytes(512),
         zstd.compress(raw),
-        zstd.compress(raw[:half]) + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + zstd.compress(raw[half:]),
+        zstd.compress(raw[:half])
+        + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+        + zstd.compress(raw[half:]),
         bz2.compress(raw[:half]) + bz2.compress(raw[half:]),
         lzma.compress(raw[:half]) + lzma.compress(raw[half:]) + bytes(8),
     ]
@@ -116,14 +120,20 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "what", "hint"), FOREIGN, ids=lambda one: "" if isinstance(one, bytes) else one)
+@pytest.mark.parametrize(
+    ("raw", "what", "hint"), FOREIGN, ids=lambda one: "" if isinstance(one, bytes) else one
+)
 def test_what_is_no_file_of_lines_is_refused_before_anything_is_sent(
     tmp_path: Path, raw: bytes, what: str, hint: str
 ) -> None:
     """BEHAVIOURS 51: UTF-16 and archives were sent line by line as garbage; packed ones too."""
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad"
     good.write_bytes(LINES.encode())
-    for packed in (raw, gzip.compress(raw), lzma.compress(raw)) if what != "packed twice" else (gzip.compress(raw),):
+    for packed in (
+        (raw, gzip.compress(raw), lzma.compress(raw))
+        if what != "packed twice"
+        else (gzip.compress(raw),)
+    ):
         bad.write_bytes(packed)
         with pytest.raises(UsageError, match=what) as refused:
             extract_files(NOWHERE, [good, bad], "irc")  # nobody listens there: it is refused before
@@ -204,7 +214,11 @@ def test_a_pipe_gives_its_first_line_before_it_is_closed() -> None:
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    for path, kind in ((tmp_path, UsageError), (tmp_path / "none", NotFoundError), ("a\0b", LabkitError)):
+    for path, kind in (
+        (tmp_path, UsageError),
+        (tmp_path / "none", NotFoundError),
+        ("a\0b", LabkitError),
+    ):
         with pytest.raises(kind) as raised, opened(str(path)):
             pass
         assert raised.value.hint
@@ -289,7 +303,9 @@ def test_without_a_path_nothing_is_remembered(tmp_path: Path) -> None:
     assert json.dumps([item.name for item in tmp_path.iterdir()]) == '["a"]'
 
 
-@pytest.mark.parametrize("channel", ["lab", "", "#a,#b", "#a\r\nQUIT", "#", "#a key\nQUIT", "#a b c"])
+@pytest.mark.parametrize(
+    "channel", ["lab", "", "#a,#b", "#a\r\nQUIT", "#", "#a key\nQUIT", "#a b c"]
+)
 def test_what_is_not_a_channel(channel: str) -> None:
     with pytest.raises(UsageError) as raised:
         check_channels([channel])
@@ -318,7 +334,12 @@ def test_channels() -> None:
     ],
 )
 def test_arguments_that_cannot_be_right(wrong: dict[str, object]) -> None:
-    options: dict[str, object] = {"server": "irc.example.org", "nick": "lab", "channels": ["#a"], **wrong}
+    options: dict[str, object] = {
+        "server": "irc.example.org",
+        "nick": "lab",
+        "channels": ["#a"],
+        **wrong,
+    }
     with pytest.raises((UsageError, ConfigError)) as raised:
         IrcExtractor(NOWHERE, "irc", **options)  # type: ignore[arg-type]
     assert raised.value.hint

@@ -1,4 +1,7 @@
-"""What an IRC line becomes. The lines are shaped like those of ngircd, InspIRCd and the IRCv3 examples."""
+"""What an IRC line becomes.
+
+The lines are shaped like those of ngircd, InspIRCd and the IRCv3 examples.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ RECEIVED = 1_456_833_600_123  # 2016-03-01T12:00:00.123Z
 
 
 def made(line: bytes) -> Record | None:
-    return record(line, received_ms=RECEIVED, server="irc.example.org", sequence=7, fold=CaseMapping().fold)
+    return record(
+        line, received_ms=RECEIVED, server="irc.example.org", sequence=7, fold=CaseMapping().fold
+    )
 
 
 def fields(line: bytes) -> dict[str, str | None]:
@@ -96,7 +101,17 @@ def test_what_is_not_about_a_channel_is_no_record(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b":a!u@h PRIVMSG #c", b"QUIT", b":", b"@tags-only", b":a!u@h", b" PRIVMSG #c :x", b"\xff\xfe", b"JOIN #c"]
+    "line",
+    [
+        b":a!u@h PRIVMSG #c",
+        b"QUIT",
+        b":",
+        b"@tags-only",
+        b":a!u@h",
+        b" PRIVMSG #c :x",
+        b"\xff\xfe",
+        b"JOIN #c",
+    ],
 )
 def test_lines_that_cannot_be_parsed_are_kept(line: bytes) -> None:
     value = fields(line)
@@ -121,7 +136,13 @@ def test_the_servers_time_wins_and_an_unsound_one_does_not() -> None:
     assert orjson.loads(found.value)["@timestamp"] == "2011-10-19T16:40:51.620Z"
     assert found.timestamp_ms == 1_319_042_451_620
     assert found.headers[1] == ("labkit.received", b"2016-03-01T12:00:00.123Z")
-    for unsound in (b"yesterday", b"", b"1319042451", b"1969-12-31T00:00:00Z", b"0001-01-01T00:00:00+23:00"):
+    for unsound in (
+        b"yesterday",
+        b"",
+        b"1319042451",
+        b"1969-12-31T00:00:00Z",
+        b"0001-01-01T00:00:00+23:00",
+    ):
         found = made(b"@time=" + unsound + b" :a!u@h PRIVMSG #c :hi")
         assert found is not None
         assert found.timestamp_ms == RECEIVED
@@ -161,7 +182,9 @@ shaped = st.builds(
     lambda tags, source, command, rest: b"@" + tags + b" :" + source + b" " + command + b" " + rest,
     word | word.map(lambda value: b"time=" + value),
     word | st.tuples(word, word, word).map(lambda it: b"%b!%b@%b" % it),
-    st.sampled_from([b"PRIVMSG", b"NOTICE", b"JOIN", b"PART", b"QUIT", b"TOPIC", b"NICK", b"KICK", b"001"]),
+    st.sampled_from(
+        [b"PRIVMSG", b"NOTICE", b"JOIN", b"PART", b"QUIT", b"TOPIC", b"NICK", b"KICK", b"001"]
+    ),
     word | st.tuples(word, word).map(lambda it: b"#%b :%b" % it),
 )
 

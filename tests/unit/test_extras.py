@@ -17,7 +17,8 @@ BLOCK = "import sys; sys.modules.update(dict.fromkeys({names!r})); "
 
 
 def test_the_message_names_the_purpose_the_library_and_the_extra() -> None:
-    with pytest.raises(ConfigError, match=r"^the tides needs a library that is not installed: no_such_tides") as caught:  # noqa: SIM117
+    message = r"^the tides needs a library that is not installed: no_such_tides"
+    with pytest.raises(ConfigError, match=message) as caught:  # noqa: SIM117
         with needs_extra("tides", "the tides"):
             import no_such_tides  # type: ignore[import-not-found]  # noqa: F401
     assert caught.value.hint == "pip install 'labkit[tides]'"
@@ -30,7 +31,18 @@ def test_the_message_names_the_purpose_the_library_and_the_extra() -> None:
         (["jgo"], ["up"], "stack"),
         (
             ["irc"],
-            ["extract", "irc", "--server", "localhost", "--nick", "lab", "--channel", "#lab", "--topic", "irc"],
+            [
+                "extract",
+                "irc",
+                "--server",
+                "localhost",
+                "--nick",
+                "lab",
+                "--channel",
+                "#lab",
+                "--topic",
+                "irc",
+            ],
             "irc",
         ),
         (["irc"], ["demo"], "irc"),
@@ -54,7 +66,17 @@ def test_a_command_without_its_extra_names_it_before_it_starts(
 
 
 def test_nothing_else_needs_an_extra() -> None:
-    names = ["bcrypt", "jgo", "irc", "_maxminddb_geolite2", "keyring", "dask", "distributed", "pyspark", "xlsxwriter"]
+    names = [
+        "bcrypt",
+        "jgo",
+        "irc",
+        "_maxminddb_geolite2",
+        "keyring",
+        "dask",
+        "distributed",
+        "pyspark",
+        "xlsxwriter",
+    ]
     code = BLOCK.format(names=names) + (
         "import labkit, labkit.lab, labkit.window, labkit.charts, labkit.enrich, labkit.doctor, labkit.pipelines, "
         "labkit.pipelines.indexer.indexer, labkit.notebook.widgets, labkit.stack.local"
@@ -63,5 +85,7 @@ def test_nothing_else_needs_an_extra() -> None:
 
 
 def test_each_extra_that_a_hint_names_is_declared() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     assert {"dask", "excel", "geoip", "irc", "keyring", "spark", "stack"} <= set(declared)

@@ -35,7 +35,24 @@ from labkit.sinks.replay import Replay
 T0 = datetime(2016, 3, 1, tzinfo=UTC)
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "labkit.x")
 TEXTS = st.lists(st.text(), min_size=1, max_size=5)
-NASTY = ["a\rb", "\r", "\n", "a\r\nb", '"', '","', "", " ", "null", "NA", "=1+1", "\ufeff", "\u2028", "ä😀", "\\", "'"]
+NASTY = [
+    "a\rb",
+    "\r",
+    "\n",
+    "a\r\nb",
+    '"',
+    '","',
+    "",
+    " ",
+    "null",
+    "NA",
+    "=1+1",
+    "\ufeff",
+    "\u2028",
+    "ä😀",
+    "\\",
+    "'",
+]
 
 
 def raw(*records: dict[str, Any]) -> pa.RecordBatch:
@@ -69,7 +86,9 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_any_text_comes_back_from_csv_as_the_csv_module_reads_it(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], name: str
 ) -> None:
-    """BEHAVIOURS 59: also with a lone carriage return, a newline, quotes, in a value and in a field's name."""
+    """BEHAVIOURS 59: also with a lone carriage return, a newline, quotes, in a value and in a
+    field's name.
+    """
     path = tmp_path_factory.getbasetemp() / "any.csv"
     written = as_csv(pa.table({name: texts, "n": range(len(texts))}), path)
     header, *rows = csv.reader(io.StringIO(written, newline=""))
@@ -77,7 +96,13 @@ def test_any_text_comes_back_from_csv_as_the_csv_module_reads_it(
     assert rows == [[value, str(n)] for n, value in enumerate(texts)]
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+        min_size=1,
+        max_size=5,
+    )
+)
 @example(NASTY)
 def test_any_text_comes_back_from_csv_as_pandas_reads_it(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
@@ -98,15 +123,24 @@ def test_a_formula_is_disarmed_where_that_is_asked_for(
     table = pa.table({"t": texts, "n": pa.array([-1] * len(texts))})
     for value, row in zip(texts, rows_of(as_csv(table, path, formula_safe=True)), strict=True):
         assert row["t"] in (value, f"'{value}")
-        assert row["t"] != value or not value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
+        assert row["t"] != value or not value.lstrip(" ").startswith(
+            ("=", "+", "-", "@", "\t", "\r", "＝")
+        )
         assert row["n"] == "-1"  # a number is no formula
 
 
 NESTED = st.recursive(
-    st.one_of(st.just(pa.string()), st.just(pa.float64()), st.just(pa.binary()), st.just(pa.timestamp("ms", "UTC"))),
+    st.one_of(
+        st.just(pa.string()),
+        st.just(pa.float64()),
+        st.just(pa.binary()),
+        st.just(pa.timestamp("ms", "UTC")),
+    ),
     lambda inner: st.one_of(
         inner.map(pa.list_),
-        st.lists(inner, max_size=3).map(lambda kinds: pa.struct(list(zip('a"c', kinds, strict=False)))),
+        st.lists(inner, max_size=3).map(
+            lambda kinds: pa.struct(list(zip('a"c', kinds, strict=False)))
+        ),
     ),
     max_leaves=4,
 ).filter(pa.types.is_nested)
@@ -140,7 +174,11 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
 def test_csv_is_clean(tmp_path: Path) -> None:
     """BEHAVIOURS 59: fields first, no b'…', nested as JSON, null apart from an empty text."""
     found = replay(
-        {"key": b"k", "value": b'{"t":"","o":{"a":[1,null,"x"]},"n":-1}', "headers": [{"key": "h", "value": b"\xff"}]},
+        {
+            "key": b"k",
+            "value": b'{"t":"","o":{"a":[1,null,"x"]},"n":-1}',
+            "headers": [{"key": "h", "value": b"\xff"}],
+        },
         {"key": b"\xff\0", "value": b'{"t":null,"n":1.5}'},
         {"value": None},
     )
@@ -183,11 +221,19 @@ def test_fields_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
 
 
 @given(
-    st.lists(st.fixed_dictionaries({"key": st.none() | st.binary(), "value": st.none() | st.binary()}), max_size=4),
+    st.lists(
+        st.fixed_dictionaries({"key": st.none() | st.binary(), "value": st.none() | st.binary()}),
+        max_size=4,
+    ),
     st.lists(st.tuples(st.text(), st.none() | st.binary()), max_size=3),
 )
-def test_an_envelope_has_all_that_the_topic_has(records: list[dict[str, Any]], pairs: list[tuple[str, Any]]) -> None:
-    """BEHAVIOURS 59: any bytes come back; null, empty, and text that looks like base64 are told apart."""
+def test_an_envelope_has_all_that_the_topic_has(
+    records: list[dict[str, Any]], pairs: list[tuple[str, Any]]
+) -> None:
+    """BEHAVIOURS 59: any bytes come back.
+
+    Null, empty, and text that looks like base64 are told apart.
+    """
 
     def back(value: Any) -> bytes | None:
         if isinstance(value, dict):
@@ -215,7 +261,9 @@ def test_lines_survive_readers_that_split_at_unicode_s_line_ends(tmp_path: Path)
 
 
 def test_a_replay_comes_back_equal_from_arrow_and_parquet(tmp_path: Path) -> None:
-    found = replay({"value": b'{"a":{"b":[1]}}', "key": b"\xff"}, {"value": b"no json"}, {"value": None})
+    found = replay(
+        {"value": b'{"a":{"b":[1]}}', "key": b"\xff"}, {"value": b"no json"}, {"value": None}
+    )
     found.to_arrow(tmp_path / "x.feather")
     found.to_parquet(tmp_path / "x.parquet")
     with pa.OSFile(str(tmp_path / "x.feather")) as source:
@@ -229,14 +277,18 @@ def test_a_replay_comes_back_equal_from_arrow_and_parquet(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_categories_of_each_batch_go_into_one_arrow_file(tmp_path: Path, batches: int) -> None:
-    """An enricher's categories may be others in each batch: the format takes one dictionary for a column."""
+    """An enricher's categories may be others in each batch: the format takes one dictionary for a
+    column.
+    """
     parts = [pa.table({"c": pa.array([f"x{n}"]).dictionary_encode()}) for n in range(batches)]
     whole = Replay(pa.concat_tables(parts), RECEIPT)
     whole.to_arrow(tmp_path / "x.arrow")
     assert pd.read_feather(tmp_path / "x.arrow")["c"].tolist() == [f"x{n}" for n in range(batches)]
 
 
-def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"of last week")
     monkeypatch.setattr(files, "_ROWS", 1)
@@ -275,23 +327,32 @@ def test_the_end_of_a_name_says_the_format(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", ["x", "x.csv.gz", "x.xls", "x.json", "parquet", ".csv"])
 def test_a_name_that_says_no_format_is_refused(name: str) -> None:
     """BEHAVIOURS 59."""
-    with pytest.raises(UsageError, match=r"must end in \.parquet, \.csv, \.xlsx, \.jsonl or \.arrow"):
+    with pytest.raises(
+        UsageError, match=r"must end in \.parquet, \.csv, \.xlsx, \.jsonl or \.arrow"
+    ):
         format_of(name)
 
 
-@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
+@pytest.mark.parametrize(
+    "write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet]
+)
 def test_a_method_refuses_another_format_s_name(tmp_path: Path, write: Callable[..., Any]) -> None:
     """BEHAVIOURS 59."""
-    found, own = replay({"value": b"{}"}), write.__name__.removeprefix("to_").replace("excel", "xlsx")
+    found = replay({"value": b"{}"})
+    own = write.__name__.removeprefix("to_").replace("excel", "xlsx")
     for name in {"x.csv", "x.jsonl", "x.arrow", "x.parquet", f"x.{own}.gz"} - {f"x.{own}"}:
-        with pytest.raises(UsageError, match=rf"must end in \.{own}: that is the format of the file"):
+        with pytest.raises(
+            UsageError, match=rf"must end in \.{own}: that is the format of the file"
+        ):
             write(found, tmp_path / name)
     assert not list(tmp_path.iterdir())
     check_name(tmp_path / "x", PARQUET)  # a name that says nothing says nothing false
     check_name(tmp_path / "2016.03.01", CSV)
 
 
-@pytest.mark.parametrize("write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet])
+@pytest.mark.parametrize(
+    "write", [Replay.to_csv, Replay.to_excel, Replay.to_jsonl, Replay.to_arrow, Replay.to_parquet]
+)
 def test_a_name_that_is_not_utf_8_is_a_file_and_one_with_a_null_is_refused(
     tmp_path: Path, write: Callable[..., Any]
 ) -> None:

@@ -1,4 +1,7 @@
-"""What is found is what a walk over each record's texts finds, escapes or not; and slices cover a window once."""
+"""What is found is what a walk over each record's texts finds, escapes or not.
+
+And slices cover a window once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ VALUES = st.recursive(
 )
 
 
-def raw(values: list[bytes | None], keys: list[bytes | None] | None = None, headers: Any = None) -> pa.RecordBatch:
+def raw(
+    values: list[bytes | None], keys: list[bytes | None] | None = None, headers: Any = None
+) -> pa.RecordBatch:
     rows = [
         {
             "topic": "t", "partition": 0, "offset": n, "timestamp": n, "timestamp_type": "CreateTime",
@@ -43,28 +48,42 @@ def texts_within(value: Any) -> list[str]:
         return [value]
     if isinstance(value, dict):
         return [text for name, inner in value.items() for text in (name, *texts_within(inner))]
-    return [text for inner in value for text in texts_within(inner)] if isinstance(value, list) else []
+    return (
+        [text for inner in value for text in texts_within(inner)] if isinstance(value, list) else []
+    )
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.tuples(st.dictionaries(TEXTS, VALUES, max_size=3), st.booleans()), min_size=1, max_size=8),
+    st.lists(
+        st.tuples(st.dictionaries(TEXTS, VALUES, max_size=3), st.booleans()), min_size=1, max_size=8
+    ),
     TEXTS.filter(bool),
 )
-def test_a_text_is_found_in_the_bytes_or_in_any_text_within(documents: list[Any], what: str) -> None:
-    values = [json.dumps(document, ensure_ascii=ascii_only).encode() for document, ascii_only in documents]
+def test_a_text_is_found_in_the_bytes_or_in_any_text_within(
+    documents: list[Any], what: str
+) -> None:
+    values = [
+        json.dumps(document, ensure_ascii=ascii_only).encode() for document, ascii_only in documents
+    ]
     expected = [
         n
         for n, ((document, _), value) in enumerate(zip(documents, values, strict=True))
         if what.encode() in value or any(what in text for text in texts_within(document))
     ]
-    assert Needle.of(what, None, "value").rows(raw([*values]), find_decoder("json")).tolist() == expected
+    assert (
+        Needle.of(what, None, "value").rows(raw([*values]), find_decoder("json")).tolist()
+        == expected
+    )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.booleans()), min_size=1, max_size=8), TEXTS.filter(bool))
 def test_in_a_field_nothing_else_counts(pairs: list[tuple[str, str, bool]], what: str) -> None:
-    values = [json.dumps({"a": one, "b": {"c": other}}, ensure_ascii=ascii).encode() for one, other, ascii in pairs]
+    values = [
+        json.dumps({"a": one, "b": {"c": other}}, ensure_ascii=ascii).encode()
+        for one, other, ascii in pairs
+    ]
     for path, place in (("a", 0), ("b.c", 1)):
         rows = Needle.of(what, path, "value").rows(raw([*values]), find_decoder("json"))
         assert rows.tolist() == [n for n, pair in enumerate(pairs) if what in pair[place]]
@@ -90,7 +109,9 @@ def test_keys_and_headers_are_looked_in_where_asked() -> None:
     batch = raw([b"{}"] * 4, keys=[b"abc", None, b"\xffx", None], headers=headers)
     assert Needle.of("abc", None, "value").rows(batch, find_decoder("json")).tolist() == []
     assert Needle.of("abc", None, ("key",)).rows(batch, find_decoder("json")).tolist() == [0]
-    assert Needle.of("abc", None, ("value", "headers")).rows(batch, find_decoder("json")).tolist() == [1, 2]
+    assert Needle.of("abc", None, ("value", "headers")).rows(
+        batch, find_decoder("json")
+    ).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +131,9 @@ def test_what_cannot_be_looked_for_is_refused(what: Any, field: str | None, plac
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 30_000), min_size=1, max_size=4), st.booleans())
-def test_slices_cover_a_window_once_and_end_where_nothing_can_matter(sizes: list[int], newest: bool) -> None:
+def test_slices_cover_a_window_once_and_end_where_nothing_can_matter(
+    sizes: list[int], newest: bool
+) -> None:
     ranges = tuple(Range(n, 10, 10 + size, 10 + size) for n, size in enumerate(sizes))
     plan = Plan("t", "c", "i", ranges, None, None, "CreateTime", "all", 0)
     frontier = Frontier(plan, newest=newest, slack_ms=0)

@@ -1,4 +1,6 @@
-"""Batches under a schema fixed beforehand: values that fit, values that do not, fields that are new."""
+"""Batches under a schema fixed beforehand: values that fit, values that do not, fields that are
+new.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from labkit.replay.records import RAW_SCHEMA
 
 def batch(values: list[Any]) -> pa.RecordBatch:
     rows = [
-        {"topic": "irc", "partition": 0, "offset": n, "timestamp": n, "timestamp_type": "CreateTime", "value": value}
+        {
+            "topic": "irc",
+            "partition": 0,
+            "offset": n,
+            "timestamp": n,
+            "timestamp_type": "CreateTime",
+            "value": value,
+        }
         for n, value in enumerate(values)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
@@ -68,8 +77,12 @@ def test_a_value_that_fits_is_kept(known: Any, value: Any, expected: Any) -> Non
     [(1, 2.5), (1, "x"), (1, True), (1, [1]), (1, 2**70), (1.5, "x"), (True, 1), (True, "true-ish"), ({"a": 1}, 5),
      ({"a": 1}, {"a": "x"}), ([1], [2.5]), ([1], "x")],
 )  # fmt: skip
-def test_a_value_of_another_type_is_null_and_says_so_and_its_neighbours_stay(known: Any, value: Any) -> None:
-    found = under([{"f": known, "g": 1}], [{"f": known, "g": 1}, {"f": value, "g": 2}, {"f": known, "g": 3}])
+def test_a_value_of_another_type_is_null_and_says_so_and_its_neighbours_stay(
+    known: Any, value: Any
+) -> None:
+    found = under(
+        [{"f": known, "g": 1}], [{"f": known, "g": 1}, {"f": value, "g": 2}, {"f": known, "g": 3}]
+    )
     first, odd, last = found.table["f"].to_pylist()
     assert first == last == known
     assert odd in (None, {"a": None}, [None])
@@ -80,7 +93,9 @@ def test_a_value_of_another_type_is_null_and_says_so_and_its_neighbours_stay(kno
 
 
 def test_new_fields_are_named_and_counted_and_missing_ones_are_null() -> None:
-    found = under([{"a": 1, "b": {"c": 1}}], [{"new": 5}, {"a": 2, "b": {"c": 3, "d": 4}, "new": None}])
+    found = under(
+        [{"a": 1, "b": {"c": 1}}], [{"new": 5}, {"a": 2, "b": {"c": 3, "d": 4}, "new": None}]
+    )
     assert found.table["a"].to_pylist() == [None, 2]
     assert found.unknown == {"new": 1, "b.d": 1}
     assert found.table["_error"].null_count == 2
@@ -95,11 +110,16 @@ def test_what_is_no_json_keeps_its_own_error() -> None:
 
 
 scalars = (
-    st.none() | st.booleans() | st.integers(-5, 2**66) | st.floats(allow_nan=False, allow_infinity=False, width=32)
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 2**66)
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
 )
 values = st.recursive(
     scalars | st.text("ab1", max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 records = st.lists(st.dictionaries(st.sampled_from("fgh"), values, max_size=3), max_size=6)
@@ -108,7 +128,9 @@ records = st.lists(st.dictionaries(st.sampled_from("fgh"), values, max_size=3), 
 @settings(max_examples=60, deadline=None)
 @given(records, records, st.integers(0, 6))
 @example([{"f": None, "g": [False]}], [{}, {}, {"f": None, "g": False}, {"g": [0]}], 3)
-def test_it_is_the_same_however_batches_are_cut(sample: list[Any], later: list[Any], at: int) -> None:
+def test_it_is_the_same_however_batches_are_cut(
+    sample: list[Any], later: list[Any], at: int
+) -> None:
     whole = under(sample, later)
     parts = [under(sample, some) for some in (later[:at], later[at:])]
     for name in whole.table.column_names:

@@ -1,4 +1,6 @@
-"""The gallery's maker takes the picture a notebook names, and what the README shows is there and small."""
+"""The gallery's maker takes the picture a notebook names, and what the README shows is there and
+small.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def test_the_tagged_picture_is_taken_else_the_first():
     tagged = nbf.new_notebook(cells=[head, cell(b"one"), cell(b"two", "gallery")])
     found = gallery.piece("a", tagged)
     assert found == gallery.Piece("a", "Title <1>", "What it is, in two lines.", b"two")
-    assert gallery.piece("a", nbf.new_notebook(cells=[head, cell(b"one"), cell(b"two")])).picture == b"one"
+    assert (
+        gallery.piece("a", nbf.new_notebook(cells=[head, cell(b"one"), cell(b"two")])).picture
+        == b"one"
+    )
     bare = gallery.piece("b", nbf.new_notebook(cells=[nbf.new_code_cell("1")]))
     assert bare == gallery.Piece("b", "b", "", None)
     page = gallery.index([found, bare])

@@ -1,4 +1,6 @@
-"""What the site's pages take from the code: chart options from docstrings, figures from what the benches wrote."""
+"""What the site's pages take from the code: chart options from docstrings, figures from what the
+benches wrote.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,14 @@ def test_every_option_of_a_chart_is_described(monkeypatch: pytest.MonkeyPatch) -
     for name, section in sections.items():
         rows = {line.split("`")[1]: line for line in section.splitlines() if line.startswith("| `")}
         assert set(rows) == set(inspect.signature(getattr(charts, name)).parameters)
-        assert [option for option, line in rows.items() if line.rstrip(" |").endswith(("`", "needed"))] == []
+        assert [
+            option for option, line in rows.items() if line.rstrip(" |").endswith(("`", "needed"))
+        ] == []
 
 
-def test_the_page_shows_what_the_bench_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_page_shows_what_the_bench_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pages = load(ROOT / "docs/generated_pages.py", monkeypatch)
     figures = load(ROOT / "tests/bench/figures.py", monkeypatch)
     monkeypatch.setattr(pages, "FIGURES", tmp_path)

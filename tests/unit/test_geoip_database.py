@@ -16,7 +16,9 @@ from support.mmdb import mmdb, place
 
 def cities(enricher: object, *addresses: str) -> list[tuple[str | None, str | None]]:
     found = enricher.add(pa.table({"ip": list(addresses)}))  # type: ignore[attr-defined]
-    return list(zip(found["geoip_reason"].to_pylist(), found["geoip_city"].to_pylist(), strict=True))
+    return list(
+        zip(found["geoip_reason"].to_pylist(), found["geoip_city"].to_pylist(), strict=True)
+    )
 
 
 OLD = {"1.0.0.0/8": place("AU", "Sydney"), "81.0.0.0/8": place("GB", "Willesden")}
@@ -45,7 +47,10 @@ def test_a_file_replaced_while_in_use_changes_no_answer(tmp_path: Path, how: str
 
 @pytest.mark.filterwarnings("ignore:GeoIP database")
 def test_another_file_on_a_worker_is_an_error(tmp_path: Path) -> None:
-    """BEHAVIOURS 52, a sibling: a pickled enricher opens the file anew; the receipt has the first one's date."""
+    """BEHAVIOURS 52, a sibling: a pickled enricher opens the file anew.
+
+    The receipt has the first one's date.
+    """
     path = tmp_path / "x.mmdb"
     path.write_bytes(mmdb(OLD))
     sent = pickle.dumps(geoip("ip", database=path))
@@ -68,7 +73,9 @@ def test_another_file_on_a_worker_is_an_error(tmp_path: Path) -> None:
         ("GeoIP2-Domain", {"domain": "example.org"}, "domain"),
     ],
 )
-def test_a_database_without_places_is_refused(tmp_path: Path, kind: str, entry: dict[str, object], has: str) -> None:
+def test_a_database_without_places_is_refused(
+    tmp_path: Path, kind: str, entry: dict[str, object], has: str
+) -> None:
     """BEHAVIOURS 52: each address was a hit without a country."""
     path = tmp_path / "x.mmdb"
     path.write_bytes(mmdb({"1.0.0.0/8": entry}, kind=kind))
@@ -79,5 +86,10 @@ def test_a_database_without_places_is_refused(tmp_path: Path, kind: str, entry: 
 @pytest.mark.filterwarnings("ignore:GeoIP database")
 def test_a_database_that_knows_countries_only_is_one_of_places(tmp_path: Path) -> None:
     path = tmp_path / "x.mmdb"
-    path.write_bytes(mmdb({"1.0.0.0/8": {"country": {"iso_code": "AU"}}, "2.0.0.0/8": {}}, kind="x"))
-    assert cities(geoip("ip", database=path), "1.2.3.4", "2.2.3.4") == [("hit", None), ("hit", None)]
+    path.write_bytes(
+        mmdb({"1.0.0.0/8": {"country": {"iso_code": "AU"}}, "2.0.0.0/8": {}}, kind="x")
+    )
+    assert cities(geoip("ip", database=path), "1.2.3.4", "2.2.3.4") == [
+        ("hit", None),
+        ("hit", None),
+    ]

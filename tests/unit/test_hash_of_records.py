@@ -13,7 +13,9 @@ from labkit.replay.content_hash import Content
 from labkit.replay.records import RAW_SCHEMA
 
 some_bytes = st.none() | st.binary(max_size=6)
-headers = st.lists(st.fixed_dictionaries({"key": st.text(max_size=3), "value": some_bytes}), max_size=3)
+headers = st.lists(
+    st.fixed_dictionaries({"key": st.text(max_size=3), "value": some_bytes}), max_size=3
+)
 record = st.fixed_dictionaries(
     {
         "timestamp": st.none() | st.integers(0, 10**12),
@@ -39,10 +41,14 @@ def hashed(*batches: pa.RecordBatch) -> str:
 
 @settings(deadline=None)
 @given(st.lists(record, max_size=12), st.lists(record, max_size=12), st.data())
-def test_batches_slices_and_the_partitions_order_change_nothing(first: list, second: list, data: st.DataObject) -> None:
+def test_batches_slices_and_the_partitions_order_change_nothing(
+    first: list, second: list, data: st.DataObject
+) -> None:
     parts = [rows(0, first), rows(1, second)]
     whole = hashed(batch(parts[0] + parts[1]))
-    padded = batch(rows(9, [{"value": b"before"}]) + parts[0] + parts[1] + rows(9, [{"key": b"after"}]))
+    padded = batch(
+        rows(9, [{"value": b"before"}]) + parts[0] + parts[1] + rows(9, [{"key": b"after"}])
+    )
     assert hashed(padded.slice(1, len(first) + len(second))) == whole  # buffers with an offset
     pieces, left = [], [list(part) for part in parts]
     while any(left):

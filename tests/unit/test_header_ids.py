@@ -1,4 +1,6 @@
-"""Schema ids in headers, as Confluent's own serialisers write them: GUIDs and ids, values and keys, auto, JSON."""
+"""Schema ids in headers, as Confluent's own serialisers write them: GUIDs and ids, values and keys,
+auto, JSON.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Known(Registry):
         return known[number]
 
 
-def headers_of(guid: str, *, of: str = MessageField.VALUE, kind: str = "AVRO") -> list[dict[str, Any]]:
+def headers_of(
+    guid: str, *, of: str = MessageField.VALUE, kind: str = "AVRO"
+) -> list[dict[str, Any]]:
     """Return the header that Confluent's serialiser writes."""
     headers: list[tuple[str, bytes]] = []
     context = SerializationContext("orders", of, headers)
@@ -48,10 +52,19 @@ def headers_of(guid: str, *, of: str = MessageField.VALUE, kind: str = "AVRO") -
     return [{"key": key, "value": value} for key, value in headers]
 
 
-def batch(values: list[bytes | None], headers: list[Any], keys: list[bytes | None] | None = None) -> pa.RecordBatch:
+def batch(
+    values: list[bytes | None], headers: list[Any], keys: list[bytes | None] | None = None
+) -> pa.RecordBatch:
     together = zip(keys or [None] * len(values), values, headers, strict=True)
     rows = [
-        {"topic": "orders", "partition": 0, "offset": n, "key": key, "value": value, "headers": some}
+        {
+            "topic": "orders",
+            "partition": 0,
+            "offset": n,
+            "key": key,
+            "value": value,
+            "headers": some,
+        }
         for n, (key, value, some) in enumerate(together)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
@@ -68,7 +81,14 @@ def test_a_guid_in_a_header_and_an_id_in_front_are_read_alike() -> None:
     unknown = headers_of(str(uuid.UUID(int=99)))
     raw = batch(
         [b"\x02", b"\0\0\0\0\7\x04", b"\x06", None, b"\x08", b"\x0a"],
-        [headers_of(AVRO), None, [{"key": "trace", "value": b"x"}, *by_id], headers_of(AVRO), unknown, []],
+        [
+            headers_of(AVRO),
+            None,
+            [{"key": "trace", "value": b"x"}, *by_id],
+            headers_of(AVRO),
+            unknown,
+            [],
+        ],
     )
     found, errors = read(decode.find_decoder("avro", registry=registry), raw)
     assert [one["id"] for one in found] == [1, 2, 3, None, None, None]
@@ -81,7 +101,9 @@ def test_a_guid_in_a_header_and_an_id_in_front_are_read_alike() -> None:
 def test_notes_name_the_guid() -> None:
     decoder: Any = decode.find_decoder("avro", registry=Known())
     read(decoder, batch([b"\x02"], [headers_of(AVRO)]))
-    assert f"decoded as avro by schema ids {AVRO} of http://registry.example" in decode.notes(decoder)
+    assert f"decoded as avro by schema ids {AVRO} of http://registry.example" in decode.notes(
+        decoder
+    )
 
 
 def test_of_two_headers_the_first_counts_as_for_confluents_deserialiser() -> None:
@@ -91,7 +113,9 @@ def test_of_two_headers_the_first_counts_as_for_confluents_deserialiser() -> Non
 
 @pytest.mark.parametrize("head", [b"", b"\x01", b"\x01short", b"\x05" * 17, b"\0\0"])
 def test_a_header_that_is_no_id_is_an_error_of_its_row(head: bytes) -> None:
-    raw = batch([b"\x02", b"\x02"], [[{"key": "__value_schema_id", "value": head}], headers_of(AVRO)])
+    raw = batch(
+        [b"\x02", b"\x02"], [[{"key": "__value_schema_id", "value": head}], headers_of(AVRO)]
+    )
     found, errors = read(decode.find_decoder("avro", registry=Known()), raw)
     assert [one["id"] for one in found] == [None, 1]
     assert list(errors) == [0]
@@ -99,7 +123,9 @@ def test_a_header_that_is_no_id_is_an_error_of_its_row(head: bytes) -> None:
 
 def test_keys_have_a_header_of_their_own() -> None:
     raw = batch(
-        [b'{"a": 1}'], [[*headers_of(AVRO, of=MessageField.KEY), *headers_of(JSON, kind="JSON")]], keys=[b"\x0e"]
+        [b'{"a": 1}'],
+        [[*headers_of(AVRO, of=MessageField.KEY), *headers_of(JSON, kind="JSON")]],
+        keys=[b"\x0e"],
     )
     registry = Known()
     decoder, _, _ = decode.both("jsonschema", "avro", registry=registry, sample=list)

@@ -1,4 +1,6 @@
-"""States can be read: a contrast of 4.5 at least (WCAG 2, 1.4.3) in JupyterLab's own themes, light and dark."""
+"""States can be read: a contrast of 4.5 at least (WCAG 2, 1.4.3) in JupyterLab's own themes, light
+and dark.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +39,23 @@ def mixed(text: str, known: dict[str, str]) -> tuple[float, ...]:
     one, text_colour = parsed(found[1], known), parsed("var(--jp-content-font-color1)", known)
     alpha = share * one[3] + (1 - share) * text_colour[3]
     pairs = zip(one[:3], text_colour[:3], strict=True)
-    return (*((a * one[3] * share + b * text_colour[3] * (1 - share)) / alpha for a, b in pairs), alpha)
+    return (
+        *((a * one[3] * share + b * text_colour[3] * (1 - share)) / alpha for a, b in pairs),
+        alpha,
+    )
 
 
 def light(colour: tuple[float, ...]) -> float:
-    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour[:3]]
+    linear = [
+        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour[:3]
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
-    seen = tuple(a * colour[3] + b * (1 - colour[3]) for a, b in zip(colour[:3], ground[:3], strict=True))
+    seen = tuple(
+        a * colour[3] + b * (1 - colour[3]) for a, b in zip(colour[:3], ground[:3], strict=True)
+    )
     low, high = sorted((light(seen), light(ground)))
     return (high + 0.05) / (low + 0.05)
 
@@ -55,7 +64,9 @@ def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
 def test_states_can_be_read_in_every_theme(theme: str) -> None:
     folder = SHARED / "lab" / "themes" / "@jupyterlab" / f"theme-{theme}-extension"
     text = "".join(path.read_text(encoding="utf-8") for path in [PALETTE, *folder.glob("*.css")])
-    known = {name: value.strip() for name, value in re.findall(r"(--(?:jp|md)-[\w-]+):([^;}]+)", text)}
+    known = {
+        name: value.strip() for name, value in re.findall(r"(--(?:jp|md)-[\w-]+):([^;}]+)", text)
+    }
     assert known["--jp-layout-color0"]
     found = {
         (state, ground): contrast(mixed(colour, known), parsed(f"var({ground})", known))

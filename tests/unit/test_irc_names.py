@@ -33,7 +33,9 @@ def line(raw: str) -> Line:
         ("rfc8265", "#É", "#é", True),
     ],
 )
-def test_names_are_the_same_as_the_server_says(mapping: str, one: str, other: str, same: bool) -> None:
+def test_names_are_the_same_as_the_server_says(
+    mapping: str, one: str, other: str, same: bool
+) -> None:
     """BEHAVIOURS 53: they were compared as Unicode compares them, by every server's mapping."""
     case = CaseMapping(mapping)
     assert (case.fold(one) == case.fold(other)) is same
@@ -43,7 +45,10 @@ def test_the_mapping_is_the_one_the_server_tells() -> None:
     """BEHAVIOURS 53: in 005; rfc1459 until then."""
     case = CaseMapping()
     assert case.name == "rfc1459"
-    assert case.told(line(":s 005 me CHANTYPES=# CASEMAPPING=ascii NICKLEN=30 :are supported")).name == "ascii"
+    assert (
+        case.told(line(":s 005 me CHANTYPES=# CASEMAPPING=ascii NICKLEN=30 :are supported")).name
+        == "ascii"
+    )
     assert case.told(line(":s 005 me CHANTYPES=# :CASEMAPPING=ascii")) is case  # the last is a text
     assert case.told(line(":s 372 me CASEMAPPING=ascii :x")) is case
 
@@ -51,7 +56,13 @@ def test_the_mapping_is_the_one_the_server_tells() -> None:
 @pytest.mark.parametrize(("mapping", "key"), [("rfc1459", b"#foo{x}"), ("ascii", b"#foo[x]")])
 def test_a_records_key_is_the_channel_as_the_server_compares_it(mapping: str, key: bytes) -> None:
     """BEHAVIOURS 53: #Foo[x] and #foo{x} went to two partitions, #É and #é to one."""
-    made = record(b":a!u@h PRIVMSG #Foo[x] :hi", received_ms=1, server="S", sequence=1, fold=CaseMapping(mapping).fold)
+    made = record(
+        b":a!u@h PRIVMSG #Foo[x] :hi",
+        received_ms=1,
+        server="S",
+        sequence=1,
+        fold=CaseMapping(mapping).fold,
+    )
     assert made is not None
     assert made.key == key
 
@@ -104,7 +115,9 @@ class Room:
     ],
 )
 def test_any_refusal_of_a_wanted_channel_is_said_once(clock: Any, answer: str) -> None:
-    """BEHAVIOURS 53: those of numbers that were not in a list were silent, and JOIN was sent each minute."""
+    """BEHAVIOURS 53: those of numbers that were not in a list were silent, and JOIN was sent each
+    minute.
+    """
     room = Room(clock, "#lab")
     room.minutes(5, answer)
     assert len(room.said) == 1
@@ -126,7 +139,10 @@ def test_a_server_that_does_not_answer_is_said_once(clock: Any) -> None:
 
 
 def test_who_is_forwarded_is_told_where_to_and_stays(clock: Any) -> None:
-    """BEHAVIOURS 53: 470 names the new channel; the JOIN of the old one was sent again each minute."""
+    """BEHAVIOURS 53: 470 names the new channel.
+
+    The JOIN of the old one was sent again each minute.
+    """
     room = Room(clock, "#old")
     room.minutes(1, ":s 470 me #old ##new :Forwarding to another channel")
     room.hears(":Me[1]!u@h JOIN ##new")

@@ -1,4 +1,7 @@
-"""Finding a Java: from the variables, the path and the usual folders; never one that is too old or does not run."""
+"""Finding a Java: from the variables, the path and the usual folders.
+
+Never one that is too old or does not run.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +53,18 @@ def version(text: str) -> str:
         (version("25-ea"), 25),
         ('java version "1.8.0_402"', 8),
         ("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\n" + version("21.0.2"), 21),
-        ("The operation couldn't be completed. Unable to locate a Java Runtime.".replace("'", ""), None),
+        (
+            "The operation couldn't be completed. Unable to locate a Java Runtime.".replace(
+                "'", ""
+            ),
+            None,
+        ),
         ("", None),
     ],
 )
-def test_the_major_version_is_read_from_what_java_says(says: str, expected: int | None, tmp_path: Path) -> None:
+def test_the_major_version_is_read_from_what_java_says(
+    says: str, expected: int | None, tmp_path: Path
+) -> None:
     assert java.java_version(install(tmp_path / "jdk", says)) == expected
 
 
@@ -74,19 +84,25 @@ def test_a_file_that_is_no_program_has_no_version(tmp_path: Path) -> None:
     assert java.java_version(home) is None
 
 
-def test_labkit_java_home_wins_over_java_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labkit_java_home_wins_over_java_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABKIT_JAVA_HOME", str(install(tmp_path / "a", version("21"))))
     monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("25"))))
     assert java.find_java(17) == tmp_path / "a"
 
 
-def test_one_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABKIT_JAVA_HOME", str(install(tmp_path / "a", version("11.0.2"))))
     monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("17.0.1"))))
     assert java.find_java(17) == tmp_path / "b"
 
 
-def test_java_on_the_path_is_followed_to_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_on_the_path_is_followed_to_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = install(tmp_path / "jdk", version("21"))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").symlink_to(home / "bin" / "java")
@@ -106,7 +122,9 @@ def test_the_usual_folders_are_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
     assert java.find_java(21) == mac
 
 
-def test_an_empty_folder_as_home_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_as_home_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABKIT_JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "b", version("17"))))
     assert java.find_java(17) == tmp_path / "b"
@@ -120,7 +138,10 @@ def test_without_java_the_error_names_what_was_found_and_how_to_install(
     with pytest.raises(JavaNotFoundError) as caught:
         java.find_java(21)
     error = caught.value
-    assert error.message == f"Java 21 or newer is needed; found: 11 in {old}; fetching one failed: no network"
+    assert (
+        error.message
+        == f"Java 21 or newer is needed; found: 11 in {old}; fetching one failed: no network"
+    )
     assert "LABKIT_JAVA_HOME" in error.hint
     assert "\n" not in error.hint
     assert error.minimum == 21
@@ -128,14 +149,18 @@ def test_without_java_the_error_names_what_was_found_and_how_to_install(
 
 
 def install_package_manager(folder: Path, name: str, output: str) -> None:
-    """Put a program there that prints what the package manager `name` prints when it is asked for JREs."""
+    """Put a program there that prints what the package manager `name` prints when it is asked for
+    JREs.
+    """
     program = folder / name
     program.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{output}\nEND\n")
     program.chmod(0o755)
 
 
 BOOKWORM = "openjdk-17-jre-headless - OpenJDK Java runtime, using Hotspot JIT (headless)"
-NOBLE = "\n".join(f"openjdk-{version}-jre-headless - OpenJDK Java runtime" for version in (11, 17, 21, 25, 8))
+NOBLE = "\n".join(
+    f"openjdk-{version}-jre-headless - OpenJDK Java runtime" for version in (11, 17, 21, 25, 8)
+)
 ZYPPER = "i | java-17-openjdk-headless | OpenJDK | package\n  | java-21-openjdk-headless | OpenJDK | package"
 
 
@@ -145,15 +170,35 @@ ZYPPER = "i | java-17-openjdk-headless | OpenJDK | package\n  | java-21-openjdk-
         ("apt-cache", BOOKWORM, 17, "`apt-get install openjdk-17-jre-headless`"),
         ("apt-cache", NOBLE, 17, "`apt-get install openjdk-21-jre-headless`"),
         ("apt-cache", NOBLE, 25, "`apt-get install openjdk-25-jre-headless`"),
-        ("dnf", "java-1.8.0-openjdk-headless\njava-21-openjdk-headless", 17, "`dnf install java-21-openjdk-headless`"),
+        (
+            "dnf",
+            "java-1.8.0-openjdk-headless\njava-21-openjdk-headless",
+            17,
+            "`dnf install java-21-openjdk-headless`",
+        ),
         ("zypper", ZYPPER, 17, "`zypper install java-21-openjdk-headless`"),
-        ("pacman", "jre11-openjdk-headless\njre17-openjdk-headless", 17, "`pacman -S jre17-openjdk-headless`"),
-        ("apk", "openjdk8-jre-headless\nopenjdk21-jre-headless", 17, "`apk add openjdk21-jre-headless`"),
+        (
+            "pacman",
+            "jre11-openjdk-headless\njre17-openjdk-headless",
+            17,
+            "`pacman -S jre17-openjdk-headless`",
+        ),
+        (
+            "apk",
+            "openjdk8-jre-headless\nopenjdk21-jre-headless",
+            17,
+            "`apk add openjdk21-jre-headless`",
+        ),
         ("brew", "openjdk@11\nopenjdk@17\nopenjdk@21", 17, "`brew install openjdk@21`"),
     ],
 )
 def test_the_hint_names_a_package_that_the_package_manager_lists(
-    program: str, output: str, minimum: int, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str,
+    output: str,
+    minimum: int,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Debian 12, for one, has no openjdk-21-jre-headless."""
     install_package_manager(tmp_path, program, output)
@@ -164,7 +209,9 @@ def test_the_hint_names_a_package_that_the_package_manager_lists(
 
 
 @pytest.mark.skipif(not Path("/usr/bin/apt-cache").exists(), reason="no apt here")
-def test_apt_itself_knows_the_package_of_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_itself_knows_the_package_of_the_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for program in ("apt-cache", "apt-get"):
         (tmp_path / program).symlink_to(f"/usr/bin/{program}")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -176,7 +223,9 @@ def test_apt_itself_knows_the_package_of_the_hint(tmp_path: Path, monkeypatch: p
         assert "`apt-get update`" in caught.value.hint
 
 
-def test_without_a_package_manager_the_hint_names_where_java_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_package_manager_the_hint_names_where_java_is_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(JavaNotFoundError) as caught:
         java.find_java(17)
     assert caught.value.hint == (

@@ -1,4 +1,6 @@
-"""JSON to columns: the same table however the records are cut into batches, by the rule the module states."""
+"""JSON to columns: the same table however the records are cut into batches, by the rule the module
+states.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,13 @@ from labkit.decode.pipeline import ahead
 Records = list[bytes | None]
 
 
-def decode(records: Records, cuts: Any = ()) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, str]]:
-    """Decode the records in batches cut at `cuts`, by two threads; return schema, rows and errors."""
+def decode(
+    records: Records, cuts: Any = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, str]]:
+    """Decode the records in batches cut at `cuts`, by two threads.
+
+    Return schema, rows and errors.
+    """
     decoder = Json()  # what it learns of one batch it tries on those that follow
     edges = [0, *sorted(cuts), len(records)]
     values = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
@@ -68,7 +75,13 @@ def kind(value: Any) -> Any:
     if isinstance(value, Word):
         if any(mark in value for mark in ".eE"):
             return "number"
-        return "integer" if abs(int(value)) <= 2**53 else "long" if -(2**63) <= int(value) < 2**63 else "text"
+        return (
+            "integer"
+            if abs(int(value)) <= 2**53
+            else "long"
+            if -(2**63) <= int(value) < 2**63
+            else "text"
+        )
     return None if value is None else "text"
 
 
@@ -89,7 +102,12 @@ def plain(dtype: pa.DataType) -> Any:
         return {one.name: plain(one.type) for one in dtype}
     if pa.types.is_large_list(dtype):
         return [plain(dtype.value_type)]
-    return {pa.bool_(): "boolean", pa.int64(): "integer", pa.float64(): "number", pa.large_string(): "text"}[dtype]
+    return {
+        pa.bool_(): "boolean",
+        pa.int64(): "integer",
+        pa.float64(): "number",
+        pa.large_string(): "text",
+    }[dtype]
 
 
 def settled(of: Any) -> Any:
@@ -117,13 +135,19 @@ def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
 
 
 def same(found: Any, value: Any, of: Any) -> bool:
-    """Tell whether a cell holds the value of the record, under the column's type, numbers in texts as written."""
+    """Tell whether a cell holds the value of the record, under the column's type, numbers in texts
+    as written.
+    """
     if value is None:
         return found is None
     if isinstance(of, dict):
-        return found.keys() == of.keys() and all(same(found[name], value.get(name), of[name]) for name in of)
+        return found.keys() == of.keys() and all(
+            same(found[name], value.get(name), of[name]) for name in of
+        )
     if isinstance(of, list):
-        return len(found) == len(value) and all(same(*pair, of[0]) for pair in zip(found, value, strict=True))
+        return len(found) == len(value) and all(
+            same(*pair, of[0]) for pair in zip(found, value, strict=True)
+        )
     if of == "text":
         return found == value if isinstance(value, str) else loads(found) == value
     exact = {"number": float, "integer": int, "boolean": bool}[of](value)
@@ -136,7 +160,9 @@ names = st.sampled_from(["a", "b", "c"])
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
 numbers = st.sampled_from([0.5, -1.25, 1e10])
 # a number as it is written; see `text_of`
-words = st.sampled_from(["@3.0@", "@1.10@", "@1e3@", "@-0@", "@-0.0@", "@9007199254740993@", "@12345678901234567890@"])
+words = st.sampled_from(
+    ["@3.0@", "@1.10@", "@1e3@", "@-0@", "@-0.0@", "@9007199254740993@", "@12345678901234567890@"]
+)
 texts = st.sampled_from(["", "x", "1", "null", 'ä\n"', '"d":null', '\\" : \\'])
 scalars = st.none() | st.booleans() | integers | numbers | words | texts
 objects_of_scalars = st.dictionaries(names, scalars, max_size=3)
@@ -147,9 +173,26 @@ lists_of_one_kind = st.one_of(
         for items in (st.booleans(), integers, numbers, texts, objects_of_integers)
     )
 )
-values = scalars | objects_of_scalars | lists_of_one_kind | st.dictionaries(names, lists_of_one_kind, max_size=2)
+values = (
+    scalars
+    | objects_of_scalars
+    | lists_of_one_kind
+    | st.dictionaries(names, lists_of_one_kind, max_size=2)
+)
 broken = st.sampled_from(
-    [None, b"", b" ", b"{", b"[1]", b"3", b"null", b"plain", b'{"a":1} {"a":2}', b'"\xff"', b"\x00\x00\x00\x00\x07ab"]
+    [
+        None,
+        b"",
+        b" ",
+        b"{",
+        b"[1]",
+        b"3",
+        b"null",
+        b"plain",
+        b'{"a":1} {"a":2}',
+        b'"\xff"',
+        b"\x00\x00\x00\x00\x07ab",
+    ]
 )
 
 
@@ -172,7 +215,9 @@ records_and_cuts = written(st.dictionaries(names, values, max_size=3)).flatmap(
 
 @settings(deadline=None, max_examples=200)
 @given(records_and_cuts)
-def test_any_split_into_batches_gives_the_same_rows_types_and_errors(given: tuple[Records, set[int]]):
+def test_any_split_into_batches_gives_the_same_rows_types_and_errors(
+    given: tuple[Records, set[int]],
+):
     records, cuts = given
     whole, parts = decode(records), decode(records, cuts)
     assert {name: plain(dtype) for name, dtype in whole[0].items()} == {
@@ -207,14 +252,18 @@ anything = st.recursive(
 @example([b'{"a":12345678901234567890}', b'{"a":0.5}'], {1})
 @given(written(st.dictionaries(names, anything, max_size=3)), st.sets(st.integers(0, 1)))
 def test_any_split_of_any_json_gives_the_same_types(records: Records, cuts: set[int]):
-    whole, parts = ({name: plain(dtype) for name, dtype in decode(records, some)[0].items()} for some in ((), cuts))
+    whole, parts = (
+        {name: plain(dtype) for name, dtype in decode(records, some)[0].items()}
+        for some in ((), cuts)
+    )
     assert whole == parts == expected(records)[0]
 
 
 def test_the_order_of_the_fields_does_not_depend_on_which_thread_was_first() -> None:
     """Each batch has fields that those before it lack, and takes its own time."""
     batches = [
-        [b'{"f%d": 1, "all": %d}' % (number, row) for row in range(1 + 997 * number % 400)] for number in range(30)
+        [b'{"f%d": 1, "all": %d}' % (number, row) for row in range(1 + 997 * number % 400)]
+        for number in range(30)
     ]
     cuts = np.cumsum([len(batch) for batch in batches])[:-1].tolist()
     schema, _, _ = decode([record for batch in batches for record in batch], cuts)
@@ -239,10 +288,16 @@ def test_fields_come_in_order_of_first_sight_across_batches():
 
 @settings(deadline=None, max_examples=200)
 @given(
-    st.lists(st.dictionaries(st.sampled_from(["a", "b", 'c"', "d\\"]), values, max_size=3), min_size=2, max_size=6),
+    st.lists(
+        st.dictionaries(st.sampled_from(["a", "b", 'c"', "d\\"]), values, max_size=3),
+        min_size=2,
+        max_size=6,
+    ),
     st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : "), (",", "\t:")]),
 )
-def test_a_field_first_seen_in_a_later_batch_is_not_passed_over(objects: list[dict[str, Any]], marks: tuple[str, str]):
+def test_a_field_first_seen_in_a_later_batch_is_not_passed_over(
+    objects: list[dict[str, Any]], marks: tuple[str, str]
+):
     records: Records = [text_of(one, separators=marks, ensure_ascii=False) for one in objects]
     whole, parts = decode(records), decode(records, range(1, len(records)))
     assert list(whole[0]) == list(parts[0])
@@ -278,18 +333,30 @@ RULE += [  # BEHAVIOURS 36: exact, as it is written
     ([b'{"a":9007199254740993}', b'{"a":0.5}'], "text", ["9007199254740993", "0.5"]),
     ([b'{"a":9007199254740992}', b'{"a":0.5}'], "number", [9007199254740992.0, 0.5]),
     ([b'{"a":9007199254740993}', b'{"a":1}'], "integer", [9007199254740993, 1]),
-    ([b'{"a":[9007199254740993]}', b'{"a":[1.0,2]}'], ["text"], [["9007199254740993"], ["1.0", "2"]]),
+    (
+        [b'{"a":[9007199254740993]}', b'{"a":[1.0,2]}'],
+        ["text"],
+        [["9007199254740993"], ["1.0", "2"]],
+    ),
     (
         [b'{"a":{"b":-9007199254740993}}', b'{"a":{"b":2.50}}'],
         {"b": "text"},
         [{"b": "-9007199254740993"}, {"b": "2.50"}],
     ),
-    ([b'{"a":3.0}', b'{"a":1.10}', b'{"a":1e3}', b'{"a":"x"}'], "text", ["3.0", "1.10", "1e3", "x"]),
+    (
+        [b'{"a":3.0}', b'{"a":1.10}', b'{"a":1e3}', b'{"a":"x"}'],
+        "text",
+        ["3.0", "1.10", "1e3", "x"],
+    ),
     ([b'{"a":-0}', b'{"a":true}', b'{"a":-0.0}'], "text", ["-0", "true", "-0.0"]),
     ([b'{"a":{"b":1.10}}', b'{"a":"x"}'], "text", ['{"b": 1.10}', "x"]),
     ([b'{"a":[1.0,[2e0]]}', b'{"a":2}'], "text", ["[1.0, [2e0]]", "2"]),
     ([b'{"a":1.7e18}', b'{"a":1}'], "number", [1.7e18, 1.0]),
-    ([b'{"a":18446744073709551615}', b'{"a":1}', b'{"a":2.0}'], "text", ["18446744073709551615", "1", "2.0"]),
+    (
+        [b'{"a":18446744073709551615}', b'{"a":1}', b'{"a":2.0}'],
+        "text",
+        ["18446744073709551615", "1", "2.0"],
+    ),
 ]
 RULE += [  # BEHAVIOURS 37: the last of a name twice
     ([b'{"a":1,"a":2}'], "integer", [2]),
@@ -312,16 +379,38 @@ def test_the_rule(records: Records, of: Any, found: list[Any]):
 
 
 def test_what_is_no_json_object_has_a_reason_and_a_tombstone_has_none():
-    reasons = decode([None, b"", b" ", b"[1]", b"3", b"{", b"\x00\x00\x00\x01\x00ab", b'{"a":1}', b"\xef\xbb\xbf{}"])[2]
+    reasons = decode(
+        [
+            None,
+            b"",
+            b" ",
+            b"[1]",
+            b"3",
+            b"{",
+            b"\x00\x00\x00\x01\x00ab",
+            b'{"a":1}',
+            b"\xef\xbb\xbf{}",
+        ]
+    )[2]
     assert sorted(reasons) == [1, 2, 3, 4, 5, 6, 8]
     assert reasons[1] == "an empty value is not JSON"
-    assert [reasons[3], reasons[4]] == ["JSON, but not an object: list", "JSON, but not an object: int"]
-    assert reasons[6] == "Confluent wire format (schema id 256), not JSON: it needs the schema registry"
+    assert [reasons[3], reasons[4]] == [
+        "JSON, but not an object: list",
+        "JSON, but not an object: int",
+    ]
+    assert (
+        reasons[6]
+        == "Confluent wire format (schema id 256), not JSON: it needs the schema registry"
+    )
     assert all(reasons[row].startswith("not JSON: ") for row in (2, 5, 8))
 
 
 def test_numbers_json_does_not_know_are_errors():
-    assert sorted(decode([b'{"a":NaN}', b'{"a":01}', b'{"a":Infinity}', b'{"a":1}'])[2]) == [0, 1, 2]
+    assert sorted(decode([b'{"a":NaN}', b'{"a":01}', b'{"a":Infinity}', b'{"a":1}'])[2]) == [
+        0,
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e400"])
@@ -338,7 +427,9 @@ def test_the_text_of_a_value_does_not_depend_on_the_batches():
 def test_a_late_change_of_type_costs_no_record():
     count = 30_000
     records: Records = [b'{"n":%d}' % number for number in range(count)]
-    _, rows, errors = decode([*records, b'{"n":"x"}', b"broken", b'{"n":{"a":[1,"y"]}}'], {10_000, 20_000})
+    _, rows, errors = decode(
+        [*records, b'{"n":"x"}', b"broken", b'{"n":{"a":[1,"y"]}}'], {10_000, 20_000}
+    )
     assert len(rows) == count + 3
     assert [row["n"] for row in rows[count - 1 :]] == ["29999", "x", None, '{"a": [1, "y"]}']
     assert list(errors) == [count + 1]
@@ -362,7 +453,9 @@ def test_half_a_surrogate_pair_is_not_silently_another_text():
 def disagreements(records: Records, cuts: Any = ()) -> list[str]:
     decoder = Json()
     edges = [0, *cuts, len(records)]
-    parsed = [decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)]
+    parsed = [
+        decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)
+    ]
     decoder.unify([one.schema for one in parsed])
     return list(decoder.disagreements.values())
 
@@ -372,11 +465,17 @@ ANNOUNCED = [
         [b'{"total":1}', b'{"total":2.5}', b'{"total":"x"}', b'{"total":null}'],
         ['field total: 2 numbers, 1 text → text; read(types={"total": "float"})'],
     ),
-    ([b'{"a":true}', b'{"a":"x"}'], ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})']),
+    (
+        [b'{"a":true}', b'{"a":"x"}'],
+        ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})'],
+    ),
     ([b'{"a":{"b":1}}', b'{"a":{"b":"x"}}'], ["field a.b: 1 number, 1 text → text"]),
     ([b'{"a":[1,"x"]}', b'{"a":[2]}'], ["field a[]: 2 numbers, 1 text → text"]),
     ([b'{"a":{"b":1}}', b'{"a":"x"}'], ["field a: 1 object, 1 text → text"]),
-    ([b'{"a":9007199254740993}', b'{"a":0.5}'], ["field a: 2 numbers, with integers beyond 2^53, → text"]),
+    (
+        [b'{"a":9007199254740993}', b'{"a":0.5}'],
+        ["field a: 2 numbers, with integers beyond 2^53, → text"],
+    ),
     ([b'{"a":18446744073709551615}'], ["field a: 1 number, with integers beyond 64 bits, → text"]),
     ([b'{"a":1}', b'{"a":0.5}', b'{"b":{}}', b'{"c":null}', b'{"d":"x"}'], []),
 ]
@@ -401,7 +500,8 @@ def test_what_is_announced_does_not_depend_on_the_batches(given: tuple[Records, 
 def test_a_column_that_disagrees_stays_column_wise():
     """BEHAVIOURS 57: 2 % of texts among numbers take no path of their own, record by record."""
     records: Records = [
-        b'{"n":%d,"total":%s}' % (row, b'"n/a"' if row % 50 == 0 else b"%d.50" % row) for row in range(3000)
+        b'{"n":%d,"total":%s}' % (row, b'"n/a"' if row % 50 == 0 else b"%d.50" % row)
+        for row in range(3000)
     ]
     decoder = Json()
     first = decoder.parse(pa.array(records, pa.binary()))
@@ -449,7 +549,11 @@ def test_names_that_are_values_do_not_end_the_memory():
     """BEHAVIOURS 70: objects whose names are users."""
     records: Records = [b'{"users":{"u%d":{"n":1}},"n":%d}' % (row, row) for row in range(5000)]
     schema, rows, _ = decode(records, (2500,))
-    assert {name: plain(dtype) for name, dtype in schema.items()} == {"users": "text", "n": "integer", "_more": "text"}
+    assert {name: plain(dtype) for name, dtype in schema.items()} == {
+        "users": "text",
+        "n": "integer",
+        "_more": "text",
+    }
     assert rows[4999] == {"users": '{"u4999": {"n": 1}}', "n": 4999, "_more": None}
 
 

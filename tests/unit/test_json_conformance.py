@@ -73,7 +73,9 @@ def decoded(batches: list[list[bytes]]) -> tuple[list[dict[str, Any]], list[int]
     schema = decoder.unify([one.schema for one in parsed])
     rows = [row for one in parsed for row in decoder.columns(one, schema).to_pylist()]
     starts = [sum(map(len, batches[:number])) for number in range(len(batches))]
-    return rows, [start + row for start, one in zip(starts, parsed, strict=True) for row in one.errors]
+    return rows, [
+        start + row for start, one in zip(starts, parsed, strict=True) for row in one.errors
+    ]
 
 
 @pytest.mark.parametrize("record", REFUSED)

@@ -47,7 +47,9 @@ CASES: list[tuple[str, pa.DataType, Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "value", "text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("kind", "value", "text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_each_type_has_its_json(kind: pa.DataType, value: Any, text: str) -> None:
     column = pa.array([None, value, None, value], kind)
     for table in (pa.table({"f": column}), pa.concat_tables([pa.table({"f": column.slice(0, 1)}),
@@ -58,7 +60,11 @@ def test_each_type_has_its_json(kind: pa.DataType, value: Any, text: str) -> Non
 
 
 def test_what_is_no_number_is_null() -> None:
-    assert objects(pa.table({"f": [math.nan, math.inf, 1.5]})).to_pylist() == [b"{}", b"{}", b'{"f":1.5}']
+    assert objects(pa.table({"f": [math.nan, math.inf, 1.5]})).to_pylist() == [
+        b"{}",
+        b"{}",
+        b'{"f":1.5}',
+    ]
 
 
 def test_a_length_of_time_is_refused() -> None:
@@ -66,7 +72,9 @@ def test_a_length_of_time_is_refused() -> None:
         objects(pa.table({"f": pa.array([1], pa.duration("s"))}))
 
 
-NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), unique=True, max_size=4)
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5), unique=True, max_size=4
+)
 SCALARS = st.sampled_from([
     (pa.large_string(), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
     (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
@@ -94,10 +102,16 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
-@given(st.data(), NAMES, st.lists(st.recursive(SCALARS, _nest, max_leaves=6), min_size=4, max_size=4))
-def test_any_columns_come_back_as_they_were(data: st.DataObject, names: list[str], kinds: list[Any]) -> None:
+@given(
+    st.data(), NAMES, st.lists(st.recursive(SCALARS, _nest, max_leaves=6), min_size=4, max_size=4)
+)
+def test_any_columns_come_back_as_they_were(
+    data: st.DataObject, names: list[str], kinds: list[Any]
+) -> None:
     columns = list(zip(names, kinds, strict=False))
-    rows = data.draw(st.lists(st.fixed_dictionaries({n: st.none() | one[1] for n, one in columns}), max_size=5))
+    rows = data.draw(
+        st.lists(st.fixed_dictionaries({n: st.none() | one[1] for n, one in columns}), max_size=5)
+    )
     table = pa.table({n: pa.array([row[n] for row in rows], one[0]) for n, one in columns})
     found = [json.loads(one) for one in objects(table).to_pylist()] if columns else []
     assert found == ([without_nulls(row) for row in rows] if columns else [])
@@ -107,12 +121,25 @@ def test_any_columns_come_back_as_they_were(data: st.DataObject, names: list[str
 
 
 def test_what_json_says_by_itself_is_left_to_the_index() -> None:
-    kinds = {"s": pa.string(), "i": pa.int64(), "b": pa.bool_(), "o": pa.struct([("s", pa.string())]), "n": pa.null()}
+    kinds = {
+        "s": pa.string(),
+        "i": pa.int64(),
+        "b": pa.bool_(),
+        "o": pa.struct([("s", pa.string())]),
+        "n": pa.null(),
+    }
     assert properties(kinds) == {}
 
 
 def test_only_fields_that_a_mapping_lacks_are_added() -> None:
-    there = {"a": {"type": "keyword"}, "o": {"properties": {"x": {"type": "text"}}}, "p": {"type": "long"}}
+    there = {
+        "a": {"type": "keyword"},
+        "o": {"properties": {"x": {"type": "text"}}},
+        "p": {"type": "long"},
+    }
     wanted = {"a": {"type": "date"}, "b": {"type": "date"}, "p": {"properties": {"z": {"type": "date"}}},
               "o": {"properties": {"x": {"type": "date"}, "y": {"type": "date"}}}}  # fmt: skip
-    assert missing(wanted, there) == {"b": {"type": "date"}, "o": {"properties": {"y": {"type": "date"}}}}
+    assert missing(wanted, there) == {
+        "b": {"type": "date"},
+        "o": {"properties": {"y": {"type": "date"}}},
+    }

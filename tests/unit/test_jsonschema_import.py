@@ -9,7 +9,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "imports", ["from labkit import charts; import altair", "from labkit.notebook import rerun; import papermill"]
+    "imports",
+    [
+        "from labkit import charts; import altair",
+        "from labkit.notebook import rerun; import papermill",
+    ],
 )
 def test_the_grammar_of_a_format_is_built_when_it_is_first_checked(imports: str) -> None:
     program = f"""
@@ -21,5 +25,7 @@ from jsonschema import FormatChecker
 checker = FormatChecker()
 print(checker.conforms("https://example.net/żółć", "iri"), checker.conforms("not an iri", "iri"))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "True False\n", done.stderr

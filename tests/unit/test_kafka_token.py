@@ -1,4 +1,6 @@
-"""`oauth_cb` of a profile: which function it names, and what of it is refused before a broker is asked."""
+"""`oauth_cb` of a profile: which function it names, and what of it is refused before a broker is
+asked.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from labkit.kafka import Cluster
 from labkit.kafka_errors import mapped, setting_error
 from labkit.kafka_token import TokenCallback, token_callback
 
-BEARER = {"bootstrap.servers": "localhost:1", "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}
+BEARER = {
+    "bootstrap.servers": "localhost:1",
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "OAUTHBEARER",
+}
 WORD = "hunter2hunter2hunter2hunter2"
 
 
@@ -31,7 +37,10 @@ def file(tmp_path: Path) -> Path:
 
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "no function": ({"oauth_cb": "tokens"}, "must be 'module:function' or 'FILE.py:function', not 'tokens'"),
+    "no function": (
+        {"oauth_cb": "tokens"},
+        "must be 'module:function' or 'FILE.py:function', not 'tokens'",
+    ),
     "a call": ({"oauth_cb": "os:system('x')"}, "must be 'module:function'"),
     "a relative file": ({"oauth_cb": "tokens.py:fetch"}, "must be an absolute path"),
     "no such file": ({"oauth_cb": "/nowhere/tokens.py:fetch"}, "cannot be read: No such file"),
@@ -39,8 +48,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no such part": ({"oauth_cb": "json.nothing:fetch"}, "cannot be imported: ModuleNotFoundError"),
     "no such function": ({"oauth_cb": "json:fetch"}, "json has no function 'fetch'"),
     "the main module": ({"oauth_cb": "__main__:fetch"}, "__main__"),
-    "another mechanism": ({"oauth_cb": "json:loads", "sasl.mechanism": "PLAIN"}, "is not OAUTHBEARER"),
-    "oidc too": ({"oauth_cb": "json:loads", "sasl.oauthbearer.method": "oidc"}, "exclude each other"),
+    "another mechanism": (
+        {"oauth_cb": "json:loads", "sasl.mechanism": "PLAIN"},
+        "is not OAUTHBEARER",
+    ),
+    "oidc too": (
+        {"oauth_cb": "json:loads", "sasl.oauthbearer.method": "oidc"},
+        "exclude each other",
+    ),
     "another callback": ({"stats_cb": "json:loads"}, "may name oauth_cb, not stats_cb"),
 }
 
@@ -62,7 +77,9 @@ def test_a_file_that_others_may_write_is_not_run(file: Path) -> None:
 
 def test_a_file_beside_the_profile(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = file.with_name("labkit.toml")
-    lines = [f'"{key}" = "{value}"' for key, value in {**BEARER, "oauth_cb": "tokens.py:fetch"}.items()]
+    lines = [
+        f'"{key}" = "{value}"' for key, value in {**BEARER, "oauth_cb": "tokens.py:fetch"}.items()
+    ]
     config.write_text("[profiles.prod.kafka]\n" + "\n".join(lines))
     monkeypatch.setenv("LABKIT_CONFIG", str(config))
     settings = load_profile("prod").kafka
@@ -74,15 +91,22 @@ def test_a_file_beside_the_profile(file: Path, monkeypatch: pytest.MonkeyPatch) 
     assert callback("")[0] == "token"
     assert 59 < callback.expires_in_s <= 60
     assert "token'" not in repr(callback)
-    sent = pickle.loads(pickle.dumps(Cluster(settings).client_settings()))  # to a worker, to the child process
+    # to a worker, to the child process
+    sent = pickle.loads(pickle.dumps(Cluster(settings).client_settings()))
     assert sent["oauth_cb"] == f"{file}:fetch"
 
 
-def test_a_module_of_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_of_the_working_folder_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Jupyter looks there first, and the folder may be a cloned repository."""
-    (tmp_path / "tokens_of_the_clone.py").write_text("import pathlib\npathlib.Path('stolen').touch()\n")
+    (tmp_path / "tokens_of_the_clone.py").write_text(
+        "import pathlib\npathlib.Path('stolen').touch()\n"
+    )
     (tmp_path / "package_of_the_clone").mkdir()
-    (tmp_path / "package_of_the_clone" / "__init__.py").write_text("import pathlib\npathlib.Path('stolen').touch()\n")
+    (tmp_path / "package_of_the_clone" / "__init__.py").write_text(
+        "import pathlib\npathlib.Path('stolen').touch()\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     for name in ("tokens_of_the_clone:fetch", "package_of_the_clone.tokens:fetch"):
@@ -105,7 +129,18 @@ def test_a_module_of_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: 
         ((WORD, 4_000_000_000, 5), "as principal"),
         ((WORD, 4_000_000_000, "x", "y"), "as extensions"),
     ],
-    ids=["nothing", "text", "short", "none", "empty", "no time", "milliseconds", "old", "principal", "extensions"],
+    ids=[
+        "nothing",
+        "text",
+        "short",
+        "none",
+        "empty",
+        "no time",
+        "milliseconds",
+        "old",
+        "principal",
+        "extensions",
+    ],
 )
 def test_an_answer_that_is_no_token_is_told_without_it(answer: Any, text: str) -> None:
     callback = TokenCallback("tokens:fetch", lambda config: answer)
@@ -157,12 +192,20 @@ def test_a_refused_token_speaks_of_tokens() -> None:
 # AWS -----------------------------------------------------------------------------------------------------
 
 
-def test_msk_signs_a_token_with_the_identity_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("aws_msk_iam_sasl_signer", reason="the extra labkit[msk] is not in requirements.lock")
+def test_msk_signs_a_token_with_the_identity_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(
+        "aws_msk_iam_sasl_signer", reason="the extra labkit[msk] is not in requirements.lock"
+    )
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", WORD)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    settings = {**BEARER, "oauth_cb": "labkit.msk:token", "sasl.oauthbearer.config": "region=eu-west-1"}
+    settings = {
+        **BEARER,
+        "oauth_cb": "labkit.msk:token",
+        "sasl.oauthbearer.config": "region=eu-west-1",
+    }
     callback = token_callback(settings)
     assert callback is not None
     token = callback("region=eu-west-1")[0]
@@ -170,7 +213,9 @@ def test_msk_signs_a_token_with_the_identity_of_the_environment(monkeypatch: pyt
     assert 800 < callback.expires_in_s <= 900
 
 
-@pytest.mark.parametrize("config", ["", "eu-west-1", "region=", "region=a zone=b", "region=a profile=b role=c"])
+@pytest.mark.parametrize(
+    "config", ["", "eu-west-1", "region=", "region=a zone=b", "region=a profile=b role=c"]
+)
 def test_msk_needs_a_region(config: str) -> None:
     with pytest.raises(LabkitError, match="must be 'region=REGION'"):
         msk.token(config)

@@ -1,4 +1,7 @@
-"""The rules that judge a consumer by several looks, one by one; and Burrow's false alarms, which they do not give."""
+"""The rules that judge a consumer by several looks, one by one.
+
+And Burrow's false alarms, which they do not give.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,12 @@ FIRST = Sample(1_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "1
 
 
 def looks(
-    committed: list[int | None], ends: list[int] | int, *, every_s: float = 2.0, start: int = 0, **changes: object
+    committed: list[int | None],
+    ends: list[int] | int,
+    *,
+    every_s: float = 2.0,
+    start: int = 0,
+    **changes: object,
 ) -> list[Sample]:
     """Looks at one partition; `changes` holds for all of them."""
     ends = [ends] * len(committed) if isinstance(ends, int) else ends
@@ -36,7 +44,14 @@ def looks(
         flag = "no commit" if offset is None else "beyond end" if offset > end else ""
         at_ms = FIRST.at_ms + round(number * every_s * 1000)
         one = replace(
-            FIRST, at_ms=at_ms, committed=offset, log_start=start, log_end=end, lag=lag, flag=flag, next="record"
+            FIRST,
+            at_ms=at_ms,
+            committed=offset,
+            log_start=start,
+            log_end=end,
+            lag=lag,
+            flag=flag,
+            next="record",
         )
         found.append(replace(one, **changes))  # type: ignore[arg-type]
     return found
@@ -61,8 +76,16 @@ NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
         (looks([5, 5], 10), "unknown", "unknown"),
         (looks([20] * 5, 10), "unknown", "unknown"),
         (looks([5] * 5, [10, 10, 3, 10, 10]), "unknown", "unknown"),
-        (looks([5] * 5, 10, **{**NOBODY, "state": "preparing_rebalancing", "members": 1}), "unknown", "unknown"),
-        (looks([5] * 5, 10, **{**NOBODY, "state": "rebalancing", "members": 2}), "unknown", "unknown"),
+        (
+            looks([5] * 5, 10, **{**NOBODY, "state": "preparing_rebalancing", "members": 1}),
+            "unknown",
+            "unknown",
+        ),
+        (
+            looks([5] * 5, 10, **{**NOBODY, "state": "rebalancing", "members": 2}),
+            "unknown",
+            "unknown",
+        ),
     ],
 )
 def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doing: str) -> None:
@@ -71,7 +94,10 @@ def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doi
 
 
 def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> None:
-    """BEHAVIOURS 41: it was idle, lag 0; a consumer that began at the end looks the same, so it is not stalled."""
+    """BEHAVIOURS 41: it was idle, lag 0.
+
+    A consumer that began at the end looks the same, so it is not stalled.
+    """
     found = judge(looks([None] * 5, 10))
     assert (found.verdict, found.lag) == ("unknown", None)
     assert "nothing committed, up to 10 to read" in found.why
@@ -81,7 +107,10 @@ def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> No
 
 
 def test_a_lag_that_is_not_known_is_not_counted_as_0() -> None:
-    """BEHAVIOURS 41: in sums, whatever the reason; a partition with nothing to read is 0, with a commit or without."""
+    """BEHAVIOURS 41: in sums, whatever the reason.
+
+    A partition with nothing to read is 0, with a commit or without.
+    """
     unread, at_end = looks([None] * 5, 10), looks([5] * 5, 5, partition=1)
     (group,) = judge_groups(judge_all([*unread, *at_end]))
     assert (group.lag, group.unknown, group.known_lag, group.uncommitted) == (None, 1, 0, True)
@@ -96,7 +125,9 @@ def test_a_lag_that_is_not_known_is_not_counted_as_0() -> None:
 
 
 def test_who_has_members_nobody_can_see_is_judged_by_its_commits() -> None:
-    """BEHAVIOURS 42: a group of Kafka Streams' own kind is not stopped because no member of it is shown."""
+    """BEHAVIOURS 42: a group of Kafka Streams' own kind is not stopped because no member of it is
+    shown.
+    """
     unseen = {**NOBODY, "state": rules.MEMBERS_UNSEEN}
     assert judge(looks([5] * 5, 10, **unseen)).verdict == "stalled"
     assert judge(looks([10, 20, 30, 40, 50], [12, 22, 32, 42, 52], **unseen)).verdict == "ok"
@@ -130,7 +161,10 @@ def test_a_consumer_between_two_commits_is_not_stalled() -> None:
 
 
 def test_who_commits_each_minute_takes_patience() -> None:
-    """Such as sinks of Connect, Flink and Spark; the latter two read by assign(), without membership."""
+    """Such as sinks of Connect, Flink and Spark.
+
+    The latter two read by assign(), without membership.
+    """
     ends = list(range(100, 200, 10))
     for who in ({}, NOBODY):
         minute = looks([50] * 4 + [120] * 6, ends, every_s=10, **who)
@@ -148,7 +182,9 @@ def test_who_commits_each_minute_takes_patience() -> None:
 
 
 def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker was away for ten minutes, and its consumers with it: their standstill is not theirs."""
+    """The broker was away for ten minutes, and its consumers with it: their standstill is not
+    theirs.
+    """
     now_ms = 0
 
     def pass_by(*_: object) -> None:
@@ -189,7 +225,9 @@ def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.Monkey
             return [FIRST]
 
     monkeypatch.setattr(lag_board, "Sampler", Away)
-    board = lag_board.LagBoard(SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="65s")  # type: ignore[arg-type]
+    board = lag_board.LagBoard(
+        SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="65s"
+    )  # type: ignore[arg-type]
     seen = []
     for _ in range(3):
         asyncio.run(board._step())
@@ -202,24 +240,43 @@ def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.Monkey
     assert board._recent.looks.maxlen == 35
 
 
-def test_a_board_of_many_groups_turns_pages_the_worst_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_of_many_groups_turns_pages_the_worst_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Many:
         def __init__(self, *_: object) -> None: ...
 
         def check(self) -> None: ...
 
         def look(self) -> list[Sample]:
-            behind = [replace(FIRST, group="z.behind", committed=0, lag=9, members=0, member="", state="empty")]
-            return [replace(FIRST, group=f"g{n:03d}", committed=FIRST.log_end, lag=0) for n in range(100)] + behind
+            behind = [
+                replace(
+                    FIRST, group="z.behind", committed=0, lag=9, members=0, member="", state="empty"
+                )
+            ]
+            return [
+                replace(FIRST, group=f"g{n:03d}", committed=FIRST.log_end, lag=0)
+                for n in range(100)
+            ] + behind
 
     monkeypatch.setattr(lag_board, "Sampler", Many)
-    board = lag_board.LagBoard(SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="0s")  # type: ignore[arg-type]
+    board = lag_board.LagBoard(
+        SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="0s"
+    )  # type: ignore[arg-type]
     for _ in range(3):
         asyncio.run(board._step())
     assert board.shown.value == "groups 1 to 40 of 101, the worst first"
     assert board.view.value.count("<tr>") == 41
-    assert board.view.value.index("z.behind") < board.view.value.index("g000") < board.view.value.index("g038")
-    assert (board._pages.layout.display, board._back.disabled, board._on.disabled) == ("flex", True, False)
+    assert (
+        board.view.value.index("z.behind")
+        < board.view.value.index("g000")
+        < board.view.value.index("g038")
+    )
+    assert (board._pages.layout.display, board._back.disabled, board._on.disabled) == (
+        "flex",
+        True,
+        False,
+    )
     for _ in range(3):
         board._on.click()
     assert (board.page, board.shown.value) == (2, "groups 81 to 101 of 101, the worst first")
@@ -232,20 +289,27 @@ def test_a_board_of_many_groups_turns_pages_the_worst_first(monkeypatch: pytest.
 def test_what_came_a_moment_ago_is_no_stall() -> None:
     found = judge(looks([10] * 10, [10] * 8 + [15, 15]))
     assert found.verdict == "ok"
-    assert judge(looks([10] * 10, [10] * 2 + [15] * 8)).verdict == "stalled"  # but that stands since long
+    # but that stands since long
+    assert judge(looks([10] * 10, [10] * 2 + [15] * 8)).verdict == "stalled"
 
 
 def test_a_healthy_consumer_seems_to_fall_behind_between_commits() -> None:
-    """100 a second, a commit every 5 s, a look every 2 s: the lag goes up and down, and the reader keeps pace."""
+    """100 a second, a commit every 5 s, a look every 2 s: the lag goes up and down, and the reader
+    keeps pace.
+    """
     ends = [200 * number for number in range(10)]
     commits = [(200 * number) // 500 * 500 for number in range(10)]
     for first in range(6):
-        found = judge(looks([max(0, one) for one in commits[first : first + 5]], ends[first : first + 5]))
+        found = judge(
+            looks([max(0, one) for one in commits[first : first + 5]], ends[first : first + 5])
+        )
         assert found.verdict != "slow", (first, found.why)
 
 
 def test_a_slow_consumer_is_found_behind_its_commits() -> None:
-    """100 a second written, 50 read, a commit every 5 s: right after a commit the lag is larger each time."""
+    """100 a second written, 50 read, a commit every 5 s: right after a commit the lag is larger
+    each time.
+    """
     ends = [1000 + 200 * number for number in range(10)]
     commits = [(2 * number // 5) * 250 for number in range(10)]
     assert judge(looks(list(commits), ends)).verdict == "slow"
@@ -280,14 +344,20 @@ def test_rates_and_eta() -> None:
 
 def test_a_commit_before_the_logs_start_is_flagged_and_judged() -> None:
     samples = looks([2] * 5, 10, start=6, flag="expired")
-    assert (judge(samples).lag, judge(samples).verdict, judge(samples).flag) == (4, "stalled", "expired")
+    assert (judge(samples).lag, judge(samples).verdict, judge(samples).flag) == (
+        4,
+        "stalled",
+        "expired",
+    )
 
 
 offsets = st.one_of(st.none(), st.integers(0, 50))
 
 
 @given(st.lists(st.tuples(offsets, st.integers(0, 50), st.booleans()), min_size=1, max_size=12))
-def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(rows: list[tuple[int | None, int, bool]]) -> None:
+def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(
+    rows: list[tuple[int | None, int, bool]],
+) -> None:
     samples = looks([row[0] for row in rows], [row[1] for row in rows])
     samples = [
         replace(one, member="" if row[2] else "x", members=0 if row[2] else 1)
@@ -316,7 +386,9 @@ def test_what_could_not_be_looked_at_is_unknown_and_says_why() -> None:
 def test_a_group_tells_what_is_odd_about_its_partitions() -> None:
     dark = looks([5] * 5, 10, flag="no leader", log_start=None, log_end=None, lag=None)
     again = looks([5] * 5, [9, 10, 3, 10, 10], group="h")
-    first, second, third = judge_groups(judge_all([*looks([10] * 5, 10, partition=1), *dark, *again]), ["g", "k"])
+    first, second, third = judge_groups(
+        judge_all([*looks([10] * 5, 10, partition=1), *dark, *again]), ["g", "k"]
+    )
     assert (first.verdict, first.unseen, first.remade) == ("unknown", True, False)
     assert "t[0]: the partition has no leader" in first.why
     assert (second.verdict, second.unseen, second.remade) == ("unknown", False, True)
@@ -327,7 +399,9 @@ def test_a_group_tells_what_is_odd_about_its_partitions() -> None:
 
 
 def test_a_group_is_as_its_worst_partition() -> None:
-    parts = judge_all([*looks([10] * 5, 10), *looks([5] * 5, 10, partition=1), *looks([None] * 5, 0, partition=2)])
+    parts = judge_all(
+        [*looks([10] * 5, 10), *looks([5] * 5, 10, partition=1), *looks([None] * 5, 0, partition=2)]
+    )
     (group,) = judge_groups(parts)
     assert (group.verdict, group.lag, group.partitions) == ("stalled", 5, 3)
     assert "t[1]" in str(group)
@@ -363,9 +437,12 @@ def test_a_history_gives_back_what_was_kept(tmp_path: Path) -> None:
 )
 def test_a_history_is_judged_by_what_came_after_a_gap(times: list[float], left: int) -> None:
     table = pa.Table.from_pylist(
-        [{"at": round(1000 * at), "group": "g", "topic": "t", "partition": 0} for at in times], schema=SCHEMA
+        [{"at": round(1000 * at), "group": "g", "topic": "t", "partition": 0} for at in times],
+        schema=SCHEMA,
     )
-    assert [one.at_ms for one in samples_of(table, last=5)] == [round(1000 * at) for at in times[-left:]]
+    assert [one.at_ms for one in samples_of(table, last=5)] == [
+        round(1000 * at) for at in times[-left:]
+    ]
 
 
 def test_many_looks_become_few_files(tmp_path: Path) -> None:
@@ -412,7 +489,9 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_behind_since_is_the_time_of_the_oldest_record_that_waits() -> None:
     judged = judge(looks([5] * 5, 10, behind_ms=49 * 60_000))
     assert judged.since_by == "record"
-    assert judged.behind_since == datetime(1970, 1, 1, 0, 16, 48, tzinfo=UTC) - timedelta(minutes=49)
+    assert judged.behind_since == datetime(1970, 1, 1, 0, 16, 48, tzinfo=UTC) - timedelta(
+        minutes=49
+    )
     assert judged.since == "1969-12-31 23:27 (49 min)"
     (group,) = judge_groups([judged])
     assert "behind since 1969-12-31 23:27 UTC (49 min)" in str(group)
@@ -420,9 +499,21 @@ def test_behind_since_is_the_time_of_the_oldest_record_that_waits() -> None:
 
 def test_behind_since_goes_by_looks_where_no_record_tells_and_is_never_guessed() -> None:
     seen = judge(looks([10, 10, 10, 10], [10, 10, 15, 15]))
-    assert (seen.since_by, seen.behind_since) == ("looks", datetime(1970, 1, 1, 0, 16, 44, tzinfo=UTC))
-    for unknown in (looks([5] * 5, 10), looks([10] * 5, 10), looks([None] * 5, 10), looks([5] * 5, 10, behind_ms=0)):
-        assert (judge(unknown).since_by, judge(unknown).behind_since, judge(unknown).since) == ("", None, "")
+    assert (seen.since_by, seen.behind_since) == (
+        "looks",
+        datetime(1970, 1, 1, 0, 16, 44, tzinfo=UTC),
+    )
+    for unknown in (
+        looks([5] * 5, 10),
+        looks([10] * 5, 10),
+        looks([None] * 5, 10),
+        looks([5] * 5, 10, behind_ms=0),
+    ):
+        assert (judge(unknown).since_by, judge(unknown).behind_since, judge(unknown).since) == (
+            "",
+            None,
+            "",
+        )
 
 
 def test_a_history_tells_since_when_beyond_the_looks_that_judge(tmp_path: Path) -> None:
@@ -439,13 +530,20 @@ def test_a_history_tells_since_when_beyond_the_looks_that_judge(tmp_path: Path) 
         on_interrupt="raise",
     )  # type: ignore[arg-type]
     (row,) = frame.to_dict("records")
-    assert (row["since_by"], row["behind_since"]) == ("looks", pd.Timestamp(1_010_000, unit="ms", tz="UTC"))
+    assert (row["since_by"], row["behind_since"]) == (
+        "looks",
+        pd.Timestamp(1_010_000, unit="ms", tz="UTC"),
+    )
     assert row["since"] == "00:16 (48 s)"
 
 
 @pytest.mark.parametrize(
     ("minutes", "text"),
-    [(49, "19:12 (49 min)"), (24 * 60, "28 Nov 20:01 (24.0 h)"), (400 * 24 * 60, "2025-10-25 20:01 (400 days)")],
+    [
+        (49, "19:12 (49 min)"),
+        (24 * 60, "28 Nov 20:01 (24.0 h)"),
+        (400 * 24 * 60, "2025-10-25 20:01 (400 days)"),
+    ],
 )
 def test_a_time_is_shown_with_the_date_it_needs(minutes: int, text: str) -> None:
     now = datetime(2026, 11, 29, 20, 1, tzinfo=UTC)

@@ -24,7 +24,9 @@ def test_a_topic_is_refused_or_taken_as_it_is(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a\n", "a/b", "ü", "a" * 250, "a\x00", "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a b", "a\n", "a/b", "ü", "a" * 250, "a\x00", "\udcff"]
+)
 def test_what_kafka_refuses_is_no_topic(name: str) -> None:
     with pytest.raises(UsageError, match="is not a topic name"):
         names.topic(name)
@@ -37,7 +39,25 @@ def test_what_kafka_takes_is_a_topic(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "IRC", "-a", "_a", "+a", ".a", "..", "a b", "a*", "a,b", "a:b", "a#b", "a\\b", 'a"', "a<b", "a|b", "a\tb"],
+    [
+        "",
+        "IRC",
+        "-a",
+        "_a",
+        "+a",
+        ".a",
+        "..",
+        "a b",
+        "a*",
+        "a,b",
+        "a:b",
+        "a#b",
+        "a\\b",
+        'a"',
+        "a<b",
+        "a|b",
+        "a\tb",
+    ],
 )
 def test_what_elasticsearch_refuses_is_no_index(name: str) -> None:
     with pytest.raises(UsageError, match="is not an index name"):
@@ -75,7 +95,9 @@ def test_only_groups_named_labkit_are_the_labs(name: str) -> None:
             names.lab_group(name)
 
 
-@pytest.mark.parametrize("name", ["indexer.logstash-es", "labkit", "Labkit.x", " labkit.x", "x.labkit.", ""])
+@pytest.mark.parametrize(
+    "name", ["indexer.logstash-es", "labkit", "Labkit.x", " labkit.x", "x.labkit.", ""]
+)
 def test_a_foreign_group_is_refused_with_its_name_as_a_fact(name: str) -> None:
     with pytest.raises(RefusedError, match="not the lab's") as caught:
         names.lab_group(name)
@@ -93,13 +115,17 @@ def test_an_ad_hoc_group_is_always_this_users(name: str) -> None:
     assert names.lab_group(found) == found
 
 
-@pytest.mark.parametrize("name", ["irc", "scratch", "Scratch-a", "irc-scratch-a", "scratch_a", "", "*", "_all"])
+@pytest.mark.parametrize(
+    "name", ["irc", "scratch", "Scratch-a", "irc-scratch-a", "scratch_a", "", "*", "_all"]
+)
 def test_an_index_not_named_scratch_is_refused(name: str) -> None:
     with pytest.raises(RefusedError):
         names.scratch_index(name)
 
 
-@pytest.mark.parametrize("name", ["scratch-*", "scratch-a,irc", "scratch-A", "scratch-a b", "scratch-a/../irc"])
+@pytest.mark.parametrize(
+    "name", ["scratch-*", "scratch-a,irc", "scratch-A", "scratch-a b", "scratch-a/../irc"]
+)
 def test_a_scratch_index_names_one_index(name: str) -> None:
     with pytest.raises(UsageError):
         names.scratch_index(name)

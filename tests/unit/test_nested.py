@@ -34,13 +34,17 @@ RECEIPT = Receipt("t", "c", "w", "read_committed", (), 0, 0.0, "g")
 def raw(values: list[bytes], first: int = 0) -> pa.RecordBatch:
     """Return records of three partitions, by partition and offset, every second with headers."""
     count = len(values)
-    headers = [[{"key": "trace", "value": b"%d" % row}] if row % 2 else None for row in range(count)]
+    headers = [
+        [{"key": "trace", "value": b"%d" % row}] if row % 2 else None for row in range(count)
+    ]
     columns: dict[str, Any] = {
         "topic": pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), ["t"]),
         "partition": [3 * row // count for row in range(count)],
         "offset": range(first, first + count),
         "timestamp": [1_600_000_000_000 + row for row in range(count)],
-        "timestamp_type": pa.DictionaryArray.from_arrays(pa.array([1] * count, pa.int32()), TIMESTAMP_TYPES),
+        "timestamp_type": pa.DictionaryArray.from_arrays(
+            pa.array([1] * count, pa.int32()), TIMESTAMP_TYPES
+        ),
         "key": [None] * count,
         "value": values,
         "headers": headers,
@@ -55,10 +59,15 @@ def raw(values: list[bytes], first: int = 0) -> pa.RecordBatch:
 
 
 def replay(values: list[Any], cuts: tuple[int, ...] = ()) -> Replay:
-    """Return a replay of records with the field `a`, read in batches of three partitions each: all are slices."""
+    """Return a replay of records with the field `a`, read in batches of three partitions each: all
+    are slices.
+    """
     lines = [json.dumps({"a": value}).encode() for value in values]
     edges = [0, *cuts, len(lines)]
-    return Replay(from_batches([raw(lines[first:last], first) for first, last in pairwise(edges)], "json"), RECEIPT)
+    return Replay(
+        from_batches([raw(lines[first:last], first) for first, last in pairwise(edges)], "json"),
+        RECEIPT,
+    )
 
 
 SHAPES = [
@@ -76,7 +85,9 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=json.dumps)
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, "", "x"])
 anything = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("bcd"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("bcd"), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -94,15 +105,22 @@ def test_any_shape_is_the_same_in_every_engine(values: list[Any]) -> None:
     assert pa.array(found.to_pandas()["a"]).to_pylist() == rows
     with duckdb.connect() as connection:
         register(connection, "replay", column)
-        assert connection.sql("select * from replay").to_arrow_table().to_pylist() == column.to_pylist()
+        assert (
+            connection.sql("select * from replay").to_arrow_table().to_pylist()
+            == column.to_pylist()
+        )
     assert pa.array(found.sql("select a from replay")["a"]).to_pylist() == rows
 
 
 @shapes
-def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(shape: Any, tmp_path: Path) -> None:
+def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(
+    shape: Any, tmp_path: Path
+) -> None:
     """BEHAVIOURS 56: on the first read, where columns are slices of batches."""
     found = replay([shape, shape, None, shape, shape, shape], (3,))
-    assert found.sql("select count(distinct a) n, count(*) rows from replay").values.tolist() == [[1, 6]]
+    assert found.sql("select count(distinct a) n, count(*) rows from replay").values.tolist() == [
+        [1, 6]
+    ]
     assert Where("a is not null").rows(found.table).tolist() == [0, 1, 2, 3, 5]  # by partition
     assert charts.top(found, "_offset") is not None
     with pytest.raises(UsageError, match="cannot be counted"):
@@ -119,7 +137,10 @@ def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(shape: Any, tm
     assert described.loc["freq", "a"] == 5
     assert frame.sort_values("a")["a"].isna().tolist() == [False] * 5 + [True]
     frame.to_parquet(tmp_path / "a.parquet")
-    assert pa.array(pd.read_parquet(tmp_path / "a.parquet")["a"]).to_pylist() == found.table["a"].to_pylist()
+    assert (
+        pa.array(pd.read_parquet(tmp_path / "a.parquet")["a"]).to_pylist()
+        == found.table["a"].to_pylist()
+    )
     back = pickle.loads(pickle.dumps(frame))
     pd.testing.assert_frame_equal(pd.concat([back, frame]).iloc[:6], frame)
 
@@ -135,7 +156,11 @@ def test_slices_of_every_shape_enter_sql(shape: Any) -> None:
     """BEHAVIOURS 56: tables and frames that a user cut, as records or beside them."""
     found = replay([shape] * 6, (3,))
     part = Replay(found.table.slice(1, 3), RECEIPT)
-    frames = {"arrow": part.table, "pandas": found.to_pandas().iloc[1:4], "polars": found.to_polars().slice(1, 3)}
+    frames = {
+        "arrow": part.table,
+        "pandas": found.to_pandas().iloc[1:4],
+        "polars": found.to_polars().slice(1, 3),
+    }
     for name, frame in frames.items():
         both = part.sql("select a from replay union all by name select a from more", more=frame)
         assert pa.array(both["a"]).to_pylist() == part.table["a"].to_pylist() * 2, name
@@ -159,7 +184,9 @@ def _sortable(value: Any) -> Any:
             {
                 "b": st.none() | st.text("xy", max_size=2),
                 "l": st.none()
-                | st.lists(st.none() | st.fixed_dictionaries({"c": st.text("xy", max_size=1)}), max_size=2),
+                | st.lists(
+                    st.none() | st.fixed_dictionaries({"c": st.text("xy", max_size=1)}), max_size=2
+                ),
             }
         ),
         max_size=9,
@@ -172,7 +199,9 @@ def test_ranks_are_those_of_the_values(values: list[Any], first: int) -> None:
     texts = [json.dumps(value, sort_keys=True) for value in some]
     assert [own.index(one) for one in own] == [texts.index(one) for one in texts]
     there = [row for row, value in enumerate(some) if value is not None]
-    assert sorted(there, key=lambda row: own[row]) == sorted(there, key=lambda row: _sortable(some[row]))
+    assert sorted(there, key=lambda row: own[row]) == sorted(
+        there, key=lambda row: _sortable(some[row])
+    )
     assert all(own[row] == 0 for row, value in enumerate(some) if value is None)
 
 
@@ -185,9 +214,19 @@ def test_pandas_counts_maps_and_lists_of_a_fixed_size_too() -> None:
 
 
 def test_nested_bytes_numbers_and_times_are_counted() -> None:
-    kind = pa.struct([("b", pa.binary()), ("f", pa.float64()), ("t", pa.timestamp("ms", "UTC")), ("n", pa.null())])
+    kind = pa.struct(
+        [
+            ("b", pa.binary()),
+            ("f", pa.float64()),
+            ("t", pa.timestamp("ms", "UTC")),
+            ("n", pa.null()),
+        ]
+    )
     row = {"b": b"\xff", "f": np.nan, "t": 5, "n": None}
-    assert to_pandas(pa.table({"a": pa.array([row, row, {**row, "b": b""}], kind)}))["a"].nunique() == 2
+    assert (
+        to_pandas(pa.table({"a": pa.array([row, row, {**row, "b": b""}], kind)}))["a"].nunique()
+        == 2
+    )
 
 
 def test_each_item_of_a_list_is_owned_by_its_row_also_in_slices_and_beside_nulls():
@@ -201,7 +240,10 @@ def test_each_item_of_a_list_is_owned_by_its_row_also_in_slices_and_beside_nulls
 
 def test_a_maps_items_are_walked_with_the_rows_that_have_them_also_in_slices():
     maps = pa.array([[("a", 1)], None, [("b", 2), ("c", 3)]], pa.map_(pa.string(), pa.int64()))
-    walked = [(path, items.to_pylist(), rows.tolist()) for path, items, rows in walk("m", maps, np.arange(3))]
+    walked = [
+        (path, items.to_pylist(), rows.tolist())
+        for path, items, rows in walk("m", maps, np.arange(3))
+    ]
     assert walked[1:] == [("m[]", [1, 2, 3], [0, 2, 2])]
     _, (_, items, rows) = walk("m", maps.slice(1), np.arange(2))
     assert (items.to_pylist(), rows.tolist()) == ([2, 3], [1, 1])

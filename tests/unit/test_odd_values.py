@@ -1,4 +1,6 @@
-"""Values at the edges of what their types hold: exact, or an error in their row, and never the end of a read."""
+"""Values at the edges of what their types hold: exact, or an error in their row, and never the end
+of a read.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 
 
 def raw(values: list[bytes | None]) -> pa.RecordBatch:
-    rows = [{"topic": "irc", "partition": 0, "offset": n, "value": value} for n, value in enumerate(values)]
+    rows = [
+        {"topic": "irc", "partition": 0, "offset": n, "value": value}
+        for n, value in enumerate(values)
+    ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
 
 
@@ -59,20 +64,32 @@ def test_a_name_that_is_there_twice_in_an_object_does_not_end_a_read(odd: bytes)
 
 
 def test_a_newline_within_a_text_is_no_json_and_one_between_is_space() -> None:
-    table = from_batches([raw([b'{"a":"x\ny"}', b'{\n"a":\n"b"\n}', b"\n", b'{"a":"x\\ny"}'])], "json")
+    table = from_batches(
+        [raw([b'{"a":"x\ny"}', b'{\n"a":\n"b"\n}', b"\n", b'{"a":"x\\ny"}'])], "json"
+    )
     assert table["a"].to_pylist() == [None, "b", None, "x\ny"]
-    assert [error is not None for error in table["_error"].to_pylist()] == [True, False, True, False]
+    assert [error is not None for error in table["_error"].to_pylist()] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 # more than 2 GiB of bytes ----------------------------------------------------------------------------------
 
 
 def test_more_values_than_an_array_of_arrow_can_hold() -> None:
-    """A column of them has chunks; here it is the same one again and again, which takes no memory."""
+    """A column of them has chunks.
+
+    Here it is the same one again and again, which takes no memory.
+    """
     batch = raw([b'{"n":%d,"text":"%s"}' % (n, b"x" * 1_000_000) for n in range(50)])
     table = pa.concat_tables([from_batches([batch], "raw")] * 45)
     assert table.nbytes > 2**31
-    part = PartitionReceipt(0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table))
+    part = PartitionReceipt(
+        0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table)
+    )
     replay = Replay(table, replace(RECEIPT, partitions=(part,)))
     chosen = _filtered(replay, condition("_offset = 49"))
     assert (len(chosen), chosen.receipt.filtered) == (45, 44 * 50 + 5)
@@ -88,11 +105,16 @@ def test_more_values_than_an_array_of_arrow_can_hold() -> None:
 def test_decimals_that_a_fraction_cannot_hold_stay_what_they_are() -> None:
     exact, plain = Decimal("12345678901234567890.12"), Decimal("0.10")
     table = pa.table(
-        {"exact": pa.array([exact], pa.decimal128(30, 2)), "plain": pa.array([plain], pa.decimal128(4, 2))}
+        {
+            "exact": pa.array([exact], pa.decimal128(30, 2)),
+            "plain": pa.array([plain], pa.decimal128(4, 2)),
+        }
     )
     frame = to_pandas(numbers(table))
     assert (frame["exact"][0], frame["plain"][0]) == (exact, 0.1)
-    assert Replay(table, RECEIPT).sql("select exact, plain * 2 twice from replay").iloc[0].tolist() == [exact, 0.2]
+    assert Replay(table, RECEIPT).sql("select exact, plain * 2 twice from replay").iloc[
+        0
+    ].tolist() == [exact, 0.2]
 
 
 def test_decimals_of_more_digits_than_duckdb_and_polars_have_are_texts() -> None:
@@ -102,7 +124,10 @@ def test_decimals_of_more_digits_than_duckdb_and_polars_have_are_texts() -> None
 
 def test_what_duckdb_cannot_hold_is_an_error_with_a_hint() -> None:
     table = pa.table({"d": pa.array([Decimal(10) ** 40], pa.decimal256(50, 0))})
-    for ask in (lambda: Replay(table, RECEIPT).sql("select 1 from replay"), lambda: Where("true").rows(table)):
+    for ask in (
+        lambda: Replay(table, RECEIPT).sql("select 1 from replay"),
+        lambda: Where("true").rows(table),
+    ):
         with pytest.raises(UsageError):
             ask()
 
@@ -117,10 +142,15 @@ def test_a_decimal_of_protobuf_is_exact() -> None:
 
 
 def test_json_within_texts_knows_no_infinity() -> None:
-    assert json.loads(text({"a": [float("inf"), 1.5], "b": float("nan")})) == {"a": [None, 1.5], "b": None}
+    assert json.loads(text({"a": [float("inf"), 1.5], "b": float("nan")})) == {
+        "a": [None, 1.5],
+        "b": None,
+    }
 
 
-@pytest.mark.parametrize(("word", "value"), [("NaN", "NaN"), ("Infinity", "Infinity"), ("1.5", 1.5), ("null", None)])
+@pytest.mark.parametrize(
+    ("word", "value"), [("NaN", "NaN"), ("Infinity", "Infinity"), ("1.5", 1.5), ("null", None)]
+)
 def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
     assert _guessed(word) == value
 
@@ -132,7 +162,10 @@ def test_frames_with_infinite_numbers_differ() -> None:
             found += batch.column("source").to_pylist()
         return found
 
-    words = [json.loads(one)["v"] for one in sources(1.5, float("inf"), float("-inf"), float("nan"), None)]
+    words = [
+        json.loads(one)["v"]
+        for one in sources(1.5, float("inf"), float("-inf"), float("nan"), None)
+    ]
     assert words == [1.5, "Infinity", "-Infinity", "NaN", None]
 
 
@@ -142,20 +175,29 @@ def test_frames_with_infinite_numbers_differ() -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda frame: frame.sort_values("a", ascending=False).assign(b=lambda one: one["a"] * 10)[["b"]],
+        lambda frame: frame.sort_values("a", ascending=False).assign(b=lambda one: one["a"] * 10)[
+            ["b"]
+        ],
         lambda frame: {"b": (frame["a"] * 10).sort_values(ascending=False)},
         lambda frame: (frame["a"] * 10).rename("b").sort_values(ascending=False),
         lambda frame: (frame.set_index("a", drop=False)["a"] * 10).rename("b"),
     ],
 )
 def test_a_function_that_sorts_gives_each_record_its_own_value(function: Any) -> None:
-    sources = documents(raw([b'{"a":1}', b'{"a":2}', b'{"a":3}']), Chain(apply(function))).sources.to_pylist()
+    sources = documents(
+        raw([b'{"a":1}', b'{"a":2}', b'{"a":3}']), Chain(apply(function))
+    ).sources.to_pylist()
     assert [json.loads(one)["b"] for one in sources] == [10, 20, 30]
 
 
 def test_times_that_a_function_adds_have_milliseconds_in_documents() -> None:
-    chain = Chain(apply(lambda frame: {"at": pd.to_datetime(["2024-01-01T00:00:00.123456"] * len(frame))}))
-    assert json.loads(documents(raw([b'{"a":1}']), chain).sources[0].as_py())["at"] == "2024-01-01T00:00:00.123Z"
+    chain = Chain(
+        apply(lambda frame: {"at": pd.to_datetime(["2024-01-01T00:00:00.123456"] * len(frame))})
+    )
+    assert (
+        json.loads(documents(raw([b'{"a":1}']), chain).sources[0].as_py())["at"]
+        == "2024-01-01T00:00:00.123Z"
+    )
 
 
 def test_bytes_within_what_a_function_adds_are_refused() -> None:
@@ -172,7 +214,12 @@ def test_a_column_without_a_value_in_the_first_batch_is_no_text_later() -> None:
 
 
 def test_points_that_are_no_numbers_are_not_on_the_map() -> None:
-    points = [{"lat": "52.5", "lon": "13.4"}, {"lat": "x", "lon": "1"}, {"lat": "1", "lon": None}, None]
+    points = [
+        {"lat": "52.5", "lon": "13.4"},
+        {"lat": "x", "lon": "1"},
+        {"lat": "1", "lon": None},
+        None,
+    ]
     chart = charts.map(pa.table({"location": points}))
     assert "3 records (75 %) without a place left out" in chart.to_dict()["title"]["subtitle"]
 
@@ -194,7 +241,8 @@ def test_a_column_of_a_known_type_keeps_it_where_a_batch_has_only_nulls() -> Non
 def test_a_filter_of_the_tail_reads_bytes_that_are_no_text() -> None:
     frame = to_pandas(from_batches([raw([b"\xff\xfe", b'{"nick":"ann"}'])], "json"))
     assert _having(frame, "ANN").tolist() == [False, True]
-    assert _having(frame, "irc").tolist() == [False, False]  # the topic is not shown, and not searched
+    # the topic is not shown, and not searched
+    assert _having(frame, "irc").tolist() == [False, False]
 
 
 def test_a_tail_keeps_few_records_where_they_are_large() -> None:
@@ -216,7 +264,11 @@ def test_the_newest_of_a_compacted_log_stay_within_it() -> None:
     def bounds(at: str | int) -> dict[int, int]:
         if at == "latest":
             return {0: 1_000, 1: 1_000}
-        return {0: 0, 1: 0} if at == "earliest" else {p: n if int(at) <= 5 else -1 for p, n in first.items()}
+        return (
+            {0: 0, 1: 0}
+            if at == "earliest"
+            else {p: n if int(at) <= 5 else -1 for p, n in first.items()}
+        )
 
     for count in (1_500, 1_501, 1_700, 1_999, 2_000):
         ranges = by_last_records(bounds, count, 10_000).ranges
@@ -245,7 +297,9 @@ def test_conform_reads_times_and_maps_and_takes_no_text_for_bytes() -> None:
     assert str(found["t"].to_pylist()[0]) == "2024-01-01 00:00:00.123000"
     assert found["m"].to_pylist() == [[("a", 1)], None]
     assert found["b"].to_pylist() == [None, None]
-    assert ["no timestamp" in str(one) or "no binary" in str(one) for one in found["_error"].to_pylist()] == [
+    assert [
+        "no timestamp" in str(one) or "no binary" in str(one) for one in found["_error"].to_pylist()
+    ] == [
         True,
         True,
     ]

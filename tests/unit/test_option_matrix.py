@@ -1,4 +1,6 @@
-"""Every way to take a window's records takes every option of a reading, or refuses it with the reason."""
+"""Every way to take a window's records takes every option of a reading, or refuses it with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ def test_each_sink_takes_each_option_or_refuses_it() -> None:
 
 def test_the_list_of_sinks_is_whole() -> None:
     """A new method that reads the window decides about each option, too."""
-    methods = {name for name, method in inspect.getmembers(Window, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name
+        for name, method in inspect.getmembers(Window, inspect.isfunction)
+        if not name.startswith("_")
+    }
     reading = {
         name
         for name in methods

@@ -42,7 +42,10 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    return {str(item.relative_to(folder)): stat.S_IMODE(item.lstat().st_mode) for item in folder.rglob("*")}
+    return {
+        str(item.relative_to(folder)): stat.S_IMODE(item.lstat().st_mode)
+        for item in folder.rglob("*")
+    }
 
 
 def test_no_level_can_be_written_by_others_whatever_the_umask(root: Path, umask: int) -> None:
@@ -57,7 +60,9 @@ def test_no_level_can_be_written_by_others_whatever_the_umask(root: Path, umask:
     cache.folder()
     found = modes(root)
     assert not {name for name, mode in found.items() if mode & 0o022}
-    wanted = {"config": 0o750, "data": 0o700, "logs": 0o700, "tmp": 0o700} if ROOT else {"config": 0o700}
+    wanted = (
+        {"config": 0o750, "data": 0o700, "logs": 0o700, "tmp": 0o700} if ROOT else {"config": 0o700}
+    )
     assert {name: found[f"deep/state/elasticsearch/{name}"] for name in wanted} == wanted
     assert found["deep/state/elasticsearch/config/users"] == (0o640 if ROOT else 0o600)
     assert found["deep/state"] == 0o711
@@ -71,11 +76,17 @@ def test_the_servers_run_as_a_user_of_labkits_own() -> None:
     account = ownership.service_account()
     assert account is not None
     assert account.uid not in (0, NOBODY)
-    assert account.name in (ownership.USER, os.environ.get("LABKIT_SERVICE_USER"), str(ownership._SPARE_UID))
+    assert account.name in (
+        ownership.USER,
+        os.environ.get("LABKIT_SERVICE_USER"),
+        str(ownership._SPARE_UID),
+    )
 
 
 @only_root
-def test_without_useradd_the_servers_run_as_a_number_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_useradd_the_servers_run_as_a_number_that_nobody_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ownership, "USER", "_labkit_missing")
     monkeypatch.setattr(ownership.shutil, "which", lambda *_a, **_k: None)
     ownership.service_account.cache_clear()
@@ -110,7 +121,14 @@ ln -s /etc/passwd {service}/kafka.log 2>/dev/null && echo linked
         ["/bin/sh", "-c", code.format(service=service)], capture_output=True, text=True, check=False, cwd="/",
         **ownership.as_service(),
     )  # fmt: skip
-    assert done.stdout.split("\n")[:-1] == ["wrote data/x", "wrote logs/x", "wrote tmp/x", "read", "read", "read"]
+    assert done.stdout.split("\n")[:-1] == [
+        "wrote data/x",
+        "wrote logs/x",
+        "wrote tmp/x",
+        "read",
+        "read",
+        "read",
+    ]
 
 
 @only_root
@@ -174,7 +192,9 @@ def test_foreign_files_in_a_configuration_folder_are_refused(root: Path) -> None
     service = root / "elasticsearch"
     ownership.prepare(service, ("config",))
     (service / "config" / "jvm.options.d").mkdir()
-    with pytest.raises(UntrustedError, match=r"holds what labkit did not write: jvm\.options\.d") as caught:
+    with pytest.raises(
+        UntrustedError, match=r"holds what labkit did not write: jvm\.options\.d"
+    ) as caught:
         ownership.refuse_foreign(service / "config", ("users",))
     assert "extra.yml" in (caught.value.hint or "")
 
@@ -199,7 +219,9 @@ def refused(root: Path) -> None:
 
 
 @only_root
-def test_folders_that_another_user_made_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_another_user_made_are_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BEHAVIOURS 77: LABKIT_STATE, LABKIT_CACHE and the cache of windows."""
     for name in ("state", "cache"):
         (root / name).mkdir()
@@ -208,8 +230,12 @@ def test_folders_that_another_user_made_are_refused(root: Path, monkeypatch: pyt
     refused(root)
 
 
-def test_folders_within_what_others_can_write_to_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """BEHAVIOURS 77: who may write to the folder above can put another one in the place of labkit's."""
+def test_folders_within_what_others_can_write_to_are_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BEHAVIOURS 77: who may write to the folder above can put another one in the place of
+    labkit's.
+    """
     open_to_all = root / "open"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
@@ -240,8 +266,12 @@ def test_an_unpacked_server_that_others_could_change_is_unpacked_anew(root: Path
     assert not home.exists()
 
 
-def test_what_a_server_refuses_while_the_lock_is_held_is_not_taken_for_a_closed_folder(tmp_path: Path) -> None:
-    """AccessError is a PermissionError: `labkit up` said that the state folder "belongs to another user"."""
+def test_what_a_server_refuses_while_the_lock_is_held_is_not_taken_for_a_closed_folder(
+    tmp_path: Path,
+) -> None:
+    """AccessError is a PermissionError: `labkit up` said that the state folder "belongs to another
+    user".
+    """
     with pytest.raises(AccessError, match="wrong password"), locked(tmp_path / "state"):
         raise AccessError("wrong password")
     with locked(tmp_path / "state"):

@@ -1,4 +1,7 @@
-"""BEHAVIOURS 48: the type of a parameter is that of its default; what a Python caller gives keeps its own."""
+"""BEHAVIOURS 48: the type of a parameter is that of its default.
+
+What a Python caller gives keeps its own.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,9 @@ def test_a_text_becomes_what_the_default_is(name: str, text: str, value: Any) ->
     ],
 )  # fmt: skip
 def test_a_text_that_cannot_be_of_that_type_is_refused(name: str, text: str, wanted: str) -> None:
-    with pytest.raises(UsageError, match=f"parameter '{name}' must be {wanted}, as in `{name}.*, not '") as caught:
+    with pytest.raises(
+        UsageError, match=f"parameter '{name}' must be {wanted}, as in `{name}.*, not '"
+    ) as caught:
         one(name, text)
     assert "`" in str(caught.value)
 
@@ -93,7 +98,11 @@ def test_in_a_sweep_all_runs_have_one_type(texts: list[str], values: list[Any]) 
     assert len({type(value) for value in found} - {type(None)}) == 1
 
 
-@given(st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans()))
+@given(
+    st.one_of(
+        st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
+    )
+)
 def test_any_value_as_a_default_takes_itself_as_a_text(value: Any) -> None:
     cell = f"p = {value!r}"
     text = str(value)

@@ -16,7 +16,9 @@ from labkit.replay.receipt import StopReason
 
 
 @pytest.mark.parametrize("states", [Doing, Flag, Next, SinceBy, Status, StopReason, Verdict])
-def test_a_state_is_shown_written_and_read_as_its_text(states: type[PlainEnum], tmp_path: Path) -> None:
+def test_a_state_is_shown_written_and_read_as_its_text(
+    states: type[PlainEnum], tmp_path: Path
+) -> None:
     texts = [state.value for state in states]
     assert repr({"states": list(states)}) == repr({"states": texts})
     assert json.dumps(list(states)) == json.dumps(texts)

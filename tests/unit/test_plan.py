@@ -11,14 +11,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError, WindowError
-from labkit.replay.plan import Plan, Range, Resolved, by_last_records, by_last_time, by_offsets, by_time
+from labkit.replay.plan import (
+    Plan,
+    Range,
+    Resolved,
+    by_last_records,
+    by_last_time,
+    by_offsets,
+    by_time,
+)
 
 NOW = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 
 
 @dataclass
 class Log:
-    """One topic: for each partition the log's start and the timestamps of the records from there on."""
+    """One topic: for each partition the log's start and the timestamps of the records from there
+    on.
+    """
 
     partitions: dict[int, tuple[int, list[int]]]
     asked: int = 0
@@ -86,11 +96,15 @@ def test_by_time_is_exact_where_time_goes_forward(log: Log, edge: list[int]):
 
 
 @given(any_order, edges)
-def test_by_time_holds_every_record_of_the_time_when_the_slack_covers_the_disorder(log: Log, edge: list[int]):
+def test_by_time_holds_every_record_of_the_time_when_the_slack_covers_the_disorder(
+    log: Log, edge: list[int]
+):
     start, end = edge
     worst = 0
     for _, stamps in log.partitions.values():
-        worst = max([worst, *(max(stamps[:index]) - stamps[index] for index in range(1, len(stamps)))])
+        worst = max(
+            [worst, *(max(stamps[:index]) - stamps[index] for index in range(1, len(stamps)))]
+        )
     resolved = by_time(log.bounds, at(start), at(end), worst)
     sound(log, resolved)
     inside = [stamp for stamp in log.stamps(resolved) if start <= stamp < end]
@@ -120,14 +134,24 @@ def test_the_example_of_records_out_of_time_order():
 
 def test_a_time_after_the_last_record_is_the_end_and_never_minus_one():
     log = Log({0: (5, [NOW]), 1: (7, [])})
-    assert by_time(log.bounds, at(NOW + 1), None, 0).ranges == (Range(0, 6, 6, 6), Range(1, 7, 7, 7))
-    assert by_time(log.bounds, None, at(NOW + 1), 0).ranges == (Range(0, 5, 6, 6), Range(1, 7, 7, 7))
+    assert by_time(log.bounds, at(NOW + 1), None, 0).ranges == (
+        Range(0, 6, 6, 6),
+        Range(1, 7, 7, 7),
+    )
+    assert by_time(log.bounds, None, at(NOW + 1), 0).ranges == (
+        Range(0, 5, 6, 6),
+        Range(1, 7, 7, 7),
+    )
 
 
 def test_a_log_that_grows_between_the_questions_stays_within_its_frozen_end():
     grown = {"latest": {0: 10}, "earliest": {0: 0}}
-    assert by_time(lambda bound: grown.get(bound, {0: 15}), at(NOW), None, 0).ranges == (Range(0, 10, 10, 10),)
-    assert by_time(lambda bound: grown.get(bound, {0: 15}), None, at(NOW), 0).ranges == (Range(0, 0, 10, 10),)
+    assert by_time(lambda bound: grown.get(bound, {0: 15}), at(NOW), None, 0).ranges == (
+        Range(0, 10, 10, 10),
+    )
+    assert by_time(lambda bound: grown.get(bound, {0: 15}), None, at(NOW), 0).ranges == (
+        Range(0, 0, 10, 10),
+    )
 
 
 def test_an_end_before_the_start_is_an_error():
@@ -135,7 +159,9 @@ def test_an_end_before_the_start_is_an_error():
         by_time(Log({0: (0, [])}).bounds, at(NOW), at(NOW - 1), 0)
 
 
-@pytest.mark.parametrize("start", [datetime(1970, 1, 1), datetime(1960, 1, 1), "1970-01-01T00:00:59.999"])
+@pytest.mark.parametrize(
+    "start", [datetime(1970, 1, 1), datetime(1960, 1, 1), "1970-01-01T00:00:59.999"]
+)
 def test_no_negative_time_is_asked(start: Any):
     log = Log({0: (0, [0, 1, NOW])})
     sound(log, by_time(log.bounds, start, at(NOW + 1), 60_000))
@@ -168,7 +194,9 @@ def test_the_newest_records_are_at_least_so_many_when_time_goes_back(log: Log, c
     assert len(log.stamps(resolved)) >= min(count, len(log.all_stamps()))
 
 
-in_the_future = logs(st.lists(moments | st.integers(NOW, NOW + 10_000_000), max_size=12).map(sorted))
+in_the_future = logs(
+    st.lists(moments | st.integers(NOW, NOW + 10_000_000), max_size=12).map(sorted)
+)
 
 
 @example(Log({0: (0, [NOW, NOW + 5000]), 1: (0, [NOW + 6000])}), 1)
@@ -230,9 +258,9 @@ def test_offsets_that_cannot_be_are_refused(offsets: Any, error: type[Exception]
 
 # kept as text ----------------------------------------------------------------------------------------------
 
-ranges = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=4).map(
-    lambda rows: tuple(Range(number, *sorted(row)) for number, row in enumerate(rows))
-)
+ranges = st.lists(
+    st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=4
+).map(lambda rows: tuple(Range(number, *sorted(row)) for number, row in enumerate(rows)))
 plans = st.builds(
     Plan,
     topic=st.just("irc"),

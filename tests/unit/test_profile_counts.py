@@ -1,4 +1,6 @@
-"""A profile counts what is there: against plain Python, in batches of any size, and says what it only estimates."""
+"""A profile counts what is there: against plain Python, in batches of any size, and says what it
+only estimates.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
 
 
-def replay_of(values: list[bytes | None], *, keys: list[bytes | None] | None = None, times: Any = None) -> Replay:
+def replay_of(
+    values: list[bytes | None], *, keys: list[bytes | None] | None = None, times: Any = None
+) -> Replay:
     rows = [
         {
             "topic": "t", "partition": n % 2, "offset": n, "timestamp": (times or range(10**12, 10**12 + 10**6))[n],
@@ -63,16 +67,22 @@ def present(documents: list[dict[str, Any]]) -> Counter[str]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 30))
-def test_present_counts_are_those_of_a_walk_over_the_objects(data: st.DataObject, count: int) -> None:
+def test_present_counts_are_those_of_a_walk_over_the_objects(
+    data: st.DataObject, count: int
+) -> None:
     shapes = {name: data.draw(st.sampled_from(range(5))) for name in ("a", "b.c", "d")}
     kinds = [
         st.integers(-9, 9),
         st.sampled_from(["", "x", "é"]),
         st.none(),
         st.lists(st.sampled_from(["p", "q"]), max_size=3),
-        st.fixed_dictionaries({}, optional={"m": st.integers(0, 3), "n.o": st.lists(st.integers(0, 3), max_size=2)}),
+        st.fixed_dictionaries(
+            {}, optional={"m": st.integers(0, 3), "n.o": st.lists(st.integers(0, 3), max_size=2)}
+        ),
     ]
-    document = st.fixed_dictionaries({}, optional={name: st.none() | kinds[shape] for name, shape in shapes.items()})
+    document = st.fixed_dictionaries(
+        {}, optional={name: st.none() | kinds[shape] for name, shape in shapes.items()}
+    )
     documents = data.draw(st.lists(document, min_size=count, max_size=count))
     found = profile_of(documents)
     expected = present(documents)
@@ -83,7 +93,12 @@ def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
     numbers = [int(one) for one in np.random.default_rng(1).zipf(1.5, 2000) % 50]
     found = profile_of([{"n": one, "t": f"v{one % 7}"} for one in numbers])
     row = found.to_pandas().set_index("field").loc["n"]
-    assert (row["type"], row["present"], row["min"], row["max"]) == ("integer", 1.0, min(numbers), max(numbers))
+    assert (row["type"], row["present"], row["min"], row["max"]) == (
+        "integer",
+        1.0,
+        min(numbers),
+        max(numbers),
+    )
     assert row["distinct"] == len(set(numbers))
     assert not row["about"]
     best = Counter(numbers).most_common()
@@ -94,18 +109,26 @@ def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
 
 
 def test_a_long_text_is_told_with_its_own_length_in_every_view() -> None:
-    """BEHAVIOURS 40: 100,000 characters were "208 characters"; 120 of three bytes were called cut, and were whole."""
+    """BEHAVIOURS 40: 100,000 characters were "208 characters"; 120 of three bytes were called cut,
+    and were whole.
+    """
     long, other, wide = "x" * 100_000, "x" * 99_999 + "y", "語" * 120
     found = profile_of([{"t": long, "w": wide}] * 3 + [{"t": other + "y", "w": wide}])
     assert str(found).count("xxx… (100000 characters)") == 1
     assert "… (100000 characters)" in found._repr_html_()
     row = json.loads(found.to_json())["fields"][0]
-    assert (row["max"][-26:], row["top"][0][1], row["distinct"]) == ("xxxxx… (100001 characters)", 3, 2)
+    assert (row["max"][-26:], row["top"][0][1], row["distinct"]) == (
+        "xxxxx… (100001 characters)",
+        3,
+        2,
+    )
     assert found["w"].top(1) == [(wide, 4)]
 
 
 def test_first_and_last_are_the_times_of_records_that_have_the_field() -> None:
-    found = replay_of([b"{}", b'{"new": 1}', b'{"new": null}', b'{"new": 2}', b"{}"], times=[5, 40, 50, 30, 60])
+    found = replay_of(
+        [b"{}", b'{"new": 1}', b'{"new": null}', b'{"new": 2}', b"{}"], times=[5, 40, 50, 30, 60]
+    )
     one = found.profile()["new"]
     assert (one.first_ms, one.last_ms, one.present) == (30, 40, 2)
 
@@ -122,7 +145,9 @@ def test_records_out_of_time_order_are_counted_by_partition() -> None:
     assert (stats.out_of_order, stats.max_inversion_ms) == (2, 50)
 
 
-def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sketches, "KEPT_VALUES", 200)
     count = 2_000
     found = profile_of([{"id": f"u{n}", "c": str(n % 3)} for n in range(count)])
@@ -158,7 +183,9 @@ def test_a_misspelt_field_is_met_with_the_nearest() -> None:
 
 
 def test_comparing_tells_new_and_gone_fields_types_shares_and_distributions() -> None:
-    left = profile_of([{"same": n % 4, "gone": 1, "half": 1, "moved": "a", "kind": 1} for n in range(400)])
+    left = profile_of(
+        [{"same": n % 4, "gone": 1, "half": 1, "moved": "a", "kind": 1} for n in range(400)]
+    )
     right = profile_of(
         [{"same": n % 4, "new": 1, "kind": "x", "moved": "a" if n % 2 else "b"} | ({"half": 1} if n % 2 else {})
          for n in range(400)]

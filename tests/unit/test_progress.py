@@ -23,7 +23,9 @@ def test_one_line_where_records_were_read_none_where_the_cache_had_them(
     assert capsys.readouterr() == (said, "")
 
 
-def test_a_bar_for_each_file_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_for_each_file_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with progress.file_bar() as tell:
         assert tell is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -1,4 +1,6 @@
-"""What `labkit down --purge` leaves: an extractor to any cluster keeps its spool and journal in the same folder."""
+"""What `labkit down --purge` leaves: an extractor to any cluster keeps its spool and journal in the
+same folder.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from labkit.stack import local
 from labkit.stack.state import State
 
 
-def test_records_that_wait_to_be_sent_are_not_the_stack_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_wait_to_be_sent_are_not_the_stack_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABKIT_STATE", str(tmp_path))
     State(tmp_path).save()
     for name in ("spool/a.sqlite", "kafka/log", "extracted.json"):

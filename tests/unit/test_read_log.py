@@ -1,4 +1,7 @@
-"""The list of what a run read: a line for each, from several processes; what is torn or closed hinders nobody."""
+"""The list of what a run read: a line for each, from several processes.
+
+What is torn or closed hinders nobody.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def test_without_a_list_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_
     assert read_log.entries(tmp_path / "none") == []
 
 
-def test_a_read_comes_back_whole_and_a_torn_line_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_read_comes_back_whole_and_a_torn_line_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = tmp_path / "reads"
     monkeypatch.setenv(read_log.VARIABLE, str(path))
     read_log.record(PLAN, RECEIPT, "read")
@@ -34,13 +39,17 @@ def test_a_read_comes_back_whole_and_a_torn_line_is_left_out(monkeypatch: pytest
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_list_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_list_that_cannot_be_written_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(read_log.VARIABLE, str(tmp_path / "gone" / "reads"))
     with pytest.warns(UserWarning, match=r"this read is missing in .*No such file"):
         read_log.record(PLAN, RECEIPT, "read")
 
 
-def test_processes_do_not_write_into_each_others_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_processes_do_not_write_into_each_others_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = tmp_path / "reads"
     monkeypatch.setenv(read_log.VARIABLE, str(path))
     code = (

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import IncompleteError
-from labkit.replay.receipt import _WHY, GAPS_NOTE, UNDATED_NOTE, PartitionReceipt, Receipt, StopReason
+from labkit.replay.receipt import (
+    _WHY,
+    GAPS_NOTE,
+    UNDATED_NOTE,
+    PartitionReceipt,
+    Receipt,
+    StopReason,
+)
 from labkit.times import length_ms
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -72,7 +79,9 @@ receipts = st.builds(
 
 def test_the_totals_are_the_sums_over_the_partitions():
     found = receipt(
-        PartitionReceipt(0, 10, 30, read=11, filtered=4, gaps=3, unread=2, undecodable=1, stop_reason="cap"),
+        PartitionReceipt(
+            0, 10, 30, read=11, filtered=4, gaps=3, unread=2, undecodable=1, stop_reason="cap"
+        ),
         PartitionReceipt(4, 0, 500, read=500, undecodable=7),
         PartitionReceipt(5, 7, 7),
     )
@@ -100,9 +109,12 @@ def test_an_errors_facts_are_attributes_that_tab_shows_and_that_travel():
 
 
 def test_one_partition_that_ended_early_makes_the_receipt_incomplete():
-    whole, short = PartitionReceipt(0, 0, 5, read=5), PartitionReceipt(1, 0, 5, unread=5, stop_reason="deadline")
+    whole = PartitionReceipt(0, 0, 5, read=5)
+    short = PartitionReceipt(1, 0, 5, unread=5, stop_reason="deadline")
     assert (receipt(whole).complete, receipt(whole).reasons) == (True, {})
-    found = receipt(whole, short, replace(short, partition=7), replace(short, partition=3, stop_reason="cap"))
+    found = receipt(
+        whole, short, replace(short, partition=7), replace(short, partition=3, stop_reason="cap")
+    )
     assert found.complete is False
     assert found.reasons == {"deadline": [1, 7], "cap": [3]}
 
@@ -132,7 +144,13 @@ def test_a_receipt_can_be_copied_and_pickled(found: Receipt):
 
 
 def test_where_it_stopped_is_named():
-    text = str(receipt(PartitionReceipt(3, 0, 9000, read=5000, unread=4000, stop_reason="cap", stop_offset=5000)))
+    text = str(
+        receipt(
+            PartitionReceipt(
+                3, 0, 9000, read=5000, unread=4000, stop_reason="cap", stop_offset=5000
+            )
+        )
+    )
     assert "3@5,000" in text
     assert "9,000 planned = 5,000 read + 0 filtered out + 0 gaps + 4,000 not reached" in text
     assert "max_bytes was reached" in text
@@ -145,11 +163,22 @@ def test_gaps_are_explained_only_where_there_are_some():
 
 @pytest.mark.parametrize(
     ("worst", "slack"),
-    [(1, "1s"), (1000, "1s"), (1001, "2s"), (60_000, "60s"), (60_001, "2m"), (3_600_001, "2h"), (86_400_001, "2d")],
+    [
+        (1, "1s"),
+        (1000, "1s"),
+        (1001, "2s"),
+        (60_000, "60s"),
+        (60_001, "2m"),
+        (3_600_001, "2h"),
+        (86_400_001, "2d"),
+    ],
 )
 def test_the_proposed_slack_covers_the_worst_step_back(worst: int, slack: str):
     one = PartitionReceipt(0, 0, 5, read=5, out_of_order=2, max_inversion_ms=worst)
-    assert f"2 records out of time order, by up to {worst:,} ms: a slack of '{slack}' covers it" in str(receipt(one))
+    assert (
+        f"2 records out of time order, by up to {worst:,} ms: a slack of '{slack}' covers it"
+        in str(receipt(one))
+    )
 
 
 @given(st.integers(1, 10**10))
@@ -189,15 +218,25 @@ def test_an_attribute_that_is_not_there_is_an_attribute_error():
 
 def test_a_time_that_no_date_can_hold_is_shown_as_the_number_and_noted():
     far = 1_700_000_000_000_000
-    found = receipt(PartitionReceipt(0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=far, stop_offset=2))
+    found = receipt(
+        PartitionReceipt(
+            0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=far, stop_offset=2
+        )
+    )
     assert f"from 2016-03-01T00:00:00.000Z to {far} ms" in str(found)
     assert f"2016-03-01T00:00:00.000Z … {far} ms (UTC)" in found._repr_html_()
     assert UNDATED_NOTE in found.all_notes
-    near = receipt(PartitionReceipt(0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=T0, stop_offset=2))
+    near = receipt(
+        PartitionReceipt(
+            0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=T0, stop_offset=2
+        )
+    )
     assert UNDATED_NOTE not in near.all_notes
 
 
 def test_a_receipt_is_taken_apart_into_plain_values() -> None:
     """Dask's messages between processes take no enum, though it is a text."""
-    (part,) = receipt(PartitionReceipt(0, 0, 5, unread=5, stop_reason=StopReason.CAP)).to_dict()["partitions"]
+    (part,) = receipt(PartitionReceipt(0, 0, 5, unread=5, stop_reason=StopReason.CAP)).to_dict()[
+        "partitions"
+    ]
     assert (part["stop_reason"], type(part["stop_reason"])) == ("cap", str)

@@ -29,7 +29,13 @@ def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_list_is_a_run_for_each_value(lines: Any) -> None:
     nicks = lines("nicks", b"\xef\xbb\xbf# who asks\n\nada \n  #kafka\n#\n@bob\n7\nada\n")
-    assert [one["nick"] for one in parameters.expand([("nick", nicks)])] == ["ada", "#kafka", "@bob", "7", "ada"]
+    assert [one["nick"] for one in parameters.expand([("nick", nicks)])] == [
+        "ada",
+        "#kafka",
+        "@bob",
+        "7",
+        "ada",
+    ]
     assert parameters.swept([("nick", nicks), ("last", "6h")]) == {"nick": "nicks"}
 
 
@@ -50,7 +56,12 @@ def test_a_text_may_begin_with_an_at() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "has no value"), (b"\n# only this\n", "has no value"), (b"\xff\xfe", "is not text"), (None, "No such file")],
+    [
+        (b"", "has no value"),
+        (b"\n# only this\n", "has no value"),
+        (b"\xff\xfe", "is not text"),
+        (None, "No such file"),
+    ],
 )
 def test_a_list_that_is_none_is_told(lines: Any, content: bytes | None, words: str) -> None:
     name = "@missing" if content is None else lines("list", content)
@@ -59,9 +70,16 @@ def test_a_list_that_is_none_is_told(lines: Any, content: bytes | None, words: s
     assert "@@" in str(raised.value)
 
 
-def make(folder: Path, source: str = "a.ipynb", outcome: str = "ok", plan: Plan = PLAN, **parameters: Any) -> runs.Run:
+def make(
+    folder: Path, source: str = "a.ipynb", outcome: str = "ok", plan: Plan = PLAN, **parameters: Any
+) -> runs.Run:
     run = runs.Run.begin(folder, Path(source), parameters)
-    read = {"how": "read", "at": "", "window": json.loads(plan.to_json()), "receipt": RECEIPT.to_dict()}
+    read = {
+        "how": "read",
+        "at": "",
+        "window": json.loads(plan.to_json()),
+        "receipt": RECEIPT.to_dict(),
+    }
     run.receipts.write_text(json.dumps(read) + "\n")
     if outcome != "unfinished":
         run.end(outcome, "E: it broke" if outcome == "failed" else None, 1.26)
@@ -152,8 +170,12 @@ def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
         ("topic = ", "the parameters cell of a.ipynb cannot be read"),
     ],
 )
-def test_a_parameter_the_notebook_does_not_have_is_refused(cell: str, refused: str, tmp_path: Path) -> None:
-    """BEHAVIOURS 49: papermill would run it with the defaults, and the record would have the other value."""
+def test_a_parameter_the_notebook_does_not_have_is_refused(
+    cell: str, refused: str, tmp_path: Path
+) -> None:
+    """BEHAVIOURS 49: papermill would run it with the defaults, and the record would have the other
+    value.
+    """
     import nbformat
 
     from labkit.notebook import rerun

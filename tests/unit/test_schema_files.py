@@ -1,4 +1,7 @@
-"""Schemas from files: Avro, Protobuf with imports, compiled descriptors; what is wrong with one is said."""
+"""Schemas from files: Avro, Protobuf with imports, compiled descriptors.
+
+What is wrong with one is said.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ from labkit import decode
 from labkit.decode.descriptors import Descriptors
 from labkit.errors import UsageError
 
-CUSTOMER = {"type": "record", "name": "shop.Customer", "fields": [{"name": "name", "type": "string"}]}
+CUSTOMER = {
+    "type": "record",
+    "name": "shop.Customer",
+    "fields": [{"name": "name", "type": "string"}],
+}
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 ORDER = {
     "type": "record",
@@ -97,7 +104,11 @@ def compile_with_protoc(*options: str) -> None:
 def test_avro_of_a_file_is_read_with_the_types_it_names_beside_it(folder: Path) -> None:
     value = avro_bytes({"id": 7, "total": Decimal("1.25"), "customer": {"name": "Ada"}})
     found, errors = rows(labkit.decode.avro("order.avsc"), [value, None, b"\xff"])
-    assert [found[0]["id"], str(found[0]["total"]), found[0]["customer"]] == [7, "1.25", {"name": "Ada"}]
+    assert [found[0]["id"], str(found[0]["total"]), found[0]["customer"]] == [
+        7,
+        "1.25",
+        {"name": "Ada"},
+    ]
     assert found[1] == found[2] == {"id": None, "total": None, "customer": None}
     assert list(errors) == [2]
     assert errors[2].startswith("not avro of order.avsc shop.Order: ")
@@ -106,7 +117,11 @@ def test_avro_of_a_file_is_read_with_the_types_it_names_beside_it(folder: Path) 
 def test_files_that_name_each_others_types_are_put_in_order(folder: Path) -> None:
     def record(name: str, **fields: Any) -> str:
         return json.dumps(
-            {"type": "record", "name": name, "fields": [{"name": one, "type": kind} for one, kind in fields.items()]}
+            {
+                "type": "record",
+                "name": name,
+                "fields": [{"name": one, "type": kind} for one, kind in fields.items()],
+            }
         )
 
     Path("A.avsc").write_text(record("A", b="B", d="D"))
@@ -130,7 +145,12 @@ def test_protobuf_of_a_file_is_read_with_its_imports(folder: Path) -> None:
     schema = labkit.decode.protobuf("shop/order.proto", message="shop.Order")
     at = datetime(2016, 3, 1, 12, tzinfo=UTC)
     value = order_bytes(
-        schema, id=7, total={"units": 3, "currency": "EUR"}, at=at, lines=[{"sku": "x"}], counts={"a": 1}
+        schema,
+        id=7,
+        total={"units": 3, "currency": "EUR"},
+        at=at,
+        lines=[{"sku": "x"}],
+        counts={"a": 1},
     )
     found, errors = rows(schema, [value, b"\xff"])
     assert found[0] == {
@@ -142,7 +162,9 @@ def test_protobuf_of_a_file_is_read_with_its_imports(folder: Path) -> None:
 
 def test_compiled_descriptors_give_what_their_source_gives(folder: Path) -> None:
     compile_with_protoc("--include_imports", "--descriptor_set_out=order.desc")
-    schema, compiled = (decode.protobuf(file, message="shop.Order") for file in ("shop/order.proto", "order.desc"))
+    schema, compiled = (
+        decode.protobuf(file, message="shop.Order") for file in ("shop/order.proto", "order.desc")
+    )
     value = order_bytes(schema, id=7, total={"units": 3})
     assert rows(schema, [value]) == rows(compiled, [value])
 
@@ -164,9 +186,14 @@ def test_folders_of_imports_can_be_named(folder: Path) -> None:
     other = Path("other")
     other.mkdir()
     Path("shop").rename("other/shop")
-    with pytest.raises(UsageError, match=r'"shop/common.proto" was not found(.|\n)*Hint: .*include= names others'):
+    with pytest.raises(
+        UsageError, match=r'"shop/common.proto" was not found(.|\n)*Hint: .*include= names others'
+    ):
         decode.protobuf("elsewhere/order.proto", message="shop.Order")
-    assert decode.protobuf("elsewhere/order.proto", message="shop.Order", include=other).message == "shop.Order"
+    assert (
+        decode.protobuf("elsewhere/order.proto", message="shop.Order", include=other).message
+        == "shop.Order"
+    )
     with pytest.raises(UsageError, match="must be a folder"):
         decode.protobuf("elsewhere/order.proto", include=["nowhere"])
 
@@ -180,7 +207,9 @@ def test_folders_of_imports_can_be_named(folder: Path) -> None:
         ("nothing", "it has: shop.Order"),
     ],
 )
-def test_which_message_is_meant_is_never_guessed(folder: Path, message: str | None, hint: str) -> None:
+def test_which_message_is_meant_is_never_guessed(
+    folder: Path, message: str | None, hint: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         decode.protobuf("shop/order.proto", message=message)
     assert hint in (caught.value.hint or "")
@@ -210,7 +239,9 @@ def test_the_one_message_of_a_file_needs_no_name(folder: Path) -> None:
         ("a.desc", b"syntax = 'proto3';", "holds no compiled descriptors"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_schema_is_said(folder: Path, name: str, content: bytes, message: str) -> None:
+def test_what_is_wrong_with_a_schema_is_said(
+    folder: Path, name: str, content: bytes, message: str
+) -> None:
     Path(name).write_bytes(content)
     make = decode.avro if name.endswith(".avsc") else decode.protobuf
     with pytest.raises(UsageError) as caught:
@@ -220,14 +251,19 @@ def test_what_is_wrong_with_a_schema_is_said(folder: Path, name: str, content: b
 
 def test_a_file_that_is_not_there_is_an_error_that_names_those_that_are(folder: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"'ordr.avsc' cannot be read: No such file(.|\n)*order.avsc, shop.Customer.avsc"
+        UsageError,
+        match=r"'ordr.avsc' cannot be read: No such file(.|\n)*order.avsc, shop.Customer.avsc",
     ):
         decode.avro("ordr.avsc")
-    with pytest.raises(UsageError, match=r"cannot be read: No such file(.|\n)*shop has common.proto, order.proto"):
+    with pytest.raises(
+        UsageError, match=r"cannot be read: No such file(.|\n)*shop has common.proto, order.proto"
+    ):
         decode.protobuf("shop/ordr.proto")
 
 
-def test_a_python_module_in_the_working_folder_is_not_run_in_the_place_of_protoc(folder: Path) -> None:
+def test_a_python_module_in_the_working_folder_is_not_run_in_the_place_of_protoc(
+    folder: Path,
+) -> None:
     Path("grpc_tools").mkdir()
     Path("grpc_tools/__init__.py").write_text("")
     Path("grpc_tools/protoc.py").write_text("open('ran', 'w')")
@@ -266,7 +302,11 @@ def test_a_schema_prints_as_the_code_that_makes_it(folder: Path) -> None:
 
 
 def test_a_record_deeper_than_the_stack_is_an_error_of_its_row(folder: Path) -> None:
-    node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+    node = {
+        "type": "record",
+        "name": "Node",
+        "fields": [{"name": "next", "type": ["null", "Node"]}],
+    }
     Path("node.avsc").write_text(json.dumps(node))
     found, errors = rows(decode.avro("node.avsc"), [b"\x02" * 100_000 + b"\0", b"\x02\0"])
     assert "deeper than 100 levels" in errors[0]

@@ -1,4 +1,6 @@
-"""What a user tries next: frames of another library, another table in SQL, settings in another form, odd files."""
+"""What a user tries next: frames of another library, another table in SQL, settings in another
+form, odd files.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,19 @@ RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 
 def replay(*values: bytes, times: list[int] | None = None) -> Replay:
     rows = [
-        {"topic": "irc", "partition": 0, "offset": n, "timestamp": at, "timestamp_type": "CreateTime", "value": value}
+        {
+            "topic": "irc",
+            "partition": 0,
+            "offset": n,
+            "timestamp": at,
+            "timestamp_type": "CreateTime",
+            "value": value,
+        }
         for n, (value, at) in enumerate(zip(values, times or range(len(values)), strict=True))
     ]
-    return Replay(from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT)
+    return Replay(
+        from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT
+    )
 
 
 # SQL -------------------------------------------------------------------------------------------------------
@@ -52,17 +63,24 @@ def replay(*values: bytes, times: list[int] | None = None) -> Replay:
 
 def test_differences_of_times_are_lengths_of_time() -> None:
     found = replay(b"{}", b"{}", times=[0, 90_061_000])
-    frame = found.sql("select max(_timestamp) - min(_timestamp) took, interval '1 month' far from replay")
+    frame = found.sql(
+        "select max(_timestamp) - min(_timestamp) took, interval '1 month' far from replay"
+    )
     assert frame["took"].dt.total_seconds().tolist() == [90_061]
     assert frame["far"].tolist() == ["1 months"]
     assert "1 days" in str(frame)
-    steps = found.sql("select _timestamp - lag(_timestamp) over (order by _timestamp desc) d from replay order by 1")
+    steps = found.sql(
+        "select _timestamp - lag(_timestamp) over (order by _timestamp desc) d from replay order by 1"
+    )
     assert steps["d"].dt.total_seconds().fillna(0).tolist() == [-90_061, 0]
 
 
 def test_a_query_may_join_tables_that_are_given_and_sees_no_others() -> None:
-    found, teams = replay(b'{"nick":"ann"}', b'{"nick":"bob"}'), pd.DataFrame({"nick": ["ann"], "team": ["x"]})
-    joined = found.sql("select team, count(*) n from replay join teams using (nick) group by 1", teams=teams)
+    found = replay(b'{"nick":"ann"}', b'{"nick":"bob"}')
+    teams = pd.DataFrame({"nick": ["ann"], "team": ["x"]})
+    joined = found.sql(
+        "select team, count(*) n from replay join teams using (nick) group by 1", teams=teams
+    )
     assert joined.to_dict("list") == {"team": ["x"], "n": [1]}
     for hidden in ("teams", "connection", "self"):
         with pytest.raises(UsageError, match="does not exist") as caught:
@@ -74,11 +92,14 @@ def test_a_query_may_join_tables_that_are_given_and_sees_no_others() -> None:
 
 
 def window() -> Any:
-    return SimpleNamespace(plan=SimpleNamespace(topic="irc", ranges=[SimpleNamespace(partition=0, start=0, end=1)]))
+    return SimpleNamespace(
+        plan=SimpleNamespace(topic="irc", ranges=[SimpleNamespace(partition=0, start=0, end=1)])
+    )
 
 
 def test_within_a_window_documents_that_name_no_record_are_not_passed_over() -> None:
-    left, right = pd.DataFrame({"id": [1, 2], "a": [1, 2]}), pd.DataFrame({"id": [1, 2], "a": [3, 4]})
+    left = pd.DataFrame({"id": [1, 2], "a": [1, 2]})
+    right = pd.DataFrame({"id": [1, 2], "a": [3, 4]})
     options: Any = {"targets": None, "latency": False, "key": "id", "within": window()}
     with pytest.raises(UsageError, match="nothing in table tells which record"):
         compare(left, right, **options)
@@ -91,10 +112,16 @@ def test_within_a_window_documents_that_name_no_record_are_not_passed_over() -> 
 
 def test_the_columns_of_enrichers_are_not_compared_and_it_says_so() -> None:
     plain = replay(b'{"n":1}')
-    found = compare(plain.enrich(enrich.apply(lambda frame: {"m": frame["n"]})), plain, targets=None, latency=False)  # type: ignore[arg-type]
+    found = compare(
+        plain.enrich(enrich.apply(lambda frame: {"m": frame["n"]})),
+        plain,
+        targets=None,
+        latency=False,
+    )  # type: ignore[arg-type]
     assert any("without the columns of enrichers" in note for note in found.notes)
     assert not compare(plain, plain, targets=None, latency=False).notes  # type: ignore[arg-type]
-    silent = replay(b'{"s":"x"}').enrich(enrich.parse("s", "(?P<letter>.)"))  # it has nothing to tell of itself
+    # it has nothing to tell of itself
+    silent = replay(b'{"s":"x"}').enrich(enrich.parse("s", "(?P<letter>.)"))
     assert compare(silent, silent, targets=None, latency=False).notes  # type: ignore[arg-type]
 
 
@@ -118,7 +145,9 @@ def test_values_that_look_alike_have_names_of_their_own() -> None:
 
 
 def test_the_time_of_an_index_may_be_text() -> None:
-    frame = pd.DataFrame({"@timestamp": ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], "at": ["x", "y"]})
+    frame = pd.DataFrame(
+        {"@timestamp": ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], "at": ["x", "y"]}
+    )
     assert charts.timeline(frame).data["records"].sum() == 2
 
 
@@ -135,7 +164,9 @@ def test_a_record_of_a_far_time_and_half_a_pair_can_be_looked_into() -> None:
 
 def test_a_tail_without_such_a_decoder_fails_at_once() -> None:
     cluster = SimpleNamespace(partitions=lambda _: [0])
-    lab: Any = SimpleNamespace(cluster=cluster, registry=None, decoders=lambda _, decode: (decode, "raw"))
+    lab: Any = SimpleNamespace(
+        cluster=cluster, registry=None, decoders=lambda _, decode: (decode, "raw")
+    )
     for decode in ("jsn", "avro"):
         with pytest.raises(ValueError, match=decode):
             Tail(lab, "irc", last=1, rows=1, decode=decode, limit="1h")
@@ -162,7 +193,9 @@ def test_a_parameter_that_would_be_infinite_is_text() -> None:
 
 @pytest.fixture(scope="module")
 def broker() -> Any:
-    """librdkafka's own mock of a broker: it makes topics by being asked for them, as Kafka does by default."""
+    """librdkafka's own mock of a broker: it makes topics by being asked for them, as Kafka does by
+    default.
+    """
     client = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
     (found,) = client.list_topics(timeout=5).brokers.values()
     return client, f"{found.host}:{found.port}"
@@ -193,7 +226,9 @@ def test_one_broker_that_is_away_is_not_all_of_them(broker: Any) -> None:
 def test_the_protocol_of_kip_848_takes_its_settings_from_the_broker() -> None:
     cluster = _cluster(bootstrap_servers="127.0.0.1:1", group_protocol="consumer")
     cluster.consumer(
-        group="labkit.x", session_timeout_ms=20_000, partition_assignment_strategy="cooperative-sticky"
+        group="labkit.x",
+        session_timeout_ms=20_000,
+        partition_assignment_strategy="cooperative-sticky",
     ).close()
 
 
@@ -228,13 +263,16 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_administrator_finds_the_rights_of_each_role() -> None:
-    indexer, extractor = (recipe("User:etl", role=role, topic="irc") for role in ("indexer", "extractor"))
+    indexer, extractor = (
+        recipe("User:etl", role=role, topic="irc") for role in ("indexer", "extractor")
+    )
     assert "--operation Read --topic 'irc' --resource-pattern-type literal" in indexer
     assert "--group 'indexer.' --resource-pattern-type prefixed" in indexer
     assert "role/labkit_indexer" in indexer
     assert "--operation Write --topic 'irc' --resource-pattern-type literal" in extractor
     with pytest.raises(UsageError, match="the topic that the extractor may write is not named"):
-        recipe("User:etl", role="extractor")  # it granted writing to, and making, every topic there is
+        # it granted writing to, and making, every topic there is
+        recipe("User:etl", role="extractor")
     assert "pattern-type prefixed" in recipe("User:etl", role="extractor", topic="irc*")
     with pytest.raises(UsageError, match="admin"):
         recipe("User:etl", role="admin")
@@ -248,7 +286,9 @@ def test_the_path_of_a_key_is_no_secret() -> None:
 # files -----------------------------------------------------------------------------------------------------
 
 
-def test_a_profile_that_anybody_may_write_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_anybody_may_write_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "labkit.toml"
     path.write_text('[profiles.mine.kafka]\n"bootstrap.servers" = "127.0.0.1:1"\n')
     (tmp_path / "below").mkdir()

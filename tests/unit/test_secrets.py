@@ -124,7 +124,9 @@ def test_a_dollar_that_means_itself(config: Any) -> None:
 # the environment wins ------------------------------------------------------------------------------------
 
 
-def test_variables_win_over_the_file_and_need_no_reference(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_win_over_the_file_and_need_no_reference(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config("${TEST_NO_SUCH_VARIABLE}")
     monkeypatch.setenv("LABKIT_PROD_KAFKA_SASL_PASSWORD", "hunter${2}")
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_DEFAULT_BASIC_AUTH", "bob:hun:ter")
@@ -137,10 +139,16 @@ def test_variables_win_over_the_file_and_need_no_reference(config: Any, monkeypa
     assert found.kafka["enable.ssl.certificate.verification"] == "true"
     assert found.elasticsearch["default"]["basic_auth"] == ["bob", "hun:ter"]
     assert found.registry == {"url": "https://registry:8081", "basic_auth": ["carol", "word"]}
-    assert found.elasticsearch["es-9"] == {"hosts": ["https://es-9:9200"], "api_key": "key", "verify_certs": False}
+    assert found.elasticsearch["es-9"] == {
+        "hosts": ["https://es-9:9200"],
+        "api_key": "key",
+        "verify_certs": False,
+    }
 
 
-def test_one_profiles_variables_are_not_anothers(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_profiles_variables_are_not_anothers(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config("hunter2", PROD + '[profiles.staging.kafka]\n"bootstrap.servers" = "staging:9093"\n')
     monkeypatch.setenv("LABKIT_PROD_KAFKA_BOOTSTRAP_SERVERS", "elsewhere:9093")
     assert load_profile("staging").kafka == {"bootstrap.servers": "staging:9093"}
@@ -159,7 +167,12 @@ def test_labkit_profile_names_the_default(config: Any, monkeypatch: pytest.Monke
 def test_a_secret_shows_itself_nowhere_but_as_text(config: Any) -> None:
     config("hunter2")
     lab = labkit.connect("prod")
-    held = [lab.connection.kafka, lab.connection.elasticsearch, lab.connection.registry, lab.targets]
+    held = [
+        lab.connection.kafka,
+        lab.connection.elasticsearch,
+        lab.connection.registry,
+        lab.targets,
+    ]
     shown = f"{lab!r} {lab.connection!r} {vars(lab)} {held!r}"
     assert "alice" in shown
     assert "hunter2" not in shown
@@ -168,7 +181,10 @@ def test_a_secret_shows_itself_nowhere_but_as_text(config: Any) -> None:
 
 
 def test_the_list_of_profiles_reads_no_secret_and_shows_none(config: Any, capsys: Any) -> None:
-    config("${TEST_NO_SUCH_VARIABLE}", PROD.replace("es-1:", "alice:hunter2@es-1:") + "[profiles.bad]\nkafak = 1\n")
+    config(
+        "${TEST_NO_SUCH_VARIABLE}",
+        PROD.replace("es-1:", "alice:hunter2@es-1:") + "[profiles.bad]\nkafak = 1\n",
+    )
     rows = {row["profile"]: row for row in list_profiles()}
     assert rows["prod"]["security"] == "SASL_SSL SCRAM-SHA-512"
     assert rows["prod"]["kafka"] == "kafka-1:9093,kafka-2:9093"
@@ -180,7 +196,9 @@ def test_the_list_of_profiles_reads_no_secret_and_shows_none(config: Any, capsys
     assert "hunter2" not in out
 
 
-def test_profiles_made_of_variables_are_listed(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profiles_made_of_variables_are_listed(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config("x")
     monkeypatch.setenv("LABKIT_STAGE_KAFKA_BOOTSTRAP_SERVERS", "stage-1:9092")
     monkeypatch.setenv("LABKIT_STAGE_KAFKA_SASL_PASSWORD", "hunter2")
@@ -195,10 +213,18 @@ def test_numbers_come_as_numbers_from_variables_and_passwords_of_digits_as_texts
     config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config("x")
-    for name, value in {"REQUEST_TIMEOUT": "30", "MAX_RETRIES": "5", "BEARER_AUTH": "12345"}.items():
+    for name, value in {
+        "REQUEST_TIMEOUT": "30",
+        "MAX_RETRIES": "5",
+        "BEARER_AUTH": "12345",
+    }.items():
         monkeypatch.setenv(f"LABKIT_PROD_ELASTICSEARCH_DEFAULT_{name}", value)
     found = load_profile("prod").elasticsearch["default"]
-    assert (found["request_timeout"], found["max_retries"], str(found["bearer_auth"])) == (30, 5, "12345")
+    assert (found["request_timeout"], found["max_retries"], str(found["bearer_auth"])) == (
+        30,
+        5,
+        "12345",
+    )
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_DEFAULT_REQUEST_TIMEOUT", "soon")
     with pytest.raises(ConfigError, match="request_timeout must be a number, not 'soon'"):
         load_profile("prod")
@@ -214,7 +240,9 @@ def test_the_numbers_are_those_of_the_client() -> None:
     old = {"timeout", "maxsize", "sniffer_timeout"}  # deprecated there
     signature = inspect.signature(Elasticsearch.__init__).parameters
     numbers = {
-        name for name, one in signature.items() if {"int", "float"} & set(re.findall(r"\w+", str(one.annotation)))
+        name
+        for name, one in signature.items()
+        if {"int", "float"} & set(re.findall(r"\w+", str(one.annotation)))
     }
     assert numbers - old - {"hosts", "ssl_version", "ssl_context", "host_info_callback"} == _NUMBERS
 
@@ -223,7 +251,10 @@ def test_a_profile_called_local_is_refused_not_ignored(config: Any) -> None:
     config("x", "[profiles.local.kafka]\n'bootstrap.servers' = 'mine:9092'\n")
     with pytest.raises(ConfigError, match="so is the local stack called"):
         labkit.connect("local")
-    assert "so is the local stack called" in {row["profile"]: row for row in list_profiles()}["local"]["source"]
+    assert (
+        "so is the local stack called"
+        in {row["profile"]: row for row in list_profiles()}["local"]["source"]
+    )
     config("x", "[profiles.local.topics.orders]\nvalue = 'text'\n")  # the one thing it may say
     assert "local" not in {row["profile"] for row in list_profiles()}
 
@@ -239,10 +270,15 @@ def test_a_file_others_may_read_with_a_secret_in_it_is_warned_of(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         labkit.connect("prod")
-    assert bool([one for one in caught if "others may read it: chmod 600" in str(one.message)]) is warned
+    assert (
+        bool([one for one in caught if "others may read it: chmod 600" in str(one.message)])
+        is warned
+    )
 
 
-@pytest.mark.parametrize("name", ["ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.method"])
+@pytest.mark.parametrize(
+    "name", ["ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.method"]
+)
 def test_what_only_sounds_like_a_secret_is_shown(name: str) -> None:
     assert not is_secret(name)
 
@@ -308,8 +344,12 @@ def test_terraform_is_read_as_what_the_commands_grant() -> None:
         ("Group", "*", "Literal", "Describe"),
         *(("Group", "labkit.", "Prefixed", one) for one in ("Delete", "Describe", "Read")),
     }
-    assert {one["acl_principal"].strip('"') for one in blocks} == {"User:CN=alice,O=Example $${Org}"}
-    assert {(one["acl_host"].strip('"'), one["acl_permission_type"].strip('"')) for one in blocks} == {("*", "Allow")}
+    assert {one["acl_principal"].strip('"') for one in blocks} == {
+        "User:CN=alice,O=Example $${Org}"
+    }
+    assert {
+        (one["acl_host"].strip('"'), one["acl_permission_type"].strip('"')) for one in blocks
+    } == {("*", "Allow")}
 
 
 def test_the_role_alone_is_json() -> None:
@@ -317,7 +357,9 @@ def test_the_role_alone_is_json() -> None:
     assert [one["names"] for one in role["indices"]] == [["scratch-*"], ["logs-*"]]
 
 
-@pytest.mark.parametrize("principal", ["alice", "User:", "User:a'b", 'User:a"b', "User:a\nb", "User:a\\b"])
+@pytest.mark.parametrize(
+    "principal", ["alice", "User:", "User:a'b", 'User:a"b', "User:a\nb", "User:a\\b"]
+)
 def test_a_principal_that_could_break_out_of_its_quotes_is_refused(principal: str) -> None:
     with pytest.raises(UsageError, match="is not a principal"):
         recipe(principal)

@@ -49,7 +49,9 @@ SETTINGS = {
 def test_an_address_is_shown_without_what_is_secret_in_it(address: str) -> None:
     """BEHAVIOURS 75: in settings, reprs, errors and their hints."""
     target, registry = Target("default", {"hosts": [address]}), Registry({"url": address})
-    profile = Profile("x", "", {"bootstrap.servers": address}, {"default": {"hosts": [address]}}, {"url": address})
+    profile = Profile(
+        "x", "", {"bootstrap.servers": address}, {"default": {"hosts": [address]}}, {"url": address}
+    )
     error = LabkitError(f"cannot reach {address}: refused", hint=f"is {address} right?")
     shown = [
         without_secrets(address), without_login(address), repr(Secret(address)), repr(masked({"x": address})),
@@ -62,7 +64,10 @@ def test_an_address_is_shown_without_what_is_secret_in_it(address: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_is_masked_and_sealed_nested_or_not(name: str) -> None:
-    """BEHAVIOURS 75: any header, a proxy, what is nested; the real value is still there to be used."""
+    """BEHAVIOURS 75: any header, a proxy, what is nested.
+
+    The real value is still there to be used.
+    """
     settings = {name: SETTINGS[name]}
     assert WORD not in repr(masked(settings))
     assert WORD not in repr(sealed(settings))
@@ -70,10 +75,20 @@ def test_a_setting_is_masked_and_sealed_nested_or_not(name: str) -> None:
 
 
 def test_what_is_no_secret_is_shown() -> None:
-    settings = {"hosts": ["https://es-1:9200/path"], "sasl.username": "alice@corp", "x": "a=b?c", "n": 5, "on": True}
+    settings = {
+        "hosts": ["https://es-1:9200/path"],
+        "sasl.username": "alice@corp",
+        "x": "a=b?c",
+        "n": 5,
+        "on": True,
+    }
     assert masked(settings) == settings
     assert sealed(settings) == settings
-    for text in ("https://es-1:9200 does not answer", "mail alice@corp.example", "basic authentication failed"):
+    for text in (
+        "https://es-1:9200 does not answer",
+        "mail alice@corp.example",
+        "basic authentication failed",
+    ):
         assert without_secrets(text) == text
 
 
@@ -107,7 +122,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_profile_shows_none_of_its_secrets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_shows_none_of_its_secrets(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """BEHAVIOURS 75: repr, `labkit profiles`, doctor."""
     assert cli.main(["profiles"]) == 0
     assert cli.main(["profiles", "--json"]) == 0
@@ -136,7 +153,9 @@ def test_a_traceback_with_its_variables_shows_no_secret(
     config: Path, monkeypatch: pytest.MonkeyPatch, addition: str, variable: str
 ) -> None:
     """BEHAVIOURS 75: what rich, pytest and error collectors print."""
-    config.write_text(TOML.replace("[profiles.prod.registry]", f"{addition}\n[profiles.prod.registry]"))
+    config.write_text(
+        TOML.replace("[profiles.prod.registry]", f"{addition}\n[profiles.prod.registry]")
+    )
     monkeypatch.setenv("LABKIT_PROD_KAFKA_SASL_PASSWORD", WORD)
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_DEFAULT_HOSTS", f"https://{WORD}@host:9200")
     monkeypatch.setenv(variable or "TEST_NOTHING", "soon")
@@ -144,7 +163,9 @@ def test_a_traceback_with_its_variables_shows_no_secret(
         _ = labkit.Lab(load_profile("prod")).targets["default"].client
     ours = [
         frame
-        for frame in traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+        for frame in traceback.TracebackException.from_exception(
+            caught.value, capture_locals=True
+        ).stack
         if "labkit/" in frame.filename and "tests" not in frame.filename
     ]
     assert ours

@@ -11,7 +11,9 @@ PROMISES, _, _ = TEXT.partition("## What is not promised")
 
 
 def test_every_test_that_is_named_exists() -> None:
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    sources = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")
+    )
     defined = set(re.findall(r"^def (test_\w+)", sources, re.MULTILINE))
     named = set(re.findall(r"`(test_\w+)`", TEXT))
     assert len(named) > 30
@@ -30,7 +32,9 @@ def test_every_promise_names_a_test() -> None:
 def test_the_tool_of_make_env_is_checked_by_its_hash() -> None:
     """BEHAVIOURS 78: uv is installed by pip from requirements.lock, as all that uv installs."""
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
-    installs = [line for line in recipe.splitlines() if "pip install" in line and "test-spark" not in line]
+    installs = [
+        line for line in recipe.splitlines() if "pip install" in line and "test-spark" not in line
+    ]
     env = [line for line in installs if "uv.txt" in line]
     assert len(env) == 1
     assert "--require-hashes" in env[0]

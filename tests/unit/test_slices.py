@@ -36,10 +36,17 @@ def test_slices_are_the_plan_in_its_order(whole: Plan, records: int) -> None:
     for part in parts:
         assert len({one.partition for one in part.ranges}) == len(part.ranges)
     for one in whole.ranges:
-        pieces = [piece for part in parts for piece in part.ranges if piece.partition == one.partition]
+        pieces = [
+            piece for part in parts for piece in part.ranges if piece.partition == one.partition
+        ]
         assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
-        assert (pieces[0].start, pieces[-1].end, pieces[-1].log_end) == (one.start, one.end, one.log_end)
-        assert all(piece.log_end == piece.end for piece in pieces[:-1])  # a cut is no end of the asked time
+        assert (pieces[0].start, pieces[-1].end, pieces[-1].log_end) == (
+            one.start,
+            one.end,
+            one.log_end,
+        )
+        # a cut is no end of the asked time
+        assert all(piece.log_end == piece.end for piece in pieces[:-1])
         if one.size > records:
             assert max(piece.size for piece in pieces) - min(piece.size for piece in pieces) <= 1
 
@@ -56,15 +63,31 @@ def receipt(part: Plan, reason: str, short: int) -> Receipt:
                 last_offset=one.end - 1, first_timestamp_ms=one.start, last_timestamp_ms=one.end,
             )
         )  # fmt: skip
-    return Receipt("irc", "c", part.hash, "read_committed", tuple(told), 10, 0.5, f"g{part.hash}", notes=("same",))
+    return Receipt(
+        "irc",
+        "c",
+        part.hash,
+        "read_committed",
+        tuple(told),
+        10,
+        0.5,
+        f"g{part.hash}",
+        notes=("same",),
+    )
 
 
 @given(plans(), st.integers(1, 40), st.data())
-def test_receipts_add_up_whatever_slices_are_there(whole: Plan, records: int, data: st.DataObject) -> None:
+def test_receipts_add_up_whatever_slices_are_there(
+    whole: Plan, records: int, data: st.DataObject
+) -> None:
     parts = cut(whole, records)
     there = data.draw(st.sets(st.integers(0, len(parts) - 1)))
     receipts = {
-        number: receipt(parts[number], data.draw(st.sampled_from(["end", "deadline"])), data.draw(st.integers(1, 3)))
+        number: receipt(
+            parts[number],
+            data.draw(st.sampled_from(["end", "deadline"])),
+            data.draw(st.integers(1, 3)),
+        )
         for number in there
     }
     found = merged(whole, parts, receipts, isolation="read_committed")
@@ -82,7 +105,10 @@ def test_receipts_add_up_whatever_slices_are_there(whole: Plan, records: int, da
 def test_of_the_same_notes_one_is_kept_and_of_many_twenty() -> None:
     whole = plan((Range(0, 0, 100, 100),))
     parts = cut(whole, 1)
-    receipts = {n: replace(receipt(part, "end", 1), notes=("same", f"note {n}")) for n, part in enumerate(parts)}
+    receipts = {
+        n: replace(receipt(part, "end", 1), notes=("same", f"note {n}"))
+        for n, part in enumerate(parts)
+    }
     found = merged(whole, parts, receipts, isolation="read_committed")
     assert found.notes[:2] == ("same", "note 0")
     assert found.notes[-1] == "and 81 more such notes"

@@ -1,4 +1,6 @@
-"""librdkafka's settings for Kafka's Java client: what is translated, what is refused, what is left out."""
+"""librdkafka's settings for Kafka's Java client: what is translated, what is refused, what is left
+out.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,11 @@ def test_certificates_travel_as_text_and_keys_apart_from_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "settings",
     [
-        {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc"},
+        {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+        },
         {"security.protocol": "SASL_PLAINTEXT"},  # librdkafka's default is GSSAPI
         {"security.protocol": "SSL", "ssl.keystore.location": "x.p12"},
         {"security.protocol": "SSL", "enable.ssl.certificate.verification": "false"},

@@ -1,4 +1,7 @@
-"""Times as people say them: one moment each, frozen; what a zone has twice or not at all is an error."""
+"""Times as people say them: one moment each, frozen.
+
+What a zone has twice or not at all is an error.
+"""
 
 from __future__ import annotations
 
@@ -40,22 +43,31 @@ def test_what_people_say_is_one_moment(said: str, utc: str, vienna: str) -> None
     for zone, expected in ((UTC, utc), (VIENNA, vienna)):
         found = parse_spoken(said, NOW, zone)
         assert found is not None
-        assert found.astimezone(UTC) == datetime.fromisoformat(f"2026-{expected}").replace(tzinfo=UTC)
+        assert found.astimezone(UTC) == datetime.fromisoformat(f"2026-{expected}").replace(
+            tzinfo=UTC
+        )
 
 
-@pytest.mark.parametrize("said", ["yesterday noon", "next monday", "two hours ago", "14", "", "monday week", "-2h ago"])
+@pytest.mark.parametrize(
+    "said", ["yesterday noon", "next monday", "two hours ago", "14", "", "monday week", "-2h ago"]
+)
 def test_what_is_not_understood_is_none(said: str) -> None:
     assert parse_spoken(said, NOW) is None
 
 
-@pytest.mark.parametrize("said", ["25:00", "yesterday 12:60", "2026-W54", "99999999 weeks ago", "999999999999 d ago"])
+@pytest.mark.parametrize(
+    "said", ["25:00", "yesterday 12:60", "2026-W54", "99999999 weeks ago", "999999999999 d ago"]
+)
 def test_what_cannot_be_is_an_error(said: str) -> None:
     with pytest.raises(UsageError, match=r"is not a (time of the day|week)|before the year 1"):
         parse_spoken(said, NOW)
 
 
 def test_times_that_a_zone_has_twice_or_not_at_all_are_errors() -> None:
-    with pytest.raises(UsageError, match=r"there twice in Europe/Vienna(.|\n)*\+02:00 or 2026-10-25T02:30:00\+01:00"):
+    with pytest.raises(
+        UsageError,
+        match=r"there twice in Europe/Vienna(.|\n)*\+02:00 or 2026-10-25T02:30:00\+01:00",
+    ):
         exact(datetime(2026, 10, 25, 2, 30), VIENNA)
     with pytest.raises(UsageError, match="is not there in Europe/Vienna: clocks are set forward"):
         exact(datetime(2026, 3, 29, 2, 30), VIENNA)
@@ -91,7 +103,9 @@ def test_bounds_take_them_and_errors_show_examples() -> None:
         ("2016-12", "2016-12-01", "2017-01-01"),
     ],
 )
-def test_a_day_a_week_and_a_month_end_where_the_next_begins(said: str, first: str, after: str) -> None:
+def test_a_day_a_week_and_a_month_end_where_the_next_begins(
+    said: str, first: str, after: str
+) -> None:
     for zone in (UTC, VIENNA):
         span = parse_days(said, NOW, zone)
         assert span is not None
@@ -131,19 +145,28 @@ def test_a_date_is_its_day() -> None:
         ("9:30-10:00", "2016-03-27T09:30+02:00", "2016-03-27T10:00+02:00"),
         ("23:30 … 1:00", "2016-03-26T23:30+01:00", "2016-03-27T01:00+01:00"),
         ("2016-03-01 14:00 to 2016-03-02", "2016-03-01T14:00+01:00", "2016-03-02T00:00+01:00"),
-        ("2016-03-01T14:00-05:00..2016-03-02T00:00Z", "2016-03-01T20:00+01:00", "2016-03-02T01:00+01:00"),
+        (
+            "2016-03-01T14:00-05:00..2016-03-02T00:00Z",
+            "2016-03-01T20:00+01:00",
+            "2016-03-02T01:00+01:00",
+        ),
         ("since 2016-03-01", "2016-03-01T00:00+01:00", None),
         ("before 9:00", None, "2016-03-27T09:00+02:00"),
     ],
 )
 def test_a_period_is_read_in_the_zone(said: str, start: str | None, end: str | None) -> None:
-    """A clock time is the last one before the newest record, which is of 10:15 after the night without 02:30."""
+    """A clock time is the last one before the newest record, which is of 10:15 after the night
+    without 02:30.
+    """
     found = parse_span(said, VIENNA, now=datetime(2016, 3, 27, 8, 15, tzinfo=UTC))
-    assert [None if ms is None else (iso(ms, VIENNA) or "").replace(":00.000", "") for ms in found] == [start, end]
+    assert [
+        None if ms is None else (iso(ms, VIENNA) or "").replace(":00.000", "") for ms in found
+    ] == [start, end]
 
 
 @pytest.mark.parametrize(
-    "said", ["", "14:00", "sometime", "15:00 –", "2016-03-02 to 2016-03-01", "last week 3", "1 to 2"]
+    "said",
+    ["", "14:00", "sometime", "15:00 –", "2016-03-02 to 2016-03-01", "last week 3", "1 to 2"],
 )
 def test_what_says_no_period_is_an_error_with_examples(said: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -16,7 +16,10 @@ HEADERS = [("irc.line", b"\xff\x00caf\xc3\xa9"), ("twice", b"1"), ("twice", None
 
 
 def rows(first: int, last: int, size: int = 10) -> list[Row]:
-    return [Row(n, n, None if n % 2 else b"\xfe", b"x" * size, list(HEADERS)) for n in range(first, last + 1)]
+    return [
+        Row(n, n, None if n % 2 else b"\xfe", b"x" * size, list(HEADERS))
+        for n in range(first, last + 1)
+    ]
 
 
 @pytest.fixture
@@ -103,7 +106,9 @@ print(taken)
 
 @pytest.mark.chaos
 def test_a_full_disk_is_no_loss_of_what_was_taken(path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
+    )
     taken = int(done.stdout)
     assert taken >= 50
     again = Spool(path, 10**9)

@@ -1,4 +1,7 @@
-"""BEHAVIOURS 78: no query makes DuckDB fetch an extension or reach the network; `where=` reads no file at all."""
+"""BEHAVIOURS 78: no query makes DuckDB fetch an extension or reach the network.
+
+`where=` reads no file at all.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,12 @@ def test_a_condition_reads_no_file_no_variable_and_no_network(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "query",
-    ["install httpfs", "load httpfs", "select 1; install httpfs; select 2", "force install sqlite from community"],
+    [
+        "install httpfs",
+        "load httpfs",
+        "select 1; install httpfs; select 2",
+        "force install sqlite from community",
+    ],
 )
 def test_sql_loads_no_extension(query: str) -> None:
     """BEHAVIOURS 78: `sql` may read this user's files, but nothing is fetched for it."""
@@ -84,11 +92,20 @@ def test_sql_reads_files_of_ones_own_and_reaches_no_network(tmp_path: Path) -> N
     file.write_text("nick,team\nada,red\n")
     with Listener() as listener, connect(files=True) as connection:
         assert connection.execute(f"select team from '{file}'").fetchall() == [("red",)]
-        for place in (f"read_csv('http://{listener.address}/x.csv')", f"'s3://{listener.address}/x.parquet'"):
+        for place in (
+            f"read_csv('http://{listener.address}/x.csv')",
+            f"'s3://{listener.address}/x.parquet'",
+        ):
             with pytest.raises(duckdb.Error):
                 connection.execute(f"select * from {place}")
-        for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "python_enable_replacements"):
+        for setting in (
+            "autoinstall_known_extensions",
+            "autoload_known_extensions",
+            "python_enable_replacements",
+        ):
             with pytest.raises(duckdb.Error, match="locked"):
                 connection.execute(f"set {setting} = true")
         assert listener.visits == 0
-    refuse_extensions("select 1; from replay; summarize replay; pivot replay on nick using count(*)")
+    refuse_extensions(
+        "select 1; from replay; summarize replay; pivot replay on nick using count(*)"
+    )

@@ -34,20 +34,47 @@ def test_it(number, tmp_path):
 
 
 def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
-    """Run pytest on a folder of tests with the plugin of these tests; return its exit code and output."""
-    command = [sys.executable, "-m", "pytest", "-p", "support.workers", "-p", "no:cacheprovider", "-q", *options]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LABKIT_", "CI"))}
+    """Run pytest on a folder of tests with the plugin of these tests.
+
+    Return its exit code and output.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "support.workers",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        *options,
+    ]
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "LABKIT_", "CI"))
+    }
     environment = {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  alone\n  browser\n")
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     ("number", "environment", "code"),
-    [(MOST_RERUNS, {"CI": "true"}, 0), (MOST_RERUNS + 1, {"CI": "true"}, 1), (MOST_RERUNS + 1, {}, 0)],
+    [
+        (MOST_RERUNS, {"CI": "true"}, 0),
+        (MOST_RERUNS + 1, {"CI": "true"}, 1),
+        (MOST_RERUNS + 1, {}, 0),
+    ],
 )
 def test_reruns_are_listed_and_more_than_three_fail_in_ci(
     tmp_path: Path, number: int, environment: dict[str, str], code: int
@@ -57,7 +84,9 @@ def test_reruns_are_listed_and_more_than_three_fail_in_ci(
     assert ended == code, output
     _, found, listed = output.partition(f" {number} tests needed a rerun")
     assert found, output
-    assert re.findall(r"^test_flaky.py::test_flaky\[(\d+)\]$", listed, re.M) == [str(n) for n in range(number)]
+    assert re.findall(r"^test_flaky.py::test_flaky\[(\d+)\]$", listed, re.M) == [
+        str(n) for n in range(number)
+    ]
 
 
 def test_what_fails_twice_has_failed(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Points and lengths of time: nothing is guessed, no unit mistaken for another, and half-open stays half-open."""
+"""Points and lengths of time: nothing is guessed, no unit mistaken for another, and half-open stays
+half-open.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,11 @@ def test_zones_and_summer_time_do_not_move_a_moment(value: datetime):
 @given(st.integers(0, 4_000_000_000_000_000_000), st.integers(-3, 3))
 def test_half_open_bounds_select_the_same_records_after_rounding(nanos: int, near: int):
     stamp = nanos // 1_000_000 + near
-    for value in (np.datetime64(nanos, "ns"), pd.Timestamp(nanos, unit="ns"), pd.Timestamp(nanos, unit="ns", tz="UTC")):
+    for value in (
+        np.datetime64(nanos, "ns"),
+        pd.Timestamp(nanos, unit="ns"),
+        pd.Timestamp(nanos, unit="ns", tz="UTC"),
+    ):
         assert (stamp * 1_000_000 >= nanos) == (stamp >= to_ms(value))
 
 
@@ -143,7 +149,22 @@ def test_lengths(text: Any, ms: int):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "d", "-5d", "5 parsecs", "1h and 5m", "5D", 5, None, "∞d", "1 month", "2 dayss", "1 daym"]
+    "text",
+    [
+        "",
+        "5",
+        "d",
+        "-5d",
+        "5 parsecs",
+        "1h and 5m",
+        "5D",
+        5,
+        None,
+        "∞d",
+        "1 month",
+        "2 dayss",
+        "1 daym",
+    ],
 )
 def test_a_length_without_a_known_unit_is_refused(text: Any):
     with pytest.raises(UsageError) as caught:
@@ -164,7 +185,9 @@ def test_iso_of_nothing_is_nothing():
     assert iso(None) is None
 
 
-@pytest.mark.parametrize("ms", [253_402_300_800_000, 1_700_000_000_000_000, 2**63 - 1, -62_135_596_800_001])
+@pytest.mark.parametrize(
+    "ms", [253_402_300_800_000, 1_700_000_000_000_000, 2**63 - 1, -62_135_596_800_001]
+)
 def test_iso_of_what_no_date_can_hold_is_the_number(ms: int):
     assert iso(ms) == f"{ms} ms"
     assert not dated(ms)
@@ -175,7 +198,9 @@ def test_iso_of_what_no_date_can_hold_is_the_number(ms: int):
 def test_a_frame_is_without_times_that_no_date_can_hold(unit: str, zone: str | None):
     """Pandas has room for them, and fails when they are to be shown."""
     ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
-    seconds = [0, None] + ([] if unit == "ns" else [253_402_300_799, 253_402_300_800, 1_700_000_000_000])
+    seconds = [0, None] + (
+        [] if unit == "ns" else [253_402_300_799, 253_402_300_800, 1_700_000_000_000]
+    )
     numbers = [None if one is None else one * ticks for one in seconds]
     kind = pa.timestamp(unit, tz=zone)
     times = pa.chunked_array([pa.array(numbers, pa.int64()).cast(kind), pa.array([], kind)])
@@ -195,11 +220,13 @@ def test_iso_in_a_zone_has_its_offset_and_is_the_same_moment():
     assert iso(MARCH, vienna) == "2016-03-01T01:00:00.000+01:00"
     assert iso(MARCH, london) == "2016-03-01T00:00:00.000+00:00"
     assert to_ms(iso(MARCH, vienna)) == MARCH
-    assert iso(FIRST_MS, find_zone("America/New_York")) == "0001-01-01T00:00:00.000Z"  # no date before it
+    # no date before it
+    assert iso(FIRST_MS, find_zone("America/New_York")) == "0001-01-01T00:00:00.000Z"
 
 
 @pytest.mark.parametrize(
-    ("zone", "near"), [("Europe/Viena", "did you mean 'Europe/Vienna'"), ("", ""), ("/etc", ""), (3, "")]
+    ("zone", "near"),
+    [("Europe/Viena", "did you mean 'Europe/Vienna'"), ("", ""), ("/etc", ""), (3, "")],
 )
 def test_what_is_no_zone_is_refused_with_examples(zone: Any, near: str):
     with pytest.raises(UsageError, match="timezone must be a name of the IANA database") as caught:

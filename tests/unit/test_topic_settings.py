@@ -1,4 +1,6 @@
-"""A topic's decoders in labkit.toml: the first match holds, what is given wins, what is wrong is named."""
+"""A topic's decoders in labkit.toml: the first match holds, what is given wins, what is wrong is
+named.
+"""
 
 from __future__ import annotations
 
@@ -53,20 +55,26 @@ def test_the_first_pattern_in_the_files_order_holds(config: Config) -> None:
     assert topic_decoders((), "orders") == ("json", "raw")
 
 
-def test_what_is_given_wins_and_the_file_is_relative_to_the_toml(config: Config, tmp_path: Path) -> None:
+def test_what_is_given_wins_and_the_file_is_relative_to_the_toml(
+    config: Config, tmp_path: Path
+) -> None:
     path = config(KAFKA + TOPICS)
     topics = load_profile("prod").topics
     assert topic_decoders(topics, "orders.eu", "text", "raw") == ("text", "raw")
     value, key = topic_decoders(topics, "orders.eu")
     with pytest.raises(
-        ConfigError, match=r'\[profiles.prod.topics."orders.\*"\] in .*: value: the schema .* cannot be read'
+        ConfigError,
+        match=r'\[profiles.prod.topics."orders.\*"\] in .*: value: the schema .* cannot be read',
     ):
         decode.opened(value)
     schema = {"type": "record", "name": "Order", "fields": [{"name": "id", "type": "long"}]}
     (tmp_path / "order.avsc").write_text(json.dumps(schema))
     assert decode.opened(value) == decode.avro(tmp_path / "order.avsc")
     place = f'[profiles.prod.topics."orders.*"] in {path}'
-    assert decode.said_of(value, key) == [f'value = "avro:order.avsc", by {place}', f'key = "text", by {place}']
+    assert decode.said_of(value, key) == [
+        f'value = "avro:order.avsc", by {place}',
+        f'key = "text", by {place}',
+    ]
     assert decode.said_of("json", "raw") == []
 
 
@@ -87,7 +95,9 @@ def test_what_is_given_wins_and_the_file_is_relative_to_the_toml(config: Config,
     ],
 )
 def test_what_is_wrong_names_the_file_and_the_key(config: Config, lines: str, message: str) -> None:
-    path = config(KAFKA + lines if not lines.startswith("[profiles.prod]\n") else f"{lines}\n{KAFKA}")
+    path = config(
+        KAFKA + lines if not lines.startswith("[profiles.prod]\n") else f"{lines}\n{KAFKA}"
+    )
     with pytest.raises(ConfigError) as caught:
         load_profile("prod")
     assert message.format(path) in str(caught.value)
@@ -97,6 +107,8 @@ def test_what_is_wrong_names_the_file_and_the_key(config: Config, lines: str, me
 def test_the_local_stacks_topics_may_be_told_and_nothing_else_of_it(config: Config) -> None:
     config('[profiles.local.topics."orders.*"]\nvalue = "text"\n')
     assert [one.value for one in local_topics()] == ["text"]
-    config('[profiles.local.topics.orders]\nvalue = "text"\n[profiles.local.kafka]\n"bootstrap.servers" = "x"\n')
+    config(
+        '[profiles.local.topics.orders]\nvalue = "text"\n[profiles.local.kafka]\n"bootstrap.servers" = "x"\n'
+    )
     with pytest.raises(ConfigError, match="so is the local stack called"):
         local_topics()

@@ -15,7 +15,9 @@ from labkit.decode.types import Typed, types_of
 from labkit.errors import UsageError
 
 
-def decoded(batches: list[list[bytes]], types: dict[str, Any]) -> tuple[pa.Table, list[list[int]], list[str]]:
+def decoded(
+    batches: list[list[bytes]], types: dict[str, Any]
+) -> tuple[pa.Table, list[list[int]], list[str]]:
     module, _, _ = both("json", "raw", types=types, sample=list)
     parsed = [module.parse(pa.array(batch, pa.binary())) for batch in batches]
     schema = module.unify([one.schema for one in parsed])
@@ -39,7 +41,9 @@ def test_what_disagrees_is_null_with_the_reason(batches: list[list[bytes]]) -> N
     table, errors, said = decoded(batches, {"total": "float"})
     assert table["total"].to_pylist() == [1.0, 2.5, None, 7.5, None, None]
     assert table["total"].type == pa.float64()
-    assert [reason for some in errors for _, reason in some] == ["field 'total' is no double here: '98 EUR'"]
+    assert [reason for some in errors for _, reason in some] == [
+        "field 'total' is no double here: '98 EUR'"
+    ]
     assert said == ['field n: 1 number, 1 text → text; read(types={"n": "float"})']
 
 
@@ -59,7 +63,9 @@ def test_each_type_takes_what_reads_as_it(kind: Any, values: list[Any], found: l
     table, errors, _ = decoded([records], {"a": kind})
     assert table["a"].to_pylist() == found
     assert [row for row, _ in errors[0]] == [
-        row for row, (value, one) in enumerate(zip(values, found, strict=True)) if one is None and value is not None
+        row
+        for row, (value, one) in enumerate(zip(values, found, strict=True))
+        if one is None and value is not None
     ]
 
 
@@ -70,7 +76,9 @@ def test_numbers_that_are_to_be_text_keep_their_spelling() -> None:
 
 
 def test_texts_become_times() -> None:
-    table, errors, _ = decoded([[b'{"at":"2026-03-01T10:00:00.5Z"}', b'{"at":"soon"}']], {"at": "time"})
+    table, errors, _ = decoded(
+        [[b'{"at":"2026-03-01T10:00:00.5Z"}', b'{"at":"soon"}']], {"at": "time"}
+    )
     assert [None if one is None else one.isoformat() for one in table["at"].to_pylist()] == [
         "2026-03-01T10:00:00.500000+00:00", None,
     ]  # fmt: skip
@@ -86,7 +94,19 @@ def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(
-        st.sampled_from([b"1", b"2.50", b'"x"', b'"3"', b"true", b"null", b"[1]", b'{"b":1}', b"9007199254740993"]),
+        st.sampled_from(
+            [
+                b"1",
+                b"2.50",
+                b'"x"',
+                b'"3"',
+                b"true",
+                b"null",
+                b"[1]",
+                b'{"b":1}',
+                b"9007199254740993",
+            ]
+        ),
         min_size=2,
         max_size=8,
     ),
@@ -95,7 +115,8 @@ def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -
 )
 def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> None:
     records = [b'{"a":%s}' % value for value in values]
-    whole, parts = decoded([records], {"a": kind}), decoded([records[:cut], records[cut:]], {"a": kind})
+    whole = decoded([records], {"a": kind})
+    parts = decoded([records[:cut], records[cut:]], {"a": kind})
     assert whole[0]["a"].to_pylist() == parts[0]["a"].to_pylist()
     assert len(whole[1][0]) == sum(map(len, parts[1]))
 

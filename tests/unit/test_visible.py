@@ -1,4 +1,7 @@
-"""Whatever is in a text, it stays in its place: on a terminal, in HTML, in a cell. BEHAVIOURS 39, 40, 43, 69, 72."""
+"""Whatever is in a text, it stays in its place: on a terminal, in HTML, in a cell.
+
+BEHAVIOURS 39, 40, 43, 69, 72.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ ATTACKS = (
 )  # fmt: skip
 CHARS = st.sampled_from("\x1b\x9b\n\r\x7f\u202e\u2028<>&\"'$\\,\t")
 TEXTS = st.text(st.characters() | CHARS, max_size=300)
-WHOLE = st.text(st.characters(exclude_categories=["Cs"]) | CHARS, max_size=300)  # a frame holds no half of a pair
+# a frame holds no half of a pair
+WHOLE = st.text(st.characters(exclude_categories=["Cs"]) | CHARS, max_size=300)
 CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
@@ -45,7 +49,8 @@ def test_any_text_is_one_line_that_controls_nothing(text: str) -> None:
     assert len(shown.splitlines()) <= 1
     assert not CONTROLS.search(shown)
     shown.encode()  # half a surrogate pair would end what writes it
-    assert json.loads(f'"{visible(json.dumps(text, ensure_ascii=False)[1:-1])}"') == text  # JSON stays JSON
+    # JSON stays JSON
+    assert json.loads(f'"{visible(json.dumps(text, ensure_ascii=False)[1:-1])}"') == text
 
 
 @given(TEXTS, st.one_of(st.none(), st.binary(max_size=300), TEXTS))
@@ -55,14 +60,26 @@ def test_any_text_stays_in_its_cell_of_html(name: str, value: Any) -> None:
     assert len(re.findall(r"<td[ >]", shown)) == 2
     assert len(re.findall(r"<th[ >]", shown)) == 2
     tags = set(re.findall(r"<(/?\w+)", shown))
-    assert {tag.removeprefix("/") for tag in tags} <= {"div", "table", "thead", "tbody", "tr", "th", "td", "i"}
+    assert {tag.removeprefix("/") for tag in tags} <= {
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "i",
+    }
     assert not CONTROLS.search(shown)
 
 
 @given(WHOLE, WHOLE)
 @settings(deadline=None)
 def test_any_text_stays_in_its_row_of_a_table(name: str, value: str) -> None:
-    for table in (text_table([name], [[value], ["end"]]), terminal._table(pd.DataFrame({name: [value, "end"]}))):
+    for table in (
+        text_table([name], [[value], ["end"]]),
+        terminal._table(pd.DataFrame({name: [value, "end"]})),
+    ):
         lines = table.split("\n")
         assert len(lines) == len(table.splitlines()) == 3
         assert lines[-1].strip() == "end"
@@ -89,7 +106,9 @@ def test_maps_are_objects_and_bytes_are_base64() -> None:
     assert list(cells.rows(frame)) == [('{"a": "eA=="}',)]
 
 
-@pytest.mark.parametrize("value", ["x" * 15_000_000, b"x" * 15_000_000, b"\xff" * 15_000_000, "é" * 15_000_000])
+@pytest.mark.parametrize(
+    "value", ["x" * 15_000_000, b"x" * 15_000_000, b"\xff" * 15_000_000, "é" * 15_000_000]
+)
 def test_a_long_value_is_cut_and_says_so(value: Any) -> None:
     """BEHAVIOURS 40."""
     shown = cells.cell(value)
@@ -105,7 +124,9 @@ def test_one_group_is_one_line(attack: str, capsys: pytest.CaptureFixture[str]) 
     error = LabkitError(f"no group {attack}", hint=attack.replace("\n", " "))
     lines = [str(verdict), str(Change(attack, "members", attack, attack)), error.message]
     whole = attack.encode("utf-8", "replace").decode()
-    terminal.print_table(pd.DataFrame({"group": [whole], "host": [whole]}), argparse.Namespace(json=False))
+    terminal.print_table(
+        pd.DataFrame({"group": [whole], "host": [whole]}), argparse.Namespace(json=False)
+    )
     lines += capsys.readouterr().out.rstrip("\n").split("\n")[1:]
     assert len(lines) == 4
     for line in lines:
@@ -129,18 +150,27 @@ def test_only_one_module_of_the_commands_prints() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) != "print", f"{path.name}:{node.lineno}"
-                assert not re.search(r"sys\.std(out|err)(\.buffer)?\.write", ast.unparse(node.func)), path.name
+                assert not re.search(
+                    r"sys\.std(out|err)(\.buffer)?\.write", ast.unparse(node.func)
+                ), path.name
 
 
 def test_every_display_shows_records_as_they_are() -> None:
-    """BEHAVIOURS 69: MathJax leaves them alone, for each is made by `html.view`; tested in a browser, too."""
+    """BEHAVIOURS 69: MathJax leaves them alone, for each is made by `html.view`.
+
+    Tested in a browser, too.
+    """
     count = 0
     for path in Path(labkit.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name == "_repr_html_":
                 count += 1
-                assert [ast.unparse(one) for one in node.decorator_list] == ["html.view"], f"{path}:{node.lineno}"
-            assert not (isinstance(node, ast.Attribute) and node.attr == "to_html"), f"{path}: html.table makes tables"
+                assert [ast.unparse(one) for one in node.decorator_list] == ["html.view"], (
+                    f"{path}:{node.lineno}"
+                )
+            assert not (isinstance(node, ast.Attribute) and node.attr == "to_html"), (
+                f"{path}: html.table makes tables"
+            )
     assert count >= 9
 
 

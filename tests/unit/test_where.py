@@ -1,4 +1,6 @@
-"""SQL does not tell fields apart that differ only in case: such a question is refused, not answered by one of them."""
+"""SQL does not tell fields apart that differ only in case: such a question is refused, not answered
+by one of them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_a_condition_on_other_fields_is_answered() -> None:
 )  # fmt: skip
 def test_a_field_that_a_batch_lacks_is_null_whatever_it_is_elsewhere(condition: str) -> None:
     assert Where(condition).rows(TABLE).tolist() == []
-    assert Where(condition).rows(TABLE.append_column("Price", pa.nulls(2, pa.string()))).tolist() == []
+    assert (
+        Where(condition).rows(TABLE.append_column("Price", pa.nulls(2, pa.string()))).tolist() == []
+    )
 
 
 TAGS = pa.table({"n": [1, 2], "tags": [["a"], ["b"]]})
@@ -74,7 +78,9 @@ def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
     with pytest.raises(UsageError, match="differ only in case"):
         replay.sql("select UserId from replay")
     assert replay.sql("select m from replay")["m"].tolist() == ["x", "y"]
-    assert replay.sql("select count(*) userid_s, 'userid' s from replay where m = 'x'").iloc[0].tolist() == [
+    assert replay.sql("select count(*) userid_s, 'userid' s from replay where m = 'x'").iloc[
+        0
+    ].tolist() == [
         1,
         "userid",
     ]

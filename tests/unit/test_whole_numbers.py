@@ -13,7 +13,9 @@ from labkit import charts
 from labkit.errors import UsageError
 from labkit.validation import whole
 
-FRAME = pd.DataFrame({"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]})
+FRAME = pd.DataFrame(
+    {"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]}
+)
 
 
 @pytest.mark.parametrize("value", [7, np.int32(7), np.uint64(7), "7", " 7 ", "0_7"])
@@ -48,7 +50,9 @@ def test_charts_refuse_numbers_they_cannot_draw(chart: Callable[[Any], Any], val
 
 @pytest.mark.parametrize("data", [None, [], "history.parquet", FRAME])
 @pytest.mark.parametrize("chart", [charts.lag, charts.board])
-def test_charts_of_consumers_refuse_what_is_no_look_at_them(chart: Callable[[Any], Any], data: Any) -> None:
+def test_charts_of_consumers_refuse_what_is_no_look_at_them(
+    chart: Callable[[Any], Any], data: Any
+) -> None:
     with pytest.raises(UsageError) as told:
         chart(data)
     assert "lab.lag" in str(told.value.hint)

@@ -15,7 +15,9 @@ from labkit.times import length_ms, to_ms
 from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
-@pytest.mark.parametrize("last", [10_000, np.int64(10_000), np.uint16(10_000), "10000", "10_000", " 10000 "])
+@pytest.mark.parametrize(
+    "last", [10_000, np.int64(10_000), np.uint16(10_000), "10000", "10_000", " 10000 "]
+)
 def test_a_number_of_records(last: Any) -> None:
     found = newest_count(last)
     assert (found, type(found)) == (10_000, int)
@@ -40,7 +42,9 @@ def test_a_text_that_is_neither_is_no_length_of_time(last: str) -> None:
         length_ms(last)
 
 
-@pytest.mark.parametrize("wanted", [[2, 0], (np.int32(2), 0, 0), {"0", "2"}, np.array([0, 2]), pd.Index([2, 0])])
+@pytest.mark.parametrize(
+    "wanted", [[2, 0], (np.int32(2), 0, 0), {"0", "2"}, np.array([0, 2]), pd.Index([2, 0])]
+)
 def test_partitions(wanted: Any) -> None:
     assert partition_numbers(wanted) == [0, 2]
 
@@ -56,7 +60,8 @@ def test_no_partitions(wanted: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "offsets", [{0: (1, 5)}, {"0": [1, 5]}, {np.int64(0): (np.int64(1), np.int64(5))}, {0: np.array([1, 5])}]
+    "offsets",
+    [{0: (1, 5)}, {"0": [1, 5]}, {np.int64(0): (np.int64(1), np.int64(5))}, {0: np.array([1, 5])}],
 )
 def test_offsets_of_a_partition(offsets: Any) -> None:
     """JSON has texts for keys, and a DataFrame's offsets are NumPy's."""
@@ -73,7 +78,9 @@ def test_no_offsets(offsets: Any) -> None:
         offset_ranges(offsets)
 
 
-@pytest.mark.parametrize("text", ["1711121012345", "1456833600", " 1732000000000", "-1456833600", "201603011230"])
+@pytest.mark.parametrize(
+    "text", ["1711121012345", "1456833600", " 1732000000000", "-1456833600", "201603011230"]
+)
 def test_digits_alone_are_no_time(text: str) -> None:
     """Python reads 1711121012345, milliseconds of 2024, as the 10th of December 1711."""
     with pytest.raises(UsageError, match="number without a unit"):

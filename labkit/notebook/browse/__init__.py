@@ -1,1 +1,3 @@
-"""Look at records: a histogram over time, the fields, a table, filters by a click, one record in full."""
+"""Look at records: a histogram over time, the fields, a table, filters by a click, one record in
+full.
+"""

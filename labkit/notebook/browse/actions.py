@@ -1,7 +1,9 @@
-"""What the buttons of a browser of records do. Each does its work in full, and says where the result is.
+"""What the buttons of a browser of records do. Each does its work in full, and says where the
+result is.
 
-A button can take a minute, so its work is done in a thread: other clicks are answered meanwhile. Only the kernel's
-loop speaks to the page, as `labkit.notebook.background` has it; the thread shows nothing.
+A button can take a minute, so its work is done in a thread: other clicks are answered meanwhile.
+Only the kernel's loop speaks to the page, as `labkit.notebook.background` has it; the thread shows
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _kept: dict[str, int] = {}  # names of the frames that a button made, and which 
 
 
 def prepare(browse: Browse, action: str) -> Work:
-    """Return an action's work on what is picked now; what is clicked while it runs does not change it.
+    """Return an action's work on what is picked now; what is clicked while it runs does not change
+    it.
 
     Raises
     ------
@@ -38,7 +41,9 @@ def prepare(browse: Browse, action: str) -> Work:
         When there is no such action here.
     """
     if action not in offered(browse):
-        raise UsageError(f"there is no button {action!r} here; the buttons are {', '.join(offered(browse))}")
+        raise UsageError(
+            f"there is no button {action!r} here; the buttons are {', '.join(offered(browse))}"
+        )
     if action == "view":
         return partial(_save_view, browse.name, browse.view)
     browse.records.choose(browse.filters)
@@ -67,7 +72,9 @@ def _assign(frame: pd.DataFrame) -> str:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None:
-        raise UsageError("there is no notebook to keep a DataFrame in", hint="b.to_pandas() returns it")
+        raise UsageError(
+            "there is no notebook to keep a DataFrame in", hint="b.to_pandas() returns it"
+        )
     names, number, name = shell.user_ns, 1, _FRAME
     while name in names and _kept.get(name) != id(names[name]):
         number += 1
@@ -91,7 +98,9 @@ def _write_file(browse: Browse, where: str | None, rows: Any, extension: str) ->
 
 
 def _load_scratch(browse: Browse, window: Window, where: str | None) -> str:
-    load = window.to_scratch(f"{browse.name}-{_stamp()}", where=where, decode=browse.decode, progress=False)
+    load = window.to_scratch(
+        f"{browse.name}-{_stamp()}", where=where, decode=browse.decode, progress=False
+    )
     counts = ", ".join(f"{count:,} {name}" for name, count in load.counts.items() if count)
     whole = "" if load.complete else "; NOT complete: see its rejects and the receipt"
     return f'{load.index.name}: {counts or "no documents"}{whole}; lab.index("{load.index.name}") reads it for 2 days'

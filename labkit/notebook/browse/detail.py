@@ -1,4 +1,7 @@
-"""One record in full, and its neighbours in time among all records; what is long is cut, and says so."""
+"""One record in full, and its neighbours in time among all records.
+
+What is long is cut, and says so.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def describe(records: Records, row: int) -> dict[str, Any]:
     if "_key" in record:
         answer["facts"].append(["key", cell(record["_key"], most=1_000)])
     if "_value" in record:
-        size = "none: a tombstone" if record["_value"] is None else f"{len(record['_value']):,} bytes"
+        size = (
+            "none: a tombstone" if record["_value"] is None else f"{len(record['_value']):,} bytes"
+        )
         answer["facts"].append(["value", size])
     if record.get("_error"):
         answer["facts"].append(["error", cell(record["_error"], most=1_000)])
@@ -57,11 +62,18 @@ def describe(records: Records, row: int) -> dict[str, Any]:
 
 
 def neighbours(records: Records, row: int) -> list[dict[str, Any]]:
-    """Return the records just before and after one in time, whatever the filters, the newest first, and it itself."""
+    """Return the records just before and after one in time, whatever the filters, the newest first,
+    and it itself.
+    """
     place = int(np.flatnonzero(records.order == row)[0])
     near = records.order[max(0, place - NEAR) : place + NEAR + 1]
     return [
-        {"row": int(one), "time": records.time_of(int(one)), "text": _line(records, int(one)), "here": int(one) == row}
+        {
+            "row": int(one),
+            "time": records.time_of(int(one)),
+            "text": _line(records, int(one)),
+            "here": int(one) == row,
+        }
         for one in near
     ]
 
@@ -88,7 +100,14 @@ def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
     if not own:
         return cell(raw, most=_DETAIL)
     shown = {name: readable(unmapped(record[name], row[name].type)) for name in own}
-    return _cut(json.dumps(shown, indent=2, ensure_ascii=False, default=lambda value: records.cell(value, most=SHOWN)))
+    return _cut(
+        json.dumps(
+            shown,
+            indent=2,
+            ensure_ascii=False,
+            default=lambda value: records.cell(value, most=SHOWN),
+        )
+    )
 
 
 def _cut(text: str) -> str:

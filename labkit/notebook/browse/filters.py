@@ -1,4 +1,6 @@
-"""What was clicked, as a condition in SQL that `Window.read` takes: the widget and the code show the same records."""
+"""What was clicked, as a condition in SQL that `Window.read` takes: the widget and the code show
+the same records.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Filter:
     Attributes
     ----------
     op : str
-        ``is`` (a value, or None), ``between`` (low, high; half-open), ``has`` (any value), ``text`` (in any text field,
-        or in `field`), ``sql`` (a condition as it is).
+        ``is`` (a value, or None), ``between`` (low, high; half-open), ``has`` (any value), ``text``
+        (in any text field, or in `field`), ``sql`` (a condition as it is).
     field : tuple of str
         The path of names; empty for ``text`` in all fields and for ``sql``.
     value : Any
@@ -32,7 +34,8 @@ class Filter:
     items : bool
         Whether the field is the items of a list: one of them fulfils it.
     told_as : str
-        How the field says a time: ``text`` (ISO 8601), ``number`` (milliseconds since the epoch); else by its type.
+        How the field says a time: ``text`` (ISO 8601), ``number`` (milliseconds since the epoch);
+        else by its type.
     """
 
     op: str
@@ -53,7 +56,9 @@ class Filter:
             When it is none.
         """
         if raw.get("op") not in OPS:
-            raise UsageError(f"a filter's op must be one of {', '.join(OPS)}, not {raw.get('op')!r}")
+            raise UsageError(
+                f"a filter's op must be one of {', '.join(OPS)}, not {raw.get('op')!r}"
+            )
         path = tuple(str(part) for part in raw.get("field") or ())
         return cls(
             str(raw["op"]), path, raw.get("value"), bool(raw.get("negated")), raw.get("on") is not False,
@@ -61,7 +66,10 @@ class Filter:
         )  # fmt: skip
 
     def sql(self, texts: Sequence[tuple[str, ...]]) -> str:
-        """Return the condition; `texts` are the fields that hold texts, for a search in all of them."""
+        """Return the condition.
+
+        `texts` are the fields that hold texts, for a search in all of them.
+        """
         found = self._positive(texts)
         return f"not coalesce({found}, false)" if self.negated else found
 
@@ -79,7 +87,9 @@ class Filter:
             When the text is no such value.
         """
         if self.op in ("has", "in") or (self.op == "is" and self.value is None):
-            raise UsageError("there is no value to change here", hint="turn it around, or remove it")
+            raise UsageError(
+                "there is no value to change here", hint="turn it around, or remove it"
+            )
         if self.op in ("text", "sql"):
             if not text.strip():
                 raise UsageError("there is nothing to look for", hint="× removes the filter")
@@ -97,7 +107,9 @@ class Filter:
         if self.op == "text":
             fields = [self.field] if self.field else list(texts)
             parts = [f"contains({column(path)}, {literal(str(self.value))})" for path in fields]
-            return "false" if not parts else parts[0] if len(parts) == 1 else f"({' or '.join(parts)})"
+            return (
+                "false" if not parts else parts[0] if len(parts) == 1 else f"({' or '.join(parts)})"
+            )
         name = column(self.field)
         if self.items:
             return f"list_contains({name}, {literal(self.value)})"
@@ -107,7 +119,11 @@ class Filter:
             return f"{name} is null" if self.value is None else f"{name} = {literal(self.value)}"
         low, high = self.value
         if self.told_as:
-            name = f"try_cast({name} as timestamptz)" if self.told_as == "text" else f"epoch_ms({name})"
+            name = (
+                f"try_cast({name} as timestamptz)"
+                if self.told_as == "text"
+                else f"epoch_ms({name})"
+            )
         parts = [f"{name} >= {literal(low)}"] if low is not None else []
         parts += [f"{name} < {literal(high)}"] if high is not None else []
         return " and ".join(parts) or "true"
@@ -148,7 +164,8 @@ def _numbers(text: str) -> tuple[int | float | None, int | float | None]:
     parts = re.split(r"\s*(?:…|–|\.\.+|\bto\b)\s*", text.strip())
     if len(parts) != 2 or not any(parts):
         raise UsageError(
-            f"{text!r} is not a range of numbers", hint="write 10 … 20, 10 … or … 20; the end is not in it"
+            f"{text!r} is not a range of numbers",
+            hint="write 10 … 20, 10 … or … 20; the end is not in it",
         )
     low, high = (_number(part) if part else None for part in parts)
     if low is not None and high is not None and high <= low:

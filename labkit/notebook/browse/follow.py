@@ -1,4 +1,7 @@
-"""Records of a window whose end moves on. Each step reads what came as any window is read: exact, or not taken."""
+"""Records of a window whose end moves on.
+
+Each step reads what came as any window is read: exact, or not taken.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class Grown:
 
 
 def grow(source: Source, decode: Spec | None) -> Grown:
-    """Read what came after the records that are here, at most `STEP`; called in a thread, so it shows nothing.
+    """Read what came after the records that are here, at most `STEP`; called in a thread, so it
+    shows nothing.
 
     Raises
     ------
@@ -68,7 +72,9 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     specs = lab.decoders(plan.topic, decode, None)
     part = Window(replace(plan, ranges=fresh), lab)
     reading = part.reading(guard=False, deadline=_DEADLINE)
-    replay = read(reading, decode=specs[0], key_decode=specs[1], cached=False, registry=lab.registry)
+    replay = read(
+        reading, decode=specs[0], key_decode=specs[1], cached=False, registry=lab.registry
+    )
     if not replay.receipt.complete:
         return Grown(source, trouble=replay.receipt.shortfall)
     table = _join(source, replay.table, specs[0])
@@ -84,7 +90,10 @@ def _longer(part: Range, fresh: Range | None) -> Range:
 
 def _window_of(source: Source) -> Window:
     if source.window is None:
-        raise UsageError("only a topic's records can be followed", hint='browse a topic: widgets.browse(lab, "irc")')
+        raise UsageError(
+            "only a topic's records can be followed",
+            hint='browse a topic: widgets.browse(lab, "irc")',
+        )
     return source.window
 
 
@@ -99,7 +108,9 @@ def _check_room(source: Source, coming: int) -> None:
 def _moved(source: Source, window: Window, ranges: tuple[Range, ...], table: pa.Table) -> Source:
     begin = source.asked or window.plan.asked
     asked = f"{begin}, followed until {(iso(now_ms()) or '')[:19]}Z"
-    moved = Window(replace(window.plan, ranges=ranges, asked=asked, start_ms=None, end_ms=None), window.lab)
+    moved = Window(
+        replace(window.plan, ranges=ranges, asked=asked, start_ms=None, end_ms=None), window.lab
+    )
     said = f"{len(table):,} records" if source.whole else f"the newest {len(table):,} records"
     return replace(
         source,
@@ -113,7 +124,10 @@ def _moved(source: Source, window: Window, ranges: tuple[Range, ...], table: pa.
 
 
 def _join(source: Source, fresh: pa.Table, decode: Spec) -> pa.Table:
-    """Put new records behind those that are here; where their fields' types differ, decode all of them anew."""
+    """Put new records behind those that are here.
+
+    Where their fields' types differ, decode all of them anew.
+    """
     try:
         table = pa.concat_tables([source.table, fresh], promote_options="default")
     except pa.ArrowException:

@@ -1,4 +1,6 @@
-"""What a saved notebook shows of a browser of records: title, chips, histogram, and the newest rows."""
+"""What a saved notebook shows of a browser of records: title, chips, histogram, and the newest
+rows.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,18 @@ _MOST = 48  # characters of a cell
 
 
 def picture(browse: Browse) -> str:
-    """Return it as HTML without the code; a condition that cannot be asked is told instead of the rows."""
+    """Return it as HTML without the code.
+
+    A condition that cannot be asked is told instead of the rows.
+    """
     records, source = browse.records, browse.source
     title = f"<b>{escape(source.title)}</b> {escape(source.said)}"
     try:
         records.choose(browse.filters)
     except LabkitError as error:
-        return html.shown(f'<div>{title}</div><div style="color:{html.RED}">{escape(error.message)}</div>')
+        return html.shown(
+            f'<div>{title}</div><div style="color:{html.RED}">{escape(error.message)}</div>'
+        )
     count, there = len(records.rows), len(records.table)
     columns = [str(one) for one in browse.box.columns]
     rows = [[escape(_cut(one)) for one in row] for row in records.page(0, ROWS, columns)]

@@ -1,6 +1,8 @@
-"""The records that are looked at, and the answers to what is clicked: rows, histogram, fields, values, one record.
+"""The records that are looked at, and the answers to what is clicked: rows, histogram, fields,
+values, one record.
 
-All is asked of one Arrow table in memory, newest first; what the table does not hold is said where the eye is.
+All is asked of one Arrow table in memory, newest first; what the table does not hold is said where
+the eye is.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ class Field:
 
 @dataclass(frozen=True)
 class _Coded:
-    """A field's values as places in `values`, −1 for none; of a list's items also whose they are."""
+    """A field's values as places in `values`, −1 for none.
+
+    Of a list's items also whose they are.
+    """
 
     places: np.ndarray
     values: pa.Array
@@ -74,9 +79,17 @@ class Records:
         self.time_path = time_path(table, time_field)
         self.times = _times(table, self.time_path)
         kind = _inside(table, self.time_path).type if self.time_path else None
-        self.told_as = "" if kind is None or pa.types.is_timestamp(kind) else "text" if _is_text(kind) else "number"
+        self.told_as = (
+            ""
+            if kind is None or pa.types.is_timestamp(kind)
+            else "text"
+            if _is_text(kind)
+            else "number"
+        )
         self._bins, self._edges = _binned(self.times)
-        self.order = np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
+        self.order = (
+            np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
+        )
         self.own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
         self.fields = self._list_fields()
         self.rows = self.order
@@ -87,7 +100,11 @@ class Records:
     def _list_fields(self) -> list[Field]:
         found: list[Field] = []
         bare = () if self.own else ("_value",)  # no field says what a record is
-        meta = [name for name in (*bare, "_key", "_partition", "_error") if name in self.table.column_names]
+        meta = [
+            name
+            for name in (*bare, "_key", "_partition", "_error")
+            if name in self.table.column_names
+        ]
         count = max(1, len(self.table))
         for name in [*self.own, *meta]:
             sample = _joined(self.table[name])
@@ -96,13 +113,25 @@ class Records:
                 if path.count("[]") > (1 if items else 0) or len(found) >= MOST_FIELDS:
                     continue  # within the items of a list: shown in the record
                 parts = tuple(_parts(path.removesuffix("[]")))
-                found.append(Field(parts, path, kind_of(leaf.type), (len(leaf) - leaf.null_count) / count, items))
+                found.append(
+                    Field(
+                        parts,
+                        path,
+                        kind_of(leaf.type),
+                        (len(leaf) - leaf.null_count) / count,
+                        items,
+                    )
+                )
         return found
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
         """The fields that hold texts, for a search in all of them."""
-        return [one.path for one in self.fields if one.kind == "text" and not one.items and one.label != "_error"]
+        return [
+            one.path
+            for one in self.fields
+            if one.kind == "text" and not one.items and one.label != "_error"
+        ]
 
     # asking ----------------------------------------------------------------------------------------------
 
@@ -128,7 +157,10 @@ class Records:
         self.rows, self.condition = rows, wanted
 
     def _mask_of(self, sql: str) -> np.ndarray:
-        """Return which records fulfil one condition; kept, for most clicks add, turn around or take away another."""
+        """Return which records fulfil one condition.
+
+        Kept, for most clicks add, turn around or take away another.
+        """
         mask = self._kept_masks.pop(sql, None)
         if mask is None:
             where = Where(sql)
@@ -141,12 +173,17 @@ class Records:
         return mask
 
     def _check(self, where: Where) -> None:
-        """Refuse a condition on a field that no record has: it would pick nothing, as if there were no such value."""
+        """Refuse a condition on a field that no record has: it would pick nothing, as if there were
+        no such value.
+        """
         known = {name.lower() for name in self.table.column_names}
         for name in sorted(where.columns):
             if name.lower() not in known:
                 near = did_you_mean(name, self.table.column_names)
-                raise UsageError(f"no record has a field {name!r}", hint=near or f"fields: {', '.join(self.own[:20])}")
+                raise UsageError(
+                    f"no record has a field {name!r}",
+                    hint=near or f"fields: {', '.join(self.own[:20])}",
+                )
 
     def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
         """Return how many of the rows there are in each bin of time, by the values of a field.
@@ -154,15 +191,18 @@ class Records:
         Returns
         -------
         dict
-            ``edges`` (milliseconds, one more than bins), ``all`` (of every record, whatever the filters), ``series``
-            (label and counts), ``undated`` (rows without a time).
+            ``edges`` (milliseconds, one more than bins), ``all`` (of every record, whatever the
+            filters), ``series`` (label and counts), ``undated`` (rows without a time).
         """
         if self._bins is None:
             return {"edges": [], "all": [], "series": [], "undated": len(self.rows)}
         bins, edges = self._bins, self._edges
         mine = bins[self.rows]
         series = [
-            {"label": label, "counts": _counts(mine if mask is None else mine[mask], len(edges) - 1).tolist()}
+            {
+                "label": label,
+                "counts": _counts(mine if mask is None else mine[mask], len(edges) - 1).tolist(),
+            }
             for label, mask in self._masks(tuple(by))
         ]
         undated = int(np.count_nonzero(mine < 0))
@@ -196,17 +236,27 @@ class Records:
             valid = np.asarray(pc.is_valid(_joined(_inside(self.table, field.path))))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
         coded = self._coded(field.path, items=field.items)
-        places = coded.places[self.rows] if coded.owners is None else coded.places[self._mask()[coded.owners]]
+        places = (
+            coded.places[self.rows]
+            if coded.owners is None
+            else coded.places[self._mask()[coded.owners]]
+        )
         places = places[places >= 0]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, TOP)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
         answer["top"] = [
-            {"shown": self.cell(value, most=SHOWN), "value": _plain(value), "count": int(counts[code])}
+            {
+                "shown": self.cell(value, most=SHOWN),
+                "value": _plain(value),
+                "count": int(counts[code]),
+            }
             for code, value in ((code, coded.values[code].as_py()) for code in best)
         ]
         if field.kind in _NUMBERS and len(places):
-            numbers = pc.cast(coded.values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)[places]
+            numbers = pc.cast(coded.values, pa.float64(), safe=False).to_numpy(
+                zero_copy_only=False
+            )[places]
             numbers = numbers[np.isfinite(numbers)]
             bins, edges = np.histogram(numbers, 24) if len(numbers) else (np.empty(0), np.empty(0))
             answer["numbers"] = {"counts": bins.tolist(), "edges": edges.tolist()}
@@ -218,7 +268,10 @@ class Records:
         return mask
 
     def _coded(self, path: tuple[str, ...], *, items: bool) -> _Coded:
-        """Return a field's values as numbers of its distinct ones; kept, for it is asked again with each filter."""
+        """Return a field's values as numbers of its distinct ones.
+
+        Kept, for it is asked again with each filter.
+        """
         if (path, items) not in self._codes:
             array, owners = _joined(_inside(self.table, path)), None
             if items:
@@ -229,18 +282,27 @@ class Records:
         return self._codes[path, items]
 
     def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
-        """Return the cells of some rows: time, then the fields asked for; each one line, cut where it is long."""
+        """Return the cells of some rows: time, then the fields asked for.
+
+        Each one line, cut where it is long.
+        """
         rows = self.rows[max(0, start) : max(0, start) + min(max(0, count), 500)]
         columns: list[list[str]] = [[self.time_of(int(row)) for row in rows]]
         for label in labels:
-            column = self.table[self.field(label).path[0]]  # row by row: `take` would join all of its chunks
+            # row by row: `take` would join all of its chunks
+            column = self.table[self.field(label).path[0]]
             some = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
-            array = _joined(_inside(pa.table({self.field(label).path[0]: some}), self.field(label).path))
+            array = _joined(
+                _inside(pa.table({self.field(label).path[0]: some}), self.field(label).path)
+            )
             columns.append([self.cell(one, array.type, most=SHOWN) for one in array.to_pylist()])
         return [list(row) for row in zip(*columns, strict=True)]
 
     def time_of(self, row: int) -> str:
-        """Return when a record was, in the zone; of another zone than UTC with its distance from it."""
+        """Return when a record was, in the zone.
+
+        Of another zone than UTC with its distance from it.
+        """
         ms = int(self.times[row])
         if ms == NO_TIME:
             return ""
@@ -257,7 +319,11 @@ class Records:
     def newest(self) -> datetime | None:
         """The newest record's time; None without any."""
         newest = int(self.times[self.order[0]]) if len(self.order) else NO_TIME
-        return datetime.fromtimestamp(newest / 1000, UTC) if newest != NO_TIME and dated(newest) else None
+        return (
+            datetime.fromtimestamp(newest / 1000, UTC)
+            if newest != NO_TIME and dated(newest)
+            else None
+        )
 
     def field(self, label: str) -> Field:
         """Return a field by its label.
@@ -293,10 +359,15 @@ def _counts(places: np.ndarray, size: int) -> np.ndarray:
 
 
 def most_frequent(counts: np.ndarray, count: int) -> list[int]:
-    """Return the places of the largest counts, the largest first; of equal ones the first place first."""
+    """Return the places of the largest counts, the largest first.
+
+    Of equal ones the first place first.
+    """
     if len(counts) > 4 * count:  # a field of a million distinct values: do not sort them all
         least = np.partition(counts, len(counts) - count)[len(counts) - count]
-        places = np.concatenate([np.flatnonzero(counts > least), np.flatnonzero(counts == least)[:count]])
+        places = np.concatenate(
+            [np.flatnonzero(counts > least), np.flatnonzero(counts == least)[:count]]
+        )
     else:
         places = np.arange(len(counts))
     best = places[np.lexsort((places, -counts[places]))][:count]
@@ -336,7 +407,10 @@ def _parts(path: str) -> list[str]:
 
 
 def time_path(table: pa.Table, name: str) -> tuple[str, ...]:
-    """Return where a table has a field, such as ``_kafka.timestamp`` within an object; empty where it has none."""
+    """Return where a table has a field, such as ``_kafka.timestamp`` within an object.
+
+    Empty where it has none.
+    """
     if name in table.column_names:
         return (name,)
     path = tuple(name.split("."))
@@ -360,7 +434,10 @@ def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
 
     if _is_text(column.type):
         parsed = pd.to_datetime(
-            pd.Series(column.to_pylist(), dtype="object"), utc=True, errors="coerce", format="ISO8601"
+            pd.Series(column.to_pylist(), dtype="object"),
+            utc=True,
+            errors="coerce",
+            format="ISO8601",
         )
     else:
         parsed = pd.to_datetime(pd.Series(column.to_pylist()), unit="ms", utc=True, errors="coerce")
@@ -368,7 +445,9 @@ def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON carries it to the browser and back; None where a filter cannot name it."""
+    """Return a value as JSON carries it to the browser and back; None where a filter cannot name
+    it.
+    """
     if isinstance(value, bool | int | float | str):
         return value if not isinstance(value, int) or abs(value) < 2**53 else None
     if hasattr(value, "isoformat"):

@@ -1,4 +1,7 @@
-"""What can be browsed: a topic, a window, a replay, an index; read once, with a cap that is said."""
+"""What can be browsed: a topic, a window, a replay, an index.
+
+Read once, with a cap that is said.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,9 @@ def open_source(
     if isinstance(what, Window):
         return _of_window(what, decode, limit)
     if isinstance(what, Replay):
-        return _of_replay(what, f"a replay of {what.receipt.topic}", lambda where: _filter_code("r", where), None)
+        return _of_replay(
+            what, f"a replay of {what.receipt.topic}", lambda where: _filter_code("r", where), None
+        )
     if isinstance(what, Index):
         return _of_index(what, time_field, limit)
     raise UsageError(
@@ -133,7 +138,11 @@ def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source
     replay = part.read(decode=decode)
 
     source = _of_replay(
-        replay, f"topic {window.topic}, {window.plan.asked}", code_of_window(part, decode), part, decode
+        replay,
+        f"topic {window.topic}, {window.plan.asked}",
+        code_of_window(part, decode),
+        part,
+        decode,
     )
     if len(part) == len(window):
         return source
@@ -142,7 +151,9 @@ def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source
 
 
 def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None], str]:
-    """Return what takes a condition or None, and returns the lines that read the same records of a window."""
+    """Return what takes a condition or None, and returns the lines that read the same records of a
+    window.
+    """
 
     def code(where: str | None) -> str:
         return f"{_window_code(window)}\n{_read_code(where, decode)}"
@@ -151,7 +162,9 @@ def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None]
 
 
 def _newest(window: Window, most: int) -> Window:
-    """Return the window's newest records, at most so many, as `Lab.window` finds them with ``last=``."""
+    """Return the window's newest records, at most so many, as `Lab.window` finds them with
+    ``last=``.
+    """
     if len(window) <= most:
         return window
     spans = {one.partition: (one.start, one.end) for one in window.plan.ranges}
@@ -163,7 +176,9 @@ def _newest(window: Window, most: int) -> Window:
             return {partition: span[at != "earliest"] for partition, span in spans.items()}
         found = window.lab.cluster.bounds(window.topic, spans, at)
         return {
-            partition: -1 if offset < 0 or offset >= spans[partition][1] else max(offset, spans[partition][0])
+            partition: -1
+            if offset < 0 or offset >= spans[partition][1]
+            else max(offset, spans[partition][0])
             for partition, offset in found.items()
         }
 
@@ -210,7 +225,11 @@ def _read_code(where: str | None, decode: Spec | None) -> str:
 
 
 def _filter_code(name: str, where: str | None) -> str:
-    return f'df = {name}.sql("""select * from replay where {where}""")' if where else f"df = {name}.to_pandas()"
+    return (
+        f'df = {name}.sql("""select * from replay where {where}""")'
+        if where
+        else f"df = {name}.to_pandas()"
+    )
 
 
 def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source:
@@ -219,13 +238,31 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     table = index.to_arrow(limit=most)
     name = time_field or next((name for name in TIMES if time_path(table, name)), "")
     if time_field and not time_path(table, time_field):
-        raise UsageError(f"the documents have no field {time_field!r}", hint=f"fields: {', '.join(table.column_names)}")
+        raise UsageError(
+            f"the documents have no field {time_field!r}",
+            hint=f"fields: {', '.join(table.column_names)}",
+        )
 
     def code(where: str | None) -> str:
-        made = f"df = lab.index({index.name!r}, target={index.target.name!r}).to_pandas(limit={most})"
+        made = (
+            f"df = lab.index({index.name!r}, target={index.target.name!r}).to_pandas(limit={most})"
+        )
         return f"{made}\n# where {where}" if where else made
 
     whole = len(table) >= total
-    said = f"{len(table):,} documents" if whole else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
+    said = (
+        f"{len(table):,} documents"
+        if whole
+        else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
+    )
     title = f"index {index.name} on {index.target.name}"
-    return Source(title, table.replace_schema_metadata(None), name, said, whole, code, index=index, zone=index.timezone)
+    return Source(
+        title,
+        table.replace_schema_metadata(None),
+        name,
+        said,
+        whole,
+        code,
+        index=index,
+        zone=index.timezone,
+    )

@@ -1,4 +1,7 @@
-"""A saved view of a browser of records: which records, which filters, which columns; a text for papermill or a file."""
+"""A saved view of a browser of records: which records, which filters, which columns.
+
+A text for papermill or a file.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def read_view(view: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise UsageError(f"view must be JSON or the path of a file, not {text[:60]!r}", hint=_HINT) from error
+            raise UsageError(
+                f"view must be JSON or the path of a file, not {text[:60]!r}", hint=_HINT
+            ) from error
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -50,14 +55,23 @@ def named_in(
         When it names none: that of a Replay.
     """
     limit = view.get("limit")
-    options = (view.get("decode"), view.get("time_field"), limit if isinstance(limit, int) else None)
+    options = (
+        view.get("decode"),
+        view.get("time_field"),
+        limit if isinstance(limit, int) else None,
+    )
     if "window" in view:
         return lab, Window.from_json(json.dumps(view["window"]), lab), options
     if "index" in view:
         from labkit.lab import connect
 
         lab = lab or connect()
-        return lab, lab.index(str(view["index"]), target=str(view.get("target", "default"))), options
+        return (
+            lab,
+            lab.index(str(view["index"]), target=str(view.get("target", "default"))),
+            options,
+        )
     raise UsageError(
-        "view names no window and no index: it is that of a Replay", hint="give the records too: browse(lab, r, view=…)"
+        "view names no window and no index: it is that of a Replay",
+        hint="give the records too: browse(lab, r, view=…)",
     )

@@ -46,7 +46,8 @@ class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
 
 
 class Browse(Shown):
-    """Records with a histogram over time, fields, filters and a table; ``.where`` is the condition that was clicked.
+    """Records with a histogram over time, fields, filters and a table; ``.where`` is the condition
+    that was clicked.
 
     Attributes
     ----------
@@ -69,13 +70,20 @@ class Browse(Shown):
         saved = None if view is None else read_view(view)
         if what is None and saved is not None:
             lab, what, options = named_in(lab, saved)
-            decode, time_field, limit = decode or options[0], time_field or options[1], limit or options[2]
+            decode = decode or options[0]
+            time_field = time_field or options[1]
+            limit = limit or options[2]
         self.decode, self._limit = decode, limit
-        self.source: Source = open_source(lab, what, decode=decode, time_field=time_field, limit=limit)
+        self.source: Source = open_source(
+            lab, what, decode=decode, time_field=time_field, limit=limit
+        )
         self.records = Records(self.source.table, self.source.time_field, self.source.zone)
-        first = [one.label for one in self.records.fields if one.kind not in ("object", "list", "map")]
+        first = [
+            one.label for one in self.records.fields if one.kind not in ("object", "list", "map")
+        ]
         self.box = BrowseView(
-            columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS] or first[:2],
+            columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS]
+            or first[:2],
         )
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -115,12 +123,16 @@ class Browse(Shown):
             filters = [dict(one) for one in raw["filters"]]
             self.records.choose([Filter.of(one) for one in filters])
             known = {one.label for one in self.records.fields}
-            self.box.columns = [name for name in raw["columns"] if name in known] or self.box.columns
+            self.box.columns = [
+                name for name in raw["columns"] if name in known
+            ] or self.box.columns
             self.box.by = raw["by"] if raw["by"] in known else ""
             self.box.widths = {str(name): int(px) for name, px in raw.get("widths", {}).items()}
             self.box.filters = filters
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"view is not what a browser's .view gave: {error}", hint="pass b.view") from error
+            raise UsageError(
+                f"view is not what a browser's .view gave: {error}", hint="pass b.view"
+            ) from error
 
     # following -------------------------------------------------------------------------------------------
 
@@ -154,7 +166,8 @@ class Browse(Shown):
             self._renew_picture()
         trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
         self._tell(f"following: {pace}{trouble}", running=True, grown=grown.records is not None)
-        await asyncio.sleep(2 * (time.monotonic() - began))  # most of the kernel's time is for those who click
+        # most of the kernel's time is for those who click
+        await asyncio.sleep(2 * (time.monotonic() - began))
 
     def _tell(self, state: str, *, running: bool, grown: bool = False) -> None:
         """Tell the page; it is a message of the widget's own, no output of a cell."""
@@ -169,7 +182,9 @@ class Browse(Shown):
 
     @property
     def where(self) -> str | None:
-        """The condition of all chips that are switched on, as `Window.read` takes it; None where there is none."""
+        """The condition of all chips that are switched on, as `Window.read` takes it; None where
+        there is none.
+        """
         return condition(self.filters, self.records.texts)
 
     @property
@@ -195,7 +210,8 @@ class Browse(Shown):
         return self.read_all() if where is None else self.read_all().where(where)
 
     def read_all(self) -> Replay:
-        """Return the records whatever the chips, as a Replay; those that were followed are read again, as one window.
+        """Return the records whatever the chips, as a Replay; those that were followed are read
+        again, as one window.
 
         Raises
         ------
@@ -234,13 +250,21 @@ class Browse(Shown):
         """Return what is looked at, and the lines that make it."""
         self.records.choose(self.filters)
         count, there = len(self.records.rows), len(self.records.table)
-        return f"{self.source.title}: {self.source.said}; {count:,} of {there:,} picked\n{self.code}"
+        return (
+            f"{self.source.title}: {self.source.said}; {count:,} of {there:,} picked\n{self.code}"
+        )
 
     # answers ---------------------------------------------------------------------------------------------
 
     def _about(self) -> dict[str, Any]:
         fields = [
-            {"label": one.label, "path": list(one.path), "kind": one.kind, "present": one.present, "items": one.items}
+            {
+                "label": one.label,
+                "path": list(one.path),
+                "kind": one.kind,
+                "present": one.present,
+                "items": one.items,
+            }
             for one in self.records.fields
         ]
         about = {"title": self.source.title, "said": self.source.said, "whole": self.source.whole}
@@ -275,7 +299,8 @@ class Browse(Shown):
                 answer = {"done": await asyncio.to_thread(work)}
             except LabkitError as error:
                 answer = {"error": error.message, "hint": error.hint or ""}
-            except Exception as error:  # nobody awaits this task: what is not shown here is seen nowhere
+            # nobody awaits this task: what is not shown here is seen nowhere
+            except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}", "hint": ""}
             self.box.send({**answer, "number": number})
 
@@ -296,7 +321,9 @@ class Browse(Shown):
         }
 
     def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
-        rows = self.records.page(int(asked["start"]), int(asked["count"]), [str(one) for one in asked["columns"]])
+        rows = self.records.page(
+            int(asked["start"]), int(asked["count"]), [str(one) for one in asked["columns"]]
+        )
         return {"start": int(asked["start"]), "rows": rows}
 
     def _of_field(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -313,12 +340,18 @@ class Browse(Shown):
     def _span(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Return the filter of a time that was typed."""
         if not self.records.time_path:
-            raise UsageError("these documents have no time", hint="time_field= names the field that says when")
+            raise UsageError(
+                "these documents have no time", hint="time_field= names the field that says when"
+            )
         ends = time_ends(*parse_span(str(asked["text"]), self.source.zone, now=self.records.newest))
         return {"filter": self._about_time() | {"value": ends}}
 
     def _about_time(self) -> dict[str, Any]:
-        return {"op": "between", "field": list(self.records.time_path), "told_as": self.records.told_as}
+        return {
+            "op": "between",
+            "field": list(self.records.time_path),
+            "told_as": self.records.told_as,
+        }
 
     def _change(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Return a chip with another value."""
@@ -328,8 +361,16 @@ class Browse(Shown):
 
     @property
     def view(self) -> str:
-        """Return what is looked at and the pick as JSON: a papermill parameter; ``widgets.browse(view=…)`` takes it."""
-        pick = {"filters": self.box.filters, "columns": self.box.columns, "by": self.box.by, "widths": self.box.widths}
+        """Return what is looked at and the pick as JSON: a papermill parameter.
+
+        ``widgets.browse(view=…)`` takes it.
+        """
+        pick = {
+            "filters": self.box.filters,
+            "columns": self.box.columns,
+            "by": self.box.by,
+            "widths": self.box.widths,
+        }
         options = {"time_field": self.source.time_field or None, "limit": self._limit}
         decode = {"decode": self.decode} if isinstance(self.decode, str) else {}
         return json.dumps({**self.source.named, **options, **decode, **pick})

@@ -1,7 +1,9 @@
-"""A line of JSON that holds a whole record, as ``to_jsonl(path, envelope=True)`` writes it, taken apart again.
+"""A line of JSON that holds a whole record, as ``to_jsonl(path, envelope=True)`` writes it, taken
+apart again.
 
-It has key, value, headers (a list of key and value, in their order) and timestamp (ISO 8601). A key or value is text,
-or ``{"base64": "…"}``, or null. Topic, partition and offset say where the record was; it gets new ones.
+It has key, value, headers (a list of key and value, in their order) and timestamp (ISO 8601). A key
+or value is text, or ``{"base64": "…"}``, or null. Topic, partition and offset say where the record
+was; it gets new ones.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ HINT = 'to_jsonl(path, envelope=True) and `labkit replay -o FILE.jsonl --envelop
 
 @dataclass(frozen=True)
 class Envelope:
-    """A record; ``stamp`` is its time in milliseconds since the epoch, None where it has none that Kafka takes."""
+    """A record; ``stamp`` is its time in milliseconds since the epoch, None where it has none that
+    Kafka takes.
+    """
 
     key: bytes | None
     value: bytes | None
@@ -43,7 +47,9 @@ def open_envelope(line: bytes) -> Envelope:
     if not isinstance(parts, dict) or not {"key", "value", "headers", "timestamp"} <= parts.keys():
         raise ValueError("it must be an object with key, value, headers and timestamp")
     headers = parts["headers"]
-    if not isinstance(headers, list) or not all(isinstance(pair, dict) and _is_header(pair) for pair in headers):
+    if not isinstance(headers, list) or not all(
+        isinstance(pair, dict) and _is_header(pair) for pair in headers
+    ):
         raise ValueError('headers must be a list of {"key": text, "value": …}')
     pairs = [(pair["key"], _bytes(pair["value"], f"header {pair['key']!r}")) for pair in headers]
     time = parts["timestamp"]

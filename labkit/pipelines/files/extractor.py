@@ -36,7 +36,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class FilesReport:
-    """What became of the lines: ``lines = skipped + blank + sent``, ``sent = delivered + rejected``.
+    """What became of the lines: ``lines = skipped + blank + sent``, ``sent = delivered +
+    rejected``.
 
     Attributes
     ----------
@@ -53,8 +54,9 @@ class FilesReport:
     malformed : int
         Sent, though not a JSON object.
     without_timestamp : int
-        Sent though the timestamp field asked for is missing or is not ISO 8601, with the time of the line
-        before (Kafka's own for the first lines); or with Kafka's own because it refused theirs.
+        Sent though the timestamp field asked for is missing or is not ISO 8601, with the time of
+        the line before (Kafka's own for the first lines); or with Kafka's own because it refused
+        theirs.
     first_ms, last_ms : int or None
         The earliest and latest timestamp sent, milliseconds since the epoch.
     rejections : tuple of str
@@ -102,7 +104,9 @@ class _Tally:
 
     def report(self, sink: MarkedSink) -> FilesReport:
         counts = sink.counts
-        report = FilesReport(**vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected)
+        report = FilesReport(
+            **vars(self), sent=counts.sent, delivered=counts.delivered, rejected=counts.rejected
+        )
         untimed = self.without_timestamp + counts.retimed
         return replace(report, without_timestamp=untimed, rejections=tuple(sink.rejections))
 
@@ -121,27 +125,31 @@ def extract_files(
     sink: MarkedSink | None = None,
     place: str | None = None,
 ) -> FilesReport:
-    r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid JSON or not.
+    r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid
+    JSON or not.
 
     Parameters
     ----------
     cluster : Cluster
         As a principal that may write to `topic`.
     paths : iterable of str or Path
-        Plain, gzip, zstd, bzip2 or xz, told apart by their first bytes; ``-`` is standard input. Read in this order.
+        Plain, gzip, zstd, bzip2 or xz, told apart by their first bytes; ``-`` is standard input.
+        Read in this order.
     timestamp_field : str, optional
-        The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not taken for a time:
-        its unit would be a guess. Without a usable one the record gets the time of the line before, so that times stay
-        in order, and is counted; the first lines get Kafka's own.
+        The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not
+        taken for a time: its unit would be a guess. Without a usable one the record gets the time
+        of the line before, so that times stay in order, and is counted; the first lines get Kafka's
+        own.
     key_field : str, optional
         The field whose text is the record's key; where it is missing or no text, the key is null.
     envelope : bool
-        The lines are records as ``to_jsonl(path, envelope=True)`` writes them: each is sent with its key, value,
-        headers and time, and no header of labkit's. A line that is none is an error; those before it are sent.
+        The lines are records as ``to_jsonl(path, envelope=True)`` writes them: each is sent with
+        its key, value, headers and time, and no header of labkit's. A line that is none is an
+        error; those before it are sent.
     journal : Path, optional
-        Remembers per file how many lines Kafka has acknowledged, so that the same command run again goes on after
-        them, in a file that has grown too. One that begins otherwise now is another file. Standard input and
-        pipes are never remembered.
+        Remembers per file how many lines Kafka has acknowledged, so that the same command run again
+        goes on after them, in a file that has grown too. One that begins otherwise now is another
+        file. Standard input and pipes are never remembered.
     again : bool
         Send every line, whatever the journal says.
     progress : callable, optional
@@ -156,20 +164,22 @@ def extract_files(
     Raises
     ------
     LabkitError
-        A file that is missing, a folder or unreadable (before anything is sent), or damaged; the topic cannot be
-        written to. What was read before is sent; the error's ``report`` counts it.
+        A file that is missing, a folder or unreadable (before anything is sent), or damaged; the
+        topic cannot be written to. What was read before is sent; the error's ``report`` counts it.
 
     Notes
     -----
-    Headers: ``labkit.file`` (base name) and ``labkit.line`` (from 1). Blank lines are not sent, and a trailing
-    ``\r`` is not part of the line.
+    Headers: ``labkit.file`` (base name) and ``labkit.line`` (from 1). Blank lines are not sent, and
+    a trailing ``\r`` is not part of the line.
 
-    At least once, not exactly once: the journal is written every few seconds, so a run ended by SIGKILL or a power
-    cut leaves lines in Kafka that it does not know of, and the next run sends those again.
+    At least once, not exactly once: the journal is written every few seconds, so a run ended by
+    SIGKILL or a power cut leaves lines in Kafka that it does not know of, and the next run sends
+    those again.
     """
     names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _listed(paths)]
     for name in names:
-        if name != STDIN and not Path(name).is_fifo():  # who writes into a pipe is told when its reader goes
+        # who writes into a pipe is told when its reader goes
+        if name != STDIN and not Path(name).is_fifo():
             with opened(name) as file:
                 check(file, name)  # better now than after an hour of the files before it
     tally = _Tally()
@@ -211,9 +221,11 @@ class _Run:
 
     def file(self, path: str) -> None:
         """Send one file; whatever ends it, what was read is flushed and the journal knows."""
-        remembered = path != STDIN and Path(path).is_file()  # in a pipe nobody can go on where he was
+        # in a pipe nobody can go on where he was
+        remembered = path != STDIN and Path(path).is_file()
         key = self.journal.key(Path(path)) if remembered else None
-        # line numbers are per file, and so are the sink's marks: none of the last file may count for this one
+        # line numbers are per file, and so are the sink's marks: none of the last file may count
+        # for this one
         self.sink.begin(None if path == STDIN else Path(path).resolve())
         self.marks.clear()
         self._mark(Head())
@@ -293,7 +305,9 @@ class _Run:
         try:
             return open_envelope(line)
         except ValueError as error:
-            raise UsageError(f"{path}, line {number} is not an envelope: {error}", hint=HINT) from error
+            raise UsageError(
+                f"{path}, line {number} is not an envelope: {error}", hint=HINT
+            ) from error
 
     def _stamped(self, stamp: int | None) -> int | None:
         """Book a record's time; return the one it is sent with."""
@@ -304,7 +318,8 @@ class _Run:
             tally.last_ms = stamp if tally.last_ms is None else max(stamp, tally.last_ms)
         elif self.timestamp_field is not None or self.envelope:
             tally.without_timestamp += 1
-        # a time of now amid older ones would mislead Kafka's time index: later windows would end before it
+        # a time of now amid older ones would mislead Kafka's time index: later windows would end
+        # before it
         return self.last_stamp if stamp is None else stamp
 
     def _stamp(self, line: bytes) -> int | None:
@@ -325,7 +340,11 @@ class _Run:
         if not isinstance(fields, dict):
             return None, None, True
         key = fields.get(self.key_field) if self.key_field is not None else None
-        stamp = timestamp_ms(fields.get(self.timestamp_field)) if self.timestamp_field is not None else None
+        stamp = (
+            timestamp_ms(fields.get(self.timestamp_field))
+            if self.timestamp_field is not None
+            else None
+        )
         return key.encode() if isinstance(key, str) else None, stamp, False
 
 

@@ -1,4 +1,7 @@
-"""What a file is by its first bytes, when it is no text of lines; then it is refused, with what makes lines of it."""
+"""What a file is by its first bytes, when it is no text of lines.
+
+Then it is refused, with what makes lines of it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from labkit.errors import UsageError
 GZIP, ZSTD, BZIP2, XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"
 HEAD = 6  # bytes that tell a format; a pipe may bring them one by one
 _UNPACK = {GZIP: "gzip -dc", ZSTD: "zstd -dc", BZIP2: "bzip2 -dc", XZ: "xz -dc"}
-# the first bytes of what is no text, what that is, and a command that gives lines (FILE stands for the path)
+# the first bytes of what is no text, what that is, and a command that gives lines (FILE stands for
+# the path)
 _FORMATS = (
     (b"\xff\xfe\0\0", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE"),
     (b"\0\0\xfe\xff", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE"),
@@ -24,12 +28,17 @@ _FORMATS = (
     (b"\x04\x22\x4d\x18", "lz4", "lz4 -dc FILE"),
     (b"\xff\x06\0\0sNaP", "snappy", "snzip -dc FILE"),
     (b"PAR1", "Parquet", "duckdb -jsonlines -c \"from 'FILE'\""),
-    (b"ARROW1", "an Arrow file", "python -c \"import polars; print(polars.read_ipc('FILE').write_ndjson())\""),
+    (
+        b"ARROW1",
+        "an Arrow file",
+        "python -c \"import polars; print(polars.read_ipc('FILE').write_ndjson())\"",
+    ),
     (b"Obj\1", "an Avro file", "avro-tools tojson FILE"),
     (b"ORC", "an ORC file", "orc-tools data FILE"),
     (b"SQLite format 3", "an SQLite database", "sqlite3 -json FILE 'select …' | jq -c '.[]'"),
 )
-_WITHOUT_MARK: dict[tuple[bool, ...], tuple[str, str]] = {  # which of the first four bytes are zero (RFC 4627)
+# which of the first four bytes are zero (RFC 4627)
+_WITHOUT_MARK: dict[tuple[bool, ...], tuple[str, str]] = {
     (False, True, True, True): ("UTF-32 text", "iconv -f UTF-32LE -t UTF-8 FILE"),
     (True, True, True, False): ("UTF-32 text", "iconv -f UTF-32BE -t UTF-8 FILE"),
     (False, True, False, True): ("UTF-16 text", "iconv -f UTF-16LE -t UTF-8 FILE"),
@@ -56,7 +65,9 @@ def checked(chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
 
 def _refuse_other_formats(head: bytes, path: str) -> None:
     unmarked = _WITHOUT_MARK.get(tuple(not byte for byte in head[:4]), ("", ""))
-    format_name, command = next(((name, run) for first, name, run in _FORMATS if head.startswith(first)), unmarked)
+    format_name, command = next(
+        ((name, run) for first, name, run in _FORMATS if head.startswith(first)), unmarked
+    )
     packed = next((first for first in _UNPACK if head.startswith(first)), None)
     if packed is not None:  # what was packed once is unpacked by now
         format_name, command = "packed twice", f"{_UNPACK[packed]} FILE | {_UNPACK[packed]}"
@@ -82,7 +93,8 @@ def _refuse_one_value(head: bytes, path: str) -> None:
         )
     if _ARRAY.match(first.rstrip()) and not (rest.strip() and _is_json(first)):
         raise UsageError(
-            f"{path} is one JSON array, not one object per line", hint=f"jq -c '.[]' {path} | labkit extract files -"
+            f"{path} is one JSON array, not one object per line",
+            hint=f"jq -c '.[]' {path} | labkit extract files -",
         )
 
 

@@ -1,7 +1,8 @@
 """How far each file got, so that the same command run again goes on instead of doubling.
 
-A file is known by its absolute path, and by the hash of the lines that were acknowledged: one that has grown is gone on
-with, one that begins otherwise now is another file. The last line may be another: it was half written then.
+A file is known by its absolute path, and by the hash of the lines that were acknowledged: one that
+has grown is gone on with, one that begins otherwise now is another file. The last line may be
+another: it was half written then.
 """
 
 from __future__ import annotations
@@ -73,15 +74,22 @@ class Head:
 
     @classmethod
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
-        """Take from `lines` those that are acknowledged and return them: none when the file begins otherwise now."""
+        """Take from `lines` those that are acknowledged and return them: none when the file begins
+        otherwise now.
+        """
         journal = cls()
         for line in islice(lines, begun.lines):
             journal.add(line)
-        return journal if (journal.lines, journal.begun.hash) == (begun.lines, begun.hash) else cls()
+        return (
+            journal if (journal.lines, journal.begun.hash) == (begun.lines, begun.hash) else cls()
+        )
 
 
 class Journal:
-    """What is acknowledged per file, cluster and topic, in a small JSON file; without a path nothing is remembered."""
+    """What is acknowledged per file, cluster and topic, in a small JSON file.
+
+    Without a path nothing is remembered.
+    """
 
     def __init__(self, path: Path | None, *, cluster_id: str, topic: str) -> None:
         self._path = path
@@ -110,7 +118,8 @@ class Journal:
         self._written_at = time.monotonic()
         part = self._path.with_name(f"{self._path.name}.part")
         try:
-            # another extractor may share the journal: nobody writes between the reading and the writing
+            # another extractor may share the journal: nobody writes between the reading and the
+            # writing
             with filelock.FileLock(f"{self._path}.lock", mode=0o600):
                 entries = self._read() | {key: (begun.lines, begun.hash, begun.before)}
                 with part.open("w", encoding="utf-8") as file:
@@ -128,9 +137,11 @@ class Journal:
             return {}
         try:
             content = read_json(self._path.read_text(encoding="utf-8"))
-            pairs = {key: entry for key, entry in content.items() if not isinstance(entry, int)}  # as once: of no use
+            # as once: of no use
+            pairs = {key: entry for key, entry in content.items() if not isinstance(entry, int)}
             return {
-                str(key): (int(lines), str(digest), "".join(before)) for key, (lines, digest, *before) in pairs.items()
+                str(key): (int(lines), str(digest), "".join(before))
+                for key, (lines, digest, *before) in pairs.items()
             }
         except FileNotFoundError:
             return {}
@@ -142,4 +153,6 @@ class Journal:
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"the journal {path} cannot be written: {error.strerror}", hint="name another file for it")
+    return ConfigError(
+        f"the journal {path} cannot be written: {error.strerror}", hint="name another file for it"
+    )

@@ -1,4 +1,5 @@
-"""Lines of a file as bytes: plain, gzip, zstd, bzip2 or xz, told apart by their first bytes, in constant memory.
+"""Lines of a file as bytes: plain, gzip, zstd, bzip2 or xz, told apart by their first bytes, in
+constant memory.
 
 What is unpacked is bounded piece by piece, and in all: a few kilobytes can unpack to gigabytes.
 """
@@ -23,7 +24,8 @@ from labkit.pipelines.files.formats import BZIP2, GZIP, HEAD, XZ, ZSTD, checked
 STDIN = "-"
 _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 14
-_ZSTD_PIECE = 1 << 10  # a block of 4 bytes may unpack to 128 KiB, and zstandard cannot stop in between: 32 MiB
+# a block of 4 bytes may unpack to 128 KiB, and zstandard cannot stop in between: 32 MiB
+_ZSTD_PIECE = 1 << 10
 _WINDOW = 1 << 27  # the memory a file may claim; zstd's own limit without --long=31
 _LONGEST = 1 << 28
 _MOST = 2000  # bytes out for each byte in; the most that gzip can do is 1,032
@@ -37,14 +39,20 @@ def opened(path: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     if Path(path).is_dir():
-        raise UsageError(f"{path} is a folder", hint=f"name the files in it: {path.rstrip('/')}/*.jsonl")
+        raise UsageError(
+            f"{path} is a folder", hint=f"name the files in it: {path.rstrip('/')}/*.jsonl"
+        )
     try:
         file = Path(path).open("rb")  # noqa: SIM115  closed below; only the opening may fail this way
     except FileNotFoundError as error:
-        raise NotFoundError(f"there is no file {path}", hint="check the path; `ls` shows what there is") from error
+        raise NotFoundError(
+            f"there is no file {path}", hint="check the path; `ls` shows what there is"
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path} cannot be read: {reason}", hint="check its permissions with `ls -l`") from error
+        raise ConfigError(
+            f"{path} cannot be read: {reason}", hint="check its permissions with `ls -l`"
+        ) from error
     with file:
         yield file
 
@@ -55,10 +63,11 @@ def lines(file: BinaryIO, path: str) -> Iterator[bytes]:
     Raises
     ------
     ConfigError
-        The file is damaged or ends too early. Every whole line before that has been given out; a line cut by it is
-        not a line.
+        The file is damaged or ends too early. Every whole line before that has been given out; a
+        line cut by it is not a line.
     UsageError
-        It is no text of lines; nothing has been given out. Or a line, or what is unpacked, is far too long.
+        It is no text of lines; nothing has been given out. Or a line, or what is unpacked, is far
+        too long.
     """
     parts: list[bytes] = []
     length = 0
@@ -95,7 +104,9 @@ def _unpacked(file: BinaryIO, path: str) -> Iterator[bytes]:
     if head.startswith(ZSTD):
         return _bounded(_members(file, head, path, "zstd", _Zstd), path)
     if head.startswith(BZIP2) and head[3:4].isdigit():
-        return _bounded(_members(file, head, path, "bzip2", lambda: _Stream(bz2.BZ2Decompressor())), path)
+        return _bounded(
+            _members(file, head, path, "bzip2", lambda: _Stream(bz2.BZ2Decompressor())), path
+        )
     if head.startswith(XZ):
         limited = partial(lzma.LZMADecompressor, memlimit=_WINDOW)
         return _bounded(_members(file, head, path, "xz", lambda: _Stream(limited())), path)
@@ -143,7 +154,8 @@ class _Gzip:
 class _Zstd:
     """One frame, unpacked a piece at a time.
 
-    zstandard's stream_reader takes a truncated file for a finished one; ``eof`` of a decompressobj does not.
+    zstandard's stream_reader takes a truncated file for a finished one; ``eof`` of a decompressobj
+    does not.
     """
 
     def __init__(self) -> None:
@@ -192,7 +204,10 @@ class _Stream:
 def _members(
     file: BinaryIO, head: bytes, path: str, kind: str, new: Callable[[], _Gzip | _Zstd | _Stream]
 ) -> Iterator[tuple[int, bytes]]:
-    """Unpack one member after the other, for all these formats may be concatenated; yield bytes read and data."""
+    """Unpack one member after the other, for all these formats may be concatenated.
+
+    Yield bytes read and data.
+    """
     unpacker, chunk, packed = new(), head, len(head)
     while chunk:
         try:
@@ -203,7 +218,8 @@ def _members(
         chunk = unpacker.unused if unpacker.eof else b""
         while not chunk and (more := file.read(_PACKED_CHUNK)):
             packed += len(more)
-            chunk = more.lstrip(b"\0") if unpacker.eof else more  # zeros at the end are padding (tapes, block devices)
+            # zeros at the end are padding (tapes, block devices)
+            chunk = more.lstrip(b"\0") if unpacker.eof else more
         if chunk and unpacker.eof:
             unpacker = new()
     if not unpacker.eof:

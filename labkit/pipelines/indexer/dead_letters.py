@@ -1,4 +1,6 @@
-"""Dead letters: where records go that Elasticsearch refuses, with their origin, so that the pipeline goes on."""
+"""Dead letters: where records go that Elasticsearch refuses, with their origin, so that the
+pipeline goes on.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,10 @@ class FileLetters:
             ) from error
 
     def put(self, rejects: list[Reject]) -> None:
-        """Append them, down to the disk; a line torn by a kill or a full disk ends first: its record comes again."""
+        """Append them, down to the disk.
+
+        A line torn by a kill or a full disk ends first: its record comes again.
+        """
         with self.path.open("ab+") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
                 file.write(b"\n")
@@ -97,7 +102,10 @@ class FileLetters:
 
 
 class IndexLetters:
-    """An index with the same fields; ``_id`` is that of the record, so what is refused twice is there once."""
+    """An index with the same fields.
+
+    ``_id`` is that of the record, so what is refused twice is there once.
+    """
 
     def __init__(self, target: Target, index: str, waiting: Callable[[str], None]) -> None:
         self.target = target
@@ -115,8 +123,8 @@ class IndexLetters:
     def put(self, rejects: list[Reject]) -> None:
         """Write them; return once they are acknowledged.
 
-        A record that was too large is too large as a dead letter as well: what is refused goes again with its source
-        cut. Its origin says where the whole of it is.
+        A record that was too large is too large as a dead letter as well: what is refused goes
+        again with its source cut. Its origin says where the whole of it is.
         """
         left = self._refused(rejects)
         for size in _CUTS:
@@ -128,10 +136,18 @@ class IndexLetters:
             )
 
     def _refused(self, rejects: list[Reject], size: int | None = None) -> list[tuple[Reject, str]]:
-        """Write them, with at most so much of their sources; return those that were refused, and why."""
-        outcome = self.bulk.send(_letters(rejects if size is None else [_cut(reject, size) for reject in rejects]))
+        """Write them, with at most so much of their sources.
+
+        Return those that were refused, and why.
+        """
+        outcome = self.bulk.send(
+            _letters(rejects if size is None else [_cut(reject, size) for reject in rejects])
+        )
         by_place = {(reject.topic, reject.partition, reject.offset): reject for reject in rejects}
-        return [(by_place[reject.topic, reject.partition, reject.offset], reject.reason) for reject in outcome.rejects]
+        return [
+            (by_place[reject.topic, reject.partition, reject.offset], reject.reason)
+            for reject in outcome.rejects
+        ]
 
     def close(self) -> None:
         """End the worker threads."""
@@ -140,7 +156,9 @@ class IndexLetters:
 
 def _letters(rejects: list[Reject]) -> Documents:
     sources = pa.array([orjson.dumps(asdict(reject)) for reject in rejects], pa.binary())
-    return of_records([(reject.topic, reject.partition, reject.offset) for reject in rejects], sources)
+    return of_records(
+        [(reject.topic, reject.partition, reject.offset) for reject in rejects], sources
+    )
 
 
 def _cut(one: Reject, size: int) -> Reject:
@@ -151,7 +169,9 @@ def _cut(one: Reject, size: int) -> Reject:
     return replace(one, source=one.source[:size], reason=f"{one.reason}; {note}")
 
 
-def find_letters(where: str | Path | None, target: Target, waiting: Callable[[str], None]) -> Letters:
+def find_letters(
+    where: str | Path | None, target: Target, waiting: Callable[[str], None]
+) -> Letters:
     """Return the place `where` names: ``index:NAME`` an index, anything else a file."""
     if where is None:
         return NoLetters()

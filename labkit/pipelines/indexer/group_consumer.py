@@ -1,4 +1,6 @@
-"""The indexer's side of the consumer group: where it begins, what it commits, how it waits for Kafka."""
+"""The indexer's side of the consumer group: where it begins, what it commits, how it waits for
+Kafka.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +56,13 @@ class Member:
     cluster : Cluster
     topic, group : str
     start : {"resume", "earliest", "latest"} or int
-        Where to begin; a number is a time in milliseconds. What another member of the group has still to read is not
-        skipped, nor is a partition that is made later.
+        Where to begin; a number is a time in milliseconds. What another member of the group has
+        still to read is not skipped, nor is a partition that is made later.
     say : callable
     stop : threading.Event
     leaving : callable
-        Called before partitions are given up: the last moment to settle and commit what was read of them.
+        Called before partitions are given up: the last moment to settle and commit what was read of
+        them.
     """
 
     cluster: Cluster
@@ -78,7 +81,8 @@ class Member:
     _began: set[int] = field(default_factory=set, init=False)
     _there: set[int] = field(default_factory=set, init=False)  # the partitions when it joined
     _shared: bool = field(default=False, init=False)  # the group had other members then
-    _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)  # few at first, for they may be large
+    # few at first, for they may be large
+    _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)
     _consumer: Consumer | None = field(default=None, init=False)
 
     @property
@@ -99,7 +103,8 @@ class Member:
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
             queued_max_messages_kbytes=32_768,
-            session_timeout_ms=10_000,  # how long a killed instance keeps its partitions from the next
+            # how long a killed instance keeps its partitions from the next
+            session_timeout_ms=10_000,
         )
         self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
 
@@ -135,14 +140,19 @@ class Member:
                 if records:
                     parts.append(portion(records))
                     offsets = parts[-1].offsets
-                    ahead |= {p: int(offsets[end - 1]) + 1 for p, _, end in runs(parts[-1].partitions)}
+                    ahead |= {
+                        p: int(offsets[end - 1]) + 1 for p, _, end in runs(parts[-1].partitions)
+                    }
                     self._record_bytes = max(1.0, parts[-1].bytes / len(records))
                     left -= parts[-1].bytes
                 room -= len(messages)
-                timeout_s = 0.01  # only what is there: the first records should not wait for the last
+                # only what is there: the first records should not wait for the last
+                timeout_s = 0.01
         if not parts:
             return None
-        return message_batch(self.topic, parts), Stretch(ahead, {p: self._epochs.get(p, 0) for p in ahead})
+        return message_batch(self.topic, parts), Stretch(
+            ahead, {p: self._epochs.get(p, 0) for p in ahead}
+        )
 
     def _signal(self, message: Message) -> None:
         """Book what is no record."""
@@ -152,27 +162,37 @@ class Member:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._ends_seen[partition] = offset
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions:
+        elif (
+            error.code() == KafkaError._AUTO_OFFSET_RESET and message.partition() in self.positions
+        ):
             self._mislaid(TopicPartition(self.topic, message.partition()))
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
-            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}"))
+            raise self.cluster.error(
+                error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}")
+            )
 
     def _mislaid(self, one: TopicPartition) -> None:
         """Go on at the log's start where records were deleted before they were read."""
-        at = max(self.consumer.position([one])[0].offset, self.positions[one.partition])  # negative before the first
+        # negative before the first
+        at = max(self.consumer.position([one])[0].offset, self.positions[one.partition])
         first, last = (
-            self.patiently(partial(self.cluster.bounds, self.topic, [one.partition], end))[one.partition]
+            self.patiently(partial(self.cluster.bounds, self.topic, [one.partition], end))[
+                one.partition
+            ]
             for end in ("earliest", "latest")
         )
         self._require_there(one.partition, at, last)
         self._say_deleted(one.partition, at, first)
         self._ends_seen[one.partition] = first  # committed once what was read before is
         one.offset = first
-        self.consumer.incremental_unassign([one])  # librdkafka no longer fetches it, and does not let it be sought
+        # librdkafka no longer fetches it, and does not let it be sought
+        self.consumer.incremental_unassign([one])
         self.consumer.incremental_assign([one])
 
     def _say_deleted(self, partition: int, at: int, first: int) -> None:
-        self.say(f"partition {partition}: {first - at:,} offsets were deleted before they were indexed")
+        self.say(
+            f"partition {partition}: {first - at:,} offsets were deleted before they were indexed"
+        )
 
     def _require_there(self, partition: int, at: int, last: int) -> None:
         if at > last:
@@ -196,10 +216,14 @@ class Member:
             return []
         committed = self.patiently(partial(committed_offsets, self.consumer, unheld))
         first = self.patiently(
-            partial(self.cluster.bounds, self.topic, [place.partition for place in unheld], "earliest")
+            partial(
+                self.cluster.bounds, self.topic, [place.partition for place in unheld], "earliest"
+            )
         )
         return [
-            place.partition for place in committed if max(place.offset, first[place.partition]) < ends[place.partition]
+            place.partition
+            for place in committed
+            if max(place.offset, first[place.partition]) < ends[place.partition]
         ]
 
     @property
@@ -207,7 +231,9 @@ class Member:
         """How many offsets of our partitions are not committed yet; None while that is not known."""
         lag = 0
         for partition, at in self.positions.items():
-            watermarks = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            watermarks = self.consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), cached=True
+            )
             if not watermarks or watermarks[1] < 0:
                 return None
             lag += max(0, int(watermarks[1]) - at)
@@ -221,8 +247,12 @@ class Member:
         self._commit({p: offset for p, offset in stretch.ahead.items() if p in ours})
 
     def commit_ends(self) -> None:
-        """Commit the ends that were met, once all before them is: nothing but transaction markers may lie between."""
-        self._commit({p: end for p, end in self._ends_seen.items() if end > self.positions.get(p, end)})
+        """Commit the ends that were met, once all before them is: nothing but transaction markers
+        may lie between.
+        """
+        self._commit(
+            {p: end for p, end in self._ends_seen.items() if end > self.positions.get(p, end)}
+        )
 
     def _commit(self, ahead: dict[int, int]) -> None:
         offsets = [TopicPartition(self.topic, p, offset) for p, offset in ahead.items()]
@@ -235,7 +265,9 @@ class Member:
                 raise self.cluster.error(
                     error.args[0], Operation.READ.to(f"commit for group {self.group!r}")
                 ) from error
-            self.say("the group was rebalanced before the commit; its next owner reads these records again")
+            self.say(
+                "the group was rebalanced before the commit; its next owner reads these records again"
+            )
         self.positions |= {p: offset for p, offset in ahead.items() if p in self.positions}
 
     def patiently(self, call: Callable[[], Any]) -> Any:
@@ -245,7 +277,9 @@ class Member:
             try:
                 return call()
             except (UnavailableError, DeadlineError, NotFoundError, ServerError) as error:
-                if not isinstance(error, NotFoundError) and not (passes(error) or error.facts.get("leaderless")):
+                if not isinstance(error, NotFoundError) and not (
+                    passes(error) or error.facts.get("leaderless")
+                ):
                     raise
                 reason = error.message
             except KafkaException as error:
@@ -264,9 +298,12 @@ class Member:
         numbers = [place.partition for place in partitions]
         starts = self.patiently(partial(committed_offsets, consumer, partitions))
         earliest, latest = (
-            self.patiently(partial(self.cluster.bounds, self.topic, numbers, at)) for at in ("earliest", "latest")
+            self.patiently(partial(self.cluster.bounds, self.topic, numbers, at))
+            for at in ("earliest", "latest")
         )
-        starts_by_partition = self._asked({start.partition: start.offset for start in starts}, earliest, latest)
+        starts_by_partition = self._asked(
+            {start.partition: start.offset for start in starts}, earliest, latest
+        )
         for one in starts:
             first = earliest[one.partition]
             if one.partition in starts_by_partition:
@@ -283,14 +320,20 @@ class Member:
             self.positions[one.partition] = one.offset
         consumer.incremental_assign(starts)
         self.joined = True
-        self._commit(starts_by_partition)  # a later run resumes from where this one was told to begin
+        # a later run resumes from where this one was told to begin
+        self._commit(starts_by_partition)
         if self.paused:
             consumer.pause(starts)
         where = ", ".join(f"{start.partition}@{start.offset}" for start in starts) or "none"
         self.say(f"assigned partitions {where}")
 
-    def _asked(self, committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int]) -> dict[int, int]:
-        """Return where to begin partitions that are ours for the first time; after a rebalance they go on."""
+    def _asked(
+        self, committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int]
+    ) -> dict[int, int]:
+        """Return where to begin partitions that are ours for the first time.
+
+        After a rebalance they go on.
+        """
         fresh = [number for number in committed if number not in self._began]
         if self.start == "resume" or not fresh:
             return {}
@@ -299,7 +342,8 @@ class Member:
             offsets = {p: at if at >= 0 else latest[p] for p, at in offsets.items()}
         else:
             offsets = earliest if self.start == "earliest" else {**latest, **self._new(earliest)}
-        handed_over = self._shared or bool(self._began)  # others read it until now: what they left is not skipped
+        # others read it until now: what they left is not skipped
+        handed_over = self._shared or bool(self._began)
         left = {p: committed[p] for p in fresh if handed_over and 0 <= committed[p] < offsets[p]}
         for partition, at in left.items():
             self.say(
@@ -308,7 +352,9 @@ class Member:
         return {p: offsets[p] for p in fresh if p not in left}
 
     def _new(self, earliest: dict[int, int]) -> dict[int, int]:
-        """Return the start of partitions that were made since we came: nobody has seen a record of them."""
+        """Return the start of partitions that were made since we came: nobody has seen a record of
+        them.
+        """
         return {p: at for p, at in earliest.items() if p not in self._there}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

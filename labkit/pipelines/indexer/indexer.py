@@ -1,8 +1,9 @@
 """The production-style consumer: a topic into an index, continuously.
 
-At least once: an offset is committed only after Elasticsearch acknowledged every record before it, or the record lies
-with the dead letters. A document's ``_id`` names its record, so what comes twice is there once. Batches overlap: while
-two requests are on their way the next batch is read and made ready, and no more than that is held in memory.
+At least once: an offset is committed only after Elasticsearch acknowledged every record before it,
+or the record lies with the dead letters. A document's ``_id`` names its record, so what comes twice
+is there once. Batches overlap: while two requests are on their way the next batch is read and made
+ready, and no more than that is held in memory.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class _TroubleError(Exception):
 
 
 def begin_at(start: Any) -> Any:
-    """Return where to begin: a word of `STARTS`, or a point in time in milliseconds since the epoch."""
+    """Return where to begin: a word of `STARTS`, or a point in time in milliseconds since the
+    epoch.
+    """
     if start in STARTS:
         return start
     try:
@@ -65,21 +68,23 @@ class Indexer:
     index : str
         A name, or a pattern such as ``irc-%Y.%m``; see `labkit.es.mappings.IndexName`.
     start : {"resume", "earliest", "latest"} or a point in time
-        Where to begin: at the group's committed offsets (the log's start where there are none), or, whatever was
-        committed, at the log's start, its end, or the first record at or after a time.
+        Where to begin: at the group's committed offsets (the log's start where there are none), or,
+        whatever was committed, at the log's start, its end, or the first record at or after a time.
     enrich : Chain
         What to add to the documents.
     decode, key_decode : Spec
         What the records are, see `labkit.decode`. What cannot be decoded goes to the dead letters.
     where : str, optional
-        Only records that fulfil this condition, as `Window.read` takes it; the group passes over the others.
+        Only records that fulfil this condition, as `Window.read` takes it; the group passes over
+        the others.
     metadata : bool
         Whether documents say where they came from, see `labkit.es.metadata`.
     registry : Registry, optional
         Where decoders have their schemas from. While it is away it is waited for.
     dead_letter : Path or str, optional
-        Where refused records are put aside with origin, reason and source: a file of JSON lines, or ``index:NAME``.
-        Without one, a refused record ends the run with an error and is not passed over.
+        Where refused records are put aside with origin, reason and source: a file of JSON lines, or
+        ``index:NAME``. Without one, a refused record ends the run with an error and is not passed
+        over.
     once : bool
         Stop at the end the topic has now.
     say : callable
@@ -127,7 +132,8 @@ class Indexer:
         names.group(self.group)
         if self.group.startswith(names.GROUP_PREFIX):
             raise UsageError(
-                f"group {self.group!r} is a lab's", hint="name a production group, such as indexer.logstash-es"
+                f"group {self.group!r} is a lab's",
+                hint="name a production group, such as indexer.logstash-es",
             )
 
         if "auto" in (self.decode, self.key_decode):
@@ -144,7 +150,13 @@ class Indexer:
         self._stop = stop or self._stop
         self._letters = find_letters(self.dead_letter, self.target, self._wait)
         member = self.member = Member(
-            self.cluster, self.topic, self.group, self.start, self.say, self._stop, leaving=self._leave
+            self.cluster,
+            self.topic,
+            self.group,
+            self.start,
+            self.say,
+            self._stop,
+            leaving=self._leave,
         )
         bulk = self.bulk = Bulk(
             self.target,
@@ -157,7 +169,8 @@ class Indexer:
         try:
             partitions = self.cluster.partitions(self.topic)
             self._letters.check()
-            ends = self.cluster.bounds(self.topic, partitions, "stable") if self.once else None  # what is committed now
+            # what is committed now
+            ends = self.cluster.bounds(self.topic, partitions, "stable") if self.once else None
             with self.target.errors(f"make index {self.name.undated!r}"):
                 self._make_first()
             member.join()
@@ -166,7 +179,8 @@ class Indexer:
             self.say("stopped while waiting; what was not acknowledged is read again next time")
             self._tell()
         finally:
-            self._leaving = True  # what is not settled by now is not waited for when the group is left
+            # what is not settled by now is not waited for when the group is left
+            self._leaving = True
             bulk.close()
             self._letters.close()
             member.close()
@@ -176,7 +190,9 @@ class Indexer:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger: ``sent = indexed + existing + rejected + unsent``, and what a condition left out as filtered."""
+        """The ledger: ``sent = indexed + existing + rejected + unsent``, and what a condition left
+        out as filtered.
+        """
         filtered = {} if self.where is None else {"filtered": self._filtered}
         return {**self.outcome.counts, "rejected": self._rejected, **filtered}
 
@@ -209,7 +225,9 @@ class Indexer:
         held_elsewhere = self.member.elsewhere(ends)
         if held_elsewhere and not self._others_said:
             numbers = ", ".join(map(str, sorted(held_elsewhere)))
-            self.say(f"waiting until partitions {numbers} are read: other members of the group hold them")
+            self.say(
+                f"waiting until partitions {numbers} are read: other members of the group hold them"
+            )
         self._others_said = bool(held_elsewhere)
         return not held_elsewhere
 
@@ -227,7 +245,8 @@ class Indexer:
                     self._letters.put(outcome.rejects)
                     self.say(f"{len(outcome.rejects)} refused records put aside in {self._letters}")
                 self._rejected += len(outcome.rejects)
-                outcome.rejects.clear()  # they are safe; a pipeline that runs for months must not keep them
+                # they are safe; a pipeline that runs for months must not keep them
+                outcome.rejects.clear()
                 self.outcome.add(outcome)
                 self._filtered += filtered
                 self.member.commit(stretch)
@@ -235,7 +254,9 @@ class Indexer:
             self._settling = False
 
     def _leave(self) -> None:
-        """Settle what is on its way before its partitions go to another member, unless that would take long."""
+        """Settle what is on its way before its partitions go to another member, unless that would
+        take long.
+        """
         if self.bulk.trouble or self._leaving:
             return
         self._leaving = True
@@ -261,7 +282,9 @@ class Indexer:
     # waiting -----------------------------------------------------------------------------------------
 
     def _wait(self, reason: str) -> None:
-        """Stay a member of the group while Elasticsearch is waited for: paused partitions deliver nothing."""
+        """Stay a member of the group while Elasticsearch is waited for: paused partitions deliver
+        nothing.
+        """
         if self._leaving:
             raise _TroubleError
         if self._stop.is_set():
@@ -278,7 +301,10 @@ class Indexer:
             self.say(f"{who} answers again")
 
     def _documents(self, batch: pa.RecordBatch) -> Documents:
-        """Return a batch's documents; wait while the registry does not answer, for the records are not to blame."""
+        """Return a batch's documents.
+
+        Wait while the registry does not answer, for the records are not to blame.
+        """
         while True:
             try:
                 docs, trouble = self.encoder.of_raw(batch), self.encoder.trouble
@@ -289,7 +315,9 @@ class Indexer:
                 self._resume("the schema registry")
                 self._ask_again(docs)
                 return docs
-            if not (isinstance(trouble, UnavailableError) or trouble.facts.get("status", 0) in _PASSES):
+            if not (
+                isinstance(trouble, UnavailableError) or trouble.facts.get("status", 0) in _PASSES
+            ):
                 raise trouble
             self._wait(trouble.message)
             self._stop.wait(POLL_S)
@@ -315,12 +343,17 @@ class Indexer:
             if why := mappings.doubling(self.target, self.index):
                 self.say(f"warning: {why}")
         else:
-            self.target.client.indices.exists(index=self.name.undated)  # a wrong password shows now, not later
+            # a wrong password shows now, not later
+            self.target.client.indices.exists(index=self.name.undated)
 
     def _make(self, index: str, fields: Mapping[str, Any]) -> None:
         """Make an index, or add what it lacks of the fields that its documents have."""
         mapping = mappings.mapping(properties=self.encoder.properties)
-        meta = self.encoder.form.meta if self.where is None else {**self.encoder.form.meta, "where": self.where}
+        meta = (
+            self.encoder.form.meta
+            if self.where is None
+            else {**self.encoder.form.meta, "where": self.where}
+        )
         if meta:
             mapping["_meta"] = {"labkit": meta}
         mappings.ensure(self.target, names.index(index), mapping)

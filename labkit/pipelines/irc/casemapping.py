@@ -1,7 +1,8 @@
-"""Which names an IRC server takes for the same one: its CASEMAPPING (https://modern.ircdocs.horse/#casemapping-parameter).
+"""Which names an IRC server takes for the same one: its CASEMAPPING
+(https://modern.ircdocs.horse/#casemapping-parameter).
 
-The irc library's `IRCFoldedCase` folds all of Unicode's letters, which no mapping in use does: servers compare bytes,
-so ``#É`` and ``#é`` are two channels.
+The irc library's `IRCFoldedCase` folds all of Unicode's letters, which no mapping in use does:
+servers compare bytes, so ``#É`` and ``#é`` are two channels.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ class CaseMapping:
     Attributes
     ----------
     name : str
-        ``rfc1459``, ``rfc1459-strict``, ``ascii``, or another of the server's: then names are folded as Unicode does.
+        ``rfc1459``, ``rfc1459-strict``, ``ascii``, or another of the server's: then names are
+        folded as Unicode does.
     """
 
     def __init__(self, name: str = DEFAULT) -> None:
         self.name = name.lower()
         capital, small = _EQUAL.get(self.name, ("", ""))
-        self._table = str.maketrans(string.ascii_uppercase + capital, string.ascii_lowercase + small)
+        self._table = str.maketrans(
+            string.ascii_uppercase + capital, string.ascii_lowercase + small
+        )
 
     def fold(self, name: str) -> str:
         """Return what is equal for names that the server takes for the same one."""

@@ -14,7 +14,8 @@ from labkit.pipelines.irc.wire import Connection
 RETRY_S = 60.0
 _PER_TURN = 4
 _CHANNEL = re.compile(r"[#&+!][^\s,\x00-\x1f\x7f:]{1,199}")
-_REFUSAL = re.compile(rb"[45]\d\d|FAIL")  # FAIL: https://ircv3.net/specs/extensions/standard-replies
+# FAIL: https://ircv3.net/specs/extensions/standard-replies
+_REFUSAL = re.compile(rb"[45]\d\d|FAIL")
 _FORWARDED, _FORWARD_PARAMS = b"470", 3
 
 
@@ -26,7 +27,8 @@ def check_channels(channels: Iterable[str]) -> dict[str, str]:
         name, _, key = item.partition(" ")
         if not _CHANNEL.fullmatch(name) or re.search(r"[\s,\x00-\x1f]", key):
             raise UsageError(
-                f"{item!r} is not a channel", hint="write '#name' in quotes: the shell takes # for a comment"
+                f"{item!r} is not a channel",
+                hint="write '#name' in quotes: the shell takes # for a comment",
             )
         wanted[name] = key
     if not wanted:
@@ -70,7 +72,9 @@ class Channels:
         now = time.monotonic()
         joined = {self.case.fold(name) for name in self._joined}
         due = [
-            name for name in self._wanted if self.case.fold(name) not in joined and now >= self._next_try.get(name, 0.0)
+            name
+            for name in self._wanted
+            if self.case.fold(name) not in joined and now >= self._next_try.get(name, 0.0)
         ]
         for name in due[:_PER_TURN]:
             if name in self._unanswered:
@@ -86,8 +90,14 @@ class Channels:
             self._entered(params[0], nick)
         elif line.command == b"PART" and params and self._same(line.nick, nick):
             self._lost(params[0], "we left")
-        elif line.command == b"KICK" and len(params) > 1 and self.case.fold(params[1]) == self.case.fold(nick):
-            self._lost(params[0], f"{text(line.nick or b'somebody')} threw us out: {' '.join(params[2:])}")
+        elif (
+            line.command == b"KICK"
+            and len(params) > 1
+            and self.case.fold(params[1]) == self.case.fold(nick)
+        ):
+            self._lost(
+                params[0], f"{text(line.nick or b'somebody')} threw us out: {' '.join(params[2:])}"
+            )
         elif _REFUSAL.fullmatch(line.command):
             self._refused(line.command, params)
 
@@ -111,14 +121,24 @@ class Channels:
     def _lost(self, channel: str, why: str) -> None:
         folded = self.case.fold(channel)
         name = self._forwards.pop(folded, None) or self._wanted_name(channel)
-        self._joined = {channel for channel in self._joined if self.case.fold(channel) != folded and channel != name}
+        self._joined = {
+            channel
+            for channel in self._joined
+            if self.case.fold(channel) != folded and channel != name
+        }
         if name is not None:
             self._next_try[name] = time.monotonic() + 5
-        self._say(f"not in {channel} any more ({why}); joining {'it' if name == channel else name or 'it'} again")
+        self._say(
+            f"not in {channel} any more ({why}); joining {'it' if name == channel else name or 'it'} again"
+        )
 
     def _refused(self, command: bytes, params: list[str]) -> None:
-        """Say once why we are not in a wanted channel, whatever the refusal's number: each server has its own."""
-        refused = [(param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None]
+        """Say once why we are not in a wanted channel, whatever the refusal's number: each server
+        has its own.
+        """
+        refused = [
+            (param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None
+        ]
         if not refused or refused[0][1] in self._joined:
             return
         name, why = refused[0][1], params[-1]

@@ -94,13 +94,17 @@ class IrcExtractor:
         self._spool = None if spool is None else (spool, spool_bytes)
         port = (6697 if tls else 6667) if port is None else port
         for secret in (password, *(sasl or ())):
-            if secret is not None and (not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")):
+            if secret is not None and (
+                not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")
+            ):
                 raise UsageError(
                     "a password or user is empty, over 400 bytes or has a line break in it",
                     hint="check the server password and the SASL user and password",
                 )
         dial = Dialer(server, port, tls=tls, tls_ca=tls_ca)
-        self.server = Server(server, port, check_nick(nick), check_channels(channels), dial, password, sasl)
+        self.server = Server(
+            server, port, check_nick(nick), check_channels(channels), dial, password, sasl
+        )
         if (password or sasl) and not tls:
             say("the password goes over the network unencrypted; --tls would protect it")
 
@@ -123,8 +127,8 @@ class IrcExtractor:
         Parameters
         ----------
         stop : threading.Event, optional
-            Set it to end the run: QUIT is sent, what still arrives is recorded and all records are flushed. A
-            signal's handler may set it.
+            Set it to end the run: QUIT is sent, what still arrives is recorded and all records are
+            flushed. A signal's handler may set it.
         max_records, max_seconds : optional
             End by itself after as many records or seconds.
 

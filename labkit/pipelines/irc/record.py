@@ -1,7 +1,7 @@
 """One line of IRC as the record an extractor writes. Pure.
 
-The line is taken apart as bytes and each field decoded on its own, so one field in an old encoding does not garble the
-others. The grammar is https://modern.ircdocs.horse/#message-format.
+The line is taken apart as bytes and each field decoded on its own, so one field in an old encoding
+does not garble the others. The grammar is https://modern.ircdocs.horse/#message-format.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from labkit.times import iso
 
 UNPARSED = "UNPARSED"
 
-# cp1252 leaves five bytes undefined; there latin-1's control characters stand in, so that every byte has a character
+# cp1252 leaves five bytes undefined; there latin-1's control characters stand in, so that every
+# byte has a character
 _CP1252 = "".join(
-    chr(byte) if byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} else bytes([byte]).decode("cp1252") for byte in range(256)
+    chr(byte) if byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} else bytes([byte]).decode("cp1252")
+    for byte in range(256)
 )
 _LINE = re.compile(
-    rb"(?:@(?P<tags>[^ ]*) +)?(?::(?P<source>[^ ]+) +)?(?P<command>[A-Za-z]+|[0-9]{3})(?: (?P<rest>.*))?", re.DOTALL
+    rb"(?:@(?P<tags>[^ ]*) +)?(?::(?P<source>[^ ]+) +)?(?P<command>[A-Za-z]+|[0-9]{3})(?: (?P<rest>.*))?",
+    re.DOTALL,
 )
 _SOURCE = re.compile(rb"(?P<nick>[^!@]*)(?:!(?P<user>[^@]*))?(?:@(?P<host>.*))?", re.DOTALL)
 _CHANNEL = re.compile(rb"[@%&~]*\+?(?=[#&+!])")  # "@#a" is a message to the operators of #a
@@ -33,7 +36,16 @@ _ESCAPED = re.compile(rb"\\(.?)", re.DOTALL)
 _ESCAPES = {b":": b";", b"s": b" ", b"r": b"\r", b"n": b"\n"}
 
 # how many parameters a command needs before it says anything
-_NEEDED = {b"PRIVMSG": 2, b"NOTICE": 2, b"JOIN": 1, b"PART": 1, b"QUIT": 0, b"TOPIC": 1, b"NICK": 1, b"KICK": 2}
+_NEEDED = {
+    b"PRIVMSG": 2,
+    b"NOTICE": 2,
+    b"JOIN": 1,
+    b"PART": 1,
+    b"QUIT": 0,
+    b"TOPIC": 1,
+    b"NICK": 1,
+    b"KICK": 2,
+}
 # these are about somebody, and say nothing without the source
 _PERSONAL = {b"JOIN", b"PART", b"QUIT", b"NICK"}
 
@@ -60,7 +72,10 @@ class Record(NamedTuple):
 
 
 def text(raw: bytes) -> str:
-    """Return `raw` as text: UTF-8 when it is, else cp1252, which is what old clients send. Never fails."""
+    """Return `raw` as text: UTF-8 when it is, else cp1252, which is what old clients send.
+
+    Never fails.
+    """
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -73,7 +88,9 @@ def parse(line: bytes) -> Line | None:
     if parts is None:
         return None
     nick, user, host = _source(parts["source"])
-    return Line(_tags(parts["tags"]), nick, user, host, parts["command"].upper(), _params(parts["rest"]))
+    return Line(
+        _tags(parts["tags"]), nick, user, host, parts["command"].upper(), _params(parts["rest"])
+    )
 
 
 def _params(rest: bytes | None) -> list[bytes]:
@@ -104,7 +121,10 @@ def _tags(raw: bytes | None) -> dict[bytes, bytes]:
 
 
 def ip(host: str | None) -> str | None:
-    """Return `host` when it is an IP address, written the usual way; ``::ffff:a.b.c.d`` gives ``a.b.c.d``."""
+    """Return `host` when it is an IP address, written the usual way.
+
+    ``::ffff:a.b.c.d`` gives ``a.b.c.d``.
+    """
     try:
         address = ipaddress.ip_address(host or "")
     except ValueError:
@@ -116,12 +136,16 @@ def ip(host: str | None) -> str | None:
 
 
 def said_at(line: Line, received_ms: int) -> int:
-    """Return when the line was said: the server's ``time`` tag when there is a sound one, else when it came."""
+    """Return when the line was said: the server's ``time`` tag when there is a sound one, else when
+    it came.
+    """
     tag = line.tags.get(b"time")
     return (kafka_ms(text(tag)) if tag is not None else None) or received_ms
 
 
-def record(line: bytes, *, received_ms: int, server: str, sequence: int, fold: Callable[[str], str]) -> Record | None:
+def record(
+    line: bytes, *, received_ms: int, server: str, sequence: int, fold: Callable[[str], str]
+) -> Record | None:
     """Return the record for one line of IRC, or None for a line that is not about a channel.
 
     Parameters
@@ -135,26 +159,29 @@ def record(line: bytes, *, received_ms: int, server: str, sequence: int, fold: C
     sequence : int
         The record's number within one run of the extractor.
     fold : callable
-        Gives names that the server takes for the same one the same text, see `labkit.pipelines.irc.casemapping`.
+        Gives names that the server takes for the same one the same text, see
+        `labkit.pipelines.irc.casemapping`.
 
     Returns
     -------
     Record or None
-        ``value`` is one JSON object with the keys ``@timestamp, command, channel, nick, user, host, ip, server,
-        message``, null where there is nothing to say. ``message`` is the new nick for NICK, the victim and the
-        reason for KICK, and the line itself for a line that cannot be parsed (``command`` is then ``UNPARSED``).
-        A CTCP ACTION is a command of its own; any other CTCP stays a PRIVMSG or NOTICE with its ``\\x01`` marks.
-        The untouched bytes are in the header ``irc.line``.
+        ``value`` is one JSON object with the keys ``@timestamp, command, channel, nick, user, host,
+        ip, server, message``, null where there is nothing to say. ``message`` is the new nick for
+        NICK, the victim and the reason for KICK, and the line itself for a line that cannot be
+        parsed (``command`` is then ``UNPARSED``). A CTCP ACTION is a command of its own; any other
+        CTCP stays a PRIVMSG or NOTICE with its ``\\x01`` marks. The untouched bytes are in the
+        header ``irc.line``.
 
     Notes
     -----
-    ``key`` is the channel, folded as the server compares names, so that a channel's records keep their order. QUIT and
-    NICK concern every channel the person is in; their key is the server, not the nick: a chain of renames (a → b,
-    b → c, c quits) can only be followed when it is in one partition, in order, and a nick as key would scatter it.
-    UNPARSED lines go there too. Between keys, ``labkit.sequence`` gives the order.
+    ``key`` is the channel, folded as the server compares names, so that a channel's records keep
+    their order. QUIT and NICK concern every channel the person is in; their key is the server, not
+    the nick: a chain of renames (a → b, b → c, c quits) can only be followed when it is in one
+    partition, in order, and a nick as key would scatter it. UNPARSED lines go there too. Between
+    keys, ``labkit.sequence`` gives the order.
 
-    None is what is said to the extractor alone (private messages, server notices, numerics, PING): a private message
-    is not for a topic that others read.
+    None is what is said to the extractor alone (private messages, server notices, numerics, PING):
+    a private message is not for a topic that others read.
     """
     line_parts = parse(line)
     is_whole = line_parts is not None and _whole(line_parts)
@@ -211,10 +238,14 @@ def _kept(line: Line) -> tuple[str, bytes | None, bytes | None] | None:
     return command.decode(), channel, b" ".join(params[1:]) if len(params) > 1 else None
 
 
-def _fields(line: Line | None, *, command: str, channel: bytes | None, message: bytes | None) -> dict[str, str | None]:
+def _fields(
+    line: Line | None, *, command: str, channel: bytes | None, message: bytes | None
+) -> dict[str, str | None]:
     """Decode what a record holds."""
     raw = {"channel": channel, "message": message, "nick": None, "user": None, "host": None}
     if line is not None:
         raw |= {"nick": line.nick, "user": line.user, "host": line.host}
-    fields: dict[str, str | None] = {name: None if item is None else text(item) for name, item in raw.items()}
+    fields: dict[str, str | None] = {
+        name: None if item is None else text(item) for name, item in raw.items()
+    }
     return {**fields, "command": command, "ip": ip(fields["host"])}

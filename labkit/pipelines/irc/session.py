@@ -115,7 +115,11 @@ class Session:
 
     def ended(self) -> bool:
         full = self.max_records is not None and self.records >= self.max_records
-        return full or self.stop.is_set() or (self.ends_at is not None and time.monotonic() >= self.ends_at)
+        return (
+            full
+            or self.stop.is_set()
+            or (self.ends_at is not None and time.monotonic() >= self.ends_at)
+        )
 
     def follow(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -127,8 +131,10 @@ class Session:
                     break
                 if self.login.welcome and time.monotonic() - started > _STEADY_S:
                     wait_s = _FIRST_WAIT_S
-                # jitter: a thousand clients of a restarted server must not all come back in the same second
-                pause_s = min(max(wait_s * random.uniform(0.75, 1.25), _FIRST_WAIT_S), _LONGEST_WAIT_S)  # noqa: S311
+                # jitter: a thousand clients of a restarted server must not all come back in the
+                # same second
+                jitter = random.uniform(0.75, 1.25)  # noqa: S311
+                pause_s = min(max(wait_s * jitter, _FIRST_WAIT_S), _LONGEST_WAIT_S)
                 self.say(f"{why}; trying again in {pause_s:.1f} s")
                 self._pause(pause_s)
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
@@ -189,7 +195,9 @@ class Session:
             return
         self.case = self.channels.case = self.case.told(parsed)
         if parsed.command == b"ERROR":
-            self.connection.why_lost = text(parsed.params[-1]) if parsed.params else "the server said ERROR"
+            self.connection.why_lost = (
+                text(parsed.params[-1]) if parsed.params else "the server said ERROR"
+            )
         was_welcome = self.login.welcome
         self.login.handle(parsed)
         if self.login.welcome and not was_welcome:
@@ -221,8 +229,8 @@ class Session:
     def _welcomed(self) -> None:
         self.connections += 1
         self.say(f"connected to {self.server.host} as {self.connection.real_nickname}")
-        # after the welcome, so that a server without CAP loses nothing but an error line; one request each, for a
-        # server refuses a request as a whole
+        # after the welcome, so that a server without CAP loses nothing but an error line; one
+        # request each, for a server refuses a request as a whole
         self.connection.cap("REQ", "server-time")
         self.connection.cap("REQ", "message-tags")
         self.channels.join(self.connection)
@@ -283,14 +291,17 @@ class _KafkaWatch:
             self._delivered, self._since, self._slow = counts.delivered, now, False
         elif now - self._since > _KAFKA_SLOW_S and not self._slow:
             self._slow = True
-            self._say(f"Kafka has taken nothing for {_KAFKA_SLOW_S:.0f} s; {counts.waiting:,} records wait")
+            self._say(
+                f"Kafka has taken nothing for {_KAFKA_SLOW_S:.0f} s; {counts.waiting:,} records wait"
+            )
 
 
 def _hopeless(cause: OSError, where: str) -> None:
     """Raise for what waiting does not mend; the first connection tells a mistake from an outage."""
     if isinstance(cause, socket.gaierror):
         raise UnavailableError(
-            f"the name of {where} cannot be resolved: {cause.strerror}", hint="check --server, and the network's DNS"
+            f"the name of {where} cannot be resolved: {cause.strerror}",
+            hint="check --server, and the network's DNS",
         ) from cause
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise ConfigError(
@@ -299,5 +310,6 @@ def _hopeless(cause: OSError, where: str) -> None:
         ) from cause
     if isinstance(cause, ssl.SSLError):
         raise ConfigError(
-            f"{where} does not speak TLS: {cause.reason}", hint="IRC with TLS is mostly on port 6697"
+            f"{where} does not speak TLS: {cause.reason}",
+            hint="IRC with TLS is mostly on port 6697",
         ) from cause

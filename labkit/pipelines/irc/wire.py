@@ -1,15 +1,18 @@
 """The irc library's connection, made to survive what real servers send.
 
-Each override answers a way in which irc 20.5's own loop ends or hangs, read in its source and tried:
+Each override answers a way in which irc 20.5's own loop ends or hangs, read in its source and
+tried:
 
 - ``buffer_class`` decodes strictly as UTF-8 and raises on the first old client: here lines stay bytes.
 - ``_process_line`` raises on ``QUIT`` or ``PRIVMSG #c`` without text, a lone ``:``, a NICK without source …, and the
-  error ends the loop and loses the lines behind it: here it is caught, after the line was handed on.
+  error ends the loop and loses the lines behind it: here it is caught, after the line was handed
+  on.
 - ``process_data`` reads a TLS socket until there is data; a TLS 1.3 session ticket makes it readable without any,
   and the loop hangs: here a read that would block returns.
 - ``pass_`` sends a password with a space in two pieces; the library logs what it sends, passwords too.
 - ``Factory`` knows IPv4 only and waits for minutes; ``set_keepalive`` raises out of the loop once disconnected;
-  ``sasl_login`` takes the server's password for itself and never answers a failure it does not know: not used.
+  ``sasl_login`` takes the server's password for itself and never answers a failure it does not
+  know: not used.
 """
 
 from __future__ import annotations
@@ -92,7 +95,8 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
             super()._process_line(text(line))
         except LabkitError:
             raise
-        except Exception as error:  # whatever the library does not expect; the line itself is recorded
+        # whatever the library does not expect; the line itself is recorded
+        except Exception as error:
             _log.debug("the irc library cannot read %r: %r", line, error)
 
     def pass_(self, password: str) -> None:
@@ -100,7 +104,9 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
         self.send_raw(f"PASS :{password}")
 
     def send_raw(self, string: str) -> None:
-        """Send a line; on a connection lost meanwhile nothing, for the lines received behind it still count."""
+        """Send a line; on a connection lost meanwhile nothing, for the lines received behind it
+        still count.
+        """
         if self.connected:
             super().send_raw(string)
 
@@ -132,15 +138,23 @@ class Dialer:
         self._server = server
         self._context: ssl.SSLContext | None = None
         if not server or any(c.isspace() for c in server):
-            raise UsageError(f"{server!r} is not a host name", hint="write --server irc.example.org")
+            raise UsageError(
+                f"{server!r} is not a host name", hint="write --server irc.example.org"
+            )
         if not 0 < port < 65536:
-            raise UsageError(f"{port} is not a port", hint="1 to 65535; IRC uses 6667, with TLS 6697")
+            raise UsageError(
+                f"{port} is not a port", hint="1 to 65535; IRC uses 6667, with TLS 6697"
+            )
         if tls:
             try:
-                self._context = ssl.create_default_context(cafile=None if tls_ca is None else str(tls_ca))
+                self._context = ssl.create_default_context(
+                    cafile=None if tls_ca is None else str(tls_ca)
+                )
             except OSError as error:  # ssl.SSLError is one too
                 reason = f"the certificates in {tls_ca} cannot be read: {error.strerror or error}"
-                raise ConfigError(reason, hint="a PEM file of the CA, or of the server itself, is expected") from error
+                raise ConfigError(
+                    reason, hint="a PEM file of the CA, or of the server itself, is expected"
+                ) from error
 
     def __call__(self, address: tuple[str, int]) -> socket.socket:
         """Connect; raises OSError."""
@@ -149,10 +163,16 @@ class Dialer:
         except UnicodeError as error:
             raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from error
         try:
-            opened = plain if self._context is None else self._context.wrap_socket(plain, server_hostname=self._server)
+            opened = (
+                plain
+                if self._context is None
+                else self._context.wrap_socket(plain, server_hostname=self._server)
+            )
         except TimeoutError as error:
             plain.close()
-            raise TimeoutError("the TLS handshake got no answer; does this port speak TLS?") from error
+            raise TimeoutError(
+                "the TLS handshake got no answer; does this port speak TLS?"
+            ) from error
         except OSError:
             plain.close()
             raise

@@ -1,12 +1,14 @@
 """A window on a Dask cluster: how its workers reach the servers, and how their receipts come back.
 
-What travels in a task is the profile's name, never its secrets: each worker looks the profile up as `connect` does, in
-its own ``labkit.toml`` and environment (``LABKIT_STATE`` for the local stack). Only with ``send_profile=True`` the
-settings travel with the tasks, passwords too: in an object that shows none, but as plain bytes on Dask's wire and
-disks, so give that cluster TLS. A worker that looks at another cluster than the window's refuses.
+What travels in a task is the profile's name, never its secrets: each worker looks the profile up as
+`connect` does, in its own ``labkit.toml`` and environment (``LABKIT_STATE`` for the local stack).
+Only with ``send_profile=True`` the settings travel with the tasks, passwords too: in an object that
+shows none, but as plain bytes on Dask's wire and disks, so give that cluster TLS. A worker that
+looks at another cluster than the window's refuses.
 
-Receipts come back as events of Dask's scheduler, each before its slice is known to be done; a slice computed again
-replaces its receipt. Without a client the slices are read in this process's threads, and the receipts stay here.
+Receipts come back as events of Dask's scheduler, each before its slice is known to be done; a slice
+computed again replaces its receipt. Without a client the slices are read in this process's threads,
+and the receipts stay here.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Connection:
     def target(self, name: str) -> Target:
         """Return one Elasticsearch cluster."""
         if name not in self.targets:
-            raise ConfigError(f"a worker's profile has no Elasticsearch target {name!r}", hint=_HINT)
+            raise ConfigError(
+                f"a worker's profile has no Elasticsearch target {name!r}", hint=_HINT
+            )
         return Target(name, self.targets[name])
 
 
@@ -113,8 +117,9 @@ def _looked_up(access: Access) -> Profile:
 def wait_for_brokers(read: Callable[[], Result]) -> Result:
     """Return what `read` returns, tried again for `PATIENCE_S` while no broker answers.
 
-    A slice begins anew where another one waits in the middle of its reading: a broker that is away for some seconds
-    must not fail a computation of an hour. What cannot be had for other reasons is raised at once.
+    A slice begins anew where another one waits in the middle of its reading: a broker that is away
+    for some seconds must not fail a computation of an hour. What cannot be had for other reasons is
+    raised at once.
     """
     until = time.monotonic() + PATIENCE_S
     while True:
@@ -151,11 +156,15 @@ class Slices:
         self.unknown[number] = message["unknown"]
 
     def receipt(self, elapsed_s: float | None = None) -> Receipt:
-        """Return the receipt of the whole plan, as far as it was computed; the seconds are the slices' unless given."""
+        """Return the receipt of the whole plan, as far as it was computed.
+
+        The seconds are the slices' unless given.
+        """
         receipt = merged(self.plan, self.parts, dict(self.receipts), isolation=self.isolation)
         progress = f"{len(self.receipts):,} of {len(self.parts):,} slices"
         if elapsed_s is None:
-            elapsed_s, progress = receipt.elapsed_s, f"{progress}; the seconds are those of all together"
+            elapsed_s = receipt.elapsed_s
+            progress = f"{progress}; the seconds are those of all together"
         notes = (*self.said, *receipt.notes, progress, *self._notes())
         return replace(receipt, elapsed_s=round(elapsed_s, 3), notes=notes)
 
@@ -163,13 +172,19 @@ class Slices:
         notes = []
         again = sum(count > 1 for count in self.begun.values())
         if again:
-            notes.append(f"{again:,} slices were computed more than once; each counts once, as of the last time")
+            notes.append(
+                f"{again:,} slices were computed more than once; each counts once, as of the last time"
+            )
         fields: Counter[str] = Counter()
         for counts in list(self.unknown.values()):
             fields.update(counts)
         if fields:
-            listed = ", ".join(f"{name} ({count:,} records)" for name, count in sorted(fields.items())[:20])
-            notes.append(f'fields the sample has not, in _value only (schema="all" makes columns of them): {listed}')
+            listed = ", ".join(
+                f"{name} ({count:,} records)" for name, count in sorted(fields.items())[:20]
+            )
+            notes.append(
+                f'fields the sample has not, in _value only (schema="all" makes columns of them): {listed}'
+            )
         return notes
 
 
@@ -183,7 +198,12 @@ def listen(client: Client | None, token: str, slices: Slices) -> None:
         client.subscribe_topic(_topic(token), lambda event: slices.hear(event[1]))
 
 
-def tell(token: str, number: int, receipt: Receipt | None = None, unknown: Mapping[str, int] | None = None) -> None:
+def tell(
+    token: str,
+    number: int,
+    receipt: Receipt | None = None,
+    unknown: Mapping[str, int] | None = None,
+) -> None:
     """Tell of a slice, on the worker that computes it."""
     message: dict[str, Any] = {"slice": number}
     if receipt is not None:
@@ -222,7 +242,9 @@ def engine(client: Client | None) -> Client | None:
         except ValueError:
             return None
     if not isinstance(client, distributed.Client) or client.asynchronous:
-        raise UsageError(f"client={client!r}", hint="give a distributed.Client, not an asynchronous one")
+        raise UsageError(
+            f"client={client!r}", hint="give a distributed.Client, not an asynchronous one"
+        )
     return client
 
 
@@ -240,13 +262,19 @@ def movable(**parts: Any) -> None:
             ) from error
 
 
-def slice_size(records: int | None, cluster: Cluster, plan: Plan, seen: list[pa.RecordBatch] | None = None) -> int:
-    """Return how many offsets a slice has: as asked, else by the sample so that it holds about `SLICE_BYTES`."""
+def slice_size(
+    records: int | None, cluster: Cluster, plan: Plan, seen: list[pa.RecordBatch] | None = None
+) -> int:
+    """Return how many offsets a slice has: as asked, else by the sample so that it holds about
+    `SLICE_BYTES`.
+    """
     if records is not None:
         return whole(records, "slice_records", "how many records? 1 or more", low=1)
     batches = sample(cluster, plan) if seen is None else seen
     count = sum(batch.num_rows for batch in batches)
     if not count:
         return UNKNOWN_RECORDS
-    size = sum(batch.column(name).nbytes for batch in batches for name in ("key", "value", "headers"))
+    size = sum(
+        batch.column(name).nbytes for batch in batches for name in ("key", "value", "headers")
+    )
     return max(1, min(MOST_RECORDS, int(SLICE_BYTES * count / max(1, size))))

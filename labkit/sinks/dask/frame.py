@@ -24,7 +24,15 @@ from labkit.replay.records import TIMESTAMP_TYPES
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
 from labkit.sinks import replay
-from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell, wait_for_brokers
+from labkit.sinks.dask.access import (
+    Access,
+    Slices,
+    listen,
+    movable,
+    slice_size,
+    tell,
+    wait_for_brokers,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,22 +41,25 @@ if TYPE_CHECKING:
 
 @make_array_nonempty.register(NestedDtype)  # type: ignore[untyped-decorator]  # Dask has no types
 def _make_two_nested(dtype: NestedDtype) -> NestedArray:
-    """Return two values of a nested type: Dask tries its operations on such columns, and knows pandas' types alone."""
+    """Return two values of a nested type: Dask tries its operations on such columns, and knows
+    pandas' types alone.
+    """
     return NestedArray(pa.chunked_array([pa.nulls(2, dtype.pyarrow_dtype)]))
 
 
 class Frame(dd.DataFrame):  # type: ignore[misc]  # Dask has no types
     """A Dask DataFrame of a window's records, with a receipt.
 
-    It is lazy: each computation reads Kafka anew, unless it is persisted. What is derived from it is a plain Dask
-    DataFrame; the receipt is asked of this one.
+    It is lazy: each computation reads Kafka anew, unless it is persisted. What is derived from it
+    is a plain Dask DataFrame; the receipt is asked of this one.
     """
 
     def receipt(self) -> Receipt:
         """Return what was planned and what came of it, as far as the slices were computed.
 
-        ``planned = read + filtered + gaps + unread``. Slices not computed yet are unread for the reason ``pending``.
-        A slice that was computed more than once, or again because its worker was lost, counts once.
+        ``planned = read + filtered + gaps + unread``. Slices not computed yet are unread for the
+        reason ``pending``. A slice that was computed more than once, or again because its worker
+        was lost, counts once.
         """
         receipt: Receipt = self._labkit_slices.receipt()
         return receipt
@@ -67,7 +78,9 @@ class How:
     def reading(self, plan: Plan) -> Reading:
         """Return one pass over a slice."""
         connection = self.access.connection()
-        return Reading(connection.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+        return Reading(
+            connection.cluster, plan, isolation=self.isolation, on_expired=self.on_expired
+        )
 
     def decoder(self) -> Any:
         """Return a new decoder of values and keys."""
@@ -101,7 +114,9 @@ class _Read:
         token = self.how.access.token
         tell(token, number)
         fixed = Fixed(self.how.decoder(), self.known)
-        result = wait_for_brokers(lambda: replay.read(self.how.reading(plan), decode=fixed, cached=False))
+        result = wait_for_brokers(
+            lambda: replay.read(self.how.reading(plan), decode=fixed, cached=False)
+        )
         conformed = conform(result.table, self.empty.schema)
         receipt = replay.recounted(result.receipt, conformed.table)
         tell(token, number, receipt, conformed.unknown)
@@ -127,10 +142,16 @@ def to_dask(
     connection = access.connection()
     Reading(connection.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     batches = sample(connection.cluster, plan)
-    specs, decoder_notes, _ = decoding.chosen(decode, key_decode, registry=connection.registry, sample=lambda: batches)
+    specs, decoder_notes, _ = decoding.chosen(
+        decode, key_decode, registry=connection.registry, sample=lambda: batches
+    )
     how = How(access, specs[0], specs[1], isolation, on_expired)
     movable(
-        **{name: spec for name, spec in (("decode", specs[0]), ("key_decode", specs[1])) if not isinstance(spec, str)}
+        **{
+            name: spec
+            for name, spec in (("decode", specs[0]), ("key_decode", specs[1]))
+            if not isinstance(spec, str)
+        }
     )
     parts = cut(plan, slice_size(slice_records, connection.cluster, plan, batches))
     module = how.decoder()
@@ -142,15 +163,20 @@ def to_dask(
     slices = Slices(plan, parts, isolation, said=tuple(decoder_notes))
     listen(client, access.token, slices)
     task = _Read(how, unified, empty)
-    with dask.config.set({"dataframe.convert-string": False}):  # texts have the type that `read()` gives them
-        lazy = dd.from_map(task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}")
+    # texts have the type that `read()` gives them
+    with dask.config.set({"dataframe.convert-string": False}):
+        lazy = dd.from_map(
+            task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}"
+        )
     frame = Frame(lazy.expr)
     frame._labkit_slices = slices
     return frame
 
 
 def _schemas(client: Client | None, how: How, parts: list[Plan]) -> list[Any]:
-    """Return the schemas of all batches, found by the workers: the window is read once for them alone."""
+    """Return the schemas of all batches, found by the workers: the window is read once for them
+    alone.
+    """
     tasks = [dask.delayed(_schemas_of, pure=False)(how, part) for part in parts]
     results = client.compute(tasks, sync=True) if client is not None else dask.compute(*tasks)
     return [schema for schemas in results for schema in schemas]

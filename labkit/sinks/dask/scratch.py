@@ -1,8 +1,10 @@
-"""A window into a scratch index by a Dask cluster: the same slices, loaded by the workers into one index.
+"""A window into a scratch index by a Dask cluster: the same slices, loaded by the workers into one
+index.
 
-``sent = indexed + existing + rejected + unsent`` holds, for each slice counts once: as of the try that was finished.
-What a lost worker had written before is found there by the next try, for a record's ``_id`` is its origin and is only
-ever created: such records count as existing, not as indexed, and the receipt says how many slices that may concern.
+``sent = indexed + existing + rejected + unsent`` holds, for each slice counts once: as of the try
+that was finished. What a lost worker had written before is found there by the next try, for a
+record's ``_id`` is its origin and is only ever created: such records count as existing, not as
+indexed, and the receipt says how many slices that may concern.
 """
 
 from __future__ import annotations
@@ -27,14 +29,23 @@ from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
 from labkit.sinks import scratch
-from labkit.sinks.dask.access import Access, Slices, listen, movable, slice_size, tell, wait_for_brokers
+from labkit.sinks.dask.access import (
+    Access,
+    Slices,
+    listen,
+    movable,
+    slice_size,
+    tell,
+    wait_for_brokers,
+)
 from labkit.sinks.scratch import Load, ScratchIndex, Shape
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 _LOOK_S = 0.1
-_UNDONE = ("lost", "pending")  # what it had returned was lost with its worker: the scheduler has it computed again
+# what it had returned was lost with its worker: the scheduler has it computed again
+_UNDONE = ("lost", "pending")
 _halted: set[str] = set()  # on a worker: tokens whose slices are to end
 
 
@@ -52,12 +63,15 @@ class _Pour:
     isolation: str
     on_expired: str
 
-    def __call__(self, number: int, plan: Plan) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
+    def __call__(
+        self, number: int, plan: Plan
+    ) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
         token, there = self.access.token, self.access.connection()
         tell(token, number)
         reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
         wait_for_brokers(reading.check)
-        index, chain = ScratchIndex(self.index, there.target(self.target)), Chain(self.chain.enrichers)
+        index = ScratchIndex(self.index, there.target(self.target))
+        chain = Chain(self.chain.enrichers)
         encoder = Encoder(self.form, there.registry, chain)
 
         def asked() -> bool:
@@ -65,7 +79,9 @@ class _Pour:
 
         where = condition(self.where)  # one for each slice: threads may share a task
         encoder.module.heed(asked)
-        outcome, receipt = scratch.pour(reading, index, encoder, where=where, patience=self.patience, asked=asked)
+        outcome, receipt = scratch.pour(
+            reading, index, encoder, where=where, patience=self.patience, asked=asked
+        )
         return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
 
@@ -92,7 +108,10 @@ def load(
     slice_records: int | None,
     advance: Callable[[int, int], None] | None,
 ) -> Load:
-    """Load a window into the scratch index `name` of this user by the client's workers; see `Window.to_scratch`."""
+    """Load a window into the scratch index `name` of this user by the client's workers.
+
+    See `Window.to_scratch`.
+    """
     there = access.connection()
     index = ScratchIndex(names.scratch_name(name), there.target(target))
     movable(enrich=chain, decode=form)
@@ -100,14 +119,21 @@ def load(
     Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
     form = form.settled(lambda: sample(there.cluster, plan), there.registry)
-    made = scratch.prepare(index, ttl, plan, Encoder(form, there.registry, chain), shape, where=where)
+    made = scratch.prepare(
+        index, ttl, plan, Encoder(form, there.registry, chain), shape, where=where
+    )
     slices = Slices(plan, parts, isolation)
     listen(client, access.token, slices)
     began = time.monotonic()
     task = _Pour(access, index.name, target, where, form, chain, patience, isolation, on_expired)
     run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
     with interrupt.asked() as asked:
-        run.all(client.map(task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"), asked)
+        run.all(
+            client.map(
+                task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"
+            ),
+            asked,
+        )
         scratch.finish(index, run.outcome, made)
     receipt = slices.receipt(time.monotonic() - began)
     if chosen is not None:
@@ -140,7 +166,10 @@ class _Run:
         self._error: BaseException | None = None
 
     def all(self, futures: list[Future], asked: Callable[[], bool]) -> None:
-        """Wait for all; once one fails, or it is `asked`, the others are told to end, and what they did counts."""
+        """Wait for all.
+
+        Once one fails, or it is `asked`, the others are told to end, and what they did counts.
+        """
         try:
             self._wait(futures, asked)
         except KeyboardInterrupt:  # the second: the workers would go on writing
@@ -196,4 +225,8 @@ def _cause(future: Future) -> BaseException:
         )
     if isinstance(error, LabkitError):
         return error
-    return error if error is not None else UnavailableError("a slice was cancelled", hint="load again to go on")
+    return (
+        error
+        if error is not None
+        else UnavailableError("a slice was cancelled", hint="load again to go on")
+    )
