@@ -1,11 +1,10 @@
-"""The life of one process: start it apart from the caller, wait until its protocol answers, stop
-it.
-"""
+"""The life of one process: start it apart from the caller, wait until it answers, stop it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
@@ -20,14 +19,21 @@ from labkit.stack.state import HOST, Service
 
 STOP_TIMEOUT_S = 60.0
 _LONGEST_START_S = 900.0
+_PORTS = range(20_000, 30_000)
 _TOGETHER_TIMEOUT_S = 15.0  # a broker left without a quorum never ends by itself
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
+    """Return a port of the loopback interface that nothing uses now.
+
+    It is below the ports that systems lend to outgoing connections (from 32768 on Linux, from
+    49152 elsewhere): a stopped service keeps its port, and a client could be lent it meanwhile.
+    """
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
+    raise StackError(f"no free port of {HOST} between {_PORTS.start} and {_PORTS.stop - 1}")
 
 
 def require_port(port: int, service: str) -> None:

@@ -17,8 +17,9 @@ from confluent_kafka import Message
 
 from labkit.errors import AccessError, ConfigError, UnavailableError
 from labkit.pipelines.irc import session, wire
+from labkit.stack.process import free_port
 from labkit.stack.state import State
-from support.irc import Running, Talker, free_port, read, sequence
+from support.irc import Running, Talker, read, sequence
 from support.waiting import until
 
 

@@ -13,8 +13,9 @@ import pytest
 from confluent_kafka.serialization import MessageField
 
 from labkit.lab import Lab
+from labkit.stack.process import free_port
 from labkit.stack.state import write_private
-from support.forwarding import forwarding, free_port
+from support.forwarding import forwarding
 from support.indexing import Bench
 from support.registry import avro_schema, avro_values, registry_client
 from support.waiting import until

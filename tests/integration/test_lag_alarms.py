@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(
 ) -> None:
     file = tmp_path / "calls"
     file.touch()
-    alert = f'{sys.executable} -c "{KEEP}" {file}'
+    alert = shlex.join([sys.executable, "-c", KEEP, str(file)])
     process = watch(stack, stopped.group, "--metrics", "0", "--alert", alert)
 
     def calls() -> list[dict[str, Any]]:

@@ -9,13 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @contextmanager
 def forwarding(port: int, host: str, to_port: int) -> Iterator[None]:
     """Pass on what comes to `port` to a server, and back."""

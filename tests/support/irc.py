@@ -20,6 +20,7 @@ from labkit.errors import LabkitError
 from labkit.kafka import Cluster, replay_group
 from labkit.pipelines import IrcExtractor
 from labkit.pipelines.irc.session import IrcReport
+from labkit.stack.process import free_port
 from labkit.stack.state import State
 from support.stack import missing
 from support.waiting import until
@@ -43,12 +44,6 @@ ConnectRetry = 5
 {ssl}
 {link}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -5,6 +5,7 @@ made here.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def calls_of(tmp_path: Path, looks: list[Any], **options: Any) -> list[dict[str,
     """Return what the command was told after these looks; a LabkitError is a look that failed."""
     file = tmp_path / "calls"
     file.touch()
-    alerts = Alerts(f'{sys.executable} -c "{KEEP}" {file}', "prod", **options)
+    alerts = Alerts(shlex.join([sys.executable, "-c", KEEP, str(file)]), "prod", **options)
     for look in looks:
         if isinstance(look, Exception):
             alerts.away(look, "now")
@@ -120,7 +121,7 @@ def test_a_command_that_fails_is_said(
 ) -> None:
     monkeypatch.setattr("labkit.groups.alerts.TIMEOUT_S", 1.0)
     said: list[str] = []
-    alerts = Alerts(f'{sys.executable} -c "{code}"', "prod", say=said.append)
+    alerts = Alerts(shlex.join([sys.executable, "-c", code]), "prod", say=said.append)
     alerts.update([verdict("stopped")], "now")
     alerts.close()
     assert len(said) == 1
