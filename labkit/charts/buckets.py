@@ -103,8 +103,8 @@ def grid(first_ms: int, last_ms: int, every_ms: int, zone: tzinfo = UTC) -> Grid
 def _between(edges: np.ndarray, every_ms: int, zone: tzinfo) -> Grid:
     """Return the buckets between moments, which are kept where one has another length."""
     regular = bool((np.diff(edges) == every_ms).all())
-    kept = () if regular else tuple(int(edge) for edge in edges)
-    return Grid(int(edges[0]), every_ms, len(edges) - 1, zone, kept)
+    moments_ms = () if regular else tuple(int(edge) for edge in edges)
+    return Grid(int(edges[0]), every_ms, len(edges) - 1, zone, moments_ms)
 
 
 def _floor(clock: int, every_ms: int) -> int:
@@ -135,27 +135,27 @@ def fitting(
     UsageError
         When `every` makes more rows than a chart can hold.
     """
-    chosen = _chosen(first_ms, last_ms, zone)
+    usual_grid = _chosen(first_ms, last_ms, zone)
     if every is None:
-        return chosen
+        return usual_grid
     every_ms = length_ms(every)
     if every_ms < 1:
         raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
     # in UTC: to know how many there are, before each is looked for
-    asked = grid(first_ms, last_ms, every_ms)
-    if asked.count * series > MOST_ROWS:
+    wanted_grid = grid(first_ms, last_ms, every_ms)
+    if wanted_grid.count * series > MOST_ROWS:
         lines = f" of {series} series" if series > 1 else ""
         raise UsageError(
-            f"every={every!r} makes {asked.count:,} buckets{lines}; a chart holds {MOST_ROWS:,} rows",
-            hint=f"leave it out for a bar per {length(chosen.every_ms)}, or chart a shorter window",
+            f"every={every!r} makes {wanted_grid.count:,} buckets{lines}; a chart holds {MOST_ROWS:,} rows",
+            hint=f"leave it out for a bar per {length(usual_grid.every_ms)}, or chart a shorter window",
         )
-    return asked if zone is UTC else grid(first_ms, last_ms, every_ms, zone)
+    return wanted_grid if zone is UTC else grid(first_ms, last_ms, every_ms, zone)
 
 
 def _chosen(first_ms: int, last_ms: int, zone: tzinfo) -> Grid:
     for every_ms in _LADDER:
-        found = grid(first_ms, last_ms, every_ms)
-        if found.count <= MOST_BUCKETS:
+        candidate = grid(first_ms, last_ms, every_ms)
+        if candidate.count <= MOST_BUCKETS:
             return grid(first_ms, last_ms, every_ms, zone)
     years = -(-(last_ms - first_ms) // (_LADDER[-1] * (MOST_BUCKETS - 1)))
     return grid(first_ms, last_ms, _LADDER[-1] * years, zone)
@@ -163,7 +163,7 @@ def _chosen(first_ms: int, last_ms: int, zone: tzinfo) -> Grid:
 
 def length(ms: int) -> str:
     """Return a length of time in words, to follow "per": ``6 h``, ``day``."""
-    size, unit, word = next(one for one in _UNITS if ms % one[0] == 0)
+    size, unit, word = next(scale for scale in _UNITS if ms % scale[0] == 0)
     return f"{ms // size:,} {unit}" if ms != size else word
 
 
@@ -171,8 +171,12 @@ def period(first_ms: int, last_ms: int, zone: tzinfo = UTC) -> str:
     """Return when records were: days, or minutes or seconds when there are few."""
     long = last_ms - first_ms
     first_ms, last_ms = (at + offset(at, zone) for at in (first_ms, last_ms))
-    kept = 0 if long >= 3 * DAY else 5 if long >= 3 * MINUTE else 8 if long >= 3 * SECOND else 12
-    (first_day, first), (last_day, last) = (_day_and_clock(ms, kept) for ms in (first_ms, last_ms))
+    clock_digits = (
+        0 if long >= 3 * DAY else 5 if long >= 3 * MINUTE else 8 if long >= 3 * SECOND else 12
+    )
+    (first_day, first), (last_day, last) = (
+        _day_and_clock(ms, clock_digits) for ms in (first_ms, last_ms)
+    )
     if (first_day, first) == (last_day, last):
         return f"{first_day} {first}".strip()
     until = last if first_day == last_day else f"{last_day} {last}"

@@ -53,8 +53,8 @@ def offsets(moments: np.ndarray, zone: tzinfo) -> np.ndarray:
         return np.zeros(len(moments), np.int64)
     import pandas as pd
 
-    here = pd.DatetimeIndex(moments.astype("datetime64[ms]")).tz_localize("UTC").tz_convert(zone)
-    return np.asarray(here.tz_localize(None).as_unit("ms").asi8 - moments, np.int64)
+    local = pd.DatetimeIndex(moments.astype("datetime64[ms]")).tz_localize("UTC").tz_convert(zone)
+    return np.asarray(local.tz_localize(None).as_unit("ms").asi8 - moments, np.int64)
 
 
 def offset(ms: int, zone: tzinfo) -> int:
@@ -77,14 +77,14 @@ def moments(clock: np.ndarray, zone: tzinfo, *, both: bool) -> np.ndarray:
 
     naive = pd.DatetimeIndex(clock.astype("datetime64[ms]"))
     passes = [np.ones(len(clock), bool), *([np.zeros(len(clock), bool)] if both else [])]
-    found = [
+    candidates = [
         naive.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
         .tz_convert("UTC")
         .as_unit("ms")
         .asi8
         for first in passes
     ]
-    return np.unique(np.concatenate(found))
+    return np.unique(np.concatenate(candidates))
 
 
 def positions(at: np.ndarray, zone: tzinfo) -> np.ndarray:
@@ -106,14 +106,14 @@ def _set_back(first: int, last: int, zone: tzinfo) -> list[tuple[int, int]]:
     """Return when the clock is set back, and by how much, near the time from `first` to `last`."""
     steps = np.arange(first - _STEP, last + 2 * _STEP, _STEP)
     ahead = offsets(steps, zone)
-    found = []
+    changes = []
     for place in np.flatnonzero(np.diff(ahead) < 0):
         low, high, before = int(steps[place]), int(steps[place + 1]), int(ahead[place])
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if offset(middle, zone) == before else (low, middle)
-        found.append((high, before - int(ahead[place + 1])))
-    return found
+        changes.append((high, before - int(ahead[place + 1])))
+    return changes
 
 
 def stamps(at: np.ndarray, zone: tzinfo, every_ms: int) -> list[str]:
@@ -133,8 +133,8 @@ def stamps(at: np.ndarray, zone: tzinfo, every_ms: int) -> list[str]:
 
 
 def _stamp(ms: int, zone: tzinfo, style: str, whole_days: bool) -> str:
-    here = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(zone)
-    return here.strftime(style) + ("" if whole_days else f" {here.isoformat()[-6:]}")
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(zone)
+    return moment.strftime(style) + ("" if whole_days else f" {moment.isoformat()[-6:]}")
 
 
 def in_zone(at: Any, zone: tzinfo) -> Any:

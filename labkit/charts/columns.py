@@ -83,15 +83,15 @@ class Table:
             return pa.chunked_array([], pa.null())
         if head not in self.schema.names:
             raise missing(name, self.schema.names)
-        found = self.get(head)
+        values = self.get(head)
         for member in path:
-            if not pa.types.is_struct(found.type) or found.type.get_field_index(member) < 0:
+            if not pa.types.is_struct(values.type) or values.type.get_field_index(member) < 0:
                 raise missing(name, self.schema.names)
-            found = pc.struct_field(found, member)
-        if pa.types.is_nested(found.type):
+            values = pc.struct_field(values, member)
+        if pa.types.is_nested(values.type):
             members = (
-                [f"{name}.{one.name}" for one in found.type]
-                if pa.types.is_struct(found.type)
+                [f"{name}.{member_field.name}" for member_field in values.type]
+                if pa.types.is_struct(values.type)
                 else []
             )
             hint = (
@@ -99,8 +99,10 @@ class Table:
                 if members
                 else "make a column of plain values first"
             )
-            raise UsageError(f"{name!r} holds {found.type}, which cannot be counted", hint=hint)
-        return found.cast(found.type.value_type) if pa.types.is_dictionary(found.type) else found
+            raise UsageError(f"{name!r} holds {values.type}, which cannot be counted", hint=hint)
+        return (
+            values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+        )
 
 
 def missing(name: str, names: list[str]) -> UsageError:
@@ -222,10 +224,10 @@ class Columns:
                   and (raw is null or list_contains($keys, cast(raw as varchar))) group by 1, 2"""
         keys = [term.label for term in terms]
         rows = ask(self._with(field), sql, keys=keys, **parameters)
-        found: dict[str | None, Counts] = {}
+        by_label: dict[str | None, Counts] = {}
         for bucket, label, n in rows:
-            found.setdefault(label, {})[bucket] = n
-        return self.histogram(grid), [found.get(key, {}) for key in keys], found.get(None, {})
+            by_label.setdefault(label, {})[bucket] = n
+        return self.histogram(grid), [by_label.get(key, {}) for key in keys], by_label.get(None, {})
 
 
 def _bucketed(grid: Grid) -> tuple[str, str, dict[str, Any]]:
@@ -268,11 +270,11 @@ def _parsed(column: Any, name: str) -> Any:
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
-        found = connection.sql(
+        parsed = connection.sql(
             "select epoch_ms(try_cast(raw as timestamptz)) stamp from t"
         ).to_arrow_table()["stamp"]
-    if found.null_count == len(found) and column.null_count < len(column):
+    if parsed.null_count == len(parsed) and column.null_count < len(column):
         raise UsageError(
             f"{name!r} holds no times", hint="texts must be ISO 8601, such as 2016-03-01T12:30:00Z"
         )
-    return found
+    return parsed

@@ -50,7 +50,7 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     if not 1 <= fields <= MOST_FIELDS:
         raise UsageError(f"fields={fields}", hint=f"a chart has room for 1 to {MOST_FIELDS}")
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
-    pictures = [one for one in (_over_time(c), _by_field(c, fields)) if one is not None]
+    pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
     chart = alt.vconcat(*(pictures or [_nothing(c)]), spacing=36).resolve_scale(color="shared")
     return dressed(chart, title, _told(c))
 
@@ -132,10 +132,10 @@ def over_time(c: Comparison) -> tuple[pd.DataFrame, Grid] | None:
 def _over_time(c: Comparison) -> Any:
     import altair as alt
 
-    found = over_time(c)
-    if found is None:
+    series = over_time(c)
+    if series is None:
         return None
-    frame, grid = found
+    frame, grid = series
     stamps = [at for at, _ in c.times.counts]
     untimed = sum(c.times.untimed.values())
     left_out = [f"{untimed:,} without a time left out"] if untimed else []
@@ -179,8 +179,8 @@ def by_field(c: Comparison, most: int) -> pd.DataFrame:
     """Return pairs per field and kind: field, kind, pairs; the most different fields first."""
     frame = c.fields.rename(columns={"only_left": "only left", "only_right": "only right"})
     kinds = [KINDS[kind] for kind in COLOURS]
-    some = frame[frame[kinds].sum(axis=1) > 0].head(most)
-    long = some.melt(id_vars="field", value_vars=kinds, var_name="kind", value_name="pairs")
+    different = frame[frame[kinds].sum(axis=1) > 0].head(most)
+    long = different.melt(id_vars="field", value_vars=kinds, var_name="kind", value_name="pairs")
     return long[long["pairs"] > 0].reset_index(drop=True)
 
 

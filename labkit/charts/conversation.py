@@ -118,18 +118,20 @@ def conversation(
             hint=f"take the documents: charts.conversation(index.to_pandas(fields={[sender, text]!r}))",
         )
     title = title or draw.titled(source, "who answers whom")
-    found = _talk(source, sender, text)
-    if found.pairs.empty:
-        why = f"none of {found.messages:,} messages begins with one of {found.names:,} {plural(sender)}"
+    talk = _talk(source, sender, text)
+    if talk.pairs.empty:
+        why = (
+            f"none of {talk.messages:,} messages begins with one of {talk.names:,} {plural(sender)}"
+        )
         return draw.nothing(title, why if source.span.records else "no records")
-    names = _leading(found.pairs, top)
-    pairs = found.pairs[found.pairs["sender"].isin(names) & found.pairs["addressee"].isin(names)]
+    names = _leading(talk.pairs, top)
+    pairs = talk.pairs[talk.pairs["sender"].isin(names) & talk.pairs["addressee"].isin(names)]
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
     drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
-    people = f"{len(names)} of {found.names:,} {plural(sender)}"
+    people = f"{len(names)} of {talk.names:,} {plural(sender)}"
     lines = [
-        ", ".join([_addressed(found, sender), people, *source.span.when]),
-        *_left_out(found, pairs, drawn),
+        ", ".join([_addressed(talk, sender), people, *source.span.when]),
+        *_left_out(talk, pairs, drawn),
     ]
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
     return draw.dressed(picture, title, lines)
@@ -141,12 +143,14 @@ def _talk(source: Columns, sender: str, text: str) -> Talk:
     texts = {"from": _texts(source, sender), "text": _texts(source, text)}
     table = pa.table(texts)
     ((messages, names),) = ask(table, _FACTS)
-    found = ask(table, _PAIRS)
+    counted_pairs = ask(table, _PAIRS)
     people = list(
-        dict.fromkeys(name for sender, addressee, _ in found for name in (sender, addressee))
+        dict.fromkeys(
+            name for sender, addressee, _ in counted_pairs for name in (sender, addressee)
+        )
     )
     called = dict(zip(people, all_shown(people), strict=True))
-    rows = [(called[sender], called[addressee], n) for sender, addressee, n in found]
+    rows = [(called[sender], called[addressee], n) for sender, addressee, n in counted_pairs]
     pairs = pd.DataFrame(rows, columns=["sender", "addressee", "messages"])
     return Talk(pairs, messages, names)
 
@@ -165,17 +169,17 @@ def _texts(source: Columns, field: str) -> Any:
 
 def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
     """Return the names with the most messages from and to them."""
-    both = (
+    both_ends = (
         pairs.groupby("sender")["messages"]
         .sum()
         .add(pairs.groupby("addressee")["messages"].sum(), fill_value=0)
     )
     order = (
-        both.rename_axis("name")
+        both_ends.rename_axis("name")
         .reset_index()
         .sort_values(["messages", "name"], ascending=[False, True])
     )
-    return [str(one) for one in order["name"].head(top)]
+    return [str(name) for name in order["name"].head(top)]
 
 
 def _addressed(found: Talk, sender: str) -> str:
@@ -212,7 +216,8 @@ def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
     weights += weights.T
     _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=0)) - weights)
     return [
-        names[one] for one in np.argsort(np.arctan2(vectors[:, 2], vectors[:, 1]), kind="stable")
+        names[place]
+        for place in np.argsort(np.arctan2(vectors[:, 2], vectors[:, 1]), kind="stable")
     ]
 
 
@@ -254,7 +259,7 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
     import altair as alt
 
     spots = _spots(pairs, names)
-    chosen = alt.selection_point(
+    selection = alt.selection_point(
         name="chosen", fields=[NUMBER], on="pointerover", clear="pointerout"
     )
     place = {
@@ -272,10 +277,10 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
     numbered = labels.numbered(alt.Chart(curves(pairs, spots)), "sender")
     base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
         **place,
-        opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)),
+        opacity=alt.condition(selection, alt.value(0.85), alt.value(0.08)),
         tooltip=tooltips(*_PAIR),
     )
-    layers = [*_arrows(base, pairs), dots.add_params(chosen), *_labels(spots)]
+    layers = [*_arrows(base, pairs), dots.add_params(selection), *_labels(spots)]
     return (
         alt.layer(*layers, data=pairs)
         .resolve_scale(size="independent")

@@ -138,11 +138,11 @@ def over_time_against(
             f"not {_about(by_ms)}",
             hint='read a window that reaches back: lab.window(topic, last="2w") for against="1w"',
         )
-    found = over_time(source, replace(span, first_ms=first_ms), every)
-    before = earlier(found.grid, by_ms)
+    series = over_time(source, replace(span, first_ms=first_ms), every)
+    before = earlier(series.grid, by_ms)
     counts = source.histogram(before)
     return replace(
-        found, frame=found.frame.assign(earlier=[counts.get(at, 0) for at in before.starts])
+        series, frame=series.frame.assign(earlier=[counts.get(at, 0) for at in before.starts])
     )
 
 

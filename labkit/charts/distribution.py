@@ -88,25 +88,24 @@ def distribution(
         high=draw.MOST_SERIES,
     )
     source = counts.opened(counts.narrowed(data, query), None, needed=False)
-    found = numbers(source, field, of)
-    known = found.known
-    terms = (
-        None if by is None else source.terms(by, top, timed=False)
-    )  # a wrong name is an error, be there records or not
-    name = f"length of {field}" if known.unit else field
+    field_numbers = numbers(source, field, of)
+    facts = field_numbers.known
+    # a wrong name is an error, whether there are records or not
+    terms = None if by is None else source.terms(by, top, timed=False)
+    name = f"length of {field}" if facts.unit else field
     title = title or draw.titled(
-        source, (name if known.unit else f"distribution of {name}") + (f" by {by}" if by else "")
+        source, (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else "")
     )
-    if not known.numbers or (log and known.positive is None):
-        return draw.nothing(title, _why_nothing(known, field))
-    edges = powers(known, bins, trim) if log else steps(known, bins, trim)
-    groups = [one for one in found.count(edges, by, terms) if one.numbers]
+    if not facts.numbers or (log and facts.positive is None):
+        return draw.nothing(title, _why_nothing(facts, field))
+    edges = powers(facts, bins, trim) if log else steps(facts, bins, trim)
+    groups = [group for group in field_numbers.count(edges, by, terms) if group.numbers]
     if not groups:
         return draw.nothing(title, f"no record has both {field} and {by}")
     lines = _told(
-        known, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
+        facts, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
     )
-    axis = f"{name} ({known.unit})" if known.unit else field
+    axis = f"{name} ({facts.unit})" if facts.unit else field
     if by is None:
         return _one(_frame(edges, groups), groups[0], axis, title, lines, log=log)
     return _many(_frame(edges, groups), axis, title, lines, log=log)
@@ -123,7 +122,7 @@ def steps(known: Numbers, bins: int, trim: bool | None) -> list[float]:
     )
     exponent = math.floor(math.log10(max(width, _LEAST))) if width else 0
     factor = next(
-        (one for one in (1, 2, 5, 10) if one * 10.0**exponent >= width * (1 - _FINEST)), 10
+        (step for step in (1, 2, 5, 10) if step * 10.0**exponent >= width * (1 - _FINEST)), 10
     )
     up, down = factor * 10 ** max(0, exponent), 10 ** max(0, -exponent)
     return _edges(lambda n: n * up / down, lambda value: value * down / up, low, high)
@@ -138,7 +137,9 @@ def powers(known: Numbers, bins: int, trim: bool | None) -> list[float]:
     high = max(high, low)
     decades = max(1.0, math.log10(high) - math.log10(low))
     finest = 5 if known.whole else 20  # whole numbers leave finer bins empty
-    parts = next((one for one in (20, 10, 5, 2) if one <= finest and one * decades <= bins), 1)
+    parts = next(
+        (count for count in (20, 10, 5, 2) if count <= finest and count * decades <= bins), 1
+    )
     return _edges(
         lambda n: float(f"{10 ** (n / parts):.12g}"),
         lambda value: math.log10(value) * parts,
@@ -171,20 +172,20 @@ def _frame(edges: Sequence[float], groups: Sequence[Group]) -> pd.DataFrame:
     """Return one row per series and bin, zeros included: value, start, end, records, share, median."""
     import pandas as pd
 
-    names = all_shown(one.label or "" for one in groups)
+    names = all_shown(group.label or "" for group in groups)
     return pd.concat(
         pd.DataFrame(
             {
                 "value": name,
                 "start": edges[:-1],
                 "end": edges[1:],
-                "records": one.counts,
-                "share": [n / one.numbers for n in one.counts],
-                "median": one.median,
-                "numbers": one.numbers,
+                "records": group.counts,
+                "share": [n / group.numbers for n in group.counts],
+                "median": group.median,
+                "numbers": group.numbers,
             }
         )
-        for name, one in zip(names, groups, strict=True)
+        for name, group in zip(names, groups, strict=True)
     ).reset_index(drop=True)
 
 
@@ -238,16 +239,16 @@ def _told(
         left.append(f"{counted(known.nulls)} ({share(known.nulls, known.records)}) without a value")
     if known.odd:
         left.append(f"{counted(known.odd)} ({share(known.odd, known.records)}) with no number")
-    outside = sum(one.numbers - sum(one.counts) for one in groups)
+    outside = sum(group.numbers - sum(group.counts) for group in groups)
     if outside:
         least = known.quantiles[0.0]
         below = f"below {number(edges[0])} or " if least < edges[0] else ""
         left.append(
             f"{counted(outside)} ({share(outside, known.numbers)}) {below}from {number(edges[-1])} on"
         )
-    others = known.numbers - sum(one.numbers for one in groups)
-    if others > 0:
-        left.append(f"{counted(others)} of other {plural(by or '')}")
+    other_numbers = known.numbers - sum(group.numbers for group in groups)
+    if other_numbers > 0:
+        left.append(f"{counted(other_numbers)} of other {plural(by or '')}")
     return [", ".join(facts), *([f"left out: {'; '.join(left)}"] if left else [])]
 
 

@@ -128,28 +128,28 @@ def timeline(
     if against is not None:
         return _against(source, span, every, length_ms(against), title)
     if by is None:
-        found = counts.over_time(source, span, every)
-        lines = _told(span, every_ms=found.grid.every_ms)
+        series = counts.over_time(source, span, every)
+        lines = _told(span, every_ms=series.grid.every_ms)
     else:
-        found = counts.over_time_by(source, span, by, every, top)
-        lines = _told(span, every_ms=found.grid.every_ms, field=by, terms=found.terms)
-    return dressed(_linked(found, by) if table else _zooming(found, by), title, lines)
+        series = counts.over_time_by(source, span, by, every, top)
+        lines = _told(span, every_ms=series.grid.every_ms, field=by, terms=series.terms)
+    return dressed(_linked(series, by) if table else _zooming(series, by), title, lines)
 
 
 def _against(
     source: Source, span: Span, every: str | timedelta | None, by_ms: int, title: str
 ) -> alt.LayerChart:
     """Draw bars over time, and a line of how many records there were so long before."""
-    found = counts.over_time_against(source, span, every, by_ms)
-    total, before = int(found.frame["records"].sum()), int(found.frame["earlier"].sum())
-    shown = replace(span, timed=total, first_ms=max(found.grid.start_ms, span.first_ms or 0))
+    series = counts.over_time_against(source, span, every, by_ms)
+    total, before = int(series.frame["records"].sum()), int(series.frame["earlier"].sum())
+    shown = replace(span, timed=total, first_ms=max(series.grid.start_ms, span.first_ms or 0))
     long = length(by_ms)
     words = f"1 {long}" if long.isalpha() else long
-    (facts, *_) = _told(shown, every_ms=found.grid.every_ms)
+    (facts, *_) = _told(shown, every_ms=series.grid.every_ms)
     lines = [facts, f"the line: {words} earlier, {counted(before)}"]
     if span.timed < span.records:
         lines.append(f"{counted(span.records - span.timed)} without a time left out")
-    return dressed(_with_line(found, words), title, lines)
+    return dressed(_with_line(series, words), title, lines)
 
 
 def top(
@@ -265,10 +265,10 @@ def _told(
         facts += [when, *([f"per {length(every_ms)}"] if every_ms else []), zone]
     left = []
     if terms is not None and terms.rest:
-        others = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
+        rest_words = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
         where = f'are "{OTHER}"' if timed else "not shown"
         left.append(
-            f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {others} {where}"
+            f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {rest_words} {where}"
         )
     if timed and span.timed < span.records:
         left.append(f"{counted(span.records - span.timed)} without a time left out")
@@ -327,7 +327,7 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     above = _stacked(found, by, brush).add_params(brush)
     inside = alt.Chart(found.frame).transform_filter(brush)
     if by is None:
-        what = f"the largest {MOST_NAMED} buckets"
+        subject = f"the largest {MOST_NAMED} buckets"
         y = alt.Y("from:N", title=f"from ({found.grid.zone})")
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
@@ -337,7 +337,7 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
     else:
-        what, labels = f"records by {by}", Labels(found.order)
+        subject, labels = f"records by {by}", Labels(found.order)
         y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(
             labelLimit=280, labelExpr=labels.expression
         )
@@ -356,7 +356,7 @@ def _linked(found: counts.Timeline, by: str | None) -> Any:
     bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
     text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
     name = alt.TitleParams(
-        heading(f"{what} in the time you brush above"),
+        heading(f"{subject} in the time you brush above"),
         fontSize=12,
         fontWeight="normal",
         anchor="start",
@@ -377,11 +377,11 @@ def _stamped(chart: Any, grid: Grid) -> Any:
     every_ms = grid.every_ms
     fine = every_ms % 60_000, every_ms % 86_400_000
     stamp = "%Y-%m-%d %H:%M:%S" if fine[0] else "%Y-%m-%d %H:%M" if fine[1] else "%Y-%m-%d"
-    found = {
+    expressions = {
         "until": f"+toDate(datum.time) + {every_ms}",
         "from": f"utcFormat(toDate(datum.time), '{stamp}')",
     }
-    return chart.transform_calculate(**found)
+    return chart.transform_calculate(**expressions)
 
 
 def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
@@ -436,14 +436,14 @@ def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
     import altair as alt
 
     labels = Labels(order)
-    chosen = alt.selection_point(name="chosen", fields=[NUMBER], bind="legend")
+    selection = alt.selection_point(name="chosen", fields=[NUMBER], bind="legend")
     legend = alt.Legend(symbolType="square", labelLimit=180, labelExpr=labels.expression)
     coloured = chart.encode(
         color=alt.Color(f"{NUMBER}:O", title=heading(by), scale=_colours(order), legend=legend),
-        opacity=_lit(chosen if brush is None else chosen & brush),
+        opacity=_lit(selection if brush is None else selection & brush),
         order=alt.Order(f"{NUMBER}:Q"),
     )
-    return labels.numbered(coloured, "value").add_params(chosen)
+    return labels.numbered(coloured, "value").add_params(selection)
 
 
 def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:

@@ -62,13 +62,13 @@ def all_shown(labels: Iterable[str]) -> list[str]:
     number is added.
     """
     names: list[str] = []
-    taken: set[str] = set()
+    used_labels: set[str] = set()
     for name in map(shown, labels):
         unique, count = name, 1
-        while unique in taken:
+        while unique in used_labels:
             count += 1
             unique = f"{name} #{count}"
-        taken.add(unique)
+        used_labels.add(unique)
         names.append(unique)
     return names
 
@@ -115,13 +115,13 @@ def tooltips(*rows: str | tuple[str, dict[str, str]]) -> list[Any]:
     import altair as alt
 
     pairs = [(row, dict[str, str]()) if isinstance(row, str) else row for row in rows]
-    taken = {field.partition(":")[0] for field, options in pairs if "title" not in options}
-    made = []
+    titles = {field.partition(":")[0] for field, options in pairs if "title" not in options}
+    chart_rows = []
     for field, options in pairs:
-        titled = {"title": _row_title(options["title"], taken)} if "title" in options else {}
-        taken |= set(titled.values())
-        made.append(alt.Tooltip(field, **{**options, **titled}))
-    return made
+        titled = {"title": _row_title(options["title"], titles)} if "title" in options else {}
+        titles |= set(titled.values())
+        chart_rows.append(alt.Tooltip(field, **{**options, **titled}))
+    return chart_rows
 
 
 def _row_title(text: str, taken: set[str]) -> str:

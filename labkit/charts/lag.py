@@ -85,7 +85,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
         scale=colours,
         legend=alt.Legend(symbolType="circle", labelExpr=labels.expression),
     )
-    start, end = (int(rows["at"].agg(one).timestamp() * 1000) for one in ("min", "max"))
+    start, end = (int(rows["at"].agg(edge).timestamp() * 1000) for edge in ("min", "max"))
     zone = rows["at"].dt.tz
     rows["drawn"], rows["when"] = _by_the_clock(rows["at"], zone)
     stamp = "%H:%M:%S" if end - start < 1_800_000 else CLOCK
@@ -103,16 +103,19 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
     shown = (
         f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
     )
-    told = [f"{period(start, end, zone)}, {zone}" + (f"; {shown}" if shown else "")]
-    told.append("solid: read (committed offsets); dashed: written (log end)")
+    lines = [f"{period(start, end, zone)}, {zone}" + (f"; {shown}" if shown else "")]
+    lines.append("solid: read (committed offsets); dashed: written (log end)")
     if uncounted := rows.attrs["uncounted"]:
-        told.append(f"lag of {uncounted} partition{'s'[: uncounted - 1]} not known and not counted: nothing committed, "
-                    "or the log's ends could not be asked")  # fmt: skip
+        partitions = f"{uncounted} partition{'s'[: uncounted - 1]}"
+        lines.append(
+            f"lag of {partitions} not known and not counted: "
+            "nothing committed, or the log's ends could not be asked"
+        )
     group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
     return dressed(
         alt.vconcat(*panels, spacing=8),
         title or (f"{group}lag over time" if group else "Lag over time"),
-        told,
+        lines,
     )
 
 
@@ -138,13 +141,13 @@ def _rates(base: Any) -> Any:
     import altair as alt
 
     axis = alt.Axis(format=",.2~f", tickCount=5)
-    both = [
+    lines = [
         base.mark_line(strokeWidth=1.8, strokeDash=dash).encode(
             y=alt.Y(field, title="records per second", axis=axis)
         )
         for field, dash in (("read:Q", [1, 0]), ("written:Q", [4, 3]))
     ]
-    return alt.layer(*both).properties(width=WIDTH, height=110)
+    return alt.layer(*lines).properties(width=WIDTH, height=110)
 
 
 def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -155,29 +158,31 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         history, {*KEY, "lag", "behind_ms", "committed", "log_end"}, "history of lag", _HISTORY
     )
     rows = history.sort_values(KEY)
-    one = rows["group"].nunique() == 1
+    one_group = rows["group"].nunique() == 1
     topics = rows["topic"].nunique()
     label = (
         rows["partition"].astype(str)
         if topics == 1
         else rows["topic"] + "[" + rows["partition"].astype(str) + "]"
     )
-    rows = rows.assign(line=label if one else rows["group"], behind_s=rows["behind_ms"] / 1000)
+    rows = rows.assign(
+        line=label if one_group else rows["group"], behind_s=rows["behind_ms"] / 1000
+    )
     steps = rows.groupby(["group", "topic", "partition"], observed=True)
     seconds = steps["at"].diff().dt.total_seconds()
     for name, field in (("read", "committed"), ("written", "log_end")):
         rows[name] = steps[field].diff() / seconds
     wide = rows.groupby(["line", "at"], observed=True, as_index=False)
-    found = wide[["lag", "read", "written"]].sum(min_count=1)
-    found["behind_s"] = wide["behind_s"].max()["behind_s"]
+    sums = wide[["lag", "read", "written"]].sum(min_count=1)
+    sums["behind_s"] = wide["behind_s"].max()["behind_s"]
     numbers = ["lag", "read", "written", "behind_s"]
-    found = found.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
-    found["at"] = pd.to_datetime(found["at"], utc=True).dt.tz_convert(
+    sums = sums.astype(dict.fromkeys(numbers, "Float64")).astype(dict.fromkeys(numbers, float))
+    sums["at"] = pd.to_datetime(sums["at"], utc=True).dt.tz_convert(
         getattr(history["at"].dtype, "tz", None) or UTC
     )
-    found.attrs["group"] = str(rows["group"].iloc[0]) if one else ""
-    found.attrs["uncounted"] = _uncounted(rows)
-    return found, "partition" if one else "group"
+    sums.attrs["group"] = str(rows["group"].iloc[0]) if one_group else ""
+    sums.attrs["uncounted"] = _uncounted(rows)
+    return sums, "partition" if one_group else "group"
 
 
 def _uncounted(rows: pd.DataFrame) -> int:
@@ -207,8 +212,8 @@ def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
     first, last = rows["at"].min(), rows["at"].max()
     stretch = ((rows["at"] - first) / ((last - first) / MOST_POINTS)).astype(int).rename("stretch")
     keep = rows["lag"].fillna(-1).groupby([rows["line"], stretch]).idxmax()
-    found: pd.DataFrame = rows.loc[keep].sort_values(["line", "at"])
-    return found
+    points: pd.DataFrame = rows.loc[keep].sort_values(["line", "at"])
+    return points
 
 
 def _broken(rows: pd.DataFrame) -> pd.DataFrame:
@@ -223,9 +228,9 @@ def _broken(rows: pd.DataFrame) -> pd.DataFrame:
     between = holes.assign(
         at=holes["at"] - usual, **dict.fromkeys(("lag", "read", "written", "behind_s"), np.nan)
     )
-    found = pd.concat([rows, between]).sort_values(["line", "at"])
-    found.attrs = rows.attrs
-    return found
+    rows_and_breaks = pd.concat([rows, between]).sort_values(["line", "at"])
+    rows_and_breaks.attrs = rows.attrs
+    return rows_and_breaks
 
 
 def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
@@ -252,7 +257,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
     """
     import altair as alt
 
-    tiles, told = _tiles(data)
+    tiles, lines = _tiles(data)
     if tiles.empty:
         text = (
             alt.Chart(tiles.assign(text=""))
@@ -264,8 +269,8 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
         )
     most = int(tiles["place"].max()) + 1
     width = min(76, max(14, (WIDTH - 60) // most))
-    seen = [name for name in DOING if name in set(tiles["doing"])]
-    scale = alt.Scale(domain=seen, range=[DOING[name] for name in seen])
+    shown_states = [name for name in DOING if name in set(tiles["doing"])]
+    scale = alt.Scale(domain=shown_states, range=[DOING[name] for name in shown_states])
     labels = Labels(list(dict.fromkeys(tiles["label"])))
     base = labels.numbered(alt.Chart(tiles), "label").encode(
         x=alt.X("place:O", title="partitions of the group", scale=alt.Scale(paddingInner=0.06),
@@ -287,7 +292,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
             base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N")
         )
     chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(30))
-    return dressed(chart, title or "What consumers do", told)
+    return dressed(chart, title or "What consumers do", lines)
 
 
 def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -301,7 +306,7 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     else:
         judged = judge_all(samples_of(data, WINDOW))
         rows = pd.DataFrame(
-            [[getattr(one, name) for name in names] for one in judged], columns=names
+            [[getattr(verdict, name) for name in names] for verdict in judged], columns=names
         )
     if rows.empty:
         return rows, []
@@ -309,25 +314,34 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows["doing"] = rows["doing"].where(
         ~rows["verdict"].isin([Verdict.SLOW, Verdict.REWOUND]), rows["verdict"]
     )
-    rows["text"] = ["-" if np.isnan(one) else f"{one:,.0f}" for one in rows["lag"]]
+    rows["text"] = ["-" if np.isnan(records) else f"{records:,.0f}" for records in rows["lag"]]
     rows["place"] = rows.groupby("group").cumcount()
-    verdicts = {str(name): worst(some) for name, some in rows.groupby("group")["verdict"]}
+    verdicts = {
+        str(name): worst(verdicts_of_group)
+        for name, verdicts_of_group in rows.groupby("group")["verdict"]
+    }
     order = sorted(verdicts, key=lambda name: (_RANK[verdicts[name]], name))
     called = dict(zip(order, all_shown(order), strict=True))
     label = {name: f"{called[name]}: {verdicts[name]}" for name in order}
-    kept = rows[rows["group"].isin(order[:MOST_ROWS]) & (rows["place"] < MOST_TILES)]
-    kept = kept.assign(label=kept["group"].map(label), rank=kept["group"].map(order.index))
-    kept = kept.assign(
-        group=kept["group"].map(called), why=kept["why"].map(pictured),
-        member=kept["member"].map(shown, na_action="ignore"),
+    shown_rows = rows[rows["group"].isin(order[:MOST_ROWS]) & (rows["place"] < MOST_TILES)]
+    shown_rows = shown_rows.assign(
+        label=shown_rows["group"].map(label), rank=shown_rows["group"].map(order.index)
+    )
+    shown_rows = shown_rows.assign(
+        group=shown_rows["group"].map(called), why=shown_rows["why"].map(pictured),
+        member=shown_rows["member"].map(shown, na_action="ignore"),
     )  # fmt: skip
-    told = [f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; looked at for "
-            f"{rows['seconds'].max():.0f} s"]  # fmt: skip
-    if len(kept) < len(rows):
-        told.append(
-            f"{len(rows) - len(kept)} partitions not shown: the worst {MOST_ROWS} groups, {MOST_TILES} each"
+    lines = [
+        f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; "
+        f"looked at for {rows['seconds'].max():.0f} s"
+    ]
+    if len(shown_rows) < len(rows):
+        lines.append(
+            f"{len(rows) - len(shown_rows)} partitions not shown: "
+            f"the worst {MOST_ROWS} groups, {MOST_TILES} each"
         )
-    return kept.sort_values(["rank", "place"]).drop(columns="rank").reset_index(drop=True), told
+    shown_rows = shown_rows.sort_values(["rank", "place"]).drop(columns="rank")
+    return shown_rows.reset_index(drop=True), lines
 
 
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}

@@ -84,18 +84,18 @@ class ColumnNumbers:
         self._columns = columns
         column = columns.column(field)
         self._values, unit = _measured(column, field, of)
-        found = self._values.to_numpy()
-        finite = found[np.isfinite(found)]
+        values = self._values.to_numpy()
+        finite = values[np.isfinite(values)]
         places = (
             dict(zip(PLACES, np.quantile(finite, PLACES).tolist(), strict=True))
             if len(finite)
             else {}
         )
-        whole = bool(np.all(finite == np.floor(finite)))
+        integral = bool(np.all(finite == np.floor(finite)))
         above = finite[finite > 0]
         least = float(above.min()) if len(above) else None
         self.known = Numbers(
-            unit, len(column), column.null_count, len(finite), whole, places, least
+            unit, len(column), column.null_count, len(finite), integral, places, least
         )
 
     def count(self, edges: Sequence[float], by: str | None, terms: Terms | None) -> list[Group]:
@@ -110,12 +110,16 @@ class ColumnNumbers:
             label, labels = "cast(raw as varchar)", [term.label for term in terms.top]
         rows = ask(table, f"select {label} label, bin, count(*) n from t group by all")
         middle = ask(table, f"select {label} label, count(*), median(number) from t group by all")
-        counts = {(one, place): n for one, place, n in rows}
-        facts = {one: (n, median) for one, n, median in middle}
+        counts = {(label, place): n for label, place, n in rows}
+        facts = {label: (n, median) for label, n, median in middle}
         steps = range(len(edges) - 1)
         return [
-            Group(one, [counts.get((one, place), 0) for place in steps], *facts.get(one, (0, None)))
-            for one in labels
+            Group(
+                label,
+                [counts.get((label, place), 0) for place in steps],
+                *facts.get(label, (0, None)),
+            )
+            for label in labels
         ]
 
 
@@ -125,12 +129,12 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
     text = is_text(kind)
     raw = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     if pa.types.is_null(kind):
-        found, unit = column.cast(pa.float64()), ""
+        values, unit = column.cast(pa.float64()), ""
     elif (text or raw) and of != NUMBER:
-        found = pc.utf8_length(column) if text else pc.binary_length(column)
+        values = pc.utf8_length(column) if text else pc.binary_length(column)
         unit = "characters" if text else "bytes"
     elif text:
-        found, unit = _parsed(column), ""
+        values, unit = _parsed(column), ""
     elif of == LENGTH or not (
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     ):
@@ -139,8 +143,8 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
             f"{field!r} holds {kind}, no numbers or texts to measure", hint=f"{better} may show it"
         )
     else:
-        found, unit = column, ""
-    return pc.fill_null(found.cast(pa.float64(), safe=False), math.nan).combine_chunks(), unit
+        values, unit = column, ""
+    return pc.fill_null(values.cast(pa.float64(), safe=False), math.nan).combine_chunks(), unit
 
 
 def _parsed(column: Any) -> Any:
@@ -177,15 +181,15 @@ class IndexNumbers:
                 "aggs": {"least": {"min": field_of}},
             },
         }
-        found = index.ask(aggs=aggs)
-        records = found["hits"]["total"]["value"]
-        numbers = found["aggregations"]["numbers"]["doc_count"]
-        spread = found["aggregations"]["spread"]["values"].values() if numbers else []
+        answer = index.ask(aggs=aggs)
+        records = answer["hits"]["total"]["value"]
+        numbers = answer["aggregations"]["numbers"]["doc_count"]
+        spread = answer["aggregations"]["spread"]["values"].values() if numbers else []
         places = dict(zip(PLACES, map(float, spread), strict=False))
-        whole = kinds <= {"long", "integer", "short", "byte", "unsigned_long"}
-        least = found["aggregations"]["above"]["least"]["value"]
+        integral = kinds <= {"long", "integer", "short", "byte", "unsigned_long"}
+        least = answer["aggregations"]["above"]["least"]["value"]
         self.known = Numbers(
-            "", records, records - numbers, numbers, whole, places, least, exact=False
+            "", records, records - numbers, numbers, integral, places, least, exact=False
         )
 
     def count(self, edges: Sequence[float], by: str | None, terms: Terms | None) -> list[Group]:
@@ -197,13 +201,13 @@ class IndexNumbers:
         }
         query = {"exists": {"field": self._field}}
         if by is None or terms is None:
-            found = self._index.ask(query=query, aggs=aggs)
-            answers = {**found["aggregations"], "doc_count": found["hits"]["total"]["value"]}
+            answer = self._index.ask(query=query, aggs=aggs)
+            answers = {**answer["aggregations"], "doc_count": answer["hits"]["total"]["value"]}
             return [_group(None, answers)]
         filters = [self._index.having(by, term) for term in terms.top]
-        asked = {"groups": {"filters": {"filters": filters}, "aggs": aggs}}
+        group_aggs = {"groups": {"filters": {"filters": filters}, "aggs": aggs}}
         buckets = (
-            self._index.ask(query=query, aggs=asked)["aggregations"]["groups"]["buckets"]
+            self._index.ask(query=query, aggs=group_aggs)["aggregations"]["groups"]["buckets"]
             if filters
             else []
         )
@@ -212,7 +216,7 @@ class IndexNumbers:
 
 def _group(label: str | None, answers: dict[str, Any]) -> Group:
     (median,) = answers["middle"]["values"].values()
-    counts = [one["doc_count"] for one in answers["bins"]["buckets"]]
+    counts = [bucket["doc_count"] for bucket in answers["bins"]["buckets"]]
     return Group(label, counts, answers["doc_count"], median)
 
 

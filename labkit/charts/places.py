@@ -97,7 +97,7 @@ def map(
         When there is no such field.
     """
     data = counts.narrowed(data, query)
-    found = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
+    places = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
     name = (
         str(data)
         if isinstance(data, Index)
@@ -105,8 +105,10 @@ def map(
         if isinstance(data, Replay)
         else ""
     )
-    what = "where records come from"
-    return _drawn(found, title or (f"{name}: {what}" if name else what[0].upper() + what[1:]))
+    subject = "where records come from"
+    return _drawn(
+        places, title or (f"{name}: {subject}" if name else subject[0].upper() + subject[1:])
+    )
 
 
 def _of_table(data: Any, field: str | None) -> Places:
@@ -120,20 +122,20 @@ def _of_table(data: Any, field: str | None) -> Places:
         table = counts.arrow(
             data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
         )
-    points = [one.name for one in table.schema if _is_point(one.type)]
-    chosen = field or (points[0] if points else None)
-    if not len(table) and chosen not in points:  # an empty window has no fields
+    points = [column.name for column in table.schema if _is_point(column.type)]
+    location = field or (points[0] if points else None)
+    if not len(table) and location not in points:  # an empty window has no fields
         return _places(pd.DataFrame(columns=["lat", "lon", "records", "city", "country"]), 0)
-    if chosen not in points:
+    if location not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
-    prefix = str(chosen).removesuffix("location")
+    prefix = str(location).removesuffix("location")
     texts = {
         short: table.column(name)
         if (name := prefix + long) in table.column_names
         else pa.nulls(len(table), pa.string())
         for short, long in (("city", "city"), ("country", "country_name"))
     }
-    column = table.column(chosen).combine_chunks()
+    column = table.column(location).combine_chunks()
     with duckdb.connect() as connection:
         points_table = pa.table({"point": column, **texts})
         register(connection, "points", points_table)
@@ -143,37 +145,37 @@ def _of_table(data: Any, field: str | None) -> Places:
 
 
 def _is_point(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and {one.name for one in kind} >= {"lat", "lon"}
+    return pa.types.is_struct(kind) and {member.name for member in kind} >= {"lat", "lon"}
 
 
 def _of_index(index: Index, field: str | None) -> Places:
-    found = index.fields()
-    points = [name for name, types in found.items() if "geo_point" in types]
-    chosen = field or str(next(iter(points), ""))
-    if chosen not in points:
+    types_by_field = index.fields()
+    points = [name for name, types in types_by_field.items() if "geo_point" in types]
+    location = field or str(next(iter(points), ""))
+    if location not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
-    if nested_in(found, chosen):
-        raise uncountable(found, chosen)
-    prefix = chosen.removesuffix("location")
+    if nested_in(types_by_field, location):
+        raise uncountable(types_by_field, location)
+    prefix = location.removesuffix("location")
     names = {
         short: {"terms": {"field": prefix + long, "size": 1, "shard_size": 1_000}}
         for short, long in (("city", "city"), ("country", "country_name"))
-        if "keyword" in found.get(prefix + long, {})
+        if "keyword" in types_by_field.get(prefix + long, {})
     }
-    centre = {"centre": {"geo_centroid": {"field": chosen}}}
+    centre = {"centre": {"geo_centroid": {"field": location}}}
     tiles = {
-        "geotile_grid": {"field": chosen, "precision": ZOOM, "size": 10_000},
+        "geotile_grid": {"field": location, "precision": ZOOM, "size": 10_000},
         "aggs": {**centre, **names},
     }
     answer = index.search(size=0, track_total_hits=True, aggs={"tiles": tiles})
     rows = [
         {
-            "lat": one["centre"]["location"]["lat"],
-            "lon": one["centre"]["location"]["lon"],
-            "records": one["doc_count"],
-            **{short: _first(one.get(short)) for short in ("city", "country")},
+            "lat": tile["centre"]["location"]["lat"],
+            "lon": tile["centre"]["location"]["lon"],
+            "records": tile["doc_count"],
+            **{short: _first(tile.get(short)) for short in ("city", "country")},
         }
-        for one in answer["aggregations"]["tiles"]["buckets"]
+        for tile in answer["aggregations"]["tiles"]["buckets"]
     ]
     import pandas as pd
 
@@ -243,20 +245,21 @@ def _marks(frame: pd.DataFrame) -> list[int]:
     """Return the numbers of records a legend shows: 1, 2, 5 times a power of ten."""
     most = int(frame["records"].max()) if len(frame) else 1
     step = 10 ** (len(str(most)) - 1)
-    return [one for one in (step // 10, step // 2, step, 2 * step, 5 * step) if 0 < one <= most]
+    return [mark for mark in (step // 10, step // 2, step, 2 * step, 5 * step) if 0 < mark <= most]
 
 
 def _apart(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the largest places that are far enough from one another to bear a name."""
-    chosen: list[Any] = []
+    named_rows: list[Any] = []
     for row in frame.head(100).itertuples():
         near = (
-            abs(row.latitude - other.latitude) < 7 and abs(row.longitude - other.longitude) < 28
-            for other in chosen
+            abs(row.latitude - neighbour.latitude) < 7
+            and abs(row.longitude - neighbour.longitude) < 28
+            for neighbour in named_rows
         )
-        if len(chosen) < LABELS and not any(near):
-            chosen.append(row)
-    return frame.loc[[row.Index for row in chosen]]
+        if len(named_rows) < LABELS and not any(near):
+            named_rows.append(row)
+    return frame.loc[[row.Index for row in named_rows]]
 
 
 def _told(found: Places, largest: pd.DataFrame) -> list[str]:

@@ -72,8 +72,8 @@ class Index:
         """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when
         there is one.
         """
-        if found := countable(self._fields, name):
-            return found
+        if field_name := countable(self._fields, name):
+            return field_name
         if name in self._fields:
             raise uncountable(self._fields, name)
         if not self.span.records:
@@ -109,19 +109,19 @@ class Index:
         if not self._timed:
             return Span(self.ask()["hits"]["total"]["value"])
         field = {"field": self._time}
-        found = self.ask(
+        answer = self.ask(
             aggs={
                 "first": {"min": field},
                 "last": {"max": field},
                 "timed": {"filter": {"exists": field}},
             }
         )
-        answers = found["aggregations"]
+        answers = answer["aggregations"]
         first, last = answers["first"]["value"], answers["last"]["value"]
         first, last = (None if at is None else int(at) for at in (first, last))
         zone = usable(self._index.timezone, first, last)
         return Span(
-            found["hits"]["total"]["value"], answers["timed"]["doc_count"], first, last, zone
+            answer["hits"]["total"]["value"], answers["timed"]["doc_count"], first, last, zone
         )
 
     def _when(self, grid: Grid) -> dict[str, Any]:
@@ -149,14 +149,14 @@ class Index:
         """Count the records of each bucket."""
         counts: Counts = {}
         for part in grid.parts(_MOST_BUCKETS):
-            found = self.ask(query=self._when(part), aggs={"time": self._buckets(part)})
-            counts |= _counts(found["aggregations"])
+            answer = self.ask(query=self._when(part), aggs={"time": self._buckets(part)})
+            counts |= _counts(answer["aggregations"])
         return counts
 
     def terms(self, field: str, size: int, *, timed: bool) -> Terms:
         """Count the most frequent values."""
         countable = self._countable(field)
-        found = self.ask(
+        answer = self.ask(
             filter_path="hits.total,aggregations,-aggregations.values",
             query={"exists": {"field": self._time}} if timed else {"match_all": {}},
             aggs={
@@ -167,15 +167,15 @@ class Index:
                 "nulls": {"filter": _without(field, countable)},
             },
         )
-        answers = found["aggregations"]
+        answers = answer["aggregations"]
         top = [
-            Term(str(one.get("key_as_string", one["key"])), one["doc_count"])
-            for one in answers["top"]["buckets"]
+            Term(str(bucket.get("key_as_string", bucket["key"])), bucket["doc_count"])
+            for bucket in answers["top"]["buckets"]
         ]
         distinct = answers["distinct"]["count"]
         exact = distinct < _MOST_VALUES
         distinct = distinct if exact else max(distinct, answers["about"]["value"])
-        records, nulls = found["hits"]["total"]["value"], answers["nulls"]["doc_count"]
+        records, nulls = answer["hits"]["total"]["value"], answers["nulls"]["doc_count"]
         return Terms(top, distinct, exact, records, nulls)
 
     def split(
@@ -187,7 +187,7 @@ class Index:
         """
         countable, time = self._countable(field), self._buckets(grid)
         groups = [self.having(field, term) for term in terms]
-        found = self.ask(
+        answer = self.ask(
             query=self._when(grid),
             aggs={
                 "time": time,
@@ -197,20 +197,20 @@ class Index:
                 },
             },
         )
-        answers = found["aggregations"]
-        *by_term, nulls = [_counts(one) for one in answers["groups"]["buckets"]]
+        answers = answer["aggregations"]
+        *by_term, nulls = [_counts(bucket) for bucket in answers["groups"]["buckets"]]
         return _counts(answers), by_term, nulls
 
 
 def _without(field: str, countable: str) -> dict[str, Any]:
     """Return the query for no value at all; a text too long for its keyword is a value."""
-    there = [{"exists": {"field": name}} for name in dict.fromkeys((field, countable))]
-    return {"bool": {"must_not": [*there, {"term": {"_ignored": {"value": countable}}}]}}
+    present = [{"exists": {"field": name}} for name in dict.fromkeys((field, countable))]
+    return {"bool": {"must_not": [*present, {"term": {"_ignored": {"value": countable}}}]}}
 
 
 def _counts(answer: dict[str, Any]) -> Counts:
     return {
-        int(one.get("from", one["key"])): one["doc_count"]
-        for one in answer["time"]["buckets"]
-        if one["doc_count"]
+        int(bucket.get("from", bucket["key"])): bucket["doc_count"]
+        for bucket in answer["time"]["buckets"]
+        if bucket["doc_count"]
     }
