@@ -90,8 +90,8 @@ class Live:
 
 def stop_all(why: str) -> None:
     """End all that runs beside the cells."""
-    for one in list(_running):
-        one.stop(why)
+    for work in list(_running):
+        work.stop(why)
 
 
 def _shell() -> Any:
@@ -110,10 +110,10 @@ def cell_now() -> Cell:
 
 
 def _cell_begins(info: Any) -> None:
-    for one in list(_running):
-        name, text = one._cell
+    for work in list(_running):
+        name, text = work._cell
         if (info.cell_id == name) if info.cell_id and name else info.raw_cell == text:
-            one.stop("its cell was run again")
+            work.stop("its cell was run again")
 
 
 def _cell_ended(result: Any) -> None:

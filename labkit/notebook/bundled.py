@@ -72,8 +72,8 @@ def _copy(pairs: dict[Path, Path]) -> None:
             )
     for target, source in pairs.items():
         try:
-            with source.open("rb") as given, target.open("xb") as made:
-                shutil.copyfileobj(given, made)
+            with source.open("rb") as reader, target.open("xb") as writer:
+                shutil.copyfileobj(reader, writer)
         except OSError as error:
             raise UsageError(
                 f"{target} cannot be written: {error.strerror}", hint="is its folder there?"

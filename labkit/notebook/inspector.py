@@ -37,9 +37,9 @@ class RecordInspector(Shown):
                 hint="give a Replay: window.read()",
             )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
-        kept = kept_pick(*self._key) if row is None else None
-        self._kept = "" if not kept else f"row {kept}, looked at before: row=0 is the first"
-        row = whole(kept or 0 if row is None else row, "row", "which record? rows count from 0")
+        kept_row = kept_pick(*self._key) if row is None else None
+        self._kept = "" if not kept_row else f"row {kept_row}, looked at before: row=0 is the first"
+        row = whole(kept_row or 0 if row is None else row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
             raise UsageError(
@@ -63,8 +63,8 @@ class RecordInspector(Shown):
     @property
     def record(self) -> dict[str, Any]:
         """The record's columns."""
-        found: dict[str, Any] = dated(self.replay.table.slice(self.row, 1)).to_pylist()[0]
-        return found
+        row: dict[str, Any] = dated(self.replay.table.slice(self.row, 1)).to_pylist()[0]
+        return row
 
     def _changed(self) -> None:
         self.said.value = ""
@@ -107,7 +107,7 @@ class RecordInspector(Shown):
     @property
     def value(self) -> Any:
         """The record's value as it nests, long texts and lists cut."""
-        kinds = {one.name: one.type for one in self.replay.table.schema}
+        kinds = {column.name: column.type for column in self.replay.table.schema}
         return shortened(value_of(self.record, kinds))
 
     def text(self) -> str:
@@ -129,7 +129,7 @@ class RecordInspector(Shown):
 
 
 def _headers(record: dict[str, Any]) -> list[tuple[str, bytes | None]]:
-    return [(one["key"], one["value"]) for one in record["_headers"] or []]
+    return [(header["key"], header["value"]) for header in record["_headers"] or []]
 
 
 def place(record: dict[str, Any]) -> str:
@@ -194,7 +194,7 @@ def dump(raw: bytes | None) -> str:
     lines = []
     for at in range(0, min(len(raw), _BYTES), 16):
         part = raw[at : at + 16]
-        shown = "".join(chr(one) if 32 <= one < 127 else "." for one in part)
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
         lines.append(f"{at:08x}  {part.hex(' '):<47}  {shown}")
     if len(raw) > _BYTES:
         lines.append(f"… {len(raw) - _BYTES:,} more bytes")

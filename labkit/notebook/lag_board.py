@@ -63,10 +63,10 @@ class LagBoard(Shown):
         return self._live is not None and self._live.running
 
     def _repr_mimebundle_(self, **options: object) -> object:
-        found = super()._repr_mimebundle_(**options)
-        if "text/plain" not in found or len(found) > 1:
+        bundle = super()._repr_mimebundle_(**options)
+        if "text/plain" not in bundle or len(bundle) > 1:
             self.start()
-        return found
+        return bundle
 
     def start(self) -> None:
         """Begin to look, on the running event loop; done by showing it."""
@@ -152,16 +152,16 @@ def table(rows: Sequence[GroupVerdict], judged: Iterable[Judged]) -> str:
     """Return groups as an HTML table, with the rates of their partitions."""
     if not rows:
         return "no group"
-    names = {one.group for one in rows}
+    names = {row.group for row in rows}
     read, written = defaultdict[str, float](float), defaultdict[str, float](float)
     for part in judged:
         if part.group in names:
             read[part.group] += part.read_per_s or 0
             written[part.group] += part.written_per_s or 0
     cells = []
-    for one in rows:
-        colour = _COLOURS.get(one.verdict, html.RED)
-        verdict = f'<b style="color:{colour}">{escape(one.verdict)}</b>'
-        rates = [f"{read[one.group]:,.0f}", f"{written[one.group]:,.0f}"]
-        cells.append([escape(one.group), verdict, one.lag_text, *rates, escape(one.why)])
+    for row in rows:
+        colour = _COLOURS.get(row.verdict, html.RED)
+        verdict = f'<b style="color:{colour}">{escape(row.verdict)}</b>'
+        rates = [f"{read[row.group]:,.0f}", f"{written[row.group]:,.0f}"]
+        cells.append([escape(row.group), verdict, row.lag_text, *rates, escape(row.why)])
     return html.shown(html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), cells))

@@ -83,9 +83,9 @@ class LabkitMagics(Magics):
         options = _options(_lab_parser(), line)
         if options is None:
             return None
-        found = connect(options.profile, role=options.role)
-        self.shell.user_ns["lab"] = found
-        return found
+        lab = connect(options.profile, role=options.role)
+        self.shell.user_ns["lab"] = lab
+        return lab
 
     @line_magic
     def window(self, line: str) -> Window | None:
@@ -98,10 +98,10 @@ class LabkitMagics(Magics):
             return None
         _name(options.output)
         bounds = window_bounds(options)
-        found = self._lab().window(options.topic, **bounds)
+        window = self._lab().window(options.topic, **bounds)
         if options.output:
-            self.shell.user_ns[options.output] = found
-        return found
+            self.shell.user_ns[options.output] = window
+        return window
 
     @cell_magic
     def replay(self, line: str, cell: str) -> Any:
@@ -139,25 +139,27 @@ class LabkitMagics(Magics):
             # none of PIVOT and the like: then any word may be a table
             trees, _ = syntax(connection, query)
         names = tables(trees) if trees else set(re.findall(r"\w+", query))
-        found = {name: self.shell.user_ns.get(name) for name in names - {"replay"}}
+        values = {name: self.shell.user_ns.get(name) for name in names - {"replay"}}
         frames = {
-            name: one for name, one in found.items() if isinstance(one, pd.DataFrame | pa.Table)
+            name: value
+            for name, value in values.items()
+            if isinstance(value, pd.DataFrame | pa.Table)
         }
-        polars = {name: one for name, one in found.items() if _is_polars(one)}
-        return frames | {name: arrow(one) for name, one in polars.items()}
+        polars = {name: value for name, value in values.items() if _is_polars(value)}
+        return frames | {name: arrow(frame) for name, frame in polars.items()}
 
     def _replayed(self, options: Namespace) -> Replay:
         spaces = self.shell.user_ns
-        found = spaces.get(options.of)
+        source = spaces.get(options.of)
         decode = options.decode
         if decode is not None and callable(spaces.get(decode)):
             decode = spaces[decode]
-        if isinstance(found, Window):
-            return found.read(decode=decode, where=options.where)
-        if not isinstance(found, Replay):
-            what = f"is a {type(found).__name__}" if options.of in spaces else "is not there"
+        if isinstance(source, Window):
+            return source.read(decode=decode, where=options.where)
+        if not isinstance(source, Replay):
+            state = f"is a {type(source).__name__}" if options.of in spaces else "is not there"
             raise UsageError(
-                f"{options.of!r} {what}",
+                f"{options.of!r} {state}",
                 hint="name a Window: `%window irc --last 6h -o w` makes one",
             )
         if options.where:
@@ -165,12 +167,12 @@ class LabkitMagics(Magics):
                 f"{options.of!r} is read already",
                 hint="put the condition into the SQL, or name the Window",
             )
-        return found if decode is None else found.decode(decode)
+        return source if decode is None else source.decode(decode)
 
     def _lab(self) -> Lab:
         """Return the notebook's lab; without one, connect as `connect()` does."""
-        found = self.shell.user_ns.get("lab")
-        return found if isinstance(found, Lab) else connect()
+        lab = self.shell.user_ns.get("lab")
+        return lab if isinstance(lab, Lab) else connect()
 
     def complete(self, _shell: Any, event: SimpleNamespace) -> list[str]:
         """Return what may follow: options after a dash, else topics.

@@ -69,7 +69,7 @@ def declared(content: Any, name: str) -> dict[str, Declared]:
         When that cell is no Python.
     """
     cell = next(
-        (one.source for one in content.cells if "parameters" in one.metadata.get("tags", [])), ""
+        (cell.source for cell in content.cells if "parameters" in cell.metadata.get("tags", [])), ""
     )
     lines = ["" if line.startswith(("%", "!")) else line for line in cell.splitlines()]
     try:
@@ -79,22 +79,22 @@ def declared(content: Any, name: str) -> dict[str, Declared]:
             f"the parameters cell of {name} cannot be read: {error.msg}, line {error.lineno}",
             hint="write one NAME = DEFAULT a line",
         ) from error
-    found: dict[str, Declared] = {}
+    parameters: dict[str, Declared] = {}
     for node in tree.body:
         line = lines[node.lineno - 1].strip()
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found[node.target.id] = Declared(_annotated(node.annotation), line)
+            parameters[node.target.id] = Declared(_annotated(node.annotation), line)
         elif isinstance(node, ast.Assign):
             for target, value in _pairs(node):
-                found[target] = Declared(_of_default(value), line)
+                parameters[target] = Declared(_of_default(value), line)
         else:  # an if, a with: it sets names too, whose type depends
             stored = (
-                one
-                for one in ast.walk(node)
-                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+                part
+                for part in ast.walk(node)
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
             )
-            found |= {one.id: Declared((), line) for one in stored}
-    return found
+            parameters |= {variable.id: Declared((), line) for variable in stored}
+    return parameters
 
 
 def _pairs(node: ast.Assign) -> Iterable[tuple[str, ast.expr]]:
@@ -105,9 +105,9 @@ def _pairs(node: ast.Assign) -> Iterable[tuple[str, ast.expr]]:
         elif isinstance(target, ast.Tuple | ast.List):
             values = node.value.elts if isinstance(node.value, ast.Tuple | ast.List) else []
             same = len(values) == len(target.elts)
-            for place, one in enumerate(target.elts):
-                if isinstance(one, ast.Name):
-                    yield one.id, values[place] if same else node.value
+            for place, element in enumerate(target.elts):
+                if isinstance(element, ast.Name):
+                    yield element.id, values[place] if same else node.value
 
 
 def _of_default(value: ast.expr) -> tuple[type | None, ...]:
@@ -125,13 +125,13 @@ def _annotated(node: ast.expr) -> tuple[type | None, ...]:
     None where it says something else.
     """
     parts = [node]
-    while any(isinstance(one, ast.BinOp) for one in parts):
+    while any(isinstance(part, ast.BinOp) for part in parts):
         parts = [
             side
-            for one in parts
-            for side in ([one.left, one.right] if isinstance(one, ast.BinOp) else [one])
+            for part in parts
+            for side in ([part.left, part.right] if isinstance(part, ast.BinOp) else [part])
         ]
-    names = [ast.unparse(one.value if isinstance(one, ast.Subscript) else one) for one in parts]
+    names = [ast.unparse(part.value if isinstance(part, ast.Subscript) else part) for part in parts]
     if not all(name in _TYPES for name in names):
         return ()
     return tuple(sorted((_TYPES[name] for name in names), key=_ORDER.index))
@@ -150,10 +150,10 @@ def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: s
             hint="tag a cell `parameters` that sets them to their defaults",
         )
     near = get_close_matches(unknown[0], known, 1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
+    suggestion = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(
         f"{notebook} has no parameter {unknown[0]!r}",
-        hint=f"{meant}its cell of parameters sets {', '.join(known)}",
+        hint=f"{suggestion}its cell of parameters sets {', '.join(known)}",
     )
 
 
@@ -167,14 +167,16 @@ def from_texts(
     in JSON becomes such, where that makes all runs alike; an object or a list stays text, as a
     window's JSON does.
     """
-    found: list[dict[str, Any]] = [dict(one) for one in runs]
-    for name in dict.fromkeys(name for one in runs for name in one):
-        texts = [one[name] for one in runs if name in one]
+    typed_runs: list[dict[str, Any]] = [dict(run) for run in runs]
+    for name in dict.fromkeys(name for run in runs for name in run):
+        texts = [run[name] for run in runs if name in run]
         types = known[name].types if name in known else ()
         values = [_typed(name, text, known[name]) for text in texts] if types else _alike(texts)
-        for run, value in zip((one for one in found if name in one), values, strict=True):
+        for run, value in zip(
+            (typed for typed in typed_runs if name in typed), values, strict=True
+        ):
             run[name] = value
-    return found
+    return typed_runs
 
 
 def _typed(name: str, text: str, parameter: Declared) -> Any:
@@ -183,9 +185,9 @@ def _typed(name: str, text: str, parameter: Declared) -> Any:
             return _read(kind, text)
         except ValueError:
             continue
-    wanted = " or ".join(_CALLED[kind] for kind in parameter.types)
+    kinds = " or ".join(_CALLED[kind] for kind in parameter.types)
     raise UsageError(
-        f"parameter {name!r} must be {wanted}, as in `{parameter.source}`, not {text!r}",
+        f"parameter {name!r} must be {kinds}, as in `{parameter.source}`, not {text!r}",
         hint=f"a parameter has its default's type; `{name}: int | str = …` in the notebook allows more",
     )
 
@@ -242,11 +244,11 @@ def _guessed(text: str) -> Any:
     if text == "None":
         return None
     try:
-        found = json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return text
-    huge = isinstance(found, float) and not math.isfinite(found)  # "12e4567" may be a commit's name
-    return text if huge or isinstance(found, dict | list | str) else found
+    huge = isinstance(value, float) and not math.isfinite(value)  # "12e4567" may be a commit's name
+    return text if huge or isinstance(value, dict | list | str) else value
 
 
 def plain(name: str, value: Any) -> Any:
@@ -256,13 +258,13 @@ def plain(name: str, value: Any) -> Any:
     Python's.
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(name, one) for key, one in value.items()}
+        return {str(key): plain(name, item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # numpy's, pandas' columns
         return plain(name, value.tolist())
     if isinstance(value, Sequence | set | frozenset) and not isinstance(
         value, str | bytes | bytearray | memoryview
     ):
-        return [plain(name, one) for one in value]
+        return [plain(name, item) for item in value]
     for kind, convert in _PLAIN:
         if isinstance(value, kind):
             return convert(value)

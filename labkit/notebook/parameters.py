@@ -27,7 +27,9 @@ def expand(parameters: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
         name: values(value[1:]) if _is_list(value) else [_plain(value)]
         for name, value in parameters
     }
-    return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]
+    return [
+        dict(zip(choices, combination, strict=True)) for combination in product(*choices.values())
+    ]
 
 
 def swept(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -50,10 +52,10 @@ def values(file: str) -> list[str]:
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the list {file!r} is not text in UTF-8", hint=hint) from error
-    found = [line.strip() for line in lines if line.strip() and line.split()[0] != "#"]
-    if not found:
+    lines_with_values = [line.strip() for line in lines if line.strip() and line.split()[0] != "#"]
+    if not lines_with_values:
         raise UsageError(f"the list {file!r} has no value", hint=hint)
-    return found
+    return lines_with_values
 
 
 def _is_list(value: str) -> bool:

@@ -34,9 +34,13 @@ class Choice:
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of `Lab.window`."""
-        given = {"start": self.start, "end": self.end, "last": self.last}
-        found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return found if self.partitions is None else {**found, "partitions": list(self.partitions)}
+        bounds = {"start": self.start, "end": self.end, "last": self.last}
+        options: dict[str, Any] = {
+            name: value for name, value in bounds.items() if value is not None
+        }
+        return (
+            options if self.partitions is None else {**options, "partitions": list(self.partitions)}
+        )
 
     @property
     def code(self) -> str:
@@ -199,10 +203,10 @@ class WindowPicker(Shown):
 
     def _load(self) -> Timeline:
         topic = str(self.topic.value)
-        found = timeline(self.lab.cluster, topic)
+        topic_timeline = timeline(self.lab.cluster, topic)
         pick: _Pick | None = kept_pick("picker", self.lab.cluster.cluster_id, topic)
         lost: list[str] = []
-        edges = found.edges or [0, 0]
+        edges = topic_timeline.edges or [0, 0]
         start, end = (None, None) if pick is None else (pick.start_ms, pick.end_ms)
         if start is not None and not edges[0] <= start < edges[-1]:
             lost.append(f"no record is as of {short(start)} now")
@@ -210,26 +214,26 @@ class WindowPicker(Shown):
         if end is not None and not edges[0] < end <= edges[-1]:
             lost.append(f"no record is up to {short(end)} now")
             end = None
-        chosen = (
-            set(found.partitions)
+        picked_partitions = (
+            set(topic_timeline.partitions)
             if pick is None or pick.partitions is None
             else set(pick.partitions)
         )
-        if gone := chosen - set(found.partitions):
+        if gone := picked_partitions - set(topic_timeline.partitions):
             lost.append(f"there is no partition {', '.join(map(str, sorted(gone)))} now")
         with self._silence():
-            given = {ms for ms in (start, end) if ms is not None}
-            self._marks = sorted({*edges, *given}) if found.edges else edges
+            picked_times = {ms for ms in (start, end) if ms is not None}
+            self._marks = sorted({*edges, *picked_times}) if topic_timeline.edges else edges
             last = len(self._marks) - 1
             self.range.options = [(short(ms), place) for place, ms in enumerate(self._marks)]
             self.range.index = (
                 0 if start is None else self._marks.index(start),
                 last if end is None else self._marks.index(end),
             )
-            self.partitions.options = found.partitions
-            self.partitions.value = tuple(sorted(chosen & set(found.partitions))) or tuple(
-                found.partitions
-            )
+            self.partitions.options = topic_timeline.partitions
+            self.partitions.value = tuple(
+                sorted(picked_partitions & set(topic_timeline.partitions))
+            ) or tuple(topic_timeline.partitions)
             if pick is not None:
                 self.by.value, self.newest.value = pick.by, pick.newest
         self._kept = (
@@ -237,7 +241,7 @@ class WindowPicker(Shown):
             if pick is None
             else "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
         )
-        return found
+        return topic_timeline
 
     def _changed(self) -> None:
         """Keep what is picked now, and draw it."""
@@ -276,8 +280,8 @@ class WindowPicker(Shown):
         self._renew_picture()
 
     def _said(self) -> str:
-        kept = f" <i>({escape(self._kept)})</i>" if self._kept else ""
-        return f"about {self.records:,} records{kept}"
+        note = f" <i>({escape(self._kept)})</i>" if self._kept else ""
+        return f"about {self.records:,} records{note}"
 
     def picture(self) -> str:
         """Return the timeline with what is picked."""
@@ -292,5 +296,5 @@ class WindowPicker(Shown):
             if edges
             else "no record has a time"
         )
-        kept = f" ({self._kept})" if self._kept else ""
-        return f"window picker on {self.topic.value}: {span}; picked about {self.records:,}{kept}\n  {self.code}"
+        note = f" ({self._kept})" if self._kept else ""
+        return f"window picker on {self.topic.value}: {span}; picked about {self.records:,}{note}\n  {self.code}"

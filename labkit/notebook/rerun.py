@@ -60,43 +60,43 @@ def run(
         When a cell fails; the output up to it is kept and named, and so are the receipts of what
         was read.
     """
-    source, target, given = Path(notebook), Path(folder), parameters or {}
-    given = {name: parameter_types.plain(name, value) for name, value in given.items()}
-    check(source, given)
+    source, target, values = Path(notebook), Path(folder), parameters or {}
+    values = {name: parameter_types.plain(name, value) for name, value in values.items()}
+    check(source, values)
     try:
-        done = Run.begin(target, source, given)
+        new_run = Run.begin(target, source, values)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be made: {error.strerror}", hint="choose another --output"
         ) from error
-    failure = _recorded(done, source, given, progress)
+    failure = _recorded(new_run, source, values, progress)
     if failure is not None:
         raise ServerError(
             f"{source.name} failed: {failure}",
-            hint=f"its output up to there is in {done.notebook}",
-            run=done,
+            hint=f"its output up to there is in {new_run.notebook}",
+            run=new_run,
         )
-    return done
+    return new_run
 
 
 def typed(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return the parameters of each run, given as texts, in the types that the notebook's defaults
     have.
     """
-    known = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
-    return parameter_types.from_texts(known, runs)
+    parameters = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
+    return parameter_types.from_texts(parameters, runs)
 
 
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
-    known = parameter_types.declared(parameter_types.read_notebook(source), source.name)
+    declared = parameter_types.declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):
             raise UsageError(
                 f"parameter {name!r} looks like a secret",
                 hint="put it in a profile; parameters are saved",
             )
-    parameter_types.check_names(known, parameters, source.name)
+    parameter_types.check_names(declared, parameters, source.name)
 
 
 def _holds_secret(value: Any) -> bool:
@@ -163,10 +163,10 @@ def _language(source: Path) -> str | None:
     import nbformat
 
     metadata = nbformat.read(source, as_version=4).metadata
-    known = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get(
-        "name"
-    )
-    return None if known else "python"
+    language = metadata.get("kernelspec", {}).get("language") or metadata.get(
+        "language_info", {}
+    ).get("name")
+    return None if language else "python"
 
 
 _one_at_a_time = threading.Lock()

@@ -78,11 +78,11 @@ class Run:
         """What ``run.json`` says; of a run that was killed also the reads so far."""
         path = self.folder / "run.json"
         try:
-            found = read_json(path.read_text(encoding="utf-8"))
-            if found["labkit_run"] != FORMAT:
+            record = read_json(path.read_text(encoding="utf-8"))
+            if record["labkit_run"] != FORMAT:
                 raise ValueError("another format")
-            reads = found["reads"] or read_log.entries(self.receipts)
-            return {**found, "reads": reads}
+            reads = record["reads"] or read_log.entries(self.receipts)
+            return {**record, "reads": reads}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path} cannot be read: {type(error).__name__}", hint="`labkit runs` lists them"
@@ -112,7 +112,7 @@ class Run:
         from labkit.lab import connect
         from labkit.window import Window
 
-        found: dict[str, Plan] = {}
+        plans: dict[str, Plan] = {}
         for read in self.record["reads"]:
             try:
                 plan = Plan.from_json(json.dumps(read["window"]))
@@ -121,9 +121,9 @@ class Run:
                     f"{self.folder} has a read whose window cannot be understood",
                     hint="was run.json changed by hand?",
                 ) from error
-            found.setdefault(plan.hash, plan)
-        lab = connect() if found else None
-        return [Window(plan, lab) for plan in found.values() if lab is not None]
+            plans.setdefault(plan.hash, plan)
+        lab = connect() if plans else None
+        return [Window(plan, lab) for plan in plans.values() if lab is not None]
 
     @property
     def window(self) -> Window:
@@ -157,13 +157,13 @@ class Run:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,20 +203,21 @@ class Runs:
         """
         frame = self.to_pandas()
         stems = frame["notebook"].map(lambda name: Path(name).stem, na_action="ignore")
-        wanted = (
+        matching = (
             frame
             if notebook is None
             else frame[stems == Path(str(notebook)).name.removesuffix(".ipynb")]
         )
-        if wanted.empty:
-            there = ", ".join(sorted(set(stems.dropna()))) or "none"
+        if matching.empty:
+            names_with_runs = ", ".join(sorted(set(stems.dropna()))) or "none"
             of = "" if notebook is None else f" of the notebook {notebook!r}"
             near = "" if notebook is None else did_you_mean(str(notebook), stems.dropna())
             raise UsageError(
                 f"{self.folder} has no run{of}",
-                hint=f"{near}notebooks with runs: {there}; `labkit run NOTEBOOK` makes one, or labkit.runs(FOLDER)",
+                hint=f"{near}notebooks with runs: {names_with_runs}; "
+                "`labkit run NOTEBOOK` makes one, or labkit.runs(FOLDER)",
             )
-        return Run(self.folder / wanted["run"].iloc[-1])
+        return Run(self.folder / matching["run"].iloc[-1])
 
     def __repr__(self) -> str:
         frame = self.to_pandas()
@@ -262,14 +263,16 @@ def listed(folder: Path) -> pd.DataFrame:
 def _row(run: Run) -> dict[str, Any]:
     try:
         record = run.record
-        records = sum(one["receipt"]["read"] for one in record["reads"])
-        given = ", ".join(f"{name}={_short(value)}" for name, value in record["parameters"].items())
+        records = sum(read["receipt"]["read"] for read in record["reads"])
+        parameters = ", ".join(
+            f"{name}={_short(value)}" for name, value in record["parameters"].items()
+        )
         return {
             **record,
             "run": run.folder.name,
             "reads": len(record["reads"]),
             "records": records,
-            "parameters": given,
+            "parameters": parameters,
         }
     except (UsageError, KeyError, TypeError, AttributeError) as error:
         return {
@@ -297,10 +300,10 @@ def find(folder: Path, name: str) -> Run:
     if len(near) == 1:
         return Run(near[0])
     if near:
-        some = ", ".join(path.name for path in near[:4]) + (", …" if len(near) > 4 else "")
+        examples = ", ".join(path.name for path in near[:4]) + (", …" if len(near) > 4 else "")
         raise UsageError(
             f"{len(near)} runs in {folder} begin with {name!r}",
-            hint=f"give one's full name: {some}",
+            hint=f"give one's full name: {examples}",
         )
     raise UsageError(f"{folder} has no run {name!r}", hint="`labkit runs` lists them")
 
@@ -333,8 +336,8 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {name: record.get(name) for name in ("notebook", "outcome", "error")}
     facts |= {f"parameter {name}": _short(value) for name, value in record["parameters"].items()}
     counts: dict[str, int] = {}
-    for one in record["reads"]:
-        receipt = one["receipt"]
+    for read in record["reads"]:
+        receipt = read["receipt"]
         topic = receipt["topic"]
         counts[topic] = counts.get(topic, 0) + 1
         for name, key in (
@@ -344,7 +347,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
             ("hash", "hash"),
         ):
             facts[f"read {topic} {counts[topic]}: {name}"] = receipt.get(key)
-    return facts | {f"version {name}": found for name, found in record["versions"].items()}
+    return facts | {f"version {name}": number for name, number in record["versions"].items()}
 
 
 def _short(value: Any) -> str:

@@ -117,12 +117,12 @@ class ScratchManager(Shown):
 
     def extend(self) -> None:
         """Let the ticked indices expire later, as the box says: `ScratchIndex.extend`."""
-        chosen, ttl = self.chosen, self.ttl.value
-        expires = self._safely(lambda: [index.extend(ttl) for index in chosen])
+        indices, ttl = self.chosen, self.ttl.value
+        expires = self._safely(lambda: [index.extend(ttl) for index in indices])
         if expires:
             self._tick_all(False)
             self._again(
-                f"{_listed([index.name for index in chosen])} will expire at {min(expires)}"
+                f"{_listed([index.name for index in indices])} will expire at {min(expires)}"
             )
 
     def _stop_asking(self) -> None:
@@ -147,7 +147,7 @@ class ScratchManager(Shown):
         frame = self.lab.scratch()
         rows = frame[frame["kind"] == "index"].sort_values(["expires", "index"]).to_dict("records")
         ticked = {(row["index"], row["target"]) for row in self._ticked}
-        self._rows = [{str(name): one for name, one in row.items()} for row in rows[:_SHOWN]]
+        self._rows = [{str(name): value for name, value in row.items()} for row in rows[:_SHOWN]]
         more = rows[_SHOWN:]
         self._ticks = [
             ipy.Checkbox(
@@ -182,8 +182,8 @@ class ScratchManager(Shown):
         self._renew_picture()
 
     def _buttons(self) -> None:
-        nothing = not any(tick.value for tick in self._ticks)
-        self.delete_button.disabled = self.extend_button.disabled = nothing
+        none_ticked = not any(tick.value for tick in self._ticks)
+        self.delete_button.disabled = self.extend_button.disabled = none_ticked
 
     code = "labkit.widgets.scratch()"
 
@@ -205,9 +205,11 @@ def _button(
     label: str, icon: str, tip: str, work: Callable[[], None], *, style: str = ""
 ) -> ipy.Button:
     layout = ipy.Layout(width="auto")
-    made = ipy.Button(description=label, icon=icon, tooltip=tip, button_style=style, layout=layout)
-    made.on_click(lambda _: work())
-    return made
+    button = ipy.Button(
+        description=label, icon=icon, tooltip=tip, button_style=style, layout=layout
+    )
+    button.on_click(lambda _: work())
+    return button
 
 
 def _cell(html: str) -> ipy.HTML:

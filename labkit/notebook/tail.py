@@ -69,10 +69,10 @@ class Tail(Shown):
     # life --------------------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        found = super()._repr_mimebundle_(**options)
-        if "text/plain" not in found or len(found) > 1:
+        bundle = super()._repr_mimebundle_(**options)
+        if "text/plain" not in bundle or len(bundle) > 1:
             self.start()
-        return found
+        return bundle
 
     @property
     def running(self) -> bool:
@@ -127,19 +127,21 @@ class Tail(Shown):
         """The newest records that have the filter's text, decoded, oldest first."""
         frame = to_pandas(from_batches(list(self._kept), self._decode, registry=self.lab.registry))
         frame = frame.sort_values("_timestamp", kind="stable")
-        found: pd.DataFrame = frame[_having(frame, self.filter.value)].tail(self._rows)
-        return found
+        newest: pd.DataFrame = frame[_having(frame, self.filter.value)].tail(self._rows)
+        return newest
 
     def _draw(self) -> None:
         frame = _told(self.frame)
-        some = frame.iloc[::-1, :_COLUMNS]
+        newest_first = frame.iloc[::-1, :_COLUMNS]
         left = (
             f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>"
             if len(frame.columns) > _COLUMNS
             else ""
         )
         table = html.table(
-            [str(name) for name in some], cells.rows(some, _narrow_cell), one_line=True
+            [str(name) for name in newest_first],
+            cells.rows(newest_first, _narrow_cell),
+            one_line=True,
         )
         self.view.value = html.shown(
             f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
@@ -171,11 +173,14 @@ def _told(frame: pd.DataFrame) -> pd.DataFrame:
     The values as they came only where no field says what a record is.
     """
     bare = not cells.tells_all(frame)
-    told = frame.drop(columns=_HIDDEN, errors="ignore")
-    empty = [name for name in told if told[name].isna().all()]  # among them _error, most often
-    return told.drop(
+    columns = frame.drop(columns=_HIDDEN, errors="ignore")
+    # among them _error, most often
+    empty = [name for name in columns if columns[name].isna().all()]
+    return columns.drop(
         columns=[
-            name for name in [*empty, "_value"] if name in told and not (bare and name == "_value")
+            name
+            for name in [*empty, "_value"]
+            if name in columns and not (bare and name == "_value")
         ]
     )
 
@@ -198,11 +203,11 @@ def _having(frame: pd.DataFrame, text: str) -> Any:
     """Tell for each row whether some column's text has `text`, in any case."""
     import numpy as np
 
-    found = np.full(len(frame), not text)
+    matches = np.full(len(frame), not text)
     for name in frame.columns.difference(_HIDDEN) if text else ():
         column = frame[name].map(_readable).astype("string").fillna("")
-        found |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
-    return found
+        matches |= column.str.contains(text, case=False, regex=False).to_numpy(dtype=bool)
+    return matches
 
 
 def _narrow_cell(value: Any, kind: pa.DataType | None) -> str:

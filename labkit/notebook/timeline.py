@@ -40,9 +40,11 @@ class Timeline:
 
     def of(self, partitions: Collection[int]) -> np.ndarray:
         """Return the count of each bucket, in these partitions."""
-        columns = [place for place, one in enumerate(self.partitions) if one in partitions]
-        found: np.ndarray = self.counts[:, columns].sum(axis=1)
-        return found
+        columns = [
+            place for place, partition in enumerate(self.partitions) if partition in partitions
+        ]
+        counts: np.ndarray = self.counts[:, columns].sum(axis=1)
+        return counts
 
     @property
     def edges(self) -> list[int]:
@@ -63,7 +65,8 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
     first, latest = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
     inner = np.array(cluster.offsets_at(topic, partitions, list(grid.starts)[1:]), np.int64)
     starts, ends = (
-        np.array([[side[one] for one in partitions]], np.int64) for side in (first, latest)
+        np.array([[side[partition] for partition in partitions]], np.int64)
+        for side in (first, latest)
     )
     inner = inner.reshape(-1, len(partitions))
     inner = np.clip(np.where(inner < 0, ends, inner), starts, np.maximum(starts, ends))
@@ -84,11 +87,11 @@ def picture(shown: Timeline, partitions: Collection[int], first: int, last: int)
         for at, height in enumerate((100 * counts / top).tolist())
         if height
     )
-    said = f"records per {length(shown.grid.every_ms)}, {top:,} at most"
-    ends = (short(shown.edges[0]), said, short(shown.edges[-1]))
+    scale = f"records per {length(shown.grid.every_ms)}, {top:,} at most"
+    ends = (short(shown.edges[0]), scale, short(shown.edges[-1]))
     labels = "".join(f"<span>{escape(text)}</span>" for text in ends)
     return (
-        f'<svg role="img" aria-label="{escape(said)}" viewBox="0 0 {len(counts)} 100" preserveAspectRatio="none" '
+        f'<svg role="img" aria-label="{escape(scale)}" viewBox="0 0 {len(counts)} 100" preserveAspectRatio="none" '
         f'style="width:100%;height:90px;display:block">{bars}</svg>'
         f'<div style="display:flex;justify-content:space-between;font-size:85%;opacity:.75">{labels}</div>'
     )

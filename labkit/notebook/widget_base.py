@@ -56,9 +56,9 @@ class Shown:
             self._picture_id = f"lk-{uuid4().hex}"
             self.box.add_class(self._live_class)
         display(self._saved(), raw=True, display_id=self._picture_id)
-        found = self.box._repr_mimebundle_()
+        representation = self.box._repr_mimebundle_()
         # anywidget adds metadata: none that the page needs
-        bundle = found[0] if isinstance(found, tuple) else found
+        bundle = representation[0] if isinstance(representation, tuple) else representation
         return {**bundle, "text/plain": f"{type(self).__name__}: live while its kernel runs"}
 
     @property
@@ -76,12 +76,12 @@ class Shown:
             f".jp-OutputArea:has(.{live}) .{name}",
             f".jp-OutputArea:has(.{name}) .jp-OutputArea-output:is(.jupyter-widgets, .lm-Panel):not(:has(*))",
         )
-        style = "".join(f"{one}{{display:none}}" for one in hidden)
+        style = "".join(f"{selector}{{display:none}}" for selector in hidden)
         when = (iso(now_ms()) or "")[:16].replace("T", " ")
-        said = f"a picture of {when} UTC: run the cell to have the widget again"
+        caption = f"a picture of {when} UTC: run the cell to have the widget again"
         markup = (
             f'<div class="{name} {html.AS_IT_IS}"><style>{style}</style>{self.picture()}'
-            f'<pre>{escape(self.code)}</pre><div style="opacity:.75;font-size:85%">{said}</div></div>'
+            f'<pre>{escape(self.code)}</pre><div style="opacity:.75;font-size:85%">{caption}</div></div>'
         )
         return {"text/html": markup, "text/plain": self.code}
 

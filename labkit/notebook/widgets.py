@@ -132,8 +132,8 @@ def lag_board(
     patience : str
         A standstill of commits is called one when it is no shorter, as in `Lab.lag`.
     """
-    chosen = [groups] if isinstance(groups, str) else None if groups is None else list(groups)
-    return LagBoard(lab or connect(), chosen, every=every, limit=limit, patience=patience)
+    patterns = [groups] if isinstance(groups, str) else None if groups is None else list(groups)
+    return LagBoard(lab or connect(), patterns, every=every, limit=limit, patience=patience)
 
 
 def inspect(replay: Replay, row: int | None = None) -> RecordInspector:

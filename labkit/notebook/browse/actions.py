@@ -102,8 +102,9 @@ def _load_scratch(browse: Browse, window: Window, where: str | None) -> str:
         f"{browse.name}-{_stamp()}", where=where, decode=browse.decode, progress=False
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in load.counts.items() if count)
-    whole = "" if load.complete else "; NOT complete: see its rejects and the receipt"
-    return f'{load.index.name}: {counts or "no documents"}{whole}; lab.index("{load.index.name}") reads it for 2 days'
+    shortfall = "" if load.complete else "; NOT complete: see its rejects and the receipt"
+    name = load.index.name
+    return f'{name}: {counts or "no documents"}{shortfall}; lab.index("{name}") reads it for 2 days'
 
 
 def _save_view(name: str, view: str) -> str:

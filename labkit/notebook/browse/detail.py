@@ -36,8 +36,8 @@ def describe(records: Records, row: int) -> dict[str, Any]:
     """
     if not 0 <= row < len(records.table):
         raise UsageError(f"there is no record {row}: there are {len(records.table):,}")
-    one = records.table.slice(row, 1)
-    record = one.to_pylist()[0]
+    part = records.table.slice(row, 1)
+    record = part.to_pylist()[0]
     place = np.flatnonzero(records.rows == row)
     answer: dict[str, Any] = {
         "time": records.time_of(row), "facts": [], "headers": [],
@@ -57,7 +57,7 @@ def describe(records: Records, row: int) -> dict[str, Any]:
         answer["facts"].append(["error", cell(record["_error"], most=1_000)])
     for entry in record.get("_headers") or []:
         answer["headers"].append([cell(entry["key"]), cell(entry["value"], most=1_000)])
-    answer["value"] = _value(records, record, one)
+    answer["value"] = _value(records, record, part)
     return answer
 
 
@@ -69,12 +69,12 @@ def neighbours(records: Records, row: int) -> list[dict[str, Any]]:
     near = records.order[max(0, place - NEAR) : place + NEAR + 1]
     return [
         {
-            "row": int(one),
-            "time": records.time_of(int(one)),
-            "text": _line(records, int(one)),
-            "here": int(one) == row,
+            "row": int(neighbour),
+            "time": records.time_of(int(neighbour)),
+            "text": _line(records, int(neighbour)),
+            "here": int(neighbour) == row,
         }
-        for one in near
+        for neighbour in near
     ]
 
 

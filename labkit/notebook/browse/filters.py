@@ -70,8 +70,8 @@ class Filter:
 
         `texts` are the fields that hold texts, for a search in all of them.
         """
-        found = self._positive(texts)
-        return f"not coalesce({found}, false)" if self.negated else found
+        positive = self._positive(texts)
+        return f"not coalesce({positive}, false)" if self.negated else positive
 
     def change(self, text: str, zone: tzinfo = UTC, now: datetime | None = None) -> Filter:
         """Return the filter with what was typed in place of its value.
@@ -175,7 +175,7 @@ def _numbers(text: str) -> tuple[int | float | None, int | float | None]:
 
 def condition(filters: Iterable[Filter], texts: Sequence[tuple[str, ...]]) -> str | None:
     """Return the condition of all filters that are switched on; None where there is none."""
-    parts = [one.sql(texts) for one in filters if one.on]
+    parts = [chip.sql(texts) for chip in filters if chip.on]
     return " and ".join(parts) if parts else None
 
 
@@ -197,10 +197,10 @@ def _reserved() -> frozenset[str]:
     from labkit.duckdb_sql import duckdb
 
     with duckdb.connect() as connection:
-        found = connection.execute(
+        keywords = connection.execute(
             "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
         ).fetchall()
-    return frozenset(name for (name,) in found)
+    return frozenset(name for (name,) in keywords)
 
 
 def literal(value: Any) -> str:

@@ -59,8 +59,8 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     window = _window_of(source)
     plan, lab = window.plan, window.lab
     latest = lab.cluster.bounds(plan.topic, [part.partition for part in plan.ranges], "latest")
-    each = max(1, STEP // max(1, len(plan.ranges)))
-    ends = {part.partition: min(part.end + each, latest[part.partition]) for part in plan.ranges}
+    step = max(1, STEP // max(1, len(plan.ranges)))
+    ends = {part.partition: min(part.end + step, latest[part.partition]) for part in plan.ranges}
     fresh = tuple(
         replace(part, start=part.end, end=ends[part.partition], log_end=latest[part.partition])
         for part in plan.ranges
@@ -78,8 +78,8 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     if not replay.receipt.complete:
         return Grown(source, trouble=replay.receipt.shortfall)
     table = _join(source, replay.table, specs[0])
-    read_until = {one.partition: one for one in fresh}
-    ranges = tuple(_longer(one, read_until.get(one.partition)) for one in plan.ranges)
+    read_until = {part.partition: part for part in fresh}
+    ranges = tuple(_longer(part, read_until.get(part.partition)) for part in plan.ranges)
     grown = _moved(source, window, ranges, table)
     return Grown(grown, Records(table, source.time_field, source.zone), len(replay))
 
@@ -107,15 +107,16 @@ def _check_room(source: Source, coming: int) -> None:
 
 def _moved(source: Source, window: Window, ranges: tuple[Range, ...], table: pa.Table) -> Source:
     begin = source.asked or window.plan.asked
-    asked = f"{begin}, followed until {(iso(now_ms()) or '')[:19]}Z"
+    asked_text = f"{begin}, followed until {(iso(now_ms()) or '')[:19]}Z"
     moved = Window(
-        replace(window.plan, ranges=ranges, asked=asked, start_ms=None, end_ms=None), window.lab
+        replace(window.plan, ranges=ranges, asked=asked_text, start_ms=None, end_ms=None),
+        window.lab,
     )
-    said = f"{len(table):,} records" if source.whole else f"the newest {len(table):,} records"
+    extent = f"{len(table):,} records" if source.whole else f"the newest {len(table):,} records"
     return replace(
         source,
         table=table,
-        said=said,
+        said=extent,
         code=code_of_window(moved, source.decode),
         replay=None,
         window=moved,

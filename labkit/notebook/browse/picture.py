@@ -30,14 +30,14 @@ def picture(browse: Browse) -> str:
         return html.shown(
             f'<div>{title}</div><div style="color:{html.RED}">{escape(error.message)}</div>'
         )
-    count, there = len(records.rows), len(records.table)
-    columns = [str(one) for one in browse.box.columns]
-    rows = [[escape(_cut(one)) for one in row] for row in records.page(0, ROWS, columns)]
+    count, total = len(records.rows), len(records.table)
+    columns = [str(name) for name in browse.box.columns]
+    rows = [[escape(_cut(cell)) for cell in row] for row in records.page(0, ROWS, columns)]
     table = html.table([f"time ({source.zone})", *columns], rows, one_line=True)
     where = f" where <code>{escape(browse.where)}</code>" if browse.where else ""
-    said = f"<div>{count:,} of {there:,} picked{where}; the newest {len(rows):,}:</div>"
+    caption = f"<div>{count:,} of {total:,} picked{where}; the newest {len(rows):,}:</div>"
     return html.shown(
-        f'<div style="line-height:1.4"><div>{title}</div>{_bars(records.histogram())}{said}'
+        f'<div style="line-height:1.4"><div>{title}</div>{_bars(records.histogram())}{caption}'
         f'<div style="overflow:auto">{table}</div></div>'
     )
 

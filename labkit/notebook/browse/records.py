@@ -98,7 +98,7 @@ class Records:
         self._codes: dict[tuple[tuple[str, ...], bool], _Coded] = {}
 
     def _list_fields(self) -> list[Field]:
-        found: list[Field] = []
+        fields: list[Field] = []
         bare = () if self.own else ("_value",)  # no field says what a record is
         meta = [
             name
@@ -110,10 +110,10 @@ class Records:
             sample = _joined(self.table[name])
             for path, leaf, _ in walk(quoted(name), sample, np.arange(len(sample))):
                 items = path.endswith("[]")
-                if path.count("[]") > (1 if items else 0) or len(found) >= MOST_FIELDS:
+                if path.count("[]") > (1 if items else 0) or len(fields) >= MOST_FIELDS:
                     continue  # within the items of a list: shown in the record
                 parts = tuple(_parts(path.removesuffix("[]")))
-                found.append(
+                fields.append(
                     Field(
                         parts,
                         path,
@@ -122,15 +122,15 @@ class Records:
                         items,
                     )
                 )
-        return found
+        return fields
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
         """The fields that hold texts, for a search in all of them."""
         return [
-            one.path
-            for one in self.fields
-            if one.kind == "text" and not one.items and one.label != "_error"
+            field.path
+            for field in self.fields
+            if field.kind == "text" and not field.items and field.label != "_error"
         ]
 
     # asking ----------------------------------------------------------------------------------------------
@@ -143,18 +143,18 @@ class Records:
         UsageError
             When a condition cannot be asked.
         """
-        wanted = condition(filters, self.texts)
-        if wanted == self.condition:
+        wanted_condition = condition(filters, self.texts)
+        if wanted_condition == self.condition:
             return
         rows = self.order
-        if wanted is not None:
+        if wanted_condition is not None:
             mask = np.ones(len(self.table), bool)
-            for one in filters:
-                if one.on:
-                    part = self._mask_of(replace(one, negated=False).sql(self.texts))
-                    mask &= ~part if one.negated else part
+            for chip in filters:
+                if chip.on:
+                    part = self._mask_of(replace(chip, negated=False).sql(self.texts))
+                    mask &= ~part if chip.negated else part
             rows = rows[mask[rows]]
-        self.rows, self.condition = rows, wanted
+        self.rows, self.condition = rows, wanted_condition
 
     def _mask_of(self, sql: str) -> np.ndarray:
         """Return which records fulfil one condition.
@@ -176,9 +176,9 @@ class Records:
         """Refuse a condition on a field that no record has: it would pick nothing, as if there were
         no such value.
         """
-        known = {name.lower() for name in self.table.column_names}
+        column_names = {name.lower() for name in self.table.column_names}
         for name in sorted(where.columns):
-            if name.lower() not in known:
+            if name.lower() not in column_names:
                 near = did_you_mean(name, self.table.column_names)
                 raise UsageError(
                     f"no record has a field {name!r}",
@@ -291,11 +291,13 @@ class Records:
         for label in labels:
             # row by row: `take` would join all of its chunks
             column = self.table[self.field(label).path[0]]
-            some = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
+            cells = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
             array = _joined(
-                _inside(pa.table({self.field(label).path[0]: some}), self.field(label).path)
+                _inside(pa.table({self.field(label).path[0]: cells}), self.field(label).path)
             )
-            columns.append([self.cell(one, array.type, most=SHOWN) for one in array.to_pylist()])
+            columns.append(
+                [self.cell(value, array.type, most=SHOWN) for value in array.to_pylist()]
+            )
         return [list(row) for row in zip(*columns, strict=True)]
 
     def time_of(self, row: int) -> str:
@@ -333,9 +335,9 @@ class Records:
         UsageError
             When there is none.
         """
-        for one in self.fields:
-            if one.label == label:
-                return one
+        for field in self.fields:
+            if field.label == label:
+                return field
         raise UsageError(f"there is no field {label!r}")
 
     def chosen(self) -> pa.Table:

@@ -146,8 +146,8 @@ def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source
     )
     if len(part) == len(window):
         return source
-    said = f"the newest {len(part):,} of {len(window):,} records: limit={len(window):_} reads all"
-    return replace(source, said=said, whole=False)
+    extent = f"the newest {len(part):,} of {len(window):,} records: limit={len(window):_} reads all"
+    return replace(source, said=extent, whole=False)
 
 
 def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None], str]:
@@ -167,23 +167,23 @@ def _newest(window: Window, most: int) -> Window:
     """
     if len(window) <= most:
         return window
-    spans = {one.partition: (one.start, one.end) for one in window.plan.ranges}
-    asked = f"the newest {most:,} records of {window.plan.asked}"
+    spans = {part.partition: (part.start, part.end) for part in window.plan.ranges}
+    asked_text = f"the newest {most:,} records of {window.plan.asked}"
 
     def bounds(at: str | int) -> dict[int, int]:
         """Return the window's own bounds, for the log's."""
         if isinstance(at, str):
             return {partition: span[at != "earliest"] for partition, span in spans.items()}
-        found = window.lab.cluster.bounds(window.topic, spans, at)
+        offsets = window.lab.cluster.bounds(window.topic, spans, at)
         return {
             partition: -1
             if offset < 0 or offset >= spans[partition][1]
             else max(offset, spans[partition][0])
-            for partition, offset in found.items()
+            for partition, offset in offsets.items()
         }
 
-    found = by_last_records(bounds, most, now_ms())
-    return Window(replace(window.plan, ranges=found.ranges, asked=asked), window.lab)
+    newest_plan = by_last_records(bounds, most, now_ms())
+    return Window(replace(window.plan, ranges=newest_plan.ranges, asked=asked_text), window.lab)
 
 
 def _of_replay(
@@ -194,12 +194,12 @@ def _of_replay(
     decode: Spec | None = None,
 ) -> Source:
     receipt = replay.receipt
-    said = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
+    extent = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
     return Source(
         title,
         replay.table,
         "_timestamp",
-        said,
+        extent,
         receipt.complete,
         code,
         replay,
@@ -213,7 +213,7 @@ def _window_code(window: Window) -> str:
     """Return the line that makes the same frozen window."""
     plan = window.plan
     if plan.start_ms is None and plan.end_ms is None and len(plan.ranges) <= MOST_PARTITIONS:
-        spans = {one.partition: (one.start, one.end) for one in plan.ranges}
+        spans = {part.partition: (part.start, part.end) for part in plan.ranges}
         return f"w = lab.window({json.dumps(plan.topic)}, offsets={spans})"
     return f"w = labkit.Window.from_json({window.to_json()!r})"
 
@@ -244,15 +244,15 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
         )
 
     def code(where: str | None) -> str:
-        made = (
+        line = (
             f"df = lab.index({index.name!r}, target={index.target.name!r}).to_pandas(limit={most})"
         )
-        return f"{made}\n# where {where}" if where else made
+        return f"{line}\n# where {where}" if where else line
 
-    whole = len(table) >= total
-    said = (
+    complete = len(table) >= total
+    extent = (
         f"{len(table):,} documents"
-        if whole
+        if complete
         else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
     )
     title = f"index {index.name} on {index.target.name}"
@@ -260,8 +260,8 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
         title,
         table.replace_schema_metadata(None),
         name,
-        said,
-        whole,
+        extent,
+        complete,
         code,
         index=index,
         zone=index.timezone,

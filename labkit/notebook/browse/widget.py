@@ -79,7 +79,9 @@ class Browse(Shown):
         )
         self.records = Records(self.source.table, self.source.time_field, self.source.zone)
         first = [
-            one.label for one in self.records.fields if one.kind not in ("object", "list", "map")
+            field.label
+            for field in self.records.fields
+            if field.kind not in ("object", "list", "map")
         ]
         self.box = BrowseView(
             columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS]
@@ -107,10 +109,10 @@ class Browse(Shown):
         columns = self.box.columns
         try:
             self._take(read_view(before))
-            kept = "filters and columns as clicked before"
+            note = "filters and columns as clicked before"
         except LabkitError as error:
-            kept = f"the filters clicked before do not fit: {error.message}"
-        self.box.about = {**self.box.about, "kept": kept, "columns": columns}
+            note = f"the filters clicked before do not fit: {error.message}"
+        self.box.about = {**self.box.about, "kept": note, "columns": columns}
 
     def _changed(self, key: tuple[str, ...]) -> None:
         keep_pick(self.view, *key)
@@ -120,13 +122,13 @@ class Browse(Shown):
 
     def _take(self, raw: dict[str, Any]) -> None:
         try:
-            filters = [dict(one) for one in raw["filters"]]
-            self.records.choose([Filter.of(one) for one in filters])
-            known = {one.label for one in self.records.fields}
+            filters = [dict(chip) for chip in raw["filters"]]
+            self.records.choose([Filter.of(chip) for chip in filters])
+            labels = {field.label for field in self.records.fields}
             self.box.columns = [
-                name for name in raw["columns"] if name in known
+                name for name in raw["columns"] if name in labels
             ] or self.box.columns
-            self.box.by = raw["by"] if raw["by"] in known else ""
+            self.box.by = raw["by"] if raw["by"] in labels else ""
             self.box.widths = {str(name): int(px) for name, px in raw.get("widths", {}).items()}
             self.box.filters = filters
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -159,9 +161,9 @@ class Browse(Shown):
         grown = await asyncio.to_thread(follow.grow, self.source, self.decode)
         pace.add(grown.new)
         if grown.records is not None:
-            labels = [one.label for one in self.records.fields]
+            labels = [field.label for field in self.records.fields]
             self.source, self.records = grown.source, grown.records
-            if labels != [one.label for one in self.records.fields]:
+            if labels != [field.label for field in self.records.fields]:
                 self.box.about = self._about()
             self._renew_picture()
         trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
@@ -178,7 +180,7 @@ class Browse(Shown):
     @property
     def filters(self) -> list[Filter]:
         """The chips."""
-        return [Filter.of(one) for one in self.box.filters]
+        return [Filter.of(chip) for chip in self.box.filters]
 
     @property
     def where(self) -> str | None:
@@ -249,9 +251,9 @@ class Browse(Shown):
     def text(self) -> str:
         """Return what is looked at, and the lines that make it."""
         self.records.choose(self.filters)
-        count, there = len(self.records.rows), len(self.records.table)
+        count, total = len(self.records.rows), len(self.records.table)
         return (
-            f"{self.source.title}: {self.source.said}; {count:,} of {there:,} picked\n{self.code}"
+            f"{self.source.title}: {self.source.said}; {count:,} of {total:,} picked\n{self.code}"
         )
 
     # answers ---------------------------------------------------------------------------------------------
@@ -259,13 +261,13 @@ class Browse(Shown):
     def _about(self) -> dict[str, Any]:
         fields = [
             {
-                "label": one.label,
-                "path": list(one.path),
-                "kind": one.kind,
-                "present": one.present,
-                "items": one.items,
+                "label": field.label,
+                "path": list(field.path),
+                "kind": field.kind,
+                "present": field.present,
+                "items": field.items,
             }
-            for one in self.records.fields
+            for field in self.records.fields
         ]
         about = {"title": self.source.title, "said": self.source.said, "whole": self.source.whole}
         return {
@@ -309,7 +311,7 @@ class Browse(Shown):
         task.add_done_callback(self._working.discard)
 
     def _query(self, asked: dict[str, Any]) -> dict[str, Any]:
-        filters = [Filter.of(one) for one in asked["filters"]]
+        filters = [Filter.of(chip) for chip in asked["filters"]]
         self.records.choose(filters)
         by = asked.get("by") or ""
         path = self.records.field(by).path if by else ()
@@ -322,7 +324,7 @@ class Browse(Shown):
 
     def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
         rows = self.records.page(
-            int(asked["start"]), int(asked["count"]), [str(one) for one in asked["columns"]]
+            int(asked["start"]), int(asked["count"]), [str(name) for name in asked["columns"]]
         )
         return {"start": int(asked["start"]), "rows": rows}
 
