@@ -82,13 +82,13 @@ class Reader:
         self.problems: list[str] = []
         self._rounded = Rounded()  # of a union of integers and fractions
         self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
-        whole = self._schema["fields"][0]["type"] if self._wrapped else self._schema
-        kind, self._plain = self._shape(whole, ())
+        root = self._schema["fields"][0]["type"] if self._wrapped else self._schema
+        kind, self._plain = self._shape(root, ())
         self._record = pa.types.is_struct(kind)
         self.fields: Fields = fields_of(kind) if self._record else {VALUE: kind}
         self.struct = pa.struct(list(self.fields.items()))
-        self.name = str(whole.get("name", "")) if isinstance(whole, dict) else ""
-        of = whole.get("type") if isinstance(whole, dict) else whole
+        self.name = str(root.get("name", "")) if isinstance(root, dict) else ""
+        of = root.get("type") if isinstance(root, dict) else root
         self._bare = of == "bytes"  # Confluent's serialisers write these without Avro's length
 
     @property
@@ -111,8 +111,8 @@ class Reader:
             value = value[VALUE]
         if self._rest:
             value[MORE] = {name: value.pop(name, None) for name in self._rest}
-        found: dict[str, Any] = value if self._plain else fit(value, self.struct, self._rounded)
-        return found
+        record: dict[str, Any] = value if self._plain else fit(value, self.struct, self._rounded)
+        return record
 
     def _by_value(self, payload: bytes) -> Any:
         """Return a record in which a value may mean nothing.
@@ -154,11 +154,11 @@ class Reader:
     def _fields(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
         name = schema["name"]
         fields = schema["fields"]
-        whole = schema is self._schema
+        is_root = schema is self._schema
         if (
             name in inside
             or len(inside) >= DEPTH
-            or (not whole and self._columns + len(fields) > COLUMNS)
+            or (not is_root and self._columns + len(fields) > COLUMNS)
         ):
             return TEXT, False
         if len(fields) > COLUMNS:
@@ -166,7 +166,7 @@ class Reader:
             fields = fields[: COLUMNS - 1]
         self._columns += len(fields)
         shapes = {field["name"]: self._shape(field["type"], (*inside, name)) for field in fields}
-        if whole and self._rest:
+        if is_root and self._rest:
             shapes[MORE] = TEXT, False
         kinds = [(field, kind) for field, (kind, _) in shapes.items()]
         return pa.struct(kinds), all(plain for _, plain in shapes.values())
@@ -181,8 +181,8 @@ class Reader:
 def _scalar(schema: Any, kind: str) -> tuple[pa.DataType, bool]:
     logical = schema.get("logicalType")
     if logical == "decimal" and kind in ("bytes", "fixed"):
-        found = decimal(schema["precision"], schema.get("scale", 0))
-        return found, found is not TEXT
+        arrow_type = decimal(schema["precision"], schema.get("scale", 0))
+        return arrow_type, arrow_type is not TEXT
     return _LOGICAL.get(f"{kind}-{logical}", _PRIMITIVES[kind]), logical != "uuid"
 
 

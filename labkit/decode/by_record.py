@@ -57,14 +57,14 @@ class Parsed:
     @property
     def schema(self) -> Fields:
         """Field to Arrow type, of all the batch's schemas."""
-        nothing: Fields = {}
+        no_fields: Fields = {}
         return reduce(
-            merge.merge_fields, (dict(_fields(part.table)) for part in self.parts), nothing
+            merge.merge_fields, (dict(_fields(part.table)) for part in self.parts), no_fields
         )
 
 
 def _fields(table: pa.Table) -> Iterable[tuple[str, pa.DataType]]:
-    return ((one.name, one.type) for one in table.schema)
+    return ((column.name, column.type) for column in table.schema)
 
 
 class Located(NamedTuple):
@@ -117,7 +117,7 @@ class ByRecord(Decoder):
                 continue
             schema, name, reader, payload = located
             try:
-                found = reader.read(payload)
+                record = reader.read(payload)
             # whatever bytes make the parsers stumble over: the row stays
             except Exception as error:
                 parsed.errors[row] = f"not {self.kind} of {name}: {self.explain(value, error)}"
@@ -126,10 +126,10 @@ class ByRecord(Decoder):
                 parsed.errors[row] = f"{self.kind} of {name}: {_some(reader.problems)}"
             _, rows, objects = groups.setdefault(schema, (located, [], []))
             rows.append(row)
-            objects.append(found)
+            objects.append(record)
         for located, rows, objects in groups.values():
-            what = f"a value of {located.name} that no column holds"
-            part = _part(located.reader, rows, objects, parsed.errors, what)
+            reason = f"a value of {located.name} that no column holds"
+            part = _part(located.reader, rows, objects, parsed.errors, reason)
             if len(part.rows):
                 parsed.parts.append(part)
         parsed.parts.sort(key=lambda one: int(one.rows[0]))
@@ -152,9 +152,9 @@ class ByRecord(Decoder):
         places = np.concatenate([part.rows for part in parsed.parts])
         order = None
         if len(places) != parsed.count or (np.diff(places) < 0).any():
-            taken = np.full(parsed.count, -1)
-            taken[places] = np.arange(len(places))
-            order = pa.array(taken, mask=taken < 0)
+            positions = np.full(parsed.count, -1)
+            positions[places] = np.arange(len(places))
+            order = pa.array(positions, mask=positions < 0)
         return pa.table(
             {name: self._column(parsed.parts, name, kind, order) for name, kind in schema.items()}
         )
@@ -177,19 +177,19 @@ def _part(
 ) -> Part:
     """Return records as columns; a value that Arrow refuses is null, and told."""
     try:
-        found = pa.array(objects, reader.struct)
+        column = pa.array(objects, reader.struct)
     except _REFUSED:
         held = []
-        for row, one in zip(rows, objects, strict=True):
+        for row, value in zip(rows, objects, strict=True):
             problems: list[str] = []
-            held.append(_held(one, reader.struct, "", problems))
+            held.append(_held(value, reader.struct, "", problems))
             if problems:
                 errors[row] = "; ".join(
                     [*([errors[row]] if row in errors else []), f"{what}: {_some(problems)}"]
                 )
-        found = pa.array(held, reader.struct)
+        column = pa.array(held, reader.struct)
     return Part(
-        np.array(rows, np.int64), pa.Table.from_arrays(found.flatten(), names=list(reader.fields))
+        np.array(rows, np.int64), pa.Table.from_arrays(column.flatten(), names=list(reader.fields))
     )
 
 
@@ -201,8 +201,10 @@ def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any
         inside = f"{where}." if where else ""
         if pa.types.is_struct(kind) and isinstance(value, dict):
             return {
-                one.name: _held(value.get(one.name), one.type, inside + one.name, problems)
-                for one in kind
+                member.name: _held(
+                    value.get(member.name), member.type, inside + member.name, problems
+                )
+                for member in kind
             }
         if pa.types.is_large_list(kind) and isinstance(value, list):
             return [_held(item, kind.value_type, where, problems) for item in value]

@@ -296,7 +296,7 @@ def _found_out(
         if reason:
             faults[row] = reason
         elif len(names) <= COLUMNS:
-            paths(record, found=names)
+            paths(record, known_paths=names)
     lines = blanked(lines, faults)
     tried = _tried(lines, known) if faults else None
     if tried is None and len(names) <= COLUMNS:

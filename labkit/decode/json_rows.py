@@ -123,19 +123,19 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         ]
 
 
-def paths(value: Any, above: str = "", found: set[str] | None = None) -> set[str]:
+def paths(value: Any, above: str = "", known_paths: set[str] | None = None) -> set[str]:
     """Return a record's fields, also within objects and lists."""
-    found = set() if found is None else found
+    known_paths = set() if known_paths is None else known_paths
     if isinstance(value, dict):
         for name, inner in value.items():
-            found.add(path := f"{above}\0{name}")
+            known_paths.add(path := f"{above}\0{name}")
             if isinstance(inner, dict | list):
-                paths(inner, path, found)
+                paths(inner, path, known_paths)
     else:
         for inner in value:
             if isinstance(inner, dict | list):
-                paths(inner, above, found)
-    return found
+                paths(inner, above, known_paths)
+    return known_paths
 
 
 # values as they are written --------------------------------------------------------------------------------

@@ -77,10 +77,10 @@ class Shape:
 
         A field without a value so far is placed where it first has one.
         """
-        seen = [
+        own_order = [
             name for side in (self, other) for name, shape in side.fields.items() if shape.kinds
         ]
-        names = dict.fromkeys([*seen, *sorted({*self.fields, *other.fields})])
+        names = dict.fromkeys([*own_order, *sorted({*self.fields, *other.fields})])
         no_values = Shape()
         return Shape(
             Counter(
@@ -128,8 +128,8 @@ class Shape:
             return self
         fields: dict[str, Shape] = {}
         room = COLUMNS - 1
-        for name, one in self.fields.items():
-            fitting = one if one.leaves <= COLUMNS // 2 else one._as_text()
+        for name, shape in self.fields.items():
+            fitting = shape if shape.leaves <= COLUMNS // 2 else shape._as_text()
             if name != MORE and room > 0 and fitting.leaves <= room:
                 fields[name] = fitting
                 room -= fitting.leaves

@@ -48,9 +48,9 @@ def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 
 def _scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if pa.types.is_decimal(left) and pa.types.is_decimal(right):
-        whole = max(left.precision - left.scale, right.precision - right.scale)
+        integer_digits = max(left.precision - left.scale, right.precision - right.scale)
         scale = max(left.scale, right.scale)
-        return decimal(whole + scale, scale)
+        return decimal(integer_digits + scale, scale)
     if pa.types.is_timestamp(left) and pa.types.is_timestamp(right) and left.tz == right.tz:
         # ns ends in 2262
         return None if "ns" in (left.unit, right.unit) else pa.timestamp("us", left.tz)
@@ -66,7 +66,7 @@ def decimal(precision: int, scale: int) -> pa.DataType:
 
 def fields_of(kind: pa.StructType) -> Fields:
     """Return a struct's fields."""
-    return {one.name: one.type for one in kind}
+    return {member.name: member.type for member in kind}
 
 
 def merge_fields(left: Mapping[str, pa.DataType], right: Mapping[str, pa.DataType]) -> Fields:
@@ -79,8 +79,8 @@ def merge_fields(left: Mapping[str, pa.DataType], right: Mapping[str, pa.DataTyp
 
 def unify(schemas: Iterable[Mapping[str, pa.DataType]]) -> Fields:
     """Return the one schema that holds for all; what is null throughout is text."""
-    nothing: Fields = {}
-    return {name: settled(kind) for name, kind in reduce(merge_fields, schemas, nothing).items()}
+    no_fields: Fields = {}
+    return {name: settled(kind) for name, kind in reduce(merge_fields, schemas, no_fields).items()}
 
 
 def settled(kind: pa.DataType) -> pa.DataType:
@@ -89,7 +89,9 @@ def settled(kind: pa.DataType) -> pa.DataType:
         return TEXT
     if pa.types.is_struct(kind):
         return (
-            pa.struct([(one.name, settled(one.type)) for one in kind]) if kind.num_fields else TEXT
+            pa.struct([(member.name, settled(member.type)) for member in kind])
+            if kind.num_fields
+            else TEXT
         )
     if pa.types.is_large_list(kind):
         return pa.large_list(settled(kind.value_type))
@@ -113,9 +115,9 @@ class Rounded:
         """What the receipt should say."""
         if not self.count:
             return []
-        what = "integer was" if self.count == 1 else "integers were"
+        subject = "integer was" if self.count == 1 else "integers were"
         return [
-            f"{self.count:,} {what} rounded to fractions, which their fields hold too: such as {self.first}"
+            f"{self.count:,} {subject} rounded to fractions, which their fields hold too: such as {self.first}"
         ]
 
     def add(self, values: Iterable[int]) -> None:
@@ -131,28 +133,28 @@ def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
 
     Integers that this changes are counted in `rounded`.
     """
-    found = value
+    fitted = value
     if value is None:
         return None
     if kind.equals(TEXT):
-        found = text(value)
+        fitted = text(value)
     elif pa.types.is_floating(kind):
-        found = float(value)
-        if rounded is not None and found != value and isinstance(value, int):
+        fitted = float(value)
+        if rounded is not None and fitted != value and isinstance(value, int):
             rounded.add([value])
     elif pa.types.is_struct(kind):
-        found = {one.name: fit(value.get(one.name), one.type, rounded) for one in kind}
+        fitted = {member.name: fit(value.get(member.name), member.type, rounded) for member in kind}
     elif pa.types.is_large_list(kind):
-        found = [fit(item, kind.value_type, rounded) for item in value]
+        fitted = [fit(item, kind.value_type, rounded) for item in value]
     elif pa.types.is_map(kind):
-        found = [(key, fit(item, kind.item_type, rounded)) for key, item in value.items()]
-    return found
+        fitted = [(key, fit(item, kind.item_type, rounded)) for key, item in value.items()]
+    return fitted
 
 
 def text(value: Any) -> str:
     """Return a value as text: a text as it is, anything else as its JSON."""
-    found = as_json(value)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    json_value = as_json(value)
+    return json_value if isinstance(json_value, str) else json.dumps(json_value, ensure_ascii=False)
 
 
 def as_json(value: Any) -> Any:
@@ -191,11 +193,11 @@ def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) ->
         return pa.array(
             [fit(unmapped(value, own), kind, rounded) for value in column.to_pylist()], kind
         )
-    found = pc.cast(column, kind, safe=not pa.types.is_floating(kind))
+    converted = pc.cast(column, kind, safe=not pa.types.is_floating(kind))
     if rounded is not None and pa.types.is_integer(column.type) and pa.types.is_floating(kind):
-        same = pc.equal(pc.cast(found, column.type, safe=False), column)
+        same = pc.equal(pc.cast(converted, column.type, safe=False), column)
         rounded.add(column.filter(pc.invert(same)).to_pylist())
-    return found
+    return converted
 
 
 def unmapped(value: Any, kind: pa.DataType) -> Any:
@@ -205,5 +207,5 @@ def unmapped(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_map(kind):
         return {key: unmapped(item, kind.item_type) for key, item in value}
     if pa.types.is_struct(kind):
-        return {one.name: unmapped(value[one.name], one.type) for one in kind}
+        return {member.name: unmapped(value[member.name], member.type) for member in kind}
     return [unmapped(item, kind.value_type) for item in value]

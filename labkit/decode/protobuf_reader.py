@@ -95,10 +95,10 @@ class Reader:
             message.ParseFromString(payload)
         except DecodeError as error:
             raise ValueError(str(error)) from error
-        found = self._plain(self._descriptor, message)
+        record = self._plain(self._descriptor, message)
         if self._rest:
-            found[MORE] = {name: found.pop(name) for name in self._rest}
-        return found if self._ready else fit(found, self.struct)
+            record[MORE] = {name: record.pop(name) for name in self._rest}
+        return record if self._ready else fit(record, self.struct)
 
     # types -------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Reader:
         of = field.message_type
         if of is None:
             return _SCALARS[field.type]
-        known = {
+        well_known = {
             f"{_GOOGLE}Timestamp": pa.timestamp("us", "UTC"),
             f"{_GOOGLE}Duration": pa.duration("us"),
             **{f"{_GOOGLE}{name}": TEXT for name in ("Struct", "Value", "ListValue")},
@@ -136,7 +136,7 @@ class Reader:
         }
         if of.full_name in _WRAPPERS:
             return _SCALARS[of.fields_by_name["value"].type]
-        return known.get(of.full_name) or self._struct(of, inside)
+        return well_known.get(of.full_name) or self._struct(of, inside)
 
     # values ------------------------------------------------------------------------------------------
 
@@ -161,10 +161,10 @@ class Reader:
         except LimitError:
             raise
         except (ValueError, OverflowError, ArithmeticError, SerializeToJsonError) as error:
-            given = (
+            raw_value = (
                 str(source if name is None else getattr(source, name)).replace("\n", " ").strip()
             )
-            self.problems.append(f"{place}: {shown(given)} has no meaning ({error})")
+            self.problems.append(f"{place}: {shown(raw_value)} has no meaning ({error})")
             return None
         # what was noted within this value is below its place
         self.problems[count:] = [
@@ -202,16 +202,18 @@ class Reader:
             return lambda message: {
                 key: item(value) for key, value in getattr(message, name).items()
             }
-        one = self._convert(field)
+        convert = self._convert(field)
         if _repeated(field) and field.message_type is not None:
             return lambda message: [
-                value for _, value in self._items(one, enumerate(getattr(message, name)))
+                value for _, value in self._items(convert, enumerate(getattr(message, name)))
             ]
         if _repeated(field):
-            return lambda message: [one(value) for value in getattr(message, name)]
+            return lambda message: [convert(value) for value in getattr(message, name)]
         if field.has_presence:
-            return lambda message: one(getattr(message, name)) if message.HasField(name) else None
-        return lambda message: one(getattr(message, name))
+            return lambda message: (
+                convert(getattr(message, name)) if message.HasField(name) else None
+            )
+        return lambda message: convert(getattr(message, name))
 
     def _convert(self, field: Any) -> Convert:
         of = field.message_type
@@ -299,10 +301,16 @@ def _add(
     pool: Any, name: str, schema: Any, referenced: Callable[[str, int], Any], known: set[str]
 ) -> Any:
     """Add a schema to the pool under `name`, those it refers to first."""
-    for one in schema.references or ():
-        if one.name not in known:
-            known.add(one.name)
-            _add(pool, one.name, referenced(one.subject, one.version), referenced, known)
+    for reference in schema.references or ():
+        if reference.name not in known:
+            known.add(reference.name)
+            _add(
+                pool,
+                reference.name,
+                referenced(reference.subject, reference.version),
+                referenced,
+                known,
+            )
     proto = _descriptor(schema)
     if proto is None:
         raise ValueError(
@@ -327,10 +335,10 @@ def _descriptor(schema: Any) -> Any:
 
 def _message(file: Any, path: tuple[int, ...]) -> Any:
     messages = list(file.message_types_by_name.values())
-    found = None
+    message = None
     for number in path:
         if not 0 <= number < len(messages):
             raise ValueError(f"message number {list(path)} is not in the schema")
-        found = messages[number]
-        messages = list(found.nested_types)
-    return found
+        message = messages[number]
+        messages = list(message.nested_types)
+    return message

@@ -70,14 +70,14 @@ class Schemas:
     @property
     def notes(self) -> list[str]:
         """What was read by, and what was refused."""
-        used = [
+        used_ids = [
             number
             for number, schema in sorted(self._schemas.items(), key=str)
             if not isinstance(schema, UnreadableError)
         ]
         notes = (
-            [f"decoded as {self.kind} by schema ids {_some(used)} of {self.registry.address}"]
-            if used
+            [f"decoded as {self.kind} by schema ids {_some(used_ids)} of {self.registry.address}"]
+            if used_ids
             else []
         )
         notes += [

@@ -98,14 +98,14 @@ class Chain:
                     f"enrich: {enricher!r} is no enricher",
                     hint="write such as enrich=[labkit.enrich.geoip('ip')]; a function goes into labkit.enrich.apply()",
                 )
-        names = [name for one in listed for name in one.properties]
+        names = [name for enricher in listed for name in enricher.properties]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UsageError(
                 f"enrich: {twice[0]!r} would be added twice", hint="give one of them another prefix"
             )
         self.enrichers: tuple[Enricher, ...] = tuple(listed)
-        self._missing = {one.field for one in listed if one.field is not None}
+        self._missing = {enricher.field for enricher in listed if enricher.field is not None}
         self._sample: pa.BinaryArray | None = None
 
     def __bool__(self) -> bool:

@@ -179,11 +179,11 @@ class Database:
             first = np.where(right, 4, 0)
         else:
             high, first = np.zeros(len(rows), np.uint32), np.where(right, half, 0)
-        found, picks = high, np.arange(len(rows))
+        values, picks = high, np.arange(len(rows))
         count = 3 if self.metadata.record_size == 28 else half
         for byte in range(count):
-            found = found | (rows[picks, first + byte] << (8 * (count - 1 - byte)))
-        return found.astype(np.int64)
+            values = values | (rows[picks, first + byte] << (8 * (count - 1 - byte)))
+        return values.astype(np.int64)
 
     def find(self, addresses: Any) -> Any:
         """Return the row of `places` for each address, -1 where the database has none.
@@ -206,12 +206,12 @@ class Database:
             walking = walking[nodes[walking] < self.metadata.node_count]
         rows = np.full(count, -1, np.int64)
         pointers, first, inverse = np.unique(nodes, return_index=True, return_inverse=True)
-        known = [
+        known_rows = [
             self._row(pointer, addresses[row]) if pointer > self.metadata.node_count else -1
             for pointer, row in zip(pointers.tolist(), first.tolist(), strict=True)
         ]
         if count:
-            rows = np.array(known, np.int64)[inverse]
+            rows = np.array(known_rows, np.int64)[inverse]
         return rows
 
     def _row(self, pointer: int, address: Any) -> int:

@@ -151,24 +151,24 @@ def _new(found: Any, before: Any) -> Any:
     return found.drop(same) if isinstance(found, pa.Table) else found.drop(columns=same)
 
 
-def _as_table(found: Any) -> pa.Table:
+def _as_table(result: Any) -> pa.Table:
     import pandas as pd
 
-    if isinstance(found, pa.RecordBatch):
-        return pa.Table.from_batches([found])
-    if isinstance(found, pa.Table):
-        return found
-    if isinstance(found, pd.Series):
-        if found.name is None:
+    if isinstance(result, pa.RecordBatch):
+        return pa.Table.from_batches([result])
+    if isinstance(result, pa.Table):
+        return result
+    if isinstance(result, pd.Series):
+        if result.name is None:
             raise ValueError("a Series needs a name")
-        found = found.to_frame()
-    if isinstance(found, dict):
-        return pa.table({name: _array(column) for name, column in found.items()})
-    if isinstance(found, pd.DataFrame):
-        found = _aligned(found)
-        found.columns = [str(name) for name in found.columns]
-        return pa.Table.from_pandas(found, preserve_index=False).replace_schema_metadata()
-    raise TypeError(f"it returned {type(found).__name__}, not columns")
+        result = result.to_frame()
+    if isinstance(result, dict):
+        return pa.table({name: _array(column) for name, column in result.items()})
+    if isinstance(result, pd.DataFrame):
+        result = _aligned(result)
+        result.columns = [str(name) for name in result.columns]
+        return pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata()
+    raise TypeError(f"it returned {type(result).__name__}, not columns")
 
 
 def _array(column: Any) -> Any:

@@ -82,10 +82,10 @@ class GeoIP:
         new = [number for number, entry in enumerate(entries) if entry is None]
         if new:
             rows, codes = self._look_up([texts[number] for number in new])
-            for number, one in zip(
+            for number, entry in zip(
                 new, zip(rows.tolist(), codes.tolist(), strict=True), strict=True
             ):
-                entries[number] = one
+                entries[number] = entry
             if len(cache) > _REMEMBERED:
                 cache.clear()
             cache.update((texts[number], entries[number]) for number in new)  # type: ignore[misc]
@@ -96,9 +96,9 @@ class GeoIP:
         rows, codes = np.full(len(texts), -1, np.int64), np.full(len(texts), _INVALID, np.int8)
         packed: dict[int, tuple[list[int], list[bytes]]] = {4: ([], []), 16: ([], [])}
         for row, text in enumerate(texts):
-            if text is not None and (one := address(text)) is not None:
-                packed[len(one)][0].append(row)
-                packed[len(one)][1].append(one)
+            if text is not None and (packed_address := address(text)) is not None:
+                packed[len(packed_address)][0].append(row)
+                packed[len(packed_address)][1].append(packed_address)
         for width, (owners, parts) in packed.items():
             if not owners:
                 continue

@@ -131,8 +131,8 @@ class Asking:
         for count in range(len(ignored) + 1):
             for names in combinations(ignored, count):
                 left = [query for name, query in fields.items() if name not in names]
-                kept = {"bool": {"filter": [fields[name] for name in names], "must_not": left}}
-                for row in self._rows(ask, kept if ignored else None):
+                selection = {"bool": {"filter": [fields[name] for name in names], "must_not": left}}
+                for row in self._rows(ask, selection if ignored else None):
                     for place, (name, _) in enumerate(self.sources):
                         if name in names and row[place] is None:
                             row[place] = TOO_LONG
@@ -224,14 +224,14 @@ def _flat(answers: Mapping[str, Any], above: dict[str, Any]) -> Iterator[dict[st
     }
     row = above | {
         column: value
-        for name, one in answers.items()
-        if isinstance(one, dict) and name not in levels
-        for column, value in _values(name, one)
+        for name, answer in answers.items()
+        if isinstance(answer, dict) and name not in levels
+        for column, value in _values(name, answer)
     }
     if not levels:
         yield row
-    for name, one in levels.items():
-        for key, bucket in _buckets(one):
+    for name, level in levels.items():
+        for key, bucket in _buckets(level):
             inner = {
                 inner: value
                 for inner, value in bucket.items()

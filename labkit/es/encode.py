@@ -212,7 +212,7 @@ class Encoder:
         for schemas, part in zip(self._schemas, parts, strict=False):
             schemas[:] = decoding.gathered(schemas, part)
         unified = tuple(
-            module.unify(known) for module, known in zip(modules, self._schemas, strict=False)
+            module.unify(schemas) for module, schemas in zip(modules, self._schemas, strict=False)
         )
         return unified if self._has_keys else unified[0]
 

@@ -176,11 +176,11 @@ class Index:
         What is not mapped may be in documents all the same.
         """
         plain = [name for name in names if "*" not in name and not name.startswith("_")]
-        there = self.fields() if plain else {}
+        fields = self.fields() if plain else {}
         for name in plain:
-            within = any(other.startswith(f"{name}.") for other in there)
-            if name not in there and not within and did_you_mean(name, there):
-                raise unknown_field(name, known(there))
+            within = any(field.startswith(f"{name}.") for field in fields)
+            if name not in fields and not within and did_you_mean(name, fields):
+                raise unknown_field(name, known(fields))
 
     def profile(
         self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None
@@ -394,8 +394,8 @@ def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
     A condition reaches no files and no network, whoever wrote it there.
     """
     conditions = {meta.get("where") for meta in kept}
-    found = conditions.pop() if len(conditions) == 1 else None
-    return found if isinstance(found, str) else None
+    condition = conditions.pop() if len(conditions) == 1 else None
+    return condition if isinstance(condition, str) else None
 
 
 def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
@@ -406,9 +406,11 @@ def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     parsed = [module.parse(batch.column("_source")) for batch in batches]
     schema = module.unify(values.schema for values in parsed)
     tables = []
-    for batch, one in zip(batches, parsed, strict=True):
-        fields = module.columns(one, schema)
-        errors = pa.array([one.errors.get(row) for row in range(batch.num_rows)], pa.string())
+    for batch, parsed_batch in zip(batches, parsed, strict=True):
+        fields = module.columns(parsed_batch, schema)
+        errors = pa.array(
+            [parsed_batch.errors.get(row) for row in range(batch.num_rows)], pa.string()
+        )
         arrays = {name: batch.column(name) for name in FIRST}
         arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
         tables.append(pa.table(arrays | {"_error": errors}))

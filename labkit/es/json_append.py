@@ -103,11 +103,11 @@ def splice_one(value: bytes | None, pieces: Iterable[bytes]) -> bytes | None:
         return value
     names, new = set(own), {}
     for piece in pieces:
-        for name, one in orjson.loads(b"{%b}" % piece[1:]).items():
+        for name, added in orjson.loads(b"{%b}" % piece[1:]).items():
             while name in names:
                 name += "_"  # noqa: PLW2901
             names.add(name)
-            new[name] = one
+            new[name] = added
     if not new:
         return value
     return text[:-1] + (b"," if own else b"") + orjson.dumps(new)[1:]

@@ -189,11 +189,11 @@ def settle_condition(target: Target, index: str, where: str | None) -> None:
     """Have an index, or each of an alias, forget the condition it was made with when another one
     fills it too.
     """
-    for name, found in target.client.indices.get_mapping(index=index).items():
-        meta = found["mappings"].get("_meta", {})
-        kept = meta.get("labkit")
-        if isinstance(kept, dict) and kept.get("where", where) != where:
-            own = {key: value for key, value in kept.items() if key != "where"}
+    for name, entry in target.client.indices.get_mapping(index=index).items():
+        meta = entry["mappings"].get("_meta", {})
+        labkit_meta = meta.get("labkit")
+        if isinstance(labkit_meta, dict) and labkit_meta.get("where", where) != where:
+            own = {key: value for key, value in labkit_meta.items() if key != "where"}
             target.client.indices.put_mapping(index=name, meta={**meta, "labkit": own})
 
 
@@ -253,20 +253,22 @@ def doubled(index: str, behind: list[str]) -> str:
     )
 
 
-def beside(mappings: Mapping[str, Any], theirs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return `mappings` without what is labkit's habit only, where `theirs` say otherwise.
+def beside(
+    mappings: Mapping[str, Any], other_layers: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return `mappings` without what is labkit's habit only, where `other_layers` say otherwise.
 
     Fields that the user asked for, such as an enricher's, stay. Of dynamic templates Elasticsearch
     takes theirs first.
     """
-    theirs = list(theirs)
-    parts = {key for layer in theirs for key in layer} - {
+    other_layers = list(other_layers)
+    parts = {key for layer in other_layers for key in layer} - {
         "properties",
         "dynamic_templates",
         "_meta",
     }
     mapped = {
-        name.partition(".")[0] for layer in theirs for name in layer.get("properties", {})
+        name.partition(".")[0] for layer in other_layers for name in layer.get("properties", {})
     } & {*MAPPING["properties"]}
     own = {key: rule for key, rule in mappings.items() if key not in parts}
     return {

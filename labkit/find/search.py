@@ -170,10 +170,10 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
     """Bring the table, which is by partition and offset, into the order of the hits."""
     if not hits:
         return table
-    wanted = pa.Table.from_batches(hits).select(["partition", "offset"])
+    hit_rows = pa.Table.from_batches(hits).select(["partition", "offset"])
     places = {
         pair: place
-        for place, pair in enumerate(zip(*(wanted[n].to_pylist() for n in range(2)), strict=True))
+        for place, pair in enumerate(zip(*(hit_rows[n].to_pylist() for n in range(2)), strict=True))
     }
     own = zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
     rank = np.array([places[pair] for pair in own])

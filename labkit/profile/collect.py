@@ -127,11 +127,11 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
             .tolist()
         )
         for number, (start, end) in enumerate(pairwise(edges)):
-            taken = round((end - start) * share)
-            if taken:
-                first = start + (end - start - taken) // 2
+            length = round((end - start) * share)
+            if length:
+                first = start + (end - start - length) // 2
                 slices[number].append(
-                    replace(offsets_range, start=first, end=first + taken, log_end=first + taken)
+                    replace(offsets_range, start=first, end=first + length, log_end=first + length)
                 )
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices if ranges]
 

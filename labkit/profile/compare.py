@@ -142,12 +142,15 @@ def _change(
     from labkit.profile.words import kind_words, percent
 
     if left is None or right is None:
-        side, one, count = (
+        side, field, count = (
             ("only right", right, after) if left is None else ("only left", left, before)
         )
-        share = one.present / max(1, count) if one else 0.0
+        share = field.present / max(1, count) if field else 0.0
         return FieldChange(
-            name, side, share, f"in {percent(share)} of records, {kind_words(one) if one else ''}"
+            name,
+            side,
+            share,
+            f"in {percent(share)} of records, {kind_words(field) if field else ''}",
         )
     kinds = [shares(side_field) for side_field in (left, right)]
     moved = (

@@ -136,9 +136,9 @@ def _columns(
         return ""
     step = width / max(len(heights), bins or 0)
     drawn = "".join(
-        _column(step * place, step, max(1.0, height * one / most), height, title)
-        for place, (one, title) in enumerate(zip(heights, titles, strict=True))
-        if one
+        _column(step * place, step, max(1.0, height * count / most), height, title)
+        for place, (count, title) in enumerate(zip(heights, titles, strict=True))
+        if count
     )
     return (
         f'<svg width="{width}" height="{height}" role="img" style="vertical-align:middle">'

@@ -65,7 +65,7 @@ class Profile:
         for field in self.fields:
             if field.path == path:
                 return field
-        near = did_you_mean(path, [one.path for one in self.fields])
+        near = did_you_mean(path, [field.path for field in self.fields])
         raise KeyError(f"there is no field {path!r}. {near}".strip())
 
     @property
@@ -168,7 +168,7 @@ class Profile:
         np.add.at(
             counts,
             [(start - int(edges[0])) // width for start in starts],
-            [stats.volume[one] for one in starts],
+            [stats.volume[start] for start in starts],
         )
         return pd.DataFrame(
             {"time": pd.to_datetime(edges, unit="ms", utc=True, errors="coerce"), "records": counts}
