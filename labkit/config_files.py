@@ -113,8 +113,8 @@ def config_files() -> Iterator[ConfigFile]:
         yield _read_named(Path(path_given))
         return
     own = config_folder()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    working_folder = Path.cwd()
+    for folder in (working_folder, *working_folder.parents):
         if folder != own and (file := _read_found(folder / NAME, own=False)):
             yield file
     if file := _read_found(own / NAME, own=True):

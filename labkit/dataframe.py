@@ -45,9 +45,9 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
         return own.get(kind) or (NestedDtype if pa.types.is_nested(kind) else pd.ArrowDtype)(kind)
 
     table = dated(table)
-    for place, one in enumerate(table.schema):
-        if (wide := wide_type(one.type)) != one.type:
-            table = table.set_column(place, one.name, table.column(place).cast(wide))
+    for place, field in enumerate(table.schema):
+        if (wide := wide_type(field.type)) != field.type:
+            table = table.set_column(place, field.name, table.column(place).cast(wide))
     frame: pd.DataFrame = table.to_pandas(types_mapper=dtype)
     return frame
 
@@ -122,15 +122,15 @@ def wide_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(wide_type(kind.value_type)))
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(wide_type(one.type)) for one in kind])
+        return pa.struct([member.with_type(wide_type(member.type)) for member in kind])
     return kind
 
 
 def dated(table: pa.Table) -> pa.Table:
     """Return a table whose times are all such as a date can hold; others are missing."""
-    for place, one in enumerate(table.schema):
-        if pa.types.is_timestamp(one.type):
-            table = table.set_column(place, one, only_dates(table.column(place)))
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field, only_dates(table.column(place)))
     return table
 
 
@@ -144,8 +144,10 @@ def only_dates(times: pa.Array | pa.ChunkedArray) -> Any:
         return times
     first, end = int(FIRST_MS * ticks), int(END_MS * ticks)
     numbers = times.cast(pa.int64())
-    found = pc.min_max(numbers)
-    if not found["min"].is_valid or (first <= found["min"].as_py() and found["max"].as_py() < end):
+    bounds = pc.min_max(numbers)
+    if not bounds["min"].is_valid or (
+        first <= bounds["min"].as_py() and bounds["max"].as_py() < end
+    ):
         return times
     inside = pc.and_(pc.greater_equal(numbers, first), pc.less(numbers, end))
     return pc.if_else(inside, times, pa.scalar(None, times.type))
@@ -183,15 +185,21 @@ def _length(column: pa.ChunkedArray) -> pa.Array:
     """
     if not len(column):
         return pa.array([], pa.duration("us"))
-    whole = column.combine_chunks()
-    parts = np.frombuffer(whole.buffers()[1], _INTERVAL)[whole.offset : whole.offset + len(whole)]
-    valid = whole.is_valid().to_numpy(zero_copy_only=False)
+    intervals = column.combine_chunks()
+    parts = np.frombuffer(intervals.buffers()[1], _INTERVAL)[
+        intervals.offset : intervals.offset + len(intervals)
+    ]
+    valid = intervals.is_valid().to_numpy(zero_copy_only=False)
     if (
         parts["months"][valid].any()
         or (abs(parts["days"][valid].astype(np.int64)) > _MOST_DAYS).any()
     ):
         return pa.array(
-            [None if one is None else _in_words(one) for one in whole.to_pylist()], pa.string()
+            [
+                None if interval is None else _in_words(interval)
+                for interval in intervals.to_pylist()
+            ],
+            pa.string(),
         )
     micros = parts["days"] * np.int64(86_400_000_000) + parts["nanoseconds"] // 1000
     return pa.array(micros, mask=~valid).cast(pa.duration("us"))

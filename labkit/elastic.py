@@ -68,10 +68,12 @@ class Target:
     def hosts(self) -> list[str]:
         """The addresses as the profile has them; a password in one is still there."""
         hosts = self._settings.get("hosts") or []
-        each = [hosts] if isinstance(hosts, str | dict) else hosts
+        addresses = [hosts] if isinstance(hosts, str | dict) else hosts
         return [
-            f"{one['scheme']}://{one['host']}:{one['port']}" if isinstance(one, dict) else str(one)
-            for one in each
+            f"{address['scheme']}://{address['host']}:{address['port']}"
+            if isinstance(address, dict)
+            else str(address)
+            for address in addresses
         ]
 
     @property
@@ -79,35 +81,36 @@ class Target:
         """Who asks."""
         if auth := self._settings.get("basic_auth"):
             return str(pair(auth)[0])
-        known = {
+        owners = {
             "api_key": "API key's",
             "bearer_auth": "token's",
             "client_cert": "client certificate's",
         }
         return next(
-            (f"the {who} owner" for key, who in known.items() if key in self._settings), "anonymous"
+            (f"the {kind} owner" for key, kind in owners.items() if key in self._settings),
+            "anonymous",
         )
 
     def _login(self) -> dict[str, Any]:
         """Return user and password, or an API key's two parts, as the client wants them."""
-        found: dict[str, Any] = {}
+        login: dict[str, Any] = {}
         if auth := self._settings.get("basic_auth"):
-            found["basic_auth"] = pair(auth)
+            login["basic_auth"] = pair(auth)
         if isinstance(key := self._settings.get("api_key"), list):
-            found["api_key"] = tuple(key)
-        return found
+            login["api_key"] = tuple(key)
+        return login
 
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
         """The client; one for the life of the object."""
         import elasticsearch
 
-        known = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters
+        accepted = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters
         for key in self._settings:
-            if key not in known or key.startswith("_"):
+            if key not in accepted or key.startswith("_"):
                 raise ConfigError(
                     f"Elasticsearch target {self.name!r} has no setting {key!r}",
-                    hint=did_you_mean(key, known)
+                    hint=did_you_mean(key, accepted)
                     or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
@@ -189,9 +192,13 @@ class Target:
         if not isinstance(name, str):
             return ""
         with suppress(elasticsearch.ApiError, elastic_transport.TransportError):
-            found = self.client.indices.get_alias(index="*").body
+            aliases_by_index = self.client.indices.get_alias(index="*").body
             return did_you_mean(
-                name, [*found, *(alias for one in found.values() for alias in one["aliases"])]
+                name,
+                [
+                    *aliases_by_index,
+                    *(alias for entry in aliases_by_index.values() for alias in entry["aliases"]),
+                ],
             )
         return ""
 
@@ -244,8 +251,8 @@ class Target:
         with self.errors(f"count the documents of {index!r}"):
             with suppress(elasticsearch.AuthorizationException):
                 self.client.indices.refresh(index=index)
-            found = self.client.count(index=index)
-        return counted(found.body, f"count the documents of {index!r}")
+            answer = self.client.count(index=index)
+        return counted(answer.body, f"count the documents of {index!r}")
 
 
 def counted(found: Mapping[str, Any], what: str) -> int:

@@ -154,5 +154,7 @@ class WindowEngines:
         from labkit.sinks.dask.access import Access, Connection
 
         profile = self.lab.connection
-        here = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
-        return Access(profile.name, profile.role, sent=profile if send_profile else None, here=here)
+        connection = Connection(self.lab.cluster, self.lab.registry, profile.elasticsearch)
+        return Access(
+            profile.name, profile.role, sent=profile if send_profile else None, here=connection
+        )

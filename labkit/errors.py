@@ -98,7 +98,7 @@ class _Message(BaseException):
 
     def _line(self) -> str | None:
         """Return the line of the caller's that led here: the last one before labkit's own code."""
-        found = None
+        line = None
         for frame in traceback.extract_tb(self.__traceback__):
             path = Path(frame.filename)
             if _OURS in path.parents:
@@ -106,8 +106,8 @@ class _Message(BaseException):
             # what IPython makes of %window
             magic = (frame.line or "").startswith("get_ipython().run_")
             if "IPython" not in path.parts and frame.line and not magic:
-                found = f"  line {frame.lineno}: {frame.line}"
-        return found
+                line = f"  line {frame.lineno}: {frame.line}"
+        return line
 
 
 class LabkitError(_Message, Exception):

@@ -62,13 +62,13 @@ class Cluster(Connection):
 
         Internal topics left out.
         """
-        found = self.ask(
+        metadata = self.ask(
             lambda admin: admin.list_topics(timeout=TIMEOUT_S),
             what=Operation.DESCRIBE.to("list the topics"),
         )
         return {
             name: {number: meta.partitions[number].leader for number in sorted(meta.partitions)}
-            for name, meta in sorted(found.topics.items())
+            for name, meta in sorted(metadata.topics.items())
             if not name.startswith("__") and meta.error is None
         }
 
@@ -81,11 +81,11 @@ class Cluster(Connection):
             When there is no such topic or this principal may not see it; Kafka does not tell which.
         """
         names.topic(topic)
-        found = self.ask(
+        metadata = self.ask(
             lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S),
             what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )
-        meta = found.topics[topic]
+        meta = metadata.topics[topic]
         if meta.error is not None:
             if meta.error.code() in MISSING:
                 raise NotFoundError(
@@ -118,11 +118,13 @@ class Cluster(Connection):
             "latest": OffsetSpec.latest,
             "stable": OffsetSpec.latest,
         }.get(str(at), lambda: OffsetSpec.for_timestamp(int(at)))()
-        found = self._offsets(
-            {(topic, one): spec for one in partitions}, level=level, by_time=isinstance(at, int)
+        answers = self._offsets(
+            {(topic, partition): spec for partition in partitions},
+            level=level,
+            by_time=isinstance(at, int),
         )
-        self._require_all(topic, found)
-        return {partition: answer.offset for (_, partition), answer in found.items()}
+        self._require_all(topic, answers)
+        return {partition: answer.offset for (_, partition), answer in answers.items()}
 
     def offsets_at(
         self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]
@@ -135,10 +137,10 @@ class Cluster(Connection):
 
         def call(admin: AdminClient, some: list[tuple[int, int]]) -> dict[tuple[int, int], Any]:
             futures: dict[tuple[int, int], Any] = {}
-            for ms, wanted in groupby(some, key=lambda one: one[0]):
+            for ms, pairs in groupby(some, key=lambda one: one[0]):
                 spec = OffsetSpec.for_timestamp(ms)
-                asked = {TopicPartition(topic, partition): spec for _, partition in wanted}
-                answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+                specs = {TopicPartition(topic, partition): spec for _, partition in pairs}
+                answers = admin.list_offsets(specs, request_timeout=TIMEOUT_S)
                 futures |= {(ms, where.partition): future for where, future in answers.items()}
             return futures
 
@@ -152,7 +154,7 @@ class Cluster(Connection):
         self._require_all(
             topic, {(topic, partition): answer for (_, partition), answer in answers.items()}
         )
-        return [[int(answers[ms, one].offset) for one in partitions] for ms in times_ms]
+        return [[int(answers[ms, partition].offset) for partition in partitions] for ms in times_ms]
 
     def span(self, topic: str, partitions: Sequence[int]) -> tuple[int, int] | None:
         """Return the time of the first record by offset, and the newest time, in ms; None when no
@@ -160,12 +162,14 @@ class Cluster(Connection):
         """
         edges: list[list[int]] = []
         for spec in (OffsetSpec.for_timestamp(0), OffsetSpec.max_timestamp()):
-            found = self._offsets({(topic, one): spec for one in partitions}, by_time=True)
-            self._require_all(topic, found)
+            answers = self._offsets(
+                {(topic, partition): spec for partition in partitions}, by_time=True
+            )
+            self._require_all(topic, answers)
             edges.append(
                 [
                     info.timestamp
-                    for info in found.values()
+                    for info in answers.values()
                     if info.offset >= 0 and info.timestamp >= 0
                 ]
             )
@@ -185,21 +189,26 @@ class Cluster(Connection):
         dark : mapping, optional
             The errors of the partitions that nobody can be asked of, where that is known.
         """
-        wanted = sorted(set(partitions))
-        found: dict[Where, tuple[int, int] | LabkitError] = {
-            **(self.leaderless(wanted) if dark is None else dark)
+        places = sorted(set(partitions))
+        bounds: dict[Where, tuple[int, int] | LabkitError] = {
+            **(self.leaderless(places) if dark is None else dark)
         }
-        asked = [where for where in wanted if where not in found]
+        reachable = [where for where in places if where not in bounds]
         specs = (OffsetSpec.earliest(), OffsetSpec.latest())
         starts, ends = in_threads(
-            *(partial(self._offsets, dict.fromkeys(asked, spec)) for spec in specs)
+            *(partial(self._offsets, dict.fromkeys(reachable, spec)) for spec in specs)
         )
-        for where in asked:
+        for where in reachable:
             error = next(
-                (one for one in (starts[where], ends[where]) if isinstance(one, LabkitError)), None
+                (
+                    answer
+                    for answer in (starts[where], ends[where])
+                    if isinstance(answer, LabkitError)
+                ),
+                None,
             )
-            found[where] = error or (starts[where].offset, ends[where].offset)
-        return found
+            bounds[where] = error or (starts[where].offset, ends[where].offset)
+        return bounds
 
     def newest_times(self, partitions: Iterable[Where]) -> dict[Where, int | LabkitError | None]:
         """Return the newest time of a record of each partition in ms; None without records, or
@@ -208,14 +217,14 @@ class Cluster(Connection):
         The brokers keep it beside each segment of the log (KIP-734, Kafka 3.0); older ones answer
         with an error.
         """
-        found = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
+        answers = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
         return {
             where: answer
             if isinstance(answer, LabkitError)
             else answer.timestamp
             if answer.timestamp >= 0
             else None
-            for where, answer in found.items()
+            for where, answer in answers.items()
         }
 
     def _offsets(
@@ -234,17 +243,17 @@ class Cluster(Connection):
         since: dict[Where, float] = {}
 
         def call(admin: AdminClient, some: list[Where]) -> dict[Where, Any]:
-            wanted = {TopicPartition(*where): asked[where] for where in some}
-            answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=TIMEOUT_S)
+            specs = {TopicPartition(*where): asked[where] for where in some}
+            answers = admin.list_offsets(specs, isolation_level=level, request_timeout=TIMEOUT_S)
             return {(where.topic, where.partition): future for where, future in answers.items()}
 
         def settle(some: list[Where]) -> dict[Where, LabkitError]:
-            found = self.leaderless(some)
-            for where in found:
+            without_leader = self.leaderless(some)
+            for where in without_leader:
                 since.setdefault(where, time.monotonic())
             return {
-                where: one
-                for where, one in found.items()
+                where: error
+                for where, error in without_leader.items()
                 if time.monotonic() - since[where] >= SETTLE_S
             }
 
@@ -263,10 +272,14 @@ class Cluster(Connection):
         """Raise the error of the first partition that has one, and name all partitions without a
         leader.
         """
-        errors = {where[1]: one for where, one in answers.items() if isinstance(one, LabkitError)}
+        errors = {
+            where[1]: answer for where, answer in answers.items() if isinstance(answer, LabkitError)
+        }
         if not errors:
             return
-        dark = sorted(partition for partition, one in errors.items() if one.facts.get("leaderless"))
+        dark = sorted(
+            partition for partition, error in errors.items() if error.facts.get("leaderless")
+        )
         if not dark:
             partition, error = min(errors.items())
             if error.facts.get("unsure"):
@@ -291,52 +304,52 @@ class Cluster(Connection):
             what=Operation.DESCRIBE.to("describe the topics"),
         )
         leaders = {
-            (topic, one.id): one.leader
+            (topic, partition.id): partition.leader
             for topic, answer in topics.items()
             if not isinstance(answer, LabkitError)
-            for one in answer.partitions
+            for partition in answer.partitions
         }
-        found: dict[Where, LabkitError] = {}
+        errors: dict[Where, LabkitError] = {}
         for where in partitions:
             if isinstance(topics[where[0]], LabkitError):
-                found[where] = topics[where[0]]
+                errors[where] = topics[where[0]]
             elif where not in leaders:
-                found[where] = NotFoundError(f"topic {where[0]!r} has no partition {where[1]}")
+                errors[where] = NotFoundError(f"topic {where[0]!r} has no partition {where[1]}")
             elif leaders[where] is None:
-                found[where] = no_leader(where[0], [where[1]])
-        return found
+                errors[where] = no_leader(where[0], [where[1]])
+        return errors
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration."""
-        found: dict[str, dict[str, str]] = {}
+        settings_by_topic: dict[str, dict[str, str]] = {}
         for topic, settings in self.each_topic_settings(topics).items():
             if isinstance(settings, LabkitError):
                 raise settings
-            found[topic] = settings
-        return found
+            settings_by_topic[topic] = settings
+        return settings_by_topic
 
     def each_topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str] | LabkitError]:
         """Return each topic's configuration, or the error when it is gone or may not be told."""
-        found = self.ask_each(
+        answers = self.ask_each(
             lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),
             [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics],
             what=Operation.DESCRIBE_CONFIGS.to("read the topics' configuration"),
         )
         return {
-            topic.name: told
-            if isinstance(told, LabkitError)
-            else {key: one.value for key, one in told.items()}
-            for topic, told in found.items()
+            topic.name: answer
+            if isinstance(answer, LabkitError)
+            else {key: entry.value for key, entry in answer.items()}
+            for topic, answer in answers.items()
         }
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's own id: a topic made again under the same name has another."""
-        asked = TopicCollection([topic])
-        found = self.ask(
-            lambda admin: admin.describe_topics(asked, request_timeout=TIMEOUT_S),
+        collection = TopicCollection([topic])
+        descriptions = self.ask(
+            lambda admin: admin.describe_topics(collection, request_timeout=TIMEOUT_S),
             what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )
-        return str(found[topic].topic_id)
+        return str(descriptions[topic].topic_id)
 
     def require_write(self, topic: str) -> None:
         """Raise an AccessError when the broker says that this principal may not write to the topic.
@@ -344,14 +357,14 @@ class Cluster(Connection):
         To ask is needed: a principal that may write to any topic gets an idempotent producer, and
         hears only with the first record that it is not for this one (KIP-679).
         """
-        asked = TopicCollection([topic])
-        found = self.ask(
+        collection = TopicCollection([topic])
+        description = self.ask(
             lambda admin: admin.describe_topics(
-                asked, include_authorized_operations=True, request_timeout=TIMEOUT_S
+                collection, include_authorized_operations=True, request_timeout=TIMEOUT_S
             ),
             what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
         )[topic]
-        allowed = {AclOperation(one) for one in found.authorized_operations or ()}
+        allowed = {AclOperation(operation) for operation in description.authorized_operations or ()}
         if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
             raise self.error(
                 KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),

@@ -456,12 +456,12 @@ class Connection:
     @cached_property
     def cluster_id(self) -> str:
         """The cluster's own id."""
-        found = self._ask(
+        description = self._ask(
             lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S),
             Operation.DESCRIBE.to("describe the cluster"),
         )
-        self._brokers = len(found.nodes)
-        return str(found.cluster_id)
+        self._brokers = len(description.nodes)
+        return str(description.cluster_id)
 
     def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
         """Return what a bootstrap server tells of brokers and topics.

@@ -143,20 +143,20 @@ def parse_span(
     UsageError
         For what is none of these, or ends before it begins.
     """
-    said = " ".join(text.split())
-    here = datetime.now(UTC)
-    if days := parse_days(said, here, zone):
+    phrase = " ".join(text.split())
+    utc_now = datetime.now(UTC)
+    if days := parse_days(phrase, utc_now, zone):
         return to_ms(days[0]), to_ms(days[1])
-    word, _, rest = said.partition(" ")
+    word, _, rest = phrase.partition(" ")
     if word.lower() == "last" and _LENGTH.match(rest):
-        end = to_ms(here)
+        end = to_ms(utc_now)
         return end - length_ms(rest), end
     if word.lower() in ("since", "from") and not _BETWEEN.search(rest):
         return _clock_ms(rest, zone, now), None
     if word.lower() in ("before", "until"):
         return None, _clock_ms(rest, zone, now)
-    said = _CLOCKS.sub(r"\1–\2", said)
-    parts = _BETWEEN.split(said.removeprefix("from ").removeprefix("between "))
+    phrase = _CLOCKS.sub(r"\1–\2", phrase)
+    parts = _BETWEEN.split(phrase.removeprefix("from ").removeprefix("between "))
     if len(parts) != 2 or not all(parts):
         raise UsageError(f"{text!r} says no period of time", hint=SPAN_HINT)
     start = _clock_ms(parts[0], zone, now)

@@ -30,8 +30,8 @@ def topics_frame(
     import pandas as pd
 
     choose([], patterns)  # what is no pattern is told before anything is asked
-    known = cluster.leaders()
-    leaders = {name: known[name] for name in choose(known, patterns)}
+    all_leaders = cluster.leaders()
+    leaders = {name: all_leaders[name] for name in choose(all_leaders, patterns)}
     dark = {
         (name, number): no_leader(name, [number])
         for name, partitions in leaders.items()
@@ -64,10 +64,10 @@ def _newest(times: list[int | LabkitError | None]) -> datetime | None:
 
     Of some of its partitions it would be none.
     """
-    known = [ms for ms in times if isinstance(ms, int) and dated(ms)]
-    if not known or any(isinstance(ms, LabkitError) for ms in times):
+    known_times = [ms for ms in times if isinstance(ms, int) and dated(ms)]
+    if not known_times or any(isinstance(ms, LabkitError) for ms in times):
         return None
-    return datetime.fromtimestamp(max(known) / 1000, UTC)
+    return datetime.fromtimestamp(max(known_times) / 1000, UTC)
 
 
 def _sums(bounds: list[tuple[int, int] | LabkitError]) -> tuple[Any, Any, Any]:
@@ -77,10 +77,10 @@ def _sums(bounds: list[tuple[int, int] | LabkitError]) -> tuple[Any, Any, Any]:
     """
     import pandas as pd
 
-    known = [one for one in bounds if not isinstance(one, LabkitError)]
-    if len(known) < len(bounds):
+    known_bounds = [bound for bound in bounds if not isinstance(bound, LabkitError)]
+    if len(known_bounds) < len(bounds):
         return pd.NA, pd.NA, pd.NA
-    first, end = sum(one[0] for one in known), sum(one[1] for one in known)
+    first, end = sum(bound[0] for bound in known_bounds), sum(bound[1] for bound in known_bounds)
     return end - first, first, end
 
 

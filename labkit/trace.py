@@ -265,11 +265,11 @@ def _conditions(question: Question, record: Replay) -> list[Step]:
     if question.index is None:
         return []
     try:
-        kept = kept_notes(question.index)
-        where = condition_of(kept)
+        notes = kept_notes(question.index)
+        where = condition_of(notes)
         if where is None:
             return []
-        form = Form.of_meta(kept[0])
+        form = Form.of_meta(notes[0])
         record = record if form.plain else record.decode(form.decode, key_decode=form.key_decode)
         return [
             _condition(where, record, f", the condition that {question.index.name} was made with")

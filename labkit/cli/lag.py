@@ -167,8 +167,8 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
             )
         )
     else:
-        for one in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
-            out(f"{'ALARM' if one in bad else 'ok   '} {one}")
+        for verdict in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
+            out(f"{'ALARM' if verdict in bad else 'ok   '} {verdict}")
         if not verdicts:
             out("none")
     return INCOMPLETE if bad else OK
@@ -262,8 +262,8 @@ def _print_look(
 
     after = {verdict.group: verdict.verdict for verdict in verdicts}
     if options.json:
-        for one in verdicts:
-            out(json.dumps({"at": now, **facts(one)}))
+        for verdict in verdicts:
+            out(json.dumps({"at": now, **facts(verdict)}))
         return after
     if len(verdicts) > _FEW:
         kinds = sorted(set(after.values()))
@@ -276,8 +276,8 @@ def _print_look(
             for verdict in verdicts
             if before and before.get(verdict.group) != verdict.verdict
         ]
-    for one in verdicts:
-        out(f"{now}  {one}")
+    for verdict in verdicts:
+        out(f"{now}  {verdict}")
     if not after:
         out(f"{now}  no group")
     return after

@@ -62,8 +62,8 @@ def register(commands: Commands) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
-    found = open_lab(options).indices(*options.patterns)
-    print_table(found if options.json else _index_lines(found), options)
+    indices = open_lab(options).indices(*options.patterns)
+    print_table(indices if options.json else _index_lines(indices), options)
 
 
 def _topics_view(topics: pd.DataFrame) -> pd.DataFrame:

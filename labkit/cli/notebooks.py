@@ -91,8 +91,8 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
                 raise
             except LabkitError as error:
                 failed += 1
-                kept = getattr(error, "run", None)
-                out(f"{label}: {error.message}{f', {kept.folder}' if kept else ''}")
+                failed_run = getattr(error, "run", None)
+                out(f"{label}: {error.message}{f', {failed_run.folder}' if failed_run else ''}")
             succeeded = number
     finally:
         say(

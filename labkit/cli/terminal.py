@@ -87,8 +87,8 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
     names = [visible(str(name)) for name in frame.columns]
     rows = list(cells.rows(frame, _cell))
-    whole = [name in _UNCUT for name in names]
-    lines, left_out = fit(names, rows, numeric, whole, width=shutil.get_terminal_size().columns)
+    uncut = [name in _UNCUT for name in names]
+    lines, left_out = fit(names, rows, numeric, uncut, width=shutil.get_terminal_size().columns)
     verdict = names.index("verdict") if "verdict" in names and _may_colour() else None
     for line in lines:
         if verdict is not None:

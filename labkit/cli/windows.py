@@ -188,18 +188,18 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _file(window: Window, options: argparse.Namespace, **given: Any) -> Any:
+def _file(window: Window, options: argparse.Namespace, **arguments: Any) -> Any:
     """Write the format that the file's name says."""
     from labkit.sinks.formats import format_of
 
-    given |= {"decode": options.decode, "key_decode": options.key_decode}
+    arguments |= {"decode": options.decode, "key_decode": options.key_decode}
     if options.envelope:
-        given["envelope"] = True
+        arguments["envelope"] = True
     if options.formula_safe:
-        given["formula_safe"] = True
+        arguments["formula_safe"] = True
     # the receipt is printed
     with warnings.catch_warnings(category=IncompleteWarning, action="ignore"):
-        return getattr(window, format_of(options.output).method)(options.output, **given)
+        return getattr(window, format_of(options.output).method)(options.output, **arguments)
 
 
 def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:

@@ -139,12 +139,12 @@ class ElasticsearchLooks:
         self, wanted: Mapping[str, list[str]], cluster: list[str]
     ) -> tuple[list[str], list[str]]:
         """Return which of the privileges it has and which not, such as ``read on irc*``."""
-        asked = [
+        index_privileges = [
             {"names": [name], "privileges": privileges, "allow_restricted_indices": False}
             for name, privileges in wanted.items()
         ]
         with self.target.errors("ask for its privileges"):
-            answer = self.client.security.has_privileges(cluster=cluster, index=asked)
+            answer = self.client.security.has_privileges(cluster=cluster, index=index_privileges)
         answers = {f"cluster {privilege}": has for privilege, has in answer["cluster"].items()}
         answers |= {
             f"{privilege} on {name}": has

@@ -40,8 +40,8 @@ def examine(profile: Profile, *, topic: str | None = None, indices: str = "irc*"
     if not profile.elasticsearch:
         first.look("elasticsearch", lambda: _no_elasticsearch(profile))
     checks = list(first.checks)
-    for area, found in all_within(WHOLE_S + 1, areas).items():
-        checks += found.checks if isinstance(found, Examination) else [_broken(area, found)]
+    for area, result in all_within(WHOLE_S + 1, areas).items():
+        checks += result.checks if isinstance(result, Examination) else [_broken(area, result)]
     return Diagnosis(profile.name, tuple(checks))
 
 
@@ -63,14 +63,14 @@ def without_profile(name: str, error: LabkitError) -> Diagnosis:
 
 
 def _profile(profile: Profile) -> Finding:
-    told = (
+    text = (
         f"{profile.name} as role {profile.role}"
         if profile.role
         else f"{profile.name} of {profile.source or 'code'}"
     )
     if profile.warnings:
         return warn(profile.warnings[0].text, profile.warnings[0].fix)
-    return ok(told)
+    return ok(text)
 
 
 def _no_elasticsearch(profile: Profile) -> Finding:

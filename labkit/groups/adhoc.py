@@ -159,15 +159,15 @@ class AdHocGroup:
         self._join()
         before = dict(self._positions)
         try:
-            with interrupt.asked() as asked:
-                raw = self._collect(count, time.monotonic() + timeout_s, asked, at_end=at_end)
+            with interrupt.asked() as stop_asked:
+                raw = self._collect(count, time.monotonic() + timeout_s, stop_asked, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
                     records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)),
                     self.timezone,
                 )
-            if asked() and on_interrupt == "raise":
+            if stop_asked() and on_interrupt == "raise":
                 raise interrupt.stopped(
                     f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame
                 )
@@ -188,7 +188,7 @@ class AdHocGroup:
             left = None if left is None else left - len(messages)
             if messages:
                 parts.append(portion(messages))
-            if sum(one.bytes for one in parts) >= BATCH_BYTES:
+            if sum(part.bytes for part in parts) >= BATCH_BYTES:
                 batches.append(message_batch(self.topic, parts))
                 parts = []
             if at_end and self._positions and self._ended >= set(self._positions):
@@ -197,11 +197,11 @@ class AdHocGroup:
 
     def _poll(self, count: int) -> list[Message]:
         with no_collection():
-            messages, others = sorted_out(consume(self._open, count, _POLL_S))
-        for one in others:
-            self._signal(one)
-        for one in messages:
-            partition, offset = one.partition(), one.offset()
+            messages, signals = sorted_out(consume(self._open, count, _POLL_S))
+        for message in signals:
+            self._signal(message)
+        for message in messages:
+            partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._positions[partition] = offset + 1
                 self._ended.discard(partition)
@@ -251,19 +251,21 @@ class AdHocGroup:
                 )
 
     def _give_back(self, messages: list[Message]) -> None:
-        records, others = sorted_out(messages)
-        for one in others:
-            self._signal(one)
-        for one in records:  # came in the very call that brought the partitions
-            if one.partition() is not None:
-                self._open.seek(TopicPartition(self.topic, one.partition() or 0, one.offset() or 0))
+        records, signals = sorted_out(messages)
+        for message in signals:
+            self._signal(message)
+        for message in records:  # came in the very call that brought the partitions
+            if message.partition() is not None:
+                self._open.seek(
+                    TopicPartition(self.topic, message.partition() or 0, message.offset() or 0)
+                )
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._consumer is None:  # a late answer while it closes: nothing can be asked any more
             return
-        fresh = [one.partition for one in partitions if one.partition not in self._began]
+        fresh = [place.partition for place in partitions if place.partition not in self._began]
         starts = self._starts(fresh) if self.start is not None else {}
-        held = [one.partition for one in partitions]
+        held = [place.partition for place in partitions]
         earliest, ends = (
             self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest")
         )
@@ -271,16 +273,20 @@ class AdHocGroup:
             lambda: committed_offsets(consumer, partitions),
             what=Operation.READ.to(f"read the commits of group {self.group!r}"),
         )
-        for one in committed:
+        for place in committed:
             # a partition that comes back goes on where it was left, or where another member
             # committed since
-            known = max(one.offset, earliest[one.partition], self._left.pop(one.partition, 0))
-            if known > ends[one.partition]:
-                self._warn(one.partition, known, ends[one.partition])
-                known = earliest[one.partition]
-            one.offset = starts.get(one.partition, known)
-            self._positions[one.partition] = one.offset
-            self._began.add(one.partition)
+            position = max(
+                place.offset,
+                earliest[place.partition],
+                self._left.pop(place.partition, 0),
+            )
+            if position > ends[place.partition]:
+                self._warn(place.partition, position, ends[place.partition])
+                position = earliest[place.partition]
+            place.offset = starts.get(place.partition, position)
+            self._positions[place.partition] = place.offset
+            self._began.add(place.partition)
         self._joined = True
         consumer.incremental_assign(committed)
 
@@ -300,15 +306,17 @@ class AdHocGroup:
     def _starts(self, partitions: list[int]) -> dict[int, int]:
         if self.start in ("earliest", "latest"):
             return self.cluster.bounds(self.topic, partitions, self.start)
-        found = self.cluster.bounds(self.topic, partitions, times.to_ms(self.start, self.timezone))
+        offsets = self.cluster.bounds(
+            self.topic, partitions, times.to_ms(self.start, self.timezone)
+        )
         ends = self.cluster.bounds(self.topic, partitions, "latest")
-        return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+        return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for one in partitions:
-            if one.partition in self._positions:
-                self._left[one.partition] = self._positions.pop(one.partition)
-            self._ended.discard(one.partition)
+        for place in partitions:
+            if place.partition in self._positions:
+                self._left[place.partition] = self._positions.pop(place.partition)
+            self._ended.discard(place.partition)
         self._joined = bool(self._positions)
         consumer.incremental_unassign(partitions)
 
@@ -317,7 +325,7 @@ class AdHocGroup:
         partitions.
         """
         self._join()
-        mine = [one.partition for one in self._open.assignment()]
+        mine = [place.partition for place in self._open.assignment()]
         if isinstance(to, Mapping):
             foreign = set(to) - set(mine)
             if foreign:
@@ -416,8 +424,8 @@ def _weak(
     reference = weakref.WeakMethod(method)
 
     def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if (found := reference()) is not None:
-            found(consumer, partitions)
+        if (bound_method := reference()) is not None:
+            bound_method(consumer, partitions)
 
     return call
 
@@ -445,7 +453,9 @@ def collect_groups(cluster: Cluster) -> list[str]:
 def leftovers(cluster: Cluster) -> list[str]:
     """Return this user's ad hoc groups that have no member."""
     mine = names.adhoc_group("x").removesuffix("x")
-    mine_now = (one for one in list_groups(cluster) if one.name.startswith(mine))
+    mine_now = (group for group in list_groups(cluster) if group.name.startswith(mine))
     return [
-        one.name for one in mine_now if not one.members and one.shows_members and one.error is None
+        group.name
+        for group in mine_now
+        if not group.members and group.shows_members and group.error is None
     ]

@@ -162,7 +162,8 @@ class Judged:
     def in_zone(self, zone: tzinfo) -> Judged:
         """Return it with its times in another zone; they are the same moments."""
         at, since = (
-            None if one is None else one.astimezone(zone) for one in (self.at, self.behind_since)
+            None if moment is None else moment.astimezone(zone)
+            for moment in (self.at, self.behind_since)
         )
         return replace(self, at=at, behind_since=since)
 

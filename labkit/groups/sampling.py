@@ -69,9 +69,9 @@ class Sampler:
         at_ms = self._began_ms + _elapsed_ms()
         groups = list_groups(self.cluster, self.groups)
         rows = lags(self.cluster, groups)
-        seen = self._prober.look(rows)
+        probes = self._prober.look(rows)
         by_name = {group.name: group for group in groups}
-        return [_sample(at_ms, by_name[row.group], row, seen) for row in rows]
+        return [_sample(at_ms, by_name[row.group], row, probes) for row in rows]
 
     def looks(self, every_s: float, stop: Callable[[], bool]) -> Iterator[list[Sample]]:
         """Look every so many seconds until `stop` says so.
@@ -115,17 +115,19 @@ def sampled(
     Where a member's commits stood still all the time, looks go on until the patience is over:
     sooner, nobody can tell a consumer that stands still from one that has not committed yet.
     """
-    found: list[Sample] = []
+    all_samples: list[Sample] = []
     for count, look in enumerate(sampler.looks(every_s, stop), 1):
         keep(look)
-        found += look
+        all_samples += look
         if count < samples:
             continue
-        span_s = (found[-1].at_ms - found[0].at_ms) / 1000 if found else patience_s
+        span_s = (
+            (all_samples[-1].at_ms - all_samples[0].at_ms) / 1000 if all_samples else patience_s
+        )
         enough = samples < MIN_SAMPLES or span_s > patience_s + every_s
-        if enough or not any(one.longer for one in judge_all(found, patience_s)):
+        if enough or not any(verdict.longer for verdict in judge_all(all_samples, patience_s)):
             break
-    return found
+    return all_samples
 
 
 def every_seconds(every: str) -> float:
@@ -165,9 +167,10 @@ class Recent:
     def judged(self) -> list[Judged]:
         """The verdict on each partition; a group that is gone has none any more."""
         looks = list(self.looks)  # a board looks in another thread
-        there = {one.group for one in looks[-1]} if looks else set()
+        present_groups = {sample.group for sample in looks[-1]} if looks else set()
         return judge_all(
-            (one for look in looks for one in look if one.group in there), self.patience_s
+            (sample for look in looks for sample in look if sample.group in present_groups),
+            self.patience_s,
         )
 
 
@@ -241,9 +244,9 @@ def lag_frame(
     sampler.check()
     facts: dict[str, Any] = {}
     with interrupt.asked() as stop:
-        found = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
+        all_samples = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
         facts["interrupted"] = stop()
-    judged = frame(judge_all(found, patience_s), sampler.groups or (), zone=zone, **facts)
+    judged = frame(judge_all(all_samples, patience_s), sampler.groups or (), zone=zone, **facts)
     if stop() and on_interrupt == "raise":
         raise interrupt.stopped(
             "stopped: the groups were not looked at as often as asked", frame=judged
@@ -257,18 +260,18 @@ def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
     """
     if all(row.behind_since or not row.lag for row in judged):
         return judged
-    ordered = sorted(samples_of(history), key=lambda one: one.at_ms)
+    ordered = sorted(samples_of(history), key=lambda sample: sample.at_ms)
     looks: dict[tuple[str, str, int], list[Sample]] = {}
-    for one in ordered:
-        looks.setdefault((one.group, one.topic, one.partition), []).append(one)
-    found = []
+    for sample in ordered:
+        looks.setdefault((sample.group, sample.topic, sample.partition), []).append(sample)
+    rows = []
     for row in judged:
         if row.lag and row.behind_since is None:
             since, by = first_behind(looks[row.group, row.topic, row.partition])
-            found.append(replace(row, behind_since=since, since_by=by))
+            rows.append(replace(row, behind_since=since, since_by=by))
         else:
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
 def frame(
@@ -280,24 +283,24 @@ def frame(
     """
     import pandas as pd
 
-    judged = [one.in_zone(zone) for one in judged]
+    judged = [verdict.in_zone(zone) for verdict in judged]
     columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
     columns.insert(columns.index("behind_s") + 1, "since")
-    found = pd.DataFrame(
-        [[getattr(one, name) for name in columns] for one in judged], columns=columns
+    table = pd.DataFrame(
+        [[getattr(verdict, name) for name in columns] for verdict in judged], columns=columns
     )
-    whole = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
+    counts = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
     parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
     moments: dict[str, Any] = dict.fromkeys(("at", "behind_since"), pd.DatetimeTZDtype("ms", zone))
-    found = found.astype(moments | whole | parts).round(
+    table = table.astype(moments | counts | parts).round(
         {"read_per_s": 2, "written_per_s": 2, "eta_s": 1}
     )
     groups = judge_groups(judged, named)
-    found.attrs["verdict"] = (
-        groups[0].verdict if len(groups) == 1 else {one.group: one.verdict for one in groups}
+    table.attrs["verdict"] = (
+        groups[0].verdict if len(groups) == 1 else {group.group: group.verdict for group in groups}
     )
-    found.attrs["why"] = (
-        groups[0].why if len(groups) == 1 else {one.group: one.why for one in groups}
+    table.attrs["why"] = (
+        groups[0].why if len(groups) == 1 else {group.group: group.why for group in groups}
     )
-    found.attrs.update(facts)
-    return found
+    table.attrs.update(facts)
+    return table

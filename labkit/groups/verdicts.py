@@ -78,19 +78,21 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
 
     Also of those named without any.
     """
-    found = []
+    verdicts = []
     for group, rows in groupby(judged, key=lambda one: one.group):
         mine = list(rows)
-        verdict = worst(one.verdict for one in mine)
-        so = [one for one in mine if one.verdict == verdict]
-        first = max(so, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0))
-        where = f"{len(so)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
+        verdict = worst(part.verdict for part in mine)
+        worst_parts = [part for part in mine if part.verdict == verdict]
+        first = max(
+            worst_parts, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0)
+        )
+        where = f"{len(worst_parts)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
         why = first.why if len(mine) == 1 else f"{where}: {first.why}"
         lag, unknown = total_lag(mine)
-        known = sum(one.lag or 0 for one in mine)
-        flags = frozenset(one.flag for one in mine)
+        known_lag = sum(part.lag or 0 for part in mine)
+        flags = frozenset(part.flag for part in mine)
         oldest = min(
-            (one for one in mine if one.behind_since),
+            (part for part in mine if part.behind_since),
             key=lambda one: one.behind_since or _LATEST,
             default=None,
         )
@@ -99,9 +101,9 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
             if oldest
             else (None, "")
         )
-        found.append(
-            GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known, *since)
+        verdicts.append(
+            GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known_lag, *since)
         )
-    nothing = set(named) - {one.group for one in found}
-    found += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in nothing]
-    return sorted(found, key=lambda one: one.group)
+    missing = set(named) - {verdict.group for verdict in verdicts}
+    verdicts += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in missing]
+    return sorted(verdicts, key=lambda verdict: verdict.group)

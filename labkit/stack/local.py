@@ -51,11 +51,11 @@ def up(
         _require_space(root)
         # a command that was killed had no time to write down the server it had just started
         process.end_strays(root, state.services.values())
-        known = [service.version for service in state.targets.values()]
+        used_versions = [service.version for service in state.targets.values()]
         try:
             kafka.start(state, say, brokers=brokers)
             access.ensure(Cluster(state.credentials("admin")["kafka"]))
-            for version in versions or known or ELASTICSEARCH_VERSIONS[:1]:
+            for version in versions or used_versions or ELASTICSEARCH_VERSIONS[:1]:
                 elasticsearch.start(state, version, say)
             if with_registry or registry.NAME in state.services:
                 registry.start(state, say)

@@ -177,14 +177,14 @@ def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
     """End servers of the state folder `root` that are not among the `known`: its path is in their
     command lines.
     """
-    kept = set()
+    kept_pids = set()
     for service in known:
         if process := running(service):
-            kept |= {member.pid for member in [process, *process.children(recursive=True)]}
+            kept_pids |= {member.pid for member in [process, *process.children(recursive=True)]}
     strays = []
     for process in psutil.process_iter(["cmdline"]):
         command = " ".join(process.info["cmdline"] or ())
-        if process.pid not in kept and "-Dlabkit.run=" in command and f"{root}/" in command:
+        if process.pid not in kept_pids and "-Dlabkit.run=" in command and f"{root}/" in command:
             strays.append(process)
     for process in strays:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -304,20 +304,20 @@ class Member:
         starts_by_partition = self._asked(
             {start.partition: start.offset for start in starts}, earliest, latest
         )
-        for one in starts:
-            first = earliest[one.partition]
-            if one.partition in starts_by_partition:
-                one.offset = starts_by_partition[one.partition]
-            elif one.offset < 0:
-                one.offset = first
-            elif one.offset < first:
-                self._say_deleted(one.partition, one.offset, first)
-                one.offset = first
-            self._require_there(one.partition, one.offset, latest[one.partition])
-            self._began.add(one.partition)
-            self._epochs[one.partition] = self._epochs.get(one.partition, 0) + 1
-            self._ends_seen.pop(one.partition, None)
-            self.positions[one.partition] = one.offset
+        for place in starts:
+            first = earliest[place.partition]
+            if place.partition in starts_by_partition:
+                place.offset = starts_by_partition[place.partition]
+            elif place.offset < 0:
+                place.offset = first
+            elif place.offset < first:
+                self._say_deleted(place.partition, place.offset, first)
+                place.offset = first
+            self._require_there(place.partition, place.offset, latest[place.partition])
+            self._began.add(place.partition)
+            self._epochs[place.partition] = self._epochs.get(place.partition, 0) + 1
+            self._ends_seen.pop(place.partition, None)
+            self.positions[place.partition] = place.offset
         consumer.incremental_assign(starts)
         self.joined = True
         # a later run resumes from where this one was told to begin
@@ -365,7 +365,9 @@ class Member:
             self.positions.pop(place.partition, None)
             self._epochs[place.partition] = self._epochs.get(place.partition, 0) + 1
         if partitions:
-            self.say(f"gave up partitions {', '.join(str(one.partition) for one in partitions)}")
+            self.say(
+                f"gave up partitions {', '.join(str(place.partition) for place in partitions)}"
+            )
 
     # waiting -----------------------------------------------------------------------------------------
 

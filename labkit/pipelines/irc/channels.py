@@ -22,7 +22,7 @@ _FORWARDED, _FORWARD_PARAMS = b"470", 3
 def check_channels(channels: Iterable[str]) -> dict[str, str]:
     """Return channel to key (or ``""``); ``"#a key"`` names both."""
     listed = [channels] if isinstance(channels, str) else list(channels)
-    wanted = {}
+    keys = {}
     for item in listed:
         name, _, key = item.partition(" ")
         if not _CHANNEL.fullmatch(name) or re.search(r"[\s,\x00-\x1f]", key):
@@ -30,10 +30,10 @@ def check_channels(channels: Iterable[str]) -> dict[str, str]:
                 f"{item!r} is not a channel",
                 hint="write '#name' in quotes: the shell takes # for a comment",
             )
-        wanted[name] = key
-    if not wanted:
+        keys[name] = key
+    if not keys:
         raise UsageError("no channel is named", hint="name one or more: --channel '#a'")
-    return wanted
+    return keys
 
 
 class Channels:

@@ -190,10 +190,10 @@ def record(
     if line_parts is None or not is_whole:
         fields = _fields(line_parts, command=UNPARSED, channel=None, message=line)
     else:
-        kept = _kept(line_parts)
-        if kept is None:
+        parts = _kept(line_parts)
+        if parts is None:
             return None
-        command, channel, message = kept
+        command, channel, message = parts
         fields = _fields(line_parts, command=command, channel=channel, message=message)
     stamp = said_at(line_parts, received_ms) if line_parts is not None else received_ms
     value = {
