@@ -1,6 +1,4 @@
-"""labkit: replay any window of a Kafka topic in Jupyter, again and again, without touching
-production.
-"""
+"""Replay any window of a Kafka topic in Jupyter, again and again, without touching production."""
 
 from __future__ import annotations
 

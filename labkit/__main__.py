@@ -6,8 +6,9 @@ from labkit.cli import main
 
 
 def run() -> int:
-    """Run the command as a process of its own: once it has done, an interrupt would only break
-    Python's own end.
+    """Run the command as a process of its own.
+
+    Once the command is done, an interrupt is ignored: it could only break Python's own end.
     """
     try:
         return main()

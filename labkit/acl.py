@@ -179,9 +179,7 @@ def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") 
 
 
 def _by_pattern(grant: Grant, topic: str) -> Grant:
-    """Return the grant of ``irc*`` as one on the prefix ``irc``, that of ``irc`` as one on this
-    name.
-    """
+    """Return the grant of ``irc*`` as one on that prefix, and of ``irc`` as one on that name."""
     if grant.name == topic:
         grant = replace(grant, prefixed=False)
     if grant.name.endswith("*") and grant.name != "*":

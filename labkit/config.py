@@ -161,8 +161,9 @@ def list_profiles() -> list[dict[str, str]]:
 
 
 def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
-    """Return for each profile of `file`: its name, the places it connects to, and what of the
-    user's own it wants.
+    """Return what each profile of `file` wants of the user.
+
+    A row is its name, the places it connects to, and what of the user's own it wants.
 
     Raises
     ------
@@ -184,8 +185,9 @@ def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
 
 
 def local_topics() -> tuple[TopicSettings, ...]:
-    """Return what the nearest file that has ``[profiles.local.topics]`` says of the local stack's
-    topics.
+    """Return what ``[profiles.local.topics]`` says of the local stack's topics.
+
+    The nearest file that has this table holds.
 
     Raises
     ------
@@ -240,8 +242,9 @@ def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
 
 
 def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what ``LABKIT_<PROFILE>_KAFKA_…`` and ``LABKIT_<PROFILE>_ELASTICSEARCH_<TARGET>_…``
-    say of a profile.
+    """Return what environment variables say of a profile.
+
+    They are ``LABKIT_<PROFILE>_KAFKA_…`` and ``LABKIT_<PROFILE>_ELASTICSEARCH_<TARGET>_…``.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-"""The ``labkit.toml`` files in reach, whom each is trusted by, and what an untrusted one may not
-have.
+"""The ``labkit.toml`` files in reach, whether each is trusted, and what an untrusted one may say.
 
 A file in the user's configuration folder, or named by ``LABKIT_CONFIG``, is the user's own word.
 One that is found in the working folder or above it may have come with a cloned repository. It may
@@ -129,8 +128,9 @@ def config_folder() -> Path:
 
 
 def _read_named(path: Path) -> ConfigFile:
-    """Read the file that ``LABKIT_CONFIG`` names, whoever owns it: a mounted secret is a link to a
-    file of root's.
+    """Read the file that ``LABKIT_CONFIG`` names, whoever owns it.
+
+    A mounted secret is a link to a file that root owns.
     """
     try:
         with path.open("rb") as file:
@@ -192,8 +192,9 @@ def require_trust(
 
 
 def refuse_code(name: str, table: Mapping[str, Any], file: ConfigFile) -> None:
-    """Raise UntrustedError when a profile names code to load, or takes another setting than a
-    secret from a file.
+    """Raise UntrustedError when a profile names code to load.
+
+    It is raised too when a setting that is not a secret comes from another file.
     """
     for key, value in _settings(table):
         where = f"{key} of profile {name!r} in {file.path}"
@@ -280,8 +281,9 @@ def revoke(path: Path) -> bool:
 
 
 def find_to_allow(path: Path | None) -> ConfigFile:
-    """Return the file that ``labkit allow`` is about: `path`, its ``labkit.toml``, or the nearest
-    found one.
+    """Return the file that ``labkit allow`` is about.
+
+    It is `path`, the ``labkit.toml`` in it, or without a path the nearest one.
     """
     if path is None:
         file = next((file for file in config_files() if not file.own), None)

@@ -42,8 +42,9 @@ class LabConsumers:
         return groups_frame(self.cluster, patterns)
 
     def offsets(self) -> pd.DataFrame:
-        """Return one row per group and partition: committed, log_start, log_end, lag, flag, member,
-        host.
+        """Return the offsets of groups: one row per group and partition.
+
+        Its columns: committed, log_start, log_end, lag, flag, member, host.
 
         Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd:
         ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (was the topic
@@ -62,8 +63,9 @@ class LabConsumers:
         patience: str = "5.5s",
         on_interrupt: OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Look several times and return a verdict per partition: ok, idle, slow, stalled, stopped,
-        rewound or unknown.
+        """Look several times at what consumers do, and return a verdict per partition.
+
+        A verdict is ok, idle, slow, stalled, stopped, rewound or unknown.
 
         The rules stand in `labkit.groups.lag`.
 
@@ -113,8 +115,9 @@ class LabConsumers:
         )
 
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
-        """Return what ``labkit lag --watch --record PATH`` or `lag` recorded: one row per look,
-        group and partition.
+        """Return recorded looks at consumers: one row per look, group and partition.
+
+        ``labkit lag --watch --record PATH`` records them, and so does `lag`.
 
         `lag` judges it, `labkit.charts.lag` draws it. No server is asked. Times are in the lab's
         zone.

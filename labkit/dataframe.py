@@ -58,8 +58,9 @@ def records_frame(table: pa.Table, *, text_keys: bool = True) -> pd.DataFrame:
 
 
 def with_text_keys(table: pa.Table) -> pa.Table:
-    """Return a table whose ``_key`` is text where every key is UTF-8 without NUL, as numbers in
-    binary hardly are.
+    """Return a table whose ``_key`` is text where every key is UTF-8 without NUL.
+
+    Keys that are binary numbers hardly ever are.
     """
     place = table.schema.get_field_index("_key")
     if place < 0:
@@ -76,8 +77,9 @@ def with_text_keys(table: pa.Table) -> pa.Table:
 
 
 def from_frame(frame: Any) -> pa.Table:
-    """Return a pandas or polars DataFrame, or an Arrow table, as an Arrow table; an index of its
-    own comes in front.
+    """Return a pandas or polars DataFrame, or an Arrow table, as an Arrow table.
+
+    An index that is more than the rows' numbers becomes the first columns.
 
     Raises
     ------
@@ -163,8 +165,9 @@ def numbers_dtypes() -> dict[pa.DataType, Any]:
 
 
 def numbers(table: pa.Table) -> pa.Table:
-    """Return a table without decimals and intervals, with which pandas can hardly calculate, or not
-    at all.
+    """Return a table without decimals and intervals.
+
+    pandas can hardly calculate with them, or not at all.
 
     DuckDB's sums of integers are decimals; one that a fraction of 64 bits cannot hold exactly stays
     what it is. Its differences of times are intervals.

@@ -1,6 +1,4 @@
-"""Everything at work once: extractor, live channel, production indexer, notebook, and the proof
-that counts agree.
-"""
+"""Show all of labkit at work once, from the extractor to the proof that counts agree."""
 
 from __future__ import annotations
 

@@ -113,8 +113,9 @@ def _floor(clock: int, every_ms: int) -> int:
 
 
 def earlier(buckets: Grid, by_ms: int) -> Grid:
-    """Return the buckets so long before: whole days by the clock of the zone, where each bucket has
-    its own then.
+    """Return the buckets that lie `by_ms` before these.
+
+    Whole days are counted by the clock of the zone, so each bucket has its own distance then.
     """
     edges = np.array([*buckets.starts, buckets.end_ms], np.int64)
     before = edges - by_ms
@@ -127,8 +128,9 @@ def earlier(buckets: Grid, by_ms: int) -> Grid:
 def fitting(
     first_ms: int, last_ms: int, every: str | timedelta | None, series: int, zone: tzinfo = UTC
 ) -> Grid:
-    """Return the buckets for `every`, or for the shortest usual length that makes at most
-    `MOST_BUCKETS`.
+    """Return the buckets for `every`; without it, those of a usual length that fits.
+
+    That is the shortest usual length that makes at most `MOST_BUCKETS` buckets.
 
     Raises
     ------

@@ -1,5 +1,4 @@
-"""Times on the clock of a zone: how far it is from UTC, when it is set back, where a moment is on
-an axis. Pure.
+"""Times on the clock of a zone: its distance from UTC, and where a moment is on an axis. Pure.
 
 An axis shows what the clock shows. The hour that a clock shows twice is drawn once, at twice the
 density: both hours are there, each half as wide, none on top of the other. The hour that it leaves
@@ -22,8 +21,9 @@ _MARGIN = 60 * _YEAR  # the longest bucket
 
 
 def usable(zone: tzinfo, first_ms: int | None, last_ms: int | None) -> tzinfo:
-    """Return the zone; UTC where a calendar cannot hold the times: Kafka takes any, such as
-    microseconds.
+    """Return the zone, or UTC where a calendar cannot hold the times.
+
+    Kafka takes any times, such as microseconds in the place of milliseconds.
     """
     if first_ms is None or last_ms is None:
         return zone
@@ -31,8 +31,9 @@ def usable(zone: tzinfo, first_ms: int | None, last_ms: int | None) -> tzinfo:
 
 
 def zone_named(name: str | None) -> tzinfo:
-    """Return the zone of an Arrow type: a name of the IANA database or ``+02:00``; UTC for what is
-    neither.
+    """Return the zone of an Arrow type, UTC when `name` is not a zone.
+
+    A zone is a name of the IANA database, or a distance such as ``+02:00``.
     """
     if name in (None, "UTC"):
         return UTC

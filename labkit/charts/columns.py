@@ -111,8 +111,9 @@ def missing(name: str, names: list[str]) -> UsageError:
 
 
 def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
-    """Return the name of the column that says when: the one asked for, labkit's own, or the only
-    one there is.
+    """Return the name of the column that says when.
+
+    It is the one asked for, else labkit's own, else the only column of times.
     """
     if asked is not None:
         return asked

@@ -71,8 +71,9 @@ def conversation(
     form: str | None = None,
     title: str | None = None,
 ) -> alt.LayerChart:
-    """Draw who answers whom: a message ``nick: …`` or ``nick, …`` is one from its sender to that
-    nick.
+    """Draw who answers whom.
+
+    A message ``nick: …`` or ``nick, …`` goes from its sender to that nick.
 
     Parameters
     ----------
@@ -222,8 +223,9 @@ def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def curves(pairs: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
-    """Return each pair's arrow as points: x, y, step, and the angle of its head in degrees
-    clockwise from upwards.
+    """Return each pair's arrow as points: x, y, step, and the angle of its head.
+
+    The angle is in degrees, clockwise from upwards.
 
     A quadratic Bézier curve from near one spot to near the other; both ways of a pair bend apart.
     """
@@ -289,9 +291,7 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
 
 
 def _spots(pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Return where each name stands, from the top clockwise, and its messages: name, sender, x, y,
-    sent, received.
-    """
+    """Return one row per name, clockwise from the top: name, sender, x, y, sent, received."""
     import pandas as pd
 
     order = around(pairs, names)
@@ -348,9 +348,7 @@ def _marks(pairs: pd.DataFrame) -> list[int]:
 
 
 def _labels(spots: pd.DataFrame) -> list[Any]:
-    """Return the names, outside of the circle: to the left of it, to the right of it, above and
-    below.
-    """
+    """Return where names stand outside of the circle: left, right, above and below."""
     import altair as alt
 
     far = spots.assign(lx=spots["x"] * 1.1, ly=spots["y"] * 1.1)

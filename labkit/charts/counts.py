@@ -78,8 +78,9 @@ def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
 
 
 def arrow(data: Any) -> pa.Table:
-    """Return any table of Arrow's kind as one with the types that all of Arrow works with: polars
-    has views.
+    """Return any table that has an Arrow form, with types that all of Arrow works with.
+
+    polars hands out views, which not all of Arrow takes.
     """
     try:
         if type(data).__module__.startswith("polars."):
@@ -95,8 +96,9 @@ def arrow(data: Any) -> pa.Table:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Records per bucket; `frame` has time, records and, with `by`, value; `terms` and `order` are
-    those of `by`.
+    """Records per bucket.
+
+    `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`.
 
     In another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and
     ``from``, its start.
@@ -121,8 +123,9 @@ def over_time(source: Source, span: Span, every: str | timedelta | None) -> Time
 def over_time_against(
     source: Source, span: Span, every: str | timedelta | None, by_ms: int
 ) -> Timeline:
-    """Count records per bucket and, as ``earlier``, those of the same data `by_ms` before: of what
-    reaches so far back.
+    """Count records per bucket and, as ``earlier``, those of the same data `by_ms` before.
+
+    The buckets are those for which the data reaches so far back.
 
     Raises
     ------
@@ -153,8 +156,10 @@ def _about(ms: int) -> str:
 def over_time_by(
     source: Source, span: Span, field: str, every: str | timedelta | None, top: int
 ) -> Timeline:
-    """Count records per bucket and value: the `top` most frequent ones, the rest as one, and those
-    without.
+    """Count records per bucket and value.
+
+    The `top` most frequent values have their own counts; the others are one, those without a value
+    another.
     """
     if span.first_ms is None or span.last_ms is None:
         raise ValueError("no record has a time")

@@ -36,8 +36,9 @@ def distribution(
     query: counts.Query = None,
     title: str | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draw how a field's numbers are spread, or its texts' lengths: a histogram, or one for each
-    value of `by`.
+    """Draw how a field's numbers, or the lengths of its texts, are spread.
+
+    It is a histogram, or one for each value of `by`.
 
     Parameters
     ----------
@@ -129,9 +130,7 @@ def steps(known: Numbers, bins: int, trim: bool | None) -> list[float]:
 
 
 def powers(known: Numbers, bins: int, trim: bool | None) -> list[float]:
-    """Return edges of bins of equal width on a logarithmic scale, a whole number of them in each
-    power of ten.
-    """
+    """Return edges of equal width on a logarithmic scale, a whole number of them per factor 10."""
     low, high = _bounds(known.quantiles, trim)
     low = max(low, known.positive or 0.0)
     high = max(high, low)
@@ -151,8 +150,9 @@ def powers(known: Numbers, bins: int, trim: bool | None) -> list[float]:
 def _edges(
     edge: Callable[[int], float], place: Callable[[float], float], low: float, high: float
 ) -> list[float]:
-    """Return the edges around [low, high]: `edge` gives that of a number, `place` the number of a
-    value.
+    """Return the edges around [low, high].
+
+    `edge` returns the edge of a number, `place` the number of a value.
     """
     first, last = math.floor(place(low)), math.floor(place(high)) + 1
     first -= edge(first) > low  # where rounding went astray

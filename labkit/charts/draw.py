@@ -308,8 +308,9 @@ def _zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
 
 
 def _with_line(found: counts.Timeline, words: str) -> Any:
-    """Return bars over time, and in front of them a line of steps: what was in each bucket so long
-    before.
+    """Return bars over time, with a line of steps in front of them.
+
+    The line says how many records were in each bucket so long before.
     """
     import altair as alt
 
@@ -385,8 +386,9 @@ def _stamped(chart: Any, grid: Grid) -> Any:
 
 
 def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
-    """Return bars over time, stacked by value when there are values; those beside the brush are
-    dim.
+    """Return bars over time, stacked by value when there are values.
+
+    Those beside the brush are dim.
 
     `rows` are more of the tooltip.
     """

@@ -1,5 +1,4 @@
-"""Texts of records on charts: what they are called, and how Vega draws them without taking one for
-a name.
+"""Texts of records on charts: how each is shown, and how Vega takes none of them for a name.
 
 Vega looks into plain JavaScript objects, which own ``constructor``, ``toString`` and others from
 birth: its parser of expressions takes a literal text of such a name (or ``if``) for a variable, and
@@ -33,8 +32,7 @@ _OF_TOOLTIPS = frozenset({"image", "title"})
 
 
 def pictured(text: str) -> str:
-    """Return a text whose characters that cannot be seen are Unicode's pictures of them, or their
-    numbers.
+    """Return a text with characters that cannot be seen as Unicode's pictures, or their numbers.
 
     Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a
     text.
@@ -58,9 +56,7 @@ def shown(label: str) -> str:
 
 
 def all_shown(labels: Iterable[str]) -> list[str]:
-    """Return how values are called on a chart, each in its own way: of those that look the same a
-    number is added.
-    """
+    """Return how values are shown on a chart; those that look the same get a number each."""
     names: list[str] = []
     used_labels: set[str] = set()
     for name in map(shown, labels):
@@ -91,9 +87,7 @@ class Labels:
         self.numbers = list(range(len(labels)))
 
     def number(self, field: str) -> str:
-        """Return the expression for the number of the label in `field`, a column that labkit has
-        named.
-        """
+        """Return the expression for a label's number; `field` is a column that labkit named."""
         return f"indexof({self._list}, datum.{field}) - 1"
 
     @property

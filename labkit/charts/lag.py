@@ -186,8 +186,9 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _uncounted(rows: pd.DataFrame) -> int:
-    """Return how many partitions have no known lag at the last look, though there may be something
-    to read.
+    """Return how many partitions have no known lag at the last look.
+
+    Partitions with nothing to read are not counted.
     """
     last = rows.drop_duplicates(["group", "topic", "partition"], keep="last")
     start = last.get("log_start", 0)
@@ -234,8 +235,7 @@ def _broken(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
-    """Draw what the consumers do, at a glance: a row for each group, a tile for each of its
-    partitions.
+    """Draw the consumers at a glance: a row for each group, a tile for each of its partitions.
 
     Parameters
     ----------

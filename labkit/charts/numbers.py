@@ -1,6 +1,4 @@
-"""Numbers of a field, and how many records lie between two of them: by DuckDB and numpy, or by
-Elasticsearch.
-"""
+"""Count a field's numbers, and the records between two of them, in a table or an index."""
 
 from __future__ import annotations
 
@@ -64,8 +62,9 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Group:
-    """One series: its value (None: all records), the count in each bin, of how many numbers, and
-    their median.
+    """One series: its value (None: all records), the count in each bin, and the median.
+
+    `numbers` is how many numbers it has.
     """
 
     label: str | None

@@ -69,8 +69,9 @@ class Index:
         return known(self._fields)
 
     def _countable(self, name: str) -> str:
-        """Return the field that holds the values of `name` as a whole: ``<name>.keyword`` when
-        there is one.
+        """Return the field that holds whole values of `name`.
+
+        It is ``<name>.keyword`` when there is one.
         """
         if field_name := countable(self._fields, name):
             return field_name
@@ -81,8 +82,9 @@ class Index:
         raise missing(name, self._names)
 
     def kinds(self, name: str) -> set[str]:
-        """Return the types a field has; more than one where indices of a pattern disagree, none in
-        an empty index.
+        """Return the types of a field; none when the index is empty.
+
+        There are several where indices of a pattern disagree.
 
         Raises
         ------

@@ -23,8 +23,9 @@ PPI = 144  # twice a screen's 72, shown at the chart's own size
 
 @cache
 def enable() -> None:
-    """Let charts show themselves, once per process, in a notebook kernel, unless the user chose a
-    renderer.
+    """Let charts show themselves in a notebook's kernel, once per process.
+
+    A renderer that the user chose stays.
     """
     import altair as alt
 
@@ -54,8 +55,9 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
 
 
 def packed(png: bytes) -> bytes:
-    """Return the same picture, a quarter of the size: vl-convert packs for speed, and notebooks
-    keep the bytes.
+    """Return the same picture at a quarter of the size.
+
+    vl-convert packs for speed, and notebooks keep the bytes.
 
     A PNG is a signature and chunks of length, type, data and checksum:
     https://www.w3.org/TR/png-3/#5DataRep

@@ -99,6 +99,4 @@ class Source(Protocol):
     def split(
         self, field: str, terms: list[Term], grid: Grid
     ) -> tuple[Counts, list[Counts], Counts]:
-        """Count the records of each bucket: all of them, those with each term, those without a
-        value.
-        """
+        """Count each bucket's records: in all, with each term, and without a value."""

@@ -1,5 +1,6 @@
-"""The ``labkit`` command: parses, calls, prints. Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete
-(or different).
+"""The ``labkit`` command: it parses, calls and prints.
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete (or different).
 
 Each family of commands has a module; each command imports what it needs, so that ``labkit --help``
 answers at once.
@@ -106,8 +107,9 @@ def build_parser() -> Parser:
 
 
 class _ShowVersion(argparse.Action):
-    """Print the version when it is asked for: to look it up takes a quarter of the time of
-    ``--help``.
+    """Print the version, and look it up only when it is asked for.
+
+    The look-up takes a quarter of the time of ``--help``.
     """
 
     def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:

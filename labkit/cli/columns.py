@@ -1,6 +1,4 @@
-"""A table in the width of a terminal: no row wraps, long texts are cut in the middle, numbers stand
-right.
-"""
+"""A table in the width of a terminal: rows do not wrap, long texts are cut in the middle."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ _LEAST = 8  # characters that are left of a text
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for each wide character of East Asia,
-    emoji too.
-    """
+    """Return how many columns of a terminal a text takes: two for wide characters and emoji."""
     if text.isascii():
         return len(text)
     return sum(_width(char) for char in text)
@@ -56,8 +52,9 @@ def fit(
     *,
     width: int,
 ) -> tuple[list[list[str]], int]:
-    """Return lines of padded cells, the names first, that take at most `width`, and how many
-    columns were left out.
+    """Return lines of padded cells, the names first, and how many columns were left out.
+
+    A line takes at most `width`.
 
     Texts are cut before a column is left out; numbers, and columns that are to be whole, never are.
     """

@@ -101,9 +101,7 @@ def _group_commands(commands: Commands) -> None:
 
 
 def worst_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return groups or their partitions by verdict, the worst first, then by lag, the largest
-    first.
-    """
+    """Return groups or partitions by verdict, the worst first, then by lag, the largest first."""
     from labkit.groups.lag import VERDICTS
 
     rank = rows["verdict"].map(VERDICTS.index) if "verdict" in rows else 0

@@ -179,8 +179,9 @@ def _extract_files(options: argparse.Namespace) -> int:
 
 
 def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
-    """Say so when Kafka will delete what was just sent, or when nobody knows: it was delivered,
-    that is no error.
+    """Say when Kafka will delete what was just sent, or when that is not known.
+
+    It was delivered, so this is not an error.
     """
     from labkit.times import iso, now_ms
 

@@ -1,5 +1,6 @@
-"""What commands write: the only place that prints. Nothing foreign controls the terminal, and one
-thing is one line.
+"""What commands write: the only place that prints.
+
+Foreign text cannot control the terminal, and one thing is one line.
 
 Group ids, client ids, hosts, field names, values and servers' answers may hold anything. In a table
 each cell is one line; elsewhere only labkit's own line ends are kept. Values of records are bytes

@@ -162,9 +162,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse an option that would change nothing, and a file's name that would say another format
-    than it has.
-    """
+    """Refuse an option that changes nothing, and a file's name that says another format."""
     if options.output:
         from labkit.sinks.formats import CSV, JSONL, format_of
 

@@ -131,8 +131,9 @@ def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | 
 
 
 def _how_made(index: Index | None) -> tuple[Form, str | None]:
-    """Return how an index's documents were made, as far as it says, and the condition that left
-    records out.
+    """Return how an index's documents were made, and the condition that left records out.
+
+    An index says it in its mapping, as far as it says it.
 
     Of JSON as it is, it says nothing.
     """
@@ -208,9 +209,7 @@ def _holds_json(replay: Replay) -> bool:
 
 
 def _left_out(count: int, where: str) -> list[str]:
-    """Return what to say of records that the condition of an index leaves out: they are not missing
-    in it.
-    """
+    """Return what to say of records that an index's condition leaves out: they are not missing."""
     return (
         [f"{count:,} records do not fulfil {where}, the condition that the index was made with"]
         if count
@@ -327,8 +326,9 @@ def _json(frame: pl.DataFrame) -> Any:
 
 
 def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
-    """Write infinite fractions, and those that are no number, as texts: JSON has none, and polars
-    writes nulls.
+    """Write infinite fractions and NaN as texts.
+
+    JSON has no such numbers, and polars writes nulls for them.
     """
     fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
     odd = (
@@ -349,9 +349,7 @@ def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
 
 
 def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
-    """Return a column, and what nests in it, with the one text that each point in time has,
-    whatever its unit.
-    """
+    """Return a column with each time, nested ones too, as the one text it has in any unit."""
     if isinstance(kind, pl.Datetime):
         column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
         whole = column.dt.nanosecond() % 1_000_000 == 0

@@ -1,5 +1,4 @@
-"""Both sides spilled to disk as they come, in parts by their keys, which DuckDB joins one after the
-other.
+"""Join two sides that are larger than memory: spilled to disk in parts by key, joined by DuckDB.
 
 Equal keys are in the same part, so a part of each side is all that is in memory: their size does
 not matter.
@@ -173,8 +172,9 @@ class Spill:
     def joined(
         self,
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:
-        """Yield a connection that knows the table ``twice``, and a function that returns the pairs
-        in batches.
+        """Yield a connection that knows the table ``twice``, and a function.
+
+        The function returns the pairs in batches.
         """
         with _disk():
             for side in self._sides:
@@ -223,8 +223,9 @@ class Spill:
 
 
 def _loaded(text: str, long: bool) -> Any:
-    """Return a document; None when it holds a number of more digits than Python reads: it has no
-    key then.
+    """Return a document; None when Python does not read one of its numbers.
+
+    That is a number of too many digits; such a document has no key.
     """
     try:
         return rules.loads(text, long)

@@ -156,8 +156,9 @@ class Comparison:
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
-        """One row per key that is there more than once: what names it, and how often left and
-        right. See `cut`.
+        """One row per key that is there more than once: its names, and how often left and right.
+
+        See `cut` for how many rows there are at most.
         """
         frame = to_pandas(self.kept.duplicates)
         keys = frame.pop("key")
@@ -166,8 +167,9 @@ class Comparison:
 
     @cached_property
     def fields(self) -> pd.DataFrame:
-        """One row per field of the pairs: field, equal, changed, only_left, only_right,
-        left_example, right_example.
+        """One row per field of the pairs, the most different ones first.
+
+        Its columns: field, equal, changed, only_left, only_right, left_example, right_example.
 
         The most different ones first. The examples are one pair of values that differ.
         """

@@ -32,8 +32,9 @@ TOLERANCE_HINT = "write 0.01 (absolute), '1%' (relative), '5s' (times), or {fiel
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far apart two values may be: a difference, a part of the larger one, a length of time;
-    None: not at all.
+    """How far apart two values may be; None: not at all.
+
+    It is a difference, a part of the larger value, or a length of time.
     """
 
     absolute: float | None = None
@@ -232,8 +233,9 @@ def long_numbers(texts: pa.Array) -> pa.BooleanArray:
 
 
 def loads(text: str, long: bool = False) -> Any:
-    """Parse JSON, half surrogate pairs as they are and, where `long` says so, integers of any
-    length exact.
+    """Parse JSON, with half surrogate pairs as they are.
+
+    With `long`, integers of any length are exact.
     """
     if long:
         return json.loads(text)
@@ -254,8 +256,9 @@ def dumps(value: Any) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """Return a value written so that equal ones, as `equal` says without a tolerance, have equal
-    JSON.
+    """Return a value written so that equal ones have equal JSON.
+
+    They are equal as `equal` says without a tolerance.
     """
     if type(value) is float and value.is_integer():
         return int(value)

@@ -256,8 +256,9 @@ def _counts(
 def _asked_of(
     question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]
 ) -> Any:
-    """Ask both indices something beside the documents; what stands in the way is a note, the
-    comparison stays.
+    """Ask both indices for something beside the documents; a failure becomes a note.
+
+    The comparison stays.
 
     A question that an interrupt ended is added to `pressed`.
     """

@@ -37,8 +37,9 @@ HINT = f"one of {', '.join(NAMES)}, {SCHEMA_FORMS}, labkit.decode.avro(…), .pr
 
 
 def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
-    """Return the decoder `spec` names or is: a name, a schema's file, a function of one value's
-    bytes, or a decoder.
+    """Return the decoder that `spec` names, or is.
+
+    It is a name, a schema's file, a function of one value's bytes, or a decoder.
 
     Raises
     ------
@@ -62,9 +63,7 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
 
 
 def opened(spec: Spec) -> Spec:
-    """Return a decoder whose name says a schema's file, or which labkit.toml names, as what that
-    is.
-    """
+    """Return what a decoder's name stands for, when that is a schema's file or of labkit.toml."""
     if isinstance(spec, Configured):
         return spec.opened()
     return named(spec) if isinstance(spec, str) and is_named(spec) else spec
@@ -155,9 +154,7 @@ def chosen(
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
 ) -> tuple[list[Spec], list[Note], bool]:
-    """Return what `both` makes decoders of: `decode` and `key_decode`, with a name in the place of
-    "auto".
-    """
+    """Return `decode` and `key_decode` for `both`, with a decoder's name in the place of "auto"."""
     lasting = True
     specs = [opened(decode), opened(key_decode)]
     notes = said_of(decode, key_decode)
@@ -185,8 +182,9 @@ def notes(decoder: Decoder) -> list[Note]:
 
 
 def gathered(schemas: list[Any], schema: Any) -> list[Any]:
-    """Return what `Decoder.unify` needs of the schemas so far and of one more: equal ones once,
-    shapes as their sum.
+    """Return the schemas so far and one more, for `Decoder.unify`.
+
+    Equal schemas are kept once, shapes are added up.
     """
     if schemas and isinstance(schema, Shape):
         return [schemas[0] + schema]
@@ -194,8 +192,9 @@ def gathered(schemas: list[Any], schema: Any) -> list[Any]:
 
 
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
-    """Return a name under which a decoded window may be kept; None for functions: two may share a
-    name.
+    """Return a name under which a decoded window may be kept; None for functions.
+
+    Two functions may share a name.
 
     `opened` comes first: a schema's content names it, not its file, which may change.
     """

@@ -40,8 +40,9 @@ def choose(
     of: str = "values",
     headed: Iterable[bytes | None] | None = None,
 ) -> Choice:
-    """Return the decoder that fits most of `sample`; `headed` has the schema ids of headers in
-    front.
+    """Return the decoder that fits most of `sample`.
+
+    `headed` has the same values behind the schema ids of their headers.
 
     Raises
     ------

@@ -1,5 +1,4 @@
-"""Walks over an Avro record's bytes before they are decoded: how deep they go and how many values
-they claim.
+"""Check how deep an Avro record goes and how many values it claims, before it is decoded.
 
 fastavro recurses in C without looking at its stack, and makes as many values as a block claims, so
 a few bytes under a recursive schema end the process. Only schemas under which that can happen are

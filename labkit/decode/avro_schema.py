@@ -22,8 +22,9 @@ Edit = Callable[[dict[str, Any]], dict[str, Any]]
 def parsed(
     schema: Any, referenced: Callable[[str, int], Any], edit: Edit
 ) -> tuple[Any, dict[str, Any], bool]:
-    """Return the schema as fastavro reads by it, its named types, and whether it had to be made a
-    record.
+    """Return the schema as fastavro reads by it, and its named types.
+
+    The third value says whether it had to be made a record.
 
     Parameters
     ----------
@@ -80,8 +81,9 @@ def without_logical(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_invalid(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a type without a logical type that is not valid for it: readers ignore it (Avro 1.12,
-    Logical Types).
+    """Return a type without logical types that are not valid for it.
+
+    Readers must ignore those (Avro 1.12, Logical Types).
     """
     valid = schema["logicalType"] != "decimal" or _is_decimal(schema)
     return schema if valid else without_logical(schema)

@@ -1,5 +1,4 @@
-"""An Avro record one of whose logical values means nothing: a date beyond the calendar, a UUID that
-is none.
+"""Avro records with logical values that mean nothing, such as a date beyond the calendar.
 
 The record is read as it is written, and its logical types are applied value by value; what fails is
 null, or the text that it is, and is told with its field.

@@ -94,8 +94,9 @@ class ByRecord(Decoder):
 
     @cached_property
     def rounded(self) -> merge.Rounded:
-        """Integers of one schema that became other numbers, because another schema has fractions
-        there.
+        """Integers of one schema that became other numbers.
+
+        Another schema has fractions in the same field.
         """
         return merge.Rounded()
 

@@ -1,5 +1,4 @@
-"""What a person sees of a value, in every view: null, an empty text and the text "null" each look
-another way.
+"""What a view shows of a value: null, an empty text and the text "null" look different.
 
 A text is shown as it is, and in quotes where it would look like something else: ``"null"``, ``""``,
 ``" x"``. Objects, lists and maps are JSON; bytes are their text where they are UTF-8, else
@@ -87,8 +86,9 @@ def html_cell(value: Any, kind: pa.DataType | None = None) -> str:
 
 
 def tells_all(frame: pd.DataFrame) -> bool:
-    """Tell whether the fields say what each record is: one without any may be a tombstone, empty,
-    or ``{}``.
+    """Tell whether the fields say what each record is.
+
+    A record without any field may be a tombstone, empty, or ``{}``.
     """
     fields = frame[[name for name in frame.columns if not str(name).startswith("_")]]
     return bool(len(frame) == 0 or fields.notna().any(axis="columns").all())

@@ -130,8 +130,7 @@ def _own_file(name: str) -> FileDescriptorProto | None:
 def choose_message(
     descriptors: Descriptors, message: str | None, path: str, file: str | None
 ) -> str:
-    """Return the full name of the message that is meant; the only one of the file where none is
-    named.
+    """Return the full name of the message; without `message`, the file's only one.
 
     Raises
     ------

@@ -1,6 +1,4 @@
-"""A filter on the records as they come, in SQL, so that a needle in ten million records takes
-little memory.
-"""
+"""A filter in SQL on records as they come: one in ten million is found in little memory."""
 
 from __future__ import annotations
 
@@ -88,8 +86,9 @@ class Where:
         return np.sort(np.asarray(matches["__row"], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
-        """Make what no record here has a null that compares with anything: elsewhere it may be a
-        number.
+        """Make a column that no record here has a null that compares with anything.
+
+        Other batches may have numbers there.
 
         Of JSON such a column is text; of other formats its type is known, and functions go by it.
         """
@@ -119,9 +118,7 @@ class Where:
         return replace(receipt, hash=content.hash).with_notes(note)
 
     def check(self, receipt: Receipt) -> None:
-        """Raise when a column it names was in none of the records of a reading that came to its
-        end.
-        """
+        """Raise when a complete reading had no record with a column that the condition names."""
         if receipt.complete:
             self.check_seen()
 
@@ -133,8 +130,9 @@ class Where:
             raise self._missing(missing)
 
     def check_fields(self, names: Iterable[str]) -> None:
-        """Raise when a column it names is nearly that of another, and in none of some records:
-        before all are read.
+        """Raise when a column the condition names looks like a slip, before all is read.
+
+        That is one that is in none of some records, and nearly the name of one that is.
 
         A field of which a few hundred records tell nothing may be rare; one letter beside a field
         is a slip.

@@ -1,5 +1,4 @@
-"""A schema fixed before all records are known, and batches brought under it: what an engine needs
-that plans ahead.
+"""Bring batches under a schema fixed beforehand, for engines that plan before they read.
 
 One rule. The columns and their types are those found beforehand. A value of another type is null
 and its record has ``_error``, so it counts as undecodable; a number that is whole is an integer,
@@ -25,8 +24,9 @@ from labkit.errors import LabkitError
 
 
 class Fixed(Decoder):
-    """A decoder whose batches come out under a known schema, merged with what a batch has beyond
-    it.
+    """A decoder whose batches come out under a known schema.
+
+    What a batch has beyond it is merged with it.
 
     Parameters
     ----------
@@ -213,8 +213,9 @@ def _no_constant(name: str) -> Any:
 
 
 def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict[str, int]) -> Any:
-    """Return a value as Arrow takes it for `kind`; None, and a reason in `bad`, where it is of
-    another type.
+    """Return a value as Arrow takes it for `kind`.
+
+    A value of another type is None, and the reason is put into `bad`.
     """
     if isinstance(value, str) and not _is_text(kind):
         # values that disagree are JSON in a column of texts, or in a list of them

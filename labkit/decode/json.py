@@ -201,8 +201,9 @@ def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array 
 def _read(
     lines: pa.BinaryArray, schema: pa.Schema | None = None, names: Iterable[str] = ()
 ) -> tuple[pa.Table, dict[str, Counter[str]]] | None:
-    """Parse all lines at once, or return None when one of them stands in the way; the counts are
-    what was quoted.
+    """Parse all lines at once, or return None when a line cannot be parsed so.
+
+    The counts are of the numbers and booleans that were quoted.
 
     Parameters
     ----------
@@ -310,8 +311,9 @@ def _found_out(
 
 
 def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
-    """Parse with the types that Arrow finds; None where values of a field disagree, or a name
-    stands there twice.
+    """Parse with the types that Arrow finds.
+
+    The result is None where values of a field disagree, or a record has a name twice.
     """
     read = _read(lines) if len(lines) else (pa.table({}), {})
     # for its types: lists may be invalid, see `_plain`
@@ -327,8 +329,10 @@ def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
 
 
 def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
-    """Return the type to parse under: texts like times stay texts, and Arrow (26) makes invalid
-    lists of nulls.
+    """Return the type to parse under.
+
+    Texts that look like times stay texts, and lists of nulls are avoided: Arrow (26) makes invalid
+    ones.
     """
     if pa.types.is_struct(kind):
         return pa.struct(
@@ -345,8 +349,9 @@ def _plain(kind: pa.DataType, *, inner: bool = False) -> pa.DataType:
 
 
 def _in_order(lines: pa.BinaryArray, table: pa.Table, shape: Shape) -> Shape:
-    """Order the fields by the record they first have a value in, and by their place in it; Arrow
-    goes by names.
+    """Order the fields by the record they first have a value in, then by their place in it.
+
+    Arrow orders them by name.
     """
     firsts = {name: _first_valid(table[name]) for name in table.column_names}
     places = {row: list(spelled(lines[row].as_py())) for row in {*firsts.values()} - {-1}}

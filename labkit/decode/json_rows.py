@@ -38,8 +38,9 @@ class HugeInteger(str):
 
 
 def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
-    """Return a line for each value that begins with ``{`` and ends with ``}``, and why others have
-    ``{}`` instead.
+    """Return a line for each value, and why some have ``{}`` instead of their own.
+
+    A value keeps its own when it begins with ``{`` and ends with ``}``.
 
     Parsers of objects one after the other cannot take such lines for fewer or for more of them
     without the number of rows being another: ``}`` and ``{`` follow one another only where an
@@ -72,8 +73,9 @@ def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
 
 
 def loaded(line: bytes) -> tuple[dict[str, Any], str]:
-    """Return a record, without very long integers, and why it is no JSON object or none to work
-    with.
+    """Return a record without very long integers, and why it cannot be used, if so.
+
+    It may be other than a JSON object, or beyond a limit.
     """
     if line[:1] == b"\x00" and len(line) > 5:
         number = int.from_bytes(line[1:5], "big")
@@ -107,9 +109,7 @@ def too_deep(value: Any) -> bool:
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:
-    """Yield the lists and objects of each level of nesting, without recursion, one level more than
-    is allowed.
-    """
+    """Yield the lists and objects of each level, without recursion, to one level too many."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEPTH + 1):
         if not level:
@@ -158,9 +158,7 @@ def _integer(word: str) -> int | HugeInteger:
 
 
 def shape_of(records: Iterable[Any]) -> Shape:
-    """Return the shape of records that `spelled` returned, fields in the order they first have a
-    value in.
-    """
+    """Return the shape of records of `spelled`; fields in the order they first have a value in."""
     shape = Shape()
     for record in records:
         _add(shape, record)

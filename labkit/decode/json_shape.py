@@ -1,6 +1,4 @@
-"""What the fields of JSON records hold, and the types that follow: the rule that
-`labkit.decode.json` states. Pure.
-"""
+"""The types of JSON records' fields, by the rule that `labkit.decode.json` states. Pure."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ class Shape:
         )
 
     def settled(self) -> Shape:
-        """Return the shape at the end: what has no value is text, and so are objects without a
-        field.
-        """
+        """Return the final shape: what has no value is text, and so are objects without a field."""
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
         fields = {name: shape.settled() for name, shape in self.fields.items()}
@@ -121,9 +117,7 @@ class Shape:
         return Shape(Counter({**self.kinds, "texts": self.kinds["texts"]}))
 
     def limited(self) -> Shape:
-        """Return a record's shape without the fields beyond the limit: they are in one column of
-        text.
-        """
+        """Return a record's shape with the fields beyond the limit in one column of text."""
         if not self.is_limited and sum(shape.leaves for shape in self.fields.values()) <= COLUMNS:
             return self
         fields: dict[str, Shape] = {}
@@ -136,8 +130,9 @@ class Shape:
         return Shape(self.kinds, {**fields, MORE: Shape()._as_text()}, is_limited=True)
 
     def quotable(self) -> dict[str, tuple[str, ...]]:
-        """Return the paths of fields whose numbers are text, by name, where a name alone says which
-        field it is.
+        """Return the paths, by name, of fields whose numbers become text.
+
+        Only fields whose name alone says which field it is are in it.
         """
         paths_of: dict[str, list[tuple[str, ...]]] = {}
         disagreeing = set()
@@ -174,9 +169,7 @@ class Shape:
         )
 
     def disagreements(self) -> dict[FieldPath, str]:
-        """Return each field whose values disagree with a line that says what `read` can make of
-        them.
-        """
+        """Return each field whose values disagree, and what `read` makes of them."""
         return {path: _note(path, shape.kinds) for path, shape in self.walk() if shape.disagrees}
 
 

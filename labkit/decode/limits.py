@@ -1,5 +1,6 @@
-"""What one record may cost, so that a few bytes of a producer's cannot end the process that reads
-them. Pure.
+"""Limits of what one record may cost its reader. Pure.
+
+Without them a few bytes of a producer could end the process that reads them.
 
 What is beyond a limit is not lost: the record's bytes stay in ``value``, fields beyond `COLUMNS`
 are in one column ``_more`` as their JSON, and a record that is too deep or too much work has
@@ -21,8 +22,9 @@ class LimitError(ValueError):
 
 
 def most_values(size: int) -> int:
-    """Return how many values a record of `size` bytes may hold: arrays of nulls need no bytes at
-    all.
+    """Return how many values a record of `size` bytes may hold.
+
+    It has a constant part, since arrays of nulls need no bytes at all.
     """
     return _VALUES + _VALUES_A_BYTE * size
 

@@ -128,8 +128,9 @@ class Rounded:
 
 
 def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
-    """Return a Python value as `pyarrow.array` takes it for `kind`, a type the value's own was
-    merged into.
+    """Return a Python value as `pyarrow.array` takes it for `kind`.
+
+    The value's own type was merged into `kind`.
 
     Integers that this changes are counted in `rounded`.
     """

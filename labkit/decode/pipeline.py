@@ -1,6 +1,4 @@
-"""A reading's records decoded, in a thread beside it: all of them, or those that fulfil a
-condition.
-"""
+"""Decode a reading's records in a thread beside it: all, or those that fulfil a condition."""
 
 from __future__ import annotations
 
@@ -38,8 +36,9 @@ Result = TypeVar("Result")
 def ahead(
     items: Iterable[Item], work: Callable[[Item], Result], *, most: int, threads: int = 1
 ) -> Iterator[Result]:
-    """Yield ``work(item)`` for each item, in order; at most `most` items wait for it or for the
-    caller.
+    """Yield ``work(item)`` for each item, in order.
+
+    At most `most` items wait for it or for the caller.
 
     `items` is iterated over in the caller's thread; with more threads than one `work` must be safe
     for them.
@@ -75,8 +74,9 @@ class Batch:
 
 @dataclass
 class Decoding:
-    """The records of one reading, decoded and chosen; the reading's account has the others as
-    filtered.
+    """The decoded records of one reading that fulfil the condition.
+
+    The reading's account has the others as filtered.
 
     Parameters
     ----------
@@ -185,9 +185,7 @@ def choosing(
     registry: Registry | None = None,
     most: int = 1,
 ) -> tuple[Decoding, list[Note]]:
-    """Return a reading's records, decoded as said and chosen by a condition, and what to say of the
-    decoders.
-    """
+    """Return a reading's records, decoded and chosen, and what to say of the decoders."""
     where_condition = condition(where)
     module, decoder_notes, _ = both(
         decode,

@@ -1,6 +1,4 @@
-"""A registry's Protobuf schema as text, as Apicurio gives it: compiled, with the schemas it refers
-to.
-"""
+"""Compile a registry's Protobuf schema, given as text, and the schemas it refers to."""
 
 from __future__ import annotations
 

@@ -81,8 +81,9 @@ def _complaint(output: bytes) -> str:
 
 
 def _import_folders(path: Path) -> list[Path]:
-    """Return the folders that a file's imports are relative to: its own, and the nearest above that
-    has each.
+    """Return the folders that a file's imports are relative to.
+
+    They are its own folder, and for each import the nearest one above that has it.
     """
     folders, visited, waiting = [path.parent], {path}, [path]
     while waiting:

@@ -1,5 +1,6 @@
-"""Confluent's wire format: a zero byte, four bytes of a schema's id, the record. Avro, Protobuf and
-JSON Schema.
+"""Confluent's wire format for Avro, Protobuf and JSON Schema.
+
+A value is a zero byte, four bytes of a schema's id, and the record.
 
 Schemas come from a schema registry through confluent-kafka's client, once for each id. Each record
 is read under the schema it was written with; the columns are those of all ids together, by the rule
@@ -307,8 +308,9 @@ class JsonSchema(_Framed):
         return parsed
 
     def _refused(self, head: bytes) -> str | None:
-        """Say why values with this head are not read: no id, or none of a JSON Schema; "" when each
-        says so itself.
+        """Say why values with this head are not read; None when they are.
+
+        It is "" when each value says so itself.
         """
         if not framed(head):
             return ""

@@ -1,5 +1,6 @@
-"""Schemas from files instead of a registry: ``.avsc``, ``.proto``, compiled descriptors; for bytes
-without a frame.
+"""Schemas from files instead of a registry, for bytes without a frame.
+
+They are ``.avsc``, ``.proto`` or compiled descriptors.
 
 A schema is read, compiled and tried when it is named. What is kept is its content: it travels to
 Dask's workers, which need no file, and names the window in the cache, so a changed file is read
@@ -287,8 +288,9 @@ def _nearest(path: Path) -> str:
 
 
 def named(text: str, folder: Path = Path()) -> SchemaFile:
-    """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names; FILE is relative to
-    `folder`.
+    """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names.
+
+    FILE is relative to `folder`.
     """
     kind, _, rest = text.partition(":")
     if kind == "avro" and rest:

@@ -45,9 +45,7 @@ def from_batches(
 def assemble(
     raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None
 ) -> pa.Table:
-    """Bring all batches under one schema and order the rows by partition, then offset, without
-    copying them.
-    """
+    """Join all batches under one schema, by partition and offset, without copying the rows."""
     if schema is None:
         schema = module.unify(
             [batch.schema for batch in parsed] or [_empty_batch(module)[1].schema]

@@ -1,6 +1,4 @@
-"""A topic's decoders: those asked for, else those of its table in ``labkit.toml``, else JSON and
-plain keys.
-"""
+"""Choose a topic's decoders: those given, else those of ``labkit.toml``, else the defaults."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Fields that a reader gives a type: what disagrees becomes that type, or null with the reason in
-``_error``.
-"""
+"""Give fields a reader's types: values are converted, or null with the reason in ``_error``."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ class Typed(Decoder):
 
     @property
     def disagreements(self) -> dict[FieldPath, str]:
-        """Other fields that hold values of several types: path to what the receipt should say of
-        it.
-        """
+        """Other fields with values of several types: path to what the receipt says of it."""
         own = {(name,) for name in self.types}
         return {path: note for path, note in self.inner.disagreements.items() if path not in own}
 
