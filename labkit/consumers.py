@@ -44,12 +44,10 @@ class LabConsumers:
     def offsets(self) -> pd.DataFrame:
         """Return the offsets of groups: one row per group and partition.
 
-        Its columns: committed, log_start, log_end, lag, flag, member, host.
-
-        Without a commit ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd:
-        ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (was the topic
-        made again?); or why the log's ends are missing: ``not allowed``, ``no leader``, ``no
-        answer``.
+        Its columns: committed, log_start, log_end, lag, flag, member, host. Without a commit
+        ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
+        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?);
+        or why the log's ends are missing: ``not allowed``, ``no leader``, ``no answer``.
         """
         return offsets_frame(self.cluster)
 
@@ -65,9 +63,8 @@ class LabConsumers:
     ) -> pd.DataFrame:
         """Look several times at what consumers do, and return a verdict per partition.
 
-        A verdict is ok, idle, slow, stalled, stopped, rewound or unknown.
-
-        The rules stand in `labkit.groups.lag`.
+        A verdict is ok, idle, slow, stalled, stopped, rewound or unknown. The rules stand in
+        `labkit.groups.lag`.
 
         Parameters
         ----------
@@ -117,10 +114,8 @@ class LabConsumers:
     def lag_history(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Return recorded looks at consumers: one row per look, group and partition.
 
-        ``labkit lag --watch --record PATH`` records them, and so does `lag`.
-
-        `lag` judges it, `labkit.charts.lag` draws it. No server is asked. Times are in the lab's
-        zone.
+        ``labkit lag --watch --record PATH`` records them, and so does `lag`. `lag` judges it,
+        `labkit.charts.lag` draws it. No server is asked. Times are in the lab's zone.
         """
         return in_zone(to_frame(read_history(path)), self.timezone)
 

@@ -167,10 +167,9 @@ def numbers_dtypes() -> dict[pa.DataType, Any]:
 def numbers(table: pa.Table) -> pa.Table:
     """Return a table without decimals and intervals.
 
-    pandas can hardly calculate with them, or not at all.
-
-    DuckDB's sums of integers are decimals; one that a fraction of 64 bits cannot hold exactly stays
-    what it is. Its differences of times are intervals.
+    pandas can hardly calculate with them, or not at all. DuckDB's sums of integers are decimals;
+    one that a fraction of 64 bits cannot hold exactly stays what it is. Its differences of times
+    are intervals.
     """
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if pa.types.is_decimal(column.type):

@@ -70,11 +70,11 @@ class WindowDiscovery:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Profile:
-        """Return what is in the window: every field, its types, values and shares; keys, headers,
-        sizes, volume.
+        """Return what is in the window: every field, its types, values and shares.
 
-        The records are read once, in constant memory. Shown in a notebook it is a table with bars,
-        printed it is text of 80 columns, ``.to_pandas()`` has one row per field.
+        It also has keys, headers, sizes and volume. The records are read once, in constant memory.
+        Shown in a notebook it is a table with bars, printed it is text of 80 columns,
+        ``.to_pandas()`` has one row per field.
 
         Parameters
         ----------
@@ -215,11 +215,10 @@ class WindowDiscovery:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
-        """Return the newest record of each key, as a compacted topic would keep it; tombstoned keys
-        are left out.
+        """Return the newest record of each key, as a compacted topic would keep it.
 
-        Memory grows with the number of keys (and the partitions each is in), not with that of
-        records.
+        Keys whose newest record is a tombstone are left out. Memory grows with the number of keys
+        (and the partitions each is in), not with that of records.
 
         Parameters
         ----------
@@ -286,8 +285,9 @@ class WindowDiscovery:
         deadline: str | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
-        """Return a record and its neighbours in time, in all partitions of the window; only a few
-        records are read.
+        """Return a record and its neighbours in time, in all partitions of the window.
+
+        Only a few records are read.
 
         Parameters
         ----------
@@ -392,8 +392,9 @@ class LabDiscovery:
         sample: int | str | None = "auto",
         **options: Any,
     ) -> Profile:
-        """Return what is in a topic: every field, its types, values and shares; keys, headers,
-        sizes, volume.
+        """Return what is in a topic: every field, its types, values and shares.
+
+        It also has keys, headers, sizes and volume.
 
         Parameters
         ----------
@@ -429,8 +430,9 @@ class LabDiscovery:
         document_id: str | None = None,
         target: str = "default",
     ) -> Trace:
-        """Return where one record is on its road, and why it is not where it is missed; nothing is
-        written.
+        """Return where a record is on its road, and why it is missing elsewhere.
+
+        Nothing is written.
 
         Parameters
         ----------

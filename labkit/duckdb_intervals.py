@@ -28,8 +28,7 @@ _MACRO = """
 
 
 def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) -> DuckDBPyRelation:
-    """Return an answer whose intervals, within lists and objects too, come out of DuckDB as they
-    are.
+    """Return an answer whose intervals, also in lists and objects, leave DuckDB as they are.
 
     Raises
     ------
@@ -100,8 +99,9 @@ def _quoted(name: str) -> str:
 
 
 def in_microseconds(table: pa.Table) -> pa.Table:
-    """Return a table whose durations of nanoseconds are microseconds, which DuckDB would cut
-    without a word.
+    """Return a table whose durations of nanoseconds are microseconds.
+
+    DuckDB would cut them without a word.
 
     Raises
     ------

@@ -86,8 +86,10 @@ def refuse_extensions(query: str) -> None:
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
-    """Make a table known to DuckDB, which refuses some slices of nested columns and cuts durations
-    to microseconds.
+    """Make a table known to DuckDB.
+
+    DuckDB refuses some slices of nested columns and cuts durations to microseconds, so those are
+    changed first.
     """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
@@ -116,8 +118,9 @@ def reason(error: duckdb.Error) -> str:
 
 
 def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any], str]:
-    """Return the syntax trees of a query's statements, none and DuckDB's reason when it is not
-    SELECT alone.
+    """Return the syntax trees of a query's statements.
+
+    When it is not SELECT alone, there are none, and DuckDB's reason.
     """
     rows = connection.execute("select json_serialize_sql($1)", [query]).fetchall()
     tree: dict[str, Any] = json.loads(rows[0][0])

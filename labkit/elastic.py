@@ -203,8 +203,9 @@ class Target:
         return ""
 
     def _foreign(self, error: elasticsearch.ApiError, what: str) -> LabkitError | None:
-        """Return the error of an answer that is not Elasticsearch's: each of its own says so in a
-        header.
+        """Return the error of an answer that does not come from Elasticsearch.
+
+        Elasticsearch names itself in a header of each answer.
         """
         import elasticsearch
 
@@ -334,8 +335,9 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
 
 
 def _texts(error: object) -> Iterator[str]:
-    """Yield what an error of the transport's and the errors inside it say: its own text is "TLS
-    error".
+    """Yield the texts of the transport's error and of the errors inside it.
+
+    Its own text is only "TLS error".
     """
     yield f"{getattr(error, 'message', '')} {error!r}"
     for inner in getattr(error, "errors", None) or ():

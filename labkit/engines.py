@@ -22,9 +22,7 @@ _READS_ITSELF = "Spark reads the offsets itself, when it computes the frame"
 
 
 class WindowEngines:
-    """The part of `Window` that other engines read: the same frozen offsets, by workers of a
-    cluster.
-    """
+    """The part of `Window` for other engines: a cluster's workers read the same frozen offsets."""
 
     plan: Plan
     lab: Lab
@@ -51,8 +49,9 @@ class WindowEngines:
         on_expired: str = "error",
         send_profile: bool = False,
     ) -> Frame:
-        """Return the window as a lazy ``dask.dataframe``, one task for each slice of the frozen
-        offsets.
+        """Return the window as a lazy ``dask.dataframe``.
+
+        It has one task for each slice of the frozen offsets.
 
         Parameters
         ----------

@@ -64,13 +64,12 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to one Parquet file with the columns of `Replay.table`, in constant
-        memory.
+        """Write the window to one Parquet file, in constant memory.
 
-        The parameters are those of `read`. After an interrupt `path` is what it was; "keep" puts
-        the part there. The file's metadata has the receipt, under ``labkit``. A Protobuf
-        ``Duration`` is a duration to pyarrow, pandas and polars; Parquet has no such type, so
-        DuckDB and Spark see an integer: its microseconds.
+        It has the columns of `Replay.table`. The parameters are those of `read`. After an interrupt
+        `path` is what it was; "keep" puts the part there. The file's metadata has the receipt,
+        under ``labkit``. A Protobuf ``Duration`` is a duration to pyarrow, pandas and polars;
+        Parquet has no such type, so DuckDB and Spark see an integer: its microseconds.
         """
         from labkit.sinks.formats import PARQUET, ParquetFile
 
@@ -97,11 +96,11 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to one Arrow file, also known as Feather, with the columns of
-        `Replay.table`.
+        """Write the window to one Arrow file, also known as Feather.
 
-        The parameters, and what an interrupt does, are those of `to_parquet`. The schema's metadata
-        has the receipt, under ``labkit``, without the enrichers' notes.
+        It has the columns of `Replay.table`. The parameters, and what an interrupt does, are those
+        of `to_parquet`. The schema's metadata has the receipt, under ``labkit``, without the
+        enrichers' notes.
 
         Examples
         --------
@@ -181,12 +180,12 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Receipt:
-        """Write the window to an Excel workbook: the records' fields, then where they came from; a
-        sheet ``receipt``.
+        """Write the window to an Excel workbook.
 
-        Needs the extra ``excel``. Times are UTC, bytes and nested values are the text of `to_csv`,
-        and no text is a formula. What Excel cannot hold is text (integers and decimals of more than
-        15 digits, NaN, times before 1900) or cut (texts of more than 32,767 characters, times finer
+        It has the records' fields, then where they came from, and a sheet ``receipt``. Needs the
+        extra ``excel``. Times are UTC, bytes and nested values are the text of `to_csv`, and no
+        text is a formula. What Excel cannot hold is text (integers and decimals of more than 15
+        digits, NaN, times before 1900) or cut (texts of more than 32,767 characters, times finer
         than a millisecond, fractions to 16 digits); the receipt's notes and the sheet ``receipt``
         count all but the last. More than 1,048,575 records go on in another sheet.
 
@@ -288,11 +287,10 @@ class WindowExport:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> TopicCopy:
-        """Copy the window's records into a new scratch topic, ``labkit.<user>.<name>``, to be
-        consumed again and again.
+        """Copy the window's records into a new scratch topic, to be consumed again and again.
 
-        Keys, values, headers, times and partitions are as they were; offsets begin anew. The
-        producer is idempotent.
+        The topic is ``labkit.<user>.<name>``. Keys, values, headers, times and partitions are as
+        they were; offsets begin anew. The producer is idempotent.
 
         Parameters
         ----------

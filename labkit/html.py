@@ -26,8 +26,9 @@ T = TypeVar("T")
 
 
 def _readable(colour: str) -> str:
-    """Mix a colour with that of the text around it: the themes' own alone go down to a contrast of
-    3.5.
+    """Mix a colour with that of the text around it.
+
+    The themes' own colours alone have a contrast of 3.5 at worst.
     """
     return f"color-mix(in srgb, {colour} 75%, currentcolor)"
 
@@ -55,8 +56,9 @@ def view(render: Callable[[T], str]) -> Callable[[T], str]:
 
 @cache
 def frames_as_they_are() -> None:
-    """Let pandas show texts of records as they are, once per process: its own option, which a user
-    may set back.
+    """Let pandas show texts of records as they are, once per process.
+
+    It is pandas' own option, which a user may set back.
     """
     import pandas as pd
 

@@ -1,5 +1,4 @@
-"""Ctrl-C that asks to stop, instead of breaking in anywhere: what was read stays and is counted
-right.
+"""Ctrl-C that asks to stop instead of breaking in: what was read stays, and is counted right.
 
 Then `Stopped` is raised, so that Stop in JupyterLab ends the queued cells too;
 ``on_interrupt="keep"`` returns the part.
@@ -26,10 +25,10 @@ _last: Any = None
 
 @contextmanager
 def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether an interrupt has come; a second raises KeyboardInterrupt,
-    unless `patient`.
+    """Yield a function that tells whether an interrupt has come.
 
-    In a thread other than the main one no interrupt comes, so the answer is always False.
+    A second one raises KeyboardInterrupt, unless `patient`. In a thread other than the main one no
+    interrupt comes, so the answer is always False.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -51,8 +50,9 @@ def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def quiet_stop(message: str) -> Iterator[None]:
-    """Raise `Stopped` for an interrupt that comes where no work listens for it, instead of a long
-    traceback.
+    """Raise `Stopped` for an interrupt that comes where no work listens for it.
+
+    The user sees one line instead of a long traceback.
     """
     try:
         yield
@@ -81,8 +81,9 @@ def check_policy(on_interrupt: str) -> None:
 
 
 def stopped(message: str, hint: str = "", **part: Any) -> Stopped:
-    """Return what is raised after an interrupt: it carries the `part`, given by its name, and
-    `last_part` finds it.
+    """Return the error to raise after an interrupt.
+
+    It carries the `part`, given by its name, and `last_part` finds it.
     """
     global _last
     (name, _last), *_ = part.items()
@@ -91,8 +92,9 @@ def stopped(message: str, hint: str = "", **part: Any) -> Stopped:
 
 
 def last_part() -> Any:
-    """Return what the last stopped work left: a Replay, Load, Comparison, DataFrame; None when
-    nothing was.
+    """Return what the last stopped work left; None when it left nothing.
+
+    It is a Replay, Load, Comparison or DataFrame.
     """
     return _last
 

@@ -225,9 +225,8 @@ def around(pairs: pd.DataFrame, names: list[str]) -> list[str]:
 def curves(pairs: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
     """Return each pair's arrow as points: x, y, step, and the angle of its head.
 
-    The angle is in degrees, clockwise from upwards.
-
-    A quadratic Bézier curve from near one spot to near the other; both ways of a pair bend apart.
+    The angle is in degrees, clockwise from upwards. A quadratic Bézier curve from near one spot to
+    near the other; both ways of a pair bend apart.
     """
     import pandas as pd
 

@@ -98,10 +98,9 @@ def arrow(data: Any) -> pa.Table:
 class Timeline:
     """Records per bucket.
 
-    `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`.
-
-    In another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and
-    ``from``, its start.
+    `frame` has time, records and, with `by`, value; `terms` and `order` are those of `by`. In
+    another zone than UTC also ``drawn`` and ``until``, where a bucket is on the axis, and ``from``,
+    its start.
     """
 
     frame: pd.DataFrame

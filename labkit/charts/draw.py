@@ -388,9 +388,7 @@ def _stamped(chart: Any, grid: Grid) -> Any:
 def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
     """Return bars over time, stacked by value when there are values.
 
-    Those beside the brush are dim.
-
-    `rows` are more of the tooltip.
+    Those beside the brush are dim. `rows` are more of the tooltip.
     """
     import altair as alt
 

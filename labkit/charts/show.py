@@ -57,10 +57,8 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
 def packed(png: bytes) -> bytes:
     """Return the same picture at a quarter of the size.
 
-    vl-convert packs for speed, and notebooks keep the bytes.
-
-    A PNG is a signature and chunks of length, type, data and checksum:
-    https://www.w3.org/TR/png-3/#5DataRep
+    vl-convert packs for speed, and notebooks keep the bytes. A PNG is a signature and chunks of
+    length, type, data and checksum: https://www.w3.org/TR/png-3/#5DataRep
     """
     before, pixels, after, at = png[:8], b"", b"", 8
     while at < len(png):

@@ -1,9 +1,7 @@
 """The ``labkit`` command: it parses, calls and prints.
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete (or different).
-
-Each family of commands has a module; each command imports what it needs, so that ``labkit --help``
-answers at once.
+Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete (or different). Each family of commands has a
+module; each command imports what it needs, so that ``labkit --help`` answers at once.
 """
 
 from __future__ import annotations

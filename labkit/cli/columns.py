@@ -54,9 +54,8 @@ def fit(
 ) -> tuple[list[list[str]], int]:
     """Return lines of padded cells, the names first, and how many columns were left out.
 
-    A line takes at most `width`.
-
-    Texts are cut before a column is left out; numbers, and columns that are to be whole, never are.
+    A line takes at most `width`. Texts are cut before a column is left out; numbers, and columns
+    that are to be whole, never are.
     """
     rigid = [number or keep for number, keep in zip(numeric, whole, strict=True)]
     columns = [[name, *cells] for name, *cells in zip(names, *rows, strict=True)]

@@ -1,10 +1,9 @@
 """What commands write: the only place that prints.
 
-Foreign text cannot control the terminal, and one thing is one line.
-
-Group ids, client ids, hosts, field names, values and servers' answers may hold anything. In a table
-each cell is one line; elsewhere only labkit's own line ends are kept. Values of records are bytes
-of the user's: to a pipe or a file they go as they are, to a terminal with escapes.
+Foreign text cannot control the terminal, and one thing is one line. Group ids, client ids, hosts,
+field names, values and servers' answers may hold anything. In a table each cell is one line;
+elsewhere only labkit's own line ends are kept. Values of records are bytes of the user's: to a pipe
+or a file they go as they are, to a terminal with escapes.
 """
 
 from __future__ import annotations

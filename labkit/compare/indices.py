@@ -22,10 +22,8 @@ LATENCY_COLUMNS = ("query", "left_ms", "right_ms", "ratio")
 def mappings(left: Index, right: Index) -> pd.DataFrame:
     """Return one row per field that is mapped differently: field, left, right.
 
-    Where a field is not mapped, the cell is missing.
-
-    The mapping's own settings are rows too, in brackets; ``_meta`` is left out. Of a pattern of
-    indices the mappings are taken together.
+    Where a field is not mapped, the cell is missing. The mapping's own settings are rows too, in
+    brackets; ``_meta`` is left out. Of a pattern of indices the mappings are taken together.
     """
     import pandas as pd
 
@@ -81,10 +79,8 @@ def _said(value: Any) -> str:
 def latency(left: Index, right: Index) -> pd.DataFrame:
     """Return how long both take for the same queries: query, left_ms, right_ms, ratio.
 
-    The ratio is that of right to left.
-
-    Medians of `ROUNDS`, measured here, asked of both in turn, after one to warm up; without the
-    request cache.
+    The ratio is that of right to left. Medians of `ROUNDS`, measured here, asked of both in turn,
+    after one to warm up; without the request cache.
     """
     import pandas as pd
 

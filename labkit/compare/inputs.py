@@ -133,9 +133,7 @@ def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | 
 def _how_made(index: Index | None) -> tuple[Form, str | None]:
     """Return how an index's documents were made, and the condition that left records out.
 
-    An index says it in its mapping, as far as it says it.
-
-    Of JSON as it is, it says nothing.
+    An index says it in its mapping, as far as it says it. Of JSON as it is, it says nothing.
     """
     kept = [] if index is None else kept_notes(index)
     return Form.of_meta(kept[0]) if kept else PLAIN, condition_of(kept)

@@ -169,9 +169,8 @@ class Comparison:
     def fields(self) -> pd.DataFrame:
         """One row per field of the pairs, the most different ones first.
 
-        Its columns: field, equal, changed, only_left, only_right, left_example, right_example.
-
-        The most different ones first. The examples are one pair of values that differ.
+        Its columns: field, equal, changed, only_left, only_right, left_example, right_example. The
+        examples are one pair of values that differ.
         """
         import pandas as pd
 

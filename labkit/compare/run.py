@@ -258,9 +258,7 @@ def _asked_of(
 ) -> Any:
     """Ask both indices for something beside the documents; a failure becomes a note.
 
-    The comparison stays.
-
-    A question that an interrupt ended is added to `pressed`.
+    The comparison stays. A question that an interrupt ended is added to `pressed`.
     """
     if None in both:
         return None

@@ -194,9 +194,8 @@ def gathered(schemas: list[Any], schema: Any) -> list[Any]:
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
     """Return a name under which a decoded window may be kept; None for functions.
 
-    Two functions may share a name.
-
-    `opened` comes first: a schema's content names it, not its file, which may change.
+    Two functions may share a name. `opened` comes first: a schema's content names it, not its file,
+    which may change.
     """
     names = []
     for spec in (decode, key_decode):

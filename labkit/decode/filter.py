@@ -88,9 +88,8 @@ class Where:
     def _nulls(self, table: pa.Table) -> pa.Table:
         """Make a column that no record here has a null that compares with anything.
 
-        Other batches may have numbers there.
-
-        Of JSON such a column is text; of other formats its type is known, and functions go by it.
+        Other batches may have numbers there. Of JSON such a column is text; of other formats its
+        type is known, and functions go by it.
         """
         places = {name.lower(): place for place, name in enumerate(table.column_names)}
         for name in sorted(self.columns | self.inner):
@@ -132,10 +131,8 @@ class Where:
     def check_fields(self, names: Iterable[str]) -> None:
         """Raise when a column the condition names looks like a slip, before all is read.
 
-        That is one that is in none of some records, and nearly the name of one that is.
-
-        A field of which a few hundred records tell nothing may be rare; one letter beside a field
-        is a slip.
+        That is one that is in none of some records, and nearly the name of one that is. A field of
+        which a few hundred records tell nothing may be rare; one letter beside a field is a slip.
         """
         lowered = {name.lower() for name in names}
         candidates = (

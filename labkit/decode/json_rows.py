@@ -40,11 +40,9 @@ class HugeInteger(str):
 def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     """Return a line for each value, and why some have ``{}`` instead of their own.
 
-    A value keeps its own when it begins with ``{`` and ends with ``}``.
-
-    Parsers of objects one after the other cannot take such lines for fewer or for more of them
-    without the number of rows being another: ``}`` and ``{`` follow one another only where an
-    object ends.
+    A value keeps its own when it begins with ``{`` and ends with ``}``. Parsers of objects one
+    after the other cannot take such lines for fewer or for more of them without the number of rows
+    being another: ``}`` and ``{`` follow one another only where an object ends.
     """
     if values.null_count:
         values = pc.fill_null(values, b"{}")

@@ -1,10 +1,9 @@
 """Limits of what one record may cost its reader. Pure.
 
-Without them a few bytes of a producer could end the process that reads them.
-
-What is beyond a limit is not lost: the record's bytes stay in ``value``, fields beyond `COLUMNS`
-are in one column ``_more`` as their JSON, and a record that is too deep or too much work has
-``_error``. docs/limits.md lists them all.
+Without them a few bytes of a producer could end the process that reads them. What is beyond a limit
+is not lost: the record's bytes stay in ``value``, fields beyond `COLUMNS` are in one column
+``_more`` as their JSON, and a record that is too deep or too much work has ``_error``.
+docs/limits.md lists them all.
 """
 
 from __future__ import annotations

@@ -130,9 +130,8 @@ class Rounded:
 def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
     """Return a Python value as `pyarrow.array` takes it for `kind`.
 
-    The value's own type was merged into `kind`.
-
-    Integers that this changes are counted in `rounded`.
+    The value's own type was merged into `kind`. Integers that this changes are counted in
+    `rounded`.
     """
     fitted = value
     if value is None:

@@ -38,10 +38,8 @@ def ahead(
 ) -> Iterator[Result]:
     """Yield ``work(item)`` for each item, in order.
 
-    At most `most` items wait for it or for the caller.
-
-    `items` is iterated over in the caller's thread; with more threads than one `work` must be safe
-    for them.
+    At most `most` items wait for it or for the caller. `items` is iterated over in the caller's
+    thread; with more threads than one `work` must be safe for them.
     """
     with ThreadPoolExecutor(threads, "labkit-work") as pool:
         pending: deque[Future[Result]] = deque()

@@ -1,12 +1,11 @@
 """Confluent's wire format for Avro, Protobuf and JSON Schema.
 
-A value is a zero byte, four bytes of a schema's id, and the record.
-
-Schemas come from a schema registry through confluent-kafka's client, once for each id. Each record
-is read under the schema it was written with; the columns are those of all ids together, by the rule
-of ``labkit.decode.merge``, so they do not depend on how the records are cut into batches. Records
-are not checked against a JSON Schema: what breaks it is read all the same. An id in a header is as
-good as one in front of the record. Rules of a schema (encryption, CEL) are not run.
+A value is a zero byte, four bytes of a schema's id, and the record. Schemas come from a schema
+registry through confluent-kafka's client, once for each id. Each record is read under the schema it
+was written with; the columns are those of all ids together, by the rule of ``labkit.decode.merge``,
+so they do not depend on how the records are cut into batches. Records are not checked against a
+JSON Schema: what breaks it is read all the same. An id in a header is as good as one in front of
+the record. Rules of a schema (encryption, CEL) are not run.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Schemas from files instead of a registry, for bytes without a frame.
 
-They are ``.avsc``, ``.proto`` or compiled descriptors.
-
-A schema is read, compiled and tried when it is named. What is kept is its content: it travels to
-Dask's workers, which need no file, and names the window in the cache, so a changed file is read
-anew.
+They are ``.avsc``, ``.proto`` or compiled descriptors. A schema is read, compiled and tried when it
+is named. What is kept is its content: it travels to Dask's workers, which need no file, and names
+the window in the cache, so a changed file is read anew.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ class OutOfTimeError(Exception):
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> Any:
-    """Return what `call` returns; it runs in a thread of its own, which is left behind when it
-    takes too long.
+    """Return what `call` returns; it runs in a thread of its own.
 
-    Name look-ups and C libraries cannot be told to stop.
+    The thread is left behind when it takes too long. Name look-ups and C libraries cannot be told
+    to stop.
 
     Raises
     ------

@@ -191,8 +191,9 @@ class KafkaLooks:
             return [address]
 
     def listeners(self) -> Finding:
-        """Reach every broker at the address it advertises: the bootstrap server only hands those
-        out.
+        """Reach every broker at the address it advertises.
+
+        The bootstrap server only hands those addresses out.
         """
         addresses = self.advertised
         for look in (network.resolve, network.connect):
@@ -235,8 +236,9 @@ class KafkaLooks:
             )
 
     def read_topic(self) -> Finding:
-        """Fetch the newest record of a partition, or learn that there is none: the broker checks
-        READ for both.
+        """Fetch the newest record of a partition, or learn that there is none.
+
+        The broker checks READ for both.
         """
         try:
             return ok(self._read_one())
@@ -336,8 +338,9 @@ class KafkaLooks:
         return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
 
     def read_groups(self) -> Finding:
-        """Commit to a partition there is not, for a group of ours: refused for want of READ, else
-        for want of it.
+        """Commit to a partition that does not exist, for a group of the lab's.
+
+        The broker refuses it for want of READ, else for want of the partition.
         """
         group, action = self.group, Operation.READ.to(f"read as group {self.group!r}")
         try:
@@ -353,8 +356,9 @@ class KafkaLooks:
         return ok(f"groups named {names.GROUP_PREFIX}* may read and commit")
 
     def delete_groups(self) -> Finding:
-        """Delete a group of ours that is not there: refused for want of DELETE, else for want of
-        the group.
+        """Delete a group of the lab's that does not exist.
+
+        The broker refuses it for want of DELETE, else for want of the group.
         """
         try:
             self.cluster.groups.delete(self.group)

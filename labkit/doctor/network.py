@@ -1,5 +1,6 @@
-"""Names, ports and certificates, looked at without any client library: the standard library tells
-what is wrong.
+"""Look at names, ports and certificates with the standard library alone.
+
+It tells what is wrong, where a client library only says that it cannot connect.
 """
 
 from __future__ import annotations

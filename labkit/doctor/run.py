@@ -1,6 +1,4 @@
-"""The whole examination: Kafka, each Elasticsearch and this machine beside each other, in bounded
-time.
-"""
+"""Examine Kafka, each Elasticsearch and this machine side by side, in bounded time."""
 
 from __future__ import annotations
 

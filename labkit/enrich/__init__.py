@@ -1,10 +1,9 @@
-"""Enrich: columns in, more columns out; the same enrichers serve frames, Parquet, scratch indices
-and the indexer.
+"""Enrich: columns in, more columns out.
 
-``geoip(field)`` locates addresses, ``parse(field, regex)`` takes a text apart, ``apply(function)``
-is your own. ``unwrap("debezium")``, ``rename({…})`` and ``drop([…])`` change what fields there are,
-and come first in documents. A list of them is a chain: a later one may read what an earlier one
-added.
+The same enrichers serve frames, Parquet, scratch indices and the indexer. ``geoip(field)`` locates
+addresses, ``parse(field, regex)`` takes a text apart, ``apply(function)`` is your own.
+``unwrap("debezium")``, ``rename({…})`` and ``drop([…])`` change what fields there are, and come
+first in documents. A list of them is a chain: a later one may read what an earlier one added.
 
 No field of a record is ever overwritten. In a table, an added column whose name is taken has ``_``
 appended; in a document, an added field whose name that record has does.
@@ -23,8 +22,9 @@ __all__ = ["Chain", "Enricher", "apply", "drop", "geoip", "named", "parse", "ren
 
 
 def named(text: str) -> Enricher:
-    """Return the enricher a command line names: ``geoip:FIELD``, ``parse:FIELD:REGEX``,
-    ``unwrap:debezium`` ….
+    """Return the enricher that a command line names.
+
+    Names are ``geoip:FIELD``, ``parse:FIELD:REGEX``, ``unwrap:debezium`` ….
     """
     kind, _, rest = text.partition(":")
     if kind == "geoip" and rest:

@@ -113,8 +113,9 @@ class Database:
         self.checksum = checksum
 
     def _entry_without_place(self) -> list[str] | None:
-        """Return what an entry has instead of a place; None when any of the first entries has one,
-        or there is none.
+        """Return what an entry has instead of a place.
+
+        It is None when one of the first entries has a place, or there are no entries.
         """
         entries = [entry for _, entry in itertools.islice(self.reader, _SAMPLED_ENTRIES)]
         if not entries or any(value is not None for entry in entries for value in _place(entry)):
@@ -246,9 +247,7 @@ def _parts(found: Any) -> dict[str, Any]:
 
 
 def find_database(path: str | os.PathLike[str] | None = None) -> Database:
-    """Return the database at `path`, that of ``LABKIT_GEOIP_DB``, or the one that comes with
-    labkit.
-    """
+    """Return the database at `path`, else that of ``LABKIT_GEOIP_DB``, else the bundled one."""
     given_path = path or os.environ.get("LABKIT_GEOIP_DB")
     if given_path:
         return Database(Path(given_path).expanduser())

@@ -184,8 +184,9 @@ def _array(column: Any) -> Any:
 
 
 def _aligned(found: Any) -> Any:
-    """Return a frame or Series in the records' order: a function may have sorted it, and its index
-    tells.
+    """Return a frame or Series in the records' order.
+
+    A function may have sorted it, which its index tells.
     """
     rows = found.index
     moved = (

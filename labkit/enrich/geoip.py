@@ -133,8 +133,9 @@ def address(text: str) -> bytes | None:
 
 
 def _kinds(addresses: Any) -> Any:
-    """Say why the database does not know IPv4 addresses, all at once: most lines may be of one's
-    own network.
+    """Say why the database does not know IPv4 addresses.
+
+    All are looked at together: most lines may be of one's own network.
     """
     numbers = addresses.astype(np.uint32) @ np.array([1 << 24, 1 << 16, 1 << 8, 1], np.uint32)
     kinds = np.full(len(numbers), _NOT_FOUND, np.int8)

@@ -1,5 +1,4 @@
-"""Enrichers that change what fields there are: envelopes unwrapped, fields renamed or dropped,
-column by column.
+"""Enrichers that change the fields: envelopes unwrapped, fields renamed or dropped.
 
 Debezium's envelope is ``before``, ``after``, ``source``, ``op`` and times, alone or as the
 ``payload`` beside its ``schema``. Unwrapped, a record has the row's fields: those after the change,
@@ -101,9 +100,7 @@ class Unwrap(Change):
 
 
 def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
-    """Return the rows' fields of Debezium's envelopes, what came with them, and other records'
-    fields.
-    """
+    """Return the columns of Debezium's rows, of what came with them, and of other records."""
     op = _whole(own["op"])
     deleted = pc.fill_null(pc.equal(op, "d"), False)
     before, after = (_parts(own.get(name)) for name in ("before", "after"))

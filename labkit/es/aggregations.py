@@ -208,8 +208,9 @@ def _found(fields: Fields, name: str) -> str:
 
 
 def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:
-    """Return any aggregations' answers with one row per innermost bucket, a column for each level
-    and metric.
+    """Return any aggregations' answer as one row per innermost bucket.
+
+    There is a column for each level and metric.
     """
     import pandas as pd
 

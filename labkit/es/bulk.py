@@ -170,8 +170,9 @@ class Bulk:
         )
 
     def settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
-        """Yield tag and outcome of each `put` that is settled, in their order, until only `leave`
-        are on their way.
+        """Yield tag and outcome of each `put` that is settled, in their order.
+
+        It ends when only `leave` are on their way.
         """
         while self._tickets:
             ticket = self._tickets[0]
@@ -223,16 +224,18 @@ class Bulk:
         return self._closing.is_set() or self.give_up()
 
     def _pause(self, attempt: int) -> None:
-        """Wait with growing, jittered pauses:
-        https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter
+        """Wait with growing, jittered pauses.
+
+        https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter says why.
         """
         until = time.monotonic() + random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.5 * 2**attempt)  # noqa: S311
         while (left := until - time.monotonic()) > 0 and not self._ending():
             self._closing.wait(min(0.2, left))
 
     def _smaller(self, parts: list[Documents]) -> list[Documents]:
-        """Take smaller requests from now on: for one refused more than once there may never be
-        room.
+        """Take smaller requests from now on.
+
+        There may never be room for a request that was refused more than once.
         """
         self._good = 0
         self._request_bytes = max(_SMALLEST_BYTES, self._request_bytes // 2)
@@ -277,9 +280,7 @@ class Bulk:
         return _Answer(docs, items=items)
 
     def _make(self, docs: Documents) -> None:
-        """Make the indices that are named for the first time, and map fields that come for the
-        first time.
-        """
+        """Make the indices that are named for the first time, and map fields that are new."""
         if self.make is None or (docs.indices is None and not docs.fields):
             return
         with self._making:
@@ -330,9 +331,7 @@ class Bulk:
         return again + ([concat(repaired)] if repaired else []), why
 
     def _refusal(self, one: Documents, item: dict[str, Any]) -> LabkitError | None:
-        """Return the error when the cluster refuses the writer or the index, and not the document
-        for what it is.
-        """
+        """Return the error when the cluster refuses the writer or the index, not the document."""
         index = self.index if one.indices is None else one.indices[0].as_py()
         status, reason = item["status"], item["error"].get("reason")
         if status in (401, 403, 404):
@@ -352,15 +351,17 @@ class Bulk:
 
 
 def _of_index(error: dict[str, Any]) -> bool:
-    """Tell whether an error is the index's, whatever the document: to put records aside for it
-    would drain a topic.
+    """Tell whether an error is the index's, whatever the document.
+
+    To put records aside for such an error would drain a topic.
     """
     return error.get("type") in _INDEX_TYPES or str(error.get("reason")).startswith(_INDEX_REASONS)
 
 
 def _blocked(item: dict[str, Any]) -> bool:
-    """Tell whether the index is read-only now: somebody's disk is full, or somebody is at work on
-    it.
+    """Tell whether the index is read-only now.
+
+    A disk is full, or an administrator is at work on it.
     """
     return bool(item["status"] == 403) and bool(
         item["error"].get("type") == "cluster_block_exception"

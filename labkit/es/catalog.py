@@ -1,6 +1,4 @@
-"""The list of indices: whose they are, how large, and which window of a topic a scratch index was
-loaded from.
-"""
+"""List indices: who owns them, how large they are, and which window a scratch index holds."""
 
 from __future__ import annotations
 

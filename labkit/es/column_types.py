@@ -19,8 +19,9 @@ FLAT: dict[str, Any] = {"type": "flattened", "ignore_above": 1024}
 
 
 def properties(fields: Mapping[str, pa.DataType]) -> dict[str, Any]:
-    """Return the mapping of columns: dates, decimals, fractions, bytes, maps, and objects with one
-    of them.
+    """Return the mapping of columns that need one.
+
+    They are dates, decimals, fractions, bytes, maps, and objects with one of them.
     """
     rules = {name: _rule(kind) for name, kind in fields.items()}
     return {name: rule for name, rule in rules.items() if rule is not None}
@@ -73,8 +74,9 @@ _WHOLE = frozenset({"long", "integer", "short", "byte"})
 
 
 def truncating(wanted: Mapping[str, Any], there: Mapping[str, Any], inside: str = "") -> list[str]:
-    """Return the fields whose fractions a mapping cuts to whole numbers, without a word: only
-    ``_source`` has them.
+    """Return the fields whose fractions a mapping cuts to whole numbers, without a word.
+
+    Only ``_source`` keeps the fractions.
     """
     names: list[str] = []
     for name, rule in wanted.items():

@@ -172,8 +172,9 @@ def documents(
 
 
 def of_records(origins: Sequence[tuple[str, int, int]], sources: pa.BinaryArray) -> Documents:
-    """Return `sources` as the documents of records, of each of which topic, partition and offset
-    are given.
+    """Return `sources` as the documents of records.
+
+    `origins` has each record's topic, partition and offset.
     """
     topics, partitions, offsets = zip(*origins, strict=True)
     origin = pa.RecordBatch.from_pydict(
@@ -239,11 +240,10 @@ def concat(parts: list[Documents]) -> Documents:
 
 
 def _unfit(values: pa.BinaryArray, text: bytes) -> list[int]:
-    """Return the rows that cannot pass as they are: null, empty, or not UTF-8; `text` has all of
-    their bytes.
+    """Return the rows that cannot pass as they are: null, empty, or not UTF-8.
 
-    Elasticsearch also reads UTF-16, UTF-32 and a byte order mark, keeps such bytes as they are, and
-    then puts them in the middle of its UTF-8 answers.
+    `text` has the bytes of all of them. Elasticsearch also reads UTF-16, UTF-32 and a byte order
+    mark, keeps such bytes as they are, and then puts them in the middle of its UTF-8 answers.
     """
     unfit = pc.equal(pc.fill_null(pc.binary_length(values), 0), 0)
     # what is nowhere in the batch needs no look at each value: one byte is found ten times as fast
@@ -297,8 +297,9 @@ def _stand_in(origin: pa.RecordBatch) -> bytes:
 
 
 def unparsable(one: Documents) -> Documents | None:
-    """Return the stand-in of a document that was refused because it is no JSON object; None when it
-    is one.
+    """Return the stand-in of a document that was refused because it is no JSON object.
+
+    It is None when it is one.
     """
     source = one.sources[0].as_py()
     try:
@@ -313,8 +314,9 @@ def unparsable(one: Documents) -> Documents | None:
 
 
 def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Documents:
-    """Return a raw batch's records as an index holds them: with a stand-in for what is no JSON
-    object.
+    """Return a raw batch's records as an index holds them.
+
+    What is no JSON object has a stand-in.
     """
     docs = documents(batch, more=more)
     odd = {

@@ -1,8 +1,7 @@
-"""Which field of an index, or of a pattern of indices, holds the values of a name, and why none
-does. Pure.
+"""Which field of an index, or of a pattern of indices, holds a name's values, or why none does.
 
-What stands in the answer of ``_field_caps``, asked with ``include_unmapped``: field to type to what
-is known of it, with the indices where types differ.
+Pure. What stands in the answer of ``_field_caps``, asked with ``include_unmapped``: field to type
+to what is known of it, with the indices where types differ.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ def nested_in(fields: Fields, name: str) -> str | None:
 
 
 def countable(fields: Fields, name: str) -> str | None:
-    """Return the field that holds the values of `name` as a whole, wherever it is; None when none
-    does.
+    """Return the field that holds whole values of `name` in all indices; None when none does.
 
     It is ``<name>.keyword`` where there is one. Below a nested field there is none: such values are
     documents of their own, and an aggregation that does not say so finds nothing.

@@ -1,9 +1,8 @@
-"""Reading an index back, whoever wrote it: all of its documents, some, or counts of them. Nothing
-here writes.
+"""Read an index back, whoever wrote it: all of its documents, some, or counts of them.
 
-Documents are read at one point in time, page after page (``search_after``): what is written
-meanwhile is not seen, and no window of 10,000 hits ends it. Fields become typed columns by the rule
-of `labkit.decode.json`.
+Nothing here writes. Documents are read at one point in time, page after page (``search_after``):
+what is written meanwhile is not seen, and no window of 10,000 hits ends it. Fields become typed
+columns by the rule of `labkit.decode.json`.
 """
 
 from __future__ import annotations
@@ -119,9 +118,7 @@ class Index:
         }
 
     def field_caps(self) -> dict[str, dict[str, Any]]:
-        """Return each field's types, and as ``unmapped`` the indices of a pattern that do not have
-        it.
-        """
+        """Return each field's types; ``unmapped`` has the indices of a pattern that lack it."""
         with asking(self.target, f"list the fields of index {self.name!r}"):
             answer = self.target.client.field_caps(
                 index=self.name, fields="*", include_unmapped=True, allow_no_indices=False
@@ -185,8 +182,9 @@ class Index:
     def profile(
         self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None
     ) -> Profile:
-        """Return what is in the documents: every field, its types, values and shares; see
-        `labkit.Window.profile`.
+        """Return what is in the documents: every field, its types, values and shares.
+
+        See `labkit.Window.profile`.
 
         Parameters
         ----------
@@ -388,10 +386,10 @@ def kept_notes(index: Index) -> list[dict[str, Any]]:
 
 
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the condition, of `kept_notes`, that left records out; None without any, or where
-    indices differ.
+    """Return the condition that left records out, of `kept_notes`.
 
-    A condition reaches no files and no network, whoever wrote it there.
+    It is None when there is none, or where indices differ. A condition reaches no files and no
+    network, whoever wrote it there.
     """
     conditions = {meta.get("where") for meta in kept}
     condition = conditions.pop() if len(conditions) == 1 else None

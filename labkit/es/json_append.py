@@ -40,10 +40,10 @@ def fragments(added: Added) -> list[Fragments]:
 
 
 def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray:
-    """Return JSON objects with the added fields at their end; the record's own bytes stay as they
-    are.
+    """Return JSON objects with the added fields at their end.
 
-    What is no object that ends in a brace stays as it is; Elasticsearch will refuse it.
+    The record's own bytes stay as they are. What is no object that ends in a brace stays as it is;
+    Elasticsearch will refuse it.
     """
     if not parts or not len(values):
         return values

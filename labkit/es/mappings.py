@@ -146,11 +146,10 @@ def ensure(
     mappings: Mapping[str, Any],
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make `index`, or add to the one that is there, or an alias's write index, the fields of
-    `mappings` it lacks.
+    """Make `index`, or add the fields of `mappings` that it lacks.
 
-    With `settings` it is made just so; without, templates of the cluster's administrator have the
-    first word.
+    They are added to the index that is there, or to an alias's write index. With `settings` it is
+    made just so; without, templates of the cluster's administrator have the first word.
     """
     client = target.client
     if not client.indices.exists(index=index):
@@ -186,8 +185,9 @@ def ensure(
 
 
 def settle_condition(target: Target, index: str, where: str | None) -> None:
-    """Have an index, or each of an alias, forget the condition it was made with when another one
-    fills it too.
+    """Have an index forget the condition it was made with when another one fills it too.
+
+    Of an alias, each index forgets it.
     """
     for name, entry in target.client.indices.get_mapping(index=index).items():
         meta = entry["mappings"].get("_meta", {})
@@ -198,11 +198,11 @@ def settle_condition(target: Target, index: str, where: str | None) -> None:
 
 
 def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[str]:
-    """Add to `index`, or an alias's write index, the fields it lacks; what it has, or keeps to
-    itself, stays.
+    """Add the fields that `index`, or an alias's write index, lacks.
 
-    A field that it refuses is left to its own rule for new fields: then it is the documents that
-    are refused. What is returned are the fields whose fractions it cuts.
+    What it has, or keeps to itself, stays. A field that it refuses is left to its own rule for new
+    fields: then it is the documents that are refused. What is returned are the fields whose
+    fractions it cuts.
     """
     client = target.client
     present = [entry["mappings"] for entry in client.indices.get_mapping(index=index).values()]
@@ -280,12 +280,11 @@ def beside(
 
 
 def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[dict[str, Any]]:
-    """Return the mappings that templates have for an index of this name; none where they may not be
-    read.
+    """Return the mappings that templates have for an index of this name.
 
-    Elasticsearch takes the matching template of the highest priority with its components, or, where there is none,
-    all matching ones of the old kind:
-    https://www.elastic.co/docs/manage-data/data-store/templates
+    There are none where templates may not be read. Elasticsearch takes the matching template of the
+    highest priority with its components, or, where there is none, all matching ones of the old
+    kind: https://www.elastic.co/docs/manage-data/data-store/templates
     """
     with suppress(elasticsearch.AuthorizationException):
         templates = [

@@ -1,6 +1,4 @@
-"""The documents of an index at one point in time, page after page, as Arrow batches in constant
-memory.
-"""
+"""Read an index at one point in time, page after page, as Arrow batches in constant memory."""
 
 from __future__ import annotations
 
@@ -38,10 +36,10 @@ _WINDOW = re.compile(r"less than or equal to: \[(\d+)\]")
 
 
 def origins(ids: pa.StringArray) -> dict[str, pa.Array]:
-    """Return topic, partition and offset of each ``topic-partition-offset``; nulls where an id is
-    none.
+    """Return topic, partition and offset of each ``topic-partition-offset``.
 
-    Topics may have dashes: the id is split from the right.
+    They are null where an id has another form. Topics may have dashes: the id is split from the
+    right.
     """
     parts = pc.extract_regex(ids, ORIGIN)
     topic, partition, offset = (pc.struct_field(parts, [n]) for n in range(3))

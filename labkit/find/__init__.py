@@ -1,3 +1,1 @@
-"""Find: records by what is in them, the newest first, without reading more of a window than that
-takes.
-"""
+"""Find records by what is in them, newest first, without reading more than that takes."""

@@ -82,8 +82,10 @@ class Newest:
         self._size = 0
 
     def result(self) -> tuple[pa.Table, int, int]:
-        """Return one record for each key, by partition and offset; and how many keys are in several
-        partitions, and how many ended with a tombstone: those are left out.
+        """Return one record for each key, by partition and offset, and two counts.
+
+        They are how many keys are in several partitions, and how many ended with a tombstone and
+        are left out.
         """
         self._forget_older()
         newest = taken(self._kept, _newest_rows(self._kept, by_partition_too=False))
@@ -111,8 +113,9 @@ def _canonical(key: bytes) -> bytes:
 
 
 def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
-    """Return the row of each key's newest record: by offset in each partition, or by time among the
-    partitions.
+    """Return the row of each key's newest record.
+
+    It is the newest by offset in each partition, and by time among the partitions.
     """
     if not len(table):
         return pa.array([], pa.int64())

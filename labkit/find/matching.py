@@ -1,9 +1,9 @@
-"""Which records have a text, or match a regular expression: exactly, and decoded only where that
-can matter.
+"""Which records have a text, or match a regular expression.
 
-A literal is looked for in the values' bytes first. A JSON text may hold it escaped (``\\u00e9``,
-``\\n``), so a value with a backslash is taken apart before it is left out. A regular expression is
-Python's own, asked of texts.
+The answer is exact, and a record is decoded only where that can matter. A literal is looked for in
+the values' bytes first. A JSON text may hold it escaped (``\\u00e9``, ``\\n``), so a value with a
+backslash is taken apart before it is left out. A regular expression is Python's own, asked of
+texts.
 """
 
 from __future__ import annotations
@@ -215,11 +215,10 @@ def _is_text(decoder: Any) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a decoded field that has `text` also has it in its bytes, but for escapes: no
-    number is rewritten.
+    """Tell whether a decoded field that has `text` also has it in its bytes.
 
-    A number is shown with a spelling of its own (``1e3`` becomes ``1000.0``), so digits and signs
-    alone decide nothing.
+    Its bytes may have escapes. A number is shown with a spelling of its own (``1e3`` becomes
+    ``1000.0``), so digits and signs alone decide nothing.
     """
     return any(char.isalpha() and char not in "eEtrufalsn" for char in text)
 

@@ -1,6 +1,4 @@
-"""The order in which a window is searched: slices from its newest records back, or from its oldest
-on.
-"""
+"""The slices in which a window is searched, from its newest or from its oldest records."""
 
 from __future__ import annotations
 

@@ -116,13 +116,12 @@ class AdHocGroup:
         key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Return the next records, at most `count`; fewer when there are no more now or `timeout`
-        has passed.
+        """Return the next records, at most `count`.
 
-        The columns are those of `Replay.to_pandas`, the decoders those of `Window.read`. The first
-        call waits for the group's partitions. Stop raises `Stopped`, which has what came as its
-        ``.frame``, and the next call returns that again; with ``on_interrupt="keep"`` it is
-        returned now.
+        There are fewer when no more are there now, or `timeout` has passed. The columns are those
+        of `Replay.to_pandas`, the decoders those of `Window.read`. The first call waits for the
+        group's partitions. Stop raises `Stopped`, which has what came as its ``.frame``, and the
+        next call returns that again; with ``on_interrupt="keep"`` it is returned now.
         """
         count = whole(count, "count", "how many records? 1 or more", low=1)
         return self._frame(
@@ -137,8 +136,9 @@ class AdHocGroup:
         key_decode: Spec | None = None,
         on_interrupt: interrupt.OnInterrupt = "raise",
     ) -> pd.DataFrame:
-        """Return what comes within `seconds` (``10``, or ``"1m"``); Stop does what it does in
-        `read`.
+        """Return what comes within `seconds` (``10``, or ``"1m"``).
+
+        Stop does what it does in `read`.
         """
         length_s = seconds if isinstance(seconds, int | float) else times.length_ms(seconds) / 1000
         return self._frame(None, length_s, decode, key_decode, on_interrupt, at_end=False)
@@ -179,8 +179,9 @@ class AdHocGroup:
     def _collect(
         self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool
     ) -> list[pa.RecordBatch]:
-        """Take what comes, in portions that are columns before the next is taken: messages hold
-        more memory.
+        """Take what comes, in portions that become columns before the next is taken.
+
+        Messages hold more memory than columns.
         """
         batches, parts, left = [], [], count
         while left != 0 and time.monotonic() < deadline and not asked():
@@ -321,8 +322,9 @@ class AdHocGroup:
         consumer.incremental_unassign(partitions)
 
     def seek(self, to: str | Any | Mapping[int, int]) -> None:
-        """Go to "earliest", "latest", a point in time, or ``{partition: offset}``, in this member's
-        partitions.
+        """Go to "earliest", "latest", a point in time, or ``{partition: offset}``.
+
+        Only this member's partitions are moved.
         """
         self._join()
         mine = [place.partition for place in self._open.assignment()]
@@ -369,10 +371,10 @@ class AdHocGroup:
         return dict(sorted(self._positions.items()))
 
     def lag(self) -> pd.DataFrame:
-        """Return one row per partition of this member: partition, position, committed, log_start,
-        log_end, lag.
+        """Return one row per partition of this member, with its lag.
 
-        The lag is from the position of this member, not from its last commit.
+        Its columns: partition, position, committed, log_start, log_end, lag. The lag is from the
+        position of this member, not from its last commit.
         """
         import pandas as pd
 
@@ -418,9 +420,7 @@ class AdHocGroup:
 def _weak(
     method: Callable[[Consumer, list[TopicPartition]], None],
 ) -> Callable[[Consumer, list[TopicPartition]], None]:
-    """Return a callback that calls a method of an object as long as it is there, and does not keep
-    it.
-    """
+    """Return a callback that calls an object's method without keeping the object alive."""
     reference = weakref.WeakMethod(method)
 
     def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:

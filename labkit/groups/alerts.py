@@ -25,7 +25,9 @@ GONE = "gone"
 
 
 def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | None = None) -> bool:
-    """Tell whether a group is bad or beyond the limit, its topic made again, or, being named, could
+    """Tell whether a group's verdict is an alarm.
+
+    It is when the group is bad or over the limit, its topic was made again, or a named group could
     not be seen.
     """
     blind = (verdict.unseen or verdict.uncommitted) and verdict.group in named

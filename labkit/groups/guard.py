@@ -1,5 +1,4 @@
-"""Before and after: did any group that is not the lab's change while the lab worked, and could the
-lab have done it?
+"""Compare all foreign groups before and after the lab worked, and say what the lab could change.
 
 Offsets do not say who moved them. What is known is said: whether a member of a changed group bore
 labkit's client id, that nothing in labkit joins or commits to a group not named ``labkit.*``, and
@@ -228,17 +227,18 @@ class Guard:
 
     @property
     def untouched(self) -> bool:
-        """Whether every foreign group was seen to be the same before and after; False while the
-        block still runs.
+        """Whether every foreign group was seen to be the same before and after.
 
-        Also False when one could not be looked at: nobody knows then.
+        It is False while the block still runs. Also False when one could not be looked at: nobody
+        knows then.
         """
         return self._finished and not (self.changes or self.note or self.unseen)
 
     @property
     def refused(self) -> bool:
-        """Whether the broker would have refused this principal to join or delete, or commit to, any
-        changed group.
+        """Whether the broker would have refused this principal to change any changed group.
+
+        To change it is to join it, commit to it or delete it.
         """
         return bool(self.changes) and all(
             operations is not None and not {"READ", "DELETE"} & operations

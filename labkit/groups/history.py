@@ -190,10 +190,10 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> list[Sample]:
-    """Return a history's rows as samples; with `last`, only so many newest looks at each group, and
-    none before a gap.
+    """Return a history's rows as samples.
 
-    A gap is one of `GAP` looks: whether commits stood still meanwhile nobody saw.
+    With `last`, only so many newest looks at each group are returned, and none before a gap. A gap
+    is one of `GAP` looks: whether commits stood still meanwhile nobody saw.
     """
     table = (
         history

@@ -1,5 +1,4 @@
-"""Groups that are not consumer groups: Kafka Connect's, schema registries', Kafka Streams' own
-kind, share groups.
+"""Groups that are not consumer groups: Connect, schema registries, Kafka Streams, share groups.
 
 librdkafka's `list_consumer_groups` leaves them out, and `describe_consumer_groups` refuses them or
 calls them dead. Its older `list_groups` names every group there is, with members and protocol type
@@ -73,8 +72,9 @@ def other_groups(
 
 
 def _other_group(listed: Any) -> OtherGroup | None:
-    """Return what the client tells of one group; None for a consumer group that came after the
-    others were listed.
+    """Return what the client tells of one group.
+
+    It is None for a consumer group that came after the others were listed.
     """
     if listed.protocol_type == "consumer":
         return None

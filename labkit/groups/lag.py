@@ -1,7 +1,6 @@
-"""What a consumer is doing, judged by several looks at its commits and the log's ends. Pure: no
-server is asked.
+"""Judge what a consumer does by several looks at its commits and the log's ends.
 
-The rules are those of Burrow's evaluator
+Pure: no server is asked. The rules are those of Burrow's evaluator
 (https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules), with its false alarms
 mended. In this order, for each partition:
 
@@ -227,9 +226,7 @@ def _datetime(ms: int) -> datetime | None:
 
 
 def since_text(since: datetime, now: datetime | None) -> str:
-    """Return a time, with its date when that is not today's, and how long ago it was: ``19:12 (49
-    min)``.
-    """
+    """Return a time, its date unless that is today, and how long ago it was: ``19:12 (49 min)``."""
     if now is None:
         return f"{since:%Y-%m-%d %H:%M}"
     day = (
@@ -527,18 +524,18 @@ class _Lag(Protocol):
 
 
 def uncommitted(row: _Lag) -> int:
-    """Return how many offsets a partition without a commit has that may be read: 0 where the log is
-    empty.
+    """Return how many offsets a partition without a commit has that may be read.
+
+    It is 0 where the log is empty.
     """
     return max(0, (row.log_end or 0) - (row.log_start or 0))
 
 
 def total_lag(rows: Iterable[_Lag]) -> tuple[int | None, int]:
-    """Return the lag of all partitions, and how many have one that is not known; None for the lag
-    when any has.
+    """Return the lag of all partitions, and how many have an unknown lag.
 
-    A lag that is not known is not 0; but where nothing was committed and the log is empty, there is
-    nothing to read.
+    When any is unknown, the total is None. A lag that is not known is not 0; but where nothing was
+    committed and the log is empty, there is nothing to read.
     """
     lags = [_known_lag(row) for row in rows]
     unknown = lags.count(None)

@@ -43,8 +43,9 @@ class _Coordinators:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every group there is, but the one with the empty id (consumers without group.id): the client
-    cannot ask of it.
+    """Every group but the one with the empty id.
+
+    That is of consumers without group.id, and the client cannot ask for it.
 
     Attributes
     ----------
@@ -172,8 +173,9 @@ def _probes(partitions: int) -> tuple[str, ...]:
 
 
 def partition_of(group: str, partitions: int) -> int:
-    """Return the partition of `OFFSETS_TOPIC` a group lies in: Java's ``String.hashCode`` of its
-    name.
+    """Return the partition of `OFFSETS_TOPIC` that holds a group.
+
+    It follows from Java's ``String.hashCode`` of the group's name.
     """
     code = 0
     for unit in memoryview(group.encode("utf-16-le")).cast("H"):

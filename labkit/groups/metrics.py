@@ -216,8 +216,9 @@ def _server_class(version: int) -> type[WSGIServer]:
 
 
 def _only_own_names(app: Any) -> Any:
-    """Refuse a foreign Host: a page in a browser could have its own name lead here, and read the
-    groups.
+    """Refuse a request whose Host is not this machine's own name.
+
+    A page in a browser could have its own name lead here, and read the groups.
     """
 
     def checked(environ: dict[str, Any], start: Start) -> list[bytes]:

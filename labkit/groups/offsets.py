@@ -56,8 +56,9 @@ class Group:
 
     @property
     def hidden(self) -> bool:
-        """Whether nothing can be seen of it but its name: such as a share group, which commits no
-        offsets.
+        """Whether nothing but its name can be seen.
+
+        That is so for a share group, which commits no offsets.
         """
         return not (self.shows_members or self.committed)
 
@@ -100,8 +101,9 @@ class PartitionLag:
 def list_groups(
     cluster: Cluster, names: Iterable[str] | None = None, *, listing: Listing | None = None
 ) -> list[Group]:
-    """Return the groups with their members and committed offsets, by name; also those that are not
-    consumer groups.
+    """Return the groups with their members and committed offsets, by name.
+
+    Groups that are not consumer groups are among them.
 
     Parameters
     ----------
@@ -322,8 +324,9 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
 
 
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict:
-    """Return what one look can tell: ``ok`` (lag 0), ``stopped`` (nobody reads, records left), else
-    ``unknown``.
+    """Return the verdict of one look at a group.
+
+    It is ``ok`` (lag 0), ``stopped`` (no reader, records left), else ``unknown``.
     """
     if lag is None or any(row.flag == Flag.BEYOND_END or row.flag in UNSEEN for row in rows):
         return Verdict.UNKNOWN

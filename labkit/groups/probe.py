@@ -1,5 +1,4 @@
-"""What a consumer will read next: the first record at or after a committed offset, and when it is
-from.
+"""What a consumer will read next: the first record after a committed offset, and its time.
 
 Only that tells how late a consumer is (not the clock of a commit, nor a guess between two looks),
 and whether a lag is of records at all: behind the last record may be transaction markers, which no
@@ -41,10 +40,10 @@ class Prober:
     def look(
         self, rows: Iterable[PartitionLag]
     ) -> dict[tuple[str, str, int], tuple[Next, int | None]]:
-        """Return (group, topic, partition) to what comes next and the time of it, in ms since the
-        epoch.
+        """Return what comes next, and its time, by (group, topic, partition).
 
-        Partitions without lag are left out, and those whose answer did not come in `TIMEOUT_S`.
+        The time is in ms since the epoch. Partitions without lag are left out, and those whose
+        answer did not come in `TIMEOUT_S`.
         """
         behind = sorted((row for row in rows if row.lag), key=lambda row: -(row.lag or 0))[:MOST]
         ends = {(row.topic, row.partition, _from(row)): row.log_end or 0 for row in behind}

@@ -1,6 +1,4 @@
-"""Move a group's committed offsets, or delete a group: planned first, refused where it would do
-harm.
-"""
+"""Move a group's committed offsets, or delete a group: plan first, refuse where it does harm."""
 
 from __future__ import annotations
 
@@ -95,8 +93,9 @@ class Plan:
         )
 
     def frame(self, **facts: Any) -> pd.DataFrame:
-        """Return one row per partition: topic, partition, committed, target, moves, log_start,
-        log_end.
+        """Return the plan, one row per partition.
+
+        Its columns: topic, partition, committed, target, moves, log_start, log_end.
         """
         import pandas as pd
 
@@ -127,8 +126,9 @@ def plan_reset(
     i_own_this_group: bool = False,
     zone: tzinfo = UTC,
 ) -> Plan:
-    """Return where a reset would move the group's commits in `topic`; a time without a zone is in
-    `zone`.
+    """Return where a reset would move the group's commits in `topic`.
+
+    A time without a zone is in `zone`.
 
     Raises
     ------

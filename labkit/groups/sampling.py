@@ -49,8 +49,9 @@ class Sampler:
         self._began_ms = now_ms() - _elapsed_ms()
 
     def check(self) -> None:
-        """Raise NotFoundError when one of the groups is not there, AccessError when it may not be
-        described.
+        """Raise NotFoundError when one of the groups does not exist.
+
+        AccessError is raised when one may not be described.
         """
         for group in list_groups(self.cluster, self.groups or []):
             must_be_seen(group, self.cluster.principal)
@@ -139,10 +140,10 @@ def every_seconds(every: str) -> float:
 
 
 class Recent:
-    """The last `WINDOW` looks, or as many as the patience takes: what the verdicts of a watch rest
-    on.
+    """The newest looks, on which the verdicts of a watch rest.
 
-    After a gap of `GAP` looks it begins anew: whether commits stood still meanwhile nobody saw.
+    They are `WINDOW`, or as many as the patience takes. After a gap of `GAP` looks it begins anew:
+    whether commits stood still meanwhile nobody saw.
     """
 
     def __init__(self, sampler: Sampler, every_s: float, patience_s: float) -> None:
@@ -255,8 +256,9 @@ def lag_frame(
 
 
 def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
-    """Look through all of a history for since when partitions are behind, where no record's time
-    tells it.
+    """Look through a whole history for since when partitions are behind.
+
+    It is done where no record's time tells it.
     """
     if all(row.behind_since or not row.lag for row in judged):
         return judged

@@ -1,6 +1,4 @@
-"""What a group or a partition of it may be: each a text of its own, as it stands in DataFrames and
-JSON.
-"""
+"""The states of a group and of its partitions, each as its text in DataFrames and JSON."""
 
 from __future__ import annotations
 

@@ -51,8 +51,9 @@ class GroupVerdict:
 
     @property
     def uncommitted(self) -> bool:
-        """Whether a partition of it has records and no commit: nobody can tell whether they are
-        read.
+        """Whether a partition of it has records and no commit.
+
+        Then it cannot be told whether they are read.
         """
         return bool(self.unknown) and Flag.NO_COMMIT in self.flags
 
