@@ -20,7 +20,7 @@ from labkit.interrupt import OnInterrupt, check_policy, stopped
 from labkit.kafka import Cluster
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
-from labkit.times import length_ms, to_ms
+from labkit.times import length_ms
 from labkit.validation import refuses, whole
 
 if TYPE_CHECKING:
@@ -70,11 +70,10 @@ class WindowDiscovery:
         progress: bool | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Profile:
-        """Return what is in the window: every field, its types, values and shares.
+        """Return what is in the window: fields, their types and values, keys, headers, volume.
 
-        It also has keys, headers, sizes and volume. The records are read once, in constant memory.
-        Shown in a notebook it is a table with bars, printed it is text of 80 columns,
-        ``.to_pandas()`` has one row per field.
+        The records are read once, in constant memory. Shown in a notebook it is a table with bars,
+        printed it is text of 80 columns, ``.to_pandas()`` has one row per field.
 
         Parameters
         ----------
@@ -117,9 +116,8 @@ class WindowDiscovery:
             receipt = replace(profile.receipt, guard=summarize_guard())
             profile = replace(profile, receipt=receipt)
             read_log.record(self.plan, receipt, "profile")
-            if on_interrupt == "raise" and {StopReason.INTERRUPT, StopReason.PENDING} & set(
-                receipt.reasons
-            ):
+            ended = {StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons)
+            if on_interrupt == "raise" and ended:
                 raise stopped(f"stopped at {receipt.reached}", profile=profile)
         return profile
 
@@ -314,25 +312,12 @@ class WindowDiscovery:
         from labkit.find.around import MOST, Anchor, around
 
         check_policy(on_interrupt)
-        if (time is None) == (partition is None and offset is None) or (partition is None) != (
-            offset is None
-        ):
-            raise UsageError(
-                "around takes a record's partition and offset, or a time",
-                hint='w.around(0, 4711), or w.around(time="2016-03-01T12:00")',
-            )
         hint = f"how many records on that side? 0 to {MOST:,}"
         sides = {
             name: whole(value, name, hint, low=0, high=MOST)
             for name, value in (("before", before), ("after", after))
         }
-        if partition is not None:
-            hint = "a record's place, such as w.around(0, 4711)"
-            anchor = Anchor(
-                whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0)
-            )
-        else:
-            anchor = Anchor(time_ms=to_ms(time, self.lab.timezone))
+        anchor = Anchor.of(partition, offset, time, self.lab.timezone)
         value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         replay = around(
             self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
@@ -392,9 +377,7 @@ class LabDiscovery:
         sample: int | str | None = "auto",
         **options: Any,
     ) -> Profile:
-        """Return what is in a topic: every field, its types, values and shares.
-
-        It also has keys, headers, sizes and volume.
+        """Return what is in a topic: fields, their types and values, keys, headers, volume.
 
         Parameters
         ----------
@@ -430,9 +413,7 @@ class LabDiscovery:
         document_id: str | None = None,
         target: str = "default",
     ) -> Trace:
-        """Return where a record is on its road, and why it is missing elsewhere.
-
-        Nothing is written.
+        """Return where one record is, and why it is not where it is missed; nothing is written.
 
         Parameters
         ----------

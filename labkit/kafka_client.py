@@ -1,5 +1,4 @@
-"""A Kafka cluster asked as one principal: the only module that makes confluent_kafka's clients, and
-asks patiently.
+"""A Kafka cluster asked by one principal, patiently; only this module makes Kafka clients.
 
 A broker that dies takes up to ten seconds to be missed. librdkafka's answers of that time are
 of three kinds, all of them seen on three brokers: an error that passes, no answer, and an
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from confluent_kafka import Consumer as _Consumer
 from confluent_kafka import KafkaError, KafkaException
@@ -62,22 +61,26 @@ _CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_in
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
 
+_REFUSALS = (AccessError, NotFoundError, ServerError, UnavailableError, DeadlineError)
+
 Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
 
 _quiet = logging.getLogger("labkit.librdkafka")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
-def _weakly(note: Callable[[KafkaError], None]) -> Callable[[KafkaError], None]:
-    """Return a callback that does not keep a connection: in a circle, its clients' threads would
-    run on, unused.
-    """
-    method = weakref.WeakMethod(note)
+def weakly(method: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Return a callback that does not keep its object alive: a client holds its callbacks.
 
-    def call(error: KafkaError) -> None:
-        if (alive := method()) is not None:
-            alive(error)
+    In a circle of both, the client's threads would run on, unused.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+        if (bound_method := reference()) is not None:
+            bound_method(*arguments, **options)
 
     return call
 
@@ -143,7 +146,7 @@ class Connection:
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
             **{key.replace("_", "."): value for key, value in extra.items()},
-            "error_cb": _weakly(self.note_error),
+            "error_cb": weakly(self.note_error),
         }
 
     def note_error(self, error: KafkaError) -> None:
@@ -155,17 +158,13 @@ class Connection:
             self._last_error = error
 
     def client_settings(self) -> dict[str, Any]:
-        """Return what another process needs to make a client of: the name of `oauth_cb`, no
-        function.
-        """
+        """Return what another process needs to make a client: `oauth_cb` by its name."""
         settings = self._client_settings(allow_auto_create_topics=False)
         return {name: value for name, value in settings.items() if name != "error_cb"}
 
     @property
     def request_timeout_s(self) -> float:
-        """How long one answer may take: of several brokers, one may be dead, and another answers
-        soon.
-        """
+        """How long one answer may take: shorter with several brokers, for one may be dead."""
         return TIMEOUT_S if self._brokers < 2 else ATTEMPT_S
 
     def limit_s(self, attempt_s: float) -> float:
@@ -202,28 +201,25 @@ class Connection:
             self.renew()  # this one would ask for a token in ten seconds, a new one asks at once
         process = os.getpid()
         if process not in self._admins:
-            # by a misspelt name
+            # without the setting a misspelt name would make a topic
             self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)
         return self._admins[process]
 
     def renew(self) -> None:
-        """Throw the admin client away: after a time-out it keeps asking brokers that are dead, as
-        long as it lives.
-        """
+        """Throw the admin client away: after a time-out it goes on asking dead brokers."""
         old = self._admins.pop(os.getpid(), None)
         if old is not None:  # its end waits for its threads: not here
             threading.Thread(target=[old].clear, daemon=True).start()
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
         """Return a new consumer that commits nothing unless told to."""
-        # librdkafka stops fetching for a second when its queue is full; measured: 8 times slower
-        # than looking soon
         defaults = {
             "enable_auto_commit": False,
             "auto_offset_reset": "error",
+            # by default librdkafka waits a second when its queue is full: 8 times slower
             "fetch_queue_backoff_ms": 10,
+            "topic_metadata_refresh_interval_ms": PARTITIONS_SEEN_MS,
         }
-        defaults["topic_metadata_refresh_interval_ms"] = PARTITIONS_SEEN_MS
         names.group(group)
         # there the broker has these settings
         if self._settings.get("group.protocol") == "consumer":
@@ -238,8 +234,9 @@ class Connection:
     # asking ------------------------------------------------------------------------------------------
 
     def ask(self, call: Callable[[AdminClient], Any], *, what: str) -> Any:
-        """Run an admin call and return its result; what passes is asked again, for `MOVING_S` at
-        most.
+        """Run an admin call and return its result.
+
+        After an error that passes it is called again, for `MOVING_S` at most.
 
         Parameters
         ----------
@@ -261,8 +258,9 @@ class Connection:
         check: Callable[[Any, Any], None] = lambda _item, _result: None,
         settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
     ) -> dict[Any, Any]:
-        """Run an admin call for many things, `in_flight` at once; what is refused for one is its
-        value, not an error.
+        """Run an admin call for many things, `in_flight` at once.
+
+        What is refused for one of them is its value, not an error.
 
         Parameters
         ----------
@@ -343,13 +341,7 @@ class Connection:
                 with self._mapped(what):
                     answers[item] = self._await(future, began, attempt_s)
                     check(item, answers[item])
-            except (
-                AccessError,
-                NotFoundError,
-                ServerError,
-                UnavailableError,
-                DeadlineError,
-            ) as error:
+            except _REFUSALS as error:
                 if isinstance(error, AccessError) and error.facts.get("login"):
                     raise
                 answers[item] = error
@@ -410,9 +402,7 @@ class Connection:
                     raise
 
     def is_hopeless(self, waited_s: float, timeout_s: float) -> bool:
-        """Tell whether an answer is not to be waited for: too late, the login refused, or no broker
-        to be reached.
-        """
+        """Tell whether waiting is useless: too late, the login refused, or no broker in reach."""
         # a refused login is told only to the error callback, and that is called here
         self.admin.poll(0)
         refused = self._last_error is not None and self._last_error.code() in LOGIN
@@ -480,8 +470,6 @@ class Connection:
 
 
 def in_threads(*calls: Callable[[], Any]) -> list[Any]:
-    """Return what independent calls return, in their order: while one waits for a broker, another
-    reads its answer.
-    """
+    """Return what independent calls return, in their order; they run at the same time."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.charts.buckets import Grid, fitting, length, period, share
-from labkit.charts.draw import CLOCK, HEIGHT, INK, WIDTH, dressed
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
+from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, dressed
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError

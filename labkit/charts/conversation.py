@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.charts import counts, draw
+from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import plural, share
 from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
@@ -124,7 +124,7 @@ def conversation(
         why = (
             f"none of {talk.messages:,} messages begins with one of {talk.names:,} {plural(sender)}"
         )
-        return draw.nothing(title, why if source.span.records else "no records")
+        return pictures.nothing(title, why if source.span.records else "no records")
     names = _leading(talk.pairs, top)
     pairs = talk.pairs[talk.pairs["sender"].isin(names) & talk.pairs["addressee"].isin(names)]
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
@@ -135,7 +135,7 @@ def conversation(
         *_left_out(talk, pairs, drawn),
     ]
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
-    return draw.dressed(picture, title, lines)
+    return pictures.dressed(picture, title, lines)
 
 
 def _talk(source: Columns, sender: str, text: str) -> Talk:
@@ -308,9 +308,9 @@ def _spots(pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def _colour(names: list[str]) -> Any:
     import altair as alt
 
-    if len(names) > len(draw.COLOURS):
-        return alt.value(draw.BLUE)
-    colours = alt.Scale(domain=Labels(names).numbers, range=list(draw.COLOURS[: len(names)]))
+    if len(names) > len(pictures.COLOURS):
+        return alt.value(pictures.BLUE)
+    colours = alt.Scale(domain=Labels(names).numbers, range=list(pictures.COLOURS[: len(names)]))
     return alt.Color(f"{NUMBER}:O", legend=None, scale=colours)
 
 
@@ -323,7 +323,7 @@ def _arrows(base: Any, pairs: pd.DataFrame) -> list[Any]:
         format=",d",
         symbolType="stroke",
         values=_marks(pairs),
-        symbolStrokeColor=draw.INK,
+        symbolStrokeColor=pictures.INK,
     )
     wide = alt.StrokeWidth(
         "messages:Q", scale=alt.Scale(domainMin=0, range=[0.6, 7]), legend=legend
@@ -354,7 +354,7 @@ def _labels(spots: pd.DataFrame) -> list[Any]:
     side = np.where(far["x"].abs() < 0.15, "center", np.where(far["x"] > 0, "left", "right"))
     return [
         alt.Chart(far[side == align])
-        .mark_text(align=align, color=draw.INK, fontSize=12, fontWeight="bold")
+        .mark_text(align=align, color=pictures.INK, fontSize=12, fontWeight="bold")
         .encode(x="lx:Q", y="ly:Q", text="name:N")
         for align in ("left", "center", "right")
         if (side == align).any()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.charts import counts, draw
+from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import counted, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
@@ -98,11 +98,11 @@ def distribution(
         source, (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else "")
     )
     if not facts.numbers or (log and facts.positive is None):
-        return draw.nothing(title, _why_nothing(facts, field))
+        return pictures.nothing(title, _why_nothing(facts, field))
     edges = powers(facts, bins, trim) if log else steps(facts, bins, trim)
     groups = [group for group in field_numbers.count(edges, by, terms) if group.numbers]
     if not groups:
-        return draw.nothing(title, f"no record has both {field} and {by}")
+        return pictures.nothing(title, f"no record has both {field} and {by}")
     lines = _told(
         facts, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
     )
@@ -283,22 +283,22 @@ def _one(
 
     base = alt.Chart(frame)
     count = alt.Y("records:Q", title="records", axis=alt.Axis(format=",d", tickMinStep=1))
-    bars = base.mark_bar(color=draw.BLUE, orient="vertical", binSpacing=1).encode(
+    bars = base.mark_bar(color=pictures.BLUE, orient="vertical", binSpacing=1).encode(
         x=_across(axis, log=log), x2="end:Q", y=count, tooltip=tooltips(*_BIN)
     )
     layers = [bars]
     if group.median is not None and frame["start"].min() <= group.median <= frame["end"].max():
         middle = base.transform_aggregate(median="max(median)")
-        rule = middle.mark_rule(color=draw.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(
+        rule = middle.mark_rule(color=pictures.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(
             x="median:Q"
         )
-        text = middle.mark_text(color=draw.ORANGE, baseline="bottom", dy=-3, fontWeight="bold")
+        text = middle.mark_text(color=pictures.ORANGE, baseline="bottom", dy=-3, fontWeight="bold")
         text = text.encode(
             x="median:Q", y=alt.value(0), text=alt.value(f"median {number(group.median)}")
         )
         layers += [rule, text]
-    chart = alt.layer(*layers, data=frame).properties(width=draw.WIDTH, height=draw.HEIGHT)
-    return draw.dressed(chart, title, lines)
+    chart = alt.layer(*layers, data=frame).properties(width=pictures.WIDTH, height=pictures.HEIGHT)
+    return pictures.dressed(chart, title, lines)
 
 
 def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: bool) -> Any:
@@ -311,7 +311,7 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
         for value, n, median in zip(first["value"], first["numbers"], first["median"], strict=True)
     }
     labels, headers = Labels(list(heads)), Labels(list(heads.values()))
-    colours = alt.Scale(domain=labels.numbers, range=list(draw.COLOURS[: len(heads)]))
+    colours = alt.Scale(domain=labels.numbers, range=list(pictures.COLOURS[: len(heads)]))
     colour = alt.Color(f"{NUMBER}:O", legend=None, scale=colours)
     height = alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=3))
     bars = (
@@ -325,14 +325,14 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
             tooltip=tooltips("value:N", *_BIN),
         )
     )
-    rule = alt.Chart().mark_rule(color=draw.INK, strokeDash=[4, 3]).encode(x="max(median):Q")
+    rule = alt.Chart().mark_rule(color=pictures.INK, strokeDash=[4, 3]).encode(x="max(median):Q")
     header = alt.Header(
-        labelOrient="top", labelAnchor="start", labelColor=draw.INK, labelFontSize=12, labelPadding=2, title=None,
+        labelOrient="top", labelAnchor="start", labelColor=pictures.INK, labelFontSize=12, labelPadding=2, title=None,
         labelExpr=headers.expression,
     )  # fmt: skip
     row = alt.Row(f"{NUMBER}:O", header=header)
-    layers = alt.layer(bars, rule, data=frame).properties(width=draw.WIDTH, height=58)
+    layers = alt.layer(bars, rule, data=frame).properties(width=pictures.WIDTH, height=58)
     chart = labels.numbered(layers.facet(row=row, spacing=6), "value")
-    return draw.dressed(
+    return pictures.dressed(
         chart, title, [*lines, "shares of each value's records; dashed: its median"]
     )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, timedelta, tzinfo
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from labkit.charts import counts, show
-from labkit.charts.buckets import Grid, counted, length, plural, share
-from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, pictured, tooltips
+from labkit.charts import counts
+from labkit.charts.buckets import counted, length, plural, share
+from labkit.charts.labels import OTHER
+from labkit.charts.pictures import (
+    dressed,
+    linked,
+    nothing,
+    ranked_bars,
+    squares,
+    with_line,
+    zooming,
+)
 from labkit.charts.source import Source, Span, Terms
 from labkit.errors import UsageError
 from labkit.times import length_ms
@@ -17,40 +26,7 @@ from labkit.validation import whole
 if TYPE_CHECKING:
     import altair as alt
 
-WIDTH, HEIGHT = 720, 260
-# on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
-CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}
-MOST_SERIES, MOST_BARS, MOST_NAMED = 20, 200, 10
-# Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the
-# background is clear.
-INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
-BLUE, ORANGE, GREY, DARK = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
-COLOURS = (
-    *(
-        "#4e8ac8",
-        "#f28e2b",
-        "#59a14f",
-        "#e15759",
-        "#b07aa1",
-        "#3fb0ac",
-        "#d9b300",
-        "#ff82a9",
-        "#9c755f",
-        "#7b6fd0",
-    ),
-    *(
-        "#86b8e6",
-        "#ffbe7d",
-        "#8cd17d",
-        "#ff9d9a",
-        "#d4a6c8",
-        "#86d3cf",
-        "#f1ce63",
-        "#ffb7cf",
-        "#c9a58e",
-        "#b3abe8",
-    ),
-)
+MOST_SERIES, MOST_BARS = 20, 200
 
 
 def timeline(
@@ -133,7 +109,7 @@ def timeline(
     else:
         series = counts.over_time_by(source, span, by, every, top)
         lines = _told(span, every_ms=series.grid.every_ms, field=by, terms=series.terms)
-    return dressed(_linked(series, by) if table else _zooming(series, by), title, lines)
+    return dressed(linked(series, by) if table else zooming(series, by), title, lines)
 
 
 def _against(
@@ -149,7 +125,7 @@ def _against(
     lines = [facts, f"the line: {words} earlier, {counted(before)}"]
     if span.timed < span.records:
         lines.append(f"{counted(span.records - span.timed)} without a time left out")
-    return dressed(_with_line(series, words), title, lines)
+    return dressed(with_line(series, words), title, lines)
 
 
 def top(
@@ -196,7 +172,7 @@ def top(
     title = title or titled(
         source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
     )
-    return _bars(
+    return ranked_bars(
         counts.ranked(terms),
         field,
         title,
@@ -236,10 +212,7 @@ def heatmap(
     title = title or titled(source, "records by hour and weekday")
     if not span.timed:
         return nothing(title, _no_records(span))
-    return _squares(counts.by_hour_and_weekday(source, span), span.zone, title, _told(span))
-
-
-# words ---------------------------------------------------------------------------------------------------
+    return squares(counts.by_hour_and_weekday(source, span), span.zone, title, _told(span))
 
 
 def titled(source: Source, what: str) -> str:
@@ -278,265 +251,4 @@ def _told(
 def _no_records(span: Span) -> str:
     return (
         "no records" if not span.records else f"no records with a time ({span.records:,} without)"
-    )
-
-
-def nothing(title: str, text: str) -> Any:
-    """Return a chart that says there is nothing to draw, and why."""
-    import altair as alt
-    import pandas as pd
-
-    mark = (
-        alt.Chart(pd.DataFrame({"text": [pictured(text)]}))
-        .mark_text(size=18, color=INK)
-        .encode(text="text:N")
-    )
-    return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
-
-
-# pictures ------------------------------------------------------------------------------------------------
-
-
-def _zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
-    """Return bars over time that a wheel with shift, or dragging, moves."""
-    import altair as alt
-
-    zoom = alt.selection_interval(
-        name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]"
-    )
-    return _stacked(found, by, None, *rows).add_params(zoom)
-
-
-def _with_line(found: counts.Timeline, words: str) -> Any:
-    """Return bars over time, with a line of steps in front of them.
-
-    The line says how many records were in each bucket so long before.
-    """
-    import altair as alt
-
-    bars = _zooming(found, None, ("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))
-    line = alt.Chart(found.frame).mark_line(color=ORANGE, interpolate="step-after", strokeWidth=2)
-    line = line.encode(x="time:T" if found.grid.zone is UTC else "drawn:T", y="earlier:Q")
-    return alt.layer(bars, line)
-
-
-def _linked(found: counts.Timeline, by: str | None) -> Any:
-    """Return bars over time with a brush, and below them what is in the brush."""
-    import altair as alt
-
-    brush = alt.selection_interval(name="brush", encodings=["x"])
-    above = _stacked(found, by, brush).add_params(brush)
-    inside = alt.Chart(found.frame).transform_filter(brush)
-    if by is None:
-        subject = f"the largest {MOST_NAMED} buckets"
-        y = alt.Y("from:N", title=f"from ({found.grid.zone})")
-        y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
-        rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
-        largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
-        rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid)
-        rows = rows.transform_window([rank], sort=largest).transform_filter(
-            (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
-        )
-    else:
-        subject, labels = f"records by {by}", Labels(found.order)
-        y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(
-            labelLimit=280, labelExpr=labels.expression
-        )
-        y = y.sort(alt.EncodingSortField("records", op="max", order="descending"))
-        inside = labels.numbered(inside, "value")
-        rows = inside.transform_aggregate(records="sum(records)", groupby=[NUMBER])
-        rows = rows.transform_joinaggregate(all="sum(records)")
-    label = "format(datum.records, ',d') + ' (' + format(datum.records / max(1, datum.all), '.1%') + ')'"
-    base = rows.transform_calculate(label=label).encode(
-        y=y,
-        x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
-    )
-    colour = (
-        alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(found.order))
-    )
-    bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
-    text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
-    name = alt.TitleParams(
-        heading(f"{subject} in the time you brush above"),
-        fontSize=12,
-        fontWeight="normal",
-        anchor="start",
-        frame="group",
-        offset=8,
-    )
-    below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
-    return alt.vconcat(above, below, spacing=24)
-
-
-def _stamped(chart: Any, grid: Grid) -> Any:
-    """Give each bucket its start as text and its end.
-
-    In another zone than UTC its rows have them.
-    """
-    if grid.zone is not UTC:
-        return chart
-    every_ms = grid.every_ms
-    fine = every_ms % 60_000, every_ms % 86_400_000
-    stamp = "%Y-%m-%d %H:%M:%S" if fine[0] else "%Y-%m-%d %H:%M" if fine[1] else "%Y-%m-%d"
-    expressions = {
-        "until": f"+toDate(datum.time) + {every_ms}",
-        "from": f"utcFormat(toDate(datum.time), '{stamp}')",
-    }
-    return chart.transform_calculate(**expressions)
-
-
-def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
-    """Return bars over time, stacked by value when there are values.
-
-    Those beside the brush are dim. `rows` are more of the tooltip.
-    """
-    import altair as alt
-
-    every, zone = found.grid.every_ms, found.grid.zone
-    when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}), *rows)
-    time = "time:T" if zone is UTC else "drawn:T"
-    count = alt.Y(
-        "records:Q", title=f"records per {length(every)}", axis=alt.Axis(format=",d", tickMinStep=1)
-    )
-    axis = alt.Axis(grid=False, format=CLOCK)
-    chart = (
-        _stamped(alt.Chart(found.frame), found.grid)
-        .mark_bar(color=BLUE, orient="vertical")
-        .encode(
-            x=alt.X(
-                time, title=f"time ({zone})", scale=alt.Scale(type="utc", nice=False), axis=axis
-            ),
-            x2="until:T",
-            y=count,
-            tooltip=tooltips(*(when if by is None else (("value:N", {"title": by}), *when))),
-        )
-        .properties(width=WIDTH, height=HEIGHT)
-    )
-    if by is not None:
-        return _coloured(chart, found.order, by, brush)
-    return chart if brush is None else chart.encode(opacity=_lit(brush))
-
-
-def _lit(chosen: Any) -> Any:
-    import altair as alt
-
-    return alt.condition(chosen, alt.value(1), alt.value(0.15))
-
-
-def _colours(order: tuple[str, ...]) -> Any:
-    import altair as alt
-
-    greys = {OTHER: GREY, NONE: DARK}
-    colours = [greys.get(label, COLOURS[place % len(COLOURS)]) for place, label in enumerate(order)]
-    return alt.Scale(domain=Labels(order).numbers, range=colours)
-
-
-def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
-    """Colour stacked bars by value; a click in the legend dims the others."""
-    import altair as alt
-
-    labels = Labels(order)
-    selection = alt.selection_point(name="chosen", fields=[NUMBER], bind="legend")
-    legend = alt.Legend(symbolType="square", labelLimit=180, labelExpr=labels.expression)
-    coloured = chart.encode(
-        color=alt.Color(f"{NUMBER}:O", title=heading(by), scale=_colours(order), legend=legend),
-        opacity=_lit(selection if brush is None else selection & brush),
-        order=alt.Order(f"{NUMBER}:Q"),
-    )
-    return labels.numbered(coloured, "value").add_params(selection)
-
-
-def _bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
-    """Return one bar per value with its count at its end."""
-    import altair as alt
-
-    axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
-    room = alt.Scale(domain=[0, max(1, int(frame["records"].max())) * 1.2], nice=False)
-    labels = Labels(list(frame["value"]))
-    base = labels.numbered(alt.Chart(frame), "value").encode(
-        y=alt.Y(
-            f"{NUMBER}:O",
-            title=heading(field),
-            axis=alt.Axis(labelLimit=280, labelExpr=labels.expression),
-        ),
-        x=alt.X("records:Q", title="records", scale=room, axis=axis),
-        tooltip=tooltips(
-            ("value:N", {"title": field}),
-            ("records:Q", {"format": ",d"}),
-            ("share:Q", {"title": "share of all records", "format": ".1%"}),
-        ),
-    )
-    none = alt.condition(alt.datum.value == NONE, alt.value(DARK), alt.value(BLUE))
-    label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
-    text = (
-        base.transform_calculate(label=label)
-        .mark_text(align="left", dx=5, color=INK)
-        .encode(text="label:N")
-    )
-    chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
-    return dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
-
-
-def _squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
-    """Return weekdays x hours as coloured squares."""
-    import altair as alt
-
-    colour = alt.Scale(scheme="viridis", domain=[0, max(1, int(frame["records"].max()))], nice=True)
-    chart = (
-        alt.Chart(frame)
-        .mark_rect()
-        .encode(
-            x=alt.X("hour:O", title=f"hour of the day ({zone})", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("weekday:O", title=f"weekday ({zone})", sort=list(counts.DAYS)),
-            color=alt.Color(
-                "records:Q",
-                title="records",
-                scale=colour,
-                legend=alt.Legend(format=",d", gradientLength=190, tickCount=5),
-            ),
-            tooltip=tooltips(
-                "weekday:O",
-                ("hour:O", {"title": f"hour ({zone})"}),
-                ("records:Q", {"format": ",d"}),
-            ),
-        )
-        .properties(width=WIDTH, height=224)
-    )
-    return dressed(chart, title, lines)
-
-
-def _title(title: str, lines: list[str]) -> Any:
-    import altair as alt
-
-    return alt.TitleParams(
-        heading(title), subtitle=[pictured(line) for line in lines] or alt.Undefined
-    )
-
-
-def dressed(chart: Any, title: str, lines: list[str]) -> Any:
-    """Give a chart its title and its looks, and see that it can show itself."""
-
-    show.enable()
-    return (
-        chart.properties(title=_title(title, lines), background="transparent")
-        .configure_view(stroke=None)
-        .configure_title(
-            anchor="start",
-            fontSize=15,
-            color=INK,
-            subtitleColor=QUIET,
-            subtitleFontSize=12,
-            offset=14,
-        )
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            titleFontWeight="normal",
-            titlePadding=8,
-            domainColor=FAINT,
-            tickColor=FAINT,
-            gridColor=FAINT,
-            gridOpacity=0.25,
-        )
-        .configure_legend(labelColor=INK, titleColor=INK, titleFontWeight="normal")
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 from labkit.charts.buckets import period
 from labkit.charts.clock import in_zone, positions, stamps
-from labkit.charts.draw import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
+from labkit.charts.pictures import CLOCK, COLOURS, INK, WIDTH, dressed
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.charts import counts, draw
+from labkit.charts import counts, pictures
 from labkit.charts.buckets import counted, share
 from labkit.charts.labels import shown, tooltips
 from labkit.errors import UsageError
@@ -214,15 +214,15 @@ def _drawn(found: Places, title: str) -> Any:
         values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries")
     )
     world = alt.Chart(land).mark_geoshape(
-        fill=draw.FAINT, fillOpacity=0.22, stroke=draw.FAINT, strokeWidth=0.4
+        fill=pictures.FAINT, fillOpacity=0.22, stroke=pictures.FAINT, strokeWidth=0.4
     )
     base = alt.Chart(largest).encode(longitude="longitude:Q", latitude="latitude:Q")
-    circles = base.mark_circle(color=draw.BLUE, opacity=0.55, stroke=draw.BLUE, strokeWidth=0.8).encode(
+    circles = base.mark_circle(color=pictures.BLUE, opacity=0.55, stroke=pictures.BLUE, strokeWidth=0.8).encode(
         size=alt.Size(
             "records:Q",
             title="records",
             scale=alt.Scale(type="linear", domainMin=0, range=[4, 900]),
-            legend=alt.Legend(format=",d", symbolFillColor=draw.BLUE, values=_marks(largest)),
+            legend=alt.Legend(format=",d", symbolFillColor=pictures.BLUE, values=_marks(largest)),
         ),
         tooltip=tooltips(
             "place:N", ("records:Q", {"format": ",d"}),
@@ -232,13 +232,15 @@ def _drawn(found: Places, title: str) -> Any:
     layers = [world, circles]
     if len(largest):
         names = _apart(largest.dropna(subset=["place"]))
-        text = alt.Chart(names).mark_text(color=draw.INK, fontSize=11, fontWeight="bold", dy=-13)
+        text = alt.Chart(names).mark_text(
+            color=pictures.INK, fontSize=11, fontWeight="bold", dy=-13
+        )
         layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
     chart = alt.layer(*layers).project(
         type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW
     )
-    chart = chart.properties(width=draw.WIDTH, height=_VIEW[1][1])
-    return draw.dressed(chart, title, _told(found, largest))
+    chart = chart.properties(width=pictures.WIDTH, height=_VIEW[1][1])
+    return pictures.dressed(chart, title, _told(found, largest))
 
 
 def _marks(frame: pd.DataFrame) -> list[int]:

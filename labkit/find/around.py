@@ -27,7 +27,8 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay, recounted
-from labkit.times import dated, iso
+from labkit.times import dated, iso, to_ms
+from labkit.validation import whole
 
 MOST = 10_000  # records on each side
 _GROWTH = 4  # where offsets without a record stand between
@@ -40,6 +41,21 @@ class Anchor:
     partition: int | None = None
     offset: int | None = None
     time_ms: int | None = None
+
+    @classmethod
+    def of(cls, partition: int | None, offset: int | None, time: Any, zone: tzinfo) -> Anchor:
+        """Return what `Window.around` was given, checked: a record's place or a point in time."""
+        by_place = partition is not None and offset is not None
+        incomplete = (partition is None) != (offset is None)
+        if incomplete or by_place == (time is not None):
+            raise UsageError(
+                "around takes a record's partition and offset, or a time",
+                hint='w.around(0, 4711), or w.around(time="2016-03-01T12:00")',
+            )
+        if time is not None:
+            return cls(time_ms=to_ms(time, zone))
+        hint = "a record's place, such as w.around(0, 4711)"
+        return cls(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
 
 
 @dataclass

@@ -20,6 +20,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import Cluster
+from labkit.kafka_client import weakly
 from labkit.kafka_errors import FETCHED_AGAIN, Operation
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
@@ -90,7 +91,7 @@ class AdHocGroup:
         # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves
         # the group
         self._consumer.subscribe(
-            [self.topic], on_assign=_weak(self._assigned), on_revoke=_weak(self._revoked)
+            [self.topic], on_assign=weakly(self._assigned), on_revoke=weakly(self._revoked)
         )
         self._leave = weakref.finalize(self, self._consumer.close)
 
@@ -415,19 +416,6 @@ class AdHocGroup:
         return f"ad hoc group {self.group} on {self.topic!r}, {state}; {verbs}"
 
     __repr__ = __str__
-
-
-def _weak(
-    method: Callable[[Consumer, list[TopicPartition]], None],
-) -> Callable[[Consumer, list[TopicPartition]], None]:
-    """Return a callback that calls an object's method without keeping the object alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if (bound_method := reference()) is not None:
-            bound_method(consumer, partitions)
-
-    return call
 
 
 def delete_group(cluster: Cluster, group: str) -> None:

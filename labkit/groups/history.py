@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labkit.errors import NotFoundError, UsageError
-from labkit.groups.lag import Sample
+from labkit.groups.looks import Sample
 from labkit.groups.states import Flag, Next
 
 if TYPE_CHECKING:

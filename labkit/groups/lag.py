@@ -38,67 +38,16 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
 from typing import Protocol
 
+from labkit.groups.looks import UNSEEN, Looks, Sample
 from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
 from labkit.times import dated
 
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
-SLOW_SHARE = 0.05
 BAD = (Verdict.STOPPED, Verdict.STALLED, Verdict.REWOUND, Verdict.SLOW)
-UNSEEN = {
-    Flag.NOT_ALLOWED: "the topic may not be looked at",
-    Flag.NO_LEADER: "the partition has no leader",
-    Flag.NO_ANSWER: "the log's ends were not told",
-}
-# the state of a group whose members the client cannot see: Kafka Streams' own kind
-MEMBERS_UNSEEN = "unknown"
-REMADE = (Flag.BEYOND_END, Flag.END_WENT_BACK)
 VERDICTS = tuple(Verdict)
 """The worst first."""
 _REBALANCING = ("preparing_rebalancing", "completing_rebalancing", "rebalancing")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One look at one partition of one group.
-
-    Attributes
-    ----------
-    at_ms : int
-        When, in ms since the epoch.
-    state, members : str, int
-        Of the group.
-    committed, lag : int or None
-        None without a commit.
-    log_start, log_end : int or None
-        None when they could not be asked.
-    flag : Flag
-        That of `labkit.groups.offsets.PartitionLag`.
-    member, host : str
-        Who holds the partition; empty: nobody.
-    behind_ms : int or None
-        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it
-        is not known.
-    next : Next
-        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open
-        transaction``; empty: not looked at.
-    """
-
-    at_ms: int
-    group: str
-    state: str
-    members: int
-    topic: str
-    partition: int
-    committed: int | None
-    log_start: int | None
-    log_end: int | None
-    lag: int | None
-    flag: Flag
-    member: str
-    host: str
-    behind_ms: int | None = None
-    next: Next = Next.NOT_LOOKED_AT
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +134,7 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
         between two.
     """
     visible = [sample for sample in samples if sample.flag not in UNSEEN]
-    look = _Looks(samples[-1:] if samples[-1].flag in UNSEEN else visible, patience_s)
+    look = Looks(samples[-1:] if samples[-1].flag in UNSEEN else visible, patience_s)
     verdict, why, longer = _verdict(look)
     last = look.last
     since, by = _behind_since(look)
@@ -200,7 +149,7 @@ def judge(samples: Sequence[Sample], patience_s: float = PATIENCE_S) -> Judged:
     )  # fmt: skip
 
 
-def _behind_since(look: _Looks) -> tuple[datetime | None, SinceBy]:
+def _behind_since(look: Looks) -> tuple[datetime | None, SinceBy]:
     """Return since when records wait, and what tells it. A record from the future tells nothing."""
     last = look.last
     if not last.lag or look.drained:
@@ -241,107 +190,20 @@ def since_text(since: datetime, now: datetime | None) -> str:
     return f"{day}{since:%H:%M} ({_seconds(long.total_seconds())})"
 
 
-class _Looks:
-    """What the rules ask of the looks at one partition."""
-
-    def __init__(self, samples: Sequence[Sample], patience_s: float) -> None:
-        self.samples, self.patience_s = samples, patience_s
-        self.first, self.last = samples[0], samples[-1]
-        self.span_s = (self.last.at_ms - self.first.at_ms) / 1000
-        self.commits = [sample for sample in samples if sample.committed is not None]
-        steps = [(a.committed or 0, b.committed or 0) for a, b in pairwise(self.commits)]
-        self.moved = any(b > a for a, b in steps) or 0 < len(self.commits) < len(samples)
-        self.went_back = max((a - b for a, b in steps), default=0)
-        ends = [sample.log_end or 0 for sample in samples]
-        self.grown = [b - a for a, b in pairwise(ends)]
-        self.recreated = any(step < 0 for step in self.grown)
-        self.written = ends[-1] - ends[0]
-
-    @property
-    def flag(self) -> Flag:
-        return (
-            Flag.END_WENT_BACK
-            if self.recreated and self.last.flag not in REMADE
-            else self.last.flag
-        )
-
-    @property
-    def drained(self) -> bool:
-        return self.last.lag == 0 or self.last.next == Next.NOTHING
-
-    @property
-    def held(self) -> bool:
-        """Whether a member holds the partition; also where the client cannot see who does."""
-        return bool(self.last.member) or self.last.state == MEMBERS_UNSEEN
-
-    @property
-    def standstill_s(self) -> float:
-        """For how long there were records to read and no commit moved."""
-        since = self.first.at_ms
-        for a, b in pairwise(self.samples):
-            if b.committed != a.committed or b.lag == 0:
-                since = b.at_ms
-        return (self.last.at_ms - since) / 1000
-
-    @property
-    def stands_still(self) -> bool:
-        return self.standstill_s >= max(self.patience_s, 0.75 * self.span_s)
-
-    @property
-    def read_per_s(self) -> float | None:
-        if len(self.commits) < 2 or self.went_back > 0:
-            return None
-        a, b = self.commits[0], self.commits[-1]
-        return ((b.committed or 0) - (a.committed or 0)) * 1000 / max(1, b.at_ms - a.at_ms)
-
-    @property
-    def written_per_s(self) -> float | None:
-        return (
-            None
-            if len(self.samples) < 2 or self.recreated
-            else self.written / max(0.001, self.span_s)
-        )
-
-    @property
-    def eta_s(self) -> float | None:
-        read, written, lag = self.read_per_s, self.written_per_s, self.last.lag
-        if self.drained:
-            return 0.0
-        if lag is None or read is None or written is None or read <= written:
-            return None
-        return lag / (read - written)
-
-    @property
-    def falls_behind(self) -> bool:
-        after = [
-            b.lag
-            for a, b in pairwise(self.samples)
-            if a.committed != b.committed and b.lag is not None
-        ]
-        lags = [*([] if self.first.lag is None else [self.first.lag]), *after]
-        grows = all(b >= a for a, b in pairwise(lags)) and all(
-            sample.lag for sample in self.samples[1:]
-        )
-        # a look may come just after a commit or just before the next: so much a lag says nothing
-        # about
-        unsure = max([*self.grown, SLOW_SHARE * self.written])
-        return grows and lags[-1] - lags[0] > unsure
-
-
 Finding = tuple[Verdict, str, bool]
 """Verdict, why, and whether more looks would tell."""
 
 
-def _verdict(look: _Looks) -> Finding:
+def _verdict(look: Looks) -> Finding:
     return next(finding for rule in _RULES if (finding := rule(look)) is not None)
 
 
-def _not_seen(look: _Looks) -> Finding | None:
+def _not_seen(look: Looks) -> Finding | None:
     why = UNSEEN.get(look.last.flag)
     return (Verdict.UNKNOWN, why, False) if why else None
 
 
-def _made_again(look: _Looks) -> Finding | None:
+def _made_again(look: Looks) -> Finding | None:
     last = look.last
     if last.flag == Flag.BEYOND_END:
         return (
@@ -356,7 +218,7 @@ def _made_again(look: _Looks) -> Finding | None:
     )
 
 
-def _at_the_end(look: _Looks) -> Finding | None:
+def _at_the_end(look: Looks) -> Finding | None:
     last = look.last
     if not look.drained:
         return None
@@ -372,7 +234,7 @@ def _at_the_end(look: _Looks) -> Finding | None:
     )
 
 
-def _too_few(look: _Looks) -> Finding | None:
+def _too_few(look: Looks) -> Finding | None:
     count = len(look.samples)
     enough = count >= MIN_SAMPLES
     return (
@@ -382,7 +244,7 @@ def _too_few(look: _Looks) -> Finding | None:
     )
 
 
-def _without_commit(look: _Looks) -> Finding | None:
+def _without_commit(look: Looks) -> Finding | None:
     if look.last.committed is not None:
         return None
     waiting = uncommitted(look.last)
@@ -398,7 +260,7 @@ def _without_commit(look: _Looks) -> Finding | None:
     return Verdict.IDLE, "nothing committed, nothing to read", False
 
 
-def _rewound(look: _Looks) -> Finding | None:
+def _rewound(look: Looks) -> Finding | None:
     return (
         (Verdict.REWOUND, f"a commit went back by {look.went_back:,}", False)
         if look.went_back > 0
@@ -406,7 +268,7 @@ def _rewound(look: _Looks) -> Finding | None:
     )
 
 
-def _not_held(look: _Looks) -> Finding | None:
+def _not_held(look: Looks) -> Finding | None:
     last = look.last
     if look.held:
         return None
@@ -427,7 +289,7 @@ def _not_held(look: _Looks) -> Finding | None:
     return Verdict.STOPPED, f"{reason}, {last.lag:,} to read", False
 
 
-def _stalled(look: _Looks) -> Finding | None:
+def _stalled(look: Looks) -> Finding | None:
     last, still = look.last, look.standstill_s
     if look.stands_still:
         hidden = (
@@ -441,11 +303,11 @@ def _stalled(look: _Looks) -> Finding | None:
     return Verdict.UNKNOWN, _awaited(look), True
 
 
-def _awaited(look: _Looks) -> str:
+def _awaited(look: Looks) -> str:
     return f"no commit for {look.standstill_s:.1f} s; with a patience of {look.patience_s:g} s that says nothing"
 
 
-def _slow(look: _Looks) -> Finding | None:
+def _slow(look: Looks) -> Finding | None:
     if not look.falls_behind:
         return None
     return (
@@ -455,14 +317,14 @@ def _slow(look: _Looks) -> Finding | None:
     )
 
 
-def _in_time(look: _Looks) -> Finding:
+def _in_time(look: Looks) -> Finding:
     lag, eta = look.last.lag, look.eta_s
     if eta is not None:
         return Verdict.OK, f"catching up: {lag:,} to read in about {_seconds(eta)}", False
     return Verdict.OK, f"keeps pace, {lag:,} to read", False
 
 
-_RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
+_RULES: tuple[Callable[[Looks], Finding | None], ...] = (
     *(
         _not_seen,
         _made_again,
@@ -478,7 +340,7 @@ _RULES: tuple[Callable[[_Looks], Finding | None], ...] = (
 )
 
 
-def _doing(look: _Looks, verdict: Verdict) -> Doing:
+def _doing(look: Looks, verdict: Verdict) -> Doing:
     if verdict is Verdict.STALLED:
         return Doing.STUCK
     if verdict in (Verdict.SLOW, Verdict.REWOUND) or (look.moved and verdict is Verdict.OK):

@@ -11,8 +11,9 @@ from confluent_kafka import ConsumerGroupState, KafkaError
 
 from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
-from labkit.groups.lag import UNSEEN, total_lag
+from labkit.groups.lag import total_lag
 from labkit.groups.listing import Listing, list_whole
+from labkit.groups.looks import UNSEEN
 from labkit.groups.states import Flag, Verdict
 from labkit.kafka import Cluster
 from labkit.kafka_groups import Description, Member

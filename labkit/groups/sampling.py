@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
-from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, Sample, first_behind, judge_all
+from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
+from labkit.groups.looks import Sample
 from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next

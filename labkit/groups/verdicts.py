@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from labkit.groups.lag import REMADE, UNSEEN, Judged, total_lag, worst
+from labkit.groups.lag import Judged, total_lag, worst
+from labkit.groups.looks import REMADE, UNSEEN
 from labkit.groups.states import Flag, Verdict
 from labkit.visible import visible
 

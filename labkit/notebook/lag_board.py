@@ -11,7 +11,8 @@ import ipywidgets as ipy
 
 from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
-from labkit.groups.lag import VERDICTS, Judged, Sample
+from labkit.groups.lag import VERDICTS, Judged
+from labkit.groups.looks import Sample
 from labkit.groups.sampling import Recent, Sampler, every_seconds
 from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict, judge_groups

@@ -13,7 +13,8 @@ from labkit import charts
 from labkit.charts.lag import MOST_LINES, MOST_POINTS, MOST_ROWS
 from labkit.errors import UsageError
 from labkit.groups.history import SCHEMA, to_frame
-from labkit.groups.lag import Sample, judge_all
+from labkit.groups.lag import judge_all
+from labkit.groups.looks import Sample
 from labkit.groups.sampling import frame
 
 FIRST = Sample(

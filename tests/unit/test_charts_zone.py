@@ -20,7 +20,7 @@ from labkit.charts.buckets import DAY, HOUR, fitting
 from labkit.charts.clock import offsets, positions
 from labkit.consumers import LabConsumers
 from labkit.groups.history import History
-from labkit.groups.lag import Sample
+from labkit.groups.looks import Sample
 from labkit.times import to_ms
 
 VIENNA = ZoneInfo("Europe/Vienna")

@@ -21,7 +21,8 @@ from labkit.errors import NotFoundError, UnavailableError, UsageError
 from labkit.groups import lag as rules
 from labkit.groups import sampling
 from labkit.groups.history import MANY, SCHEMA, History, read_history, samples_of, to_frame
-from labkit.groups.lag import Sample, judge, judge_all, worst
+from labkit.groups.lag import judge, judge_all, worst
+from labkit.groups.looks import MEMBERS_UNSEEN, UNSEEN, Sample
 from labkit.groups.verdicts import judge_groups
 from labkit.notebook import lag_board
 
@@ -128,7 +129,7 @@ def test_who_has_members_nobody_can_see_is_judged_by_its_commits() -> None:
     """BEHAVIOURS 42: a group of Kafka Streams' own kind is not stopped because no member of it is
     shown.
     """
-    unseen = {**NOBODY, "state": rules.MEMBERS_UNSEEN}
+    unseen = {**NOBODY, "state": MEMBERS_UNSEEN}
     assert judge(looks([5] * 5, 10, **unseen)).verdict == "stalled"
     assert judge(looks([10, 20, 30, 40, 50], [12, 22, 32, 42, 52], **unseen)).verdict == "ok"
 
@@ -374,7 +375,7 @@ def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(
 
 def test_what_could_not_be_looked_at_is_unknown_and_says_why() -> None:
     nothing = {"log_start": None, "log_end": None, "lag": None, "next": ""}
-    for flag, why in rules.UNSEEN.items():
+    for flag, why in UNSEEN.items():
         found = judge([*looks([10] * 4, 10), *looks([10], 10, flag=flag, **nothing)])
         assert (found.verdict, found.why, found.flag, found.log_end) == ("unknown", why, flag, None)
     dark = looks([5] * 5, 10)
