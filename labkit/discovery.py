@@ -97,9 +97,7 @@ class WindowDiscovery:
 
         check_policy(on_interrupt)
         if sample is not None:
-            sample = whole(
-                sample, "sample", "how many records to look at, such as sample=100_000", low=1
-            )
+            sample = whole(sample, "sample", "how many records, such as sample=100_000", low=1)
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
@@ -458,12 +456,10 @@ class LabDiscovery:
             )
         if isinstance(index, str):
             index = self.index(index, target=target)
+        letters: Any = dead_letters
         if isinstance(dead_letters, str) and dead_letters.startswith(trace.DEAD_LETTER_INDEX):
-            letters: Any = self.index(
-                dead_letters.removeprefix(trace.DEAD_LETTER_INDEX), target=target
-            )
-        else:
-            letters = dead_letters
+            name = dead_letters.removeprefix(trace.DEAD_LETTER_INDEX)
+            letters = self.index(name, target=target)
         if group is not None:
             names.group(group)
         if key is not None:
