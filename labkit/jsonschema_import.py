@@ -9,12 +9,11 @@ _SLOW = "rfc3987_syntax"
 
 
 def import_jsonschema() -> None:
-    """Import jsonschema, and let it build the grammar of its format ``iri`` when that is first
-    checked.
+    """Import jsonschema without building the grammar of its format ``iri``.
 
-    altair, nbformat and papermill import jsonschema, and it imports rfc3987_syntax where that is
-    installed, as it is with JupyterLab: 1.4 s for a grammar that nothing here uses. Call this
-    before them.
+    The grammar is built when that format is first checked. altair, nbformat and papermill import
+    jsonschema, and it imports rfc3987_syntax where that is installed, as it is with JupyterLab: 1.4
+    s for a grammar that nothing here uses. Call this before them.
     """
     if "jsonschema" in sys.modules or _SLOW in sys.modules:
         return

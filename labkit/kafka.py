@@ -129,10 +129,10 @@ class Cluster(Connection):
     def offsets_at(
         self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]
     ) -> list[list[int]]:
-        """Return, for each of many times, the first offset at or after it by partition; -1 for
-        none.
+        """Return, for each of many times, the first offset at or after it by partition.
 
-        Requests of some times are under way at once, so that a hundred take little longer than one.
+        It is -1 where there is none. Requests of some times are under way at once, so that a
+        hundred take little longer than one.
         """
 
         def call(admin: AdminClient, some: list[tuple[int, int]]) -> dict[tuple[int, int], Any]:
@@ -157,8 +157,9 @@ class Cluster(Connection):
         return [[int(answers[ms, partition].offset) for partition in partitions] for ms in times_ms]
 
     def span(self, topic: str, partitions: Sequence[int]) -> tuple[int, int] | None:
-        """Return the time of the first record by offset, and the newest time, in ms; None when no
-        record has one.
+        """Return the time of the first record by offset, and the newest time, in ms.
+
+        It is None when no record has a time.
         """
         edges: list[list[int]] = []
         for spec in (OffsetSpec.for_timestamp(0), OffsetSpec.max_timestamp()):
@@ -178,11 +179,10 @@ class Cluster(Connection):
     def log_bounds(
         self, partitions: Iterable[Where], dark: Mapping[Where, LabkitError] | None = None
     ) -> dict[Where, tuple[int, int] | LabkitError]:
-        """Return the log's start and its end (high watermark) of partitions of any topics, in a few
-        requests for all.
+        """Return the log's start and end (high watermark) of partitions of any topics.
 
-        A partition that is gone, has no leader, or that this principal may not see, has the error
-        in their place.
+        It takes a few requests for all. A partition that is gone, has no leader, or that this
+        principal may not see, has the error in their place.
 
         Parameters
         ----------
@@ -211,11 +211,10 @@ class Cluster(Connection):
         return bounds
 
     def newest_times(self, partitions: Iterable[Where]) -> dict[Where, int | LabkitError | None]:
-        """Return the newest time of a record of each partition in ms; None without records, or
-        where none has a time.
+        """Return the newest time of a record of each partition, in ms.
 
-        The brokers keep it beside each segment of the log (KIP-734, Kafka 3.0); older ones answer
-        with an error.
+        It is None without records, or where none has a time. The brokers keep it beside each
+        segment of the log (KIP-734, Kafka 3.0); older ones answer with an error.
         """
         answers = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
         return {
@@ -234,11 +233,10 @@ class Cluster(Connection):
         level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
         by_time: bool = False,
     ) -> dict[Where, Any]:
-        """Return librdkafka's answer for each partition, or the error that stands for it; never an
-        offset below zero.
+        """Return librdkafka's answer for each partition, or the error that stands for it.
 
-        A leader that has just died is asked for until it has moved. That a partition has no leader
-        is told at once.
+        An offset is never below zero. A leader that has just died is asked for until it has moved.
+        That a partition has no leader is told at once.
         """
         since: dict[Where, float] = {}
 
@@ -269,9 +267,7 @@ class Cluster(Connection):
         )
 
     def _require_all(self, topic: str, answers: Mapping[Where, Any]) -> None:
-        """Raise the error of the first partition that has one, and name all partitions without a
-        leader.
-        """
+        """Raise the first partition's error, and name all partitions without a leader."""
         errors = {
             where[1]: answer for where, answer in answers.items() if isinstance(answer, LabkitError)
         }
@@ -293,8 +289,9 @@ class Cluster(Connection):
         raise no_leader(topic, dark, live)
 
     def leaderless(self, partitions: Sequence[Where]) -> dict[Where, LabkitError]:
-        """Return which partitions nobody can be asked of, and why: librdkafka tells of all such
-        that none is there.
+        """Return the partitions that cannot be asked, with their errors.
+
+        librdkafka says of all of them only that they do not exist.
         """
         topics = self.ask_each(
             lambda admin, some: admin.describe_topics(
@@ -421,10 +418,10 @@ def no_leader(topic: str, partitions: Sequence[int], live: Sequence[int] = ()) -
 
 
 def _require_offset(offset: int, *, by_time: bool) -> None:
-    """Raise unless it is an offset: librdkafka answers -1001 for a leader that has just died,
-    without an error.
+    """Raise unless it is an offset.
 
-    That there is no record at or after a time is -1.
+    For a leader that has just died, librdkafka answers -1001 without an error. -1 stands for no
+    record at or after a time.
     """
     if offset < (-1 if by_time else 0):
         raise ServerError(f"Kafka's client answered with the offset {offset}", unsure=True)

@@ -129,9 +129,7 @@ class Operation(StrEnum):
 
 
 class Action(str):
-    """Something that a server is asked to do, in words for an error, and the operation that it
-    needs.
-    """
+    """What a server is asked to do, in words for an error, with the operation that it needs."""
 
     operation: Operation
 
@@ -143,8 +141,9 @@ class Action(str):
 
 
 def passes(error: LabkitError) -> bool:
-    """Tell whether the same question may well be answered in a moment: a leader or coordinator
-    moves, a broker dies.
+    """Tell whether the same question may be answered in a moment.
+
+    That is so while a leader or coordinator moves, or a broker dies.
     """
     if isinstance(error, UnavailableError | DeadlineError):
         return True
@@ -236,8 +235,9 @@ def mechanism_of(settings: Mapping[str, Any]) -> str:
 
 
 def is_late_login(error: KafkaError) -> bool:
-    """Tell whether a broker refuses a connection's next login as too early or too late: the client
-    connects anew.
+    """Tell whether a broker refuses a connection's next login as too early or too late.
+
+    The client then connects anew.
     """
     return error.code() in LOGIN and "not valid in current SASL state" in error.str()
 
@@ -279,8 +279,9 @@ def _login(
 
 
 def _named_broker(text: str, address: str) -> str:
-    """Return which of several brokers librdkafka complains of: it begins with
-    ``protocol://host:port/id:``.
+    """Return which of several brokers librdkafka complains of.
+
+    Its text begins with ``protocol://host:port/id:``.
     """
     broker = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
     return (

@@ -1,11 +1,11 @@
-"""What a group's coordinator is asked, so that this process cannot die of it: see
-`labkit.kafka_groups_child`.
+"""Ask groups' coordinators in another process: librdkafka's calls can end the one that asks.
 
-Committed offsets could also be asked with `Consumer.committed` of a consumer with the group's id,
-which never joins. It lives too, but it must be told which partitions to ask for, says -1001 for
-"not known now" as for "no commit", and takes a client for each group. Measured with 1,000 groups of
-4 partitions: 44 s one after the other, 7 s with 16 threads; this way 1.5 s, and 0.5 s the next
-time, as long as the admin client takes in this process.
+The other process is `labkit.kafka_groups_child`. Committed offsets could also be asked with
+`Consumer.committed` of a consumer with the group's id, which never joins. It lives too, but it must
+be told which partitions to ask for, says -1001 for "not known now" as for "no commit", and takes a
+client for each group. Measured with 1,000 groups of 4 partitions: 44 s one after the other, 7 s
+with 16 threads; this way 1.5 s, and 0.5 s the next time, as long as the admin client takes in this
+process.
 """
 
 from __future__ import annotations
@@ -136,10 +136,10 @@ def _first_pickle(data: bytes) -> tuple[Any, int] | None:
 
 
 class Groups:
-    """Asks a cluster's coordinators for groups; the processes that do it are kept for the next
-    question.
+    """Asks a cluster's coordinators for groups.
 
-    It may be used by several threads at once: each takes a process of its own.
+    The processes that do it are kept for the next question. It may be used by several threads at
+    once: each takes a process of its own.
     """
 
     def __init__(self, connection: Connection) -> None:

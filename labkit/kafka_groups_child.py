@@ -1,8 +1,7 @@
-"""Asks groups' coordinators in a process that may die; run by `labkit.kafka_groups`, imports none
-of labkit unless the login has a function that gives its tokens.
+"""Ask groups' coordinators in a process that may die, for `labkit.kafka_groups`.
 
-Two faults of librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's
-coordinator:
+It imports nothing of labkit, unless the login has a function that gives its tokens. Two faults of
+librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's coordinator:
 
 * A call that timed out while its coordinator could not be reached is sent when it can be again, though it was freed
   meanwhile: an assertion fails (``eonce->refcnt > 0``). A broker frozen for some seconds does it.

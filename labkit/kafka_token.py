@@ -31,8 +31,9 @@ _FORM = "it must return (token, seconds since the epoch when it expires)"
 
 
 class TokenCallback:
-    """A function that returns tokens, as librdkafka calls it; the clients of one connection share
-    its tokens.
+    """A function that returns tokens, as librdkafka calls it.
+
+    The clients of one connection share its tokens.
 
     Attributes
     ----------
@@ -171,8 +172,9 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _installed(name: str) -> ModuleType:
-    """Import a module, but not from the working folder: it may be a cloned repository, and comes
-    first in Jupyter.
+    """Import a module, but not from the working folder.
+
+    That may be a cloned repository, and it comes first in Jupyter.
     """
     package = name.partition(".")[0]
     try:

@@ -181,8 +181,9 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     def decoders(
         self, topic: str, decode: Spec | None = None, key_decode: Spec | None = None
     ) -> tuple[Spec, Spec]:
-        """Return how a topic's values and keys are decoded: as given, as ``labkit.toml`` says, or
-        JSON, raw.
+        """Return how a topic's values and keys are decoded.
+
+        It is as given, else as ``labkit.toml`` says, else JSON for values and raw for keys.
         """
         from labkit.decode.topics import topic_decoders
 
@@ -191,8 +192,10 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     # lists -------------------------------------------------------------------------------------------
 
     def topics(self, *patterns: str) -> pd.DataFrame:
-        """Return one row per topic: partitions, records (by offsets), what is kept, and the time of
-        the newest record.
+        """Return one row per topic, with what it holds and keeps.
+
+        Its columns are partitions, records (by offsets), what is kept, and the time of the newest
+        record.
 
         Parameters
         ----------
@@ -210,8 +213,9 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         return topics_frame(self.cluster, patterns, self.timezone)
 
     def retention(self, topic: str, keep: str | None = None) -> float:
-        """Return for how many days `topic` keeps records; -1.0 for ever. With `keep` set it first,
-        where allowed.
+        """Return for how many days `topic` keeps records; -1.0 for ever.
+
+        With `keep`, set it first, where allowed.
 
         Parameters
         ----------
@@ -240,10 +244,10 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         )
 
     def doctor(self, *, topic: str | None = None, indices: str = "irc*") -> Diagnosis:
-        """Try each thing a lab needs, from the servers' names to the last ACL; one line each, with
-        the fix.
+        """Try each thing a lab needs, from the servers' names to the last ACL.
 
-        It takes 13 seconds at most, changes nothing and touches nothing of others.
+        Each is one line, with the fix. It takes 13 seconds at most, changes nothing and touches
+        nothing of others.
 
         Parameters
         ----------
@@ -356,11 +360,11 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         return ScratchIndex(names.scratch_name(name), self.target(target), timezone=self.timezone)
 
     def gc(self) -> list[str]:
-        """Delete this user's expired scratch indices and topics, and ad hoc groups without members;
-        return their names.
+        """Delete what this user no longer needs, and return the names.
 
-        A server that is away keeps the others from nothing: its error comes at the end, and
-        ``.deleted`` has the names.
+        That is expired scratch indices and topics, and ad hoc groups without members. A server that
+        is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the
+        names.
         """
         from labkit.groups.adhoc import collect_groups
         from labkit.sinks import topic

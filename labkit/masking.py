@@ -1,5 +1,4 @@
-"""Texts without the secrets that can be told by their form: logins and queries of addresses,
-authorization headers.
+"""Hide secrets that show by their form: logins and queries of addresses, authorization headers.
 
 What cannot be told by its form is told by the name of its setting (`is_secret`). Pure, and below
 all else, so every error's text passes through it.
@@ -43,9 +42,7 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with logins and queries of the addresses in it, and authorization headers,
-    hidden.
-    """
+    """Return `text` with its addresses' logins and queries, and authorization headers, hidden."""
     if "@" in text:
         text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
     if "://" in text:
@@ -56,8 +53,9 @@ def without_secrets(text: str) -> str:
 
 
 def has_login(text: str) -> bool:
-    """Tell whether an address in `text` has a login or a named secret in its query, or a header
-    does.
+    """Tell whether `text` has a login or an authorization header.
+
+    A secret that is named in an address's query counts as one.
     """
     return bool(
         _LOGIN.search(text) or ("://" in text and _NAMED.search(text)) or _HEADER.search(text)

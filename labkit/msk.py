@@ -1,8 +1,8 @@
-"""Tokens for AWS MSK with IAM, of who this process is to AWS: ``oauth_cb = "labkit.msk:token"`` in
-a profile.
+"""Tokens for AWS MSK with IAM: ``oauth_cb = "labkit.msk:token"`` in a profile.
 
-``sasl.oauthbearer.config`` holds ``region=eu-west-1`` and may add ``profile=NAME`` (of the AWS
-configuration) or ``role=ARN`` (a role to take on). Needs the extra: ``pip install 'labkit[msk]'``.
+They are signed for who this process is to AWS. ``sasl.oauthbearer.config`` holds
+``region=eu-west-1`` and may add ``profile=NAME`` (of the AWS configuration) or ``role=ARN`` (a role
+to take on). Needs the extra: ``pip install 'labkit[msk]'``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ _KEYS = {"region", "profile", "role"}
 
 
 def token(config: str) -> tuple[str, float]:
-    """Return a signed token and the time it expires, in seconds since the epoch; no server is asked
-    to sign it.
+    """Return a signed token and when it expires, in seconds since the epoch.
+
+    No server is asked to sign it.
 
     Parameters
     ----------

@@ -111,8 +111,9 @@ def index(name: str) -> str:
 
 
 def index_pattern(name: str) -> str:
-    """Return `name` if it names indices to be read: a name, an alias, or names with ``*``, with
-    commas between them.
+    """Return `name` if it names indices to be read.
+
+    It is a name, an alias, or names with ``*``, separated by commas.
     """
     for part in name.split(","):
         index(part.replace("*", "x").removeprefix("."))
@@ -179,8 +180,7 @@ def scratch_name(name: str) -> str:
 
 
 def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """Return the names that one of the patterns matches, in their order; all of them without a
-    pattern.
+    """Return the names that one of the patterns matches, in their order; without any, all.
 
     Parameters
     ----------

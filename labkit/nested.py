@@ -24,10 +24,10 @@ def map_entries(array: pa.MapArray) -> pa.ListArray:
 
 
 def without_offsets(table: pa.Table) -> pa.Table:
-    """Return a table whose nested chunks begin at the first element of their buffers; others are
-    copied.
+    """Return a table whose nested chunks begin at the first element of their buffers.
 
-    DuckDB 2 refuses a struct that lies below an offset, as in a slice of objects within objects.
+    Others are copied. DuckDB 2 refuses a struct that lies below an offset, as in a slice of objects
+    within objects.
     """
     for place, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):
@@ -57,11 +57,11 @@ def _has_offset(array: pa.Array) -> bool:
 
 
 def ranks(array: pa.Array) -> np.ndarray:
-    """Return a number for each value: equal values have equal numbers, and smaller ones come first;
-    null is 0.
+    """Return a number for each value, so that they compare as the values do.
 
-    Objects are compared field by field, lists item by item. A list of numbers is compared as the
-    bytes of its items' ranks, so nothing is done value by value.
+    Equal values have equal numbers, smaller ones come first, and null is 0. Objects are compared
+    field by field, lists item by item. A list of numbers is compared as the bytes of its items'
+    ranks, so nothing is done value by value.
     """
     kind = array.type
     if pa.types.is_struct(kind):

@@ -1,5 +1,6 @@
-"""pandas' type of nested Arrow values: pandas has no `nunique`, `drop_duplicates`, `describe` or
-`groupby` for them.
+"""pandas' type of nested Arrow values.
+
+pandas' own has no `nunique`, `drop_duplicates`, `describe` or `groupby` for them.
 """
 
 from __future__ import annotations

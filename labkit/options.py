@@ -1,6 +1,4 @@
-"""How a window is asked for on a line of words: what `labkit window`, `labkit replay` and
-``%window`` share.
-"""
+"""Options that name a window, shared by `labkit window`, `labkit replay` and ``%window``."""
 
 from __future__ import annotations
 

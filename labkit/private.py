@@ -1,5 +1,4 @@
-"""Files and folders that another user could have made or could change: opened once, checked, then
-used.
+"""Open, check and use files and folders that another user could have made or could change.
 
 A check by name and a use by name are two looks at what may be two files. So a file is opened
 without following a link, the descriptor is checked, and the content is read from the descriptor.
@@ -30,8 +29,7 @@ class PrivateFile:
 
 
 def read_private(path: Path, *, limit: int) -> PrivateFile:
-    """Read a file that only this user or root can have written, in a folder of which the same is
-    true.
+    """Read a file that, like its folder, only this user or root can have written.
 
     Parameters
     ----------
@@ -103,8 +101,9 @@ def problem_of(found: os.stat_result) -> str | None:
 
 
 def is_own_group(gid: int) -> bool:
-    """Tell whether this user is the only member of a group, as of the group that is made with a
-    user.
+    """Tell whether this user is the only member of a group.
+
+    The group that is made with a user is such a one.
     """
     import grp
     import pwd
@@ -123,8 +122,9 @@ def is_own_group(gid: int) -> bool:
 
 
 def _knows_all_users() -> bool:
-    """Tell whether all users stand in this machine's files: a directory service need not list its
-    own.
+    """Tell whether this machine's files name all users.
+
+    A directory service need not list its own.
     """
     try:
         lines = Path("/etc/nsswitch.conf").read_text(encoding="utf-8").splitlines()
@@ -142,8 +142,9 @@ def _refuse(path: Path, reason: str | None) -> None:
 
 
 def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
-    """Make a folder of this user's own with exactly `mode`, whatever the umask, or refuse the one
-    that is there.
+    """Make a folder of this user's own, or refuse the one that is there.
+
+    It has exactly `mode`, whatever the umask.
 
     Raises
     ------
@@ -169,8 +170,9 @@ def make_private_folder(path: Path, *, mode: int = 0o700) -> Path:
 
 
 def make_shared_folder(path: Path) -> Path:
-    """Make a folder that all may read and only this user or root may write to, or refuse the one
-    that is there.
+    """Make a folder that all may read, or refuse the one that is there.
+
+    Only this user or root may write to it.
 
     Raises
     ------
@@ -217,8 +219,9 @@ def _open_folder(path: Path) -> int:
 
 
 def require_safe_parents(path: Path) -> None:
-    """Raise UntrustedError when a folder above `path` lets another user put something else in its
-    place.
+    """Raise UntrustedError when a folder above `path` is not safe.
+
+    It is not when another user could put something else in its place.
     """
     for parent in path.resolve().parents if not path.is_symlink() else path.absolute().parents:
         status = parent.stat()

@@ -81,8 +81,9 @@ def _bar(label: str, total: int) -> Iterator[Bar]:
 
 @contextmanager
 def file_bar() -> Iterator[Callable[[Any], None] | None]:
-    """Yield a function that takes an extractor's `Progress` in a file, or None when nobody looks at
-    a terminal.
+    """Yield a function that takes an extractor's `Progress` in a file.
+
+    It is None when standard error is not a terminal.
     """
     if not sys.stderr.isatty():
         yield None
@@ -123,10 +124,10 @@ def in_notebook() -> bool:
 
 
 def _in_voila() -> bool:
-    """Tell whether this becomes a page of Voilà: it runs all cells first, and cannot show a bar
-    that is gone by then.
+    """Tell whether this becomes a page of Voilà.
 
-    It tells the kernel what the server is, as CGI does (voila/handler.py).
+    Voilà runs all cells first, so it cannot show a bar that is gone by then. It tells the kernel
+    what the server is, as CGI does (voila/handler.py).
     """
     return os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
 

@@ -53,13 +53,13 @@ class WindowQueries:
         progress: bool | None = None,
         **tables: Any,
     ) -> pd.DataFrame:
-        """Ask DuckDB of the window's records, the table ``replay``, in constant memory where the
-        query allows it.
+        """Ask DuckDB of the window's records, which are the table ``replay``.
 
-        The records land in a file of a temporary folder first (``TMPDIR`` names another), so a
-        query of any window takes the disk and not the memory; what is sorted, joined or grouped
-        spills there too. The answer is a frame in memory: ask for less than all. Rows come in the
-        order in which Kafka gave them: sort where it matters.
+        It takes constant memory where the query allows it. The records land in a file of a
+        temporary folder first (``TMPDIR`` names another), so a query of any window takes the disk
+        and not the memory; what is sorted, joined or grouped spills there too. The answer is a
+        frame in memory: ask for less than all. Rows come in the order in which Kafka gave them:
+        sort where it matters.
 
         Parameters
         ----------
@@ -113,8 +113,9 @@ class LabQueries:
         progress: bool | None = None,
         **tables: Any,
     ) -> pd.DataFrame:
-        """Ask DuckDB of several windows, in constant memory where the query allows it; see
-        `Window.sql`.
+        """Ask DuckDB of several windows, in constant memory where the query allows it.
+
+        See `Window.sql`.
 
         Parameters
         ----------

@@ -1,5 +1,6 @@
-"""A schema registry: the only module that makes its clients, and where their errors become
-labkit's.
+"""A schema registry: the only module that makes its clients.
+
+Their errors become labkit's here.
 """
 
 from __future__ import annotations

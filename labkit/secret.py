@@ -22,10 +22,9 @@ _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 
 
 class Secret(str):
-    """Text that shows itself without its secret wherever it is not asked for as text, as in a
-    traceback's variables.
+    """Text that hides its secret unless it is asked for as text.
 
-    An address shows its host, anything else ``***``.
+    So a traceback's variables do not show it. An address shows its host, anything else ``***``.
     """
 
     __slots__ = ()
@@ -35,8 +34,9 @@ class Secret(str):
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with every secret hidden: by a setting's name, and by the form of its
-    value, nested or not.
+    """Return `settings` with every secret hidden, nested or not.
+
+    A secret is told by its setting's name, or by its value's form.
     """
     return {
         key: HIDDEN if is_secret(str(key)) else _masked(str(key), value)

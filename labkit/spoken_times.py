@@ -1,9 +1,8 @@
-"""Points in time as people say them: ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday``,
-``2016-W09``. Pure.
+"""Points in time as people say them. Pure.
 
-Each is one moment, in the zone given, from the moment given on. A clock time without a day is the
-last one that was; a weekday is that of the last seven days, today included, ``last monday`` the one
-before today.
+Such as ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday`` and ``2016-W09``. Each is one
+moment, in the zone given, from the moment given on. A clock time without a day is the last one that
+was; a weekday is that of the last seven days, today included, ``last monday`` the one before today.
 """
 
 from __future__ import annotations
@@ -72,8 +71,9 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
 
 
 def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime] | None:
-    """Return when a day, ISO week or month begins and when the next one does; None for what is none
-    of them.
+    """Return when a day, ISO week or month begins, and when the next one does.
+
+    It is None for other text.
     """
     words = " ".join(text.lower().split())
     today = now.astimezone(zone).date()
@@ -124,8 +124,9 @@ def at(day: date, clock: time, zone: tzinfo) -> datetime:
 
 
 def exact(local: datetime, zone: tzinfo) -> datetime:
-    """Return a time without a zone as that of a zone; UsageError where it is there twice or not at
-    all.
+    """Return a time without a zone as that of a zone.
+
+    UsageError is raised where the zone's clock shows it twice or not at all.
     """
     first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():

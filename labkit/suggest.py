@@ -15,8 +15,9 @@ _readers = ["python"]
 
 @contextmanager
 def for_a_shell() -> Iterator[None]:
-    """Let hints name commands within the block: its reader is at a shell, not in a notebook or a
-    script.
+    """Let hints name commands within the block.
+
+    Their reader is at a shell, not in a notebook or a script.
     """
     _readers.append("shell")
     try:
@@ -26,8 +27,9 @@ def for_a_shell() -> Iterator[None]:
 
 
 def way(command: str) -> str:
-    """Return how its reader lists or examines things: ``lab.topics()`` in Python, ``labkit topics``
-    in a shell.
+    """Return how its reader lists or examines things.
+
+    It is ``lab.topics()`` in Python, ``labkit topics`` in a shell.
     """
     return f"`labkit {command}`" if _readers[-1] == "shell" else f"`lab.{command}()`"
 

@@ -74,8 +74,9 @@ def to_ms(
 
 
 def find_zone(value: str | tzinfo | None) -> tzinfo:
-    """Return a time zone by its name in the IANA database, such as ``"Europe/Vienna"``; UTC for
-    None.
+    """Return a time zone by its name in the IANA database; UTC for None.
+
+    A name is such as ``"Europe/Vienna"``.
 
     Raises
     ------
@@ -240,8 +241,9 @@ def _numpy_ms(value: Any) -> int:
 
 
 def length_ms(value: Any) -> int:
-    """Return a length of time in milliseconds: ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a
-    timedelta.
+    """Return a length of time in milliseconds.
+
+    It is ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a timedelta.
     """
     if isinstance(value, timedelta):
         return _limited(math.ceil(value.total_seconds() * 1000), value)
@@ -280,8 +282,9 @@ def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
 
 
 def dated(ms: int) -> bool:
-    """Tell whether a date can hold these milliseconds since the epoch: Kafka takes any, such as
-    microseconds.
+    """Tell whether a date can hold these milliseconds since the epoch.
+
+    Kafka takes any, such as microseconds.
     """
     return FIRST_MS <= ms < END_MS
 

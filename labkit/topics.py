@@ -1,5 +1,6 @@
-"""The list of topics: one that cannot be asked in full has cells that are missing, and hides no
-other.
+"""The list of topics.
+
+A topic that cannot be asked in full has missing cells, and hides no other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""One record followed on its road: is it in the topic, did the group pass it, is it in the index,
-and if not, why.
+"""Follow one record: is it in the topic, did the group pass it, is it in the index; if not, why.
 
 Each place is looked at by itself; one that cannot be looked at says so and hides no other.
 """
@@ -338,8 +337,9 @@ def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
 
 
 def _differences(value: bytes | None, document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the record's fields that the document has otherwise or not at all, and those it has
-    beyond them.
+    """Return the record's fields that the document has otherwise or not at all.
+
+    The second list has those the document has beyond them.
     """
     try:
         record = orjson.loads(value) if value else None
@@ -370,8 +370,9 @@ def _some(names: list[str]) -> str:
 
 
 def _dead_letters(question: Question) -> Step:
-    """Look among the dead letters: an index, or a file of JSON lines, as ``labkit
-    index --dead-letter`` writes them.
+    """Look among the dead letters: an index, or a file of JSON lines.
+
+    ``labkit index --dead-letter`` writes them.
     """
     place = question.dead_letters
     if isinstance(place, Index):

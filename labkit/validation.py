@@ -1,5 +1,6 @@
-"""What users give: whole numbers (Python's, NumPy's, a command line's, JSON's keys), options, JSON
-of our own files.
+"""Check what users give: whole numbers, options, and JSON of labkit's own files.
+
+Whole numbers are Python's, NumPy's, a command line's, or JSON's keys.
 """
 
 from __future__ import annotations

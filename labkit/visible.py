@@ -1,5 +1,4 @@
-"""Foreign text that can be shown: nothing in it moves a cursor, turns a line around, ends it, or
-hides.
+"""Make foreign text safe to show: it cannot move a cursor, turn or end a line, or hide.
 
 Terminals obey control characters (ECMA-48) wherever they come from; the Unicode Bidirectional
 Algorithm (UAX 9) lets a few invisible ones turn the text around them. Each is shown as JSON writes

@@ -136,7 +136,9 @@ class Tls:
 
 
 def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
-    """Shake hands with each port: is the chain trusted, the host named, the certificate of today?"""
+    """Shake hands with each port, and look at its certificate.
+
+    Its chain must be trusted, its host named, and it must be valid today."""
     try:
         context = settings.context()
     except (OSError, ValueError) as error:

@@ -1,8 +1,7 @@
-"""Work beside the cells: a task of the kernel's own event loop, so that nothing is shown from a
-thread.
+"""Work beside the cells, as a task of the kernel's own event loop.
 
-It ends when its cell is run again, the kernel is interrupted, its widget is closed, or its time is
-up.
+So nothing is shown from a thread. It ends when its cell is run again, the kernel is interrupted,
+its widget is closed, or its time is up.
 """
 
 from __future__ import annotations

@@ -139,8 +139,9 @@ def place(record: dict[str, Any]) -> str:
 
 
 def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
-    """Return the value as it nests: parsed JSON where it is such, else the decoded fields that are
-    there.
+    """Return the value as it nests.
+
+    It is parsed JSON where it is such, else the decoded fields that are there.
     """
     try:
         value = json.loads(record["_value"])
@@ -157,8 +158,9 @@ def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
 
 
 def shortened(value: Any, room: list[int] | None = None) -> Any:
-    """Return a value of JSON of which each text, object and list is cut where it is long, and so is
-    the whole.
+    """Return a JSON value with long texts, objects and lists cut.
+
+    The whole is cut too where it is long.
     """
     room = [_NODES] if room is None else room
     room[0] -= 1

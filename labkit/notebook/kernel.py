@@ -8,8 +8,9 @@ from typing import Any
 
 
 def kernel_options() -> dict[str, Any]:
-    """Return what papermill hands on to nbclient: the kernel's sockets, and a manager that ends it
-    quietly.
+    """Return what papermill hands on to nbclient.
+
+    It is the kernel's sockets, and a manager that ends it quietly.
     """
     from jupyter_client.manager import AsyncKernelManager
 
@@ -37,8 +38,9 @@ def kernel_options() -> dict[str, Any]:
 
 
 def _transport() -> Any:
-    """Talk to the kernel over sockets in the user's own folder: the loopback interface is shared on
-    a JupyterHub.
+    """Talk to the kernel over sockets in the user's own folder.
+
+    On a JupyterHub, the loopback interface is shared.
     """
     from jupyter_core.paths import jupyter_runtime_dir
     from jupyter_core.utils import ensure_dir_exists

@@ -105,8 +105,9 @@ class LabkitMagics(Magics):
 
     @cell_magic
     def replay(self, line: str, cell: str) -> Any:
-        """Ask a window's records in SQL and return a DataFrame; the notebook's own frames are
-        tables by their names.
+        """Ask a window's records in SQL and return a DataFrame.
+
+        The notebook's own frames are tables by their names.
 
         ::
 

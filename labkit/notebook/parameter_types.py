@@ -1,5 +1,6 @@
-"""The parameters a notebook declares, and values for them: a text gets the type of its parameter's
-default.
+"""The parameters a notebook declares, and values for them.
+
+A text gets the type of its parameter's default.
 """
 
 from __future__ import annotations
@@ -138,8 +139,9 @@ def _annotated(node: ast.expr) -> tuple[type | None, ...]:
 
 
 def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: str) -> None:
-    """Refuse parameters that a notebook would ignore: papermill runs it with its own values all the
-    same.
+    """Refuse parameters that a notebook does not have.
+
+    papermill would run it with its own values all the same.
     """
     unknown = [name for name in given if name not in known]
     if not unknown:
@@ -160,12 +162,11 @@ def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: s
 def from_texts(
     known: Mapping[str, Declared], runs: Sequence[Mapping[str, str]]
 ) -> list[dict[str, Any]]:
-    """Return the parameters of each run, of texts: in the type of the default, and in one type in
-    all runs.
+    """Return the parameters of each run, given as texts.
 
-    Of a parameter without a type (its default is None) a text that is a number, true, false or null
-    in JSON becomes such, where that makes all runs alike; an object or a list stays text, as a
-    window's JSON does.
+    Each has the type of its default, and one type in all runs. Of a parameter without a type (its
+    default is None) a text that is a number, true, false or null in JSON becomes such, where that
+    makes all runs alike; an object or a list stays text, as a window's JSON does.
     """
     typed_runs: list[dict[str, Any]] = [dict(run) for run in runs]
     for name in dict.fromkeys(name for run in runs for name in run):

@@ -55,8 +55,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Pick:
-    """What was picked of a topic, for the next picker: times in milliseconds; None is the topic's
-    own end, or all.
+    """What was picked of a topic, for the next picker.
+
+    Times are in milliseconds; None is the topic's own end, or all.
     """
 
     by: str
@@ -67,10 +68,10 @@ class _Pick:
 
 
 class WindowPicker(Shown):
-    """Topic, time, partitions or the newest N; ``.window`` is the Window, ``.code`` the line that
-    makes the same one.
+    """A picker of topic, time, partitions or the newest N.
 
-    The kernel keeps the pick of each topic: the next picker begins with it, and says so.
+    ``.window`` is the Window, ``.code`` the line that makes the same one. The kernel keeps the pick
+    of each topic: the next picker begins with it, and says so.
 
     The timeline comes from Kafka's time index: no record is read. A window is frozen when
     ``.window`` is first asked for after a change, and stays the same until the next one.

@@ -39,8 +39,9 @@ def run(
     folder: str | os.PathLike[str] = "runs",
     progress: bool = False,
 ) -> Run:
-    """Execute `notebook`; keep its output, a page of it and the record of the run in a new folder
-    in `folder`.
+    """Execute `notebook`, and keep what it made in a new folder in `folder`.
+
+    That is its output, a page of it and the record of the run.
 
     Parameters
     ----------
@@ -80,8 +81,9 @@ def run(
 
 
 def typed(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return the parameters of each run, given as texts, in the types that the notebook's defaults
-    have.
+    """Return the parameters of each run, given as texts.
+
+    They get the types of the notebook's defaults.
     """
     parameters = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
     return parameter_types.from_texts(parameters, runs)
@@ -157,8 +159,9 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
 
 
 def _language(source: Path) -> str | None:
-    """Return the language of a notebook that does not say its own, as those do that a program
-    wrote.
+    """Return Python for a notebook that names no language, else None.
+
+    Notebooks that a program wrote often name none.
     """
     import nbformat
 
@@ -174,8 +177,9 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def _variables(**given: str) -> Iterator[None]:
-    """Set environment variables, which the kernel inherits: they are the process's, so one run at a
-    time.
+    """Set environment variables, which the kernel inherits.
+
+    They are the process's, so one run at a time has them.
     """
     with _one_at_a_time:
         before = {name: os.environ.get(name) for name in given}

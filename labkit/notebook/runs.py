@@ -173,8 +173,9 @@ class Runs:
     folder: Path
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per run: run, notebook, started, outcome, elapsed_s, reads, records,
-        parameters, error.
+        """Return one row per run.
+
+        Its columns: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error.
         """
         return listed(self.folder)
 
@@ -249,8 +250,10 @@ def runs(folder: str | os.PathLike[str] = "runs") -> Runs:
 
 
 def listed(folder: Path) -> pd.DataFrame:
-    """Return one row per run, the newest last: run, notebook, started, outcome, elapsed_s, reads,
-    records, parameters, error. A record that cannot be read has the outcome ``unreadable``.
+    """Return one row per run, the newest last.
+
+    Its columns: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error. A
+    record that cannot be read has the outcome ``unreadable``.
     """
     import pandas as pd
 

@@ -1,5 +1,4 @@
-"""The scratch indices of one's own: how large they are, when they expire; keep some for longer,
-delete others.
+"""A user's own scratch indices: their sizes and expiry, some kept for longer, others deleted.
 
 It works only while a button is clicked, so there is nothing to stop when its cell is run again.
 """

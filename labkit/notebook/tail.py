@@ -36,8 +36,9 @@ _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
 class Tail(Shown):
-    """A live tail. ``.frame`` has what it shows, ``.stop()`` ends it; so does running its cell
-    again.
+    """A live tail; ``.frame`` has what it shows.
+
+    ``.stop()`` ends it, and so does running its cell again.
     """
 
     _every_s = 5.0  # the picture: it would be saved again and again

@@ -1,5 +1,6 @@
-"""When a topic's records were written, without reading one: Kafka's time index asked at the edges
-of time buckets.
+"""When a topic's records were written, without reading one.
+
+Kafka's time index is asked at the edges of time buckets.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
 
 
 def picture(shown: Timeline, partitions: Collection[int], first: int, last: int) -> str:
-    """Return the timeline as SVG, with the buckets [first, last) lit; colours are those of the
-    notebook's theme.
+    """Return the timeline as SVG, with the buckets [first, last) lit.
+
+    Its colours are those of the notebook's theme.
     """
     if shown.grid is None:
         return "<i>no record of this topic has a time</i>"

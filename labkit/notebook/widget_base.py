@@ -1,5 +1,4 @@
-"""How a widget shows itself: as itself where somebody can click, as text in a headless run and
-outside a notebook.
+"""How a widget shows itself: as itself where it can be clicked, else as text.
 
 A widget lives in its kernel only, and JupyterLab says "model not found" where it is gone. So each
 widget is shown with a picture of itself, an output of its own that is kept up to date: the page
@@ -66,8 +65,9 @@ class Shown:
         return f"{self._picture_id}-live"
 
     def _saved(self) -> dict[str, str]:
-        """Return the picture as a saved notebook has it, with the rules that hide it while the
-        widget lives.
+        """Return the picture as a saved notebook has it.
+
+        It has the rules that hide it while the widget lives.
         """
         name, live = self._picture_id, self._live_class
         # no :has() within another: a browser leaves out a rule that has one

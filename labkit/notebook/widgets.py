@@ -1,5 +1,4 @@
-"""Widgets: pick a window with the mouse, follow a topic, watch lag, look into a record, keep
-scratch indices in order.
+"""Widgets for windows, records, lag and scratch indices, to be used with the mouse.
 
 They are plain ipywidgets over the public API, and text in a headless run and outside a notebook. In
 a notebook: ``labkit.widgets``.
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
 def pick_window(
     lab: Lab | None = None, topic: str | None = None, *, anew: bool = False
 ) -> WindowPicker:
-    """Return a window picker: ``picker.window`` is what it picks, ``picker.code`` the line that
-    makes the same one.
+    """Return a window picker.
+
+    ``picker.window`` is what it picks, ``picker.code`` the line that makes the same one.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def browse(
     view: str | os.PathLike[str] | None = None,
     anew: bool = False,
 ) -> Browse:
-    """Return a browser of records: a histogram over time, fields, filters by a click, a table, one
-    record in full.
+    """Return a browser of records.
 
+    It has a histogram over time, fields, filters by a click, a table, and one record in full.
     ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
     ``b.replay`` and ``b.to_pandas()`` are the records.
 
@@ -120,12 +120,11 @@ def lag_board(
     limit: str = "1h",
     patience: str = "5.5s",
 ) -> LagBoard:
-    """Return a board of consumer groups that refreshes: verdict, lag, rates; by default of all
-    groups.
+    """Return a board of consumer groups that refreshes: verdict, lag, rates.
 
-    The worst come first, 40 on a page.
-    It ends when its cell is run again, the kernel is interrupted, or after `limit`; while the
-    broker is away it looks for it again.
+    By default it has all groups. The worst come first, 40 on a page. It ends when its cell is run
+    again, the kernel is interrupted, or after `limit`; while the broker is away it looks for it
+    again.
 
     Parameters
     ----------
@@ -137,10 +136,10 @@ def lag_board(
 
 
 def inspect(replay: Replay, row: int | None = None) -> RecordInspector:
-    """Return a look into one record of a Replay: its value as a tree, headers, bytes; ``.row`` is
-    which one.
+    """Return a look into one record of a Replay: its value as a tree, headers, bytes.
 
-    Left out, `row` is the one looked at before in these records, in this kernel, or the first.
+    ``.row`` is which one. Left out, `row` is the one looked at before in these records, in this
+    kernel, or the first.
     """
     return RecordInspector(replay, row)
 

@@ -115,11 +115,10 @@ class Block:
 
 
 def kafka_ms(value: str) -> int | None:
-    """Return ISO 8601 text as milliseconds since the epoch, None for what is none or Kafka cannot
-    hold.
+    """Return ISO 8601 text as milliseconds since the epoch.
 
-    Kafka's client takes 0 for "now" and refuses less; past the year 9999 it could not be shown
-    again.
+    It is None for other text, and for times that Kafka cannot hold. Kafka's client takes 0 for
+    "now" and refuses less; past the year 9999 it could not be shown again.
     """
     try:
         stamp = to_ms(value, spoken=False)

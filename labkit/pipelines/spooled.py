@@ -1,10 +1,10 @@
-"""A topic's sink with a spool before it: what Kafka does not take now waits on the disk, and goes
-first later.
+"""A topic's sink with a spool before it.
 
-A reader can prove from the headers that nothing is missing: ``labkit.spool`` and
-``labkit.spool_sequence`` name each record for ever, and the numbers of a spool have no gap, but
-where ``labkit.dropped`` says how many records before this one found no room. ``labkit.resent``
-marks what a former run had in hand when it ended: it may be in the topic twice.
+What Kafka does not take now waits on the disk, and goes first later. A reader can prove from the
+headers that nothing is missing: ``labkit.spool`` and ``labkit.spool_sequence`` name each record for
+ever, and the numbers of a spool have no gap, but where ``labkit.dropped`` says how many records
+before this one found no room. ``labkit.resent`` marks what a former run had in hand when it ended:
+it may be in the topic twice.
 """
 
 from __future__ import annotations

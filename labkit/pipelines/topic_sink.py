@@ -188,8 +188,9 @@ class TopicSink:
 
     @property
     def acknowledged(self) -> int:
-        """The last mark before which every record is in Kafka or rejected for what it is; 0 for
-        none.
+        """The last mark before which every record is in Kafka or rejected for what it is.
+
+        It is 0 for none.
         """
         while (first := self._blocks[0]).label is not None and not first.waiting and not first.lost:
             self._acknowledged = first.label

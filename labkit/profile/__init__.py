@@ -1,3 +1,1 @@
-"""Profile: what is in a topic, a window, a replay or an index: every field, its types, values and
-shares.
-"""
+"""Profile records: every field, its types, values and shares, of a topic, window or index."""

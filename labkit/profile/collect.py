@@ -115,8 +115,9 @@ def _hull(plans: Sequence[Plan]) -> list[Range]:
 
 
 def sample_plans(plan: Plan, size: int) -> list[Plan]:
-    """Return slices of a plan that have `size` offsets together, from `SLICES` places spread evenly
-    over it.
+    """Return slices of a plan that have `size` offsets together.
+
+    They are at `SLICES` places spread evenly over it.
     """
     share = size / max(1, plan.size)
     slices: list[list[Range]] = [[] for _ in range(SLICES)]
@@ -178,8 +179,9 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
 
 
 def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) -> Profile:
-    """Return the profile of documents: batches with ``_source``, one JSON object a row, as
-    `Index.batches` yields.
+    """Return the profile of documents.
+
+    The batches have ``_source``, one JSON object a row, as `Index.batches` yields them.
     """
     fields, module, count, errors = Fields(), find_decoder("json"), 0, 0
     for batch in batches:

@@ -56,8 +56,9 @@ class ProfileComparison:
         return [change for change in self.changes if change.change != "same"]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per field: field, change, size, detail, and present and distinct on both
-        sides.
+        """Return one row per field that differs.
+
+        Its columns: field, change, size, detail, and present and distinct on both sides.
         """
         import pandas as pd
 
@@ -196,8 +197,9 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
 
 
 def _chance(parts: list[np.ndarray], before: int, after: int) -> float:
-    """Return the distance to be expected of two samples of one distribution: with many values it is
-    not small.
+    """Return the distance to be expected of two samples of one distribution.
+
+    With many values it is not small.
     """
     common = (parts[0] * before + parts[1] * after) / max(1, before + after)
     spread = np.sqrt(common * (1 - common) * (1 / max(1, before) + 1 / max(1, after)))

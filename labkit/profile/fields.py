@@ -1,8 +1,8 @@
-"""What is known of each field: its types, values and times, added up batch by batch; nested fields
-have a dotted path.
+"""What is known of each field, added up batch by batch: its types, values and times.
 
-An object is a field (``author``) and so is each of its members (``author.name``); the items of a
-list are the field ``tags[]``. A name that has a dot or a bracket itself is quoted: ``"a.b"``.
+Nested fields have a dotted path. An object is a field (``author``) and so is each of its members
+(``author.name``); the items of a list are the field ``tags[]``. A name that has a dot or a bracket
+itself is quoted: ``"a.b"``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What is known of the records themselves: keys, headers, sizes, partitions, their volume and order
-over time.
-"""
+"""What is known of records themselves: keys, headers, sizes, partitions, volume, order."""
 
 from __future__ import annotations
 

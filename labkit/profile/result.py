@@ -25,8 +25,9 @@ QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """What is in some records: every field, its types, values and shares; keys, headers, sizes,
-    volume over time.
+    """What is in some records: every field, its types, values and shares.
+
+    It also has keys, headers, sizes, and the volume over time.
 
     Attributes
     ----------
@@ -175,8 +176,9 @@ class Profile:
         )
 
     def compare(self, other: Profile) -> ProfileComparison:
-        """Return what is different in `other`: fields, types, shares, distributions, volume; the
-        largest first.
+        """Return what is different in `other`, the largest difference first.
+
+        Fields, types, shares, distributions and volume are compared.
 
         Examples
         --------

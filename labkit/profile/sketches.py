@@ -1,5 +1,4 @@
-"""Statistics of a column that are built batch by batch, in bounded memory, and say whether they are
-exact.
+"""Statistics of a column in bounded memory, built by batches; each says whether it is exact.
 
 A field may have more distinct values than memory has room for. Then the number of distinct values
 is estimated by a HyperLogLog with 16,384 registers (standard error 0.8 %), top values are counted
@@ -157,10 +156,10 @@ class Sample:
         return [float(number) for number in np.quantile(self._numbers, shares)]
 
     def distance(self, other: Sample) -> tuple[float, float]:
-        """Return the largest difference of the cumulative shares, 0 to 1, and what chance exceeds
-        in 5 of 100 cases.
+        """Return the largest difference of the cumulative shares, and what chance explains.
 
-        The test of Kolmogorov and Smirnov for two samples.
+        Both are 0 to 1; chance exceeds the second in 5 of 100 cases. It is the test of Kolmogorov
+        and Smirnov for two samples.
         """
         numbers = np.sort(np.concatenate([self._numbers, other._numbers]))
         shares = [

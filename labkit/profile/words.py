@@ -1,5 +1,6 @@
-"""The words of a profile that its text and its page share: values, shares, sizes, times, and how
-exact they are.
+"""The words that a profile's text and page share.
+
+They are values, shares, sizes, times, and how exact they are.
 """
 
 from __future__ import annotations

@@ -97,8 +97,9 @@ class Content:
 
 
 def _apart(column: pa.Array) -> tuple[np.ndarray, memoryview, np.ndarray]:
-    """Return where each value begins and the last ends, the bytes they lie in, and their
-    lengths, -1 for a null.
+    """Return where values begin, the bytes they lie in, and their lengths.
+
+    The last place is where the last value ends; a null has the length -1.
     """
     ends = edges(column)
     lengths = np.diff(ends)

@@ -80,8 +80,9 @@ def freeze(
 
 
 def _echoed(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:
-    """Return a bound as it was asked for, and the moment that it means where its words do not say
-    that.
+    """Return a bound as it was asked for.
+
+    The moment that it means follows where its words do not say that.
     """
     words = str(asked_time or without)
     plain = zone is UTC and re.match(r"\s*\d{4}-?\d", words)

@@ -1,8 +1,8 @@
-"""A run's list of what its notebook read: a line of JSON for each read, in the file
-``LABKIT_RECEIPTS`` names.
+"""A run's list of what its notebook read, in the file that ``LABKIT_RECEIPTS`` names.
 
-`labkit run` names one, and any other runner may (``LABKIT_RECEIPTS=reads.jsonl papermill …``).
-Nothing is put into the notebook. Several processes may write: each line is one append.
+Each read is a line of JSON. `labkit run` names one, and any other runner may
+(``LABKIT_RECEIPTS=reads.jsonl papermill …``). Nothing is put into the notebook. Several processes
+may write: each line is one append.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ VARIABLE = "LABKIT_RECEIPTS"
 
 
 def record(plan: Plan, receipt: Receipt, how: str) -> None:
-    """Append a read to the list, when there is one; a list that cannot be written is told and
-    hinders no read.
+    """Append a read to the list, when there is one.
+
+    A list that cannot be written is told, and hinders no read.
 
     Parameters
     ----------

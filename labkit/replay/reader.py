@@ -200,8 +200,9 @@ class Reading:
                 self._notes.append(note)
 
     def _batch_records(self) -> int:
-        """Return how many records to ask for, by the size of those that came: few at first, for
-        they may be large.
+        """Return how many records to ask for, by the size of those that came.
+
+        At first they are few, for they may be large.
         """
         so_far = sum(account.read + account.filtered for account in self._accounts.values())
         if not so_far:
@@ -223,8 +224,9 @@ class Reading:
             account.stop_reason = reason
 
     def _gather(self, consumer: Consumer) -> tuple[pa.RecordBatch | None, list[Message]]:
-        """Take what has come, in small portions that are columns before the next is taken, and the
-        broker's signals.
+        """Take what has come, and the broker's signals.
+
+        Records come in small portions, which become columns before the next is taken.
         """
         expected = self._expected()
         most = min(self._batch_records(), expected)
@@ -407,8 +409,9 @@ class Reading:
                 self._expired(account, earliest[partition])
 
     def _cut_back(self, account: Account, log_end: int) -> None:
-        """Refuse, or read what is there, when the log of the very same topic ends earlier than it
-        did.
+        """Refuse, or read what is there, when the topic's log ends earlier than it did.
+
+        The topic is the very same one.
         """
         partition, end = account.range.partition, account.range.end
         text = (

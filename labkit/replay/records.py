@@ -31,8 +31,9 @@ TIMESTAMP_TYPES = ["NotAvailable", "CreateTime", "LogAppendTime"]
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep the garbage collector out while thousands of messages are made: it would walk them again
-    and again.
+    """Keep the garbage collector out while thousands of messages are made.
+
+    It would walk them again and again.
     """
     was = gc.isenabled()
     gc.disable()
@@ -78,8 +79,9 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> l
 
 
 def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    """Return the records, and what else librdkafka tells by way of messages: errors and ends of
-    partitions.
+    """Return the records, and what else librdkafka tells by way of messages.
+
+    That is errors and ends of partitions.
     """
     errors = list(map(Message.error, messages))
     if not any(errors):
@@ -92,8 +94,9 @@ def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
 
 @dataclass(frozen=True)
 class Portion:
-    """The fields of some messages, in the order they came, out of the messages: those hold
-    librdkafka's memory.
+    """The fields of some messages, in the order they came.
+
+    The messages can go: they hold librdkafka's memory.
 
     Attributes
     ----------
@@ -150,10 +153,10 @@ def _headers(messages: list[Message]) -> pa.ListArray | None:
 
 
 def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
-    """Return messages of one topic as one batch of `RAW_SCHEMA`, ordered by partition, then as they
-    came.
+    """Return messages of one topic as one batch of `RAW_SCHEMA`.
 
-    Each value is copied once, from its portion to its place.
+    It is ordered by partition, then as they came. Each value is copied once, from its portion to
+    its place.
     """
     pieces = [
         (partition, number, first, last)

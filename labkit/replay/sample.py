@@ -1,6 +1,4 @@
-"""A few of a window's records, to judge the rest by: how to decode it, and what reading it will
-take.
-"""
+"""A few of a window's records, to choose how to decode it and to estimate what a read takes."""
 
 from __future__ import annotations
 
@@ -27,8 +25,9 @@ ESTIMATE_RECORDS = 20_000
 
 
 def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
-    """Return the first and the last records of the window's largest partitions, always the same
-    ones.
+    """Return the first and the last records of the window's largest partitions.
+
+    They are always the same ones.
     """
     largest = sorted(
         (offsets_range for offsets_range in plan.ranges if offsets_range.size),
@@ -70,8 +69,9 @@ def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
 
 
 def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
-    """Return the times of a topic's oldest and newest records, by the first and last ones of its
-    partitions.
+    """Return the times of a topic's oldest and newest records.
+
+    They are found among the first and last ones of its partitions.
     """
     partitions = cluster.partitions(topic)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))

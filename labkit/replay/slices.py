@@ -14,11 +14,10 @@ _MOST_NOTES = 20
 
 
 def cut(plan: Plan, records: int) -> list[Plan]:
-    """Return the plan as slices of at most `records` offsets, in its order; together they are the
-    plan.
+    """Return the plan as slices of at most `records` offsets, in its order.
 
-    A partition with more is cut evenly, small ones share a slice. A cut inside a partition is no
-    end of the asked time, so nothing is looked for behind it.
+    Together they are the plan. A partition with more is cut evenly, small ones share a slice. A cut
+    inside a partition is no end of the asked time, so nothing is looked for behind it.
     """
     slices: list[list[Range]] = [[]]
     for one in (
@@ -42,8 +41,9 @@ def _pieces(whole: Range, records: int) -> Iterator[Range]:
 def merged(
     plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], *, isolation: str
 ) -> Receipt:
-    """Return the receipt of `plan` from those of its slices; a slice without one counts as unread,
-    ``pending``.
+    """Return the receipt of `plan` from those of its slices.
+
+    A slice without one counts as unread, ``pending``.
 
     Parameters
     ----------

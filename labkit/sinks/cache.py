@@ -65,8 +65,9 @@ def _path(plan: Plan, isolation: str, decode: str) -> Path:
 
 
 def load(plan: Plan, isolation: str, decode: str) -> tuple[pa.Table, Receipt] | None:
-    """Return the window's table, mapped into memory, and the receipt of its read; None when it is
-    not kept.
+    """Return the window's table, mapped into memory, and the receipt of its read.
+
+    It is None when the window is not kept.
     """
     try:
         path = _path(plan, isolation, decode)

@@ -126,9 +126,7 @@ def _rendered(value: Any) -> Any:
 
 
 def readable(value: Any) -> Any:
-    """Return a value with its bytes, also those within it, as text where they are UTF-8, else
-    ``base64:…``.
-    """
+    """Return a value, its bytes as text: UTF-8 as it is, other bytes as ``base64:…``."""
     if isinstance(value, bytes):
         try:
             return value.decode()

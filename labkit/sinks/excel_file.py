@@ -1,11 +1,11 @@
-"""A table as an Excel workbook, in constant memory; what Excel cannot hold is text, or cut, and the
-notes say so.
+"""A table as an Excel workbook, in constant memory.
 
-Fields come first, then where a record came from. A sheet has 1,048,576 rows, so more records go on
-in another sheet; the last sheet, ``receipt``, says what was read, and the notes. Text is never a
-formula. Times are UTC, to the millisecond, and show a ``Z``. Numbers have 15 digits in Excel:
-integers and decimals with more are text, fractions are rounded to 16. Bytes, objects, lists, maps
-and durations are the text that CSV has.
+What Excel cannot hold is text, or cut, and the notes say so. Fields come first, then where a record
+came from. A sheet has 1,048,576 rows, so more records go on in another sheet; the last sheet,
+``receipt``, says what was read, and the notes. Text is never a formula. Times are UTC, to the
+millisecond, and show a ``Z``. Numbers have 15 digits in Excel: integers and decimals with more are
+text, fractions are rounded to 16. Bytes, objects, lists, maps and durations are the text that CSV
+has.
 """
 
 from __future__ import annotations
@@ -111,8 +111,9 @@ class ExcelFile:
         self._records += len(table)
 
     def finish(self, receipt: Receipt | str) -> None:
-        """Write the sheet of the receipt, or of what else is told of the read, and put the workbook
-        together.
+        """Write the sheet of the receipt, and put the workbook together.
+
+        Without a receipt, the sheet has what else is told of the read.
         """
         from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
@@ -300,12 +301,11 @@ def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Receipt],
 
 
 def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
-    """Write a DataFrame, such as the answer of `Window.sql`, to an Excel workbook as
-    `Window.to_excel` does.
+    """Write a DataFrame to an Excel workbook, as `Window.to_excel` does.
 
-    pandas' own ``to_excel`` refuses times with a zone, and rounds integers of more than 15 digits
-    without a word. What Excel cannot hold is told in a warning, and on the sheet ``receipt``, with
-    the receipts of a query.
+    It may be the answer of `Window.sql`. pandas' own ``to_excel`` refuses times with a zone, and
+    rounds integers of more than 15 digits without a word. What Excel cannot hold is told in a
+    warning, and on the sheet ``receipt``, with the receipts of a query.
 
     Parameters
     ----------
@@ -350,8 +350,9 @@ def _fits(text: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    """Return a text's beginning, with how long it was; Excel counts a character beyond the first
-    65,536 as two.
+    """Return a text's beginning, with how long it was.
+
+    Excel counts a character beyond the first 65,536 as two.
     """
     end = f"… ({len(text):,} characters)"
     kept = text.encode("utf-16-le")[: 2 * (CHARACTERS - len(end))]

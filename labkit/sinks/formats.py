@@ -15,8 +15,9 @@ from labkit.replay.receipt import Receipt
 
 @dataclass(frozen=True)
 class Format:
-    """A format, the ends of its files' names, and the method of a Window and a Replay that writes
-    it.
+    """A format of files: its suffixes, and the method that writes it.
+
+    A Window and a Replay have that method.
     """
 
     name: str

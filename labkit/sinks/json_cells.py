@@ -14,8 +14,9 @@ TEXT = pa.large_string()
 
 
 def can_join(kind: pa.DataType) -> bool:
-    """Tell whether `join_json` takes a type: objects and lists, whose names differ, without maps
-    within.
+    """Tell whether `join_json` takes a type.
+
+    It takes objects and lists whose names differ, without maps within.
     """
     if pa.types.is_struct(kind):
         return len({one.name for one in kind}) == kind.num_fields and all(

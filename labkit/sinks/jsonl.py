@@ -1,9 +1,9 @@
-"""A window's records as lines of JSON, in constant memory: their decoded fields, or as they are, in
-an envelope.
+"""A window's records as lines of JSON, in constant memory.
 
-The envelope is an object of topic, partition, offset, timestamp (ISO 8601, UTC), timestamp_type,
-key, headers (a list of key and value, in their order) and value. A key or value is text where it is
-UTF-8, else ``{"base64": "…"}``; null is null, so a tombstone is no empty text.
+They are decoded fields, or records as they are, in an envelope. The envelope is an object of topic,
+partition, offset, timestamp (ISO 8601, UTC), timestamp_type, key, headers (a list of key and value,
+in their order) and value. A key or value is text where it is UTF-8, else ``{"base64": "…"}``; null
+is null, so a tombstone is no empty text.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFil
 def write_envelopes(
     source: Source, path: str | os.PathLike[str], *, keep_part: bool = False
 ) -> Receipt:
-    """Write a window's records to `path` in their envelopes, in one pass; only a condition has them
-    decoded.
+    """Write a window's records to `path` in their envelopes, in one pass.
 
-    After an interrupt `path` stays what it was, unless `keep_part`.
+    They are decoded only for a condition. After an interrupt `path` stays what it was, unless
+    `keep_part`.
     """
     reading = source.reading
     with part_of(path) as (part, target):

@@ -95,8 +95,9 @@ class Replay(ReplayFiles):
         return int(self.table.num_rows)
 
     def __getitem__(self, name: str | list[str]) -> Any:
-        """Return a column as a pandas Series, several as a DataFrame: ``r["nick"]``, ``r[["nick",
-        "message"]]``.
+        """Return a column as a pandas Series, several as a DataFrame.
+
+        ``r["nick"]`` is a Series, ``r[["nick", "message"]]`` a DataFrame.
         """
         names = (
             [name]
@@ -128,10 +129,10 @@ class Replay(ReplayFiles):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def header(self, key: str) -> pd.Series:
-        """Return each record's value of a header as text; bytes where it is no UTF-8, missing where
-        there is none.
+        """Return each record's value of a header as text.
 
-        Of a header that is there more than once the last counts. In SQL and in ``where`` it is
+        It is bytes where it is not UTF-8, and missing where a record has no such header. Of a
+        header that is there more than once the last counts. In SQL and in ``where`` it is
         ``header('trace-id')``.
         """
         import pandas as pd
@@ -145,8 +146,9 @@ class Replay(ReplayFiles):
         return to_pandas(self._shown.slice(0, n))
 
     def tail(self, n: int = 5) -> pd.DataFrame:
-        """Return the newest `n` records as a DataFrame, by time, the newest last, whatever the
-        table's order.
+        """Return the newest `n` records as a DataFrame, by time, the newest last.
+
+        The table's order does not matter.
         """
         self.warn_when_incomplete()
         return to_pandas(_by_time(self._shown, n))
@@ -194,8 +196,9 @@ class Replay(ReplayFiles):
         return in_zone(records_frame(self.table, text_keys=text_keys), self.timezone)
 
     def warn_when_incomplete(self) -> None:
-        """Say, where the caller sees it, that this is a part of the window: a frame or a chart
-        would not show it.
+        """Warn the caller when this is only a part of the window.
+
+        A frame or a chart would not show it.
         """
         if shortfall := self.receipt.shortfall:
             interrupt.warn(
@@ -247,8 +250,9 @@ class Replay(ReplayFiles):
     def decode(
         self, decode: Spec, *, key_decode: Spec = "raw", types: Mapping[str, Any] | None = None
     ) -> Replay:
-        """Decode the same bytes another way, without reading Kafka again; `enrich` the result anew,
-        where it was.
+        """Decode the same bytes another way, without reading Kafka again.
+
+        Where it was enriched, `enrich` the result anew.
 
         Parameters
         ----------
@@ -373,8 +377,9 @@ def read(
 
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
-    """Add an enricher's columns: to the finished table, for types and distinct values hold for all
-    of it.
+    """Add an enricher's columns to the finished table.
+
+    Its types and distinct values hold for all of the table.
     """
     table, said = chain.table(replay.table), chain.notes()
     receipt = replay.receipt.with_notes(*said)

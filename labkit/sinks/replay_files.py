@@ -14,10 +14,10 @@ Path = str | os.PathLike[str]
 
 
 class ReplayFiles:
-    """The part of `Replay` that writes it to a file, in the table's order; an earlier file stays
-    until all is written.
+    """The part of `Replay` that writes it to a file, in the table's order.
 
-    Each method returns the receipt, and warns when the Replay is a part of its window.
+    An earlier file stays until all is written. Each method returns the receipt, and warns when the
+    Replay is a part of its window.
     """
 
     table: pa.Table

@@ -1,5 +1,6 @@
-"""Scratch indices: throw-away indices of one user's lab, named ``scratch-<user>-…``, with an expiry
-of their own.
+"""Scratch indices: throw-away indices of one user's lab, with an expiry of their own.
+
+Their names are ``scratch-<user>-…``.
 """
 
 from __future__ import annotations
@@ -224,12 +225,11 @@ def load(
     shape: Shape | None = None,
     patience: str = "2m",
 ) -> Load:
-    """Load a window into the scratch index `name` of this user, streaming; `encoder` makes the
-    documents.
+    """Load a window into the scratch index `name` of this user, streaming.
 
-    An index of that name is added to: records that are in it already are counted as existing. An
-    interrupt ends the load early, and so does a cluster that is away or too busy for longer than
-    `patience`; the counts and the receipt say how far it got.
+    `encoder` makes the documents. An index of that name is added to: records that are in it already
+    are counted as existing. An interrupt ends the load early, and so does a cluster that is away or
+    too busy for longer than `patience`; the counts and the receipt say how far it got.
     """
     index = ScratchIndex(names.scratch_name(name), target)
     encoder = encoder or Encoder()
@@ -258,8 +258,9 @@ def _identity(index: ScratchIndex) -> str:
 
 
 def _require_same(index: ScratchIndex, made: str) -> None:
-    """Raise when the index was deleted during the load: Elasticsearch makes it anew, as it sees
-    fit, for the rest.
+    """Raise when the index was deleted during the load.
+
+    Elasticsearch makes it anew, as it sees fit, for the rest.
     """
     with suppress(NotFoundError):
         if _identity(index) == made:

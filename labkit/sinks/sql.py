@@ -156,8 +156,9 @@ def require_whole(name: str, receipt: Receipt) -> str:
 
 
 def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> None:
-    """Refuse what cannot be asked before anything is read: no query, a table that the query does
-    not name.
+    """Refuse what cannot be asked, before anything is read.
+
+    That is no query, or a table that the query does not name.
 
     Raises
     ------
@@ -260,11 +261,10 @@ def _answer(connection: Any, query: str) -> pa.Table:
 
 
 def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
-    """Return what `work` does in a thread: while DuckDB is at work it hears no Ctrl-C, and this
-    thread does.
+    """Return what `work` returns, and let Ctrl-C interrupt it.
 
-    An interrupt is noted, not raised: raised here, it could leave a lock held that the thread needs
-    for its answer.
+    It runs in a thread: DuckDB at work hears no Ctrl-C, and this thread does. An interrupt is
+    noted, not raised: raised here, it could leave a lock held that the thread needs for its answer.
     """
     with (
         interrupt.asked(patient=True) as stop,
@@ -304,8 +304,9 @@ def _ready(
 
 
 def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[str]:
-    """Return which of the columns a query can need: all of them, unless its syntax names each it
-    needs.
+    """Return which of the columns a query can need.
+
+    It is all of them, unless its syntax names each that it needs.
     """
     nodes = list(duckdb_sql.nodes(trees))
     paths = duckdb_sql.columns(trees)
@@ -323,8 +324,9 @@ def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[
 
 
 def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
-    """Return the table of an empty window with the fields a query asks for: no record told which
-    there are.
+    """Return the table of an empty window with the fields that a query names.
+
+    No record tells which fields there are.
     """
     columns, nodes = duckdb_sql.columns, list(duckdb_sql.nodes(query))
 
@@ -343,8 +345,9 @@ def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
 
 
 def _refused(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> BaseException:
-    """Return the error that the user should see: what broke in a source comes before what DuckDB
-    made of it.
+    """Return the error that the user should see.
+
+    What broke in a source comes before what DuckDB made of it.
     """
     broken = [
         table.error for table in own.values() if isinstance(table, SpooledWindow) and table.error

@@ -1,9 +1,8 @@
-"""A window's records in a scratch topic ``labkit.<user>.<name>``, with keys, headers, times,
-partitions as they were.
+"""A window's records in a scratch topic ``labkit.<user>.<name>``.
 
-Kafka keeps no notes of a topic. So when it expires stands in its setting ``delete.retention.ms``,
-which means nothing where nothing is compacted, in milliseconds since the epoch; records are never
-deleted by age, for they may be old.
+Keys, headers, times and partitions are as they were. Kafka keeps no notes of a topic. So when it
+expires stands in its setting ``delete.retention.ms``, which means nothing where nothing is
+compacted, in milliseconds since the epoch; records are never deleted by age, for they may be old.
 """
 
 from __future__ import annotations
@@ -267,8 +266,9 @@ def drop(cluster: Cluster, topic: str) -> None:
 
 
 def listed(cluster: Cluster) -> list[dict[str, Any]]:
-    """Return one row per scratch topic of this user: topic, documents (by offsets), expires,
-    expired.
+    """Return one row per scratch topic of this user.
+
+    Its columns: topic, documents (by offsets), expires, expired.
     """
     rows = []
     for name, expires_ms in _expiries(cluster).items():

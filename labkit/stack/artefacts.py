@@ -118,8 +118,9 @@ def _locked() -> list[Artefact]:
 
 
 def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
-    """Return the files, each checked against its pinned sha256; a torn or foreign file is fetched
-    again once.
+    """Return the files, each checked against its pinned sha256.
+
+    A torn or foreign file is fetched again once.
 
     Raises
     ------
@@ -167,9 +168,7 @@ def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
 
 
 def _verified(repository: Path, item: Artefact) -> bool:
-    """Tell whether the file is there, is the pinned one, and nobody else can change it from here
-    on.
-    """
+    """Tell whether the file is there, is the pinned one, and cannot be changed by others."""
     path = _path(repository, item)
     if path.is_symlink() or not path.is_file() or path.stat().st_size != item.bytes:
         return False
@@ -187,8 +186,9 @@ def _remove_foreign(repository: Path, path: Path) -> None:
 
 
 def _settle_modes(repository: Path, path: Path) -> None:
-    """Let the servers' user read a fetched file, and nobody else write to it, whatever the umask
-    was.
+    """Let the servers' user read a fetched file, and only its owner write to it.
+
+    The umask does not matter.
     """
     path.chmod(0o644)
     for parent in path.parents:

@@ -38,8 +38,9 @@ _USERS_ROLES = (
 
 
 def service_name(state: State, version: str) -> str:
-    """Return the service's name: the first version ever started is ``elasticsearch`` (target
-    ``default``).
+    """Return the service's name.
+
+    The first version ever started is ``elasticsearch`` (target ``default``).
     """
     first = state.services.get("elasticsearch")
     return "elasticsearch" if first is None or first.version == version else f"es-{version}"
@@ -190,8 +191,9 @@ def _bcrypt(password: str) -> str:
 
 
 def _answers(port: int, password: str) -> bool:
-    """Tell whether the cluster's state is recovered, asked as admin (the minimal build has no ``GET
-    /``).
+    """Tell whether the cluster's state is recovered, asked as admin.
+
+    The minimal build has no ``GET /``.
     """
     request = urllib.request.Request(
         f"http://{HOST}:{port}/_cluster/health?wait_for_status=yellow&timeout=1s"

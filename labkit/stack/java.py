@@ -31,8 +31,9 @@ _FETCH_TIMEOUT_S = 900
 
 
 def java_options() -> list[str]:
-    """Return the options of ``LABKIT_JAVA_OPTIONS``, for each Java virtual machine of the local
-    stack.
+    """Return the options of ``LABKIT_JAVA_OPTIONS``.
+
+    They are for each Java virtual machine of the local stack.
 
     Raises
     ------
@@ -208,8 +209,9 @@ _PACKAGE_MANAGERS = (
 
 
 def _install_hint(minimum: int) -> str:
-    """Name the command that installs a new enough Java here, as this system's package manager lists
-    it.
+    """Name the command that installs a new enough Java here.
+
+    It is taken from the lists of this system's package manager.
     """
     if package := _java_package(minimum):
         return f"install it: `{package}`"

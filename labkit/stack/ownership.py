@@ -1,10 +1,9 @@
-"""Who owns what of a server's folder: its configuration is only read by it, its data, logs and tmp
-are its own.
+"""Who owns what of a server's folder.
 
-Started by root, a server runs as a user of its own, who could put links or files into whatever that
-user may write. So the service's folder and its configuration belong to root, with modes that are
-set whatever the umask, and only ``data``, ``logs`` and ``tmp`` are handed over. Nothing is followed
-on the way.
+Its configuration is only read by it; its data, logs and tmp are its own. Started by root, a server
+runs as a user of its own, who could put links or files into whatever that user may write. So the
+service's folder and its configuration belong to root, with modes that are set whatever the umask,
+and only ``data``, ``logs`` and ``tmp`` are handed over. Nothing is followed on the way.
 """
 
 from __future__ import annotations
@@ -103,8 +102,9 @@ def _spare() -> Account:
 
 
 def prepare(folder: Path, parts: Iterable[str]) -> None:
-    """Make the service's folder and the parts of it, each with its owner and mode, whatever was
-    there before.
+    """Make the service's folder and its parts, each with its owner and mode.
+
+    What was there before does not matter.
 
     Parameters
     ----------
@@ -145,8 +145,9 @@ def _open(path: Path) -> int:
 
 
 def _take(path: Path, mode: int, gid: int) -> None:
-    """Make a folder that only the caller writes to, or take it back: it was handed over by earlier
-    versions.
+    """Make a folder that only the caller writes to, or take it back.
+
+    Earlier versions handed it over to the server's user.
     """
     descriptor = _open(path)
     try:
@@ -204,8 +205,9 @@ def require_reachable(path: Path, account: Account) -> None:
 
 
 def refuse_foreign(folder: Path, known: Iterable[str]) -> None:
-    """Raise UntrustedError when a configuration folder holds what labkit did not write, such as
-    jvm.options.d.
+    """Raise UntrustedError when a configuration folder holds what labkit did not write.
+
+    jvm.options.d is such a thing.
     """
     foreign = sorted({item.name for item in folder.iterdir()} - set(known))
     if foreign:

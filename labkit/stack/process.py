@@ -1,4 +1,4 @@
-"""The life of one process: start it apart from the caller, wait until it answers, stop it."""
+"""The life of one process: start it apart from the caller, wait for its protocol, stop it."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ def start(
 
 
 def born(process: psutil.Process) -> float:
-    """Return how long after the machine's start a process began, which no setting of the clock
-    changes.
+    """Return how long after the machine's start a process began.
+
+    No setting of the clock changes it.
     """
     return float(process.create_time() - psutil.boot_time())
 
@@ -174,8 +175,9 @@ def stop_together(services: Sequence[Service]) -> list[Service]:
 
 
 def end_strays(root: Path, known: Iterable[Service] = ()) -> None:
-    """End servers of the state folder `root` that are not among the `known`: its path is in their
-    command lines.
+    """End servers of the state folder `root` that are not among the `known`.
+
+    The folder's path is in their command lines.
     """
     kept_pids = set()
     for service in known:

@@ -1,11 +1,10 @@
-"""The login of the local schema registry: a token that only it can check and only this user can
-read.
+"""The login of the local schema registry: a token.
 
-Apicurio has no users of its own: it takes tokens of an identity server. It also takes the public
-key of one, asks no server then, and holds each token against the key. So a key is made once, signs
-one token, and is forgotten; the token and the public key stay in a file of the state folder. A web
-page (by DNS rebinding) and another user of this machine have no token, and are refused whatever
-Host or Origin they name.
+Only the registry can check it, and only this user can read it. Apicurio has no users of its own: it
+takes tokens of an identity server. It also takes the public key of one, asks no server then, and
+holds each token against the key. So a key is made once, signs one token, and is forgotten; the
+token and the public key stay in a file of the state folder. A web page (by DNS rebinding) and
+another user of this machine have no token, and are refused whatever Host or Origin they name.
 """
 
 from __future__ import annotations

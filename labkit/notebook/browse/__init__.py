@@ -1,3 +1,1 @@
-"""Look at records: a histogram over time, the fields, a table, filters by a click, one record in
-full.
-"""
+"""Browse records: a histogram, fields, a table, filters by a click, one record in full."""

@@ -1,9 +1,8 @@
-"""What the buttons of a browser of records do. Each does its work in full, and says where the
-result is.
+"""What the buttons of a browser of records do.
 
-A button can take a minute, so its work is done in a thread: other clicks are answered meanwhile.
-Only the kernel's loop speaks to the page, as `labkit.notebook.background` has it; the thread shows
-nothing.
+Each does its work in full, and says where the result is. A button can take a minute, so its work is
+done in a thread: other clicks are answered meanwhile. Only the kernel's loop speaks to the page, as
+`labkit.notebook.background` has it; the thread shows nothing.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ _kept: dict[str, int] = {}  # names of the frames that a button made, and which 
 
 
 def prepare(browse: Browse, action: str) -> Work:
-    """Return an action's work on what is picked now; what is clicked while it runs does not change
-    it.
+    """Return an action's work on what is picked now.
+
+    What is clicked while it runs does not change it.
 
     Raises
     ------

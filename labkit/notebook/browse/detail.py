@@ -62,8 +62,9 @@ def describe(records: Records, row: int) -> dict[str, Any]:
 
 
 def neighbours(records: Records, row: int) -> list[dict[str, Any]]:
-    """Return the records just before and after one in time, whatever the filters, the newest first,
-    and it itself.
+    """Return a record and its neighbours in time, the newest first.
+
+    They are those just before and after it, whatever the filters.
     """
     place = int(np.flatnonzero(records.order == row)[0])
     near = records.order[max(0, place - NEAR) : place + NEAR + 1]

@@ -1,5 +1,6 @@
-"""What was clicked, as a condition in SQL that `Window.read` takes: the widget and the code show
-the same records.
+"""What was clicked, as a condition in SQL that `Window.read` takes.
+
+So the widget and the code show the same records.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ class Grown:
 
 
 def grow(source: Source, decode: Spec | None) -> Grown:
-    """Read what came after the records that are here, at most `STEP`; called in a thread, so it
-    shows nothing.
+    """Read what came after the records that are here, at most `STEP`.
+
+    It is called in a thread, so it shows nothing.
 
     Raises
     ------

@@ -1,6 +1,4 @@
-"""What a saved notebook shows of a browser of records: title, chips, histogram, and the newest
-rows.
-"""
+"""A browser of records in a saved notebook: title, chips, histogram and newest rows."""
 
 from __future__ import annotations
 

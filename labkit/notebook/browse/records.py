@@ -1,8 +1,7 @@
-"""The records that are looked at, and the answers to what is clicked: rows, histogram, fields,
-values, one record.
+"""The records that are looked at, and the answers to what is clicked.
 
-All is asked of one Arrow table in memory, newest first; what the table does not hold is said where
-the eye is.
+They are rows, histogram, fields, values and one record. All is asked of one Arrow table in memory,
+newest first; what the table does not hold is said where the eye is.
 """
 
 from __future__ import annotations
@@ -173,8 +172,9 @@ class Records:
         return mask
 
     def _check(self, where: Where) -> None:
-        """Refuse a condition on a field that no record has: it would pick nothing, as if there were
-        no such value.
+        """Refuse a condition on a field that no record has.
+
+        It would pick nothing, as if there were no such value.
         """
         column_names = {name.lower() for name in self.table.column_names}
         for name in sorted(where.columns):
@@ -447,9 +447,7 @@ def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON carries it to the browser and back; None where a filter cannot name
-    it.
-    """
+    """Return a value as JSON for the browser and back; None where a filter cannot name it."""
     if isinstance(value, bool | int | float | str):
         return value if not isinstance(value, int) or abs(value) < 2**53 else None
     if hasattr(value, "isoformat"):

@@ -151,8 +151,9 @@ def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source
 
 
 def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None], str]:
-    """Return what takes a condition or None, and returns the lines that read the same records of a
-    window.
+    """Return a function that returns the lines which read a window's same records.
+
+    It takes a condition or None.
     """
 
     def code(where: str | None) -> str:
@@ -162,8 +163,9 @@ def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None]
 
 
 def _newest(window: Window, most: int) -> Window:
-    """Return the window's newest records, at most so many, as `Lab.window` finds them with
-    ``last=``.
+    """Return the window's newest records, at most so many.
+
+    They are those that `Lab.window` finds with ``last=``.
     """
     if len(window) <= most:
         return window

@@ -46,8 +46,9 @@ class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
 
 
 class Browse(Shown):
-    """Records with a histogram over time, fields, filters and a table; ``.where`` is the condition
-    that was clicked.
+    """Records with a histogram over time, fields, filters and a table.
+
+    ``.where`` is the condition that was clicked.
 
     Attributes
     ----------
@@ -184,8 +185,9 @@ class Browse(Shown):
 
     @property
     def where(self) -> str | None:
-        """The condition of all chips that are switched on, as `Window.read` takes it; None where
-        there is none.
+        """The condition of all chips that are switched on, as `Window.read` takes it.
+
+        It is None where there is none.
         """
         return condition(self.filters, self.records.texts)
 
@@ -212,8 +214,9 @@ class Browse(Shown):
         return self.read_all() if where is None else self.read_all().where(where)
 
     def read_all(self) -> Replay:
-        """Return the records whatever the chips, as a Replay; those that were followed are read
-        again, as one window.
+        """Return the records whatever the chips, as a Replay.
+
+        Those that were followed are read again, as one window.
 
         Raises
         ------

@@ -1,5 +1,4 @@
-"""A line of JSON that holds a whole record, as ``to_jsonl(path, envelope=True)`` writes it, taken
-apart again.
+"""Take a line of JSON that holds a whole record apart: ``to_jsonl(path, envelope=True)`` writes it.
 
 It has key, value, headers (a list of key and value, in their order) and timestamp (ISO 8601). A key
 or value is text, or ``{"base64": "…"}``, or null. Topic, partition and offset say where the record
@@ -22,8 +21,10 @@ HINT = 'to_jsonl(path, envelope=True) and `labkit replay -o FILE.jsonl --envelop
 
 @dataclass(frozen=True)
 class Envelope:
-    """A record; ``stamp`` is its time in milliseconds since the epoch, None where it has none that
-    Kafka takes.
+    """A record and its time.
+
+    ``stamp`` is in milliseconds since the epoch, None where the record has no time that Kafka
+    takes.
     """
 
     key: bytes | None

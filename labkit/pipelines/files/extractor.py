@@ -36,8 +36,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class FilesReport:
-    """What became of the lines: ``lines = skipped + blank + sent``, ``sent = delivered +
-    rejected``.
+    """What became of the lines.
+
+    ``lines = skipped + blank + sent``, and ``sent = delivered + rejected``.
 
     Attributes
     ----------
@@ -125,8 +126,9 @@ def extract_files(
     sink: MarkedSink | None = None,
     place: str | None = None,
 ) -> FilesReport:
-    r"""Send each line of the files to `topic`: the value is the line's bytes as they are, valid
-    JSON or not.
+    r"""Send each line of the files to `topic`.
+
+    The value is the line's bytes as they are, valid JSON or not.
 
     Parameters
     ----------

@@ -74,8 +74,9 @@ class Head:
 
     @classmethod
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
-        """Take from `lines` those that are acknowledged and return them: none when the file begins
-        otherwise now.
+        """Take from `lines` those that are acknowledged, and return them.
+
+        There are none when the file begins otherwise now.
         """
         journal = cls()
         for line in islice(lines, begun.lines):

@@ -1,7 +1,7 @@
-"""Lines of a file as bytes: plain, gzip, zstd, bzip2 or xz, told apart by their first bytes, in
-constant memory.
+"""Lines of a file as bytes, in constant memory.
 
-What is unpacked is bounded piece by piece, and in all: a few kilobytes can unpack to gigabytes.
+Plain, gzip, zstd, bzip2 and xz are told apart by their first bytes. What is unpacked is bounded
+piece by piece, and in all: a few kilobytes can unpack to gigabytes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Dead letters: where records go that Elasticsearch refuses, with their origin, so that the
-pipeline goes on.
+"""Dead letters: records that Elasticsearch refuses, kept with their origin.
+
+So the pipeline goes on.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The indexer's side of the consumer group: where it begins, what it commits, how it waits for
-Kafka.
-"""
+"""The indexer as a member of its group: where it begins, what it commits, how it waits."""
 
 from __future__ import annotations
 
@@ -247,8 +245,9 @@ class Member:
         self._commit({p: offset for p, offset in stretch.ahead.items() if p in ours})
 
     def commit_ends(self) -> None:
-        """Commit the ends that were met, once all before them is: nothing but transaction markers
-        may lie between.
+        """Commit the ends that were met, once all before them is committed.
+
+        Only transaction markers may lie between.
         """
         self._commit(
             {p: end for p, end in self._ends_seen.items() if end > self.positions.get(p, end)}
@@ -352,8 +351,9 @@ class Member:
         return {p: offsets[p] for p in fresh if p not in left}
 
     def _new(self, earliest: dict[int, int]) -> dict[int, int]:
-        """Return the start of partitions that were made since we came: nobody has seen a record of
-        them.
+        """Return the start of partitions that were made since this member came.
+
+        No record of them was read yet.
         """
         return {p: at for p, at in earliest.items() if p not in self._there}
 

@@ -45,8 +45,9 @@ class _TroubleError(Exception):
 
 
 def begin_at(start: Any) -> Any:
-    """Return where to begin: a word of `STARTS`, or a point in time in milliseconds since the
-    epoch.
+    """Return where to begin.
+
+    It is a word of `STARTS`, or a point in time in milliseconds since the epoch.
     """
     if start in STARTS:
         return start
@@ -190,8 +191,9 @@ class Indexer:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger: ``sent = indexed + existing + rejected + unsent``, and what a condition left
-        out as filtered.
+        """The counts: ``sent = indexed + existing + rejected + unsent``.
+
+        What a condition left out is counted as filtered.
         """
         filtered = {} if self.where is None else {"filtered": self._filtered}
         return {**self.outcome.counts, "rejected": self._rejected, **filtered}
@@ -254,8 +256,9 @@ class Indexer:
             self._settling = False
 
     def _leave(self) -> None:
-        """Settle what is on its way before its partitions go to another member, unless that would
-        take long.
+        """Settle what is on its way before its partitions go to another member.
+
+        It is left unsettled when that would take long.
         """
         if self.bulk.trouble or self._leaving:
             return
@@ -282,8 +285,9 @@ class Indexer:
     # waiting -----------------------------------------------------------------------------------------
 
     def _wait(self, reason: str) -> None:
-        """Stay a member of the group while Elasticsearch is waited for: paused partitions deliver
-        nothing.
+        """Stay a member of the group while Elasticsearch is waited for.
+
+        Paused partitions deliver nothing.
         """
         if self._leaving:
             raise _TroubleError

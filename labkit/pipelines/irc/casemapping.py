@@ -1,8 +1,8 @@
-"""Which names an IRC server takes for the same one: its CASEMAPPING
-(https://modern.ircdocs.horse/#casemapping-parameter).
+"""Which names an IRC server takes for the same one: its CASEMAPPING.
 
-The irc library's `IRCFoldedCase` folds all of Unicode's letters, which no mapping in use does:
-servers compare bytes, so ``#É`` and ``#é`` are two channels.
+See https://modern.ircdocs.horse/#casemapping-parameter. The irc library's `IRCFoldedCase` folds all
+of Unicode's letters, which no mapping in use does: servers compare bytes, so ``#É`` and ``#é`` are
+two channels.
 """
 
 from __future__ import annotations

@@ -133,8 +133,9 @@ class Channels:
         )
 
     def _refused(self, command: bytes, params: list[str]) -> None:
-        """Say once why we are not in a wanted channel, whatever the refusal's number: each server
-        has its own.
+        """Say once why the server lets us not into a wanted channel.
+
+        Any number counts as a refusal: each server has its own.
         """
         refused = [
             (param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None

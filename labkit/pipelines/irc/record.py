@@ -136,8 +136,9 @@ def ip(host: str | None) -> str | None:
 
 
 def said_at(line: Line, received_ms: int) -> int:
-    """Return when the line was said: the server's ``time`` tag when there is a sound one, else when
-    it came.
+    """Return when the line was said.
+
+    It is the server's ``time`` tag when that is sound, else when the line came.
     """
     tag = line.tags.get(b"time")
     return (kafka_ms(text(tag)) if tag is not None else None) or received_ms

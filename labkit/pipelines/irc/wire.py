@@ -104,8 +104,9 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
         self.send_raw(f"PASS :{password}")
 
     def send_raw(self, string: str) -> None:
-        """Send a line; on a connection lost meanwhile nothing, for the lines received behind it
-        still count.
+        """Send a line; do nothing on a connection that is lost.
+
+        The lines received on it still count.
         """
         if self.connected:
             super().send_raw(string)

@@ -265,8 +265,9 @@ def movable(**parts: Any) -> None:
 def slice_size(
     records: int | None, cluster: Cluster, plan: Plan, seen: list[pa.RecordBatch] | None = None
 ) -> int:
-    """Return how many offsets a slice has: as asked, else by the sample so that it holds about
-    `SLICE_BYTES`.
+    """Return how many offsets a slice has.
+
+    It is as asked, else so that a slice holds about `SLICE_BYTES` by the sample.
     """
     if records is not None:
         return whole(records, "slice_records", "how many records? 1 or more", low=1)

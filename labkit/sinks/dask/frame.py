@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 @make_array_nonempty.register(NestedDtype)  # type: ignore[untyped-decorator]  # Dask has no types
 def _make_two_nested(dtype: NestedDtype) -> NestedArray:
-    """Return two values of a nested type: Dask tries its operations on such columns, and knows
-    pandas' types alone.
+    """Return two values of a nested type, on which Dask tries its operations.
+
+    Dask itself makes values of pandas' types alone.
     """
     return NestedArray(pa.chunked_array([pa.nulls(2, dtype.pyarrow_dtype)]))
 
@@ -174,8 +175,9 @@ def to_dask(
 
 
 def _schemas(client: Client | None, how: How, parts: list[Plan]) -> list[Any]:
-    """Return the schemas of all batches, found by the workers: the window is read once for them
-    alone.
+    """Return the schemas of all batches, found by the workers.
+
+    The window is read once for them alone.
     """
     tasks = [dask.delayed(_schemas_of, pure=False)(how, part) for part in parts]
     results = client.compute(tasks, sync=True) if client is not None else dask.compute(*tasks)

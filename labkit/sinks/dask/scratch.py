@@ -1,10 +1,10 @@
-"""A window into a scratch index by a Dask cluster: the same slices, loaded by the workers into one
-index.
+"""Load a window into a scratch index by a Dask cluster.
 
-``sent = indexed + existing + rejected + unsent`` holds, for each slice counts once: as of the try
-that was finished. What a lost worker had written before is found there by the next try, for a
-record's ``_id`` is its origin and is only ever created: such records count as existing, not as
-indexed, and the receipt says how many slices that may concern.
+The slices are those of a frame, and the workers load them into one index. ``sent = indexed +
+existing + rejected + unsent`` holds, for each slice counts once: as of the try that was finished.
+What a lost worker had written before is found there by the next try, for a record's ``_id`` is its
+origin and is only ever created: such records count as existing, not as indexed, and the receipt
+says how many slices that may concern.
 """
 
 from __future__ import annotations
