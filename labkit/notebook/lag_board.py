@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -20,8 +21,10 @@ from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
 from labkit.times import iso, length_ms
+from labkit.visible import text_table
 
 PAGE = 40  # groups: a screen or two
+_FIRST_LOOKS, _FIRST_EVERY_S = 3, 0.5  # of a board that nobody watches
 _COLOURS = {
     Verdict.OK: html.GREEN, Verdict.IDLE: html.GREY, Verdict.SLOW: html.AMBER, Verdict.UNKNOWN: html.GREY,
 }  # fmt: skip
@@ -63,11 +66,9 @@ class LagBoard(Shown):
         """Whether it goes on looking."""
         return self._live is not None and self._live.running
 
-    def _repr_mimebundle_(self, **options: object) -> object:
-        bundle = super()._repr_mimebundle_(**options)
-        if "text/plain" not in bundle or len(bundle) > 1:
-            self.start()
-        return bundle
+    def _still(self) -> dict[str, str]:
+        self._look_first()
+        return super()._still()
 
     def start(self) -> None:
         """Begin to look, on the running event loop; done by showing it."""
@@ -89,16 +90,27 @@ class LagBoard(Shown):
         except (UnavailableError, DeadlineError) as error:
             self.state.value = f"{escape(error.message)}; looking again …"
             return
-        self.turn(0)
-        when = iso(look[0].at_ms) if look else "no group"
-        self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
+        self._show(look)
         self._renew_picture()
+
+    def _look_first(self) -> None:
+        """Look a few times where nothing was seen yet."""
+        if self._recent.looks:
+            return
+        for number in range(_FIRST_LOOKS):
+            time.sleep(_FIRST_EVERY_S if number else 0)
+            self._show(self._look())
 
     def _look(self) -> list[Sample]:
         look = self._recent.look()
         self._judged = self._recent.judged  # a second for 20,000 partitions
         self._rows = list_rows(self._judged)
         return look
+
+    def _show(self, look: Sequence[Sample]) -> None:
+        self.turn(0)
+        when = iso(look[0].at_ms) if look else "no group"
+        self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
 
     def turn(self, pages: int) -> None:
         """Show another page of groups; the first has those to look at."""
@@ -134,10 +146,13 @@ class LagBoard(Shown):
         return self._judged
 
     def text(self) -> str:
-        """Look a few times and return a line for each group."""
-        frame = self.lab.lag(self._groups, samples=3, every="500ms", patience=self._patience)
-        return (
-            str(frame.to_string(index=False)) if len(frame) else "no group has committed anything"
+        """Return a line for each group, by the last looks."""
+        self._look_first()
+        if not self._rows:
+            return "no group has committed anything"
+        names = ("group", "verdict", "lag", "why")
+        return text_table(
+            names, [(row.group, row.verdict, row.lag_text, row.why) for row in self._rows]
         )
 
 

@@ -69,11 +69,8 @@ class Tail(Shown):
 
     # life --------------------------------------------------------------------------------------------
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**options)
-        if "text/plain" not in bundle or len(bundle) > 1:
-            self.start()
-        return bundle
+    def _still(self) -> dict[str, str]:
+        return {"text/plain": self.text()}  # the picture shows what it saw, and it saw nothing yet
 
     @property
     def running(self) -> bool:

@@ -1,9 +1,10 @@
-"""How a widget shows itself: as itself where it can be clicked, else as text.
+"""How a widget shows itself: where somebody can click, in a headless run, outside a notebook.
 
 A widget lives in its kernel only, and JupyterLab says "model not found" where it is gone. So each
 widget is shown with a picture of itself, an output of its own that is kept up to date: the page
-hides the picture while the widget lives, and the widget's place where it does not. What was picked
-is kept in the kernel for the next widget on the same data.
+hides the picture while the widget lives, and the widget's place where it does not. A headless run
+has the picture alone, and a terminal text. What was picked is kept in the kernel for the next
+widget on the same data.
 """
 
 from __future__ import annotations
@@ -43,12 +44,17 @@ class Shown:
         """Return what it shows as HTML that needs no kernel, without the code."""
         raise NotImplementedError
 
+    def start(self) -> None:
+        """Begin what goes on by itself; done by showing it where somebody can click."""
+
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        if headless() or not in_notebook():
+        if not in_notebook():
             return {"text/plain": self.text()}
+        if headless():
+            return self._still()
         from IPython.display import display
 
         if self._picture_id is None:
@@ -58,7 +64,15 @@ class Shown:
         representation = self.box._repr_mimebundle_()
         # anywidget adds metadata: none that the page needs
         bundle = representation[0] if isinstance(representation, tuple) else representation
+        self.start()
         return {**bundle, "text/plain": f"{type(self).__name__}: live while its kernel runs"}
+
+    def _still(self) -> dict[str, str]:
+        """Return the output of a run that nobody watches: the picture, the code, and the text."""
+        markup = (
+            f'<div class="{html.AS_IT_IS}">{self.picture()}<pre>{escape(self.code)}</pre></div>'
+        )
+        return {"text/html": markup, "text/plain": self.text()}
 
     @property
     def _live_class(self) -> str:

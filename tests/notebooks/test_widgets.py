@@ -6,6 +6,7 @@ Their looks are tested in tests/browser.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -214,24 +215,29 @@ def test_scratch_indices_are_listed_kept_for_longer_and_deleted_once_asked(
     assert repr(board) == "no scratch index: w.to_scratch(name) makes one"
 
 
-def test_in_a_headless_run_and_in_plain_python_widgets_are_text(
+def test_widgets_are_pictures_in_a_headless_run_and_text_in_plain_python(
     lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "the newest 4 records" in repr(widgets.tail(lab, topic, last=4))
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
-    _, picker, tail, inspector, scratch, running = outputs(
+    picture = "print(widgets.{}._repr_mimebundle_()['text/html'])"
+    _, picker, tail, inspector, scratch, running, drawn, listed = outputs(
         "import labkit\nfrom labkit import widgets\nlab = labkit.connect()",
         f"widgets.pick_window(lab, {topic!r})",
         f"t = widgets.tail(lab, {topic!r}, last=4)\nt",
         f"widgets.inspect(lab.window({topic!r}, last=1).read(progress=False))",
         "widgets.scratch(lab)",
         "t.running",
+        picture.format(f"browse(lab, {topic!r})"),
+        picture.format("lag_board(lab)"),
     )
     assert picker.startswith(f"window picker on {topic}")
     assert "the newest 4 records" in tail
     assert '"deep"' in inspector
     assert "scratch ind" in scratch or "expires" in scratch
     assert running == "False"
+    assert re.search(r"<svg .*the newest 10:.*<table.*r = w\.read\(\)", drawn, re.DOTALL)
+    assert re.search(r"<table.*by the last 3 looks", listed, re.DOTALL)
 
 
 @contextmanager
