@@ -130,7 +130,7 @@ def recipe(
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
     if role not in _SAYS:
         raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
-    if topic is None and role == "extractor":
+    if topic is None and role == "extractor" and form != "elasticsearch-role":
         raise UsageError(
             "the topic that the extractor may write is not named",
             hint="--topic irc; 'irc*' for all that start so",
@@ -175,6 +175,65 @@ def kafka_acls(principal: str, grant: Grant, *, bootstrap: str = "BROKER:9092") 
         f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "
         f"--{permission}-principal '{principal}' {operations} "
         f"--{grant.kind.lower()} '{grant.name}' --resource-pattern-type {_pattern(grant)}"
+    )
+
+
+@dataclass(frozen=True)
+class Right:
+    """An operation, as `Grant` has them, on a topic or group.
+
+    `name` is empty for several of them.
+    """
+
+    kind: str
+    name: str
+    operation: str
+
+
+def way_to_grant(
+    principal: str,
+    right: Right,
+    role: str = "lab",
+    *,
+    topic: str = "",
+    bootstrap: str = "BROKER:9092",
+) -> str:
+    """Return how an administrator grants a right: as part of a role, or else by itself.
+
+    Parameters
+    ----------
+    role : str
+        The role that the principal works as: named when the right is one of its own.
+    topic : str
+        The topic that the principal works with, where it is one.
+    """
+    topic = topic or (right.name if right.kind == "topic" else "")
+    holders = [
+        holder for holder in (role, *_SAYS) if holder in _SAYS and _holds(holder, right, topic)
+    ]
+    if not holders and right.name:
+        grant = Grant(right.kind.upper(), right.name, False, (right.operation,))
+        command = kafka_acls(principal, grant, bootstrap=bootstrap)
+        return f"labkit's roles do not include it; an administrator runs: {command}"
+    if not holders:
+        return "labkit's roles do not include it"
+    command = f"labkit acl --principal {principal} --role {holders[0]}"
+    if topic:
+        command += f" --topic {topic}"
+    return f"`{command}` prints what to grant"
+
+
+def _holds(role: str, right: Right, topic: str) -> bool:
+    """Tell whether a role has a right, when it is granted for a topic."""
+    return any(
+        grant.kind == right.kind.upper()
+        and not grant.denied
+        and right.operation in grant.operations
+        and (
+            grant.name == "*"
+            or (right.name.startswith(grant.name) if grant.prefixed else right.name == grant.name)
+        )
+        for grant in kafka_grants(role, topic or "*")
     )
 
 

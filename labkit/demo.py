@@ -122,7 +122,7 @@ def run(say: Callable[[str], None]) -> Summary:
         "real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time"
     )
     state = local.up(say=say)
-    extractor = Cluster(state.credentials("extractor")["kafka"])
+    extractor = Cluster(state.credentials("extractor")["kafka"], role="extractor")
     _start_indexer(state, say)
     say("sending the sample through the extractor")
     sample = extract_files(

@@ -331,6 +331,7 @@ class LabDiscovery:
     """The part of `Lab` that looks at what is in a topic."""
 
     connection: Settings
+    role: str
     cluster: Cluster
     timezone: tzinfo
     window: Callable[..., Window]
@@ -340,7 +341,8 @@ class LabDiscovery:
     def targets(self) -> dict[str, Target]:
         """The Elasticsearch clusters by name."""
         return {
-            name: Target(name, settings) for name, settings in self.connection.elasticsearch.items()
+            name: Target(name, settings, role=self.role)
+            for name, settings in self.connection.elasticsearch.items()
         }
 
     def indices(self, *patterns: str) -> pd.DataFrame:

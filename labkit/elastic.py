@@ -38,14 +38,17 @@ class Target:
         As in the profile: ``default``, ``es-9.5.3`` …
     settings : mapping
         Keyword arguments of ``elasticsearch.Elasticsearch``.
+    role : {"lab", "indexer", "extractor"}
+        Which of labkit's roles it works as: an error about a missing privilege names what to grant.
 
     Notes
     -----
     Making one opens no connection.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Any], *, role: str = "lab") -> None:
         self.name = name
+        self.role = role
         self._settings = sealed(settings)
 
     def __repr__(self) -> str:
@@ -90,6 +93,11 @@ class Target:
             (f"the {kind} owner" for key, kind in owners.items() if key in self._settings),
             "anonymous",
         )
+
+    @property
+    def recipe(self) -> str:
+        """The command that prints what an administrator grants to who asks."""
+        return f"`labkit acl --role {self.role} --indices PATTERN --format elasticsearch-role`"
 
     def _login(self) -> dict[str, Any]:
         """Return user and password, or an API key's two parts, as the client wants them."""
@@ -136,6 +144,15 @@ class Target:
             "retry_on_status": (),
         }
 
+    def has_index(self, index: str) -> bool:
+        """Tell whether there is an index or alias of this name.
+
+        A refusal names the privilege that lacks; that of a HEAD request, as `indices.exists` sends
+        it, has no text.
+        """
+        client = self.client.options(ignore_status=404)
+        return bool(client.indices.get(index=index, filter_path="*.aliases").meta.status == 200)
+
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Turn elasticsearch's errors into labkit's while `what` is done."""
@@ -172,7 +189,7 @@ class Target:
         if status == 403:
             return AccessError(
                 f"{self.user} may not {what}: {reason}",
-                hint="the role lacks a privilege; `labkit acl` prints the role an administrator must grant",
+                hint=f"its role lacks a privilege; {self.recipe} prints what to grant",
             )
         if status == 404:
             return NotFoundError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import groupby
@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka_client import TIMEOUT_S, Connection, in_threads
-from labkit.kafka_errors import MISSING, Operation
+from labkit.kafka_errors import MISSING, Action, Operation
 from labkit.kafka_groups import Groups
 from labkit.suggest import did_you_mean, way
 
@@ -42,6 +42,8 @@ class Cluster(Connection):
     ----------
     settings : mapping
         librdkafka properties.
+    role : {"lab", "indexer", "extractor"}
+        Which of labkit's roles it works as.
 
     Notes
     -----
@@ -83,7 +85,7 @@ class Cluster(Connection):
         names.topic(topic)
         metadata = self.ask(
             lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S),
-            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}", topic=topic),
         )
         meta = metadata.topics[topic]
         if meta.error is not None:
@@ -93,7 +95,9 @@ class Cluster(Connection):
                     hint=f"{self._near(topic)}{way('topics')} lists those you may see",
                     topic=topic,
                 )
-            raise self.error(meta.error, Operation.DESCRIBE.to(f"describe topic {topic!r}"))
+            raise self.error(
+                meta.error, Operation.DESCRIBE.to(f"describe topic {topic!r}", topic=topic)
+            )
         return sorted(meta.partitions)
 
     def _near(self, topic: str) -> str:
@@ -147,7 +151,7 @@ class Cluster(Connection):
         answers = self.ask_each(
             call,
             sorted({(ms, partition) for ms in times_ms for partition in partitions}),
-            what=Operation.DESCRIBE.to(f"list the offsets of topic {topic!r} by time"),
+            what=Operation.DESCRIBE.to(f"list the offsets of topic {topic!r} by time", topic=topic),
             in_flight=TIMES_IN_FLIGHT * max(1, len(partitions)),
             check=lambda _, answer: _require_offset(answer.offset, by_time=True),
         )
@@ -255,12 +259,12 @@ class Cluster(Connection):
                 if time.monotonic() - since[where] >= SETTLE_S
             }
 
-        topics = sorted({topic for topic, _ in asked})
-        of_what = f"topic {topics[0]!r}" if len(topics) == 1 else "the topics"
         return self.ask_each(
             call,
             sorted(asked),
-            what=Operation.DESCRIBE.to(f"list the offsets of {of_what}"),
+            what=_of_topics(
+                Operation.DESCRIBE, "list the offsets of", {topic for topic, _ in asked}
+            ),
             in_flight=OFFSETS_IN_FLIGHT,
             check=lambda _, answer: _require_offset(answer.offset, by_time=by_time),
             settle=settle,
@@ -293,23 +297,24 @@ class Cluster(Connection):
 
         librdkafka says of all of them only that they do not exist.
         """
-        topics = self.ask_each(
+        topics = sorted({topic for topic, _ in partitions})
+        described = self.ask_each(
             lambda admin, some: admin.describe_topics(
                 TopicCollection(some), request_timeout=TIMEOUT_S
             ),
-            sorted({topic for topic, _ in partitions}),
-            what=Operation.DESCRIBE.to("describe the topics"),
+            topics,
+            what=_of_topics(Operation.DESCRIBE, "describe", topics),
         )
         leaders = {
             (topic, partition.id): partition.leader
-            for topic, answer in topics.items()
+            for topic, answer in described.items()
             if not isinstance(answer, LabkitError)
             for partition in answer.partitions
         }
         errors: dict[Where, LabkitError] = {}
         for where in partitions:
-            if isinstance(topics[where[0]], LabkitError):
-                errors[where] = topics[where[0]]
+            if isinstance(described[where[0]], LabkitError):
+                errors[where] = described[where[0]]
             elif where not in leaders:
                 errors[where] = NotFoundError(f"topic {where[0]!r} has no partition {where[1]}")
             elif leaders[where] is None:
@@ -327,10 +332,11 @@ class Cluster(Connection):
 
     def each_topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str] | LabkitError]:
         """Return each topic's configuration, or the error when it is gone or may not be told."""
+        listed = list(topics)
         answers = self.ask_each(
             lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),
-            [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics],
-            what=Operation.DESCRIBE_CONFIGS.to("read the topics' configuration"),
+            [ConfigResource(ConfigResource.Type.TOPIC, name) for name in listed],
+            what=_of_topics(Operation.DESCRIBE_CONFIGS, "read the configuration of", listed),
         )
         return {
             topic.name: answer
@@ -344,7 +350,7 @@ class Cluster(Connection):
         collection = TopicCollection([topic])
         descriptions = self.ask(
             lambda admin: admin.describe_topics(collection, request_timeout=TIMEOUT_S),
-            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}", topic=topic),
         )
         return str(descriptions[topic].topic_id)
 
@@ -359,13 +365,13 @@ class Cluster(Connection):
             lambda admin: admin.describe_topics(
                 collection, include_authorized_operations=True, request_timeout=TIMEOUT_S
             ),
-            what=Operation.DESCRIBE.to(f"describe topic {topic!r}"),
+            what=Operation.DESCRIBE.to(f"describe topic {topic!r}", topic=topic),
         )[topic]
         allowed = {AclOperation(operation) for operation in description.authorized_operations or ()}
         if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
             raise self.error(
                 KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
-                Operation.WRITE.to(f"write to topic {topic!r}"),
+                Operation.WRITE.to(f"write to topic {topic!r}", topic=topic),
             )
 
     def alter_topic(self, topic: str, settings: Mapping[str, str]) -> None:
@@ -383,7 +389,7 @@ class Cluster(Connection):
         )
         self.ask(
             lambda admin: admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S),
-            what=Operation.ALTER_CONFIGS.to(f"alter topic {topic!r}"),
+            what=Operation.ALTER_CONFIGS.to(f"alter topic {topic!r}", topic=topic),
         )
         deadline = time.monotonic() + SETTLE_S
         while (
@@ -391,6 +397,12 @@ class Cluster(Connection):
             and not settings.items() <= self.topic_settings([topic])[topic].items()
         ):
             time.sleep(0.05)  # the broker that is asked hears of it a moment later
+
+
+def _of_topics(operation: Operation, verb: str, topics: Collection[str]) -> Action:
+    """Return what is done to some topics: one is named."""
+    only = next(iter(topics)) if len(topics) == 1 else ""
+    return operation.to(f"{verb} topic {only!r}" if only else f"{verb} the topics", topic=only)
 
 
 def replay_group() -> str:

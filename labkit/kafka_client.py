@@ -92,13 +92,16 @@ class Connection:
     ----------
     settings : mapping
         librdkafka properties.
+    role : {"lab", "indexer", "extractor"}
+        Which of labkit's roles it works as: an error about a missing right names what to grant.
 
     Notes
     -----
     Making one opens no connection.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, role: str = "lab") -> None:
+        self.role = role
         self._settings = sealed(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
@@ -433,13 +436,9 @@ class Connection:
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
         return mapped(
-            error,
-            self._last_error,
-            what,
-            principal=self.principal,
-            settings=self._settings,
-            token=self.token,
-        )
+            error, self._last_error, what,
+            principal=self.principal, settings=self._settings, token=self.token, role=self.role,
+        )  # fmt: skip
 
     # the cluster itself ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from labkit import acl
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -123,21 +124,30 @@ class Operation(StrEnum):
     READ = "Read"
     WRITE = "Write"
 
-    def to(self, what: str) -> Action:
-        """Return something to be done that needs this: ``Operation.READ.to("read topic 'irc'")``."""
-        return Action(what, self)
+    def to(self, what: str, *, topic: str = "", group: str = "") -> Action:
+        """Return something to be done that needs this operation on a topic, a group, or both.
+
+        Such as ``Operation.READ.to("read topic 'irc'", topic="irc")``; without a name, on several.
+        """
+        return Action(what, self, topic, group)
 
 
 class Action(str):
-    """What a server is asked to do, in words for an error, with the operation that it needs."""
+    """What a server is asked to do, in words for an error; the operation it needs, and on what."""
 
     operation: Operation
+    topic: str
+    group: str
 
-    def __new__(cls, what: str, operation: Operation) -> Action:
-        """Return the words with the operation."""
+    def __new__(cls, what: str, operation: Operation, topic: str = "", group: str = "") -> Action:
+        """Return the words with the operation and the names of what it is done to."""
         action = super().__new__(cls, what)
-        action.operation = operation
+        action.operation, action.topic, action.group = operation, topic, group
         return action
+
+    def name_of(self, kind: str) -> str:
+        """Return the name of what it is done to; empty when that is not one thing of this kind."""
+        return {"topic": self.topic, "group": self.group}.get(kind, "")
 
 
 def passes(error: LabkitError) -> bool:
@@ -174,6 +184,7 @@ def mapped(
     principal: str,
     settings: Mapping[str, Any],
     token: TokenCallback | None = None,
+    role: str = "lab",
 ) -> LabkitError:
     """Return labkit's error.
 
@@ -192,6 +203,9 @@ def mapped(
         The client's properties.
     token : TokenCallback, optional
         The function of the profile's that gives the tokens.
+    role : str
+        Which of labkit's roles the principal works as: that which lacks a right is named in the
+        hint.
     """
     address = str(settings.get("bootstrap.servers", ""))
     if error.code() in TIMEOUT | AWAY and noted is not None and noted.code() in LOGIN | WIRE | AWAY:
@@ -200,14 +214,7 @@ def mapped(
     if code in LOGIN:
         return _login(text, address, principal, settings, token)
     if code in ACCESS:
-        operation = str(what.operation) if isinstance(what, Action) else ""
-        return AccessError(
-            f"{principal} may not {what}: {text}",
-            hint=f"the ACL {operation + ' ' if operation else ''}on the {_LACKS[code]} is missing; "
-            f"`labkit acl --principal {_quoted(principal)}` prints what to grant",
-            principal=principal,
-            operation=operation,
-        )
+        return _refusal(_LACKS[code], text, what, principal=principal, address=address, role=role)
     if code in AWAY | WIRE | TIMEOUT:
         kind = UnavailableError if code in AWAY | WIRE or noted is not None else DeadlineError
         why, hint = _away(text, code, settings)
@@ -275,6 +282,31 @@ def _login(
         hint=hint,
         principal=principal,
         login=True,
+    )
+
+
+def _refusal(
+    kind: str, text: str, what: str, *, principal: str, address: str, role: str
+) -> AccessError:
+    """Return the error for a right that lacks: who may not do what, the operation and resource, and
+    how to grant it.
+    """
+    action = what if isinstance(what, Action) else Action(what, Operation.DESCRIBE)
+    name = action.name_of(kind)
+    resource = f"{kind} {name!r}" if name else f"the {kind}"
+    recipe = acl.way_to_grant(
+        _quoted(principal),
+        acl.Right(kind, name, action.operation.name),
+        role,
+        topic=action.topic,
+        bootstrap=address,
+    )
+    return AccessError(
+        f"{principal} may not {what}: {text}",
+        hint=f"the ACL {action.operation} on {resource} is missing; {recipe}",
+        principal=principal,
+        operation=str(action.operation),
+        resource=resource,
     )
 
 

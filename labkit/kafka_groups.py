@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from confluent_kafka import KafkaError
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.kafka_client import Connection
-from labkit.kafka_errors import Operation
+from labkit.kafka_errors import Action, Operation
 
 _CHILD = Path(__file__).with_name("kafka_groups_child.py")
 
@@ -153,11 +153,9 @@ class Groups:
         """Start a process while other questions are asked: it takes a tenth of a second to come up."""
         self._give(self._take())
 
-    def committed(self, groups: Iterable[str]) -> dict[str, Offsets | LabkitError]:
+    def committed(self, groups: Collection[str]) -> dict[str, Offsets | LabkitError]:
         """Return each group's committed offsets, or why they could not be asked."""
-        answers = self._ask_each(
-            "offsets", groups, what=Operation.DESCRIBE.to("list the groups' offsets")
-        )
+        answers = self._ask_each("offsets", groups, what=_of_groups("list the offsets of", groups))
         return {
             group: answer
             if isinstance(answer, LabkitError)
@@ -166,14 +164,11 @@ class Groups:
         }
 
     def describe(
-        self, groups: Iterable[str], *, operations: bool = False
+        self, groups: Collection[str], *, operations: bool = False
     ) -> dict[str, Description | LabkitError]:
         """Return what the coordinators tell of consumer groups, or why they could not be asked."""
         answers = self._ask_each(
-            "describe",
-            groups,
-            what=Operation.DESCRIBE.to("describe the groups"),
-            operations=operations,
+            "describe", groups, what=_of_groups("describe", groups), operations=operations
         )
         return {
             group: answer if isinstance(answer, LabkitError) else _description(*answer)
@@ -182,7 +177,9 @@ class Groups:
 
     def delete(self, group: str) -> None:
         """Delete a group that has no member, with its commits."""
-        self._ask_one("delete", group, what=Operation.DELETE.to(f"delete group {group!r}"))
+        self._ask_one(
+            "delete", group, what=Operation.DELETE.to(f"delete group {group!r}", group=group)
+        )
 
     def commit(
         self, group: str, topic: str, offsets: Mapping[int, int], *, what: str
@@ -274,6 +271,14 @@ class Groups:
     def _give(self, child: _Child) -> None:
         with self._lock:
             self._idle.setdefault(os.getpid(), []).append(child)
+
+
+def _of_groups(verb: str, groups: Collection[str]) -> Action:
+    """Return what is done to some groups: one is named."""
+    only = next(iter(groups)) if len(groups) == 1 else ""
+    return Operation.DESCRIBE.to(
+        f"{verb} group {only!r}" if only else f"{verb} the groups", group=only
+    )
 
 
 def _description(

@@ -86,13 +86,15 @@ def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
 class Lab(LabConsumers, LabDiscovery, LabQueries):
     """A connection to one Kafka cluster and its Elasticsearch targets.
 
-    Nothing is asked of a server until a method needs it.
+    Nothing is asked of a server until a method needs it. `role` is which of labkit's roles it works
+    as: an error about a missing right names it.
     """
 
-    def __init__(self, profile: Profile, *, timezone: tzinfo = UTC) -> None:
+    def __init__(self, profile: Profile, *, timezone: tzinfo = UTC, role: str = "lab") -> None:
         self.timezone = timezone
+        self.role = role
         self.connection = profile
-        self.cluster = Cluster(profile.kafka)
+        self.cluster = Cluster(profile.kafka, role=role)
         if in_notebook():
             html.frames_as_they_are()
 

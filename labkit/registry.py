@@ -152,7 +152,10 @@ class Registry:
                 hint="check basic_auth of the profile's registry",
             )
         if status == 403:
-            return AccessError(f"{self.user} may not {what} at {self.address} (403): {text}")
+            return AccessError(
+                f"{self.user} may not {what} at {self.address} (403): {text}",
+                hint="labkit only reads schemas and subjects: the registry's administrator grants that",
+            )
         if status == 404:
             return NotFoundError(
                 f"cannot {what}: the schema registry at {self.address} does not have it",

@@ -285,7 +285,7 @@ def _condition(where: str, record: Replay, whose: str = "") -> Step:
 
 def _group(cluster: Cluster, question: Question) -> Step:
     (group,) = list_groups(cluster, [str(question.group)])
-    must_be_seen(group, cluster.principal)
+    must_be_seen(group, cluster)
     if group.gone:
         return Step("group", NO, "no group", f"there is no group {group.name}")
     committed = group.committed.get((question.topic, question.partition))

@@ -149,18 +149,14 @@ def stop_event() -> threading.Event:
     return stop
 
 
-def open_cluster(options: argparse.Namespace) -> Any:
-    """Return the Kafka cluster of the profile, as the role asked for."""
-    from labkit.kafka import Cluster
+def open_lab(options: argparse.Namespace, *, role: str = "lab") -> Lab:
+    """Return the lab of the profile, as the role asked for.
 
-    return Cluster(open_profile(options).kafka)
-
-
-def open_lab(options: argparse.Namespace) -> Lab:
-    """Return the lab of the profile, as the role asked for."""
+    `role` is the one that the command needs: an error about a missing right names it.
+    """
     from labkit.lab import Lab
 
-    return Lab(open_profile(options))
+    return Lab(open_profile(options), role=role)
 
 
 def open_profile(options: argparse.Namespace) -> Any:

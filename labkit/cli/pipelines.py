@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.cli.common import (
     INCOMPLETE,
@@ -16,14 +16,16 @@ from labkit.cli.common import (
     enrich_chain,
     enrich_options,
     metadata_option,
-    open_cluster,
-    open_profile,
+    open_lab,
     profile_options,
     stop_event,
 )
 from labkit.cli.terminal import out, say
 from labkit.errors import LabkitError, UsageError
 from labkit.options import Parser
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
 
 
 def register(commands: Commands) -> None:
@@ -101,12 +103,10 @@ def _where_to(parser: Any) -> None:
     )
 
 
-def _index_sink(options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
-    from labkit.lab import Lab, find_profile
+def _index_sink(lab: Lab, options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
     from labkit.pipelines.index_sink import IndexSink
 
-    target = Lab(find_profile(options.profile, role=options.role)).target(options.target)
-    return IndexSink(target, options.to_index, say=say, give_up=give_up)
+    return IndexSink(lab.target(options.target), options.to_index, say=say, give_up=give_up)
 
 
 def _extract_irc(options: argparse.Namespace) -> None:
@@ -114,11 +114,11 @@ def _extract_irc(options: argparse.Namespace) -> None:
 
     from labkit.pipelines import IrcExtractor
 
-    sink = partial(_index_sink, options) if options.to_index else None
-    cluster = open_cluster(options)
+    lab = open_lab(options, role="extractor")
+    sink = partial(_index_sink, lab, options) if options.to_index else None
     extractor = IrcExtractor(
-        cluster, options.topic or options.to_index, sink=sink,
-        spool=options.spool or _spool(cluster, options), spool_bytes=options.spool_max * 1_000_000,
+        lab.cluster, options.topic or options.to_index, sink=sink,
+        spool=options.spool or _spool(lab.cluster, options), spool_bytes=options.spool_max * 1_000_000,
         server=options.server, port=options.port, tls=options.tls, tls_ca=options.tls_ca,
         nick=options.nick, channels=options.channel, say=say,
         password=os.environ.get("LABKIT_IRC_PASSWORD"), sasl=_sasl(options.nick),
@@ -161,8 +161,9 @@ def _extract_files(options: argparse.Namespace) -> int:
             f"{names[0]} does not go with --envelope: a whole record has its own key and time",
             hint="leave one out",
         )
-    cluster = open_cluster(options)
-    sink = _index_sink(options) if options.to_index else None
+    lab = open_lab(options, role="extractor")
+    cluster = lab.cluster
+    sink = _index_sink(lab, options) if options.to_index else None
     with file_bar() as progress:
         report = extract_files(
             cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
@@ -245,21 +246,18 @@ def _index_command(commands: Commands) -> None:
 def _index(options: argparse.Namespace) -> int:
     from labkit.decode import opened, said_of
     from labkit.elastic import Target
-    from labkit.kafka import Cluster
-    from labkit.lab import Lab
     from labkit.pipelines.indexer.indexer import Indexer, begin_at
     from labkit.times import length_ms
 
     begin_at(options.start)  # what is misspelt is told first, be there a cluster or not
-    profile = open_profile(options)
-    lab = Lab(profile)
+    lab = open_lab(options, role="indexer")
     target: Target = lab.target(options.target)
     specs = lab.decoders(options.topic, options.decode, options.key_decode)
     for note in said_of(*specs):
         say(note)
     value, key = map(opened, specs)
     indexer = Indexer(
-        Cluster(profile.kafka), target, options.topic, options.index, options.group, start=options.start,
+        lab.cluster, target, options.topic, options.index, options.group, start=options.start,
         enrich=enrich_chain(options), decode=value, key_decode=key, where=options.where,
         metadata=options.metadata, registry=lab.registry,
         dead_letter=options.dead_letter, once=options.once, every_s=length_ms(options.every) / 1000, say=say,

@@ -263,7 +263,9 @@ class KafkaLooks:
                 ):
                     continue  # the group is only a name here: nothing is asked of it
                 if error and error.code() != KafkaError._PARTITION_EOF:
-                    raise self.cluster.error(error, Operation.READ.to(f"read topic {self.topic!r}"))
+                    raise self.cluster.error(
+                        error, Operation.READ.to(f"read topic {self.topic!r}", topic=self.topic)
+                    )
                 return (
                     f"{self.topic}[{partition}]: nothing to read"
                     if error
@@ -342,7 +344,10 @@ class KafkaLooks:
 
         The broker refuses it for want of READ, else for want of the partition.
         """
-        group, action = self.group, Operation.READ.to(f"read as group {self.group!r}")
+        group, action = (
+            self.group,
+            Operation.READ.to(f"read as group {self.group!r}", group=self.group),
+        )
         try:
             for error in self.cluster.groups.commit(
                 group, self.topic, {_NOWHERE: 0}, what=action
@@ -377,7 +382,7 @@ class KafkaLooks:
             lambda admin: admin.describe_topics(
                 topics, include_authorized_operations=True, request_timeout=ASK_S
             ),
-            what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}"),
+            what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}", topic=self.topic),
         )[self.topic]
         more = sorted(
             {AclOperation(operation).name for operation in descriptions.authorized_operations or ()}

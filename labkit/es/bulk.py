@@ -337,7 +337,7 @@ class Bulk:
         if status in (401, 403, 404):
             return (NotFoundError if status == 404 else AccessError)(
                 f"{self.target.user} may not write index {index!r}: {reason}",
-                hint="is it missing? `labkit acl` prints the role that may write it",
+                hint=f"is it missing? {self.target.recipe} prints the role that may write it",
                 index=index,
             )
         if _of_index(item["error"]):

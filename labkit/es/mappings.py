@@ -152,7 +152,7 @@ def ensure(
     made just so; without, templates of the cluster's administrator have the first word.
     """
     client = target.client
-    if not client.indices.exists(index=index):
+    if not target.has_index(index):
         shape = (
             dict(mappings)
             if settings is not None

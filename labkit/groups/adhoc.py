@@ -21,7 +21,7 @@ from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
 from labkit.kafka import Cluster
 from labkit.kafka_client import weakly
-from labkit.kafka_errors import FETCHED_AGAIN, Operation
+from labkit.kafka_errors import FETCHED_AGAIN, Action, Operation
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
     committed_offsets,
@@ -217,8 +217,12 @@ class AdHocGroup:
         # it goes on by itself
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
             raise self.cluster.error(
-                error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}")
+                error, self._to(f"read topic {self.topic!r} as group {self.group!r}")
             )
+
+    def _to(self, what: str) -> Action:
+        """Return what is done as the group: an ACL that lacks is one on it, or on the topic."""
+        return Operation.READ.to(what, topic=self.topic, group=self.group)
 
     def _rewind(self, before: dict[int, int]) -> None:
         """Go back, in the partitions that are still ours, to where a call began."""
@@ -273,7 +277,7 @@ class AdHocGroup:
         )
         committed = self.cluster.ask_again(
             lambda: committed_offsets(consumer, partitions),
-            what=Operation.READ.to(f"read the commits of group {self.group!r}"),
+            what=self._to(f"read the commits of group {self.group!r}"),
         )
         for place in committed:
             # a partition that comes back goes on where it was left, or where another member
@@ -344,7 +348,7 @@ class AdHocGroup:
                 targets = self._starts(mine)
             finally:
                 self.start = before
-        with self.cluster.errors(Operation.READ.to(f"seek in topic {self.topic!r}")):
+        with self.cluster.errors(self._to(f"seek in topic {self.topic!r}")):
             for partition, offset in targets.items():
                 self._open.seek(TopicPartition(self.topic, partition, offset))
                 self._positions[partition] = offset
@@ -367,7 +371,7 @@ class AdHocGroup:
         if offsets:
             self.cluster.ask_again(
                 lambda: self._open.commit(offsets=offsets, asynchronous=False),
-                what=Operation.READ.to(f"commit for group {self.group!r}"),
+                what=self._to(f"commit for group {self.group!r}"),
             )
         return dict(sorted(self._positions.items()))
 

@@ -16,6 +16,7 @@ from labkit.groups.listing import Listing, list_whole
 from labkit.groups.looks import UNSEEN
 from labkit.groups.states import Flag, Verdict
 from labkit.kafka import Cluster
+from labkit.kafka_errors import Operation
 from labkit.kafka_groups import Description, Member
 from labkit.names import choose
 from labkit.suggest import did_you_mean
@@ -148,12 +149,12 @@ def list_groups(
     return [group for group in groups if not group.gone] if names is None else groups
 
 
-def must_be_seen(group: Group, principal: str) -> None:
+def must_be_seen(group: Group, cluster: Cluster) -> None:
     """Raise why a group could not be looked at, if so."""
     if group.state == REFUSED:
-        raise AccessError(
-            f"{principal} may not describe group {group.name!r}",
-            hint=f"the ACL is missing; `labkit acl --principal {principal}` prints what to grant",
+        action = Operation.DESCRIBE.to(f"describe group {group.name!r}", group=group.name)
+        raise cluster.error(
+            KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), action
         ) from group.error
     if group.error is not None:
         raise group.error

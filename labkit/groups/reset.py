@@ -59,7 +59,7 @@ class Plan:
             When the broker refuses a partition; the message tells which, and which were set all the
             same.
         """
-        action = Operation.READ.to(f"reset group {self.group!r}")
+        action = Operation.READ.to(f"reset group {self.group!r}", group=self.group)
         targets = {move.partition: move.target for move in self.moves}
         if refused := self.cluster.groups.commit(self.group, self.topic, targets, what=action):
             raise self._refusal(refused, action)
@@ -170,7 +170,7 @@ def plan_reset(
 def _resting(cluster: Cluster, name: str) -> Group:
     """Return the group, which is there and has no members."""
     (group,) = list_groups(cluster, [name])
-    must_be_seen(group, cluster.principal)
+    must_be_seen(group, cluster)
     if group.members:
         members = ", ".join(f"{member.name} on {member.host}" for member in group.members[:5])
         raise ServerError(

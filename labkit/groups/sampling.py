@@ -55,7 +55,7 @@ class Sampler:
         AccessError is raised when one may not be described.
         """
         for group in list_groups(self.cluster, self.groups or []):
-            must_be_seen(group, self.cluster.principal)
+            must_be_seen(group, self.cluster)
             if group.gone:
                 raise NotFoundError(
                     f"there is no consumer group {group.name!r}",

@@ -87,7 +87,7 @@ class IndexSink:
         self._put_at, self._waiting = time.monotonic(), False
         with target.errors(f"make index {self.name.undated!r}"):
             if self.name.dated:
-                target.client.indices.exists(index=self.name.undated)  # a wrong password shows now
+                target.has_index(self.name.undated)  # a wrong password shows now
             else:
                 self._make(index)
                 self.place += f"/{mappings.uuid(target, index)}"  # made anew it is empty

@@ -100,7 +100,7 @@ class TopicSink:
         cluster.require_write(topic)
         self.topic = topic
         self.rejections: list[str] = []  # the first few, in words
-        self._what = Operation.WRITE.to(f"write to topic {topic!r}")
+        self._what = Operation.WRITE.to(f"write to topic {topic!r}", topic=topic)
         self._cluster = cluster
         self._close_timeout_s = close_timeout_s
         self._give_up = give_up

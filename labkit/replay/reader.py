@@ -320,7 +320,9 @@ class Reading:
         elif error.code() in MISSING:
             self._missing = True  # whether it is, the next look tells
         elif error.code() not in FETCHED_AGAIN:
-            raise self.cluster.error(error, Operation.READ.to(f"read topic {self.plan.topic!r}"))
+            raise self.cluster.error(
+                error, Operation.READ.to(f"read topic {self.plan.topic!r}", topic=self.plan.topic)
+            )
         elif (
             note := f"partition {message.partition()}: the broker said {error.str()}"
         ) not in self._notes:

@@ -394,8 +394,7 @@ def ensure(
     }
     with index.target.errors(f"make index {index.name!r}"):
         if where is not None and (
-            not index.target.client.indices.exists(index=index.name)
-            or where == condition_of(kept_notes(index))
+            not index.target.has_index(index.name) or where == condition_of(kept_notes(index))
         ):
             meta["where"] = where
         shape = {**mapping, "_meta": {"labkit": meta}}

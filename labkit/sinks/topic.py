@@ -199,7 +199,7 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
         lambda admin: admin.create_topics(
             [NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S
         ),
-        what=Operation.CREATE.to(f"make topic {topic!r}"),
+        what=Operation.CREATE.to(f"make topic {topic!r}", topic=topic),
     )
 
 
@@ -261,7 +261,7 @@ def drop(cluster: Cluster, topic: str) -> None:
     names.lab_topic(topic)
     cluster.ask(
         lambda admin: admin.delete_topics([topic], request_timeout=TIMEOUT_S),
-        what=Operation.DELETE.to(f"delete topic {topic!r}"),
+        what=Operation.DELETE.to(f"delete topic {topic!r}", topic=topic),
     )
 
 

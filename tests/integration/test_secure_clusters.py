@@ -233,14 +233,16 @@ def test_a_missing_acl_names_the_principal_the_resource_and_the_recipe(
     name, password = secure.new_user("eve")
     lab = secure.lab(secure.kafka(name, password))
     with pytest.raises(
-        AccessError, match=f"(?s)User:{name} may not .*the ACL Describe on the topic is missing"
+        AccessError,
+        match=f"(?s)User:{name} may not .*the ACL Describe on topic '{topic}' is missing",
     ) as caught:
         lab.window(topic)
     assert f"labkit acl --principal User:{name}" in caught.value.hint
     secure.grant(name, [one for one in kafka_grants("lab", topic) if one.kind == "TOPIC"])
     until(lambda: topic in lab.cluster.topics())
     with pytest.raises(
-        AccessError, match=f"(?s)User:{name} may not .*the ACL Read on the group is missing"
+        AccessError,
+        match=f"(?s)User:{name} may not .*the ACL Read on group 'labkit[^']*' is missing",
     ):
         lab.attach(topic, name="explore").read(1)
 

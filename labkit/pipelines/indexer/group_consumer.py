@@ -165,9 +165,12 @@ class Member:
         ):
             self._mislaid(TopicPartition(self.topic, message.partition()))
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
-            raise self.cluster.error(
-                error, Operation.READ.to(f"read topic {self.topic!r} as group {self.group!r}")
+            action = Operation.READ.to(
+                f"read topic {self.topic!r} as group {self.group!r}",
+                topic=self.topic,
+                group=self.group,
             )
+            raise self.cluster.error(error, action)
 
     def _mislaid(self, one: TopicPartition) -> None:
         """Go on at the log's start where records were deleted before they were read."""
@@ -261,9 +264,10 @@ class Member:
             self.patiently(lambda: self.consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
             if error.args[0].code() not in _REJOIN:
-                raise self.cluster.error(
-                    error.args[0], Operation.READ.to(f"commit for group {self.group!r}")
-                ) from error
+                action = Operation.READ.to(
+                    f"commit for group {self.group!r}", topic=self.topic, group=self.group
+                )
+                raise self.cluster.error(error.args[0], action) from error
             self.say(
                 "the group was rebalanced before the commit; its next owner reads these records again"
             )

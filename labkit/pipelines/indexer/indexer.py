@@ -348,7 +348,7 @@ class Indexer:
                 self.say(f"warning: {why}")
         else:
             # a wrong password shows now, not later
-            self.target.client.indices.exists(index=self.name.undated)
+            self.target.has_index(self.name.undated)
 
     def _make(self, index: str, fields: Mapping[str, Any]) -> None:
         """Make an index, or add what it lacks of the fields that its documents have."""

@@ -1,0 +1,210 @@
+"""Principals that lack a right: each error names who, the operation, the resource, and the role that has it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit import cli
+from labkit.acl import Grant
+from labkit.errors import AccessError
+from labkit.lab import Lab
+from labkit.stack.state import write_private
+from support.secure_stack import SecureStack
+from support.waiting import until
+
+GROUP = "indexer.production"
+
+
+@dataclass
+class Principals:
+    """One who may do nothing; one who may read the topic, describe groups, and read an index."""
+
+    topic: str
+    settings: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    nobody: Lab
+    reader: Lab
+
+    @property
+    def own(self) -> str:
+        return f"labkit.{getpass.getuser()}."
+
+
+@pytest.fixture(scope="module")
+def principals(secure: SecureStack) -> Principals:
+    topic = secure.new_topic()
+    name, password = secure.new_user("reader")
+    readable = Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ"))
+    secure.grant(name, [readable, Grant("GROUP", "*", False, ("DESCRIBE",))])
+    index_reader = {"cluster": [], "indices": [{"names": [topic], "privileges": ["read"]}]}
+    settings = {
+        "nobody": (secure.kafka(*secure.new_user("nobody")), {}),
+        "reader": (secure.kafka(name, password), {"default": secure.new_es_user(index_reader)}),
+    }
+    labs = {who: secure.lab(kafka, **targets) for who, (kafka, targets) in settings.items()}
+    until(lambda: list(labs["reader"].topics()["topic"]) == [topic])
+    return Principals(topic, settings, **labs)
+
+
+Act = Callable[[Principals], Any]
+# what is tried, who tries it, the operation and resource that lack, and the arguments of `labkit acl`
+METHODS: dict[str, tuple[Act, str, str, str, str]] = {
+    "window": (lambda it: it.nobody.window(it.topic), "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}"),
+    "profile": (lambda it: it.nobody.profile(it.topic), "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}"),
+    "read": (
+        lambda it: it.nobody.window(it.topic, offsets={0: (0, 2)}).read(),
+        "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}",
+    ),
+    "retention": (
+        lambda it: it.nobody.retention(it.topic), "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}"
+    ),
+    "attach": (
+        lambda it: it.nobody.attach(it.topic, name="x").read(1),
+        "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}",
+    ),
+    "lag": (lambda it: it.nobody.lag(GROUP), "nobody", "Describe", f"group '{GROUP}'", "lab"),
+    "delete_group": (
+        lambda it: it.nobody.delete_group(f"{it.own}x"), "nobody", "Describe", "group '{own}x'", "lab"
+    ),
+    "attach as a reader": (
+        lambda it: it.reader.attach(it.topic, name="x").read(1),
+        "reader", "Read", "group '{own}x'", "lab --topic {topic}",
+    ),
+    "to_topic": (
+        lambda it: it.reader.window(it.topic).to_topic("x", ttl="1h"),
+        "reader", "Create", "topic '{own}x'", "lab --topic {own}x",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_names_the_right_and_the_role(method: str, principals: Principals) -> None:
+    act, who, operation, resource, arguments = METHODS[method]
+    with pytest.raises(AccessError) as caught:
+        act(principals)
+    names = {"topic": principals.topic, "own": principals.own}
+    principal = getattr(principals, who).cluster.principal
+    assert principal in caught.value.message
+    assert f"the ACL {operation}" in caught.value.hint
+    assert f" on {resource.format(**names)} is missing" in caught.value.hint
+    assert (
+        f"`labkit acl --principal {principal} --role {arguments.format(**names)}` prints"
+        in caught.value.hint
+    )
+
+
+def test_what_is_in_no_role_is_one_command(principals: Principals) -> None:
+    with pytest.raises(AccessError) as caught:
+        principals.reader.retention(principals.topic, "90d")
+    assert (
+        f"the ACL AlterConfigs on topic '{principals.topic}' is missing; labkit's roles"
+        in caught.value.hint
+    )
+    assert f"--operation AlterConfigs --topic '{principals.topic}'" in caught.value.hint
+
+
+@pytest.mark.parametrize("method", ["scratch load", "index"])
+def test_elasticsearch_names_the_privilege_and_the_role(
+    method: str, principals: Principals
+) -> None:
+    acts: dict[str, Callable[[], Any]] = {
+        "scratch load": lambda: principals.reader.window(principals.topic).to_scratch(
+            "x", ttl="1h"
+        ),
+        "index": lambda: principals.reader.index("irc-other").count(),
+    }
+    with pytest.raises(AccessError, match="is unauthorized for user") as caught:
+        acts[method]()
+    assert (
+        "`labkit acl --role lab --indices PATTERN --format elasticsearch-role` prints"
+        in caught.value.hint
+    )
+
+
+Profiles = Callable[[dict[str, Any], dict[str, Any]], None]
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profiles:
+    """Write a profile ``prod`` of Kafka's settings and Elasticsearch's targets."""
+
+    def lines(table: str, settings: dict[str, Any]) -> list[str]:
+        values = [f'"{key}" = {json.dumps(value)}' for key, value in settings.items()]
+        return [f"[profiles.prod.{table}]", *values]
+
+    def write(kafka: dict[str, Any], targets: dict[str, Any]) -> None:
+        text = lines("kafka", kafka)
+        for name, target in targets.items():
+            text += lines(f"elasticsearch.{name}", target)
+        write_private(tmp_path / "labkit.toml", "\n".join(text))
+        monkeypatch.setenv("LABKIT_CONFIG", str(tmp_path / "labkit.toml"))
+
+    return write
+
+
+COMMANDS: dict[str, tuple[list[str], str, str, str, str]] = {
+    "index": (
+        ["index", "{topic}", "irc-x", "--group", GROUP], "reader", "Read", f"group '{GROUP}'", "indexer --topic {topic}"
+    ),
+    "extract": (
+        ["extract", "files", "{file}", "--topic", "{topic}"],
+        "reader", "Write", "topic '{topic}'", "extractor --topic {topic}",
+    ),
+    "extract, blind": (
+        ["extract", "files", "{file}", "--topic", "{topic}"],
+        "nobody", "Describe", "topic '{topic}'", "extractor --topic {topic}",
+    ),
+    "window": (["window", "{topic}"], "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}"),
+    "tail": (["tail", "{topic}"], "nobody", "Describe", "topic '{topic}'", "lab --topic {topic}"),
+    "lag": (["lag", GROUP], "nobody", "Describe", f"group '{GROUP}'", "lab"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_names_the_right_and_its_role(
+    name: str,
+    principals: Principals,
+    secure: SecureStack,
+    profile: Profiles,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words, who, operation, resource, arguments = COMMANDS[name]
+    kafka, targets = principals.settings[who]
+    if name == "index":
+        targets = {"default": secure.elasticsearch("admin", secure.state.passwords["admin"])}
+    profile(kafka, targets)
+    (tmp_path / "x.jsonl").write_text('{"n": 1}\n')
+    names = {"topic": principals.topic, "file": str(tmp_path / "x.jsonl")}
+    try:
+        assert cli.main([*(word.format(**names) for word in words), "--profile", "prod"]) == 1
+    finally:
+        secure.es_admin.indices.delete(index="irc-x", ignore_unavailable=True)
+    told, principal = capsys.readouterr().err, getattr(principals, who).cluster.principal
+    assert f"{principal} may not" in told
+    assert f"the ACL {operation} on {resource.format(**names)} is missing" in told
+    assert f"`labkit acl --principal {principal} --role {arguments.format(**names)}` prints" in told
+
+
+def test_an_index_that_may_not_be_made_names_the_role_of_the_command(
+    principals: Principals,
+    secure: SecureStack,
+    profile: Profiles,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    profile(*principals.settings["reader"])
+    index = f"irc-{uuid.uuid4().hex[:8]}"
+    assert cli.main(["index", principals.topic, index, "--group", GROUP, "--profile", "prod"]) == 1
+    told = capsys.readouterr().err
+    assert "is unauthorized for user" in told
+    assert index in told
+    assert (
+        "`labkit acl --role indexer --indices PATTERN --format elasticsearch-role` prints" in told
+    )
