@@ -53,8 +53,8 @@ def connect(
 
     timezone : str or tzinfo, optional
         Where days are, and what a time without a zone means: a name of the IANA database, such as
-        ``"Europe/Vienna"``. Windows, records and DataFrames show their times in it. UTC by default;
-        what is stored, receipts, charts, lists and the browser of records are in UTC and say so.
+        ``"Europe/Vienna"``. Windows, records, DataFrames, lists, charts and the widgets show their
+        times in it, and name it. UTC by default; what is stored and receipts are in UTC.
 
     Raises
     ------
