@@ -1,6 +1,4 @@
-"""Check the wheel and the sdist of `make dist`: all that labkit needs, and nothing of a working
-folder.
-"""
+"""Check the wheel and the sdist of `make dist`: they hold all that labkit needs, and no more."""
 
 from __future__ import annotations
 

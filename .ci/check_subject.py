@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Check a commit's subject: at most 72 characters, and a verb in the imperative. Git's commit-msg
-hook calls it.
+"""Check a commit's subject: at most 72 characters, and a verb in the imperative.
+
+Git's commit-msg hook calls it.
 
     .ci/check_subject.py FILE        FILE holds the message, as git gives it to the hook
 

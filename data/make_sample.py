@@ -47,8 +47,9 @@ LENGTH = DAYS * DAY
 
 
 def since_start(month: int, day: int, hour: int, minute: int = 0) -> int:
-    """Return a moment of the story's year as milliseconds since its start, the clock used
-    everywhere below.
+    """Return a moment of the story's year as milliseconds since its start.
+
+    All code below uses this clock.
     """
     return (
         int((datetime(STORY.year, month, day, hour, minute, tzinfo=UTC) - STORY).total_seconds())
@@ -690,8 +691,9 @@ class Turn(NamedTuple):
 
 
 def stream(purpose: str) -> Random:
-    """Return a generator of its own per purpose: a change in one part leaves the others as they
-    were.
+    """Return a random generator of its own per purpose.
+
+    So a change in one part leaves the others as they were.
     """
     return Random(f"{SEED} {purpose}")
 
@@ -1014,8 +1016,9 @@ def with_drops(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[S
 
 
 def with_netsplit(person: Person, stays: Sequence[Stay], rng: Random) -> Iterator[Stay]:
-    """Cut the stays on the split server: all its people quit within seconds and come back in a
-    storm.
+    """Cut the stays on the split server.
+
+    All its people quit within seconds, and come back in a storm.
     """
     for stay in stays:
         if person.server != SPLIT_SERVER or not stay.start < SPLIT_HEALS or not stay.end > SPLIT_AT:
@@ -1030,8 +1033,9 @@ def with_netsplit(person: Person, stays: Sequence[Stay], rng: Random) -> Iterato
 
 
 def settle(person: Person, stay: Stay, rng: Random) -> None:
-    """Choose when a stay enters and leaves each channel, and whether the nick says "away" for a
-    while.
+    """Choose when a stay enters and leaves each channel.
+
+    Choose, too, whether the nick says "away" for a while.
     """
     at = stay.start
     for channel in person.channels:
@@ -1121,8 +1125,9 @@ def presence(person: Person) -> Iterator[tuple[tuple[int, str], float]]:
 
 
 def fill_cells(people: Sequence[Person]) -> Cells:
-    """Collect who speaks in each hour of each channel, so that everybody gets their share of the
-    whole.
+    """Collect who speaks in each hour of each channel.
+
+    So everybody gets their share of the whole.
     """
     cells: Cells = {}
     for person in people:
@@ -1202,8 +1207,9 @@ class Talk:
         return cast
 
     def subject(self, channel: str, at: int) -> Subject:
-        """Draw a subject: what just happened, else what the week is about; #help hears of
-        everything.
+        """Draw a subject: what just happened, else what the week is about.
+
+        #help hears of everything.
         """
         for name, (since, length) in EVENTS.items():
             if 0 <= at - since < length and self.rng.random() < 0.85 * math.exp(
@@ -1218,8 +1224,9 @@ class Talk:
         return self.rng.choices(own, [subject.appeal(week) for subject in own])[0]
 
     def pause(self, turn: Turn) -> int:
-        """Return how long a turn takes to come, in ms: bots at once, people by the length of the
-        text.
+        """Return how long a turn takes to come, in ms.
+
+        Bots answer at once, people by the length of the text.
         """
         if turn.speaker.kind == "bot" and turn.to:
             return self.rng.randrange(200, 900)
@@ -1260,8 +1267,9 @@ class Talk:
         return person if self.rng.random() < chance else None
 
     def question(self, words: Words, cast: list[Person]) -> Iterator[Turn]:
-        """Ask; helpers answer, others chip in; mostly it ends with thanks, sometimes nobody
-        answers.
+        """Ask a question; helpers answer, others chip in.
+
+        Mostly it ends with thanks, sometimes nobody answers.
         """
         asker, *helpers = cast
         yield Turn(asker, words.say("ask"))
@@ -1401,8 +1409,9 @@ def make_log(count: int) -> list[Record]:
 
 
 def is_logged(line: Record) -> bool:
-    """Say whether the extractor saw a line: it was down once, and the log has a first and a last
-    day.
+    """Tell whether the extractor saw a line.
+
+    It was down once, and the log has a first and a last day.
     """
     return 0 <= line.at < LENGTH and not OUTAGE[0] <= line.at < OUTAGE[1]
 
@@ -1497,8 +1506,9 @@ def to_lines(log: Sequence[Record]) -> tuple[list[bytes], Counter[str]]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a gzip file whose bytes depend on the content alone: no time, no file name in its
-    header.
+    """Write a gzip file whose bytes depend on the content alone.
+
+    Its header has no time and no file name.
     """
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as file:

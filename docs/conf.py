@@ -1,5 +1,6 @@
-"""Sphinx's configuration: `make docs` builds offline, and fails on a warning or a reference that
-leads nowhere.
+"""Sphinx's configuration: `make docs` builds offline.
+
+It fails on a warning, or on a reference that leads nowhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Fill in what pages take from the code: commands from their parser, charts from their docstrings,
-notebooks from their first cell, figures from what the benches wrote.
+"""Fill in what pages take from the code.
 
-A page says where with a line of its own: ``%% commands``, ``%% charts``, ``%% notebooks`` or ``%%
-figures``.
+Commands come from their parser, charts from their docstrings, notebooks from their first cell,
+figures from what the benches wrote. A page says where with a line of its own: ``%% commands``, ``%%
+charts``, ``%% notebooks`` or ``%% figures``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def _describe_chart(name: str, function: Any) -> Iterator[str]:
     described = {
         one: " ".join(item.desc) for item in page["Parameters"] for one in item.name.split(", ")
     }
-    yield f"\n## {name}\n\n{_as_markdown(' '.join(page['Summary']))}\n"
+    text = " ".join([*page["Summary"], *page["Extended Summary"]])
+    yield f"\n## {name}\n\n{_as_markdown(text)}\n"
     yield "| option | left out | what it does |\n|---|---|---|"
     for option in inspect.signature(function).parameters.values():
         needed = option.default is inspect.Parameter.empty

@@ -1,8 +1,7 @@
-"""Take the README's picture: a real JupyterLab in Chromium, records browsed, filtered by a click,
-one in full.
+"""Take the README's picture in a real JupyterLab in Chromium.
 
-``make gallery`` calls it, after `labkit demo` has filled the topic; without a Chromium the picture
-stays as it is.
+Records are browsed, filtered by a click, and one is shown in full. ``make gallery`` calls it, after
+`labkit demo` has filled the topic; without a Chromium the picture stays as it is.
 """
 
 from __future__ import annotations

@@ -288,8 +288,9 @@ def _login(
 def _refusal(
     kind: str, text: str, what: str, *, principal: str, address: str, role: str
 ) -> AccessError:
-    """Return the error for a right that lacks: who may not do what, the operation and resource, and
-    how to grant it.
+    """Return the error for a missing right.
+
+    It says who may not do what, the operation and the resource, and how to grant it.
     """
     action = what if isinstance(what, Action) else Action(what, Operation.DESCRIBE)
     name = action.name_of(kind)

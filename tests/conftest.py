@@ -59,10 +59,9 @@ def _user() -> None:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[State]:
-    """A running stack: `shared` by all workers, or `alone` for a test marked so (see
-    support/workers.py).
+    """A running stack: `shared` by all workers, or `alone` for a test marked so.
 
-    ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
+    See support/workers.py. ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
     """
     folder = stack_folder(getattr(request, "param", "shared"))
     with pytest.MonkeyPatch.context() as environment:
@@ -207,8 +206,9 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
 
 @pytest.fixture
 def produce(admin: Cluster) -> Callable[..., None]:
-    """Write values to a topic: ``produce(topic, [b"…"], partition=0, timestamps=[…], keys=[…],
-    headers=[…])``.
+    """Write values to a topic.
+
+    ``produce(topic, [b"…"], partition=0, timestamps=[…], keys=[…], headers=[…])``.
     """
 
     def write(

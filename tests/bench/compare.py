@@ -1,8 +1,8 @@
-"""Memory and time of comparing two indices, at several sizes: ``python tests/bench/compare.py 50000
-500000``.
+"""Measure memory and time of comparing two indices, at several sizes.
 
-Each size runs in a process of its own, on the running local stack; both sides hold documents of
-about 300 bytes, one in ten of them changed on the right.
+``python tests/bench/compare.py 50000 500000`` runs it. Each size runs in a process of its own, on
+the running local stack; both sides hold documents of about 300 bytes, one in ten of them changed on
+the right.
 """
 
 from __future__ import annotations

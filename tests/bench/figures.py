@@ -1,5 +1,6 @@
-"""Keep a bench's medians where the documentation shows them: ``docs/figures``, with when, where and
-of which labkit.
+"""Keep a bench's medians where the documentation shows them: ``docs/figures``.
+
+With them stand when, where and of which labkit they are.
 """
 
 from __future__ import annotations

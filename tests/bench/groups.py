@@ -1,5 +1,4 @@
-"""`make bench`: how fast all groups' offsets and lag are listed, beside the Kafka distribution's
-own tool.
+"""`make bench`: how fast all groups' offsets and lag are listed, beside Kafka's own tool.
 
 Both list the same groups of one broker, in turns; the tool's time holds the start of its Java,
 labkit's that of its Python, as a user waits for both; labkit in a running notebook is shown apart.

@@ -1,9 +1,8 @@
-"""`make bench`, second part: how fast a topic gets into an Elasticsearch index, side by side in one
-run.
+"""`make bench`, second part: how fast a topic gets into an Elasticsearch index.
 
 The ways take turns, so a machine that slows down slows all; medians and ratios are printed,
-absolute times are of this machine, whose processors client, Kafka and Elasticsearch share. Writes
-``test-output/bench-index.json``.
+absolute times are of this machine, whose processors client, Kafka and Elasticsearch share.
+Writes ``test-output/bench-index.json``.
 """
 
 from __future__ import annotations

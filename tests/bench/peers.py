@@ -73,8 +73,9 @@ def labkit_newest_unguarded(topic: str, path: str) -> int:
 
 
 def expert(topic: str, path: str) -> int:
-    """What who knows the libraries writes for one topic: consume(), pyarrow.json under the schema
-    known, columns.
+    """What an expert in the libraries writes for one topic.
+
+    It uses consume(), and pyarrow.json under the known schema, and returns columns.
     """
     import numpy as np
     import pyarrow as pa
@@ -171,8 +172,10 @@ def consume_dropped(topic: str, path: str) -> int:
 
 
 def consume_dropped_tuned(topic: str, path: str) -> int:
-    """The limit, told to look again at once when its queue was full, and in portions the
-    processor's cache holds.
+    """The limit, with two settings tuned.
+
+    It looks again at once when its queue was full, and takes portions that fit the processor's
+    cache.
     """
     consumer, total = _confluent(topic, path, **{"fetch.queue.backoff.ms": 10})
     count = 0

@@ -232,8 +232,9 @@ def race(
 
 
 def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, list[float]]:
-    """Return how many seconds it takes to freeze a window of a topic with many partitions, in a
-    notebook's kernel.
+    """Return how many seconds it takes to freeze a window in a notebook's kernel.
+
+    Its topic has many partitions.
     """
     topic = f"irc-bench-{partitions}-partitions"
     admin = Cluster(state.credentials("admin")["kafka"])

@@ -1,9 +1,8 @@
-"""What a record costs: time and CPU seconds of client, Kafka and Elasticsearch, at growing numbers
-of records.
+"""Measure what a record costs at growing numbers of records.
 
-Each way runs in a process of its own, on topics of `read.py`. The machine may be shared: CPU
-seconds say more than wall time. Writes ``test-output/bench-sizing.json``; docs/sizing.md does the
-arithmetic.
+It is time and CPU seconds of client, Kafka and Elasticsearch. Each way runs in a process of its
+own, on topics of `read.py`. The machine may be shared: CPU seconds say more than wall time. Writes
+``test-output/bench-sizing.json``; docs/sizing.md does the arithmetic.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A hostile topic, shown by every chart, widget and display in a real JupyterLab, hovered and
-clicked.
+"""A hostile topic in a real JupyterLab: every chart, widget and display, hovered and clicked.
 
 Nothing of it runs, nothing is fetched, nothing breaks out, and no formula is made of it; BEHAVIOURS
 43, 67, 68, 69.
@@ -372,8 +371,9 @@ def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(
 def test_nothing_of_it_runs_in_a_page_of_a_run(
     page: Any, topic: str, group: str, me: str, tmp_path: Path
 ) -> None:
-    """The page is whole in itself: it asks for nothing at all, neither libraries nor what records
-    name.
+    """The page is whole in itself.
+
+    It asks for nothing at all, neither libraries nor what records name.
     """
     write_notebook(tmp_path / "attack.ipynb", cells(topic)[:-1])
     done = rerun.run(tmp_path / "attack.ipynb", folder=tmp_path / "runs")

@@ -1,5 +1,6 @@
-"""The browser of records on nested JSON, on Avro and on an index, in a zone, in the night when
-clocks are set back.
+"""The browser of records on nested JSON, on Avro and on an index.
+
+It shows them in a zone, in the night when clocks are set back.
 """
 
 from __future__ import annotations

@@ -204,8 +204,9 @@ def test_the_scratch_manager_asks_before_it_deletes(
 def test_stop_ends_run_all_and_the_part_is_kept(
     page: Any, server: Server, topic: str, tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 55: the stopped cell says in red how far it got, the cells after it do not run,
-    the part is there.
+    """BEHAVIOURS 55: the stopped cell says in red how far it got.
+
+    The cells after it do not run, and the part is there.
     """
     cells = [
         f"import labkit, time\nw = labkit.connect().window({topic!r})\n\n"

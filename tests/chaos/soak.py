@@ -1,10 +1,9 @@
-"""`make soak`: the extractor and the indexer at work for half an hour, while all that they need is
-killed.
+"""`make soak`: the extractor and the indexer work while all that they need is killed.
 
-A real ngircd hands on numbered messages at a steady rate; ``labkit extract irc --spool`` writes
-them to Kafka, ``labkit index`` from there to Elasticsearch. At random moments (of a seed, which is
-printed) Kafka is killed or stopped, the extractor killed, both, or Elasticsearch. At the end the
-topic itself is asked, by the numbers in its records' headers:
+It lasts half an hour. A real ngircd hands on numbered messages at a steady rate; ``labkit extract
+irc --spool`` writes them to Kafka, ``labkit index`` from there to Elasticsearch. At random moments
+(of a seed, which is printed) Kafka is killed or stopped, the extractor killed, both, or
+Elasticsearch. At the end the topic itself is asked, by the numbers in its records' headers:
 
 - what was put into the spool is in the topic: the spool's numbers have no gap that ``labkit.dropped`` does not tell;
 - what is there twice is marked ``labkit.resent``, all but one of it, and is one record of the spool;
@@ -107,8 +106,9 @@ class Memory:
             time.sleep(2)
 
     def growth(self, name: str) -> tuple[float, float, float, float]:
-        """Return of the process that lived longest: minutes, MB in the second fifth of them, in the
-        last, the most.
+        """Return the memory of the process that lived longest.
+
+        It is minutes, and MB in the second fifth of them, in the last fifth, and the most.
         """
         longest = max((rows for (one, _), rows in self.samples.items() if one == name), key=len)
         fifth = max(1, len(longest) // 5)
@@ -276,8 +276,9 @@ class Soak:
 
 
 def gaps(marks: dict[tuple[bytes, int], list[bool]], dropped: dict[tuple[bytes, int], int]) -> int:
-    """Count the numbers that are not in the topic and of which no record says that they were
-    dropped.
+    """Count the numbers that are missing in the topic.
+
+    Numbers that a record names as dropped are not counted.
     """
     found = 0
     for spool in {spool for spool, _ in marks}:

@@ -1,9 +1,8 @@
-"""Follow coverage into labkit's decoders and parsers: ``python tests/fuzz/run.py SECONDS [TARGET
-…]``.
+"""Fuzz labkit's decoders and parsers, following coverage.
 
-Each target runs in a process of its own, with 2 GB of memory and 20 s for one input at most. What
-it finds stays in the folder that it names, to be tried again: ``python tests/fuzz/run.py --once
-TARGET FILE``.
+``python tests/fuzz/run.py SECONDS [TARGET …]`` runs it. Each target runs in a process of its own,
+with 2 GB of memory and 20 s for one input at most. What it finds stays in the folder that it names,
+to be tried again: ``python tests/fuzz/run.py --once TARGET FILE``.
 """
 
 from __future__ import annotations

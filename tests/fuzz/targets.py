@@ -1,8 +1,8 @@
-"""What takes bytes of others. A target takes any bytes and fails when labkit crashes, hangs or
-loses a neighbour.
+"""What takes foreign bytes, as targets to be fuzzed.
 
-Driven by `hypothesis` in the suite (tests/unit/test_fuzz.py) and by atheris, which follows
-coverage, in `make fuzz`.
+A target takes any bytes and fails when labkit crashes, hangs or loses a neighbour. Driven by
+`hypothesis` in the suite (tests/unit/test_fuzz.py) and by atheris, which follows coverage, in `make
+fuzz`.
 """
 
 from __future__ import annotations
@@ -103,8 +103,9 @@ _LOGICAL = (
 
 
 def avro_schema(source: Source, depth: int = 0, names: tuple[str, ...] = ()) -> Any:
-    """Return a schema made of choices: any type within any other, records that hold themselves
-    among them.
+    """Return a schema made of choices.
+
+    It has any type within any other; records that hold themselves are among them.
     """
     kind = source.below(9 if depth < 4 else 3)
     if kind == 0:
@@ -214,8 +215,9 @@ def window(data: bytes) -> None:
 
 
 def containers(data: bytes) -> None:
-    """Any bytes as a file, and as what follows or damages a packed one: all lines before the damage
-    come.
+    """Read any bytes as a file, and as what follows or damages a packed one.
+
+    All lines before the damage come.
     """
     source = Source(data)
     pack = (gzip.compress, zstandard.ZstdCompressor().compress, bz2.compress, bytes)[

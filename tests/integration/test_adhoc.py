@@ -139,8 +139,9 @@ def test_two_members_share_the_partitions_and_one_takes_over(
 def test_a_partition_that_comes_back_goes_on_where_it_was_left(
     topic: str, name: str, attach: Any, produce: Produce
 ) -> None:
-    """Nothing was committed, so the group knows of no place: it must not begin with the oldest
-    record.
+    """Without a commit the group knows no position.
+
+    The member must not begin with the oldest record.
     """
     first = attach(topic, name=name, start="latest")
     assert len(first.tail(0.5)) == 0
@@ -181,8 +182,9 @@ def test_a_foreign_group_is_refused_before_any_connection(lab: Lab) -> None:
 def test_a_cell_run_again_takes_over_from_the_member_it_forgets(
     lab: Lab, topic: str, name: str, admin: Cluster
 ) -> None:
-    """``g = lab.attach(…)`` again: the old member leaves, else the new one would wait for
-    partitions nobody reads.
+    """``g = lab.attach(…)`` again: the old member leaves.
+
+    Else the new one would wait for partitions that nothing reads.
     """
     group = lab.attach(topic, name=name, start="earliest")
     assert len(group.read(10)) == 10

@@ -1,8 +1,7 @@
-"""Issue 22: topics of every kind into every sink and back, with a real registry and Elasticsearch 8
-and 9.
+"""Issue 22: topics of every kind into every sink and back, on real servers.
 
-What each record says is written here by hand; every sink must hold exactly that, asked of the
-servers or read from the files by other programs.
+They are a registry, and Elasticsearch 8 and 9. What each record says is written here by hand; every
+sink must hold exactly that, asked of the servers or read from the files by other programs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What a browser of records follows is read as any window is: exact, and its code makes the same
-records.
+"""What a browser of records follows is read as any window is.
+
+It is exact, and its code makes the same records.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The `labkit` command on real servers: tables as JSON, exit codes, and one line for whatever is
-wrong.
-"""
+"""The `labkit` command on real servers: tables as JSON, exit codes, one line per error."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Comparing topics that are not JSON with their indices: documents are made of records as the index
-says.
+"""Comparing topics that are not JSON with their indices.
+
+Documents are made of records as the index says.
 """
 
 from __future__ import annotations

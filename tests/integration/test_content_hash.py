@@ -1,5 +1,6 @@
-"""The hash in a receipt: of the records a real topic delivered, the same through every sink and on
-every read.
+"""The hash in a receipt of records that a real topic delivered.
+
+It is the same through every sink and on every read.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""A window on a real Dask cluster of two processes: equal to `read()`, receipts that add up,
-workers killed.
+"""A window on a real Dask cluster of two processes.
+
+It equals `read()`, its receipts add up, and its workers are killed.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ SIZES = (1_000, 0, 60, 140)
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported_once() -> Iterator[None]:
-    """Fork the workers from one process that has imported labkit: alone each takes seconds of CPU
-    to do so.
+    """Fork the workers from one process that has imported labkit.
+
+    Each alone takes seconds of CPU to import it.
     """
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         get_mp_context().set_forkserver_preload(

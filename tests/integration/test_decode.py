@@ -1,6 +1,4 @@
-"""Own decoders, keys, the cache, groups, the command line, and a registry that refuses or goes
-away.
-"""
+"""Own decoders, keys, the cache, groups, the command line, and a registry that fails."""
 
 from __future__ import annotations
 

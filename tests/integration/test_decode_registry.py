@@ -1,5 +1,6 @@
-"""Avro, Protobuf and JSON Schema behind schema ids, from Confluent's serialisers, a real registry
-and broker.
+"""Avro, Protobuf and JSON Schema behind schema ids.
+
+Confluent's serialisers write them, with a real registry and broker.
 """
 
 from __future__ import annotations
@@ -220,8 +221,9 @@ def field(name: str, number: int, kind: int, label: int = 1, **more: Any) -> Any
 
 
 def messages(package: str, *extra: Any) -> dict[str, Any]:
-    """Make the message classes of a file: Irc (with all kinds of fields, and `extra`), Irc.Inner,
-    Other.
+    """Make the message classes of a file: Irc, Irc.Inner and Other.
+
+    Irc has all kinds of fields, and `extra`.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3",

@@ -350,8 +350,9 @@ def test_without_monitor_the_version_cannot_be_had(
 
 
 def test_an_api_key_that_is_refused(secure: SecureStack, alice: Any, topic: str) -> None:
-    """The minimal build cannot make one: its client, header and refusal are real, its acceptance is
-    not tried.
+    """The minimal build cannot make an API key.
+
+    Its client, header and refusal are real; its acceptance is not tried.
     """
     settings = {
         "hosts": [secure.elasticsearch_address],

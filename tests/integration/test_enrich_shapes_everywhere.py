@@ -1,5 +1,6 @@
-"""Debezium's envelopes from a real topic: as a frame, a file, a scratch index, and by the
-continuous indexer.
+"""Debezium's envelopes from a real topic.
+
+They go to a frame, a file, a scratch index, and through the continuous indexer.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""BEHAVIOURS 59, issue 22.5: a real topic as CSV, lines of JSON and Arrow, read back equal by other
-programs.
+"""BEHAVIOURS 59, issue 22.5: a real topic as CSV, lines of JSON and Arrow.
+
+Other programs read the files back equal.
 """
 
 from __future__ import annotations
@@ -231,8 +232,9 @@ def test_a_stopped_write_leaves_the_earlier_file(
     lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path, kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """BEHAVIOURS 55: as `to_parquet` does; "keep" puts the part there, and the receipt says it is
-    one.
+    """BEHAVIOURS 55: as `to_parquet` does.
+
+    "keep" puts the part there, and the receipt says that it is one.
     """
     topic, calls = make_topic(2), []
     for partition in (0, 1):

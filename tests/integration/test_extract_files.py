@@ -1,6 +1,4 @@
-"""Files into a real topic: every line once, as it is, and the truth about those that did not make
-it.
-"""
+"""Files into a real topic: every line once, as it is, and what failed is told."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The extractor as a process, a real ngircd, and a broker that dies: nothing is lost, and what is
-doubled is marked.
+"""The extractor as a process, a real ngircd, and a broker that dies.
+
+Nothing is lost, and what is doubled is marked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The direct form: what a document's name is made of, so that nothing is swallowed and nothing
-doubled.
-"""
+"""The direct form: documents are named so that none swallows another and none is doubled."""
 
 from __future__ import annotations
 

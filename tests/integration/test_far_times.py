@@ -1,5 +1,6 @@
-"""Records of times that no date can hold, such as microseconds given as milliseconds: they are read
-and indexed.
+"""Records of times that no date can hold are read and indexed.
+
+Microseconds given as milliseconds are such times.
 """
 
 from __future__ import annotations

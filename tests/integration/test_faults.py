@@ -1,7 +1,7 @@
-"""Servers and processes that fail in the middle; each story ends with the index equal to the topic,
-asked of both.
+"""Servers and processes that fail in the middle.
 
-``LABKIT_TEST_KILLS`` says how often the indexer is killed (6).
+Each story ends with the index equal to the topic, asked of both. ``LABKIT_TEST_KILLS`` says how
+often the indexer is killed (6).
 """
 
 from __future__ import annotations
@@ -229,8 +229,9 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     mortal_lab: Lab,
     wide: str,
 ) -> None:
-    """Room for 300 kB of requests at once: those of 4 MB are answered with 429 until they are
-    smaller.
+    """The cluster has room for 300 kB of requests at once.
+
+    Those of 4 MB are answered with 429 until they are smaller.
     """
     extra = mortal / "elasticsearch" / "extra.yml"
     extra.write_text(

@@ -1,5 +1,6 @@
-"""Servers that are killed while somebody looks: each story counts what came, and says what must
-hold.
+"""Servers that are killed while they are read.
+
+Each story counts what came, and says what must hold.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""A condition chooses the same records of a real topic wherever the window goes, and every other
-one is counted.
+"""A condition chooses the same records of a real topic in every sink.
+
+Every other record is counted.
 """
 
 from __future__ import annotations

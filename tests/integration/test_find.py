@@ -1,5 +1,6 @@
-"""Finding in real topics: the hits of a full read, newest first, and a receipt that says how far
-the search went.
+"""Finding in real topics: the hits of a full read, newest first.
+
+A receipt says how far the search went.
 """
 
 from __future__ import annotations

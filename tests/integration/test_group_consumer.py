@@ -1,5 +1,6 @@
-"""The indexer's member of a group, on a real broker: where it begins, and what it says of records
-that are gone.
+"""The indexer's member of a group, on a real broker.
+
+It tests where it begins, and what it says of records that are gone.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Groups that are not consumer groups, of a real broker: listed by kind, and never certified
-without a look.
+"""A real broker's groups that are not consumer groups.
+
+They are listed by kind, and never certified without a look.
 """
 
 from __future__ import annotations

@@ -207,8 +207,9 @@ def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> 
 def test_a_rebalance_of_the_new_protocol_is_called_so(
     lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any
 ) -> None:
-    """One member has to give a partition up and does not poll: until it does, the broker calls that
-    Reconciling.
+    """A member has to give a partition up, and does not poll.
+
+    Until it does, the broker calls that Reconciling.
     """
     topic = make_topic(2)
     for partition in (0, 1):

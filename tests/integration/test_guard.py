@@ -93,8 +93,9 @@ def test_a_commit_meanwhile_is_told_with_what_the_broker_would_have_refused(
 def test_the_verdict_says_who_moved_the_groups_and_its_colour_says_the_same(
     lab: Lab, admin: Cluster, group: str, commit: Any, make_topic: Any, produce: Any
 ) -> None:
-    """BEHAVIOURS 58: "changed while the block ran" stood beside a green bar, under "Nobody
-    noticed".
+    """BEHAVIOURS 58: the bar's colour agrees with its words.
+
+    "changed while the block ran" stood beside a green bar, under "Nobody noticed".
     """
     topic = make_topic()
     produce(topic, [b"{}"] * 5)
@@ -231,8 +232,9 @@ def test_who_sees_no_group_reads_all_the_same(
 
 @pytest.fixture
 def lists_all(admin: Cluster) -> Iterator[Lab]:
-    """A lab that may list all groups (Describe on the cluster), and describe its own and those
-    named indexer.* only.
+    """A lab that may list all groups (Describe on the cluster).
+
+    It may describe only its own groups and those named indexer.*.
     """
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     may = [
@@ -278,8 +280,9 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
 def answered(
     monkeypatch: pytest.MonkeyPatch, group: str, error: Exception, *, described: bool = True
 ) -> None:
-    """Have the broker answer with an error for a group's committed offsets, and for its description
-    unless told.
+    """Have the broker answer with an error for a group's committed offsets.
+
+    It does so for its description too, unless told.
     """
 
     def answering(method: Any) -> Any:

@@ -1,5 +1,6 @@
-"""Records made to do harm, through every sink: nothing executes, nothing crashes a batch, nothing
-is lost.
+"""Records made to do harm, through every sink.
+
+Nothing executes, nothing crashes a batch, nothing is lost.
 """
 
 from __future__ import annotations

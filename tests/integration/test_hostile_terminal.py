@@ -1,7 +1,6 @@
-"""A hostile topic and group through the commands, on a terminal: nothing controls it, one group is
-one line.
+"""A hostile topic and group through the commands, on a terminal.
 
-BEHAVIOURS 43, 72.
+Nothing controls the terminal, and one group is one line. BEHAVIOURS 43, 72.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""An alias or a data stream in the place of an index: the indexer, the direct form and dead letters
-write into it.
+"""An alias or a data stream in the place of an index.
+
+The indexer, the direct form and dead letters write into it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What stands before Elasticsearch and cuts its answers short: what was not acknowledged is sent
-again.
+"""A proxy before Elasticsearch that cuts its answers short.
+
+What was not acknowledged is sent again.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Fields that cannot be counted as they are: below nested, longer than ignore_above, of several
-types in a pattern.
+"""Fields that cannot be counted as they are.
+
+They are below nested, longer than ignore_above, or of several types in a pattern.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ def test_texts_longer_than_ignore_above_are_not_without_a_value(make: Any) -> No
 
 
 def test_values_that_are_malformed_are_said_too(make: Any) -> None:
-    """BEHAVIOURS 45, a sibling: ignore_malformed keeps the document and leaves the value out of
-    every metric.
+    """BEHAVIOURS 45, a sibling: ignore_malformed keeps the document.
+
+    It leaves the value out of every metric.
     """
     mapping = {"n": {"type": "long", "ignore_malformed": True}}
     index = make((mapping, [{"n": 1}, {"n": "two"}]))
@@ -179,8 +181,9 @@ def test_indices_that_disagree_are_named_in_one_line(
 
 
 def test_indices_that_agree_enough_are_counted_together(make: Any) -> None:
-    """BEHAVIOURS 46: numbers with numbers, kinds of keywords, and an index that does not have the
-    field.
+    """BEHAVIOURS 46: indices of a pattern are counted together.
+
+    They have numbers with numbers, kinds of keywords, and an index without the field.
     """
     index = make(
         ({"n": LONG, "h": KEYWORD, "t": TEXT}, [{"n": 5, "h": "a", "t": "x"}]),

@@ -1,5 +1,6 @@
-"""An index, or a whole cluster, that takes nothing: no record is put aside for what is not its
-fault.
+"""An index, or a whole cluster, that takes nothing.
+
+No record is put aside for what is not its fault.
 """
 
 from __future__ import annotations

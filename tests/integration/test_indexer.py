@@ -300,8 +300,9 @@ POISON = [
 def test_json_that_is_not_utf_8_does_not_spoil_the_index(
     bench: Bench, make_topic: Any, produce: Any
 ) -> None:
-    """Elasticsearch reads these encodings and keeps the bytes, which then stand in the middle of
-    its UTF-8 answers.
+    """Elasticsearch reads these encodings and keeps the bytes.
+
+    They then stand in the middle of its UTF-8 answers.
     """
     topic = make_topic()
     produce(topic, [*POISON, b'{"a": 2}'])
@@ -405,8 +406,9 @@ def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: An
 def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
     hospital: Bench, second_opinion: Bench, mortal: Path, wide: str
 ) -> None:
-    """A second indexer is told to end while it waits: it does, and what it had not written comes
-    next time.
+    """A second indexer is told to end while it waits.
+
+    It ends, and what it had not written comes next time.
     """
     run, other = hospital.start(wide), second_opinion.start(wide)
     until(lambda: run.sent() and other.sent(), "the first batches")

@@ -55,8 +55,9 @@ def topic(lab: Lab, admin: Cluster) -> Iterator[str]:
 
 
 class Child:
-    """A Python of its own that says when it is at work, is interrupted, and prints what it has as
-    JSON.
+    """A Python process that is interrupted.
+
+    It says when it is at work, and prints what it has as JSON.
     """
 
     def __init__(self, program: str, *arguments: str) -> None:
@@ -197,8 +198,9 @@ def without_members(admin: Cluster, group: str) -> bool:
 def test_a_tail_interrupted_again_and_again_loses_nothing(
     make_topic: Any, admin: Cluster, group: str
 ) -> None:
-    """Each record is returned once, by one of the calls, and what is committed at the end is the
-    topic's end.
+    """Each record is returned once, by one of the calls.
+
+    What is committed at the end is the topic's end.
     """
     topic = make_topic(2)
     program = """
@@ -298,8 +300,9 @@ COMMANDS = [
 def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
     command: str, topic: str, lab: Lab, admin: Cluster, tmp_path: Path, me: str
 ) -> None:
-    """At five moments of its life: it ends at once, with words of its own alone, no member of a
-    group, no torn file.
+    """A command is interrupted at five moments of its life.
+
+    It ends at once, with words of its own alone, no member of a group, and no torn file.
     """
     if "INDEX" in command:
         lab.window(topic).to_scratch("whole")
@@ -334,8 +337,9 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
 
 
 def at_work(child: subprocess.Popen[str]) -> bool:
-    """Tell whether a process is past Python's own start, of which labkit knows nothing: it has
-    loaded a library.
+    """Tell whether a process is past Python's own start, of which labkit knows nothing.
+
+    It is when it has loaded a library.
     """
     maps = Path(f"/proc/{child.pid}/maps")
     return child.poll() is not None or "site-packages" in maps.read_text()

@@ -23,8 +23,9 @@ HOME = "jdk-21.0.9+10-jre"
 
 
 def packed_jre(version: str = "21.0.9") -> bytes:
-    """Return an archive as Temurin's: one folder, with a program that says its version as Java
-    does.
+    """Return an archive as Temurin's.
+
+    It has one folder, with a program that says its version as Java does.
     """
     program = f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-10-21' >&2\n".encode()
     buffer = io.BytesIO()

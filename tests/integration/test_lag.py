@@ -41,8 +41,9 @@ def name(kind: str) -> str:
 
 
 class Estate:
-    """Consumers of all kinds, each with a topic of its own, written to and read in threads until it
-    ends.
+    """Consumers of all kinds, each with a topic of its own.
+
+    Threads write to the topics and read them until it ends.
     """
 
     def __init__(self, admin: Cluster) -> None:

@@ -1,5 +1,6 @@
-"""`labkit lag --watch --metrics --alert` on a real group that stops and goes on, with a name that
-would do harm.
+"""`labkit lag --watch --metrics --alert` on a real group that stops and goes on.
+
+The group has a name that would do harm.
 """
 
 from __future__ import annotations

@@ -33,9 +33,10 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
     topic: str,
     ngircd: Callable[..., Ngircd],
 ) -> None:
-    """The extractor's own connection holds. Each message said on its side is there once and in
-    order, before, during and after the split, those of the other side before and after; each user
-    there quits once, and joins again once.
+    """The extractor's own connection holds during a netsplit.
+
+    Each message said on its side is there once and in order, before, during and after the split,
+    those of the other side before and after; each user there quits once, and joins again once.
     """
     near = ngircd(
         name="near.labkit.test",

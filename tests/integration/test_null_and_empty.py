@@ -1,5 +1,6 @@
-"""Null, empty, the text "null" and what is long, of real records, wherever a person looks;
-BEHAVIOURS 39, 40.
+"""Null, empty, the text "null" and long values of real records, in every view.
+
+See BEHAVIOURS 39, 40.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The six pipelines of the story at once, on one topic, on real servers: IRC, Kafka, Elasticsearch
-8 and 9.
+"""The six pipelines of the story at once, on one topic, on real servers.
+
+The servers are IRC, Kafka, Elasticsearch 8 and 9.
 """
 
 from __future__ import annotations

@@ -320,8 +320,9 @@ def test_a_replay_leaves_no_group(
 def test_a_forked_process_may_ask_too(
     lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]
 ) -> None:
-    """``multiprocessing`` forks on Linux (up to Python 3.13), and librdkafka's threads stay in the
-    parent.
+    """``multiprocessing`` forks on Linux (up to Python 3.13).
+
+    librdkafka's threads stay in the parent.
     """
     topic = make_topic()
     produce(topic, [b'{"n":1}'])

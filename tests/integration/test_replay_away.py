@@ -1,5 +1,6 @@
-"""A broker that goes away in mid-read: the read waits and goes on, or ends incomplete at its
-deadline.
+"""A broker that goes away in mid-read.
+
+The read waits and goes on, or ends incomplete at its deadline.
 """
 
 from __future__ import annotations

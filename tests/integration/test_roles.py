@@ -1,5 +1,6 @@
-"""What each role may do, as Kafka and Elasticsearch themselves enforce it: labkit's own rules are
-not asked.
+"""What each role may do, as Kafka and Elasticsearch themselves enforce it.
+
+labkit's own rules are not asked.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def made_index(client: Any) -> Iterator[str]:
 def group_of(
     admin: Cluster, produce: Any, make_topic: Any
 ) -> Iterator[Callable[[str], tuple[str, str]]]:
-    """A group that has committed offset 1 of a topic of two records: ``group_of(name) -> (group,
-    topic)``.
+    """A function that makes a group: ``group_of(name) -> (group, topic)``.
+
+    The group has committed offset 1 of a topic of two records.
     """
     made: list[str] = []
 

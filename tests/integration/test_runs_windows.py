@@ -1,5 +1,6 @@
-"""The runs of notebooks in Python: the newest of a notebook, and the window that it read, on real
-records.
+"""The runs of notebooks in Python, on real records.
+
+They tell the newest run of a notebook, and the window that it read.
 """
 
 from __future__ import annotations

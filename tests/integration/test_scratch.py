@@ -1,5 +1,6 @@
-"""Records into real Elasticsearch: each one has its document or a reject, and no index but the
-lab's own is touched.
+"""Records into real Elasticsearch: each one has its document or a reject.
+
+No index but the lab's own is touched.
 """
 
 from __future__ import annotations
@@ -295,8 +296,9 @@ def test_a_cell_of_mending_run_twice_changes_no_count(
 def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_expiry(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elasticsearch makes it anew for the rest of the documents, as it sees fit, and every count
-    looks right.
+    """Elasticsearch makes a dropped index anew.
+
+    It does so as it sees fit, for the rest of the documents, and every count looks right.
     """
     topic = make_topic()
     produce(topic, numbered(3_000))

@@ -1,5 +1,6 @@
-"""Scratch indices of topics that are not JSON, by a real registry: documents, mapping, ledger,
-rejects.
+"""Scratch indices of topics that are not JSON, by a real registry.
+
+It tests documents, mapping, counts and rejects.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""SQL of windows on real topics: the answers of a full read, whole or an error, and nothing left
-behind.
+"""SQL of windows on real topics: the answers of a full read, whole or an error.
+
+Nothing is left behind.
 """
 
 from __future__ import annotations

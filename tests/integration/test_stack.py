@@ -50,8 +50,9 @@ def run_labkit(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def family(folder: Path) -> list[psutil.Process]:
-    """Return all servers of the stack in `folder`, whoever their parent is: they work in it or name
-    it.
+    """Return all servers of the stack in `folder`, whoever their parent is.
+
+    They work in it or name it.
     """
     return [
         one for one in psutil.process_iter() if one.pid != os.getpid() and works_in(one, folder)
@@ -178,8 +179,9 @@ def fill(own: Own) -> str:
 
 @pytest.mark.chaos
 def test_a_server_that_was_not_written_down_is_ended_and_started_again(own: Own) -> None:
-    """A command that is killed between starting a server and noting its pid left one that held the
-    port for ever.
+    """A server that has no note holds the port for ever.
+
+    A command that is killed between starting it and noting its pid leaves one.
     """
     noted = json.loads((own.folder / "stack.json").read_text())
     noted["services"]["kafka"]["pid"] = 0
@@ -203,8 +205,9 @@ def test_up_waits_for_what_a_killed_up_has_just_started(folder: Path) -> None:
 
 @pytest.mark.chaos
 def test_after_kill_9_of_both_up_recovers_with_the_data(own: Own) -> None:
-    """Killed by the pid that `status` shows: Elasticsearch's launcher, whose child ends a moment
-    later.
+    """The servers are killed by the pid that `status` shows.
+
+    For Elasticsearch that is its launcher, whose child ends a moment later.
     """
     name, ports, passwords, pids = fill(own), own.ports, own.state.passwords, own.pids
     for pid in pids.values():
@@ -426,8 +429,10 @@ time.sleep(300)
 
 
 def test_a_server_whose_parent_does_not_ask_for_its_end_has_ended() -> None:
-    """A container's first process may never ask, and a kernel that started the stack does not: a
-    zombie is left.
+    """A zombie counts as ended.
+
+    A container's first process may never ask for its end, and a kernel that started the stack does
+    not.
     """
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True

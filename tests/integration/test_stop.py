@@ -88,8 +88,9 @@ def test_a_stopped_read_raises_says_how_far_it_got_and_keeps_the_part(
 def test_stop_counts_although_all_was_read_when_it_came(
     many: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the last batches are decoded nothing is read any more: a complete Replay came back, and
-    Run All went on.
+    """Stop also counts while the last batches are decoded.
+
+    Nothing is read any more then: a complete Replay came back, and Run All went on.
     """
     whole = sink.assemble
 
@@ -124,8 +125,9 @@ def test_those_who_want_to_go_on_say_so(many: Window, pressed: list[int]) -> Non
 def test_an_interrupted_to_parquet_leaves_the_earlier_file(
     many: Window, pressed: list[int], tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 55, and item 6 of the last review: the earlier file stays, and nothing lies beside
-    it.
+    """BEHAVIOURS 55: the earlier file stays.
+
+    Nothing lies beside it.
     """
     path = tmp_path / "out.parquet"
     path.write_bytes(b"of last week")

@@ -1,5 +1,6 @@
-"""Three real brokers, one of which dies: no window lies, no process dies, and one dead broker costs
-little.
+"""Three real brokers, one of which dies.
+
+No window lies, no process dies, and one dead broker costs little.
 """
 
 from __future__ import annotations
@@ -228,8 +229,9 @@ def test_guarded_reads_live_through_a_rolling_restart(
 def test_one_dead_broker_costs_its_time_out_once(
     three: ThreeBrokers, topic: str, groups: dict[str, int]
 ) -> None:
-    """BEHAVIOURS 87: a list of groups and a guarded read of 1,000 records take 5 s at most, one
-    broker dead.
+    """BEHAVIOURS 87: one dead broker costs 5 s at most.
+
+    It is tried on a list of groups, and on a guarded read of 1,000 records.
     """
     lab = three.lab()
     for each in (lab, three.lab()):
@@ -309,8 +311,9 @@ def indexer_of(three: ThreeBrokers, topic: str, group: str, index: str) -> Index
 def test_a_second_indexer_joins_within_a_second_of_a_brokers_death_and_both_live(
     three: ThreeBrokers, index: str
 ) -> None:
-    """BEHAVIOURS 83, 86: none ends, and the index has each record once, those too that came
-    meanwhile.
+    """BEHAVIOURS 83, 86: no indexer ends.
+
+    The index has each record once, those too that came meanwhile.
     """
     topic, group, written = three.make_topic(index), f"indexer.{index}", RECORDS
     three.produce(topic, RECORDS)

@@ -1,7 +1,7 @@
-"""Three real brokers that lose something: a partition's only replica, records of an unclean
-election, the quorum.
+"""Three real brokers that lose something.
 
-And one that loses half a minute: it is frozen, and goes on.
+It is a partition's only replica, records of an unclean election, or the quorum. And one that loses
+half a minute: it is frozen, and goes on.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
 
 
 def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBrokers) -> None:
-    """BEHAVIOURS 88: what is waited for stands in the receipt, and the records are those that were
-    written.
+    """BEHAVIOURS 88: the receipt says what is waited for.
+
+    The records are those that were written.
     """
     topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
     three.produce(topic, 60_000, size=1_000)
@@ -140,9 +141,9 @@ while True:
 def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(
     three: ThreeBrokers, tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 84: what timed out is sent after it was freed, once the broker goes on: an
-    assertion of librdkafka.
+    """BEHAVIOURS 84: a frozen coordinator ends no process.
 
+    What timed out is sent after it was freed, once the broker goes on: an assertion of librdkafka.
     With this socket.timeout.ms (its default is 60 s) 20 s are enough for an admin client to end its
     process.
     """

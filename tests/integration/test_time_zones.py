@@ -24,8 +24,9 @@ def vienna(stack: object) -> Lab:
 
 @pytest.fixture
 def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
-    """Return a topic with a record each hour of four days, over the night in which clocks are set
-    forward.
+    """Return a topic with a record each hour of four days.
+
+    They span the night in which clocks are set forward.
     """
     name = make_topic()
     times = [to_ms(FIRST) + hour * HOUR_MS for hour in range(96)]

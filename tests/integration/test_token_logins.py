@@ -1,7 +1,7 @@
-"""Logins by a token, at a real broker: made by a function that the profile names, or by an OIDC
-endpoint.
+"""Logins by a token, at a real broker.
 
-The tokens are valid for ten seconds and the broker asks for a new one each four seconds.
+A function that the profile names makes the token, or an OIDC endpoint. The tokens are valid for ten
+seconds and the broker asks for a new one each four seconds.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def by_oidc(secure: SecureStack, endpoint: TokenServer) -> dict[str, Any]:
 def test_tokens_are_renewed_whatever_makes_them(
     secure: SecureStack, topic: str, own: Path, endpoint: TokenServer
 ) -> None:
-    """One client of each kind, by a function and by OIDC beside one another, for longer than a
-    token is valid.
+    """One client of each kind runs longer than a token is valid.
+
+    One has its tokens from a function, the other by OIDC, at the same time.
     """
     profiles = {"function": by_function(secure), "oidc": by_oidc(secure, endpoint)}
     labs, groups, producers = [], [], []

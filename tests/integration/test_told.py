@@ -247,8 +247,9 @@ def test_headers_are_there_to_choose_by_and_to_see(lab: Lab, topic: str) -> None
 
 
 def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: str) -> None:
-    """BEHAVIOURS 62: two periods have no record in common; "DIFFERENT, 0 same" in red said
-    something else.
+    """BEHAVIOURS 62: two periods have no record in common.
+
+    "DIFFERENT, 0 same" in red said something else.
     """
     first = lab.window(topic, offsets={0: (0, 1), 1: (0, 1)})
     second = lab.window(topic, offsets={0: (1, 2), 1: (1, 2)})

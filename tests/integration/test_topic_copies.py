@@ -185,8 +185,9 @@ def test_partitions_anew_are_those_of_javas_client(
 def test_a_copy_at_the_records_own_pace(
     lab: Lab, make_topic: Make, produce: Produce, mine: str
 ) -> None:
-    """Records of all partitions in the order of their times, as far apart as they say, none too
-    early.
+    """Records of all partitions come in the order of their times.
+
+    They are as far apart as their times say, and none comes too early.
     """
     topic = make_topic(2)
     for partition in (0, 1):

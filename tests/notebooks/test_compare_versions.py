@@ -1,5 +1,6 @@
-"""The notebook that compares two versions, on both of them, with a production index that the real
-indexer wrote.
+"""The notebook that compares two versions, on both of them.
+
+The real indexer wrote its production index.
 """
 
 from __future__ import annotations

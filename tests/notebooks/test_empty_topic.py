@@ -1,5 +1,6 @@
-"""Notebooks on a topic nobody has written to yet: what a new user of a real cluster may well start
-with.
+"""Notebooks on a topic that is still empty.
+
+A new user of a real cluster may well start with one.
 """
 
 from __future__ import annotations

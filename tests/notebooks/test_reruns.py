@@ -1,5 +1,6 @@
-"""`labkit run` keeps parameters, windows, receipts, versions and output together, whatever becomes
-of the run.
+"""`labkit run` keeps all of a run together, whatever becomes of it.
+
+It keeps parameters, windows, receipts, versions and output.
 """
 
 from __future__ import annotations
@@ -248,8 +249,9 @@ signal.signal(signal.SIGINT, lambda *_: pathlib.Path("interrupted").touch())
 def test_a_kernel_whose_cells_are_done_is_not_interrupted(
     notebook: Notebook, tmp_path: Path
 ) -> None:
-    """It printed `[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.` when it was still
-    answering something.
+    """A kernel that still answers prints no error at its end.
+
+    It printed `[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.`
     """
     rerun.run(notebook("quiet", WRITE_DOWN_INTERRUPTS), folder=tmp_path / "runs")
     assert not (tmp_path / "interrupted").exists()

@@ -1,5 +1,6 @@
-"""`notebooks/07-scale-out.ipynb` on two processes: all records counted and loaded, and no password
-in its output.
+"""`notebooks/07-scale-out.ipynb` on two processes.
+
+All records are counted and loaded, and no password is in its output.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`notebooks/00-tour.ipynb` without a browser: it begins with a profile, widgets are text, the
-summary adds up.
+"""`notebooks/00-tour.ipynb` without a browser.
+
+It begins with a profile, widgets are text, and the summary adds up.
 """
 
 from __future__ import annotations

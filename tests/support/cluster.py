@@ -1,5 +1,6 @@
-"""Three real brokers: replication 3, min.insync.replicas 2, each to be killed, stopped and started
-by itself.
+"""Three real brokers, each to be killed, stopped and started by itself.
+
+Topics have replication 3 and min.insync.replicas 2.
 """
 
 from __future__ import annotations
@@ -104,8 +105,9 @@ class ThreeBrokers:
             self.wait_healthy()
 
     def heal(self) -> None:
-        """Start what is dead, wait until all replicas are in sync, and let each partition's first
-        one lead again.
+        """Start what is dead, and wait until all replicas are in sync.
+
+        Then let each partition's first replica lead again.
         """
         for number in (1, 2, 3):
             if number not in self.alive:
@@ -115,8 +117,9 @@ class ThreeBrokers:
         until(lambda: self._healthy(preferred=True), "the preferred leaders", READY_S)
 
     def wait_healthy(self) -> None:
-        """Wait until three brokers are there and every partition has a leader and three replicas in
-        sync.
+        """Wait until the three brokers are healthy.
+
+        Every partition has a leader and three replicas in sync then.
         """
         until(self._healthy, "a whole cluster", READY_S)
 
@@ -158,8 +161,9 @@ class ThreeBrokers:
         return {number: part.leader for number, part in found.items() if part.leader >= 0}
 
     def coordinator(self, group: str) -> int:
-        """Return which broker coordinates a group: the leader of its partition of
-        __consumer_offsets.
+        """Return which broker coordinates a group.
+
+        It is the leader of the group's partition of __consumer_offsets.
         """
         leaders = self.leaders("__consumer_offsets")
         return leaders[offsets_partition(group, len(leaders))]
@@ -169,8 +173,9 @@ class ThreeBrokers:
     def produce(
         self, topic: str, count: int, *, size: int = 200, partitions: int = 6, first: int = 0
     ) -> None:
-        """Write `count` JSON records that do not compress, one number each, evenly over the
-        partitions.
+        """Write `count` JSON records that do not compress, one number each.
+
+        They are spread evenly over the partitions.
         """
         producer = self.cluster("admin").producer(linger_ms=5, partitioner="consistent")
         failed: list[Any] = []
@@ -206,8 +211,9 @@ class ThreeBrokers:
 
 
 def offsets_partition(group: str, count: int) -> int:
-    """Return the partition of __consumer_offsets that holds a group: Java's String.hashCode of its
-    name.
+    """Return the partition of __consumer_offsets that holds a group.
+
+    It follows from Java's String.hashCode of the group's name.
     """
     code = 0
     for character in group:

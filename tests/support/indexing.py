@@ -1,5 +1,6 @@
-"""``labkit index`` as a process, on the tests' stack (`bench`) or on one whose servers may be
-killed (`hospital`).
+"""``labkit index`` as a process.
+
+It runs on the tests' stack (`bench`), or on one whose servers may be killed (`hospital`).
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ class Indexing:
         self.process.wait(10)
 
     def end_soon(self) -> None:
-        """End it in the good way: the broker misses a killed member for 6 s, and the group is not
-        deleted before.
+        """End it in the good way.
+
+        A killed member is missed by the broker for 6 s, and until then its group cannot be deleted.
         """
         self.process.terminate()
         try:

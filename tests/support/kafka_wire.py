@@ -1,5 +1,6 @@
-"""Kafka's wire protocol, as far as members of groups need it that no Python client can be: Connect,
-Streams, share.
+"""Kafka's wire protocol, as far as members of groups need it.
+
+They are members that no Python client can be: Connect, Streams, share.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def sized(value: bytes) -> bytes:
 
 
 class WireMember:
-    """A connection to the broker that may be a member of a group of any kind; the group keeps it
-    for 30 s.
+    """A connection to the broker that may be a member of a group of any kind.
+
+    The group keeps it for 30 s.
 
     Parameters
     ----------

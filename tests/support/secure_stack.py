@@ -1,7 +1,7 @@
-"""A second stack as real clusters have it: TLS from a CA of its own, SCRAM, client certificates,
-OAUTHBEARER.
+"""A second stack, as secure as real clusters.
 
-Made of labkit's own start of the local stack; only the settings differ.
+It has TLS from a CA of its own, SCRAM, client certificates, and OAUTHBEARER. Made of labkit's own
+start of the local stack; only the settings differ.
 """
 
 from __future__ import annotations

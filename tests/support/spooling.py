@@ -65,8 +65,9 @@ class Extractor:
 
 
 class Feed:
-    """A topic on a stack that may be killed, an extractor that follows a channel, and somebody who
-    talks in it.
+    """A topic on a stack that may be killed, and an extractor that fills it.
+
+    The extractor follows a channel, in which a user talks.
     """
 
     def __init__(self, mortal: Path, folder: Path, port: int) -> None:

@@ -1,6 +1,4 @@
-"""Stacks of the tests' own: their folders, commands run on them, servers killed, and what is
-missing.
-"""
+"""Stacks of the tests' own: folders, commands run on them, servers killed, what is missing."""
 
 from __future__ import annotations
 
@@ -60,8 +58,9 @@ def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
 
 
 def new_state_dir() -> Path:
-    """Return a folder for a stack that the servers' own user can pass through (pytest's tmp_path is
-    closed).
+    """Return a folder for a stack that the servers' own user can pass through.
+
+    pytest's tmp_path is closed.
     """
     folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
     folder.chmod(0o711)

@@ -1,5 +1,6 @@
-"""A real Kafka Streams application: compiled by a compiler from Maven that a JRE runs, in one
-process.
+"""A real Kafka Streams application, in one process.
+
+A compiler from Maven, which a JRE runs, compiles it.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ public class Copies {
 def streams_applications(
     state: State, folder: Path, protocols: dict[str, str], topic: str, copy: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run applications that copy `topic` into `copy`, as the stack's administrator, while the block
-    runs.
+    """Run applications that copy `topic` into `copy`, while the block runs.
+
+    They run as the stack's administrator.
 
     Parameters
     ----------

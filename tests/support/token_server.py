@@ -1,5 +1,6 @@
-"""A token endpoint of the client-credentials kind (RFC 6749, 4.4): signs what Kafka's listener OIDC
-takes.
+"""A token endpoint of the client-credentials kind (RFC 6749, 4.4).
+
+It signs what Kafka's listener OIDC takes.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Tests beside one another: how many workers, which tests stay together, which stack they have,
-what needed a rerun.
+"""Tests beside one another: how many workers, which tests stay together, on which stack.
 
-Most of the time a test waits for a server, so there are more workers than processors. All workers
-share one stack, `shared`. A test that looks at everything on its cluster (all groups, the guard, a
-cluster made read-only) is marked `alone`: such tests run one after the other, on a second stack
-that nobody else uses.
+It also reports which tests needed a rerun. Most of the time a test waits for a server, so there are
+more workers than processors. All workers share one stack, `shared`. A test that looks at everything
+on its cluster (all groups, the guard, a cluster made read-only) is marked `alone`: such tests run
+one after the other, on a second stack that nobody else uses.
 """
 
 from __future__ import annotations
@@ -71,8 +70,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a long text by its length: each worker sends all ids to the others' runner, which keeps
-    them.
+    """Name a long text by its length.
+
+    Each worker sends all ids to the others' runner, which keeps them.
     """
     return (
         f"{argname} of {len(val)}"
@@ -82,8 +82,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def _group(item: pytest.Item) -> str:
-    """Return which tests this one stays together with: those on its stack, else those of its
-    module.
+    """Return which tests this one stays together with.
+
+    They are those on its stack, else those of its module.
     """
     if item.get_closest_marker("alone"):
         return "alone"
@@ -112,8 +113,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Hold that xdist has the groups: it adds them to the ids, and pytest 9.2 ignores what xdist
-    3.8 adds.
+    """Check that xdist has the groups.
+
+    It adds them to the ids, and pytest 9.2 ignores what xdist 3.8 adds.
     """
     lost = [item.nodeid for item in session.items if "@" not in item.nodeid]
     if is_worker(session.config) and session.config.getoption("loadgroup", False) and lost:

@@ -1,5 +1,6 @@
-"""When the command of `labkit lag --alert` is called, and what it is told: a real program, verdicts
-made here.
+"""When the command of `labkit lag --alert` is called, and what it is told.
+
+The program is real, and the verdicts are made here.
 """
 
 from __future__ import annotations

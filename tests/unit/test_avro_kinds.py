@@ -1,5 +1,6 @@
-"""Avro as it is written elsewhere: no record at the top, nothing in a record, logical types that
-are not valid.
+"""Avro as it is written elsewhere.
+
+It has no record at the top, nothing in a record, or logical types that are not valid.
 """
 
 from __future__ import annotations
@@ -205,8 +206,9 @@ def test_protobuf_and_fewer_bytes_need_more() -> None:
     ],
 )
 def test_a_decimal_that_is_not_valid_is_bytes(more: dict[str, Any]) -> None:
-    """BEHAVIOURS 33: the whole schema was refused; Avro's specification says to ignore the logical
-    type.
+    """BEHAVIOURS 33: Avro says to ignore a logical type that is not valid.
+
+    The whole schema was refused.
     """
     kind = {"type": "bytes", "logicalType": "decimal", **more}
     plain = {
@@ -454,8 +456,9 @@ def longs(count: int) -> list[bytes]:
 
 
 def test_integers_that_fractions_do_not_hold_are_told() -> None:
-    """BEHAVIOURS 36: 9007199254740993 became …992.0 without a word, in a union and beside a schema
-    of fractions.
+    """BEHAVIOURS 36: rounded integers are told.
+
+    9007199254740993 became …992.0 without a word, in a union and beside a schema of fractions.
     """
     union = of_one_field("n", {"type": "array", "items": ["long", "double"]})
     long, double = of_one_field("n", "long"), of_one_field("n", "double")
@@ -490,8 +493,9 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
 
 
 def test_auto_reads_the_sample_before_it_chooses() -> None:
-    """BEHAVIOURS 35: 8-byte long keys that start like a schema's id were called avro, and every row
-    was an error.
+    """BEHAVIOURS 35: auto tries what it chooses.
+
+    8-byte long keys that start like a schema's id were called avro, and every row was an error.
     """
     registry = one_schema(RECORD)
     name, why, lasting = auto.choose(longs(200), registry, of="keys")

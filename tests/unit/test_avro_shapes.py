@@ -1,5 +1,6 @@
-"""Any shape of an Avro column goes to Arrow, pandas, polars, DuckDB and Parquet, and comes back
-equal (issue 20.5).
+"""Any shape of an Avro column comes back equal (issue 20.5).
+
+It goes to Arrow, pandas, polars, DuckDB and Parquet.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What is clicked in a browser of records is a condition that picks the same records as plain
-Python does.
+"""What is clicked in a browser of records becomes a condition.
+
+It picks the same records as plain Python does.
 """
 
 from __future__ import annotations

@@ -539,8 +539,9 @@ def test_times_as_values_are_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_line_of_what_was_so_long_before_in_the_same_data():
-    """Two weeks, of which the second has two records an hour: bars are the second alone, nothing is
-    counted twice.
+    """Bars are the second of two weeks alone.
+
+    The second week has two records an hour, and nothing is counted twice.
     """
     begin = pd.Timestamp("2026-03-02T00:00Z")
     hours = [*range(7 * 24), *(hour for hour in range(7 * 24, 14 * 24) for _ in range(2))]

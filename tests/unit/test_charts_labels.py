@@ -1,5 +1,6 @@
-"""Texts that mean something to Vega, its tooltips or JavaScript are drawn as themselves; BEHAVIOURS
-40, 67, 68.
+"""Texts that mean something to Vega, its tooltips or JavaScript are drawn as themselves.
+
+See BEHAVIOURS 40, 67, 68.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ def test_every_name_that_javascript_owns_is_drawn_as_itself(kind: str) -> None:
 
 @pytest.mark.parametrize("name", OWNED)
 def test_a_field_of_such_a_name_is_charted(name: str) -> None:
-    """BEHAVIOURS 67, 68: the field's name stands at the axis and in the title, and no tooltip takes
-    it for its own.
+    """BEHAVIOURS 67, 68: the field's name stands at the axis and in the title.
+
+    No tooltip takes it for its own.
     """
     chart = charts.top(records(("a", "b"), **{name: ["x", "y", "x", "y"]}), name)
     texts = drawn(chart)
@@ -146,8 +148,9 @@ def rows_of_tooltips(chart: Any) -> Iterator[str]:
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("name", ["image", "title"])
 def test_no_tooltip_has_a_row_that_is_a_picture_or_a_heading(kind: str, name: str) -> None:
-    """BEHAVIOURS 67: vega-tooltip fetches a row titled ``image``, and writes it into an attribute
-    as it is.
+    """BEHAVIOURS 67: no row is titled ``image``.
+
+    vega-tooltip fetches such a row, and writes it into an attribute as it is.
     """
     data = records(("a", "b"), **{name: ["x", "y", "x", "y"]})
     data = data.set_column(2, "message", pa.array(["y: hi", "x: hi", "y: hi", "x: hi"]))

@@ -1,6 +1,4 @@
-"""The command line as far as no server is needed: what it takes, what it refuses, how fast it
-answers.
-"""
+"""The command line without a server: what it takes and refuses, and how fast it answers."""
 
 from __future__ import annotations
 

@@ -101,8 +101,9 @@ DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
 
 
 def naive(value: Any) -> Any:
-    """Return a value as plain comparable tuples: null members and empty objects out, numbers as
-    fractions.
+    """Return a value as plain comparable tuples.
+
+    Null members and empty objects are left out, numbers are fractions.
     """
     if isinstance(value, bool) or value is None:
         return ("constant", value)
@@ -726,8 +727,9 @@ def test_frames_with_empty_objects_and_maps_can_be_compared(
 
 
 def test_a_float32_column_compares_as_numbers() -> None:
-    """Issue 20, item 6: 0.1 of 32 bits was the text 0.1, and so another one than the same number in
-    64 bits.
+    """Issue 20, item 6: 0.1 of 32 bits equals 0.1 of 64 bits.
+
+    It was the text 0.1, and so another one than the same number in 64 bits.
     """
     short = pl.DataFrame({"x": [0.1, 1e20, 3.0, None], "n": [[0.1], [], None, [0.5]]},
                          schema={"x": pl.Float32, "n": pl.List(pl.Float32)})  # fmt: skip

@@ -274,8 +274,9 @@ def test_ones_own_group_is_the_one_with_no_other_member(monkeypatch: pytest.Monk
 
 
 def test_the_check_cannot_be_raced(folders: tuple[Path, Path]) -> None:
-    """BEHAVIOURS 74: between a look by name and a read by name 527 of 4,858 reads took the other
-    file.
+    """BEHAVIOURS 74: the file that is checked is the one that is read.
+
+    Between a look by name and a read by name 527 of 4,858 reads took the other file.
     """
     file, _ = folders
     safe = write(file.with_name("safe"), PLAIN)

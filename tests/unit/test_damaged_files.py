@@ -1,5 +1,6 @@
-"""BEHAVIOURS 80, 81: a damaged or hostile file of labkit's own is one clear error, and the others
-are still listed.
+"""BEHAVIOURS 80, 81: a damaged or hostile file of labkit's own is one clear error.
+
+The others are still listed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""BEHAVIOURS 70: a few bytes of a producer's end no process; what is beyond a limit says so, its
-neighbours stay.
+"""BEHAVIOURS 70: a few bytes of a producer's end no process.
 
-What killed the process is decoded in a process of its own: a signal fails the test, not the test
-run.
+What is beyond a limit says so, and its neighbours stay. What killed the process is decoded in a
+process of its own: a signal fails the test, not the test run.
 """
 
 from __future__ import annotations
@@ -89,8 +88,9 @@ EMPTY = record("Empties", ("a", {"type": "array", "items": record("Empty")}))
 
 
 def doubled(levels: int) -> dict[str, Any]:
-    """Return a schema of `levels` records, each with the one below twice: 2 ** levels values of no
-    bytes.
+    """Return a schema of `levels` records, each with the one below twice.
+
+    That is 2 ** levels values of no bytes.
     """
     found = record("L0", ("x", "null"))
     for level in range(1, levels):

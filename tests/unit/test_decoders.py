@@ -1,5 +1,6 @@
-"""Decoders without a server: the contract, own functions, the choice of auto, keys, the rule for
-types.
+"""Decoders without a server.
+
+It tests the contract, own functions, the choice of auto, keys, and the rule for types.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The doctor's rules that need no server: bounds in time, what depends on what, watermarks,
-addresses.
+"""The doctor's rules that need no server.
+
+They are bounds in time, what depends on what, watermarks, and addresses.
 """
 
 from __future__ import annotations

@@ -114,8 +114,9 @@ def test_parts_of_a_microsecond_are_refused_and_not_cut(ages: Replay) -> None:
 
 
 def spans() -> pa.Table:
-    """Return messages with a Protobuf Duration, also in a list and in another message, as labkit
-    decodes them.
+    """Return messages with a Protobuf Duration, as labkit decodes them.
+
+    It is also in a list and in another message.
     """
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)

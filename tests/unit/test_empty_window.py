@@ -1,5 +1,6 @@
-"""An hour in which nothing was said is a window like any other: what is asked of it is answered
-with nothing.
+"""An hour without a record is a window like any other.
+
+What is asked of it is answered with nothing.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Debezium's and Connect's envelopes unwrapped, fields renamed and dropped, in tables and in
-documents.
+"""Enrichers that change fields, in tables and in documents.
+
+Debezium's and Connect's envelopes are unwrapped, fields renamed and dropped.
 """
 
 from __future__ import annotations

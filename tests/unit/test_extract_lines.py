@@ -1,5 +1,6 @@
-"""Lines of plain and packed files, the journal, timestamps, and arguments refused before any
-connection.
+"""Lines of plain and packed files, the journal, timestamps.
+
+Wrong arguments are refused before any connection.
 """
 
 from __future__ import annotations

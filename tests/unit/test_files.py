@@ -86,8 +86,9 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_any_text_comes_back_from_csv_as_the_csv_module_reads_it(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], name: str
 ) -> None:
-    """BEHAVIOURS 59: also with a lone carriage return, a newline, quotes, in a value and in a
-    field's name.
+    """BEHAVIOURS 59: any text comes back from CSV.
+
+    It may have a lone carriage return, a newline or quotes, in a value or in a field's name.
     """
     path = tmp_path_factory.getbasetemp() / "any.csv"
     written = as_csv(pa.table({name: texts, "n": range(len(texts))}), path)
@@ -277,8 +278,9 @@ def test_a_replay_comes_back_equal_from_arrow_and_parquet(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_categories_of_each_batch_go_into_one_arrow_file(tmp_path: Path, batches: int) -> None:
-    """An enricher's categories may be others in each batch: the format takes one dictionary for a
-    column.
+    """An enricher's categories may be others in each batch.
+
+    The format takes one dictionary for a column.
     """
     parts = [pa.table({"c": pa.array([f"x{n}"]).dictionary_encode()}) for n in range(batches)]
     whole = Replay(pa.concat_tables(parts), RECEIPT)

@@ -1,5 +1,6 @@
-"""Batches under a schema fixed beforehand: values that fit, values that do not, fields that are
-new.
+"""Batches under a schema fixed beforehand.
+
+Values fit or do not, and fields are new.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The gallery's maker takes the picture a notebook names, and what the README shows is there and
-small.
+"""The gallery's maker takes the picture that a notebook names.
+
+What the README shows is there and small.
 """
 
 from __future__ import annotations

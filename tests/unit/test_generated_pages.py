@@ -1,5 +1,6 @@
-"""What the site's pages take from the code: chart options from docstrings, figures from what the
-benches wrote.
+"""What the site's pages take from the code.
+
+They take chart options from docstrings, and figures from what the benches wrote.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Schema ids in headers, as Confluent's own serialisers write them: GUIDs and ids, values and keys,
-auto, JSON.
+"""Schema ids in headers, as Confluent's own serialisers write them.
+
+They are GUIDs and ids, of values and keys, with auto and JSON.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""States can be read: a contrast of 4.5 at least (WCAG 2, 1.4.3) in JupyterLab's own themes, light
-and dark.
+"""States can be read in JupyterLab's own themes, light and dark.
+
+Their contrast is at least 4.5 (WCAG 2, 1.4.3).
 """
 
 from __future__ import annotations

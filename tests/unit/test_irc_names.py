@@ -115,8 +115,9 @@ class Room:
     ],
 )
 def test_any_refusal_of_a_wanted_channel_is_said_once(clock: Any, answer: str) -> None:
-    """BEHAVIOURS 53: those of numbers that were not in a list were silent, and JOIN was sent each
-    minute.
+    """BEHAVIOURS 53: every refusal is said once.
+
+    Those of numbers that were not in a list were silent, and JOIN was sent each minute.
     """
     room = Room(clock, "#lab")
     room.minutes(5, answer)

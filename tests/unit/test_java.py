@@ -149,8 +149,9 @@ def test_without_java_the_error_names_what_was_found_and_how_to_install(
 
 
 def install_package_manager(folder: Path, name: str, output: str) -> None:
-    """Put a program there that prints what the package manager `name` prints when it is asked for
-    JREs.
+    """Put a program in the place of the package manager `name`.
+
+    It prints what that prints when it is asked for JREs.
     """
     program = folder / name
     program.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{output}\nEND\n")

@@ -1,5 +1,6 @@
-"""JSON to columns: the same table however the records are cut into batches, by the rule the module
-states.
+"""JSON to columns, by the rule that the module states.
+
+The table is the same however the records are cut into batches.
 """
 
 from __future__ import annotations
@@ -135,8 +136,9 @@ def expected(records: Records) -> tuple[dict[str, Any], set[int]]:
 
 
 def same(found: Any, value: Any, of: Any) -> bool:
-    """Tell whether a cell holds the value of the record, under the column's type, numbers in texts
-    as written.
+    """Tell whether a cell holds the record's value, under the column's type.
+
+    Numbers in texts are as they were written.
     """
     if value is None:
         return found is None

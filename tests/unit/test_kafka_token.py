@@ -1,5 +1,6 @@
-"""`oauth_cb` of a profile: which function it names, and what of it is refused before a broker is
-asked.
+"""`oauth_cb` of a profile: which function it names.
+
+What is wrong is refused before a broker is asked.
 """
 
 from __future__ import annotations

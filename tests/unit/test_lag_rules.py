@@ -126,8 +126,9 @@ def test_a_lag_that_is_not_known_is_not_counted_as_0() -> None:
 
 
 def test_who_has_members_nobody_can_see_is_judged_by_its_commits() -> None:
-    """BEHAVIOURS 42: a group of Kafka Streams' own kind is not stopped because no member of it is
-    shown.
+    """BEHAVIOURS 42: a hidden group is judged by its commits.
+
+    A group of Kafka Streams' own kind is not stopped because no member of it is shown.
     """
     unseen = {**NOBODY, "state": MEMBERS_UNSEEN}
     assert judge(looks([5] * 5, 10, **unseen)).verdict == "stalled"
@@ -183,8 +184,9 @@ def test_who_commits_each_minute_takes_patience() -> None:
 
 
 def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker was away for ten minutes, and its consumers with it: their standstill is not
-    theirs.
+    """The broker was away for ten minutes, and its consumers with it.
+
+    Their standstill is not theirs.
     """
     now_ms = 0
 
@@ -295,8 +297,9 @@ def test_what_came_a_moment_ago_is_no_stall() -> None:
 
 
 def test_a_healthy_consumer_seems_to_fall_behind_between_commits() -> None:
-    """100 a second, a commit every 5 s, a look every 2 s: the lag goes up and down, and the reader
-    keeps pace.
+    """The lag goes up and down, and the reader keeps pace.
+
+    100 a second are written, with a commit every 5 s and a look every 2 s.
     """
     ends = [200 * number for number in range(10)]
     commits = [(200 * number) // 500 * 500 for number in range(10)]
@@ -308,8 +311,9 @@ def test_a_healthy_consumer_seems_to_fall_behind_between_commits() -> None:
 
 
 def test_a_slow_consumer_is_found_behind_its_commits() -> None:
-    """100 a second written, 50 read, a commit every 5 s: right after a commit the lag is larger
-    each time.
+    """Right after each commit the lag is larger than before.
+
+    100 a second are written and 50 read, with a commit every 5 s.
     """
     ends = [1000 + 200 * number for number in range(10)]
     commits = [(2 * number // 5) * 250 for number in range(10)]

@@ -187,8 +187,9 @@ def test_clients_are_made_in_one_place() -> None:
 
 
 def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
-    """These calls of librdkafka's admin client end their process when a coordinator moves or a
-    broker freezes.
+    """These calls of librdkafka's admin client can end their process.
+
+    They do when a coordinator moves or a broker freezes.
     """
     asked = {
         "list_consumer_group_offsets",

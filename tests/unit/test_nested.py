@@ -59,8 +59,9 @@ def raw(values: list[bytes], first: int = 0) -> pa.RecordBatch:
 
 
 def replay(values: list[Any], cuts: tuple[int, ...] = ()) -> Replay:
-    """Return a replay of records with the field `a`, read in batches of three partitions each: all
-    are slices.
+    """Return a replay of records with the field `a`.
+
+    It is read in batches of three partitions each, so all are slices.
     """
     lines = [json.dumps({"a": value}).encode() for value in values]
     edges = [0, *cuts, len(lines)]

@@ -1,5 +1,6 @@
-"""Values at the edges of what their types hold: exact, or an error in their row, and never the end
-of a read.
+"""Values at the edges of what their types hold.
+
+They are exact, or an error in their row, and never the end of a read.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Every way to take a window's records takes every option of a reading, or refuses it with the
-reason.
+"""Every way to take a window's records takes every option of a reading.
+
+Else it refuses it with the reason.
 """
 
 from __future__ import annotations

@@ -233,8 +233,9 @@ def test_folders_that_another_user_made_are_refused(
 def test_folders_within_what_others_can_write_to_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BEHAVIOURS 77: who may write to the folder above can put another one in the place of
-    labkit's.
+    """BEHAVIOURS 77: the folder above must be safe too.
+
+    Who may write to it can put another folder in the place of labkit's.
     """
     open_to_all = root / "open"
     open_to_all.mkdir()
@@ -269,8 +270,9 @@ def test_an_unpacked_server_that_others_could_change_is_unpacked_anew(root: Path
 def test_what_a_server_refuses_while_the_lock_is_held_is_not_taken_for_a_closed_folder(
     tmp_path: Path,
 ) -> None:
-    """AccessError is a PermissionError: `labkit up` said that the state folder "belongs to another
-    user".
+    """AccessError is a PermissionError.
+
+    `labkit up` said that the state folder "belongs to another user".
     """
     with pytest.raises(AccessError, match="wrong password"), locked(tmp_path / "state"):
         raise AccessError("wrong password")

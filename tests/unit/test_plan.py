@@ -26,8 +26,9 @@ NOW = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 
 @dataclass
 class Log:
-    """One topic: for each partition the log's start and the timestamps of the records from there
-    on.
+    """One topic's log.
+
+    It has, for each partition, the log's start and the timestamps of the records from there on.
     """
 
     partitions: dict[int, tuple[int, list[int]]]

@@ -1,5 +1,6 @@
-"""A profile counts what is there: against plain Python, in batches of any size, and says what it
-only estimates.
+"""A profile counts what is there, as plain Python does, in batches of any size.
+
+It says what it only estimates.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
 
 
 def test_a_long_text_is_told_with_its_own_length_in_every_view() -> None:
-    """BEHAVIOURS 40: 100,000 characters were "208 characters"; 120 of three bytes were called cut,
-    and were whole.
+    """BEHAVIOURS 40: a long text has its own length in every view.
+
+    100,000 characters were "208 characters"; 120 of three bytes were called cut, and were whole.
     """
     long, other, wide = "x" * 100_000, "x" * 99_999 + "y", "語" * 120
     found = profile_of([{"t": long, "w": wide}] * 3 + [{"t": other + "y", "w": wide}])

@@ -1,5 +1,6 @@
-"""What `labkit down --purge` leaves: an extractor to any cluster keeps its spool and journal in the
-same folder.
+"""What `labkit down --purge` leaves.
+
+An extractor to any cluster keeps its spool and journal in the same folder.
 """
 
 from __future__ import annotations

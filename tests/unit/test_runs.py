@@ -173,8 +173,9 @@ def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
 def test_a_parameter_the_notebook_does_not_have_is_refused(
     cell: str, refused: str, tmp_path: Path
 ) -> None:
-    """BEHAVIOURS 49: papermill would run it with the defaults, and the record would have the other
-    value.
+    """BEHAVIOURS 49: an unknown parameter is refused.
+
+    papermill would run it with the defaults, and the record would have the other value.
     """
     import nbformat
 

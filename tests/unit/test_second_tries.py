@@ -1,5 +1,6 @@
-"""What a user tries next: frames of another library, another table in SQL, settings in another
-form, odd files.
+"""What a user tries next.
+
+That is frames of another library, another table in SQL, settings in another form, and odd files.
 """
 
 from __future__ import annotations
@@ -193,8 +194,9 @@ def test_a_parameter_that_would_be_infinite_is_text() -> None:
 
 @pytest.fixture(scope="module")
 def broker() -> Any:
-    """librdkafka's own mock of a broker: it makes topics by being asked for them, as Kafka does by
-    default.
+    """librdkafka's own mock of a broker.
+
+    A topic that is asked for is made, as Kafka does by default.
     """
     client = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
     (found,) = client.list_topics(timeout=5).brokers.values()

@@ -1,6 +1,4 @@
-"""librdkafka's settings for Kafka's Java client: what is translated, what is refused, what is left
-out.
-"""
+"""librdkafka's settings for Kafka's Java client: translated, refused, or left out."""
 
 from __future__ import annotations
 

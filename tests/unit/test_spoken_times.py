@@ -155,8 +155,9 @@ def test_a_date_is_its_day() -> None:
     ],
 )
 def test_a_period_is_read_in_the_zone(said: str, start: str | None, end: str | None) -> None:
-    """A clock time is the last one before the newest record, which is of 10:15 after the night
-    without 02:30.
+    """A clock time is the last one before the newest record.
+
+    That is of 10:15, after the night without 02:30.
     """
     found = parse_span(said, VIENNA, now=datetime(2016, 3, 27, 8, 15, tzinfo=UTC))
     assert [

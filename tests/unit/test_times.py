@@ -1,5 +1,6 @@
-"""Points and lengths of time: nothing is guessed, no unit mistaken for another, and half-open stays
-half-open.
+"""Points and lengths of time.
+
+Nothing is guessed, no unit is mistaken for another, and half-open stays half-open.
 """
 
 from __future__ import annotations

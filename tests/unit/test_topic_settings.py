@@ -1,5 +1,6 @@
-"""A topic's decoders in labkit.toml: the first match holds, what is given wins, what is wrong is
-named.
+"""A topic's decoders in labkit.toml.
+
+The first match holds, what is given wins, and what is wrong is named.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""SQL does not tell fields apart that differ only in case: such a question is refused, not answered
-by one of them.
+"""SQL does not tell fields apart that differ only in case.
+
+A question about one of them is refused, not answered by the other.
 """
 
 from __future__ import annotations
