@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from labkit.profile.result import Profile
 from labkit.profile.words import distinct_words, head_lines, kind_words, percent, value_words
 from labkit.visible import visible
@@ -13,6 +15,10 @@ _MOST_FIELDS = 200
 def as_text(profile: Profile, width: int = WIDTH) -> str:
     """Return the profile as text; no line is longer than `width`."""
     lines = [visible(profile.what), *(f"  {line}" for line in head_lines(profile))]
+    for note in profile.notes:
+        lines += wrap(
+            f"note: {visible(note)}", width, initial_indent="  ", subsequent_indent=" " * 8
+        )
     rows = [
         (visible(field.path), kind_words(field), percent(field.present / max(1, len(profile))),
          distinct_words(profile, field), value_words(field))

@@ -99,7 +99,6 @@ def head_lines(profile: Profile) -> list[str]:
         _key_line(profile),
         _header_line(stats),
         _value_line(stats),
-        _order_line(stats),
     ]
     if stats.undecodable:
         reason = f": {cell(stats.reasons.most_common(1)[0][0], most=60)}" if stats.reasons else ""
@@ -160,11 +159,3 @@ def _value_line(stats: RecordStats) -> str:
     parts += [f"{stats.tombstones:,} tombstones"] if stats.tombstones else []
     parts += [f"{stats.empty:,} empty"] if stats.empty else []
     return "; ".join([*parts, f"{size(stats.bytes)} in all"])
-
-
-def _order_line(stats: RecordStats) -> str:
-    if not stats.out_of_order:
-        return ""
-    return (
-        f"{stats.out_of_order:,} records out of time order, by up to {stats.max_inversion_ms:,} ms"
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -235,3 +236,10 @@ def test_a_sample_is_uniform_over_batches() -> None:
         sample.add(np.arange(start, start + 10_000, dtype=float))
     assert not sample.exact
     assert sample.quantiles((0.5,))[0] == pytest.approx(50_000, rel=0.1)
+
+
+def test_notes_are_told_once_in_every_view() -> None:
+    found = replace(profile_of([{"n": 1}]), notes=("seen " * 30,))
+    assert " ".join(str(found).split()).count("note: " + ("seen " * 30).strip()) == 1
+    assert max(map(len, str(found).split("\n"))) <= 80
+    assert found._repr_html_().count("seen " * 30) == 1
