@@ -37,9 +37,10 @@ from labkit.progress import Bar
 from labkit.replay.account import Account, book_order, book_span, end_reason
 from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan
-from labkit.replay.receipt import Receipt, StopReason
+from labkit.replay.receipt import Receipt, StopReason, versions
 from labkit.replay.records import (
     consume,
+    is_end,
     message_batch,
     no_collection,
     payload_bytes,
@@ -164,7 +165,7 @@ class Reading:
                 self._signal(consumer, message)
             for account in list(self._unclear):
                 self._judge(consumer, account)
-            if batch is not None or _said_something(signals):
+            if batch is not None or any(map(is_end, signals)):
                 moved = now
             elif now - max(moved, looked) > LOOK_S:
                 looked = now
@@ -313,7 +314,7 @@ class Reading:
         error, account = message.error(), self._accounts.get(message.partition())
         if error is None or account is None or account.stop_reason is not None:
             return
-        if error.code() == KafkaError._PARTITION_EOF:
+        if is_end(message):
             self._end_of_partition(consumer, account, message.offset())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             self._finish(consumer, account, self._why_out_of_range(account))
@@ -521,7 +522,7 @@ class Reading:
             bytes=self.bytes,
             elapsed_s=round(self._ended - self._began, 3),
             group=self.group,
-            versions=_versions(),
+            versions=versions(),
             notes=tuple(self._notes),
             hash=self._content.hash,
         )
@@ -532,14 +533,3 @@ def _recreated(topic: str, how: str) -> WindowError:
         f"topic {topic!r} {how}",
         hint="it was made again since, or this is another cluster; make a new window",
     )
-
-
-def _said_something(signals: list[Message]) -> bool:
-    """Tell whether a partition's end came: that a broker is away is told again and again."""
-    return any(signal.error().code() == KafkaError._PARTITION_EOF for signal in signals)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("labkit", "confluent-kafka", "pyarrow")}

@@ -333,6 +333,13 @@ class Receipt:
         return html.box(colour, body)
 
 
+def versions() -> dict[str, str]:
+    """Return what a read was done with."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("labkit", "confluent-kafka", "pyarrow")}
+
+
 def _partition(values: dict[str, Any]) -> PartitionReceipt:
     return PartitionReceipt(**{**values, "stop_reason": StopReason(values["stop_reason"])})
 

@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 RAW_SCHEMA = pa.schema(
     [
@@ -90,6 +90,12 @@ def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
     return [message for message, error in pairs if error is None], [
         message for message, error in pairs if error is not None
     ]
+
+
+def is_end(message: Message) -> bool:
+    """Tell whether a message is the signal of a partition's end."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 @dataclass(frozen=True)
