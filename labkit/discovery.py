@@ -254,7 +254,7 @@ class WindowDiscovery:
                 self.lab.timezone
             )
         read_log.record(self.plan, replay.receipt, "latest")
-        if reading.interrupted() and on_interrupt == "raise":
+        if reading.was_cancelled and on_interrupt == "raise":
             raise stopped(f"stopped at {replay.receipt.reached}", replay=replay)
         return replay
 

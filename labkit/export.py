@@ -394,7 +394,7 @@ class WindowExport:
             else:
                 receipt = write_window(source, path, open_file, keep_part=keep_part)
         read_log.record(self.plan, receipt, file_format.method)
-        if reading.interrupted() and on_interrupt == "raise":
+        if reading.was_cancelled and on_interrupt == "raise":
             hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
             raise stopped(
                 f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written",

@@ -19,12 +19,19 @@ from typing import Any, Literal
 from labkit.errors import Stopped, UsageError
 
 OnInterrupt = Literal["raise", "keep"]
+# asked again and again while work goes on; once it says so, the work ends early
+Cancelled = Callable[[], bool]
 _OURS = str(Path(__file__).parent)
 _last: Any = None
 
 
+def never() -> bool:
+    """Tell that nobody cancelled: work without a Stop button."""
+    return False
+
+
 @contextmanager
-def asked(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
+def listen(*, patient: bool = False) -> Iterator[Cancelled]:
     """Yield a function that tells whether an interrupt has come.
 
     A second one raises KeyboardInterrupt, unless `patient`. In a thread other than the main one no
@@ -65,9 +72,9 @@ def quiet_stop(message: str) -> Iterator[None]:
 @contextmanager
 def held() -> Iterator[None]:
     """Hold an interrupt back until the block is over: where it would end the process."""
-    with asked(patient=True) as is_pressed:
+    with listen(patient=True) as cancelled:
         yield
-    if is_pressed():
+    if cancelled():
         raise KeyboardInterrupt
 
 

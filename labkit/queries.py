@@ -225,7 +225,7 @@ def _spool(
             **decoding,
         )
         spooled = spool_window(source, path)
-    if reading.interrupted():
+    if reading.was_cancelled:
         receipt = spooled.receipt
         read_log.record(window.plan, receipt, "sql")
         hint = "nothing is kept, and the query was not asked"

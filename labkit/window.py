@@ -12,7 +12,7 @@ from labkit import html
 from labkit.discovery import WindowDiscovery
 from labkit.engines import WindowEngines
 from labkit.export import NOTHING, WindowExport, check_used
-from labkit.groups.guard import Guarded, watched
+from labkit.groups.guard import watched
 from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped
 from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
@@ -86,8 +86,12 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         meanwhile.
         """
         deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        return (Guarded if guard else Reading)(
-            self.lab.cluster, self.plan, deadline_s=deadline_s, **options
+        return Reading(
+            self.lab.cluster,
+            self.plan,
+            deadline_s=deadline_s,
+            watch=watched if guard else None,
+            **options,
         )
 
     def estimate(self) -> Estimate:
@@ -185,7 +189,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
                 cached=cache, registry=self.lab.registry,
             ).ordered(order).in_zone(self.lab.timezone)  # fmt: skip
         read_log.record(self.plan, result.receipt, "read")
-        if reading.interrupted() and on_interrupt == "raise":
+        if reading.was_cancelled and on_interrupt == "raise":
             raise stopped(f"stopped at {result.receipt.reached}", replay=result)
         return result
 

@@ -226,8 +226,8 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     reading = window.reading(**common)
     specs = window.lab.decoders(window.topic)
     records = undecoded(reading, options.where, *specs, registry=window.lab.registry)
-    with interrupt.asked() as reading.interrupted:
-        for batch in records.raw():
+    with interrupt.listen() as cancelled:
+        for batch in records.raw(cancelled):
             if not options.json:
                 write_values(batch.column("value").to_pylist())
         sys.stdout.flush()
@@ -240,10 +240,11 @@ def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
     reading = window.reading(**common)
     value, key = window.lab.decoders(window.topic, options.decode, options.key_decode)
-    written, receipt = lines(
-        reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry
-    )
-    with interrupt.asked() as reading.interrupted:
+    with interrupt.listen() as cancelled:
+        written, receipt = lines(
+            reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry,
+            cancelled=cancelled,
+        )  # fmt: skip
         write_lines(line for line in written if not options.json)
         sys.stdout.flush()
     return receipt()

@@ -22,6 +22,7 @@ from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
 from labkit.es.index import Index, condition_of, kept_notes
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
+from labkit.interrupt import Cancelled
 from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from labkit.window import Window
 
 ROWS = 5_000
-Stop = Callable[[], bool]
 # an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch,
 # UTC
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
@@ -62,7 +62,7 @@ class Side:
     """
 
     name: str
-    batches: Callable[[Stop], Iterator[pa.RecordBatch]]
+    batches: Callable[[Cancelled], Iterator[pa.RecordBatch]]
     total: Callable[[], int | None]
     index: Index | None = None
     reasons: list[str] = field(default_factory=list)
@@ -81,8 +81,8 @@ def only_within(side: Side, window: Window) -> None:
     for offsets_range in plan.ranges:
         bounds[:, offsets_range.partition] = offsets_range.start, offsets_range.end
 
-    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
-        for batch in everything(stop):
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
+        for batch in everything(cancelled):
             found = origins(batch.column("id"))
             partition = np.minimum(found["_partition"].fill_null(size).to_numpy(False), size)
             offset = found["_offset"].fill_null(-1).to_numpy(False)
@@ -140,8 +140,8 @@ def _how_made(index: Index | None) -> tuple[Form, str | None]:
 
 
 def _of_index(index: Index) -> Side:
-    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
-        for batch in index.batches(stop=stop):
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
+        for batch in index.batches(cancelled=cancelled):
             yield _batch(batch.column("_id"), batch.column("_source"))
 
     return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
@@ -180,9 +180,9 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
         records, replay = len(replay), replay.where(where)
         notes += _left_out(records - len(replay), where)
 
-    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
         for first in range(0, len(replay), ROWS):
-            if stop():
+            if cancelled():
                 return
             yield _of_documents(of_table(replay.table.slice(first, ROWS), form))
 
@@ -222,11 +222,10 @@ def _of_window(window: Window, form: Form, where: str | None) -> Side:
             hint="compare a replay: lab.compare(w.read(decode=…), index)",
         )
 
-    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
         reading = window.reading()
-        reading.interrupted = stop
         lost = 0
-        for docs in _documents(window, form, reading, where):
+        for docs in _documents(window, form, reading, where, cancelled):
             lost += len(docs.rejects)
             yield _of_documents(docs)
         receipt = reading.receipt()
@@ -241,17 +240,19 @@ def _of_window(window: Window, form: Form, where: str | None) -> Side:
     return found
 
 
-def _documents(window: Window, form: Form, reading: Any, where: str | None) -> Iterator[Documents]:
+def _documents(
+    window: Window, form: Form, reading: Any, where: str | None, cancelled: Cancelled
+) -> Iterator[Documents]:
     """Yield a window's records, those that fulfil a condition, as documents of a form."""
     registry = window.lab.registry
     if form.plain:
-        for batch in undecoded(reading, where, "json", "raw", registry=registry).raw():
+        for batch in undecoded(reading, where, "json", "raw", registry=registry).raw(cancelled):
             yield as_stored(batch, [metadata(batch)] if form.metadata else [])
         return
     encoder = Encoder(
         form.settled(lambda: sample(reading.cluster, window.plan), registry), registry
     )
-    yield from encoder.documents(Decoding(reading, encoder.module, condition(where)))
+    yield from encoder.documents(Decoding(reading, encoder.module, condition(where)), cancelled)
 
 
 def _of_documents(docs: Documents) -> pa.RecordBatch:
@@ -262,9 +263,9 @@ def _of_table(what: Any) -> Side:
     frame = _frame(what)
     fields = [name for name in frame.columns if name not in RESERVED | {"_id", "_index"}]
 
-    def batches(stop: Stop) -> Iterator[pa.RecordBatch]:
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
         for part in frame.iter_slices(ROWS):
-            if stop():
+            if cancelled():
                 return
             yield _batch(_ids(part), _json(part.select(fields)), _stamps(part))
 

@@ -22,6 +22,7 @@ from labkit.compare import rules
 from labkit.compare.inputs import SCHEMA, Side
 from labkit.duckdb_sql import connect, duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
+from labkit.interrupt import Cancelled
 
 PARTS = 64
 # parts are joined together up to this size; one that alone is larger, DuckDB puts on disk
@@ -266,11 +267,9 @@ def _disk() -> Iterator[None]:
         ) from error
 
 
-def read_both(
-    spill: Spill, sides: tuple[Side, Side], stop: Callable[[], bool], advance: Any
-) -> None:
+def read_both(spill: Spill, sides: tuple[Side, Side], cancelled: Cancelled, advance: Any) -> None:
     """Read both sides, a batch of each in turn, so that both are read at about the same time."""
-    streams = {number: side.batches(stop) for number, side in enumerate(sides)}
+    streams = {number: side.batches(cancelled) for number, side in enumerate(sides)}
     try:
         while streams:
             for number, stream in list(streams.items()):

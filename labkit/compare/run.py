@@ -64,16 +64,16 @@ def compare(
     totals = [one.total() or 0 for one in sides]
     with (
         Spill(keys, time) as spill,
-        interrupt.asked() as stop,
+        interrupt.listen() as cancelled,
         bar(f"{sides[0].name} and {sides[1].name}", sum(totals), progress) as advance,
     ):
-        read_both(spill, sides, stop, advance)
+        read_both(spill, sides, cancelled, advance)
         _check_origins(sides, keys)
         _check_keys(sides, keys, spill.keyless)
         work = _Work(asked, keep)
         with spill.joined() as (connection, pairs):
             reasons = [f"{one.name}: {why}" for one in sides for why in one.reasons]
-            if stop():
+            if cancelled():
                 read = " and ".join(
                     f"{one.documents + one.outside:,} of {n:,}"
                     for one, n in zip(sides, totals, strict=True)
@@ -83,12 +83,12 @@ def compare(
                 )
             for batch in pairs():
                 work.look(batch)
-                if stop() and not reasons:
+                if cancelled() and not reasons:
                     reasons.append(f"interrupted: {work.looked:,} pairs were looked at, not all")
                     break
             twice, duplicates = _duplicates(connection, keep)
     both = sides[0].index, sides[1].index
-    pressed = [] if not stop() else ["while reading"]
+    pressed = [] if not cancelled() else ["while reading"]
     left_out = [(one.name, one.outside + (0 if keys else one.nameless)) for one in sides]
     notes = [
         f"{count:,} documents of {name} are outside of the window"

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from labkit.decode import plain
 from labkit.decode.decoder import Decoder, FieldPath
+from labkit.interrupt import Cancelled, never
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
@@ -35,7 +36,7 @@ class Own(Decoder):
     def __init__(self, function: Callable[[bytes], Any]) -> None:
         self.function = function
         self._json = plain("json")
-        self._interrupted: Callable[[], bool] = lambda: False
+        self._cancelled: Cancelled = never
         self._left = 0
 
     def __repr__(self) -> str:
@@ -57,9 +58,9 @@ class Own(Decoder):
         """Whether decoding again gives the same."""
         return not self._left
 
-    def heed(self, interrupted: Callable[[], bool]) -> None:
-        """Ask `interrupted` before each value: a function of one's own may be slow."""
-        self._interrupted = interrupted
+    def heed(self, cancelled: Cancelled) -> None:
+        """Ask `cancelled` before each value: a function of one's own may be slow."""
+        self._cancelled = cancelled
 
     def unify(self, schemas: Iterable[Any]) -> Any:
         """Return the one schema that holds for all batches."""
@@ -77,8 +78,7 @@ class Own(Decoder):
             if value is None:
                 lines.append(None)
                 continue
-            # an own function may be slow, and an interrupt is answered soon
-            if self._interrupted():
+            if self._cancelled():  # an own function may be slow, and an interrupt is answered soon
                 lines.append(b"{}")
                 errors[row] = "not decoded: it was interrupted"
                 self._left += 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from labkit.interrupt import Cancelled
+
 if TYPE_CHECKING:
     from labkit.errors import LabkitError
 
@@ -63,7 +65,7 @@ class Decoder(ABC):
         """Return the columns of decoded keys; none of a decoder of values alone."""
         return pa.table({})
 
-    def heed(self, interrupted: Callable[[], bool]) -> None:  # noqa: B027  most are fast
+    def heed(self, cancelled: Cancelled) -> None:  # noqa: B027  most are fast
         """Take note of what tells an interrupt; for decoders that may be slow."""
 
     @property

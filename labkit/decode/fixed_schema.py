@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from typing import Any
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from labkit.decode.decoder import Decoder
 from labkit.errors import LabkitError
+from labkit.interrupt import Cancelled
 
 
 class Fixed(Decoder):
@@ -59,9 +60,9 @@ class Fixed(Decoder):
         """What kept a registry from answering."""
         return self.inner.trouble
 
-    def heed(self, interrupted: Callable[[], bool]) -> None:
+    def heed(self, cancelled: Cancelled) -> None:
         """Let the decoder within know of an interrupt."""
-        self.inner.heed(interrupted)
+        self.inner.heed(cancelled)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Decode one batch of values."""

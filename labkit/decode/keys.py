@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
 from labkit.errors import LabkitError
+from labkit.interrupt import Cancelled
 
 PREFIX = "_key_"
 
@@ -71,10 +72,10 @@ class Both(Decoder):
         """What kept a registry from answering."""
         return self.value.trouble or self.key.trouble
 
-    def heed(self, interrupted: Callable[[], bool]) -> None:
+    def heed(self, cancelled: Cancelled) -> None:
         """Let both know of an interrupt."""
-        self.value.heed(interrupted)
-        self.key.heed(interrupted)
+        self.value.heed(cancelled)
+        self.key.heed(cancelled)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Refuse: values alone are no records."""

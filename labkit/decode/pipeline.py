@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from labkit.decode import Spec, both, plain
 from labkit.decode.decoder import Decoder
+from labkit.interrupt import Cancelled, never
 from labkit.replay.content_hash import Content
 from labkit.replay.notes import Note
 from labkit.replay.reader import Reading
@@ -95,10 +96,11 @@ class Decoding:
     threads: int = 1
     _content: Content = field(default_factory=Content, init=False)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def batches(self, cancelled: Cancelled = never) -> Iterator[Batch]:
+        """Yield the records decoded; the reading ends early once `cancelled` says so."""
         self._check_fields()
         threads = self.threads if self.where is None and self.module.parallel else 1
-        batches = ((batch, self.module.ready()) for batch in self.reading.batches())
+        batches = ((batch, self.module.ready()) for batch in self.reading.batches(cancelled))
         for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
             note_errors(self.reading, batch.raw, batch.parsed.errors)
             if self.where is not None:
@@ -142,13 +144,12 @@ class Decoding:
         )
         return matching, before - after
 
-    def raw(self) -> Iterator[pa.RecordBatch]:
+    def raw(self, cancelled: Cancelled = never) -> Iterator[pa.RecordBatch]:
         """Yield the records as they are; decoded only where a condition is asked of them."""
-        yield from (
-            self.reading.batches()
-            if self.where is None
-            else (batch.raw for batch in self if batch.raw.num_rows)
-        )
+        if self.where is None:
+            yield from self.reading.batches(cancelled)
+        else:
+            yield from (batch.raw for batch in self.batches(cancelled) if batch.raw.num_rows)
 
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""

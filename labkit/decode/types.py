@@ -13,6 +13,7 @@ from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.fixed_schema import fitted
 from labkit.decode.json_shape import Shape
 from labkit.errors import LabkitError, UsageError
+from labkit.interrupt import Cancelled
 
 _TYPES: dict[Any, pa.DataType] = {
     "float": pa.float64(),
@@ -107,9 +108,9 @@ class Typed(Decoder):
         parse_inner = self.inner.ready()
         return lambda batch: self._typed(parse_inner(batch), batch.num_rows)
 
-    def heed(self, interrupted: Callable[[], bool]) -> None:
+    def heed(self, cancelled: Cancelled) -> None:
         """Let the decoder within know of an interrupt."""
-        self.inner.heed(interrupted)
+        self.inner.heed(cancelled)
 
     @property
     def trouble(self) -> LabkitError | None:

@@ -29,6 +29,7 @@ from labkit.es.column_types import properties
 from labkit.es.documents import Documents, Reject, as_stored, documents
 from labkit.es.json_append import Fragments
 from labkit.es.mappings import IndexName
+from labkit.interrupt import Cancelled
 from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
 
@@ -169,12 +170,16 @@ class Encoder:
         decoder_notes = () if self.form.plain else decoding.notes(self.module)
         return (*self.form.notes, *decoder_notes, *self.chain.notes())
 
-    def documents(self, batches: Decoding) -> Iterator[Documents]:
-        """Yield the documents of a reading's records."""
+    def documents(self, records: Decoding, cancelled: Cancelled) -> Iterator[Documents]:
+        """Yield the documents of a reading's records, until it is cancelled."""
         if self._plain:
-            yield from (self.of_raw(batch) for batch in batches.raw())
+            yield from (self.of_raw(batch) for batch in records.raw(cancelled))
         else:
-            yield from (self._of_decoded(batch) for batch in batches if batch.raw.num_rows)
+            yield from (
+                self._of_decoded(batch)
+                for batch in records.batches(cancelled)
+                if batch.raw.num_rows
+            )
 
     def of_raw(self, raw: pa.RecordBatch) -> Documents:
         """Return the documents of raw records."""

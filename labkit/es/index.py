@@ -8,7 +8,7 @@ columns by the rule of `labkit.decode.json`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from html import escape
@@ -23,6 +23,7 @@ from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
 from labkit.es.fields import UNMAPPED, known
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+from labkit.interrupt import Cancelled, never
 from labkit.suggest import did_you_mean, unknown_field
 from labkit.visible import brief, visible
 
@@ -133,7 +134,7 @@ class Index:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        cancelled: Cancelled = never,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the documents as Arrow batches of `BATCH_SCHEMA`, in constant memory.
 
@@ -145,7 +146,7 @@ class Index:
             Only these of each document, such as ``["nick", "geo.*"]``.
         limit : int, optional
             At most so many.
-        stop : callable
+        cancelled : callable
             Asked before each page; once it says so, no more are read.
 
         Raises
@@ -154,18 +155,20 @@ class Index:
             When there is no such index, or when it vanishes while it is read.
         """
         body = {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}
-        yield from self._pages(body, fields, limit, stop)
+        yield from self._pages(body, fields, limit, cancelled)
 
     def _pages(
         self,
         body: dict[str, Any],
         fields: Sequence[str] | None,
         limit: int | None,
-        stop: Callable[[], bool],
+        cancelled: Cancelled,
     ) -> Iterator[pa.RecordBatch]:
         self.count()  # a pattern that matches nothing is an error, not an empty read
         self._check_fields([fields] if isinstance(fields, str) else fields or ())
-        yield from pages(self.target, self.name, body, fields=fields, limit=limit, stop=stop)
+        yield from pages(
+            self.target, self.name, body, fields=fields, limit=limit, cancelled=cancelled
+        )
 
     def _check_fields(self, names: Sequence[str]) -> None:
         """Refuse a name that is nearly a field's.
@@ -196,8 +199,10 @@ class Index:
         from labkit.profile.collect import of_documents
 
         total = self.count(query)
-        with interrupt.asked() as stop:
-            return of_documents(self.name, self.batches(query, limit=limit, stop=stop), total=total)
+        with interrupt.listen() as cancelled:
+            return of_documents(
+                self.name, self.batches(query, limit=limit, cancelled=cancelled), total=total
+            )
 
     # tables ----------------------------------------------------------------------------------------------
 
@@ -274,9 +279,9 @@ class Index:
         on_interrupt: interrupt.OnInterrupt,
     ) -> pa.Table:
         interrupt.check_policy(on_interrupt)
-        with interrupt.asked() as stop:
-            batches = list(self._pages(body, fields, limit, stop))
-            complete = not stop()
+        with interrupt.listen() as cancelled:
+            batches = list(self._pages(body, fields, limit, cancelled))
+            complete = not cancelled()
         table = decoded(batches).replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
             text = f"{len(table):,} documents of {self.name} were read, not all"

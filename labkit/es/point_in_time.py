@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
+from labkit.interrupt import Cancelled
 from labkit.replay.records import no_collection
 from labkit.validation import whole
 
@@ -57,7 +58,7 @@ def pages(
     *,
     fields: Sequence[str] | None,
     limit: int | None,
-    stop: Callable[[], bool],
+    cancelled: Cancelled,
 ) -> Iterator[pa.RecordBatch]:
     """Yield what `body`, a sorted query, finds in batches of `BATCH_SCHEMA`.
 
@@ -82,7 +83,7 @@ def pages(
             page = None
             with no_collection():
                 batch = _batch(hits, index) if hits else None
-            if batch is not None and left > 0 and not stop():
+            if batch is not None and left > 0 and not cancelled():
                 size = min(left, _fitting(batch, len(hits)))
                 page = pool.submit(ask, {**body, "search_after": hits[-1]["sort"]}, size)
             del hits

@@ -15,7 +15,7 @@ from labkit.decode import Spec, both, notes
 from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
-from labkit.interrupt import OnInterrupt, stopped
+from labkit.interrupt import Cancelled, OnInterrupt, stopped
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME
 from labkit.profile.records import times_of
@@ -91,14 +91,14 @@ def around(
     decoder, decoder_notes, _ = both(
         decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
     )
-    with interrupt.asked() as interrupted:
-        decoder.heed(interrupted)
-        look = _Look(cluster, plan, {**options, "interrupted": interrupted})
+    with interrupt.listen() as cancelled:
+        decoder.heed(cancelled)
+        look = _Look(cluster, plan, options, cancelled)
         missing: list[str] = []
         if anchor.time_ms is None:
             anchor, missing = look.at_record(anchor, before, after)
         records, receipt = look.both_sides(anchor, before, after)
-        ended = interrupted()
+        ended = cancelled()
     neighbours = _nearest(records, anchor, before, after)
     by_offset = neighbours.take(
         pc.sort_indices(neighbours, sort_keys=[("partition", "ascending"), ("offset", "ascending")])
@@ -137,8 +137,10 @@ def _check(plan: Plan, anchor: Anchor) -> None:
 class _Look:
     """Reads a few records here and there."""
 
-    def __init__(self, cluster: Cluster, plan: Plan, options: dict[str, Any]) -> None:
-        self.cluster, self.plan, self.options = cluster, plan, options
+    def __init__(
+        self, cluster: Cluster, plan: Plan, options: dict[str, Any], cancelled: Cancelled
+    ) -> None:
+        self.cluster, self.plan, self.options, self.cancelled = cluster, plan, options, cancelled
 
     def read(self, sides: list[_Side]) -> tuple[pa.Table, Receipt]:
         ranges = tuple(
@@ -147,7 +149,7 @@ class _Look:
             for side in sides
         )  # fmt: skip
         reading = Reading(self.cluster, replace(self.plan, ranges=ranges), **self.options)
-        batches = list(reading.batches())
+        batches = list(reading.batches(self.cancelled))
         return pa.Table.from_batches(batches, RAW_SCHEMA), reading.receipt()
 
     def at_record(self, anchor: Anchor, before: int, after: int) -> tuple[Anchor, list[str]]:
@@ -164,11 +166,7 @@ class _Look:
         side = _Side(span, offset, offset, offset + 1)
         while True:
             table, _ = self.read([side])
-            if (
-                len(table)
-                or (side.low, side.high) == (span.start, span.end)
-                or self.options["interrupted"]()
-            ):
+            if len(table) or (side.low, side.high) == (span.start, span.end) or self.cancelled():
                 break
             width = side.high - side.low
             side.widened(max(before, width * _GROWTH), max(after, width * _GROWTH))
@@ -194,7 +192,7 @@ class _Look:
         while True:
             table, receipt = self.read(sides)
             short = [side for side in sides if _is_short(side, table, before, after)]
-            if not short or not receipt.complete or self.options["interrupted"]():
+            if not short or not receipt.complete or self.cancelled():
                 return table, receipt
             growth *= _GROWTH
             for side in short:

@@ -142,9 +142,9 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
         decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
     )
     newest = Newest(as_json=opened(key) == "json")
-    with interrupt.asked() as reading.interrupted:
-        decoder.heed(reading.interrupted)
-        for batch in reading.batches():
+    with interrupt.listen() as cancelled:
+        decoder.heed(cancelled)
+        for batch in reading.batches(cancelled):
             newest.add(batch)
         records, several, tombstoned = newest.result()
         batches = records.to_batches(max_chunksize=BATCH_RECORDS)

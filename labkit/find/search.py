@@ -21,7 +21,7 @@ from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
-from labkit.interrupt import OnInterrupt, stopped
+from labkit.interrupt import Cancelled, OnInterrupt, stopped
 from labkit.kafka import Cluster
 from labkit.profile.records import times_of
 from labkit.registry import Registry
@@ -60,11 +60,11 @@ class Search:
         parts = [times_of(hit.column("timestamp")) for hit in self.hits]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def run(self, cluster: Cluster, decoder: Any, interrupted: Any, **options: Any) -> None:
+    def run(self, cluster: Cluster, decoder: Any, cancelled: Cancelled, **options: Any) -> None:
         """Search slice after slice until nothing that is left can be among the hits wanted."""
-        while not interrupted() and (part := self.frontier.next(self.cutoff_ms())) is not None:
-            reading = Reading(cluster, part, interrupted=interrupted, **options)
-            batches = list(self._search(reading, decoder))
+        while not cancelled() and (part := self.frontier.next(self.cutoff_ms())) is not None:
+            reading = Reading(cluster, part, **options)
+            batches = list(self._search(reading, decoder, cancelled))
             receipt = reading.receipt()
             self.receipts[len(self.plans)] = receipt
             self.plans.append(part)
@@ -72,12 +72,14 @@ class Search:
             if not receipt.complete:
                 return
 
-    def _search(self, reading: Reading, decoder: Any) -> Iterator[pa.RecordBatch]:
+    def _search(
+        self, reading: Reading, decoder: Any, cancelled: Cancelled
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the first and last records of each batch by partition.
 
         The hits are kept, the others are filtered.
         """
-        for batch in reading.batches():
+        for batch in reading.batches(cancelled):
             rows = self.needle.rows(batch, decoder)
             # nothing was decoded: is there such a field?
             if self.needle.field is not None and not self.needle.seen:
@@ -122,10 +124,10 @@ def find(
         decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
     )
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
-    with interrupt.asked() as interrupted:
-        decoder.heed(interrupted)
-        search.run(cluster, decoder, interrupted, **options)
-        ended = interrupted()
+    with interrupt.listen() as cancelled:
+        decoder.heed(cancelled)
+        search.run(cluster, decoder, cancelled, **options)
+        ended = cancelled()
     receipt = merged(
         search.frontier.covered(),
         search.plans,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta, tzinfo
 from types import TracebackType
@@ -19,6 +19,7 @@ from labkit.dataframe import in_zone, records_frame
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
+from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.kafka_client import weakly
 from labkit.kafka_errors import FETCHED_AGAIN, Action, Operation
@@ -160,15 +161,15 @@ class AdHocGroup:
         self._join()
         before = dict(self._positions)
         try:
-            with interrupt.asked() as stop_asked:
-                raw = self._collect(count, time.monotonic() + timeout_s, stop_asked, at_end=at_end)
+            with interrupt.listen() as cancelled:
+                raw = self._collect(count, time.monotonic() + timeout_s, cancelled, at_end=at_end)
                 if not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
                     records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)),
                     self.timezone,
                 )
-            if stop_asked() and on_interrupt == "raise":
+            if cancelled() and on_interrupt == "raise":
                 raise interrupt.stopped(
                     f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame
                 )
@@ -178,14 +179,14 @@ class AdHocGroup:
             raise
 
     def _collect(
-        self, count: int | None, deadline: float, asked: Callable[[], bool], *, at_end: bool
+        self, count: int | None, deadline: float, cancelled: Cancelled, *, at_end: bool
     ) -> list[pa.RecordBatch]:
         """Take what comes, in portions that become columns before the next is taken.
 
         Messages hold more memory than columns.
         """
         batches, parts, left = [], [], count
-        while left != 0 and time.monotonic() < deadline and not asked():
+        while left != 0 and time.monotonic() < deadline and not cancelled():
             messages = self._poll(PORTION_RECORDS if left is None else min(PORTION_RECORDS, left))
             left = None if left is None else left - len(messages)
             if messages:

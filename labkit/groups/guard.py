@@ -11,12 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html import escape
 from types import TracebackType
 from typing import Any
-
-import pyarrow as pa
 
 from labkit import html, names
 from labkit.errors import (
@@ -30,8 +28,6 @@ from labkit.errors import (
 from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka import Cluster
-from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
 from labkit.visible import visible
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
@@ -429,26 +425,6 @@ def _assignments(before: Group, after: Group) -> tuple[str, str]:
 
 def _members(group: Group) -> str:
     return ", ".join(member.name for member in group.members) or "none"
-
-
-class Guarded(Reading):
-    """A reading whose receipt tells what became of the groups that are not the lab's meanwhile.
-
-    The first look is taken when the reading begins, so that a window from the local cache asks no
-    server.
-    """
-
-    _seen: Callable[[], dict[str, Any]] | None = None
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the records as batches, between two looks at the groups."""
-        with watched(self.cluster) as self._seen:
-            yield from super().batches()
-
-    def receipt(self) -> Receipt:
-        """Return the account of the read, with the guard's."""
-        receipt = super().receipt()
-        return replace(receipt, guard=self._seen()) if self._seen is not None else receipt
 
 
 @contextmanager

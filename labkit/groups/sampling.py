@@ -20,6 +20,7 @@ from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_b
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next
 from labkit.groups.verdicts import judge_groups
+from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.suggest import way
 from labkit.times import length_ms, now_ms
@@ -75,16 +76,16 @@ class Sampler:
         by_name = {group.name: group for group in groups}
         return [_sample(at_ms, by_name[row.group], row, probes) for row in rows]
 
-    def looks(self, every_s: float, stop: Callable[[], bool]) -> Iterator[list[Sample]]:
-        """Look every so many seconds until `stop` says so.
+    def looks(self, every_s: float, cancelled: Cancelled) -> Iterator[list[Sample]]:
+        """Look every so many seconds until it is cancelled.
 
         A look that took longer makes the next one late.
         """
         due = time.monotonic()
-        while not stop():
+        while not cancelled():
             yield self.look()
             due = max(due + every_s, time.monotonic())
-            wait(due, stop)
+            wait(due, cancelled)
 
 
 def _sample(
@@ -107,7 +108,7 @@ def sampled(
     sampler: Sampler,
     samples: int,
     every_s: float,
-    stop: Callable[[], bool],
+    cancelled: Cancelled,
     *,
     keep: Callable[[list[Sample]], None] = lambda _: None,
     patience_s: float = PATIENCE_S,
@@ -118,7 +119,7 @@ def sampled(
     sooner, nobody can tell a consumer that stands still from one that has not committed yet.
     """
     all_samples: list[Sample] = []
-    for count, look in enumerate(sampler.looks(every_s, stop), 1):
+    for count, look in enumerate(sampler.looks(every_s, cancelled), 1):
         keep(look)
         all_samples += look
         if count < samples:
@@ -179,7 +180,7 @@ class Recent:
 def watch(
     sampler: Sampler,
     every_s: float,
-    stop: Callable[[], bool],
+    cancelled: Cancelled,
     *,
     keep: Callable[[list[Sample]], None] = lambda _: None,
     away: Callable[[LabkitError], None] = lambda _: None,
@@ -192,7 +193,7 @@ def watch(
     """
     recent = Recent(sampler, every_s, patience_s)
     due = time.monotonic()
-    while not stop():
+    while not cancelled():
         try:
             look = recent.look()
         except (UnavailableError, DeadlineError) as error:
@@ -203,16 +204,16 @@ def watch(
             keep(look)
             yield recent.judged
         due = max(due + every_s, time.monotonic())
-        wait(due, stop)
+        wait(due, cancelled)
 
 
 def _elapsed_ms() -> int:
     return time.clock_gettime_ns(_BOOT) // 1_000_000
 
 
-def wait(until: float, stop: Callable[[], bool]) -> None:
-    """Wait for a point in time (monotonic), or until `stop` says so."""
-    while (left := until - time.monotonic()) > 0 and not stop():
+def wait(until: float, cancelled: Cancelled) -> None:
+    """Wait for a point in time (monotonic), or until it is cancelled."""
+    while (left := until - time.monotonic()) > 0 and not cancelled():
         time.sleep(min(_STEP_S, left))
 
 
@@ -245,11 +246,13 @@ def lag_frame(
     keep = History(record).append if record is not None else lambda _: None
     sampler.check()
     facts: dict[str, Any] = {}
-    with interrupt.asked() as stop:
-        all_samples = sampled(sampler, samples, every_s, stop, keep=keep, patience_s=patience_s)
-        facts["interrupted"] = stop()
+    with interrupt.listen() as cancelled:
+        all_samples = sampled(
+            sampler, samples, every_s, cancelled, keep=keep, patience_s=patience_s
+        )
+        facts["interrupted"] = cancelled()
     judged = frame(judge_all(all_samples, patience_s), sampler.groups or (), zone=zone, **facts)
-    if stop() and on_interrupt == "raise":
+    if cancelled() and on_interrupt == "raise":
         raise interrupt.stopped(
             "stopped: the groups were not looked at as often as asked", frame=judged
         )

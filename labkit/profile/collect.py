@@ -67,14 +67,14 @@ def of_window(
     )  # fmt: skip
     fields, records, where = Fields(), RecordStats(), condition(how.where)
     receipts: dict[int, Receipt] = {}
-    with interrupt.asked() as interrupted:
-        module.heed(interrupted)
+    with interrupt.listen() as cancelled:
+        module.heed(cancelled)
         for number, part in enumerate(plans):
-            if interrupted():
+            if cancelled():
                 break
-            reading = Reading(cluster, part, interrupted=interrupted, **options)
+            reading = Reading(cluster, part, **options)
             decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
-            for batch in decoding:
+            for batch in decoding.batches(cancelled):
                 _add(batch.raw, batch.parsed, module, fields, records)
             receipts[number] = decoding.receipt()
     sampled = len(plans) != 1 or plans[0] is not plan

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from labkit.errors import (
     WindowError,
     WindowExpiredError,
 )
+from labkit.interrupt import Cancelled, never
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import FETCHED_AGAIN, MISSING, Operation
 from labkit.kafka_topic import look_at_topic
@@ -61,6 +63,7 @@ POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest w
 SHORT_POLL_S = 0.05
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
+Watch: TypeAlias = Callable[[Cluster], AbstractContextManager[Callable[[], dict[str, Any]]]]
 
 
 @dataclass
@@ -82,8 +85,9 @@ class Reading:
         End early after so many seconds.
     advance : callable, optional
         Told how many records and bytes came with each batch.
-    interrupted : callable
-        Asked several times a second; once it says so, the reading ends.
+    watch : callable, optional
+        Makes a context that is entered around the reading, such as a look at the cluster's consumer
+        groups before and after. It yields what returns the receipt's ``guard``.
 
     Notes
     -----
@@ -97,11 +101,13 @@ class Reading:
     max_bytes: int | None = None
     deadline_s: float | None = None
     advance: Callable[[int, int], None] | None = None
-    interrupted: Callable[[], bool] = field(default=lambda: False, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
 
     group: str = field(default_factory=replay_group, init=False)
     bytes: int = field(default=0, init=False)
     undecodable: dict[int, int] = field(default_factory=dict, init=False)
+    _cancelled: Cancelled = field(default_factory=lambda: never, init=False, repr=False)
+    _watched: Callable[[], dict[str, Any]] = field(default=dict, init=False, repr=False)
     _content: Content = field(default_factory=Content, init=False, repr=False)
     _accounts: dict[int, Account] = field(default_factory=dict, init=False)
     _unclear: list[Account] = field(default_factory=list, init=False)
@@ -124,8 +130,21 @@ class Reading:
 
     # reading -----------------------------------------------------------------------------------------
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the records as batches of `RAW_SCHEMA`, each ordered by partition, then offset."""
+    def batches(self, cancelled: Cancelled = never) -> Iterator[pa.RecordBatch]:
+        """Yield the records as batches of `RAW_SCHEMA`, each ordered by partition, then offset.
+
+        `cancelled` is asked several times a second; once it says so, the reading ends.
+        """
+        self._cancelled = cancelled
+        with self.watch(self.cluster) if self.watch else nullcontext(dict) as self._watched:
+            yield from self._read()
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether it was cancelled, be it after the last record."""
+        return self._cancelled()
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
         self._began = self._ended = time.monotonic()
         self._content = Content()
         self.check()
@@ -176,7 +195,7 @@ class Reading:
                 if self.advance:
                     self.advance(batch.num_rows, batch.nbytes)
                 yield batch
-            if self.interrupted():
+            if self._cancelled():
                 self._stop_all(StopReason.INTERRUPT)
             if self.max_bytes is not None and self.bytes >= self.max_bytes:
                 self._stop_all(StopReason.CAP)
@@ -525,6 +544,7 @@ class Reading:
             versions=versions(),
             notes=tuple(self._notes),
             hash=self._content.hash,
+            guard=self._watched(),
         )
 
 

@@ -108,7 +108,7 @@ def write_window(
             def receipt() -> Receipt:
                 return read.with_notes(*decoder_notes, *notes(module), *chain.notes())
 
-            if not source.reading.interrupted() or keep_part:
+            if not source.reading.was_cancelled or keep_part:
                 odd = _decode_file(raw, part, table, receipt, open_file)
                 part.replace(target)
     return _noted(receipt(), odd)
@@ -176,13 +176,13 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
     """Write the window's raw records as an Arrow file; return the fields' types."""
     schemas: list[Any] = []
     with (
-        interrupt.asked() as decoding.reading.interrupted,
+        interrupt.listen() as cancelled,
         pa.ipc.new_file(
             raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")
         ) as writer,
     ):
-        decoding.module.heed(decoding.reading.interrupted)
-        for batch in decoding:
+        decoding.module.heed(cancelled)
+        for batch in decoding.batches(cancelled):
             # unified once, at the end: a field null so far is no text yet
             schemas = gathered(schemas, batch.schema)
             writer.write_batch(batch.raw)

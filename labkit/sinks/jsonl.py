@@ -23,6 +23,7 @@ from labkit import interrupt
 from labkit.decode import Spec, gathered, notes
 from labkit.decode.merge import text, unmapped
 from labkit.decode.pipeline import FIRST, LAST, choosing, decoded
+from labkit.interrupt import Cancelled, never
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -44,6 +45,7 @@ def lines(
     key_decode: Spec = "raw",
     where: str | None = None,
     registry: Registry | None = None,
+    cancelled: Cancelled = never,
 ) -> tuple[Iterator[str], Callable[[], Receipt]]:
     """Return the lines, and what gives the receipt after the last of them.
 
@@ -56,7 +58,7 @@ def lines(
     schemas: list[Any] = []
 
     def write() -> Iterator[str]:
-        for batch in decoding:
+        for batch in decoding.batches(cancelled):
             schemas[:] = gathered(schemas, batch.schema)
             table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
             yield from fields(table)
@@ -130,12 +132,12 @@ def write_envelopes(
     reading = source.reading
     with part_of(path) as (part, target):
         decoding, decoder_notes = source.decoding()
-        with interrupt.asked() as reading.interrupted, closing(JsonlFile(part, envelopes)) as file:
-            decoding.module.heed(reading.interrupted)
-            for batch in decoding.raw():
+        with interrupt.listen() as cancelled, closing(JsonlFile(part, envelopes)) as file:
+            decoding.module.heed(cancelled)
+            for batch in decoding.raw(cancelled):
                 file.write(batch)
         receipt = explained(reading.cluster, decoding.whole())
-        if not reading.interrupted() or keep_part:
+        if not reading.was_cancelled or keep_part:
             part.replace(target)
     condition_notes = [] if source.where is None else [*decoder_notes, *notes(decoding.module)]
     return receipt.with_notes(*condition_notes)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.errors import UsageError
+from labkit.interrupt import Cancelled
 from labkit.replay.records import RAW_SCHEMA
 
 _LOOK_S = 0.1  # how often a wait looks whether it is over
@@ -61,7 +62,7 @@ def paced(
     batches: Iterable[pa.RecordBatch],
     factor: float,
     wait: Callable[[float], object],
-    cancelled: Callable[[], bool],
+    cancelled: Cancelled,
 ) -> Iterator[Record]:
     """Yield records when their turn comes, counted from the earliest; ends early when cancelled.
 

@@ -365,7 +365,7 @@ def read(
 ) -> Replay:
     """Read all of a window into one Replay.
 
-    An interrupt returns what was read so far, marked so in the receipt; ``reading.interrupted()``
+    An interrupt returns what was read so far, marked so in the receipt; ``reading.was_cancelled``
     tells of it.
     """
     specs = opened(decode), opened(key_decode)
@@ -411,7 +411,7 @@ def _kept_or_read(
     replay = _read(reading, module, asked)
     receipt = replay.receipt.with_notes(*said, *notes(module))
     replay = Replay(replay.table, receipt, registry)
-    if cached and asked is None and not reading.interrupted():
+    if cached and asked is None and not reading.was_cancelled:
         if name is None or types or not (sure and module.lasting):
             name, kept_as = "raw", replay.decode("raw")
         else:
@@ -421,10 +421,10 @@ def _kept_or_read(
 
 
 def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
-    with interrupt.asked() as reading.interrupted:
-        module.heed(reading.interrupted)
-        decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
-        done = list(decoding)
+    decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
+    with interrupt.listen() as cancelled:
+        module.heed(cancelled)
+        done = list(decoding.batches(cancelled))
         schema = module.unify([one.schema for one in done]) if done else None
         table = assemble([one.raw for one in done], [one.parsed for one in done], module, schema)
     return Replay(table, decoding.whole())

@@ -6,7 +6,7 @@ Their names are ``scratch-<user>-…``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -24,6 +24,7 @@ from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
 from labkit.es.index import Index, condition_of, kept_notes
+from labkit.interrupt import Cancelled
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
@@ -236,16 +237,16 @@ def load(
     shape = shape or Shape()
     chosen = condition(where)
     made = prepare(index, ttl, reading.plan, encoder, shape, where=where)
-    with interrupt.asked() as asked:
-        encoder.module.heed(asked)
+    with interrupt.listen() as cancelled:
+        encoder.module.heed(cancelled)
         outcome, receipt = pour(
-            reading, index, encoder, where=chosen, patience=patience, asked=asked
+            reading, index, encoder, where=chosen, patience=patience, cancelled=cancelled
         )
         finish(index, outcome, made)
     if chosen is not None:
         chosen.check(receipt)
     encoder.chain.check()
-    return Load(index, receipt, outcome, interrupted=asked())
+    return Load(index, receipt, outcome, interrupted=cancelled())
 
 
 def _identity(index: ScratchIndex) -> str:
@@ -298,22 +299,25 @@ def pour(
     *,
     where: Where | None = None,
     patience: str,
-    asked: Callable[[], bool],
+    cancelled: Cancelled,
 ) -> tuple[Outcome, Receipt]:
     """Send all that is read and fulfils the condition.
 
-    It ends early when `asked`, or when the cluster takes nothing for longer than `patience`.
+    It ends early when cancelled, or when the cluster takes nothing for longer than `patience`.
     """
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
-    give_up = reading.interrupted = lambda: asked() or bool(outcome.unsent)
     cut: set[str] = set()
+
+    def give_up() -> bool:
+        return cancelled() or bool(outcome.unsent)
+
     bulk = Bulk(
         index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up,
         make=lambda name, fields: cut.update(mappings.extend(index.target, name, fields)),
     )  # fmt: skip
     chosen = Decoding(reading, encoder.module, where=where)
     try:
-        for docs in encoder.documents(chosen):
+        for docs in encoder.documents(chosen, give_up):
             bulk.put(docs)
             _book(bulk, outcome, leave=1)
         _book(bulk, outcome)
@@ -321,7 +325,9 @@ def pour(
         bulk.close()
     receipt = chosen.receipt()
     receipt = (
-        with_stop_reason(receipt, StopReason.SINK) if outcome.unsent and not asked() else receipt
+        with_stop_reason(receipt, StopReason.SINK)
+        if outcome.unsent and not cancelled()
+        else receipt
     )
     warned = (mappings.cut_fractions(index.name, sorted(cut)),) if cut else ()
     return outcome, receipt.with_notes(*encoder.notes, *warned)

@@ -267,17 +267,17 @@ def _interruptible(connection: Any, work: Callable[[], pa.Table]) -> pa.Table:
     noted, not raised: raised here, it could leave a lock held that the thread needs for its answer.
     """
     with (
-        interrupt.asked(patient=True) as stop,
+        interrupt.listen(patient=True) as cancelled,
         ThreadPoolExecutor(1, thread_name_prefix="labkit-sql") as thread,
     ):
         answer = thread.submit(work)
         while not wait([answer], timeout=0.1).done:
             # again and again: the query may not have begun yet, or be where DuckDB takes no
             # interrupt
-            if stop():
+            if cancelled():
                 with suppress(duckdb_sql.duckdb.Error):
                     connection.interrupt()
-        if stop():
+        if cancelled():
             raise KeyboardInterrupt
         return answer.result()
 

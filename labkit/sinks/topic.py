@@ -149,12 +149,12 @@ def fill(
     _make(cluster, reading.plan.topic, topic, partitions, expires_ms)
     producer = cluster.producer(linger_ms=20, queue_buffering_max_kbytes=65_536, partitioner=JAVAS)
     writer = _Writer(producer, topic, anew=shape.partitions is not None)
-    with interrupt.asked() as reading.interrupted:
+    with interrupt.listen() as cancelled:
         if shape.speed is None:
-            for batch in decoding.raw():
+            for batch in decoding.raw(cancelled):
                 writer.write(records(batch))
         else:
-            pace = paced(decoding.raw(), factor_of(shape.speed), producer.poll, reading.interrupted)
+            pace = paced(decoding.raw(cancelled), factor_of(shape.speed), producer.poll, cancelled)
             with bar(f"{topic}, {shape.speed}", reading.plan.size, show) as advance:
                 writer.write(pace, advance)
         writer.flush()
@@ -170,9 +170,7 @@ def fill(
     if writer.untimed:
         notes.append(f"{writer.untimed:,} records without a time have that of the writing")
     expires = iso(expires_ms) or ""
-    return TopicCopy(
-        topic, receipt, counts, expires, window_of, cluster, tuple(notes), reading.interrupted()
-    )
+    return TopicCopy(topic, receipt, counts, expires, window_of, cluster, tuple(notes), cancelled())
 
 
 def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms: int) -> None:

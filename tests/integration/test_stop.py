@@ -200,7 +200,7 @@ def test_a_script_ends_before_its_next_line(many: Window, tmp_path: Path) -> Non
 
 
 def test_a_thread_s_read_is_not_stopped_by_the_main_thread_s_signal(many: Window) -> None:
-    """`interrupt.asked` can install its handler in the main thread alone."""
+    """`interrupt.listen` can install its handler in the main thread alone."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(many.read(progress=False)))
     thread.start()

@@ -23,6 +23,7 @@ from labkit.enrich import Chain
 from labkit.errors import LabkitError, UnavailableError
 from labkit.es.bulk import Outcome
 from labkit.es.encode import Encoder, Form
+from labkit.interrupt import Cancelled
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
@@ -74,13 +75,13 @@ class _Pour:
         chain = Chain(self.chain.enrichers)
         encoder = Encoder(self.form, there.registry, chain)
 
-        def asked() -> bool:
+        def cancelled() -> bool:
             return token in _halted
 
         where = condition(self.where)  # one for each slice: threads may share a task
-        encoder.module.heed(asked)
+        encoder.module.heed(cancelled)
         outcome, receipt = scratch.pour(
-            reading, index, encoder, where=where, patience=self.patience, asked=asked
+            reading, index, encoder, where=where, patience=self.patience, cancelled=cancelled
         )
         return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
@@ -127,12 +128,12 @@ def load(
     began = time.monotonic()
     task = _Pour(access, index.name, target, where, form, chain, patience, isolation, on_expired)
     run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
-    with interrupt.asked() as asked:
+    with interrupt.listen() as cancelled:
         run.all(
             client.map(
                 task, range(len(parts)), parts, pure=False, key=f"labkit-load-{access.token}"
             ),
-            asked,
+            cancelled,
         )
         scratch.finish(index, run.outcome, made)
     receipt = slices.receipt(time.monotonic() - began)
@@ -141,7 +142,7 @@ def load(
     chain.check()
     if run.reason:
         receipt = scratch.with_stop_reason(receipt, run.reason)
-    return Load(index, receipt, run.outcome, interrupted=asked())
+    return Load(index, receipt, run.outcome, interrupted=cancelled())
 
 
 class _Run:
@@ -165,20 +166,20 @@ class _Run:
         self.reason: StopReason | None = None
         self._error: BaseException | None = None
 
-    def all(self, futures: list[Future], asked: Callable[[], bool]) -> None:
+    def all(self, futures: list[Future], cancelled: Cancelled) -> None:
         """Wait for all.
 
-        Once one fails, or it is `asked`, the others are told to end, and what they did counts.
+        Once one fails, or it is cancelled, the others are told to end, and what they did counts.
         """
         try:
-            self._wait(futures, asked)
+            self._wait(futures, cancelled)
         except KeyboardInterrupt:  # the second: the workers would go on writing
             self._end(StopReason.INTERRUPT)
             raise
         if self._error is not None:
             raise self._error
 
-    def _wait(self, futures: list[Future], asked: Callable[[], bool]) -> None:
+    def _wait(self, futures: list[Future], cancelled: Cancelled) -> None:
         waiting = as_completed(futures)
         while not waiting.is_empty():
             for future in waiting.next_batch(block=False):
@@ -186,7 +187,7 @@ class _Run:
                     waiting.add(future)
                 else:
                     self._book(future)
-            if asked():
+            if cancelled():
                 self._end(StopReason.INTERRUPT)
             elif self.until is not None and time.monotonic() > self.until:
                 self._end(StopReason.DEADLINE)
