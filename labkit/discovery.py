@@ -16,11 +16,11 @@ from labkit.dataframe import in_zone
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.groups.guard import watched
-from labkit.interrupt import OnInterrupt, check_policy, stopped
+from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
+from labkit.reads import WindowReads
 from labkit.replay import read_log
-from labkit.replay.plan import Plan
-from labkit.times import length_ms
+from labkit.replay.reader import Isolation, OnExpired
 from labkit.validation import refuses, whole
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
     from labkit.decode import Spec
     from labkit.es.index import Index
-    from labkit.lab import Lab
     from labkit.profile.result import Profile
-    from labkit.replay.reader import Reading
     from labkit.sinks.replay import Replay
     from labkit.trace import Trace
     from labkit.window import Window
@@ -44,12 +42,8 @@ _GUARD = "lab.guard() around it looks at the groups"
 _BRIEF = "it ends as soon as it has its records"
 
 
-class WindowDiscovery:
+class WindowDiscovery(WindowReads):
     """The part of `Window` that looks at what is in it."""
-
-    plan: Plan
-    lab: Lab
-    reading: Callable[..., Reading]
 
     @refuses(
         types="a profile shows the types that are there",
@@ -63,8 +57,8 @@ class WindowDiscovery:
         decode: Spec | None = None,
         key_decode: Spec | None = None,
         where: str | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -91,32 +85,31 @@ class WindowDiscovery:
         --------
         >>> lab.window("irc", last="7d").profile()  # doctest: +SKIP
         """
-        from labkit.profile.collect import How, of_window, sample_plans
+        from labkit.profile.collect import of_window, sample_plans
         from labkit.progress import bar
         from labkit.replay.receipt import StopReason
 
-        check_policy(on_interrupt)
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, where=where, isolation=isolation, on_expired=on_expired,
+            deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
         if sample is not None:
             sample = whole(sample, "sample", "how many records, such as sample=100_000", low=1)
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
-        deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        how = How(*self.lab.decoders(self.plan.topic, decode, key_decode), where, self.lab.registry)
         with (
             bar(self.plan.topic, sum(plan.size for plan in plans), progress) as advance,
             watched(self.lab.cluster, guard) as summarize_guard,
         ):
             profile = of_window(
-                self.lab.cluster, self.plan, plans, how, isolation=isolation, on_expired=on_expired,
-                deadline_s=deadline_s, advance=advance,
+                self.lab.cluster, self.plan, plans, replace(spec, guard=False), registry=self.lab.registry,
+                advance=advance,
             )  # fmt: skip
         if profile.receipt is not None:
             receipt = replace(profile.receipt, guard=summarize_guard())
             profile = replace(profile, receipt=receipt)
-            read_log.record(self.plan, receipt, "profile")
-            ended = {StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons)
-            if on_interrupt == "raise" and ended:
-                raise stopped(f"stopped at {receipt.reached}", profile=profile)
+            cancelled = bool({StopReason.INTERRUPT, StopReason.PENDING} & set(receipt.reasons))
+            self._conclude("profile", receipt, spec, cancelled=cancelled, part={"profile": profile})
         return profile
 
     @refuses(
@@ -137,8 +130,8 @@ class WindowDiscovery:
         in_: str | Sequence[str] = ("value",),
         decode: Spec | None = None,
         key_decode: Spec | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
@@ -178,16 +171,16 @@ class WindowDiscovery:
         from labkit.find.matching import Needle
         from labkit.find.search import find
 
-        check_policy(on_interrupt)
+        spec = self._spec(
+            decode, key_decode, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=False,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
         needle = Needle.of(what, field, in_)
         count = whole(limit, "limit", "how many records at most, such as limit=20", low=1)
-        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
+        slack_ms = 0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS
         replay = find(
-            self.lab.cluster, self.plan, needle, limit=count, newest=newest,
-            slack_ms=0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS, decode=value,
-            key_decode=key, registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt,
-            isolation=isolation, on_expired=on_expired,
-            deadline_s=None if deadline is None else length_ms(deadline) / 1000,
+            self.lab.cluster, self.plan, needle, spec, limit=count, newest=newest, slack_ms=slack_ms,
+            registry=self.lab.registry, timezone=self.lab.timezone,
         )  # fmt: skip
         read_log.record(self.plan, replay.receipt, "find")
         return replay
@@ -204,8 +197,8 @@ class WindowDiscovery:
         key: Spec | None = None,
         *,
         decode: Spec | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -237,25 +230,16 @@ class WindowDiscovery:
         >>> lab.window("users").latest().to_pandas()  # doctest: +SKIP
         """
         from labkit.find.latest import check_key, latest
-        from labkit.progress import bar
 
-        check_policy(on_interrupt)
-        value, key = self.lab.decoders(self.plan.topic, decode, key)
-        check_key(key)
-        with bar(self.plan.topic, self.plan.size, progress) as advance:
-            reading = self.reading(
-                deadline=deadline,
-                guard=guard,
-                isolation=isolation,
-                on_expired=on_expired,
-                advance=advance,
-            )
-            replay = latest(reading, key=key, decode=value, registry=self.lab.registry).in_zone(
-                self.lab.timezone
-            )
-        read_log.record(self.plan, replay.receipt, "latest")
-        if reading.was_cancelled and on_interrupt == "raise":
-            raise stopped(f"stopped at {replay.receipt.reached}", replay=replay)
+        spec = self._spec(
+            decode, key, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
+        check_key(spec.key_decode)
+        with self._open(spec) as source:
+            replay = latest(source).in_zone(self.lab.timezone)
+        cancelled = source.reading.was_cancelled
+        self._conclude("latest", replay.receipt, spec, cancelled=cancelled, part={"replay": replay})
         return replay
 
     @refuses(
@@ -276,8 +260,8 @@ class WindowDiscovery:
         after: int = 10,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         on_interrupt: OnInterrupt = "raise",
     ) -> Replay:
@@ -309,20 +293,25 @@ class WindowDiscovery:
         """
         from labkit.find.around import MOST, Anchor, around
 
-        check_policy(on_interrupt)
+        spec = self._spec(
+            decode, key_decode, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=False,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
         hint = f"how many records on that side? 0 to {MOST:,}"
         sides = {
             name: whole(value, name, hint, low=0, high=MOST)
             for name, value in (("before", before), ("after", after))
         }
         anchor = Anchor.of(partition, offset, time, self.lab.timezone)
-        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
         replay = around(
-            self.lab.cluster, self.plan, anchor, **sides, decode=value, key_decode=key,
-            registry=self.lab.registry, timezone=self.lab.timezone, on_interrupt=on_interrupt, isolation=isolation,
-            on_expired=on_expired,
-            deadline_s=None if deadline is None else length_ms(deadline) / 1000,
-        )  # fmt: skip
+            self.lab.cluster,
+            self.plan,
+            anchor,
+            spec,
+            **sides,
+            registry=self.lab.registry,
+            timezone=self.lab.timezone,
+        )
         read_log.record(self.plan, replay.receipt, "around")
         return replay
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit.replay.plan import Plan
+from labkit.reads import WindowReads
+from labkit.replay.reader import Isolation, OnExpired
 from labkit.validation import refuses
 
 if TYPE_CHECKING:
@@ -12,20 +14,18 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from labkit.decode import Spec
-    from labkit.lab import Lab
+    from labkit.read_spec import ReadSpec
     from labkit.sinks.dask.access import Access
-    from labkit.sinks.dask.frame import Frame
+    from labkit.sinks.dask.frame import Frame, Schema
+    from labkit.sinks.scratch import Load, Request
 
 _LAZY = "a slice is read to its end when it is computed: make a smaller window, such as lab.window(topic, last=10_000)"
 _SPARKS = "Spark gets raw records and has its own way: from_json(), filter(), withColumn()"
 _READS_ITSELF = "Spark reads the offsets itself, when it computes the frame"
 
 
-class WindowEngines:
+class WindowEngines(WindowReads):
     """The part of `Window` for other engines: a cluster's workers read the same frozen offsets."""
-
-    plan: Plan
-    lab: Lab
 
     @refuses(
         types="schema='all' finds the types, and the frame's astype() gives others",
@@ -43,10 +43,10 @@ class WindowEngines:
         *,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
-        schema: str = "sample",
+        schema: Schema = "sample",
         slice_records: int | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         send_profile: bool = False,
     ) -> Frame:
         """Return the window as a lazy ``dask.dataframe``.
@@ -94,11 +94,11 @@ class WindowEngines:
         client = engine(client)  # says so when Dask is not installed
         from labkit.sinks.dask.frame import to_dask
 
-        value, key = self.lab.decoders(self.plan.topic, decode, key_decode)
-        return to_dask(
-            self._access(send_profile), self.plan, client, decode=value, key_decode=key, schema=schema,
-            slice_records=slice_records, isolation=isolation, on_expired=on_expired,
-        )  # fmt: skip
+        spec = self._spec(
+            decode, key_decode, isolation=isolation, on_expired=on_expired, guard=False
+        )
+        access = self._access(send_profile)
+        return to_dask(access, self.plan, client, spec, schema=schema, slice_records=slice_records)
 
     @refuses(
         **dict.fromkeys(("decode", "key_decode", "types", "where", "enrich"), _SPARKS),
@@ -111,7 +111,7 @@ class WindowEngines:
         self,
         spark: SparkSession,
         *,
-        isolation: str = "read_committed",
+        isolation: Isolation = "read_committed",
         slice_records: int | None = None,
     ) -> DataFrame:
         """Return the window as a lazy Spark DataFrame, read by Spark's own Kafka source.
@@ -145,8 +145,44 @@ class WindowEngines:
         from labkit.sinks.spark import to_spark
 
         return to_spark(
-            self.lab.cluster, self.plan, spark, isolation=isolation, slice_records=slice_records
+            self.lab.cluster, self.plan, spark, self._spec(isolation=isolation), slice_records
         )
+
+    def _load_by_workers(
+        self,
+        client: Client,
+        spec: ReadSpec,
+        request: Request,
+        slice_records: int | None,
+        *,
+        send_profile: bool,
+    ) -> Load:
+        """Load the window into a scratch index by the workers of a Dask cluster.
+
+        See `Window.to_scratch`.
+        """
+        from labkit.groups.guard import watched
+        from labkit.progress import bar
+        from labkit.sinks.dask.access import engine
+
+        engine(client)  # says so when Dask is not installed
+        from labkit.sinks.dask import scratch
+
+        access = self._access(send_profile)
+        with (
+            bar(self.plan.topic, self.plan.size, spec.progress) as advance,
+            watched(self.lab.cluster, spec.guard) as seen,
+        ):
+            load = scratch.load(
+                access,
+                self.plan,
+                client,
+                spec,
+                request,
+                slice_records=slice_records,
+                advance=advance,
+            )
+        return replace(load, receipt=replace(load.receipt, guard=seen()))
 
     def _access(self, send_profile: bool) -> Access:
         """Return how workers come to this lab's servers."""

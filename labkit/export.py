@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped, warn
-from labkit.replay import read_log
-from labkit.replay.plan import Plan
+from labkit.interrupt import OnInterrupt, warn
+from labkit.reads import WindowReads
+from labkit.replay.reader import Isolation, OnExpired
 from labkit.replay.receipt import Receipt
 from labkit.validation import refuses
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.enrich import Enricher
-    from labkit.lab import Lab
-    from labkit.replay.reader import Reading
+    from labkit.read_spec import ReadSpec
     from labkit.sinks.files import Open
     from labkit.sinks.formats import Format
     from labkit.sinks.topic import TopicCopy
 
 _WHOLE = "what is written is the whole window: make a smaller one, such as lab.window(topic, last=10_000)"
 _AS_THEY_ARE = "records are copied as they are; read() and to_parquet() take it"
-NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
 
 def check_used(where: str | None, decode: Spec | None, key_decode: Spec | None) -> None:
@@ -37,15 +35,11 @@ def check_used(where: str | None, decode: Spec | None, key_decode: Spec | None) 
             )
 
 
-class WindowExport:
+class WindowExport(WindowReads):
     """The part of `Window` that writes it to a file, in constant memory.
 
     The file appears when it is whole.
     """
-
-    plan: Plan
-    lab: Lab
-    reading: Callable[..., Reading]
 
     @refuses(max_bytes=_WHOLE)
     def to_parquet(
@@ -57,8 +51,8 @@ class WindowExport:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -73,11 +67,11 @@ class WindowExport:
         """
         from labkit.sinks.formats import PARQUET, ParquetFile
 
-        return self._to_file(
-            PARQUET, path, ParquetFile, decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich,
-            isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
-            on_interrupt=on_interrupt,
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
+        return self._to_file(PARQUET, path, ParquetFile, spec)
 
     @refuses(max_bytes=_WHOLE)
     def to_arrow(
@@ -89,8 +83,8 @@ class WindowExport:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -108,11 +102,11 @@ class WindowExport:
         """
         from labkit.sinks.formats import ARROW, ArrowFile
 
-        return self._to_file(
-            ARROW, path, ArrowFile, decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich,
-            isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
-            on_interrupt=on_interrupt,
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
+        return self._to_file(ARROW, path, ArrowFile, spec)
 
     @refuses(max_bytes=_WHOLE)
     def to_csv(
@@ -126,8 +120,8 @@ class WindowExport:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -156,11 +150,13 @@ class WindowExport:
         from labkit.sinks.csv_file import csv_file
         from labkit.sinks.formats import CSV
 
-        return self._to_file(
-            CSV, path, csv_file(metadata=metadata, formula_safe=formula_safe), decode=decode, key_decode=key_decode,
-            types=types, where=where, enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline,
-            guard=guard, progress=progress, on_interrupt=on_interrupt,
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
+        return self._to_file(
+            CSV, path, csv_file(metadata=metadata, formula_safe=formula_safe), spec
+        )
 
     @refuses(max_bytes=_WHOLE)
     def to_excel(
@@ -173,8 +169,8 @@ class WindowExport:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -204,11 +200,11 @@ class WindowExport:
         from labkit.sinks.excel_file import excel_file
         from labkit.sinks.formats import EXCEL
 
-        return self._to_file(
-            EXCEL, path, excel_file(metadata=metadata), decode=decode, key_decode=key_decode, types=types, where=where,
-            enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard,
-            progress=progress, on_interrupt=on_interrupt,
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
+        return self._to_file(EXCEL, path, excel_file(metadata=metadata), spec)
 
     @refuses(max_bytes=_WHOLE)
     def to_jsonl(
@@ -221,8 +217,8 @@ class WindowExport:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -247,27 +243,26 @@ class WindowExport:
         --------
         >>> lab.window("irc", last="1d").to_jsonl("irc.jsonl", envelope=True)  # doctest: +SKIP
         """
-        from labkit.enrich import Chain
         from labkit.sinks.formats import JSONL
         from labkit.sinks.jsonl import fields_file
 
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
         if envelope:
             idle = {
-                "enrich": bool(Chain(enrich)),
+                "enrich": bool(spec.chain),
                 "types": types and not where,
                 "decode": decode is not None and not where,
+                "key_decode": key_decode is not None and not where,
             }
-            idle["key_decode"] = key_decode is not None and not where
             if names := [name for name, changes_nothing in idle.items() if changes_nothing]:
                 raise UsageError(
                     f"{names[0]} changes nothing with envelope=True: keys and values are written as they are",
                     hint="leave one of them out; decode, key_decode and types may go with where",
                 )
-        return self._to_file(
-            JSONL, path, None if envelope else fields_file, decode=decode, key_decode=key_decode, types=types,
-            where=where, enrich=enrich, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard,
-            progress=progress, on_interrupt=on_interrupt,
-        )  # fmt: skip
+        return self._to_file(JSONL, path, None if envelope else fields_file, spec)
 
     @refuses(types=_AS_THEY_ARE, enrich=_AS_THEY_ARE, max_bytes=_WHOLE)
     def to_topic(
@@ -280,8 +275,8 @@ class WindowExport:
         where: str | None = None,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -322,33 +317,30 @@ class WindowExport:
         >>> lab.window("irc", last="1d").to_topic("retry")  # doctest: +SKIP
         """
         from labkit import names
-        from labkit.decode.pipeline import undecoded
-        from labkit.progress import bar
         from labkit.sinks import topic
 
-        check_policy(on_interrupt)
         check_used(where, decode, key_decode)
         names.scratch_topic(name)
         shape = topic.Shape(ttl, partitions, speed).check()
-        with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
-            reading = self.reading(
-                deadline=deadline,
-                guard=guard,
-                isolation=isolation,
-                on_expired=on_expired,
-                advance=advance,
-            )
-            specs = self.lab.decoders(self.plan.topic, decode, key_decode)
-            records = undecoded(reading, where, *specs, registry=self.lab.registry)
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, where=where, isolation=isolation, on_expired=on_expired,
+            deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
+        with self._open(spec) as source:
             copy = topic.fill(
-                self.lab.cluster, records, name, self.lab.window, shape, show=progress
+                self.lab.cluster, source.undecoded(), name, self.lab.window, shape, show=progress
             )
-        read_log.record(self.plan, copy.receipt, "to_topic")
-        if copy.interrupted and on_interrupt == "raise":
-            counts = f"{copy.counts['written']:,} of {copy.counts['read']:,}"
-            raise stopped(
-                f"stopped at {copy.receipt.reached}; {copy.topic} has {counts} records", copy=copy
-            )
+        outcome = (
+            f"; {copy.topic} has {copy.counts['written']:,} of {copy.counts['read']:,} records"
+        )
+        self._conclude(
+            "to_topic",
+            copy.receipt,
+            spec,
+            cancelled=copy.interrupted,
+            outcome=outcome,
+            part={"copy": copy},
+        )
         if shortfall := copy.receipt.shortfall:
             warn(f"{copy.topic!r} is {shortfall}", IncompleteWarning)
         return copy
@@ -358,49 +350,25 @@ class WindowExport:
         file_format: Format,
         path: str | os.PathLike[str],
         open_file: Open | None,
-        *,
-        enrich: Iterable[Enricher] | Enricher,
-        isolation: str,
-        on_expired: str,
-        deadline: str | None,
-        guard: bool,
-        progress: bool | None,
-        on_interrupt: OnInterrupt,
-        **decoding: Any,
+        spec: ReadSpec,
     ) -> Receipt:
         """Write the window to a file that `open_file` opens, None for records in their envelopes."""
-        from labkit.enrich import Chain
-        from labkit.progress import bar
-        from labkit.sinks.files import Source, write_window
+        from labkit.sinks.files import write_window
         from labkit.sinks.formats import check_name
         from labkit.sinks.jsonl import write_envelopes
 
-        check_policy(on_interrupt)
         check_name(path, file_format)
-        keep_part = on_interrupt == "keep"
-        specs = self.lab.decoders(self.plan.topic, decoding["decode"], decoding["key_decode"])
-        with quiet_stop(NOTHING), bar(self.plan.topic, self.plan.size, progress) as advance:
-            reading = self.reading(
-                deadline=deadline,
-                guard=guard,
-                isolation=isolation,
-                on_expired=on_expired,
-                advance=advance,
+        with self._open(spec) as source:
+            receipt = (
+                write_envelopes(source, path)
+                if open_file is None
+                else write_window(source, path, open_file)
             )
-            decoding["decode"], decoding["key_decode"] = specs
-            source = Source(reading, enrich=Chain(enrich), registry=self.lab.registry, **decoding)
-            if open_file is None:
-                receipt = write_envelopes(source, path, keep_part=keep_part)
-            else:
-                receipt = write_window(source, path, open_file, keep_part=keep_part)
-        read_log.record(self.plan, receipt, file_format.method)
-        if reading.was_cancelled and on_interrupt == "raise":
-            hint = 'a file there is what it was before; on_interrupt="keep" writes the part'
-            raise stopped(
-                f"stopped at {receipt.reached}: {os.fspath(path)!r} was not written",
-                hint,
-                receipt=receipt,
-            )
+        self._conclude(
+            file_format.method, receipt, spec, cancelled=source.reading.was_cancelled, part={"receipt": receipt},
+            outcome=f": {os.fspath(path)!r} was not written",
+            hint='a file there is what it was before; on_interrupt="keep" writes the part',
+        )  # fmt: skip
         if shortfall := receipt.shortfall:
             warn(f"{os.fspath(path)!r} is {shortfall}", IncompleteWarning)
         return receipt

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from labkit.errors import Stopped, UsageError
+from labkit.errors import Stopped
+from labkit.validation import check_choice
 
 OnInterrupt = Literal["raise", "keep"]
 # asked again and again while work goes on; once it says so, the work ends early
@@ -80,11 +81,8 @@ def held() -> Iterator[None]:
 
 def check_policy(on_interrupt: str) -> None:
     """Refuse what `on_interrupt` cannot be, before anything is read."""
-    if on_interrupt not in ("raise", "keep"):
-        raise UsageError(
-            f"on_interrupt must be 'raise' or 'keep', not {on_interrupt!r}",
-            hint="'raise' ends the run when Stop is pressed, 'keep' returns what there is until then",
-        )
+    hint = "'raise' ends the run when Stop is pressed, 'keep' returns what there is until then"
+    check_choice("on_interrupt", on_interrupt, OnInterrupt, hint)
 
 
 def stopped(message: str, hint: str = "", **part: Any) -> Stopped:

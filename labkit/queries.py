@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.interrupt import quiet_stop, stopped, warn
-from labkit.replay import read_log
-from labkit.replay.plan import Plan
+from labkit.interrupt import quiet_stop, warn
+from labkit.reads import WindowReads
+from labkit.replay.reader import Isolation, OnExpired
 from labkit.suggest import did_you_mean
 from labkit.validation import refuses
 
@@ -18,22 +18,17 @@ if TYPE_CHECKING:
 
     from labkit.decode import Spec
     from labkit.enrich import Enricher
-    from labkit.lab import Lab
-    from labkit.replay.reader import Reading
     from labkit.sinks.sql import SpooledWindow
     from labkit.window import Window
 
-_DECODING = ("decode", "key_decode", "types", "where")
-_OPTIONS = (*_DECODING, "enrich", "isolation", "on_expired", "max_bytes", "deadline", "guard")
+_OPTIONS = (
+    "decode", "key_decode", "types", "where", "enrich", "isolation", "on_expired", "max_bytes", "deadline", "guard",
+)  # fmt: skip
 NOTHING = "stopped; nothing is kept: the query was not answered yet"
 
 
-class WindowQueries:
+class WindowQueries(WindowReads):
     """The part of `Window` that asks DuckDB, in constant memory."""
-
-    plan: Plan
-    lab: Lab
-    reading: Callable[..., Reading]
 
     @refuses(on_interrupt="Stop ends a query, and there is no part of an answer")
     def sql(
@@ -45,8 +40,8 @@ class WindowQueries:
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         max_bytes: int | None = None,
         deadline: str | None = None,
         guard: bool = True,
@@ -173,9 +168,8 @@ def _ask(
         own: dict[str, Any] = {}
         for name, window in windows.items():
             own[name] = spooled = _spool(
-                window, folder / f"{len(own)}.arrow", progress, **options.get(name, {})
+                window, folder / f"{len(own)}.arrow", progress, options.get(name, {})
             )
-            read_log.record(window.plan, spooled.receipt, "sql")
             if shortfall := require_whole(
                 f"the window {name!r} of {window.topic!r}", spooled.receipt
             ):
@@ -190,53 +184,22 @@ def _ask(
 
 
 def _spool(
-    window: Window,
-    path: Path,
-    progress: bool | None,
-    *,
-    enrich: Iterable[Enricher] | Enricher = (),
-    isolation: str = "read_committed",
-    on_expired: str = "error",
-    max_bytes: int | None = None,
-    deadline: str | None = None,
-    guard: bool = True,
-    **decoding: Any,
+    window: WindowReads, path: Path, progress: bool | None, options: Mapping[str, Any]
 ) -> SpooledWindow:
-    from labkit.enrich import Chain
-    from labkit.progress import bar
-    from labkit.sinks.files import Source
+    """Read a window into a file at `path`."""
     from labkit.sinks.sql import spool_window
 
-    _check_options(decoding)
-    with bar(window.topic, len(window), progress) as advance:
-        reading = window.reading(
-            deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
-            advance=advance,
-        )  # fmt: skip
-        value, key = window.lab.decoders(
-            window.topic, decoding.pop("decode", None), decoding.pop("key_decode", None)
-        )
-        source = Source(
-            reading,
-            decode=value,
-            key_decode=key,
-            enrich=Chain(enrich),
-            registry=window.lab.registry,
-            **decoding,
-        )
-        spooled = spool_window(source, path)
-    if reading.was_cancelled:
-        receipt = spooled.receipt
-        read_log.record(window.plan, receipt, "sql")
-        hint = "nothing is kept, and the query was not asked"
-        raise stopped(f"stopped at {receipt.reached} of {window.topic!r}", hint, receipt=receipt)
-    return spooled
-
-
-def _check_options(decoding: Mapping[str, Any]) -> None:
-    for name in decoding:
-        if name not in _DECODING:
+    for name in options:
+        if name not in _OPTIONS:
             raise UsageError(
                 f"a window of sql has no option {name!r}",
                 hint=f"{did_you_mean(name, _OPTIONS)}the options are {', '.join(_OPTIONS)}",
             )
+    spec = window._spec(**options, progress=progress)
+    with window._open(spec, NOTHING) as source:
+        spooled = spool_window(source, path)
+    window._conclude(
+        "sql", spooled.receipt, spec, cancelled=source.reading.was_cancelled, part={"receipt": spooled.receipt},
+        outcome=f" of {window.plan.topic!r}", hint="nothing is kept, and the query was not asked",
+    )  # fmt: skip
+    return spooled

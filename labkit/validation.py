@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 from labkit.errors import UsageError
 
@@ -39,6 +39,15 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
         return checked
 
     return decorate
+
+
+def check_choice(name: str, value: Any, choices: Any, hint: str = "") -> None:
+    """Refuse a value that is none of the few that an option can have, given as a `Literal`."""
+    texts = get_args(choices)
+    if value not in texts:
+        raise UsageError(
+            f"{name} must be {' or '.join(map(repr, texts))}, not {value!r}", hint=hint
+        )
 
 
 def whole(

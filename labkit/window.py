@@ -11,14 +11,12 @@ import pyarrow as pa
 from labkit import html
 from labkit.discovery import WindowDiscovery
 from labkit.engines import WindowEngines
-from labkit.export import NOTHING, WindowExport, check_used
-from labkit.groups.guard import watched
-from labkit.interrupt import OnInterrupt, check_policy, quiet_stop, stopped
+from labkit.export import WindowExport, check_used
+from labkit.interrupt import OnInterrupt
 from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
-from labkit.replay.reader import Reading
-from labkit.times import length_ms
+from labkit.replay.reader import Isolation, OnExpired, Reading
 from labkit.validation import refuses
 
 if TYPE_CHECKING:
@@ -78,21 +76,26 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
     # reading -----------------------------------------------------------------------------------------
 
     def reading(
-        self, *, deadline: str | None = None, guard: bool = True, **options: Any
+        self,
+        *,
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
+        max_bytes: int | None = None,
+        deadline: str | None = None,
+        guard: bool = True,
     ) -> Reading:
         """Return one pass over the window, for those who want batches and receipt apart.
 
-        With `guard` the receipt also tells what became of the groups that are not the lab's
-        meanwhile.
+        The options are `read`'s.
         """
-        deadline_s = None if deadline is None else length_ms(deadline) / 1000
-        return Reading(
-            self.lab.cluster,
-            self.plan,
-            deadline_s=deadline_s,
-            watch=watched if guard else None,
-            **options,
+        spec = self._spec(
+            isolation=isolation,
+            on_expired=on_expired,
+            max_bytes=max_bytes,
+            deadline=deadline,
+            guard=guard,
         )
+        return spec.reading(self.lab.cluster, self.plan)
 
     def estimate(self) -> Estimate:
         """Judge by a sample how many records, bytes and seconds `read` will take."""
@@ -108,8 +111,8 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         types: Mapping[str, Any] | None = None,
         where: str | None = None,
         enrich: Iterable[Enricher] | Enricher = (),
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         max_bytes: int | None = None,
         deadline: str | None = None,
         order: Order = "partition",
@@ -172,25 +175,23 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
-        from labkit.enrich import Chain
-        from labkit.progress import bar
         from labkit.sinks import replay
 
-        check_policy(on_interrupt)
         replay.check_order(order)
-        specs = self.lab.decoders(self.topic, decode, key_decode)
-        with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
-            reading = self.reading(
-                deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired, max_bytes=max_bytes,
-                advance=advance,
-            )  # fmt: skip
-            result = replay.read(
-                reading, decode=specs[0], key_decode=specs[1], types=types, where=where, enrich=Chain(enrich),
-                cached=cache, registry=self.lab.registry,
-            ).ordered(order).in_zone(self.lab.timezone)  # fmt: skip
-        read_log.record(self.plan, result.receipt, "read")
-        if reading.was_cancelled and on_interrupt == "raise":
-            raise stopped(f"stopped at {result.receipt.reached}", replay=result)
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, max_bytes=max_bytes, deadline=deadline, guard=guard, progress=progress,
+            on_interrupt=on_interrupt,
+        )  # fmt: skip
+        with self._open(spec) as source:
+            result = replay.read(source, cached=cache).ordered(order).in_zone(self.lab.timezone)
+        self._conclude(
+            "read",
+            result.receipt,
+            spec,
+            cancelled=source.reading.was_cancelled,
+            part={"replay": result},
+        )
         return result
 
     @refuses(
@@ -206,8 +207,8 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         where: str | None = None,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
     ) -> Iterator[pa.RecordBatch]:
@@ -227,22 +228,21 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         IncompleteError
             At the end, when the window was not read to its frozen end.
         """
-        from labkit.decode.pipeline import undecoded
         from labkit.errors import IncompleteError
+        from labkit.read_spec import ReadSource
 
         check_used(where, decode, key_decode)
-        reading = self.reading(
-            deadline=deadline, guard=guard, isolation=isolation, on_expired=on_expired
-        )
-        specs = self.lab.decoders(self.topic, decode, key_decode)
-        chosen = undecoded(reading, where, *specs, registry=self.lab.registry)
+        records = ReadSource.of(
+            self, decode=decode, key_decode=key_decode, where=where, isolation=isolation, on_expired=on_expired,
+            deadline=deadline, guard=guard,
+        ).undecoded()  # fmt: skip
         try:
-            yield from chosen.raw()
+            yield from records.raw()
         finally:
-            receipt = chosen.receipt()
+            receipt = records.receipt()
             if receipt.partitions:  # it began
                 read_log.record(self.plan, receipt, "batches")
-        chosen.check(receipt)
+        records.check(receipt)
         if not receipt.complete:
             raise IncompleteError(
                 f"the window was not read to its end: {', '.join(receipt.reasons)}",
@@ -280,8 +280,8 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         template: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         patience: str = "2m",
-        isolation: str = "read_committed",
-        on_expired: str = "error",
+        isolation: Isolation = "read_committed",
+        on_expired: OnExpired = "error",
         deadline: str | None = None,
         guard: bool = True,
         progress: bool | None = None,
@@ -338,55 +338,29 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             With counts that add up, the refused records and the receipt. Loading again adds nothing
             twice.
         """
-        from labkit.enrich import Chain
-        from labkit.es.encode import Encoder, Form
-        from labkit.progress import bar
-        from labkit.replay.sample import sample
+        from labkit.es.encode import Form
         from labkit.sinks import scratch
 
-        check_policy(on_interrupt)
-        chain, shape = Chain(enrich), scratch.Shape.of(template, mapping, settings)
-        form = Form(*self.lab.decoders(self.topic, decode, key_decode), metadata).check()
+        spec = self._spec(
+            decode=decode, key_decode=key_decode, where=where, enrich=enrich, isolation=isolation,
+            on_expired=on_expired, deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
+        )  # fmt: skip
+        request = scratch.Request(
+            name, target, Form(spec.decode, spec.key_decode, metadata).check(),
+            scratch.Shape.of(template, mapping, settings), ttl=ttl, patience=patience,
+        )  # fmt: skip
         if client is not None:
-            from labkit.sinks.dask.access import engine
-
-            engine(client)  # says so when Dask is not installed
-            from labkit.sinks.dask import scratch as dask_scratch
-
-            with (
-                bar(self.topic, len(self), progress) as advance,
-                watched(self.lab.cluster, guard) as seen,
-            ):
-                load = dask_scratch.load(
-                    self._access(send_profile), self.plan, client, name, target, ttl=ttl, where=where, form=form,
-                    chain=chain, shape=shape, patience=patience, isolation=isolation, on_expired=on_expired,
-                    deadline_s=None if deadline is None else length_ms(deadline) / 1000, slice_records=slice_records,
-                    advance=advance,
-                )  # fmt: skip
-            load = replace(load, receipt=replace(load.receipt, guard=seen()))
-        else:
-            with quiet_stop(NOTHING), bar(self.topic, len(self), progress) as advance:
-                reading = self.reading(
-                    deadline=deadline,
-                    guard=guard,
-                    isolation=isolation,
-                    on_expired=on_expired,
-                    advance=advance,
-                )
-                settled = form.settled(
-                    lambda: sample(reading.cluster, self.plan), self.lab.registry
-                )
-                load = scratch.load(
-                    reading, name, self.lab.target(target), ttl=ttl, where=where, shape=shape, patience=patience,
-                    encoder=Encoder(settled, self.lab.registry, chain),
-                )  # fmt: skip
-        load = replace(load, index=replace(load.index, timezone=self.lab.timezone))
-        read_log.record(self.plan, load.receipt, "to_scratch")
-        if load.interrupted and on_interrupt == "raise":
-            raise stopped(
-                f"stopped at {load.receipt.reached}; {load.index.name} has what was loaded",
-                load=load,
+            load = self._load_by_workers(
+                client, spec, request, slice_records, send_profile=send_profile
             )
+        else:
+            with self._open(spec) as source:
+                load = scratch.load(source, self.lab.target(target), request)
+        load = replace(load, index=replace(load.index, timezone=self.lab.timezone))
+        self._conclude(
+            "to_scratch", load.receipt, spec, cancelled=load.interrupted, part={"load": load},
+            outcome=f"; {load.index.name} has what was loaded",
+        )  # fmt: skip
         return load
 
     def __repr__(self) -> str:

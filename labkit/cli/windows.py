@@ -221,11 +221,9 @@ def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
 
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
-    from labkit.decode.pipeline import undecoded
+    from labkit.read_spec import ReadSource
 
-    reading = window.reading(**common)
-    specs = window.lab.decoders(window.topic)
-    records = undecoded(reading, options.where, *specs, registry=window.lab.registry)
+    records = ReadSource.of(window, where=options.where, **common).undecoded()
     with interrupt.listen() as cancelled:
         for batch in records.raw(cancelled):
             if not options.json:
@@ -236,15 +234,14 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
 
 def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each record's decoded fields as a line of JSON."""
+    from labkit.read_spec import ReadSource
     from labkit.sinks.jsonl import lines
 
-    reading = window.reading(**common)
-    value, key = window.lab.decoders(window.topic, options.decode, options.key_decode)
+    source = ReadSource.of(
+        window, decode=options.decode, key_decode=options.key_decode, where=options.where, **common
+    )
     with interrupt.listen() as cancelled:
-        written, receipt = lines(
-            reading, decode=value, key_decode=key, where=options.where, registry=window.lab.registry,
-            cancelled=cancelled,
-        )  # fmt: skip
+        written, receipt = lines(source, cancelled)
         write_lines(line for line in written if not options.json)
         sys.stdout.flush()
     return receipt()

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit import names
 from labkit.compare import rules
 from labkit.decode import find_decoder
-from labkit.decode.pipeline import RESERVED, Decoding, condition, undecoded
+from labkit.decode.pipeline import RESERVED, Decoding, condition
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es.documents import Documents, as_stored
@@ -23,6 +23,7 @@ from labkit.es.index import Index, condition_of, kept_notes
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.interrupt import Cancelled
+from labkit.read_spec import ReadSource
 from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
@@ -223,12 +224,12 @@ def _of_window(window: Window, form: Form, where: str | None) -> Side:
         )
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
-        reading = window.reading()
+        source = ReadSource.of(window, decode="json", key_decode="raw", where=where)
         lost = 0
-        for docs in _documents(window, form, reading, where, cancelled):
+        for docs in _documents(source, form, cancelled):
             lost += len(docs.rejects)
             yield _of_documents(docs)
-        receipt = reading.receipt()
+        receipt = source.reading.receipt()
         if where is not None:
             found.notes += _left_out(receipt.filtered, where)
         read_log.record(window.plan, receipt, "compare")
@@ -240,19 +241,19 @@ def _of_window(window: Window, form: Form, where: str | None) -> Side:
     return found
 
 
-def _documents(
-    window: Window, form: Form, reading: Any, where: str | None, cancelled: Cancelled
-) -> Iterator[Documents]:
-    """Yield a window's records, those that fulfil a condition, as documents of a form."""
-    registry = window.lab.registry
+def _documents(source: ReadSource, form: Form, cancelled: Cancelled) -> Iterator[Documents]:
+    """Yield a window's records, those that fulfil the condition, as documents of a form."""
+    reading, registry = source.reading, source.registry
     if form.plain:
-        for batch in undecoded(reading, where, "json", "raw", registry=registry).raw(cancelled):
+        for batch in source.undecoded().raw(cancelled):
             yield as_stored(batch, [metadata(batch)] if form.metadata else [])
         return
     encoder = Encoder(
-        form.settled(lambda: sample(reading.cluster, window.plan), registry), registry
+        form.settled(lambda: sample(reading.cluster, reading.plan), registry), registry
     )
-    yield from encoder.documents(Decoding(reading, encoder.module, condition(where)), cancelled)
+    yield from encoder.documents(
+        Decoding(reading, encoder.module, condition(source.spec.where)), cancelled
+    )
 
 
 def _of_documents(docs: Documents) -> pa.RecordBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import Spec, both, plain
+from labkit.decode import plain
 from labkit.decode.decoder import Decoder
 from labkit.interrupt import Cancelled, never
 from labkit.replay.content_hash import Content
-from labkit.replay.notes import Note
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
     from labkit.decode.filter import Where
-    from labkit.registry import Registry
 
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
 LAST = ("_timestamp_type", "_key", "_headers", "_value", "_error")
@@ -172,42 +170,6 @@ class Decoding:
         """Raise when the condition names a column that none of the records of a whole reading has."""
         if self.where is not None:
             self.where.check(receipt)
-
-
-def choosing(
-    reading: Reading,
-    where: str | None,
-    decode: Spec,
-    key_decode: Spec,
-    *,
-    types: Mapping[str, Any] | None = None,
-    registry: Registry | None = None,
-    most: int = 1,
-) -> tuple[Decoding, list[Note]]:
-    """Return a reading's records, decoded and chosen, and what to say of the decoders."""
-    where_condition = condition(where)
-    module, decoder_notes, _ = both(
-        decode,
-        key_decode,
-        types=types,
-        registry=registry,
-        sample=lambda: sample(reading.cluster, reading.plan),
-    )
-    return Decoding(reading, module, where_condition, most=most), decoder_notes
-
-
-def undecoded(
-    reading: Reading,
-    where: str | None,
-    decode: Spec,
-    key_decode: Spec,
-    *,
-    registry: Registry | None = None,
-) -> Decoding:
-    """Return a reading's records as they are; only a condition has them decoded."""
-    if where is None:
-        return Decoding(reading)
-    return choosing(reading, where, decode, key_decode, registry=registry)[0]
 
 
 def condition(where: str | None) -> Where | None:

@@ -11,21 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes
+from labkit.decode import notes
 from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
-from labkit.interrupt import Cancelled, OnInterrupt, stopped
+from labkit.interrupt import Cancelled, stopped
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME
 from labkit.profile.records import times_of
+from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
 from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan, Range
-from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay, recounted
 from labkit.times import dated, iso, to_ms
 from labkit.validation import whole
@@ -76,24 +75,19 @@ def around(
     cluster: Cluster,
     plan: Plan,
     anchor: Anchor,
+    spec: ReadSpec,
     *,
     before: int,
     after: int,
-    decode: Spec,
-    key_decode: Spec,
     registry: Registry | None,
     timezone: tzinfo,
-    on_interrupt: OnInterrupt,
-    **options: Any,
 ) -> Replay:
     """Return the neighbours as a Replay, by time; see `labkit.Window.around`."""
     _check(plan, anchor)
-    decoder, decoder_notes, _ = both(
-        decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
-    )
+    decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     with interrupt.listen() as cancelled:
         decoder.heed(cancelled)
-        look = _Look(cluster, plan, options, cancelled)
+        look = _Look(cluster, plan, spec, cancelled)
         missing: list[str] = []
         if anchor.time_ms is None:
             anchor, missing = look.at_record(anchor, before, after)
@@ -110,7 +104,7 @@ def around(
         *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
     )
     replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
-    if ended and on_interrupt == "raise":
+    if ended and spec.on_interrupt == "raise":
         raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)
     return replay
 
@@ -137,10 +131,8 @@ def _check(plan: Plan, anchor: Anchor) -> None:
 class _Look:
     """Reads a few records here and there."""
 
-    def __init__(
-        self, cluster: Cluster, plan: Plan, options: dict[str, Any], cancelled: Cancelled
-    ) -> None:
-        self.cluster, self.plan, self.options, self.cancelled = cluster, plan, options, cancelled
+    def __init__(self, cluster: Cluster, plan: Plan, spec: ReadSpec, cancelled: Cancelled) -> None:
+        self.cluster, self.plan, self.spec, self.cancelled = cluster, plan, spec, cancelled
 
     def read(self, sides: list[_Side]) -> tuple[pa.Table, Receipt]:
         ranges = tuple(
@@ -148,7 +140,7 @@ class _Look:
                     log_end=side.range.log_end if side.high == side.range.end else side.high)
             for side in sides
         )  # fmt: skip
-        reading = Reading(self.cluster, replace(self.plan, ranges=ranges), **self.options)
+        reading = self.spec.reading(self.cluster, replace(self.plan, ranges=ranges))
         batches = list(reading.batches(self.cancelled))
         return pa.Table.from_batches(batches, RAW_SCHEMA), reading.receipt()
 

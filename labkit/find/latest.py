@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes, opened
+from labkit.decode import notes, opened
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
 from labkit.profile.records import times_of
-from labkit.registry import Registry
+from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
-from labkit.replay.reader import BATCH_RECORDS, Reading
+from labkit.replay.reader import BATCH_RECORDS
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained, sample
+from labkit.replay.sample import explained
 from labkit.sinks.replay import Replay, recounted, taken
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
@@ -136,12 +136,10 @@ def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
     return pa.array(np.sort(order[is_last]))
 
 
-def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | None) -> Replay:
+def latest(source: ReadSource) -> Replay:
     """Return the newest record of each key as a Replay; see `labkit.Window.latest`."""
-    decoder, decoder_notes, _ = both(
-        decode, key, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
-    )
-    newest = Newest(as_json=opened(key) == "json")
+    reading, (decoder, decoder_notes, _) = source.reading, source.choose_decoder()
+    newest = Newest(as_json=opened(source.spec.key_decode) == "json")
     with interrupt.listen() as cancelled:
         decoder.heed(cancelled)
         for batch in reading.batches(cancelled):
@@ -154,7 +152,9 @@ def latest(reading: Reading, *, key: Spec, decode: Spec, registry: Registry | No
     receipt = recounted(_counted(receipt, batches), table)
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
     receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
-    return Replay(table, explained(reading.cluster, receipt) if not read else receipt, registry)
+    return Replay(
+        table, explained(reading.cluster, receipt) if not read else receipt, source.registry
+    )
 
 
 def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:

@@ -15,20 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, both, notes
+from labkit.decode import notes
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
-from labkit.interrupt import Cancelled, OnInterrupt, stopped
+from labkit.interrupt import Cancelled, stopped
 from labkit.kafka import Cluster
 from labkit.profile.records import times_of
+from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.replay.sample import sample
 from labkit.replay.slices import merged
 from labkit.sinks.replay import Replay
 from labkit.suggest import did_you_mean
@@ -60,10 +60,10 @@ class Search:
         parts = [times_of(hit.column("timestamp")) for hit in self.hits]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def run(self, cluster: Cluster, decoder: Any, cancelled: Cancelled, **options: Any) -> None:
+    def run(self, cluster: Cluster, spec: ReadSpec, decoder: Any, cancelled: Cancelled) -> None:
         """Search slice after slice until nothing that is left can be among the hits wanted."""
         while not cancelled() and (part := self.frontier.next(self.cutoff_ms())) is not None:
-            reading = Reading(cluster, part, **options)
+            reading = spec.reading(cluster, part)
             batches = list(self._search(reading, decoder, cancelled))
             receipt = reading.receipt()
             self.receipts[len(self.plans)] = receipt
@@ -108,31 +108,23 @@ def find(
     cluster: Cluster,
     plan: Plan,
     needle: Needle,
+    spec: ReadSpec,
     *,
     limit: int,
     newest: bool,
     slack_ms: int,
-    decode: Spec,
-    key_decode: Spec,
     registry: Registry | None,
     timezone: tzinfo,
-    on_interrupt: OnInterrupt,
-    **options: Any,
 ) -> Replay:
     """Return the hits as a Replay; see `labkit.Window.find`."""
-    decoder, decoder_notes, _ = both(
-        decode, key_decode, registry=registry, sample=lambda: sample(cluster, plan)
-    )
+    decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
     with interrupt.listen() as cancelled:
         decoder.heed(cancelled)
-        search.run(cluster, decoder, cancelled, **options)
+        search.run(cluster, spec, decoder, cancelled)
         ended = cancelled()
     receipt = merged(
-        search.frontier.covered(),
-        search.plans,
-        search.receipts,
-        isolation=options.get("isolation", "read_committed"),
+        search.frontier.covered(), search.plans, search.receipts, isolation=spec.isolation
     )
     count = sum(hit.num_rows for hit in search.hits)
     if not (count or ended):
@@ -144,7 +136,7 @@ def find(
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
     replay = Replay(table, receipt, registry, timezone=timezone)
-    if ended and on_interrupt == "raise":
+    if ended and spec.on_interrupt == "raise":
         raise stopped(
             f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched",
             replay=replay,

@@ -6,7 +6,7 @@ What is known of them is a `Profile`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, both, find_decoder, notes
+from labkit.decode import find_decoder, notes
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME, Fields, kind_of
 from labkit.profile.records import RecordStats, times_of
 from labkit.profile.result import Profile
+from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan, Range
-from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import sample as few_records
 from labkit.replay.slices import merged
 
 if TYPE_CHECKING:
@@ -38,18 +37,14 @@ _PENDING = 4
 _THREADS = 2
 
 
-@dataclass(frozen=True)
-class How:
-    """How records become columns for a profile; the fields are options of `Window.read`."""
-
-    decode: Spec = "json"
-    key_decode: Spec = "raw"
-    where: str | None = None
-    registry: Registry | None = None
-
-
 def of_window(
-    cluster: Cluster, plan: Plan, plans: Sequence[Plan], how: How, **options: Any
+    cluster: Cluster,
+    plan: Plan,
+    plans: Sequence[Plan],
+    spec: ReadSpec,
+    *,
+    registry: Registry | None,
+    advance: Callable[[int, int], None] | None,
 ) -> Profile:
     """Return the profile of a window, or of a sample of it.
 
@@ -59,20 +54,16 @@ def of_window(
         The window.
     plans : sequence of Plan
         The window itself, or slices of it; read one after the other, their receipts are added up.
-    **options
-        Those of `Reading`.
     """
-    module, decoder_notes, _ = both(
-        how.decode, how.key_decode, registry=how.registry, sample=lambda: few_records(cluster, plan)
-    )  # fmt: skip
-    fields, records, where = Fields(), RecordStats(), condition(how.where)
+    module, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
+    fields, records, where = Fields(), RecordStats(), condition(spec.where)
     receipts: dict[int, Receipt] = {}
     with interrupt.listen() as cancelled:
         module.heed(cancelled)
         for number, part in enumerate(plans):
             if cancelled():
                 break
-            reading = Reading(cluster, part, **options)
+            reading = spec.reading(cluster, part, advance)
             decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
             for batch in decoding.batches(cancelled):
                 _add(batch.raw, batch.parsed, module, fields, records)

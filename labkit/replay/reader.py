@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,6 @@ from labkit.errors import (
     DeadlineError,
     ServerError,
     UnavailableError,
-    UsageError,
     WindowError,
     WindowExpiredError,
 )
@@ -51,7 +50,6 @@ from labkit.replay.records import (
     sorted_out,
 )
 from labkit.times import iso
-from labkit.validation import whole
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000
@@ -63,6 +61,8 @@ POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest w
 SHORT_POLL_S = 0.05
 STALL_TIMEOUT_S = 60.0
 PEEK_RECORDS = 500
+Isolation = Literal["read_committed", "read_uncommitted"]
+OnExpired = Literal["error", "clamp"]
 Watch: TypeAlias = Callable[[Cluster], AbstractContextManager[Callable[[], dict[str, Any]]]]
 
 
@@ -96,8 +96,8 @@ class Reading:
 
     cluster: Cluster
     plan: Plan
-    isolation: str = "read_committed"
-    on_expired: str = "error"
+    isolation: Isolation = "read_committed"
+    on_expired: OnExpired = "error"
     max_bytes: int | None = None
     deadline_s: float | None = None
     advance: Callable[[int, int], None] | None = None
@@ -115,18 +115,6 @@ class Reading:
     _notes: list[str] = field(default_factory=list, init=False)
     _began: float = field(default=0.0, init=False)
     _ended: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        if self.isolation not in ("read_committed", "read_uncommitted"):
-            raise UsageError(
-                f"isolation={self.isolation!r}", hint="read_committed or read_uncommitted"
-            )
-        if self.on_expired not in ("error", "clamp"):
-            raise UsageError(f"on_expired={self.on_expired!r}", hint="error or clamp")
-        if self.max_bytes is not None:
-            self.max_bytes = whole(
-                self.max_bytes, "max_bytes", "how many bytes at most? such as 100_000_000", low=1
-            )
 
     # reading -----------------------------------------------------------------------------------------
 

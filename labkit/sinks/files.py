@@ -5,30 +5,28 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import Spec, gathered, notes
-from labkit.decode.pipeline import Decoding, ahead, choosing, decoded
-from labkit.enrich import Chain
+from labkit.decode import gathered, notes
+from labkit.decode.pipeline import Decoding, ahead, decoded
 from labkit.errors import LabkitError, UsageError
-from labkit.replay.notes import Note
-from labkit.replay.reader import Reading
+from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
 
 if TYPE_CHECKING:
-    from labkit.registry import Registry
+    pass
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
-_PENDING = 1
+PENDING = 1
 _ROWS = 20_000  # of a table that is in memory, written at a time
 
 
@@ -58,45 +56,16 @@ W = TypeVar("W", bound=Writer)
 Open: TypeAlias = "Callable[[Path, pa.Schema, Receipt], Writer]"
 
 
-@dataclass(frozen=True)
-class Source:
-    """What of a topic goes into the file, and how it is decoded.
-
-    Attributes
-    ----------
-    reading : Reading
-    decode, key_decode, types, where, enrich, registry
-        As `labkit.sinks.replay.read` takes them.
-    """
-
-    reading: Reading
-    decode: Spec = "json"
-    key_decode: Spec = "raw"
-    types: Mapping[str, Any] | None = None
-    where: str | None = None
-    enrich: Chain | None = None
-    registry: Registry | None = None
-
-    def decoding(self) -> tuple[Decoding, list[Note]]:
-        """Return the reading's records decoded, and what ``auto`` says of its choices."""
-        return choosing(
-            self.reading, self.where, self.decode, self.key_decode, types=self.types, registry=self.registry,
-            most=_PENDING,
-        )  # fmt: skip
-
-
-def write_window(
-    source: Source, path: str | os.PathLike[str], open_file: Open, *, keep_part: bool = False
-) -> Receipt:
+def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Open) -> Receipt:
     """Write a window's records to `path`, with the columns of `Replay.table`, ordered as they came.
 
     The records land raw in a nameless file on the same disk first, while the fields' types are
     found out; the second pass, over that file, decodes under the one schema that holds for all.
-    After an interrupt `path` stays what it was, unless `keep_part`.
+    After an interrupt `path` stays what it was, unless ``on_interrupt`` is "keep".
     """
     with part_of(path) as (part, target):
-        decoding, decoder_notes = source.decoding()
-        module, chain = decoding.module, source.enrich or Chain([])
+        decoding, decoder_notes = source.decoding(most=PENDING)
+        module, chain = decoding.module, source.spec.chain
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = spool(decoding, raw)
@@ -108,7 +77,7 @@ def write_window(
             def receipt() -> Receipt:
                 return read.with_notes(*decoder_notes, *notes(module), *chain.notes())
 
-            if not source.reading.was_cancelled or keep_part:
+            if not source.reading.was_cancelled or source.spec.on_interrupt == "keep":
                 odd = _decode_file(raw, part, table, receipt, open_file)
                 part.replace(target)
     return _noted(receipt(), odd)
@@ -208,7 +177,7 @@ def _decode_file(
     open_file: Open,
 ) -> Sequence[str]:
     """Decode the raw records into the file; return what it holds otherwise than they."""
-    tables: Iterable[pa.Table] = ahead(spooled(raw), decode_batch, most=_PENDING)
+    tables: Iterable[pa.Table] = ahead(spooled(raw), decode_batch, most=PENDING)
     tables = iter(tables)
     first = next(tables)
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]

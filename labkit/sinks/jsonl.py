@@ -20,18 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import Spec, gathered, notes
+from labkit.decode import gathered, notes
 from labkit.decode.merge import text, unmapped
-from labkit.decode.pipeline import FIRST, LAST, choosing, decoded
+from labkit.decode.pipeline import FIRST, LAST, decoded
 from labkit.interrupt import Cancelled, never
-from labkit.replay.reader import Reading
+from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
-from labkit.sinks.files import Source, part_of
+from labkit.sinks.files import PENDING, part_of
 
 if TYPE_CHECKING:
-    from labkit.registry import Registry
+    pass
 
 _META = {*FIRST, *LAST} - {"_error"}
 # what some readers take for the end of a line although JSON does not
@@ -39,13 +39,7 @@ _ESCAPED = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 
 
 def lines(
-    reading: Reading,
-    *,
-    decode: Spec,
-    key_decode: Spec = "raw",
-    where: str | None = None,
-    registry: Registry | None = None,
-    cancelled: Cancelled = never,
+    source: ReadSource, cancelled: Cancelled = never
 ) -> tuple[Iterator[str], Callable[[], Receipt]]:
     """Return the lines, and what gives the receipt after the last of them.
 
@@ -53,7 +47,7 @@ def lines(
     ``_key_<field>`` among them, and ``_error`` where it could not be decoded. A tombstone has
     ``"_value": null``. A field has the type it has in its batch.
     """
-    decoding, decoder_notes = choosing(reading, where, decode, key_decode, registry=registry)
+    decoding, decoder_notes = source.decoding()
     module = decoding.module
     schemas: list[Any] = []
 
@@ -121,25 +115,23 @@ def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFil
     )
 
 
-def write_envelopes(
-    source: Source, path: str | os.PathLike[str], *, keep_part: bool = False
-) -> Receipt:
+def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt:
     """Write a window's records to `path` in their envelopes, in one pass.
 
     They are decoded only for a condition. After an interrupt `path` stays what it was, unless
-    `keep_part`.
+    ``on_interrupt`` is "keep".
     """
-    reading = source.reading
+    reading, spec = source.reading, source.spec
     with part_of(path) as (part, target):
-        decoding, decoder_notes = source.decoding()
+        decoding, decoder_notes = source.decoding(most=PENDING)
         with interrupt.listen() as cancelled, closing(JsonlFile(part, envelopes)) as file:
             decoding.module.heed(cancelled)
             for batch in decoding.raw(cancelled):
                 file.write(batch)
         receipt = explained(reading.cluster, decoding.whole())
-        if not reading.was_cancelled or keep_part:
+        if not reading.was_cancelled or spec.on_interrupt == "keep":
             part.replace(target)
-    condition_notes = [] if source.where is None else [*decoder_notes, *notes(decoding.module)]
+    condition_notes = [] if spec.where is None else [*decoder_notes, *notes(decoding.module)]
     return receipt.with_notes(*condition_notes)
 
 

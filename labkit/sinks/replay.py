@@ -19,12 +19,13 @@ from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import IncompleteWarning, UsageError
+from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
 from labkit.replay.notes import NoteSource, notes_without
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained, sample
+from labkit.replay.sample import explained
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
 from labkit.suggest import unknown_field
@@ -352,28 +353,19 @@ def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes 
         return bytes(values[-1])
 
 
-def read(
-    reading: Reading,
-    *,
-    decode: Spec = "json",
-    key_decode: Spec = "raw",
-    types: Mapping[str, Any] | None = None,
-    where: str | None = None,
-    enrich: Chain | None = None,
-    cached: bool = True,
-    registry: Registry | None = None,
-) -> Replay:
+def read(source: ReadSource, *, cached: bool = True) -> Replay:
     """Read all of a window into one Replay.
 
     An interrupt returns what was read so far, marked so in the receipt; ``reading.was_cancelled``
     tells of it.
     """
-    specs = opened(decode), opened(key_decode)
-    replay = _kept_or_read(reading, *specs, where, types=types, cached=cached, registry=registry)
+    spec = source.spec
+    opened_spec = replace(spec, decode=opened(spec.decode), key_decode=opened(spec.key_decode))
+    replay = _kept_or_read(replace(source, spec=opened_spec), cached=cached)
     # the cache keeps no word of who named a decoder
-    receipt = explained(reading.cluster, replay.receipt)
-    replay = replace(replay, receipt=receipt.with_notes(*said_of(decode, key_decode)))
-    return _enriched(replay, enrich) if enrich else replay
+    receipt = explained(source.reading.cluster, replay.receipt)
+    replay = replace(replay, receipt=receipt.with_notes(*said_of(spec.decode, spec.key_decode)))
+    return _enriched(replay, spec.chain) if spec.chain else replay
 
 
 def _enriched(replay: Replay, chain: Chain) -> Replay:
@@ -386,33 +378,23 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
     return replace(replay, table=table, receipt=receipt, enriched=True)
 
 
-def _kept_or_read(
-    reading: Reading,
-    decode: Spec,
-    key_decode: Spec,
-    where: str | None,
-    *,
-    types: Mapping[str, Any] | None,
-    cached: bool,
-    registry: Registry | None,
-) -> Replay:
-    asked = condition(where)
-    name = cache_name(decode, key_decode, registry)
+def _kept_or_read(source: ReadSource, *, cached: bool) -> Replay:
+    reading, spec, registry = source.reading, source.spec, source.registry
+    where = condition(spec.where)
+    name = cache_name(spec.decode, spec.key_decode, registry)
     for known in dict.fromkeys((name, "raw")) if cached else ():
         kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
         if kept is not None:
             replay = Replay(*kept, registry)
-            if types or known != name:
-                replay = replay.decode(decode, key_decode=key_decode, types=types)
-            return _filtered(replay, asked)
-    module, said, sure = both(
-        decode, key_decode, types=types, registry=registry, sample=lambda: sample(reading.cluster, reading.plan)
-    )  # fmt: skip
-    replay = _read(reading, module, asked)
-    receipt = replay.receipt.with_notes(*said, *notes(module))
+            if spec.types or known != name:
+                replay = replay.decode(spec.decode, key_decode=spec.key_decode, types=spec.types)
+            return _filtered(replay, where)
+    decoder, decoder_notes, sure = source.choose_decoder()
+    replay = _read(reading, decoder, where)
+    receipt = replay.receipt.with_notes(*decoder_notes, *notes(decoder))
     replay = Replay(replay.table, receipt, registry)
-    if cached and asked is None and not reading.was_cancelled:
-        if name is None or types or not (sure and module.lasting):
+    if cached and where is None and not reading.was_cancelled:
+        if name is None or spec.types or not (sure and decoder.lasting):
             name, kept_as = "raw", replay.decode("raw")
         else:
             kept_as = replay

@@ -25,9 +25,11 @@ from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
 from labkit.es.index import Index, condition_of, kept_notes
 from labkit.interrupt import Cancelled
+from labkit.read_spec import ReadSource
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
+from labkit.replay.sample import sample
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
 
@@ -215,36 +217,54 @@ class Shape:
         return cls(layers, {**given.get("settings", {}), **(settings or {})})
 
 
-def load(
-    reading: Reading,
-    name: str,
-    target: Target,
-    *,
-    ttl: str = "2d",
-    where: str | None = None,
-    encoder: Encoder | None = None,
-    shape: Shape | None = None,
-    patience: str = "2m",
-) -> Load:
-    """Load a window into the scratch index `name` of this user, streaming.
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a load. It can travel to other processes.
 
-    `encoder` makes the documents. An index of that name is added to: records that are in it already
-    are counted as existing. An interrupt ends the load early, and so does a cluster that is away or
-    too busy for longer than `patience`; the counts and the receipt say how far it got.
+    Attributes
+    ----------
+    name : str
+        Of the index, without its prefix.
+    target : str
+        The Elasticsearch cluster.
+    form : Form
+        How records become documents.
+    shape : Shape
+        How the index is made.
+    ttl : str
+        After this long it expires.
+    patience : str
+        How long to go on when the cluster is away or too busy.
     """
-    index = ScratchIndex(names.scratch_name(name), target)
-    encoder = encoder or Encoder()
-    shape = shape or Shape()
-    chosen = condition(where)
-    made = prepare(index, ttl, reading.plan, encoder, shape, where=where)
+
+    name: str
+    target: str
+    form: Form = PLAIN
+    shape: Shape = field(default_factory=Shape)
+    ttl: str = "2d"
+    patience: str = "2m"
+
+
+def load(source: ReadSource, target: Target, request: Request) -> Load:
+    """Load a window into a scratch index of this user, streaming.
+
+    An index of that name is added to: records that are in it already are counted as existing. An
+    interrupt ends the load early, and so does a cluster that is away or too busy for longer than
+    the request's patience; the counts and the receipt say how far it got.
+    """
+    reading, spec = source.reading, source.spec
+    index, where = ScratchIndex(names.scratch_name(request.name), target), condition(spec.where)
+    form = request.form.settled(lambda: sample(reading.cluster, reading.plan), source.registry)
+    encoder = Encoder(form, source.registry, spec.chain)
+    made = prepare(index, reading.plan, encoder, request, where=spec.where)
     with interrupt.listen() as cancelled:
         encoder.module.heed(cancelled)
         outcome, receipt = pour(
-            reading, index, encoder, where=chosen, patience=patience, cancelled=cancelled
+            reading, index, encoder, where=where, patience=request.patience, cancelled=cancelled
         )
         finish(index, outcome, made)
-    if chosen is not None:
-        chosen.check(receipt)
+    if where is not None:
+        where.check(receipt)
     encoder.chain.check()
     return Load(index, receipt, outcome, interrupted=cancelled())
 
@@ -279,14 +299,15 @@ def _require_same(index: ScratchIndex, made: str) -> None:
 
 
 def prepare(
-    index: ScratchIndex, ttl: str, plan: Plan, encoder: Encoder, shape: Shape, *, where: str | None
+    index: ScratchIndex, plan: Plan, encoder: Encoder, request: Request, *, where: str | None
 ) -> str:
     """Make the index for a plan's documents, and as the user wants it.
 
     Return what `finish` knows it by.
     """
+    shape = request.shape
     mapping = mappings.mapping(*shape.mappings, properties=encoder.properties)
-    ensure(index, ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
+    ensure(index, request.ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
     with index.target.errors(f"map the fields of {index.name!r}"):
         mappings.extend(index.target, index.name, encoder.fields)
     return _identity(index)

@@ -23,8 +23,8 @@ from labkit import names
 from labkit.errors import ConfigError, IncompleteError, UsageError
 from labkit.kafka import Cluster
 from labkit.kafka_errors import mechanism_of
+from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
-from labkit.replay.reader import Reading
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _SAME = {"client.id", "client.rack", "client.dns.lookup"}
 
 
 def to_spark(
-    cluster: Cluster, plan: Plan, spark: SparkSession, *, isolation: str, slice_records: int | None
+    cluster: Cluster, plan: Plan, spark: SparkSession, spec: ReadSpec, slice_records: int | None
 ) -> DataFrame:
     """Return a window's records as a lazy Spark DataFrame; see `Window.to_spark`."""
     if not hasattr(spark, "read"):
@@ -53,9 +53,8 @@ def to_spark(
             f"spark must be a SparkSession, not {type(spark).__name__}",
             hint="from pyspark.sql import SparkSession; spark = SparkSession.builder.getOrCreate()",
         )
-    reading = Reading(cluster, plan, isolation=isolation)
-    reading.check()
-    if isolation == "read_committed":
+    spec.reading(cluster, plan).check()
+    if spec.isolation == "read_committed":
         _check_transactions(cluster, plan)
     ranges = {span.partition: span for span in plan.ranges if span.size}
     if not ranges:  # Spark wants a partition to read; one without a record is filtered out again
@@ -72,7 +71,7 @@ def to_spark(
         "failOnDataLoss": "true",
         "includeHeaders": "true",
         "groupIdPrefix": f"{names.GROUP_PREFIX}{names.user()}.spark",
-        "kafka.isolation.level": isolation,
+        "kafka.isolation.level": spec.isolation,
     }
     if slice_records is not None:
         most = whole(slice_records, "slice_records", "how many records? 1 or more", low=1)

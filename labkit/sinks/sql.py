@@ -24,12 +24,12 @@ from labkit.dataframe import numbers, to_pandas
 from labkit.decode import notes
 from labkit.decode.pipeline import ahead, decoded
 from labkit.duckdb_intervals import in_microseconds, with_carried_days
-from labkit.enrich import Chain
 from labkit.errors import IncompleteError, LabkitError, UsageError
 from labkit.nested import without_offsets
+from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explained
-from labkit.sinks.files import Source, cast_to, settled, spool, spooled
+from labkit.sinks.files import PENDING, cast_to, settled, spool, spooled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ def for_duckdb(table: pa.Table) -> pa.Table:
     return in_microseconds(without_offsets(table))
 
 
-def spool_window(source: Source, path: Path) -> SpooledWindow:
+def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
     """Read a window into a file at `path`.
 
     Raises
@@ -109,8 +109,8 @@ def spool_window(source: Source, path: Path) -> SpooledWindow:
     UsageError
         When the disk has no room for it.
     """
-    decoding, decoder_notes = source.decoding()
-    module, chain = decoding.module, source.enrich or Chain([])
+    decoding, decoder_notes = source.decoding(most=PENDING)
+    module, chain = decoding.module, source.spec.chain
     try:
         with path.open("xb") as raw:
             schema = spool(decoding, raw)

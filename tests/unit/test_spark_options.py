@@ -8,6 +8,7 @@ import pytest
 import trustme
 
 from labkit.errors import ConfigError, UsageError
+from labkit.read_spec import ReadSpec
 from labkit.sinks.spark import java_options, to_spark
 
 
@@ -78,4 +79,4 @@ def test_what_has_no_counterpart_is_refused_by_name(settings: dict[str, str]) ->
 
 def test_what_is_no_session_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(UsageError, match="spark must be a SparkSession, not NoneType"):
-        to_spark(None, None, None, isolation="read_committed", slice_records=None)  # type: ignore[arg-type]
+        to_spark(None, None, None, ReadSpec(), None)  # type: ignore[arg-type]

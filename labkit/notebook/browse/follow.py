@@ -15,6 +15,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import MOST, Source, code_of_window
+from labkit.read_spec import ReadSource
 from labkit.replay.plan import Range
 from labkit.sinks.replay import raw_batches, read
 from labkit.times import iso, now_ms
@@ -70,15 +71,12 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     if not fresh:
         return Grown(source)
     _check_room(source, sum(latest[part.partition] - part.start for part in fresh))
-    specs = lab.decoders(plan.topic, decode, None)
     part = Window(replace(plan, ranges=fresh), lab)
-    reading = part.reading(guard=False, deadline=_DEADLINE)
-    replay = read(
-        reading, decode=specs[0], key_decode=specs[1], cached=False, registry=lab.registry
-    )
+    records = ReadSource.of(part, decode=decode, guard=False, deadline=_DEADLINE)
+    replay = read(records, cached=False)
     if not replay.receipt.complete:
         return Grown(source, trouble=replay.receipt.shortfall)
-    table = _join(source, replay.table, specs[0])
+    table = _join(source, replay.table, records.spec.decode)
     read_until = {part.partition: part for part in fresh}
     ranges = tuple(_longer(part, read_until.get(part.partition)) for part in plan.ranges)
     grown = _moved(source, window, ranges, table)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import dask
 import dask.dataframe as dd
@@ -12,11 +12,11 @@ from dask.dataframe.extensions import make_array_nonempty
 
 from labkit import decode as decoding
 from labkit.dataframe import to_pandas
-from labkit.decode import Spec
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table
-from labkit.errors import IncompleteError, UsageError
+from labkit.errors import IncompleteError
 from labkit.nested_pandas import NestedArray, NestedDtype
+from labkit.read_spec import ReadSource, ReadSpec
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
@@ -33,10 +33,14 @@ from labkit.sinks.dask.access import (
     tell,
     wait_for_brokers,
 )
+from labkit.validation import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client
+
+
+Schema = Literal["sample", "all"]
 
 
 @make_array_nonempty.register(NestedDtype)  # type: ignore[untyped-decorator]  # Dask has no types
@@ -71,26 +75,22 @@ class How:
     """How a slice is read and decoded; it travels in the tasks."""
 
     access: Access
-    decode: Spec
-    key_decode: Spec
-    isolation: str
-    on_expired: str
+    spec: ReadSpec
 
     def reading(self, plan: Plan) -> Reading:
         """Return one pass over a slice."""
-        connection = self.access.connection()
-        return Reading(
-            connection.cluster, plan, isolation=self.isolation, on_expired=self.on_expired
-        )
+        return self.spec.reading(self.access.connection().cluster, plan)
 
     def decoder(self) -> Any:
         """Return a new decoder of values and keys."""
         registry = self.access.connection().registry
-        return decoding.both(self.decode, self.key_decode, registry=registry, sample=list)[0]
+        return decoding.both(
+            self.spec.decode, self.spec.key_decode, registry=registry, sample=list
+        )[0]
 
     def check(self, receipt: Receipt) -> None:
         """Raise when a slice was not read to its end: a frame has no place to say so."""
-        allowed = {StopReason.EXPIRED} if self.on_expired == "clamp" else set()
+        allowed = {StopReason.EXPIRED} if self.spec.on_expired == "clamp" else set()
         if reasons := set(receipt.reasons) - allowed:
             raise IncompleteError(
                 f"a slice of topic {receipt.topic!r} was not read to its end: {', '.join(sorted(reasons))}",
@@ -115,8 +115,9 @@ class _Read:
         token = self.how.access.token
         tell(token, number)
         fixed = Fixed(self.how.decoder(), self.known)
+        spec = replace(self.how.spec, decode=fixed, key_decode="raw")
         result = wait_for_brokers(
-            lambda: replay.read(self.how.reading(plan), decode=fixed, cached=False)
+            lambda: replay.read(ReadSource(self.how.reading(plan), spec), cached=False)
         )
         conformed = conform(result.table, self.empty.schema)
         receipt = replay.recounted(result.receipt, conformed.table)
@@ -129,30 +130,23 @@ def to_dask(
     access: Access,
     plan: Plan,
     client: Client | None,
+    spec: ReadSpec,
     *,
-    decode: Spec,
-    key_decode: Spec,
-    schema: str,
+    schema: Schema,
     slice_records: int | None,
-    isolation: str,
-    on_expired: str,
 ) -> Frame:
     """Return a window's records as a lazy Dask DataFrame; see `Window.to_dask`."""
-    if schema not in ("sample", "all"):
-        raise UsageError(f"schema={schema!r}", hint="sample or all")
+    check_choice("schema", schema, Schema, "'all' reads the window once more, for its schema alone")
     connection = access.connection()
-    Reading(connection.cluster, plan, isolation=isolation, on_expired=on_expired).check()
+    spec.reading(connection.cluster, plan).check()
     batches = sample(connection.cluster, plan)
-    specs, decoder_notes, _ = decoding.chosen(
-        decode, key_decode, registry=connection.registry, sample=lambda: batches
+    (value, key), decoder_notes, _ = decoding.chosen(
+        spec.decode, spec.key_decode, registry=connection.registry, sample=lambda: batches
     )
-    how = How(access, specs[0], specs[1], isolation, on_expired)
+    how = How(access, replace(spec, decode=value, key_decode=key))
+    functions = {"decode": value, "key_decode": key}
     movable(
-        **{
-            name: spec
-            for name, spec in (("decode", specs[0]), ("key_decode", specs[1]))
-            if not isinstance(spec, str)
-        }
+        **{name: decoder for name, decoder in functions.items() if not isinstance(decoder, str)}
     )
     parts = cut(plan, slice_size(slice_records, connection.cluster, plan, batches))
     module = how.decoder()
@@ -161,7 +155,7 @@ def to_dask(
     else:
         unified = module.unify([module.parse_batch(batch).schema for batch in batches])
     empty = _with_categories(empty_table(module, unified), plan.topic)
-    slices = Slices(plan, parts, isolation, said=tuple(decoder_notes))
+    slices = Slices(plan, parts, spec.isolation, said=tuple(decoder_notes))
     listen(client, access.token, slices)
     task = _Read(how, unified, empty)
     # texts have the type that `read()` gives them

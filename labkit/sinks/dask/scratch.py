@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distributed import KilledWorker, as_completed
@@ -22,10 +22,10 @@ from labkit.decode.pipeline import condition
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UnavailableError
 from labkit.es.bulk import Outcome
-from labkit.es.encode import Encoder, Form
+from labkit.es.encode import Encoder
 from labkit.interrupt import Cancelled
+from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
-from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
 from labkit.replay.slices import cut
@@ -39,7 +39,7 @@ from labkit.sinks.dask.access import (
     tell,
     wait_for_brokers,
 )
-from labkit.sinks.scratch import Load, ScratchIndex, Shape
+from labkit.sinks.scratch import Load, Request, ScratchIndex
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -56,32 +56,32 @@ class _Pour:
 
     access: Access
     index: str
-    target: str
-    where: str | None
-    form: Form
-    chain: Chain
-    patience: str
-    isolation: str
-    on_expired: str
+    spec: ReadSpec
+    request: Request
 
     def __call__(
         self, number: int, plan: Plan
     ) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
         token, there = self.access.token, self.access.connection()
         tell(token, number)
-        reading = Reading(there.cluster, plan, isolation=self.isolation, on_expired=self.on_expired)
+        reading = self.spec.reading(there.cluster, plan)
         wait_for_brokers(reading.check)
-        index = ScratchIndex(self.index, there.target(self.target))
-        chain = Chain(self.chain.enrichers)
-        encoder = Encoder(self.form, there.registry, chain)
+        index = ScratchIndex(self.index, there.target(self.request.target))
+        chain = Chain(self.spec.enrich)
+        encoder = Encoder(self.request.form, there.registry, chain)
 
         def cancelled() -> bool:
             return token in _halted
 
-        where = condition(self.where)  # one for each slice: threads may share a task
+        where = condition(self.spec.where)  # one for each slice: threads may share a task
         encoder.module.heed(cancelled)
         outcome, receipt = scratch.pour(
-            reading, index, encoder, where=where, patience=self.patience, cancelled=cancelled
+            reading,
+            index,
+            encoder,
+            where=where,
+            patience=self.request.patience,
+            cancelled=cancelled,
         )
         return number, outcome, receipt, chain, frozenset() if where is None else where.seen
 
@@ -94,40 +94,36 @@ def load(
     access: Access,
     plan: Plan,
     client: Client,
-    name: str,
-    target: str,
+    spec: ReadSpec,
+    request: Request,
     *,
-    ttl: str,
-    where: str | None,
-    form: Form,
-    chain: Chain,
-    shape: Shape,
-    patience: str,
-    isolation: str,
-    on_expired: str,
-    deadline_s: float | None,
     slice_records: int | None,
     advance: Callable[[int, int], None] | None,
 ) -> Load:
-    """Load a window into the scratch index `name` of this user by the client's workers.
+    """Load a window into a scratch index of this user by the client's workers.
 
     See `Window.to_scratch`.
     """
-    there = access.connection()
-    index = ScratchIndex(names.scratch_name(name), there.target(target))
-    movable(enrich=chain, decode=form)
-    chosen = condition(where)
-    Reading(there.cluster, plan, isolation=isolation, on_expired=on_expired).check()
+    there, chain = access.connection(), spec.chain
+    index = ScratchIndex(names.scratch_name(request.name), there.target(request.target))
+    movable(enrich=chain, decode=request.form)
+    where = condition(spec.where)
+    spec.reading(there.cluster, plan).check()
     parts = cut(plan, slice_size(slice_records, there.cluster, plan))
-    form = form.settled(lambda: sample(there.cluster, plan), there.registry)
-    made = scratch.prepare(
-        index, ttl, plan, Encoder(form, there.registry, chain), shape, where=where
+    request = replace(
+        request, form=request.form.settled(lambda: sample(there.cluster, plan), there.registry)
     )
-    slices = Slices(plan, parts, isolation)
+    made = scratch.prepare(
+        index, plan, Encoder(request.form, there.registry, chain), request, where=spec.where
+    )
+    slices = Slices(plan, parts, spec.isolation)
     listen(client, access.token, slices)
     began = time.monotonic()
-    task = _Pour(access, index.name, target, where, form, chain, patience, isolation, on_expired)
-    run = _Run(client, access.token, slices, chain, chosen, advance=advance, deadline_s=deadline_s)
+    # a slice is not guarded by itself, and ends when it is told to
+    task = _Pour(access, index.name, replace(spec, guard=False, deadline=None), request)
+    run = _Run(
+        client, access.token, slices, chain, where, advance=advance, deadline_s=spec.deadline_s
+    )
     with interrupt.listen() as cancelled:
         run.all(
             client.map(
@@ -137,8 +133,8 @@ def load(
         )
         scratch.finish(index, run.outcome, made)
     receipt = slices.receipt(time.monotonic() - began)
-    if chosen is not None:
-        chosen.check(receipt)
+    if where is not None:
+        where.check(receipt)
     chain.check()
     if run.reason:
         receipt = scratch.with_stop_reason(receipt, run.reason)
