@@ -27,7 +27,7 @@ IMPERATIVES = {
 
 
 def read_lines(message: str) -> list[str]:
-    """Return the message's lines without git's comments and without empty lines before the subject."""
+    """Return the message's lines without git's comments, and without empty lines at the start."""
     text = message.split(SCISSORS, maxsplit=1)[0]
     lines = [line.rstrip() for line in text.splitlines() if not line.startswith("#")]
     while lines and not lines[0]:

@@ -606,7 +606,10 @@ class Home(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a thread can be about, with its words by slot ("things", "tasks", "symptoms", "fixes")."""
+    """What a thread can be about, with its words by slot.
+
+    The slots are "things", "tasks", "symptoms" and "fixes".
+    """
 
     channel: str
     name: str
@@ -961,7 +964,7 @@ def is_weekend(at: int) -> bool:
 
 
 def bouncer_stays(person: Person, rng: Random, _: float) -> Iterator[Stay]:
-    """Always on, but for a lost connection every two weeks or so."""
+    """Yield a bouncer's stays: it is always on, but loses its connection every two weeks or so."""
     start = -rng.randrange(DAY)
     while start < LENGTH:
         end = start + int(rng.expovariate(1 / (14 * DAY))) + HOUR

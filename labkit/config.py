@@ -111,7 +111,7 @@ class Profile:
 
 
 def default_profile() -> str:
-    """Return the profile that is used when none is named: ``LABKIT_PROFILE``, else the local stack."""
+    """Return the profile to use when none is named: ``LABKIT_PROFILE``, else the local stack."""
     return os.environ.get("LABKIT_PROFILE") or LOCAL
 
 

@@ -166,7 +166,7 @@ def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 
 def tables(tree: Any) -> set[str]:
-    """Return the tables that a syntax tree reads from: those that it makes itself (with) are none."""
+    """Return the tables that a syntax tree reads from, without those that it makes (with)."""
     own = {
         entry["key"] for node in nodes(tree) for entry in (node.get("cte_map") or {}).get("map", [])
     }

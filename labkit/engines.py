@@ -1,4 +1,4 @@
-"""A window on a cluster of workers: the part of `Window` that hands its slices to Dask and Spark."""
+"""A window on a cluster: the part of `Window` that hands its slices to Dask and Spark."""
 
 from __future__ import annotations
 

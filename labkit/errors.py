@@ -150,7 +150,7 @@ class ConfigError(LabkitError, ValueError):
 
 
 class UntrustedError(ConfigError, PermissionError):
-    """A file or folder that another user made or could change, or a profile that was never allowed."""
+    """A file or folder that another user made or could change, or a profile not allowed yet."""
 
     reason: str
 

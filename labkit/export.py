@@ -352,7 +352,10 @@ class WindowExport(WindowReads):
         open_file: Open | None,
         spec: ReadSpec,
     ) -> Receipt:
-        """Write the window to a file that `open_file` opens, None for records in their envelopes."""
+        """Write the window to the file that `open_file` opens.
+
+        With None, records are written in their envelopes.
+        """
         from labkit.sinks.files import write_window
         from labkit.sinks.formats import check_name
         from labkit.sinks.jsonl import write_envelopes

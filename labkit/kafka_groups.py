@@ -150,7 +150,7 @@ class Groups:
         self._end = weakref.finalize(self, _end_all, self._idle)
 
     def prepare(self) -> None:
-        """Start a process while other questions are asked: it takes a tenth of a second to come up."""
+        """Start a process while other questions are asked, as it takes a tenth of a second."""
         self._give(self._take())
 
     def committed(self, groups: Collection[str]) -> dict[str, Offsets | LabkitError]:
@@ -243,7 +243,7 @@ class Groups:
         return {group: answers.get(group, unanswered) for group in groups}
 
     def _received(self, child: _Child, what: str, attempt_s: float) -> Iterator[tuple[str, Any]]:
-        """Yield each group's answer or error, until the process ends or there is no hope for more."""
+        """Yield each group's answer or error, until the process ends or no more can come."""
         began, limit_s = time.monotonic(), self._connection.limit_s(attempt_s)
         for answer in child.answers():
             if answer is None:

@@ -176,7 +176,7 @@ def _begin_commit(
 
 
 def _read_refused(result: Any) -> dict[int, tuple[int, str]]:
-    """The broker answers for each partition; the call as a whole succeeds."""
+    """Return the partitions that were refused: the broker answers for each, the call succeeds."""
     return {
         place.partition: _plain(place.error)
         for place in result.topic_partitions

@@ -1,4 +1,4 @@
-"""What a topic lacks when nothing comes or goes: a leader, a broker, replicas, or the topic itself."""
+"""What a topic lacks when records neither come nor go: a leader, a broker, replicas, or itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers whom: messages that begin with somebody's name, as people on IRC address one another."""
+"""Who answers whom: messages that begin with another's name, as people on IRC write them."""
 
 from __future__ import annotations
 

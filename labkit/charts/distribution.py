@@ -169,7 +169,7 @@ def _bounds(places: dict[float, float], trim: bool | None) -> tuple[float, float
 
 
 def _frame(edges: Sequence[float], groups: Sequence[Group]) -> pd.DataFrame:
-    """Return one row per series and bin, zeros included: value, start, end, records, share, median."""
+    """Return one row per series and bin, zeros too: value, start, end, records, share, median."""
     import pandas as pd
 
     names = all_shown(group.label or "" for group in groups)

@@ -120,7 +120,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
 
 
 def _by_the_clock(at: pd.Series, zone: tzinfo) -> tuple[Any, list[str]]:
-    """Return where looks are on the axis, which shows the zone's clock, and their times in words."""
+    """Return where looks are on the axis, by the zone's clock, and their times in words."""
     moments = (
         at.dt.as_unit("ms").dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("int64")
     )
@@ -206,7 +206,7 @@ def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> N
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return at most so many points a line: of each stretch of time the one with the largest lag."""
+    """Return at most so many points a line: the one with the largest lag of each stretch."""
 
     if rows.groupby("line").size().max() <= MOST_POINTS:
         return rows

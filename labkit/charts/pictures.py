@@ -1,4 +1,4 @@
-"""Pictures of counts: bars over time, bars of values, squares of hours; and the looks of them all."""
+"""Pictures of counts: bars over time, bars of values, squares of hours; and their style."""
 
 from __future__ import annotations
 

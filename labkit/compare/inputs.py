@@ -1,4 +1,4 @@
-"""What can be compared, as one stream: documents as JSON, each with the id and the time it goes by."""
+"""What can be compared, as one stream: JSON documents, each with its id and its time."""
 
 from __future__ import annotations
 

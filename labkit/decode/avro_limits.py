@@ -22,7 +22,7 @@ Skip = Callable[[int, int], int]
 
 
 def needs_walk(schema: Any, named: Mapping[str, Any]) -> bool:
-    """Tell whether records of a parsed schema can be deeper or more work than their bytes are many."""
+    """Tell whether a schema's records can be deeper, or more work, than their size tells."""
     look = _Look(named)
     free = look.free(schema, 0)
     return look.risky or free > _FREE_VALUES

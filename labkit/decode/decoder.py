@@ -93,5 +93,5 @@ class Decoder(ABC):
 
     @property
     def trouble(self) -> LabkitError | None:
-        """What kept a registry from answering, where it did: the records are not to blame for it."""
+        """Why a registry could not answer, if so; then the records are not to blame."""
         return None

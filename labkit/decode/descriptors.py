@@ -1,4 +1,4 @@
-"""Protobuf descriptors: a pool of a compiled file and its imports, and the message that is meant."""
+"""Protobuf descriptors: a compiled file and its imports in a pool, and the message to read."""
 
 from __future__ import annotations
 

@@ -368,7 +368,10 @@ def _first_valid(column: pa.ChunkedArray) -> int:
 
 
 def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.Table:
-    """Make columns of the records one by one, where a parser cannot: numbers keep their spelling."""
+    """Make columns of the records one by one, where a parser cannot.
+
+    Numbers keep their spelling.
+    """
     records = [spelled(line) for line in lines.to_pylist()]
     own = [name for name in shape.fields if name != MORE or not shape.is_limited]
     arrays = {

@@ -167,7 +167,7 @@ class Decoding:
         return receipt
 
     def check(self, receipt: Receipt) -> None:
-        """Raise when the condition names a column that none of the records of a whole reading has."""
+        """Raise when the condition names a column that no record of a whole reading has."""
         if self.where is not None:
             self.where.check(receipt)
 

@@ -1,4 +1,4 @@
-"""What a lab needs of an Elasticsearch cluster: the way there, version, privileges, room to write."""
+"""What a lab needs of an Elasticsearch cluster: to reach it, a version, privileges, room."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _MORE = {"WRITE", "DELETE", "ALTER", "ALTER_CONFIGS", "CREATE"}
 
 
 def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination:
-    """Look at `cluster`, with `topic` as the one to read; None: the first topic that can be seen."""
+    """Look at `cluster`, and read `topic`; None: the first topic that can be seen."""
     look, looks = Examination("kafka", deadline), KafkaLooks(cluster, topic)
     look.look("settings", looks.settings)
     look.look("DNS", looks.dns, needs=["settings"])

@@ -167,7 +167,7 @@ def _field_of(source: Mapping[str, Any]) -> str:
 
 
 def _ignored_value(field: str) -> dict[str, Any]:
-    """Return the query for documents with a value of `field` that is in _source, but not indexed."""
+    """Return the query for documents with a `field` value in _source that is not indexed."""
     return {"term": {"_ignored": {"value": field}}}
 
 

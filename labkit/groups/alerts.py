@@ -104,7 +104,7 @@ class Alerts:
             del self._before[group]
 
     def away(self, error: LabkitError, at: str) -> None:
-        """Call the command once while the cluster does not answer: nobody watches the groups then."""
+        """Call the command once while the cluster does not answer: groups are not watched then."""
         if not self._away:
             self._away = True
             self._call({"at": at, "group": None, "verdict": Verdict.UNKNOWN, "was": None, "alarm": True,

@@ -52,7 +52,7 @@ class LagMetrics(Collector):
         self._look, self._up = (at_s, judged), 1
 
     def away(self) -> None:
-        """Show that the cluster does not answer: the groups' series end, for nobody knows them now."""
+        """Show that the cluster does not answer; the groups' series end, as they are unknown."""
         self._look, self._up = (None if self._look is None else (self._look[0], [])), 0
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -176,7 +176,7 @@ def _word(kind: Any) -> str:
 
 
 def _may_be_of_another_kind(described: Description | LabkitError) -> bool:
-    """Tell whether a description is what the client says of a group that is not a consumer group."""
+    """Tell whether a description may be of a group that is not a consumer group."""
     if isinstance(described, LabkitError):
         return described.facts.get("number") == KafkaError._INVALID_ARG or isinstance(
             described, NotFoundError

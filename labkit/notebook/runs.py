@@ -1,4 +1,4 @@
-"""The runs of notebooks: a folder for each, with its output and ``run.json``, listed and compared."""
+"""The runs of notebooks, listed and compared: each is a folder with output and ``run.json``."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class IndexSink:
 
     @property
     def acknowledged(self) -> int:
-        """The last mark before which every record is in Elasticsearch or rejected for what it is."""
+        """The last mark before which every record is in Elasticsearch or rejected."""
         while self._marks and self._marks[0][0] <= self._settled:
             self._acknowledged = self._marks.popleft()[1]
         return self._acknowledged

@@ -92,7 +92,10 @@ def _receipt(plan: Plan, plans: Sequence[Plan], receipts: dict[int, Receipt]) ->
 
 
 def _hull(plans: Sequence[Plan]) -> list[Range]:
-    """Return for each partition a range as long as its slices together: what they planned adds up."""
+    """Return for each partition a range as long as its slices together.
+
+    So what they planned adds up.
+    """
     ranges = sorted(
         (offsets_range for plan in plans for offsets_range in plan.ranges),
         key=lambda one: (one.partition, one.start),

@@ -22,7 +22,7 @@ MINUTE_MS = 60_000
 
 @dataclass
 class PartitionStats:
-    """One partition's account: records, bytes of keys and values, and the order of its timestamps."""
+    """One partition's records, bytes of keys and values, and order of timestamps."""
 
     records: int = 0
     bytes: int = 0

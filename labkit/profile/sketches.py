@@ -40,7 +40,10 @@ class Distinct:
         np.maximum.at(self.registers, places, ranks)
 
     def estimate(self) -> int:
-        """Return the estimate, by Flajolet et al. (2007), with linear counting for small numbers."""
+        """Return the estimated number of distinct values.
+
+        It is by Flajolet et al. (2007), with linear counting for small numbers.
+        """
         size = len(self.registers)
         raw = (
             0.7213

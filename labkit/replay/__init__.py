@@ -1,1 +1,1 @@
-"""Replay: bounds become frozen offsets, frozen offsets become Arrow record batches and a receipt."""
+"""Replay: bounds become frozen offsets, and those become Arrow record batches and a receipt."""

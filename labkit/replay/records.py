@@ -227,7 +227,7 @@ def replaced(column: pa.BinaryArray, new: Mapping[int, bytes | None]) -> pa.Bina
 
 
 def edges(column: pa.BinaryArray) -> np.ndarray:
-    """Return where each value of a binary column begins in its data, and where the last one ends."""
+    """Return where each value of a binary column begins in its data, and where the last ends."""
     if not len(column):
         return np.zeros(1, np.int32)
     return np.frombuffer(column.buffers()[1], np.int32)[

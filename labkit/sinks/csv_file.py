@@ -76,7 +76,7 @@ class CsvFile:
 
 
 def chosen_columns(schema: pa.Schema, metadata: bool) -> list[str]:
-    """Return the names of the records' own fields, then, with `metadata`, of where they came from."""
+    """Return the names of the records' fields and, with `metadata`, of where they came from."""
     names: list[str] = fields_first(schema.empty_table()).column_names
     return names if metadata else [name for name in names if name not in RESERVED]
 
@@ -98,7 +98,7 @@ def csv_file(
 
 
 def cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as CSV holds it: numbers, booleans and times as they are, all else as text."""
+    """Return a column as CSV holds it: numbers, booleans, times as they are, all else as text."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return cells(column.cast(kind.value_type))

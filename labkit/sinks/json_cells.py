@@ -1,4 +1,4 @@
-"""Objects and lists as JSON, a column at a time: each distinct value within them is rendered once."""
+"""Write objects and lists as JSON, by columns: each distinct value is rendered once."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def records(batch: pa.RecordBatch) -> Iterator[Record]:
 
 
 def factor_of(speed: str) -> float:
-    """Return how many times faster than they were written: 1 for ``"original"``, 10 for ``"10x"``."""
+    """Return how many times faster than written: 1 for ``"original"``, 10 for ``"10x"``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x", speed) if isinstance(speed, str) else None
     factor = 1.0 if speed == "original" else float(match[1]) if match else 0.0
     if not 0 < factor <= _FASTEST:

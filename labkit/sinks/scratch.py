@@ -430,7 +430,10 @@ def ensure(
 
 
 def listed(target: Target) -> list[dict[str, Any]]:
-    """Return one row per scratch index: index, target, documents, bytes, topic, expires, expired."""
+    """Return one row per scratch index.
+
+    Its columns: index, target, documents, bytes, topic, expires, expired.
+    """
     mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
     rows = []
     with target.errors("list the scratch indices"):

@@ -80,7 +80,10 @@ def to_spark(
 
 
 def _check_transactions(cluster: Cluster, plan: Plan) -> None:
-    """Raise where an open transaction hides the window's end: Spark would wait for it, then fail."""
+    """Raise where an open transaction hides the window's end.
+
+    Spark would wait for it, then fail.
+    """
     stable = cluster.bounds(plan.topic, [span.partition for span in plan.ranges], "stable")
     hidden = {
         span.partition: stable[span.partition]

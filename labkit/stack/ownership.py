@@ -260,6 +260,6 @@ def open_log(path: Path) -> int:
 
 
 def as_service() -> dict[str, Any]:
-    """Return the keyword arguments of `subprocess.Popen` that run a command as the servers' user."""
+    """Return arguments of `subprocess.Popen` that run a command as the servers' user."""
     account = service_account()
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}

@@ -52,7 +52,7 @@ def server_settings(public_key: str) -> dict[str, str]:
 
 
 def new_login() -> dict[str, str]:
-    """Return a public key and a token that its private key has signed, which nobody has any more."""
+    """Return a public key, and a token signed by its private key, which is kept nowhere."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
 

@@ -1,4 +1,7 @@
-"""Records without a frame by a schema's file: wherever a decoder is named, against a real broker."""
+"""Records without a frame, read by a schema's file, with a real broker.
+
+The file can be named wherever a decoder is named.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,10 @@ def by_origin(rows: list[dict[str, Any]], partition: str, offset: str) -> list[d
 
 
 def test_csv_is_read_back_equal(odd: Window, tmp_path: Path) -> None:
-    """By the csv module and by pandas: every text as it was, every record once, its origin with it."""
+    """The csv module and pandas read every record once, with its origin.
+
+    Every text is as it was.
+    """
     path = tmp_path / "x.csv"
     receipt = odd.to_csv(path)
     table = odd.read().table

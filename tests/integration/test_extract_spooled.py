@@ -21,7 +21,10 @@ pytestmark = pytest.mark.chaos
 
 
 def hold_together(records: list[dict[str, Any]], said: range) -> None:
-    """Nothing is missing, what is there twice is marked, and the numbers of the spool have no gap."""
+    """Check that nothing is missing and what is there twice is marked.
+
+    The numbers of the spool have no gap.
+    """
     found = Counter(record["said"] for record in records)
     assert set(found) == {f"number {number}" for number in said}
     for record in records:

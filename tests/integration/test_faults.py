@@ -258,7 +258,10 @@ def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_sour
     hospital: Bench,
     mortal: Path,
 ) -> None:
-    """Its dead letter would be too large as well, and the run would end at that record each time."""
+    """Its dead letter would be too large as well.
+
+    The run would end at that record each time.
+    """
     extra = mortal / "elasticsearch" / "extra.yml"
     extra.write_text(f"http.max_content_length: {limit}\n")
     restart(mortal)
@@ -299,7 +302,10 @@ def restart(state: Path) -> None:
 
 
 def test_records_are_not_read_faster_than_they_can_be_written(bench: Bench, filled: Any) -> None:
-    """While nothing can be written, the indexer's memory stays as it is, whatever the topic holds."""
+    """The indexer's memory stays as it is while it cannot write.
+
+    It does so whatever the topic holds.
+    """
     import psutil
 
     topic = filled(120_000, 2)

@@ -40,7 +40,10 @@ class Group:
     def read(
         self, until: Callable[[dict[int, int]], bool], timeout_s: float = 40
     ) -> dict[int, int]:
-        """Let all read in turn until something holds of the first offsets that the newest one read."""
+        """Let all read in turn, until `until` holds.
+
+        It is given the first offset per partition that the newest member read.
+        """
         first: dict[int, int] = {}
         deadline = time.monotonic() + timeout_s
         while not until(first):

@@ -175,7 +175,10 @@ def test_kafka_streams_applications_of_both_protocols(
 def test_a_share_group_is_listed_and_never_certified(
     lab: Lab, member: WireMember, group: str, make_topic: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """BEHAVIOURS 42: nothing of it can be seen but its name, so that it is untouched is not known."""
+    """BEHAVIOURS 42: only its name can be seen.
+
+    So it is not known whether it is untouched.
+    """
     topic = make_topic()
     member.join_share(group, topic)
     found = row(lab, group)

@@ -1,4 +1,7 @@
-"""``labkit index --decode``: topics that are not JSON into a production index, by a real registry."""
+"""``labkit index --decode``: topics that are not JSON into a production index.
+
+A real registry has their schemas.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Principals that lack a right: each error names who, the operation, the resource, and the role that has it."""
+"""Principals that lack a right.
+
+Each error names who, the operation, the resource, and the role that has it.
+"""
 
 from __future__ import annotations
 

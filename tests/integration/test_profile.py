@@ -16,7 +16,10 @@ COUNT = 3_000
 
 @pytest.fixture
 def topic(make_topic: Any, produce: Any) -> str:
-    """Two partitions of the sample log, a key on every other record, and one value that is no JSON."""
+    """Two partitions of the sample log.
+
+    Every other record has a key, and one value is no JSON.
+    """
     name = str(make_topic(partitions=2))
     lines = read_sample(COUNT)
     for partition in (0, 1):

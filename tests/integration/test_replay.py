@@ -1,4 +1,7 @@
-"""A window of a real topic is read to its frozen end, or the receipt says where and why it stopped."""
+"""A window of a real topic is read to its frozen end.
+
+Else the receipt says where and why it stopped.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ MakeTopic = Callable[..., str]
 
 
 def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    """Check that every planned offset is accounted for in its partition; return the receipt."""
     for one in receipt.partitions:
         assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
         assert min(one.read, one.filtered, one.gaps, one.unread) >= 0, one

@@ -38,7 +38,7 @@ MakeTopic = Callable[..., str]
 
 
 def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    """Check that every planned offset is accounted for in its partition; return the receipt."""
     for one in receipt.partitions:
         assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
     return receipt

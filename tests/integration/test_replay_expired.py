@@ -1,4 +1,7 @@
-"""A window whose records are gone, or whose topic was made again, is an error or says what is left."""
+"""A window whose records are gone, or whose topic was made again.
+
+It is an error, or says what is left.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ MakeTopic = Callable[..., str]
 
 
 def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    """Check that every planned offset is accounted for in its partition; return the receipt."""
     for one in receipt.partitions:
         assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
     return receipt

@@ -1,4 +1,7 @@
-"""What was read becomes a table, a file or a DataFrame without losing a record, a byte or a type."""
+"""What was read becomes a table, a file or a DataFrame.
+
+No record, byte or type is lost.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ MakeTopic = Callable[..., str]
 
 
 def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    """Check that every planned offset is accounted for in its partition; return the receipt."""
     for one in receipt.partitions:
         assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
     return receipt
@@ -280,7 +283,10 @@ def test_a_path_that_cannot_be_is_refused_before_reading(mixed: Window, tmp_path
 def test_kafka_s_error_is_not_told_as_the_disk_s(
     mixed: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some of labkit's errors are OSErrors, so that ``except OSError`` sees a network that is away."""
+    """Some of labkit's errors are OSErrors.
+
+    So ``except OSError`` sees a network that is away.
+    """
 
     def away(_reading: Reading) -> None:
         raise UnavailableError("Kafka is away", hint="wait")

@@ -1,4 +1,7 @@
-"""Moving commits and deleting groups: planned first, refused by labkit's rules, and by the servers."""
+"""Moving commits and deleting groups is planned first.
+
+labkit's rules and the servers refuse it.
+"""
 
 from __future__ import annotations
 

@@ -170,7 +170,10 @@ def committed(settings: dict[str, Any], topic: str) -> int | None:
 
 
 def fetched(settings: dict[str, Any], topic: str) -> int | None:
-    """Return the code reading without a group's offsets is refused with; None when a record comes."""
+    """Return the code with which a read of a group's offsets is refused.
+
+    It is None when a record comes.
+    """
     consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, 0, 0)])
     try:

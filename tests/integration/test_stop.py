@@ -161,7 +161,10 @@ def test_the_command_leaves_the_earlier_file_and_ends_with_130(
 
 
 def test_a_script_ends_before_its_next_line(many: Window, tmp_path: Path) -> None:
-    """A real process and a real Ctrl-C, in the shell's way: what follows the read is not reached."""
+    """A real process gets a real Ctrl-C, in the shell's way.
+
+    What follows the read is not reached.
+    """
     script = tmp_path / "report.py"
     script.write_text(
         textwrap.dedent("""

@@ -1,4 +1,7 @@
-"""A MaxMind database of a few networks, written for a test (https://maxmind.github.io/MaxMind-DB/)."""
+"""A MaxMind database of a few networks, written for a test.
+
+See https://maxmind.github.io/MaxMind-DB/.
+"""
 
 from __future__ import annotations
 

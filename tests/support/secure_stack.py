@@ -119,7 +119,7 @@ class SecureStack:
         return {key: value for key, value in found.items() if not key.startswith("sasl.")}
 
     def oauth(self, name: str) -> dict[str, Any]:
-        """Return librdkafka properties for a bearer of an unsigned token, which this broker takes."""
+        """Return librdkafka properties for an unsigned token, which this broker takes."""
         return {
             **self.bearer(),
             "enable.sasl.oauthbearer.unsecure.jwt": "true",

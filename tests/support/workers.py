@@ -125,7 +125,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _reruns(reporter: pytest.TerminalReporter) -> list[str]:
-    """Return the tests that failed once and were tried again, without xdist's groups in their ids."""
+    """Return the tests that failed once and were tried again, without xdist's groups in the ids."""
     return sorted(
         {re.sub(r"@[^@\]]*$", "", report.nodeid) for report in reporter.stats.get("rerun", [])}
     )

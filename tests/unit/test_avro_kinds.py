@@ -522,7 +522,10 @@ def test_a_plurality_is_enough_and_called_a_guess() -> None:
 
 
 def test_few_framed_values_among_json_ask_no_registry() -> None:
-    """BEHAVIOURS 35: they could not be the choice, and a registry that is away must not hinder it."""
+    """BEHAVIOURS 35: a few framed values cannot be the choice.
+
+    A registry that is away must not hinder it.
+    """
 
     class Away(Registered):
         def schema(self, number: int) -> Any:

@@ -1,4 +1,7 @@
-"""Charts in the lab's time zone: days and hours are those of its clock, also when clocks are set."""
+"""Charts in the lab's time zone.
+
+Days and hours are those of its clock, also when clocks are set.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None:
-    """BEHAVIOURS 81: run.json, Window JSON, the journal, stack.json: never a traceback of Python's."""
+    """BEHAVIOURS 81: a damaged file is no traceback of Python's.
+
+    The files are run.json, Window JSON, the journal and stack.json.
+    """
     with pytest.raises(UsageError, match="this is not a window"):
         Plan.from_json(text)
 

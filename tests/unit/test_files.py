@@ -1,4 +1,7 @@
-"""BEHAVIOURS 59: what a file's name says is what is in it, and what was written is read back equal."""
+"""BEHAVIOURS 59: what a file's name says is what is in it.
+
+What was written is read back equal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""jsonschema's slow format is prepared when it is used, not when altair or papermill are imported."""
+"""jsonschema's slow format is prepared when it is used, not when altair is imported."""
 
 from __future__ import annotations
 

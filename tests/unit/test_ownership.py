@@ -1,4 +1,7 @@
-"""BEHAVIOURS 76, 77: who owns a server's folder, whatever the umask, and what others planted in it."""
+"""BEHAVIOURS 76, 77: who owns a server's folder.
+
+It is right whatever the umask, and whatever others planted in it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Plans cut into slices and their receipts added up: nothing is lost between, whatever the sizes."""
+"""Plans cut into slices, and their receipts added up.
+
+Nothing is lost between, whatever the sizes.
+"""
 
 from __future__ import annotations
 

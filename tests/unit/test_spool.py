@@ -55,7 +55,10 @@ def test_numbers_go_on_after_it_was_emptied_and_opened_again(path: Path) -> None
 
 
 def test_what_a_run_dropped_is_known_to_the_next(path: Path) -> None:
-    """Else the next run would use the lost records' numbers again, and nothing would tell of them."""
+    """Else the next run would use the lost records' numbers again.
+
+    Nothing would tell of them.
+    """
     first = Spool(path, 2_000_000)
     first.put(rows(1, 7))
     assert first.dropped(12, 5)

@@ -1,4 +1,7 @@
-"""The tests' own runner: what needed a rerun is listed and counted, what must stay together does."""
+"""The tests' own runner.
+
+What needed a rerun is listed and counted, and what must stay together does.
+"""
 
 from __future__ import annotations
 

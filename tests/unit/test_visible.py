@@ -119,7 +119,12 @@ def test_a_long_value_is_cut_and_says_so(value: Any) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_one_group_is_one_line(attack: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """BEHAVIOURS 43, 72: group ids, client ids and hosts in verdicts, changes, errors and tables."""
+    """BEHAVIOURS 43, 72: one group is one line in every view.
+
+    Its name stands in verdicts, changes, errors and tables.
+
+    It has ids and hosts in verdicts, changes, errors and tables.
+    """
     verdict = GroupVerdict(group=attack, verdict="ok", why=attack, partitions=1, lag=0)
     error = LabkitError(f"no group {attack}", hint=attack.replace("\n", " "))
     lines = [str(verdict), str(Change(attack, "members", attack, attack)), error.message]

@@ -1,4 +1,7 @@
-"""What the hint of a missing right says: the role that has it, or the one command when no role has."""
+"""What the hint of a missing right says.
+
+It is the role that has it, or the one command when no role has it.
+"""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Member:
     # reading -----------------------------------------------------------------------------------------
 
     def read(self, timeout_s: float = POLL_S) -> tuple[pa.RecordBatch, Stretch] | None:
-        """Return what has come, up to a batch bounded in records and bytes; None when nothing has."""
+        """Return the next batch, bounded in records and bytes; None when nothing has come."""
         parts: list[Portion] = []
         ahead: dict[int, int] = {}
         room, left = BATCH_RECORDS, float(BATCH_BYTES)
@@ -229,7 +229,7 @@ class Member:
 
     @property
     def lag_records(self) -> int | None:
-        """How many offsets of our partitions are not committed yet; None while that is not known."""
+        """How many offsets of this member's partitions have no commit yet; None if unknown."""
         lag = 0
         for partition, at in self.positions.items():
             watermarks = self.consumer.get_watermark_offsets(

@@ -328,13 +328,13 @@ class Indexer:
             self.encoder.renew()
 
     def _check_condition(self) -> None:
-        """Refuse a condition with a misspelt field before the group passes over what it leaves out."""
+        """Refuse a condition with a misspelt field before records are left out by it."""
         if self._condition is not None and self._condition.seen and not self._checked:
             self._condition.check_fields(self._condition.seen)
             self._checked = True
 
     def _ask_again(self, docs: Documents) -> None:
-        """Forget, now and then, which ids the registry did not know: one may be registered later."""
+        """Forget, now and then, ids the registry did not know: one may be registered later."""
         if docs.rejects and time.monotonic() - self._renewed > ASK_AGAIN_S:
             self._renewed = time.monotonic()
             self.encoder.renew()

@@ -100,7 +100,10 @@ class Connection(irc.client.ServerConnection):  # type: ignore[misc]  # the libr
             _log.debug("the irc library cannot read %r: %r", line, error)
 
     def pass_(self, password: str) -> None:
-        """Send the server's password, whatever is in it: only behind a colon may there be a space."""
+        """Send the server's password, whatever is in it.
+
+        It stands behind a colon, as only there a space is allowed.
+        """
         self.send_raw(f"PASS :{password}")
 
     def send_raw(self, string: str) -> None:
