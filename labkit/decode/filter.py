@@ -25,6 +25,8 @@ from labkit.replay.content_hash import Content
 from labkit.replay.receipt import Receipt
 from labkit.suggest import did_you_mean
 
+# a field may be called `batch`: `batch.id` is what is within it, not the column `id` of all records
+_ALIAS = '"records of a batch"'
 _HINT = "write a condition as in SQL's WHERE, such as: channel = '#kafka' and nick like 'a%'"
 
 
@@ -73,17 +75,19 @@ class Where:
         """Return the numbers of the rows that fulfil the condition."""
         self._names |= set(table.column_names)
         check_case(self._names, self.columns | self.inner)
-        numbered = self._nulls(table).append_column("__row", pa.array(np.arange(len(table))))
+        numbered = self._nulls(table)
+        number = _free_name(numbered.column_names)
+        numbered = numbered.append_column(number, pa.array(np.arange(len(table))))
         try:
             register(self._connection, "batch", numbered)
             matches = self._connection.execute(
-                f"select __row from batch where ({self._sql}\n)"
+                f"select {number} from batch as {_ALIAS} where ({self._sql}\n)"
             ).fetchnumpy()
         except duckdb.Error as error:
             raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
         finally:
             self._connection.unregister("batch")
-        return np.sort(np.asarray(matches["__row"], np.int64))
+        return np.sort(np.asarray(matches[number], np.int64))
 
     def _nulls(self, table: pa.Table) -> pa.Table:
         """Make a column that no record here has a null that compares with anything.
@@ -154,3 +158,11 @@ class Where:
             f"where={self.condition!r}: no record{what} has {', '.join(missing)}",
             hint=f"{suggestion}there is: {', '.join(names)}{more}",
         )
+
+
+def _free_name(names: Iterable[str]) -> str:
+    """Return a name for the rows' numbers that no column has, in any case."""
+    taken, name = {name.lower() for name in names}, "__row"
+    while name in taken:
+        name += "_"
+    return name

@@ -135,7 +135,7 @@ class FieldStats:
 
     def _add_values(self, kind: str, array: pa.Array) -> None:
         if kind in ("list", "map"):
-            array = pc.list_value_length(array)
+            array = pc.list_value_length(map_entries(array) if kind == "map" else array)
         elif kind == "object":
             return
         else:

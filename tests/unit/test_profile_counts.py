@@ -243,3 +243,13 @@ def test_notes_are_told_once_in_every_view() -> None:
     assert " ".join(str(found).split()).count("note: " + ("seen " * 30).strip()) == 1
     assert max(map(len, str(found).split("\n"))) <= 80
     assert found._repr_html_().count("seen " * 30) == 1
+
+
+def test_maps_are_counted_with_how_many_entries_they_have() -> None:
+    maps = pa.array([[("a", 1), ("b", 2)], [], None, [("a", 3)]], pa.map_(pa.string(), pa.int64()))
+    own = replay_of([b"{}"] * 4).table
+    profile = Replay(own.append_column("labels", maps), RECEIPT).profile()
+    frame = profile.to_pandas().set_index("field")
+    assert frame.loc["labels", ["type", "min", "max"]].tolist() == ["map", 0, 2]
+    assert frame.loc["labels[]", ["type", "min", "max"]].tolist() == ["integer", 1, 3]
+    assert "labels" in str(profile)

@@ -61,6 +61,16 @@ def test_names_of_the_condition_s_own_are_no_fields(condition: str) -> None:
     where.check(WHOLE)
 
 
+@pytest.mark.parametrize("condition", ["batch.id = 9", "__row = 7", "__ROW = 7 and batch.id > 0"])
+def test_fields_named_as_what_is_asked_of_are_fields(condition: str) -> None:
+    """`batch.id` was the column `id`, and `__row` took the place of the rows' numbers."""
+    rows = [
+        {"id": 9, "batch": {"id": 1}, "__row": 0, "__row_": 7},
+        {"id": 1, "batch": {"id": 9}, "__row": 7, "__row_": 0},
+    ]
+    assert Where(condition).rows(pa.Table.from_pylist(rows)).tolist() == [1]
+
+
 def test_a_subquery_over_all_records_is_refused() -> None:
     """It would see one batch, and the answer would depend on how records are batched."""
     with pytest.raises(UsageError, match="cannot ask of all records"):
