@@ -7,6 +7,7 @@ itself is quoted: ``"a.b"``.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -191,7 +192,21 @@ class Fields:
 
 def quoted(name: str) -> str:
     """Return a field's name as a part of a path."""
-    return f'"{name}"' if not name or any(mark in name for mark in '.[]"') else name
+    if name and not any(mark in name for mark in '.[]"'):
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."\[\]]+)|(\[\])')
+
+
+def parts_of(path: str) -> tuple[tuple[str, ...], bool, bool]:
+    """Return a path's names, whether it is a list's items, and whether it is within such items."""
+    parts = _PART.findall(path)
+    marks = [bool(mark) for _, _, mark in parts]
+    names = tuple(quoted.replace('""', '"') or bare for quoted, bare, mark in parts if not mark)
+    items = sum(marks) == 1 and marks[-1]
+    return names, items, any(marks) and not items
 
 
 def kind_of(dtype: pa.DataType) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +24,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse import actions
 from labkit.notebook.browse.detail import describe
-from labkit.notebook.browse.filters import Filter, condition, literal
+from labkit.notebook.browse.filters import Filter, condition, literal, plain
 from labkit.notebook.browse.records import Records, most_frequent
 from labkit.notebook.browse.view import named_in, read_view
 from labkit.notebook.browse.widget import Browse
@@ -312,3 +314,58 @@ def test_times_that_are_texts_or_numbers_can_be_brushed(times: list[Any]) -> Non
     ends = [{"time": "2026-03-01T00:00:00.000Z"}, {"time": "2026-03-01T00:00:00.001Z"}]
     records.choose([Filter("between", records.time_path, ends, told_as=records.told_as)])
     assert sorted(records.rows) == [0, 1]
+
+
+TYPED = pa.table(
+    {
+        "day": pa.array([date(2016, 3, 1), date(1, 1, 1), None]),
+        "clock": pa.array([time(12, 30), time(23, 59, 59, 999_999), None]),
+        "price": pa.array([Decimal("1.10"), Decimal("-0.01"), None], pa.decimal128(38, 10)),
+        "bytes": pa.array([b"it's \\x41", b"\xff\x00", None]),
+        "far": pa.array([2**53 + 1, 2**63 - 1, None]),
+        "odd": pa.array([float("nan"), float("-inf"), None]),
+        "at": pa.array([datetime(2016, 3, 1), datetime(1, 1, 1), None], pa.timestamp("ms")),
+        'q"uote': pa.array(["it's", "", None]),
+        "ids[]": pa.array([[1], [2], None]),
+        "ids[].k": pa.array([1, 2, None]),
+        "in": pa.array([{'a"b': 1, "c[]": 5}, {'a"b': 2, "c[]": 6}, None]),
+    }
+)
+
+
+@pytest.mark.parametrize("value", range(2))
+def test_each_kind_of_value_is_picked_by_a_click_whatever_its_field_is_called(value: int) -> None:
+    table = TYPED.append_column("_timestamp", pa.array([1, 2, 3], pa.timestamp("ms", "UTC")))
+    records = Records(table, "_timestamp")
+    labels = [field.label for field in records.fields if field.kind not in ("object", "list")]
+    assert len(labels) == 12
+    for label in labels:
+        records.choose([])
+        shown = records.values(label)
+        assert shown["present"] == 2
+        sent = json.loads(json.dumps(shown["top"][value]["value"], allow_nan=False))
+        chip = Filter("is", tuple(shown["field"]), sent, items=shown["items"])
+        records.choose([chip])
+        assert records.rows.tolist() == [value], label
+        records.choose([replace(chip, negated=True)])
+        assert sorted(records.rows.tolist()) == sorted({0, 1, 2} - {value}), label
+
+
+def test_a_chip_of_such_a_value_keeps_its_type() -> None:
+    for before, text, sql in [
+        (plain(b"k"), "ä", r"'\xC3\xA4'::BLOB"),
+        (plain(Decimal("1.10")), "2.5", "'2.5'::DECIMAL(38,2)"),
+        (plain(date(2016, 3, 1)), "2016-03-02", "'2016-03-02'::DATE"),
+    ]:
+        assert literal(Filter("is", ("a",), before).change(text).value) == sql
+    with pytest.raises(UsageError, match="cannot be of the type"):
+        literal({"text": "1", "type": "INT); drop"})
+
+
+def test_a_maps_values_are_shown_and_what_has_no_name_is_told() -> None:
+    maps = pa.array([[("a", 1), ("b", 1)], None], pa.map_(pa.string(), pa.int64()))
+    records = Records(pa.table({"m": maps, "": [1, 2]}), "_timestamp")
+    top = records.values("m[]")["top"]
+    assert [(one["count"], one["value"]) for one in top] == [(2, None)]
+    with pytest.raises(UsageError, match="without a name"):
+        records.choose([Filter("is", ("",), 1)])

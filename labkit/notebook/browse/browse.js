@@ -217,7 +217,7 @@ function render({ model, el }) {
     }));
   }
 
-  const shown = (value, exact) => (value !== null && typeof value === "object" ? moment(Date.parse(value.time), exact) : visible(value));
+  const shown = (value, exact) => (value !== null && typeof value === "object" ? "type" in value ? visible(value.text) : moment(Date.parse(value.time), exact) : visible(value));
 
   // a chip's value as it is typed; null where there is none to change
   function typed(one) {

@@ -9,13 +9,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
+from datetime import time as clock
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from labkit.errors import UsageError
 from labkit.times import iso, parse_span, to_ms
 
+_TYPES = re.compile(r"BLOB|DATE|TIME|DOUBLE|HUGEINT|DECIMAL\(38,\d\d?\)")
 OPS = ("is", "in", "between", "has", "text", "sql")
 
 
@@ -137,6 +140,8 @@ def time_ends(start_ms: int | None, end_ms: int | None) -> list[Any]:
 
 def _value_of(text: str, before: Any, zone: tzinfo, now: datetime | None) -> Any:
     """Return a text as a value of the kind that was there before."""
+    if isinstance(before, Mapping) and "type" in before:
+        return {**before, "text": _escaped(text.encode()) if before["type"] == "BLOB" else text}
     if isinstance(before, Mapping):
         return {"time": iso(to_ms(text, zone, now=now))}
     if isinstance(before, bool):
@@ -188,6 +193,8 @@ def column(path: Sequence[str]) -> str:
 def _name(text: str) -> str:
     if text.isidentifier() and text.isascii() and text.lower() not in _reserved():
         return text
+    if not text:
+        raise UsageError("SQL cannot name a field without a name", hint="pandas can: df['']")
     quoted = text.replace('"', '""')
     return f'"{quoted}"'
 
@@ -204,6 +211,43 @@ def _reserved() -> frozenset[str]:
     return frozenset(name for (name,) in keywords)
 
 
+def plain(value: Any) -> Any:
+    """Return a value as JSON for the browser and back; None where a filter cannot name it.
+
+    What JSON cannot hold goes as a text with its type in SQL, a moment as ``{"time": …}``.
+    """
+    if isinstance(value, datetime):
+        return {"time": value.isoformat()}
+    text, kind = _typed(value)
+    if kind:
+        return {"text": text, "type": kind}
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def _typed(value: Any) -> tuple[str, str]:
+    """Return the text and the type in SQL of a value that JSON cannot hold; else no type."""
+    kind, text = "", str(value)
+    if isinstance(value, bytes):
+        kind, text = "BLOB", _escaped(value)
+    elif isinstance(value, Decimal):
+        scale = max(0, -int(value.as_tuple().exponent))
+        kind, text = f"DECIMAL(38,{scale})" if scale <= 38 else "", f"{value:f}"
+    elif isinstance(value, int) and abs(value) >= 2**53:
+        kind = "HUGEINT"
+    elif isinstance(value, float) and not math.isfinite(value):
+        kind = "DOUBLE"
+    elif isinstance(value, date | clock):
+        kind, text = "DATE" if isinstance(value, date) else "TIME", value.isoformat()
+    return text, kind
+
+
+def _escaped(value: bytes) -> str:
+    """Return bytes as the text of DuckDB's BLOB: what is not printable ASCII as ``\\xFF``."""
+    return "".join(
+        chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02X}" for byte in value
+    )
+
+
 def literal(value: Any) -> str:
     """Return a value as SQL writes it."""
     if isinstance(value, bool):
@@ -212,5 +256,10 @@ def literal(value: Any) -> str:
         return repr(value)
     if isinstance(value, Mapping) and set(value) == {"time"}:
         return f"timestamptz {literal(value['time'])}"
+    if isinstance(value, Mapping):
+        kind = str(value.get("type"))
+        if not _TYPES.fullmatch(kind):
+            raise UsageError(f"a filter's value cannot be of the type {kind!r}")
+        return f"{literal(str(value.get('text')))}::{kind}"
     text = str(value).replace("'", "''")
     return f"'{text}'"

@@ -19,9 +19,9 @@ from labkit.decode.cells import cell
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
-from labkit.nested import list_owners
-from labkit.notebook.browse.filters import Filter, condition
-from labkit.profile.fields import NO_TIME, kind_of, quoted, walk
+from labkit.nested import list_owners, map_entries
+from labkit.notebook.browse.filters import Filter, condition, plain
+from labkit.profile.fields import NO_TIME, kind_of, parts_of, quoted, walk
 from labkit.profile.records import times_of
 from labkit.suggest import did_you_mean
 from labkit.times import dated, iso
@@ -108,10 +108,9 @@ class Records:
         for name in [*self.own, *meta]:
             sample = _joined(self.table[name])
             for path, leaf, _ in walk(quoted(name), sample, np.arange(len(sample))):
-                items = path.endswith("[]")
-                if path.count("[]") > (1 if items else 0) or len(fields) >= MOST_FIELDS:
+                parts, items, within = parts_of(path)
+                if within or len(fields) >= MOST_FIELDS:
                     continue  # within the items of a list: shown in the record
-                parts = tuple(_parts(path.removesuffix("[]")))
                 fields.append(
                     Field(
                         parts,
@@ -244,11 +243,13 @@ class Records:
         places = places[places >= 0]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, TOP)
+        # a filter asks the items of lists; a map's values are only shown
+        kept_in_map = field.items and pa.types.is_map(_inside(self.table, field.path).type)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
         answer["top"] = [
             {
                 "shown": self.cell(value, most=SHOWN),
-                "value": _plain(value),
+                "value": None if kept_in_map else plain(value),
                 "count": int(counts[code]),
             }
             for code, value in ((code, coded.values[code].as_py()) for code in best)
@@ -275,7 +276,10 @@ class Records:
         if (path, items) not in self._codes:
             array, owners = _joined(_inside(self.table, path)), None
             if items:
+                is_map = pa.types.is_map(array.type)
+                array = map_entries(array) if is_map else array
                 owners, array = list_owners(array), array.flatten()
+                array = array.flatten()[1] if is_map else array
             coded = array.dictionary_encode()
             places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
             self._codes[path, items] = _Coded(places, coded.dictionary, owners)
@@ -394,20 +398,6 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _parts(path: str) -> list[str]:
-    """Take a path apart at its dots, but within quotes."""
-    parts, current, inside = [], "", False
-    for char in path:
-        if char == '"':
-            inside = not inside
-        elif char == "." and not inside:
-            parts.append(current)
-            current = ""
-        else:
-            current += char
-    return [*parts, current]
-
-
 def time_path(table: pa.Table, name: str) -> tuple[str, ...]:
     """Return where a table has a field, such as ``_kafka.timestamp`` within an object.
 
@@ -444,12 +434,3 @@ def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
     else:
         parsed = pd.to_datetime(pd.Series(column.to_pylist()), unit="ms", utc=True, errors="coerce")
     return times_of(pa.array(parsed.dt.as_unit("ms")).cast(pa.timestamp("ms", "UTC")))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON for the browser and back; None where a filter cannot name it."""
-    if isinstance(value, bool | int | float | str):
-        return value if not isinstance(value, int) or abs(value) < 2**53 else None
-    if hasattr(value, "isoformat"):
-        return {"time": value.isoformat()}
-    return None

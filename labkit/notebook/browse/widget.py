@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import pyarrow as pa
 import traitlets
 
 from labkit.decode import Spec
@@ -292,7 +293,7 @@ class Browse(Shown):
             answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
             answer = {"error": error.message, "hint": error.hint or ""}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
             answer = {"error": f"the page asked for what cannot be: {error}", "hint": ""}
         self.box.send({**answer, "number": number})
 
