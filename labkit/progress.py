@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from labkit.wait_notice import waiting_for
+
 _RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
 
 
@@ -34,7 +36,7 @@ class Bar:
 
     def wait(self, text: str) -> None:
         """Show why nothing comes; the next records take it away."""
-        self.show_wait(f"waiting for Kafka: {text}")
+        self.show_wait(waiting_for("Kafka", text))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from labkit.cli.common import (
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
+from labkit.wait_notice import WaitNotice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,6 +211,7 @@ class _Outputs:
     """What a watch tells to programs: metrics and alerts, where they were asked for."""
 
     def __init__(self, options: argparse.Namespace, cluster: str, ending: ExitStack) -> None:
+        self._notice = WaitNotice(say)
         self._alerts: Alerts | None = None
         self._outlet: Outlet | None = None
         if options.alert is not None:
@@ -229,6 +231,7 @@ class _Outputs:
 
     def update(self, judged: list[Judged], verdicts: list[GroupVerdict], now: str) -> None:
         """Tell of a look."""
+        self._notice.end("Kafka")
         if self._alerts is not None:
             self._alerts.update(verdicts, now)
         if self._outlet is not None:
@@ -237,7 +240,7 @@ class _Outputs:
 
     def away(self, error: LabkitError) -> None:
         """Tell that the cluster does not answer."""
-        say(error.message)
+        self._notice.wait("Kafka", error.message)
         if self._alerts is not None:
             self._alerts.away(error, _now())
         if self._outlet is not None:

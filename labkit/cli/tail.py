@@ -22,6 +22,7 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
+from labkit.wait_notice import WaitNotice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,12 +70,13 @@ def _tail(options: argparse.Namespace) -> int:
     shown = _Shown(lab, options)
     follower = Follower(lab.cluster, options.topic, last=options.last)
     try:
-        trouble = ""
+        notice = WaitNotice(say)
         while not stop.is_set() and not shown.enough:
             batch = follower.take()
-            if follower.trouble != trouble:
-                trouble = follower.trouble
-                say(trouble or "Kafka answers again")
+            if follower.trouble:
+                notice.wait("Kafka", follower.trouble)
+            else:
+                notice.end("Kafka")
             if batch is None:
                 stop.wait(_PAUSE_S)
             else:

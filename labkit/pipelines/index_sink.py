@@ -28,6 +28,7 @@ from labkit.es.bulk import IN_FLIGHT, Bulk
 from labkit.es.documents import Documents, documents
 from labkit.pipelines.delivery import Counts, Headers
 from labkit.replay.records import RAW_SCHEMA
+from labkit.wait_notice import WaitNotice
 
 BATCH_RECORDS = 5_000
 LINGER_S = 1.0
@@ -78,13 +79,13 @@ class IndexSink:
         self.place = f"{target.address}/{index}"
         self.rejections: list[str] = []  # the first few, in words
         self.error: LabkitError | None = None
-        self._say, self._give_up, self._close_timeout_s = say, give_up, close_timeout_s
+        self._give_up, self._close_timeout_s = give_up, close_timeout_s
         self._run, self._file = f"run-{uuid.uuid4().hex[:12]}", ""
         self._rows: list[_Row] = []
         self._marks: deque[tuple[int, int]] = deque()  # how many records were sent before it, label
         self._sent = self._settled = self._delivered = self._rejected = self._acknowledged = 0
         self._deadline: float | None = None
-        self._put_at, self._waiting = time.monotonic(), False
+        self._put_at, self._notice = time.monotonic(), WaitNotice(say)
         with target.errors(f"make index {self.name.undated!r}"):
             if self.name.dated:
                 target.has_index(self.name.undated)  # a wrong password shows now
@@ -229,9 +230,7 @@ class IndexSink:
     def _settle(self, leave: int) -> None:
         try:
             for _, outcome in self._bulk.settled(leave):
-                if self._waiting:
-                    self._waiting = False
-                    self._say("Elasticsearch answers again")
+                self._notice.end("Elasticsearch")
                 if outcome.unsent:
                     self._fail("when the run was stopped")
                 self._settled += outcome.sent
@@ -247,9 +246,7 @@ class IndexSink:
             raise
 
     def _wait(self, reason: str) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._say(f"waiting: {reason}")
+        self._notice.wait("Elasticsearch", reason)
         if self._give_up() or (self._deadline is not None and time.monotonic() > self._deadline):
             self._fail(f"({reason})")
 

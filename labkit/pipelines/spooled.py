@@ -18,6 +18,7 @@ from labkit.errors import DeadlineError, LabkitError, UnavailableError
 from labkit.pipelines.delivery import Counts, Headers
 from labkit.pipelines.spool import Row, Spool
 from labkit.pipelines.topic_sink import TopicSink
+from labkit.wait_notice import WaitNotice
 
 COMMIT_S, COMMIT_RECORDS = 0.1, 1_000
 FEED_RECORDS = 1_000
@@ -49,6 +50,7 @@ class SpooledSink:
         self, spool: Spool, make: Callable[[], TopicSink], say: Callable[[str], None]
     ) -> None:
         self.spool, self._make, self._say = spool, make, say
+        self._notice = WaitNotice(say)
         self._inner: TopicSink | None = None
         self._making: Future[TopicSink] | None = None
         self._pool = ThreadPoolExecutor(1, "labkit-spool")
@@ -200,11 +202,10 @@ class SpooledSink:
             except _AWAY as error:
                 self._away(error)
             else:
-                self._say("Kafka answers")
+                self._notice.end("Kafka")
 
     def _away(self, error: LabkitError) -> None:
-        if not self._retry_at:
-            self._say(f"{error.message}; records wait in {self.spool.path}")
+        self._notice.wait("Kafka", f"{error.message}; records wait in {self.spool.path}")
         self._retry_at = time.monotonic() + RETRY_S
 
     def _feed(self, inner: TopicSink) -> None:

@@ -32,6 +32,7 @@ from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
+from labkit.wait_notice import WaitNotice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -329,11 +330,16 @@ def pour(
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     cut: set[str] = set()
 
+    notice = WaitNotice(lambda text: interrupt.warn(text, UserWarning))
+
+    def wait(reason: str) -> None:
+        notice.wait("Elasticsearch", f"{reason} ({patience} at most)")
+
     def give_up() -> bool:
         return cancelled() or bool(outcome.unsent)
 
     bulk = Bulk(
-        index.target, index.name, patience_s=patience_s, waiting=_Waiting(patience), give_up=give_up,
+        index.target, index.name, patience_s=patience_s, waiting=wait, give_up=give_up,
         make=lambda name, fields: cut.update(mappings.extend(index.target, name, fields)),
     )  # fmt: skip
     chosen = Decoding(reading, encoder.module, where=where)
@@ -380,21 +386,6 @@ def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
         for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
-
-
-class _Waiting:
-    """Says once that Elasticsearch is waited for."""
-
-    def __init__(self, patience: str) -> None:
-        self.patience = patience
-        self.said = False
-
-    def __call__(self, reason: str) -> None:
-        if not self.said:
-            warnings.warn(
-                f"waiting for Elasticsearch, {self.patience} at most: {reason}", stacklevel=2
-            )
-        self.said = True
 
 
 def ensure(

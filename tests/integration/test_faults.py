@@ -151,7 +151,7 @@ def test_a_read_only_index_is_waited_for(bench: Bench, filled: Any, produce: Any
     until(lambda: bench.count() == 1_000, "the first documents")
     bench.client.indices.put_settings(index=bench.index, settings={"index.blocks.write": True})
     produce(topic, [orjson.dumps({"i": n}) for n in range(500)])
-    run.until_said("waiting: the index is blocked")
+    run.until_said("waiting for Elasticsearch: the index is blocked")
     assert bench.committed() == {0: 1_000}
     bench.client.indices.put_settings(index=bench.index, settings={"index.blocks.write": False})
     run.until_said("Elasticsearch answers again")
@@ -240,7 +240,7 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
     restart(mortal)
     try:
         run = hospital.start(wide)
-        run.until_said("waiting: Elasticsearch answered 429")
+        run.until_said("waiting for Elasticsearch: Elasticsearch answered 429")
         with pytest.warns(UserWarning, match="429"):
             load = mortal_lab.window(wide).to_scratch("tiny", patience="5m")
         assert load.complete, load
@@ -311,7 +311,7 @@ def test_records_are_not_read_faster_than_they_can_be_written(bench: Bench, fill
     topic = filled(120_000, 2)
     bench.client.indices.create(index=bench.index, settings={"index.blocks.write": True})
     run = bench.start(topic)
-    run.until_said("waiting: the index is blocked")
+    run.until_said("waiting for Elasticsearch: the index is blocked")
     process = psutil.Process(run.process.pid)
     before = process.memory_info().rss
     deadline = time.monotonic() + 5

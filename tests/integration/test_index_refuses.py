@@ -83,7 +83,7 @@ def test_a_read_only_cluster_is_waited_for(bench: Bench, filled: Any, produce: A
     until(lambda: bench.count() == 1_000, "the first documents")
     with read_only(bench):
         produce(topic, [orjson.dumps({"i": n}) for n in range(500)])
-        run.until_said("waiting: the cluster is blocked")
+        run.until_said("waiting for Elasticsearch: the cluster is blocked")
         assert bench.committed() == {0: 1_000}
     run.until_said("Elasticsearch answers again")
     goes_on(bench, run, topic, 1_500)

@@ -415,7 +415,7 @@ def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
     kill_9(mortal, "elasticsearch")
     fill(hospital, wide, 1_000, 2)  # so that something surely waits
     for one in (run, other):
-        one.until_said("waiting: no answer from Elasticsearch")
+        one.until_said("waiting for Elasticsearch: no answer from Elasticsearch")
     assert other.stop() == 0
     run_labkit(mortal, "up")
     run.until_said("Elasticsearch answers again")

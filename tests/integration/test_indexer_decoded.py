@@ -181,7 +181,9 @@ def test_a_registry_that_is_away_is_waited_for_and_no_record_is_to_blame(
     there = urlsplit(registry_client()._rest_client.base_urls[0])
     write_private(profiles, profiles.read_text().replace(f":{there.port}/", f":{port}/"))
     run = decoding.start(topic, "--decode", "avro", "--dead-letter", str(letters))
-    run.until_said(f"waiting: no answer from the schema registry at http://127.0.0.1:{port}")
+    run.until_said(
+        f"waiting for the schema registry: no answer from the schema registry at http://127.0.0.1:{port}"
+    )
     assert decoding.count() == 0
     assert sum(decoding.committed().values()) == 0
     with forwarding(port, str(there.hostname), int(there.port or 0)):

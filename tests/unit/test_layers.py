@@ -54,7 +54,7 @@ ROOMS = [
     ["private", "secret", "suggest", "validation"],
     ["extras", "plain_enum"],
     ["errors"],
-    ["masking", "visible"],
+    ["masking", "visible", "wait_notice"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 OWNERS = {

@@ -24,6 +24,7 @@ from labkit.replay.records import (
     runs,
     sorted_out,
 )
+from labkit.wait_notice import WaitNotice
 
 BATCH_RECORDS = 10_000
 BATCH_BYTES = 4_000_000
@@ -82,6 +83,10 @@ class Member:
     # few at first, for they may be large
     _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)
     _consumer: Consumer | None = field(default=None, init=False)
+    _notice: WaitNotice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._notice = WaitNotice(self.say)
 
     @property
     def consumer(self) -> Consumer:
@@ -275,10 +280,9 @@ class Member:
 
     def patiently(self, call: Callable[[], Any]) -> Any:
         """Return what `call` returns, as soon as Kafka answers."""
-        has_told = False
         while True:
             try:
-                return call()
+                answer = call()
             except (UnavailableError, DeadlineError, NotFoundError, ServerError) as error:
                 if not isinstance(error, NotFoundError) and not (
                     passes(error) or error.facts.get("leaderless")
@@ -289,9 +293,10 @@ class Member:
                 if error.args[0].code() not in FETCHED_AGAIN:
                     raise
                 reason = error.args[0].str()
-            if not has_told:
-                self.say(f"waiting for Kafka: {reason}")
-            has_told = True
+            else:
+                self._notice.end("Kafka")
+                return answer
+            self._notice.wait("Kafka", reason)
             if self.stop.wait(0.5):
                 raise StoppedError
 

@@ -32,11 +32,13 @@ from labkit.pipelines.indexer.dead_letters import Letters, NoLetters, find_lette
 from labkit.pipelines.indexer.group_consumer import POLL_S, Member, StoppedError
 from labkit.registry import Registry
 from labkit.times import iso, now_ms, to_ms
+from labkit.wait_notice import WaitNotice
 
 BUSY_POLL_S = 0.05  # while requests are on their way: what they come to is booked soon
 STARTS = ("resume", "earliest", "latest")
 ASK_AGAIN_S = 60.0
 _PASSES = {429, 500, 502, 503, 504}  # a registry's answers that the next one may not be
+_REGISTRY = "the schema registry"
 WARN_AFTER = 10_000  # records without the field that is to be enriched
 
 
@@ -116,7 +118,7 @@ class Indexer:
     _rejected: int = field(default=0, init=False)
     _checked: bool = field(default=False, init=False)
     _filtered: int = field(default=0, init=False)
-    _waiting: bool = field(default=False, init=False)
+    _notice: WaitNotice = field(init=False)
     _leaving: bool = field(default=False, init=False)
     _others_said: bool = field(default=False, init=False)
     _settling: bool = field(default=False, init=False)
@@ -127,6 +129,7 @@ class Indexer:
     _renewed: float = field(default_factory=time.monotonic, init=False)
 
     def __post_init__(self) -> None:
+        self._notice = WaitNotice(self.say)
         names.topic(self.topic)
         self.name = mappings.IndexName(self.index)
         self.start = begin_at(self.start)
@@ -284,8 +287,8 @@ class Indexer:
 
     # waiting -----------------------------------------------------------------------------------------
 
-    def _wait(self, reason: str) -> None:
-        """Stay a member of the group while Elasticsearch is waited for.
+    def _wait(self, reason: str, server: str = "Elasticsearch") -> None:
+        """Stay a member of the group while a server is waited for.
 
         Paused partitions deliver nothing.
         """
@@ -293,16 +296,12 @@ class Indexer:
             raise _TroubleError
         if self._stop.is_set():
             raise StoppedError
-        if not self._waiting:
-            self.say(f"waiting: {reason}")
-        self._waiting = True
+        self._notice.wait(server, reason)
         self.member.pause()
 
-    def _resume(self, who: str = "Elasticsearch") -> None:
-        if self._waiting:
-            self._waiting = False
+    def _resume(self, server: str = "Elasticsearch") -> None:
+        if self._notice.end(server):
             self.member.resume()
-            self.say(f"{who} answers again")
 
     def _documents(self, batch: pa.RecordBatch) -> Documents:
         """Return a batch's documents.
@@ -316,14 +315,14 @@ class Indexer:
                 trouble = error
             if trouble is None:
                 self._check_condition()
-                self._resume("the schema registry")
+                self._resume(_REGISTRY)
                 self._ask_again(docs)
                 return docs
             if not (
                 isinstance(trouble, UnavailableError) or trouble.facts.get("status", 0) in _PASSES
             ):
                 raise trouble
-            self._wait(trouble.message)
+            self._wait(trouble.message, _REGISTRY)
             self._stop.wait(POLL_S)
             self.encoder.renew()
 

@@ -18,6 +18,7 @@ from labkit.pipelines.irc.login import Login
 from labkit.pipelines.irc.record import UNPARSED, parse, record, text
 from labkit.pipelines.irc.wire import Connection, Dialer, Reactor, ServerConnectionError
 from labkit.times import now_ms
+from labkit.wait_notice import WaitNotice
 
 PING_AFTER_S = 25.0
 DEAD_AFTER_S = 60.0
@@ -278,22 +279,18 @@ class _KafkaWatch:
 
     def __init__(self, sink: Sink, say: Callable[[str], None]) -> None:
         self._sink = sink
-        self._say = say
+        self._notice = WaitNotice(say)
         self._delivered = 0
         self._since = time.monotonic()
-        self._slow = False
 
     def look(self) -> None:
         counts, now = self._sink.counts, time.monotonic()
         if counts.delivered > self._delivered or not counts.waiting:
-            if self._slow:
-                self._say("Kafka takes records again")
-            self._delivered, self._since, self._slow = counts.delivered, now, False
-        elif now - self._since > _KAFKA_SLOW_S and not self._slow:
-            self._slow = True
-            self._say(
-                f"Kafka has taken nothing for {_KAFKA_SLOW_S:.0f} s; {counts.waiting:,} records wait"
-            )
+            self._notice.end("Kafka")
+            self._delivered, self._since = counts.delivered, now
+        elif now - self._since > _KAFKA_SLOW_S:
+            taken = f"it has taken nothing for {_KAFKA_SLOW_S:.0f} s"
+            self._notice.wait("Kafka", f"{taken}; {counts.waiting:,} records wait")
 
 
 def _hopeless(cause: OSError, where: str) -> None:

@@ -1,0 +1,24 @@
+"""A wait is told once, its end once, in the same words everywhere."""
+
+from __future__ import annotations
+
+from labkit.wait_notice import WaitNotice
+
+
+def test_a_wait_and_its_end_are_told_once_each() -> None:
+    told: list[str] = []
+    notice = WaitNotice(told.append)
+    assert not notice.end("Kafka")
+    notice.wait("Kafka", "no answer from a:1")
+    notice.wait("Kafka", "no answer from b:1")
+    assert not notice.end("Elasticsearch")  # it is not the one that is waited for
+    assert notice.end("Kafka")
+    assert not notice.end("Kafka")
+    notice.wait("Kafka", "partition 3 has no leader")
+    notice.wait("Elasticsearch", "it is busy")
+    assert told == [
+        "waiting for Kafka: no answer from a:1",
+        "Kafka answers again",
+        "waiting for Kafka: partition 3 has no leader",
+        "waiting for Elasticsearch: it is busy",
+    ]
