@@ -130,10 +130,8 @@ def conversation(
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
     drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
     people = f"{len(names)} of {talk.names:,} {plural(sender)}"
-    lines = [
-        ", ".join([_addressed(talk, sender), people, *source.span.when]),
-        *_left_out(talk, pairs, drawn),
-    ]
+    facts = [_addressed(talk, sender), people, *source.span.when]
+    lines = pictures.subtitle(facts, _left_out(talk, pairs, drawn), "left out: ")
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
     return pictures.dressed(picture, title, lines)
 
@@ -196,7 +194,7 @@ def _left_out(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str
     if len(drawn) < len(pairs):
         thin = shown - int(drawn["messages"].sum())
         left.append(f"the {len(pairs) - len(drawn)} thinnest arrows ({thin:,} messages)")
-    return [f"left out: {'; '.join(left)}"] if left else []
+    return left
 
 
 # pictures ------------------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ def _told(
     other_numbers = known.numbers - sum(group.numbers for group in groups)
     if other_numbers > 0:
         left.append(f"{counted(other_numbers)} of other {plural(by or '')}")
-    return [", ".join(facts), *([f"left out: {'; '.join(left)}"] if left else [])]
+    return pictures.subtitle(facts, left, "left out: ")
 
 
 # pictures ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from labkit.charts.pictures import (
     nothing,
     ranked_bars,
     squares,
+    subtitle,
     with_line,
     zooming,
 )
@@ -245,7 +246,7 @@ def _told(
         )
     if timed and span.timed < span.records:
         left.append(f"{counted(span.records - span.timed)} without a time left out")
-    return [", ".join(facts), *(["; ".join(left)] if left else [])]
+    return subtitle(facts, left)
 
 
 def _no_records(span: Span) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from labkit.charts.buckets import period
 from labkit.charts.clock import in_zone, positions, stamps
 from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
-from labkit.charts.pictures import CLOCK, COLOURS, INK, WIDTH, dressed
+from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, dressed, nothing
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
@@ -36,7 +36,7 @@ DOING = {
 }
 
 
-def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
+def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart | alt.Chart:
     """Draw how far behind consumers were over time, and how fast they read what was written.
 
     Parameters
@@ -63,14 +63,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
 
     rows, line = _rows(history)
     if rows.empty:
-        text = (
-            alt.Chart(rows.assign(text=""))
-            .mark_text(size=18, color=INK)
-            .encode(text=alt.value("no looks"))
-        )
-        return dressed(
-            alt.vconcat(text.properties(width=WIDTH, height=120)), title or "Lag over time", []
-        )
+        return nothing(title or "Lag over time", "no looks")
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
     rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
@@ -101,9 +94,9 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart:
         _rates(base),
     ]
     shown = (
-        f"{len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
+        f"; {len(keep)} of {every} {line}s, those with the largest lag" if every > len(keep) else ""
     )
-    lines = [f"{period(start, end, zone)}, {zone}" + (f"; {shown}" if shown else "")]
+    lines = [f"{period(start, end, zone)}, {zone}{shown}"]
     lines.append("solid: read (committed offsets); dashed: written (log end)")
     if uncounted := rows.attrs["uncounted"]:
         partitions = f"{uncounted} partition{'s'[: uncounted - 1]}"
@@ -234,7 +227,7 @@ def _broken(rows: pd.DataFrame) -> pd.DataFrame:
     return rows_and_breaks
 
 
-def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
+def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | alt.Chart:
     """Draw the consumers at a glance: a row for each group, a tile for each of its partitions.
 
     Parameters
@@ -259,14 +252,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart:
 
     tiles, lines = _tiles(data)
     if tiles.empty:
-        text = (
-            alt.Chart(tiles.assign(text=""))
-            .mark_text(size=18, color=INK)
-            .encode(text=alt.value("no group"))
-        )
-        return dressed(
-            alt.layer(text).properties(width=WIDTH, height=120), title or "What consumers do", []
-        )
+        return nothing(title or "What consumers do", "no group")
     most = int(tiles["place"].max()) + 1
     width = min(76, max(14, (WIDTH - 60) // most))
     shown_states = [name for name in DOING if name in set(tiles["doing"])]

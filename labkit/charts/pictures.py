@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -23,6 +24,11 @@ COLOURS = (
     "#86b8e6", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8",
     "#86d3cf", "#f1ce63", "#ffb7cf", "#c9a58e", "#b3abe8",
 )  # fmt: skip
+
+
+def subtitle(facts: Iterable[str], left_out: Sequence[str], label: str = "") -> list[str]:
+    """Return the lines under a chart's title: what it shows, then what it leaves out."""
+    return [", ".join(facts), *([label + "; ".join(left_out)] if left_out else [])]
 
 
 def nothing(title: str, text: str) -> Any:

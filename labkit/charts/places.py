@@ -276,4 +276,4 @@ def _told(found: Places, largest: pd.DataFrame) -> list[str]:
     if rest:
         hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())
         left.append(f"{counted(hidden)} from {rest:,} smaller places not shown")
-    return [facts, *(["; ".join(left)] if left else [])]
+    return pictures.subtitle([facts], left)
