@@ -24,6 +24,7 @@ from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.interrupt import Cancelled
 from labkit.read_spec import ReadSource
+from labkit.reads import WindowReads
 from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
@@ -114,7 +115,7 @@ def side(what: Any, target: Callable[[str], Target], default: str, beside: Any =
         return found
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
-    if hasattr(what, "reading") and hasattr(what, "plan"):
+    if isinstance(what, WindowReads):
         return _of_window(what, *_how_made(_index(beside, target, default)))
     return _of_table(what)
 
@@ -216,7 +217,7 @@ def _left_out(count: int, where: str) -> list[str]:
     )
 
 
-def _of_window(window: Window, form: Form, where: str | None) -> Side:
+def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
     if OWN in (form.decode, form.key_decode):
         raise UsageError(
             "the index was made by a decoder that has no name, so a window cannot be read as it was",
@@ -237,7 +238,7 @@ def _of_window(window: Window, form: Form, where: str | None) -> Side:
         if lost:
             found.reasons.append(f"{lost:,} records could not be decoded, and are no documents")
 
-    found = Side(f"window of {window.topic}", batches, lambda: len(window))
+    found = Side(f"window of {window.plan.topic}", batches, lambda: window.plan.size)
     return found
 
 
