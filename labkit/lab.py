@@ -66,10 +66,10 @@ def connect(
         When there is no local stack yet.
     """
     zone = times.find_zone(timezone)
-    found = find_profile(profile, role=role)
-    for warning in found.warnings:
+    settings = find_profile(profile, role=role)
+    for warning in settings.warnings:
         warnings.warn(str(warning), stacklevel=2)
-    return Lab(found, timezone=zone)
+    return Lab(settings, timezone=zone)
 
 
 def find_profile(name: str | None = None, *, role: str = "lab") -> Profile:
@@ -124,10 +124,10 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     def target(self, name: str = "default") -> Target:
         """Return one Elasticsearch cluster."""
         if name not in self.targets:
-            known = ", ".join(self.targets) or "none"
+            target_names = ", ".join(self.targets) or "none"
             raise ConfigError(
                 f"there is no Elasticsearch target {name!r}",
-                hint=f"{did_you_mean(name, self.targets)}this profile has: {known}",
+                hint=f"{did_you_mean(name, self.targets)}this profile has: {target_names}",
             )
         return self.targets[name]
 

@@ -56,7 +56,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
     @property
     def offsets(self) -> dict[int, tuple[int, int]]:
         """The frozen offsets as ``lab.window(offsets=…)`` takes them."""
-        return {one.partition: (one.start, one.end) for one in self.plan.ranges}
+        return {span.partition: (span.start, span.end) for span in self.plan.ranges}
 
     def __len__(self) -> int:
         """How many offsets are planned: at most so many records."""

@@ -45,13 +45,13 @@ class Differ:
 
     def pair(self, left: dict[str, Any], right: dict[str, Any]) -> list[Difference]:
         """Return how two documents differ."""
-        found: list[Difference] = []
-        self._walk(left, right, "", found)
-        for one in found:
-            tally = self._tally(one.field)
-            tally.counts[one.kind] += 1
-            tally.example = tally.example or one
-        return found
+        differences: list[Difference] = []
+        self._walk(left, right, "", differences)
+        for difference in differences:
+            tally = self._tally(difference.field)
+            tally.counts[difference.kind] += 1
+            tally.example = tally.example or difference
+        return differences
 
     def same(self, document: dict[str, Any], prefix: str = "") -> None:
         """Count the fields of a document that is the same on both sides."""
@@ -69,43 +69,52 @@ class Differ:
             self._tally(path).counts[EQUAL] += 1
 
     def _tally(self, path: str) -> Tally:
-        found = self.fields.get(path)
-        if found is None:
+        tally = self.fields.get(path)
+        if tally is None:
             path = path if len(self.fields) < MOST_FIELDS else OTHERS
-            found = self.fields.setdefault(path, Tally())
-        return found
+            tally = self.fields.setdefault(path, Tally())
+        return tally
 
     def _walk(
-        self, left: dict[str, Any], right: dict[str, Any], prefix: str, found: list[Difference]
+        self,
+        left: dict[str, Any],
+        right: dict[str, Any],
+        prefix: str,
+        differences: list[Difference],
     ) -> None:
-        for name, mine in left.items():
-            path, theirs = prefix + name, right.get(name)
-            if type(mine) is dict and type(theirs) is dict:
-                self._walk(mine, theirs, path + ".", found)
-            elif type(mine) is dict or type(theirs) is dict or mine is None or theirs is None:
-                self._alone(mine, path, ONLY_LEFT, found)
-                self._alone(theirs, path, ONLY_RIGHT, found)
+        for name, left_value in left.items():
+            path, right_value = prefix + name, right.get(name)
+            if type(left_value) is dict and type(right_value) is dict:
+                self._walk(left_value, right_value, path + ".", differences)
+            elif (
+                type(left_value) is dict
+                or type(right_value) is dict
+                or left_value is None
+                or right_value is None
+            ):
+                self._alone(left_value, path, ONLY_LEFT, differences)
+                self._alone(right_value, path, ONLY_RIGHT, differences)
             elif not self.rules.chosen(path):
                 continue
-            elif equal(mine, theirs, self.rules.near(path)):
+            elif equal(left_value, right_value, self.rules.near(path)):
                 self._equal(path)
             else:
-                found.append(Difference(path, CHANGED, mine, theirs))
-        for name, theirs in right.items():
-            if theirs is not None and left.get(name, _ABSENT) is _ABSENT:
-                self._alone(theirs, prefix + name, ONLY_RIGHT, found)
+                differences.append(Difference(path, CHANGED, left_value, right_value))
+        for name, right_value in right.items():
+            if right_value is not None and left.get(name, _ABSENT) is _ABSENT:
+                self._alone(right_value, prefix + name, ONLY_RIGHT, differences)
 
-    def _alone(self, value: Any, path: str, kind: int, found: list[Difference]) -> None:
-        for name, one in leaves(value, path):
+    def _alone(self, value: Any, path: str, kind: int, differences: list[Difference]) -> None:
+        for name, leaf in leaves(value, path):
             if self.rules.chosen(name):
-                pair = (one, None) if kind == ONLY_LEFT else (None, one)
-                found.append(Difference(name, kind, *pair))
+                pair = (leaf, None) if kind == ONLY_LEFT else (None, leaf)
+                differences.append(Difference(name, kind, *pair))
 
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield each value below `path` that is no object, nulls left out."""
     if type(value) is dict:
-        for name, one in value.items():
-            yield from leaves(one, f"{path}.{name}")
+        for name, leaf in value.items():
+            yield from leaves(leaf, f"{path}.{name}")
     elif value is not None:
         yield path, value

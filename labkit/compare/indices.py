@@ -38,7 +38,7 @@ def mappings(left: Index, right: Index) -> pd.DataFrame:
 
 
 def _mapped(index: Index) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
+    texts_by_field: dict[str, set[str]] = {}
     for mapping in index.mapping().values():
         settings = {
             f"({name})": _said(value)
@@ -46,24 +46,24 @@ def _mapped(index: Index) -> dict[str, str]:
             if name not in {"_meta", "properties"}
         }
         for name, text in [*settings.items(), *_properties(mapping)]:
-            found.setdefault(name, set()).add(text)
-    return {name: " or ".join(sorted(texts)) for name, texts in found.items()}
+            texts_by_field.setdefault(name, set()).add(text)
+    return {name: " or ".join(sorted(texts)) for name, texts in texts_by_field.items()}
 
 
 def _properties(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for kind in ("properties", "fields"):
-        for name, one in mapping.get(kind, {}).items():
+        for name, rule in mapping.get(kind, {}).items():
             own = {
                 key: value
-                for key, value in one.items()
+                for key, value in rule.items()
                 if key not in {"type", "properties", "fields"}
             }
             words = [
-                one.get("type", "object"),
+                rule.get("type", "object"),
                 *(f"{key}={_said(value)}" for key, value in sorted(own.items())),
             ]
             yield prefix + name, " ".join(words)
-            yield from _properties(one, f"{prefix}{name}.")
+            yield from _properties(rule, f"{prefix}{name}.")
 
 
 def _said(value: Any) -> str:
@@ -94,7 +94,7 @@ def latency(left: Index, right: Index) -> pd.DataFrame:
                 (left, right)[side].search(**body, request_cache=False)
                 if number:
                     took[side].append((time.perf_counter() - began) * 1000)
-        first, second = (statistics.median(one) for one in took)
+        first, second = (statistics.median(times_ms) for times_ms in took)
         rows.append((name, round(first, 2), round(second, 2), round(second / first, 2)))
     return pd.DataFrame(rows, columns=list(LATENCY_COLUMNS))
 
@@ -107,13 +107,17 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
         for name in fields[0]
         if name in fields[1] and name[0] != "_" and not name.startswith("labkit")
     ]
-    found: dict[str, dict[str, Any]] = {"count all": {"size": 0, "track_total_hits": True}}
+    queries: dict[str, dict[str, Any]] = {"count all": {"size": 0, "track_total_hits": True}}
     if all(set(one.get(TIME, {})) == {"date"} for one in fields):
-        found["the newest 100"] = {"size": 100, "sort": [{TIME: "desc"}], "track_total_hits": False}
+        queries["the newest 100"] = {
+            "size": 100,
+            "sort": [{TIME: "desc"}],
+            "track_total_hits": False,
+        }
         days = {
             "days": {"date_histogram": {"field": TIME, "fixed_interval": "1d", "min_doc_count": 1}}
         }
-        found["documents a day"] = {"size": 0, "aggs": days}
+        queries["documents a day"] = {"size": 0, "aggs": days}
     for name in common:
         holders = {countable(one, name) for one in fields}
         if (
@@ -122,22 +126,22 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
             and all("keyword" in one[h] for one in fields for h in holders if h)
         ):
             body = {"size": 0, "aggs": {"top": {"terms": {"field": holders.pop(), "size": 10}}}}
-            found[f"top 10 of {name.removesuffix('.keyword')}"] = body
+            queries[f"top 10 of {name.removesuffix('.keyword')}"] = body
             break
-    found |= _by_example(
+    queries |= _by_example(
         left, [name for name in common if all(set(one[name]) == {"text"} for one in fields)]
     )
-    return found
+    return queries
 
 
 def _by_example(index: Index, texts: list[str]) -> dict[str, dict[str, Any]]:
     """Return queries for a document that is there: by its id, and by the longest word of a text."""
-    found: dict[str, dict[str, Any]] = {}
+    queries: dict[str, dict[str, Any]] = {}
     for hit in index.search(size=1, source=False)["hits"]["hits"]:
-        found["one by its _id"] = {"query": {"ids": {"values": [hit["_id"]]}}}
+        queries["one by its _id"] = {"query": {"ids": {"values": [hit["_id"]]}}}
     name = "message" if "message" in texts else next(iter(texts), None)
     if name is None:
-        return found
+        return queries
     example = index.search(size=1, query={"exists": {"field": name}}, fields=[name], source=False)[
         "hits"
     ]["hits"]
@@ -148,5 +152,5 @@ def _by_example(index: Index, texts: list[str]) -> dict[str, dict[str, Any]]:
             default=None,
         )
         if word:
-            found[f"{name}: {word}"] = {"size": 10, "query": {"match": {name: word}}}
-    return found
+            queries[f"{name}: {word}"] = {"size": 10, "query": {"match": {name: word}}}
+    return queries

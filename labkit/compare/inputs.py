@@ -76,21 +76,21 @@ class Side:
 
 def only_within(side: Side, window: Window) -> None:
     """Leave out the side's documents whose origin is not among the window's frozen offsets."""
-    plan, everything = window.plan, side.batches
-    size = 1 + max((one.partition for one in plan.ranges), default=0)
+    plan, all_batches = window.plan, side.batches
+    size = 1 + max((span.partition for span in plan.ranges), default=0)
     # the last place is for partitions that are not in it
     bounds = np.zeros((2, size + 1), np.int64)
     for offsets_range in plan.ranges:
         bounds[:, offsets_range.partition] = offsets_range.start, offsets_range.end
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
-        for batch in everything(cancelled):
-            found = origins(batch.column("id"))
-            partition = np.minimum(found["_partition"].fill_null(size).to_numpy(False), size)
-            offset = found["_offset"].fill_null(-1).to_numpy(False)
-            mine = pc.fill_null(pc.equal(found["_topic"], plan.topic), False).to_numpy(False)
+        for batch in all_batches(cancelled):
+            places = origins(batch.column("id"))
+            partition = np.minimum(places["_partition"].fill_null(size).to_numpy(False), size)
+            offset = places["_offset"].fill_null(-1).to_numpy(False)
+            mine = pc.fill_null(pc.equal(places["_topic"], plan.topic), False).to_numpy(False)
             inside = mine & (bounds[0][partition] <= offset) & (offset < bounds[1][partition])
-            nameless = found["_offset"].null_count
+            nameless = places["_offset"].null_count
             side.nameless += nameless
             side.outside += len(inside) - int(inside.sum()) - nameless
             yield batch.filter(pa.array(inside))
@@ -137,8 +137,8 @@ def _how_made(index: Index | None) -> tuple[Form, str | None]:
 
     An index says it in its mapping, as far as it says it. Of JSON as it is, it says nothing.
     """
-    kept = [] if index is None else kept_notes(index)
-    return Form.of_meta(kept[0]) if kept else PLAIN, condition_of(kept)
+    index_notes = [] if index is None else kept_notes(index)
+    return Form.of_meta(index_notes[0]) if index_notes else PLAIN, condition_of(index_notes)
 
 
 def _of_index(index: Index) -> Side:
@@ -293,8 +293,8 @@ def _frame(what: Any) -> pl.DataFrame:
 
 def _ids(frame: pl.DataFrame) -> Any:
     """Return ``_id``, or topic-partition-offset; null where a row has neither."""
-    named = "_id" in frame.columns
-    parts = ["_id"] if named else ["_topic", "_partition", "_offset"]
+    has_id = "_id" in frame.columns
+    parts = ["_id"] if has_id else ["_topic", "_partition", "_offset"]
     if not set(parts) <= set(frame.columns):
         return pa.nulls(frame.height, pa.string())
     return _texts(
@@ -339,23 +339,23 @@ def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
     )
     if odd is None or not odd.to_series().any():
         return texts
-    found = texts.to_pylist()
+    rows = texts.to_pylist()
     for row in odd.to_series().arg_true():
         values = frame.row(row, named=True)
         words = {
             name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS
         }
-        found[row] = rules.dumps({**rules.loads(found[row]), **words})
-    return pa.array(found, pa.string())
+        rows[row] = rules.dumps({**rules.loads(rows[row]), **words})
+    return pa.array(rows, pa.string())
 
 
 def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
     """Return a column with each time, nested ones too, as the one text it has in any unit."""
     if isinstance(kind, pl.Datetime):
         column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
-        whole = column.dt.nanosecond() % 1_000_000 == 0
+        in_whole_ms = column.dt.nanosecond() % 1_000_000 == 0
         short, long = (column.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.{digits}fZ") for digits in (3, 9))
-        return pl.when(whole).then(short).otherwise(long)
+        return pl.when(in_whole_ms).then(short).otherwise(long)
     if isinstance(kind, pl.Array | pl.List):
         column = column.arr.to_list() if isinstance(kind, pl.Array) else column
         return column.list.eval(_plain(pl.element(), kind.inner))
@@ -364,7 +364,8 @@ def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
         return _plain(column.cast(entries), entries)
     if isinstance(kind, pl.Struct) and kind.fields:
         return pl.struct(
-            _plain(column.struct.field(one.name), one.dtype).alias(one.name) for one in kind.fields
+            _plain(column.struct.field(member.name), member.dtype).alias(member.name)
+            for member in kind.fields
         )
     # its shortest text is another number's than that of the same number in 64 bits
     if kind == pl.Float32:

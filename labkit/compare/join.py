@@ -195,8 +195,8 @@ class Spill:
         total = sum(side.rows for side in self._sides)
         size = int(sum(side.sizes.sum() for side in self._sides))
         rows = max(1, min(8192, BATCH_BYTES * total // max(1, size)))
-        some = connection.sql("select count(*) from twice").fetchall()[0][0]
-        where = "where coalesce(l.key, r.key) not in (select key from twice)" if some else ""
+        twice_count = connection.sql("select count(*) from twice").fetchall()[0][0]
+        where = "where coalesce(l.key, r.key) not in (select key from twice)" if twice_count else ""
         with _disk():
             for parts in self._groups():
                 self._show(connection, parts, _SPILLED.names)
@@ -235,7 +235,7 @@ def _loaded(text: str, long: bool) -> Any:
 
 
 def _key_of(document: Any, paths: Sequence[tuple[str, ...]]) -> str | None:
-    found = []
+    parts = []
     for path in paths:
         value = document.get(".".join(path)) if isinstance(document, dict) else None
         if value is None:
@@ -244,8 +244,8 @@ def _key_of(document: Any, paths: Sequence[tuple[str, ...]]) -> str | None:
                 value = value.get(name) if isinstance(value, dict) else None
         if rules.nothing(value):
             return None
-        found.append(rules.canonical(value))
-    return rules.dumps(found)
+        parts.append(rules.canonical(value))
+    return rules.dumps(parts)
 
 
 @contextmanager

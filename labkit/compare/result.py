@@ -130,12 +130,12 @@ class Comparison:
         columns = ["key", "left_id", "right_id", "field", "kind", "left", "right"]
         frame = pd.DataFrame(rows, columns=columns).astype(object)
         if self.key:
-            named = _by_key(frame.pop("key"), self.key)
-            return _beside(named, frame).sort_values(["left_id", "field"], ignore_index=True)
-        found = to_pandas(_origin(frame["key"].tolist()))
-        found = found.join(frame.drop(columns=["key", "left_id", "right_id"]))
-        return found.sort_values(
-            [*found.columns[1:4], "_id", "field"], kind="stable", ignore_index=True
+            keyed = _by_key(frame.pop("key"), self.key)
+            return _beside(keyed, frame).sort_values(["left_id", "field"], ignore_index=True)
+        places = to_pandas(_origin(frame["key"].tolist()))
+        places = places.join(frame.drop(columns=["key", "left_id", "right_id"]))
+        return places.sort_values(
+            [*places.columns[1:4], "_id", "field"], kind="stable", ignore_index=True
         )
 
     @cached_property
@@ -162,8 +162,8 @@ class Comparison:
         """
         frame = to_pandas(self.kept.duplicates)
         keys = frame.pop("key")
-        named = _by_key(keys, self.key) if self.key else to_pandas(_origin(keys.tolist()))
-        return _beside(named, frame)
+        keyed = _by_key(keys, self.key) if self.key else to_pandas(_origin(keys.tolist()))
+        return _beside(keyed, frame)
 
     @cached_property
     def fields(self) -> pd.DataFrame:
@@ -174,7 +174,7 @@ class Comparison:
         """
         import pandas as pd
 
-        rows = [(name, *one.counts, *_example(one)) for name, one in self.tallies.items()]
+        rows = [(name, *tally.counts, *_example(tally)) for name, tally in self.tallies.items()]
         columns = [
             "field",
             "equal",
@@ -202,14 +202,14 @@ class Comparison:
     @property
     def cut(self) -> dict[str, tuple[int, int]]:
         """The frames that hold only some: how many documents (or keys) they have, of how many."""
-        kept = {
+        lengths = {
             name: len(getattr(self.kept, name))
             for name in ("changed", "only_left", "only_right", "duplicates")
         }
         return {
-            name: (some, self.counts[name])
-            for name, some in kept.items()
-            if some < self.counts[name]
+            name: (length, self.counts[name])
+            for name, length in lengths.items()
+            if length < self.counts[name]
         }
 
     # words -----------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Comparison:
     @property
     def all_notes(self) -> list[str]:
         """The notes, with those the counts call for."""
-        words = [f".{name} has {some:,} of {many:,}" for name, (some, many) in self.cut.items()]
+        words = [f".{name} has {length:,} of {many:,}" for name, (length, many) in self.cut.items()]
         if self.disjoint:
             words.insert(0, _DISJOINT_BY_KEY if self.key else _DISJOINT)
         return [*self.notes, *words]
@@ -341,13 +341,13 @@ def _origin(ids: list[str]) -> pa.Table:
     return pa.table({"_id": column, **origins(column)})
 
 
-def _beside(named: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+def _beside(keyed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Return both's columns.
 
     One that names a document and is called as another's has ``_key`` appended.
     """
-    clash = {name: f"{name}_key" for name in named.columns if name in frame.columns}
-    return named.rename(columns=clash).join(frame)
+    clash = {name: f"{name}_key" for name in keyed.columns if name in frame.columns}
+    return keyed.rename(columns=clash).join(frame)
 
 
 def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:
@@ -356,12 +356,12 @@ def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame([json.loads(key) for key in keys], columns=list(names), dtype=object)
 
 
-def _documents(kept: list[tuple[str, str]]) -> pd.DataFrame:
-    if not kept:
+def _documents(documents: list[tuple[str, str]]) -> pd.DataFrame:
+    if not documents:
         return to_pandas(decoded([]))
-    ids = pa.array([one for one, _ in kept], pa.string())
-    columns = {"_index": pa.nulls(len(kept), pa.string()), "_id": ids, **origins(ids)}
-    sources = pa.array([source.encode() for _, source in kept], pa.binary())
+    ids = pa.array([document_id for document_id, _ in documents], pa.string())
+    columns = {"_index": pa.nulls(len(documents), pa.string()), "_id": ids, **origins(ids)}
+    sources = pa.array([source.encode() for _, source in documents], pa.binary())
     frame = to_pandas(
         decoded([pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)])
     )

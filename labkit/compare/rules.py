@@ -80,10 +80,10 @@ class Tolerance:
 
 def _moment(text: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 NOTHING_APART = Tolerance()
@@ -110,23 +110,23 @@ class Rules:
     @classmethod
     def of(cls, ignore: Any = (), only: Any = (), tolerance: Any = None) -> Rules:
         """Read the options of `labkit.compare.compare`."""
-        given = (
+        tolerances = (
             tolerance
             if isinstance(tolerance, Mapping)
             else {}
             if tolerance is None
             else {"*": tolerance}
         )
-        near = tuple((str(name), Tolerance.of(value)) for name, value in given.items())
+        near = tuple((str(name), Tolerance.of(value)) for name, value in tolerances.items())
         return cls(texts(ignore, "ignore"), texts(only, "only"), near)
 
     def chosen(self, name: str) -> bool:
         """Tell whether a field is compared."""
-        found = self._chosen.get(name)
-        if found is None:
-            found = not _fits(name, self.ignore) and (not self.only or _fits(name, self.only))
-            self._chosen[name] = found
-        return found
+        is_chosen = self._chosen.get(name)
+        if is_chosen is None:
+            is_chosen = not _fits(name, self.ignore) and (not self.only or _fits(name, self.only))
+            self._chosen[name] = is_chosen
+        return is_chosen
 
     def check(self) -> list[str]:
         """Return what to say of fields that no pair of documents has.
@@ -142,9 +142,9 @@ class Rules:
             raise UsageError(
                 f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}"
             )
-        others = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
+        unused = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
         return [
-            f"no document has a value in {name}: it was to be ignored, or near" for name in others
+            f"no document has a value in {name}: it was to be ignored, or near" for name in unused
         ]
 
     def _idle(self, patterns: Iterable[str]) -> list[str]:
@@ -161,13 +161,13 @@ class Rules:
         """Return how far apart a field's values may be."""
         if not self.tolerance:
             return NOTHING_APART
-        found = self._near.get(name)
-        if found is None:
-            found = next(
+        tolerance = self._near.get(name)
+        if tolerance is None:
+            tolerance = next(
                 (near for pattern, near in self.tolerance if _fits(name, (pattern,))), NOTHING_APART
             )
-            self._near[name] = found
-        return found
+            self._near[name] = tolerance
+        return tolerance
 
     def __str__(self) -> str:
         words = [f"only {', '.join(self.only)}"] if self.only else []
@@ -186,10 +186,10 @@ def _said(near: Tolerance) -> str:
 
 def texts(value: Any, name: str) -> tuple[str, ...]:
     """Return the fields an option names: none, one, or several."""
-    found = (value,) if isinstance(value, str) else value or ()
-    if not isinstance(found, Sequence) or not all(isinstance(one, str) and one for one in found):
+    names = (value,) if isinstance(value, str) else value or ()
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
         raise UsageError(f"{name}={value!r}", hint=f"name fields: {name}=['geo', 'labkit.id']")
-    return tuple(found)
+    return tuple(names)
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
@@ -209,7 +209,8 @@ def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
         )
     if first is dict and second is dict:
         left, right = (
-            {name: one for name, one in side.items() if not nothing(one)} for side in (left, right)
+            {name: value for name, value in side.items() if not nothing(value)}
+            for side in (left, right)
         )
         return left.keys() == right.keys() and all(
             equal(one, right[name], near) for name, one in left.items()

@@ -97,7 +97,7 @@ def compare(
     ]
     notes += [note for one in sides for note in one.notes]
     notes += [] if reasons else asked.check()
-    found = Comparison(
+    comparison = Comparison(
         left=sides[0].name,
         right=sides[1].name,
         key=keys,
@@ -115,9 +115,9 @@ def compare(
         elapsed_s=round(clock.monotonic() - began, 2),
     )
     if pressed and on_interrupt == "raise":
-        told = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
-        raise interrupt.stopped(f"stopped: {told}", comparison=found)
-    return found
+        summary = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
+        raise interrupt.stopped(f"stopped: {summary}", comparison=comparison)
+    return comparison
 
 
 @dataclass
@@ -148,12 +148,12 @@ class _Work:
             rows = rows.append_column(
                 f"{name}_long", rules.long_numbers(batch.column(f"{name}_source"))
             )
-        found = np.fromiter(map(self._outcome, rows.to_pylist()), np.int8, len(batch))
-        self.outcomes += np.bincount(found, minlength=4)
+        outcomes = np.fromiter(map(self._outcome, rows.to_pylist()), np.int8, len(batch))
+        self.outcomes += np.bincount(outcomes, minlength=4)
         stamps = batch.column("stamp").fill_null(0).to_numpy()
         timed = batch.column("stamp").is_valid().to_numpy(False)
-        differing = found != EQUAL
-        self.times.add(found[differing], stamps[differing], timed[differing])
+        differing = outcomes != EQUAL
+        self.times.add(outcomes[differing], stamps[differing], timed[differing])
 
     def _outcome(self, row: dict[str, Any]) -> int:
         left, right = row["left_source"], row["right_source"]
@@ -185,10 +185,10 @@ class _Work:
 
 def _document(source: str, long: bool = False) -> dict[str, Any]:
     try:
-        found = rules.loads(source, long)
+        document = rules.loads(source, long)
     except (ValueError, RecursionError):
         return {UNREADABLE: source}
-    return found if isinstance(found, dict) else {UNREADABLE: source}
+    return document if isinstance(document, dict) else {UNREADABLE: source}
 
 
 def _check_origins(sides: tuple[Side, Side], keys: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ class Times:
             self._coarsen(RESOLUTIONS_MS[RESOLUTIONS_MS.index(self.every_ms) + 1])
 
     def _coarsen(self, every_ms: int) -> None:
-        found: Counter[tuple[int, int]] = Counter()
+        counts: Counter[tuple[int, int]] = Counter()
         for (at, outcome), count in self.counts.items():
-            found[at // every_ms * every_ms, outcome] += count
-        self.every_ms, self.counts = every_ms, found
+            counts[at // every_ms * every_ms, outcome] += count
+        self.every_ms, self.counts = every_ms, counts

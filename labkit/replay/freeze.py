@@ -100,11 +100,11 @@ def _timestamp_type(cluster: Cluster, topic: str) -> str:
         return "CreateTime"
 
 
-def _partitions(cluster: Cluster, topic: str, wanted: Iterable[int] | int | None) -> list[int]:
+def _partitions(cluster: Cluster, topic: str, partitions: Iterable[int] | int | None) -> list[int]:
     present = cluster.partitions(topic)
-    if wanted is None:
+    if partitions is None:
         return present
-    numbers = partition_numbers(wanted)
+    numbers = partition_numbers(partitions)
     if unknown := set(numbers) - set(present):
         raise WindowError(
             f"there is no partition {min(unknown)}; the topic has {len(present)}",

@@ -31,7 +31,7 @@ def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
     """
     largest = sorted(
         (offsets_range for offsets_range in plan.ranges if offsets_range.size),
-        key=lambda one: (-one.size, one.partition),
+        key=lambda span: (-span.size, span.partition),
     )[:PARTITIONS]
     firsts = tuple(replace(piece, end=min(piece.end, piece.start + RECORDS)) for piece in largest)
     lasts = tuple(
@@ -126,7 +126,7 @@ def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     """Read a sample from the middle of the largest partitions and scale it up."""
     largest = sorted(
         (offsets_range for offsets_range in plan.ranges if offsets_range.size),
-        key=lambda one: one.size,
+        key=lambda span: span.size,
         reverse=True,
     )[:PARTITIONS]
     share = ESTIMATE_RECORDS // max(1, len(largest))
@@ -160,6 +160,6 @@ def tenths(seconds: float) -> float:
     return math.ceil(seconds * 10) / 10
 
 
-def _middle(one: Range, count: int) -> Range:
-    start = one.start + max(0, one.size - count) // 2
-    return replace(one, start=start, end=min(one.end, start + count))
+def _middle(span: Range, count: int) -> Range:
+    start = span.start + max(0, span.size - count) // 2
+    return replace(span, start=start, end=min(span.end, start + count))

@@ -20,22 +20,20 @@ def cut(plan: Plan, records: int) -> list[Plan]:
     inside a partition is no end of the asked time, so nothing is looked for behind it.
     """
     slices: list[list[Range]] = [[]]
-    for one in (
+    for piece in (
         piece for offsets_range in plan.ranges for piece in _pieces(offsets_range, records)
     ):
-        if slices[-1] and sum(earlier.size for earlier in slices[-1]) + one.size > records:
+        if slices[-1] and sum(earlier.size for earlier in slices[-1]) + piece.size > records:
             slices.append([])
-        slices[-1].append(one)
+        slices[-1].append(piece)
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices]
 
 
-def _pieces(whole: Range, records: int) -> Iterator[Range]:
-    count = max(1, -(-whole.size // records))
-    edges = [whole.start + whole.size * number // count for number in range(count + 1)]
+def _pieces(span: Range, records: int) -> Iterator[Range]:
+    count = max(1, -(-span.size // records))
+    edges = [span.start + span.size * number // count for number in range(count + 1)]
     for start, end in pairwise(edges):
-        yield replace(
-            whole, start=start, end=end, log_end=whole.log_end if end == whole.end else end
-        )
+        yield replace(span, start=start, end=end, log_end=span.log_end if end == span.end else end)
 
 
 def merged(
@@ -82,19 +80,19 @@ def merged(
     )
 
 
-def _pending(one: Range) -> PartitionReceipt:
-    reason = StopReason.PENDING if one.size else StopReason.END
+def _pending(span: Range) -> PartitionReceipt:
+    reason = StopReason.PENDING if span.size else StopReason.END
     return PartitionReceipt(
-        one.partition,
-        one.start,
-        one.end,
-        unread=one.size,
+        span.partition,
+        span.start,
+        span.end,
+        unread=span.size,
         stop_reason=reason,
-        stop_offset=one.start,
+        stop_offset=span.start,
     )
 
 
-def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
+def _added(span: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     """Add up one partition.
 
     It ended early where its first slice did that was not read to its end.
@@ -105,9 +103,9 @@ def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     first_ms = [part.first_timestamp_ms for part in parts if part.first_timestamp_ms is not None]
     last_ms = [part.last_timestamp_ms for part in parts if part.last_timestamp_ms is not None]
     return PartitionReceipt(
-        partition=whole.partition,
-        start=whole.start,
-        end=whole.end,
+        partition=span.partition,
+        start=span.start,
+        end=span.end,
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
         first_offset=min(firsts, default=None),
         last_offset=max(lasts, default=None),
@@ -115,7 +113,7 @@ def _added(whole: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
         last_timestamp_ms=max(last_ms, default=None),
         max_inversion_ms=max((part.max_inversion_ms for part in parts), default=0),
         stop_reason=early.stop_reason if early else StopReason.END,
-        stop_offset=early.stop_offset if early else whole.end,
+        stop_offset=early.stop_offset if early else span.end,
     )
 
 

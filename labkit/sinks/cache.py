@@ -117,8 +117,8 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
             part.unlink(missing_ok=True)
 
 
-def _with_kept(schema: pa.Schema, kept: str) -> pa.Schema:
-    return schema.with_metadata({b"labkit": kept.encode()})
+def _with_kept(schema: pa.Schema, metadata: str) -> pa.Schema:
+    return schema.with_metadata({b"labkit": metadata.encode()})
 
 
 def _evict(bound: int) -> None:

@@ -83,11 +83,11 @@ class ExcelFile:
         columns: dict[str, list[str]] = {}
         for (name, why), count in self._odd.items():
             columns.setdefault(why, []).append(f"{name} {count:,}")
-        found = [f"Excel: {why}: {', '.join(counts)}" for why, counts in columns.items()]
+        notes = [f"Excel: {why}: {', '.join(counts)}" for why, counts in columns.items()]
         if self._sheets > 1:
             more = f"Excel: {self._records:,} records are on {self._sheets} sheets: one has {ROWS:,} rows"
-            return [*found, more]
-        return found
+            return [*notes, more]
+        return notes
 
     def write(self, table: pa.Table) -> None:
         """Append rows, on one more sheet where this one is full."""
@@ -118,11 +118,11 @@ class ExcelFile:
         from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
         self._end_sheet()
-        told = self._book.add_worksheet("receipt")
-        told.set_column(0, 0, 120)
+        sheet = self._book.add_worksheet("receipt")
+        sheet.set_column(0, 0, 120)
         times = "times are UTC; an empty cell is null; what begins with = is text, not a formula"
         for row, line in enumerate([*str(receipt).splitlines(), *self.notes, times]):
-            told.write_string(row, 0, line[:CHARACTERS], self._quoted)
+            sheet.write_string(row, 0, line[:CHARACTERS], self._quoted)
         try:
             self._book.close()
         except FileCreateError as error:  # of the disk
@@ -218,17 +218,17 @@ class ExcelFile:
         ]
 
     def _decimals(self, name: str, column: pa.ChunkedArray) -> list[Any]:
-        found: list[Any] = []
+        values: list[Any] = []
         for number, text in zip(column.to_pylist(), column.cast(TEXT).to_pylist(), strict=True):
             fits = number is None or len(number.normalize().as_tuple().digits) <= _DIGITS
-            found.append(
+            values.append(
                 number
                 if number is None
                 else float(number)
                 if fits
                 else self._said(name, _BIG, text)
             )
-        return found
+        return values
 
     def _times(self, name: str, column: pa.ChunkedArray) -> list[Any]:
         """Return days since Excel's beginning; Excel believes that 1900 had a 29 February."""
@@ -251,8 +251,8 @@ class ExcelFile:
 
     def _hours(self, name: str, column: pa.ChunkedArray) -> list[Any]:
         """Return times of day as parts of a day."""
-        whole = column.cast(pa.time64("ns")).cast(pa.int64())
-        values = whole.to_pylist()
+        nanoseconds = column.cast(pa.time64("ns")).cast(pa.int64())
+        values = nanoseconds.to_pylist()
         finer = sum(1 for ns in values if ns is not None and ns % 1_000_000)
         self._said(name, _FINER, None, finer)
         return [None if ns is None else ns // 1_000_000 / _DAY_MS for ns in values]
@@ -331,9 +331,9 @@ def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
     table = from_frame(frame)
     table = table.cast(settled(table.schema))
     receipts = getattr(frame, "attrs", {}).get("receipts", {})
-    told = "\n".join(f"{name}: {Receipt.from_dict(receipt)}" for name, receipt in receipts.items())
+    text = "\n".join(f"{name}: {Receipt.from_dict(receipt)}" for name, receipt in receipts.items())
     with part_of(path) as (part, target):
-        with closing_whole(ExcelFile(part, table.column_names), lambda: told) as writer:
+        with closing_whole(ExcelFile(part, table.column_names), lambda: text) as writer:
             writer.write(table)
         part.replace(target)
     for note in writer.notes:
@@ -355,5 +355,5 @@ def _cut(text: str) -> str:
     Excel counts a character beyond the first 65,536 as two.
     """
     end = f"… ({len(text):,} characters)"
-    kept = text.encode("utf-16-le")[: 2 * (CHARACTERS - len(end))]
-    return kept.decode("utf-16-le", "ignore") + end
+    cut = text.encode("utf-16-le")[: 2 * (CHARACTERS - len(end))]
+    return cut.decode("utf-16-le", "ignore") + end

@@ -19,8 +19,8 @@ def can_join(kind: pa.DataType) -> bool:
     It takes objects and lists whose names differ, without maps within.
     """
     if pa.types.is_struct(kind):
-        return len({one.name for one in kind}) == kind.num_fields and all(
-            can_join(one.type) for one in kind
+        return len({column.name for column in kind}) == kind.num_fields and all(
+            can_join(column.type) for column in kind
         )
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return can_join(kind.value_type)
@@ -65,8 +65,8 @@ def _objects(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
     if not array.type.num_fields:
         return pa.array(["{}"] * len(array), TEXT)
     pieces: list[Any] = []
-    for place, (one, inner) in enumerate(zip(array.type, array.flatten(), strict=True)):
-        name = json.dumps(one.name, ensure_ascii=False)
+    for place, (column, inner) in enumerate(zip(array.type, array.flatten(), strict=True)):
+        name = json.dumps(column.name, ensure_ascii=False)
         pieces += [_text(f"{', ' if place else '{'}{name}: "), _fragments(inner, render)]
     return pc.binary_join_element_wise(*pieces, _text("}"), _text(""))
 

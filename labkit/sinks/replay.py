@@ -107,14 +107,14 @@ class Replay(ReplayFiles):
             if isinstance(name, list | tuple)
             else None
         )
-        if names is None or not all(isinstance(one, str) for one in names):
+        if names is None or not all(isinstance(column_name, str) for column_name in names):
             raise UsageError(
                 f"a Replay takes a column's name or a list of names, not {type(name).__name__}",
                 hint='choose rows with r.to_pandas()[…], or r.sql("… where …")',
             )
-        for one in names:
-            if one not in self.table.column_names:
-                raise unknown_field(one, self.table.column_names)
+        for column_name in names:
+            if column_name not in self.table.column_names:
+                raise unknown_field(column_name, self.table.column_names)
         self.warn_when_incomplete()
         frame = to_pandas(self._shown.select(names))
         return frame[name] if isinstance(name, str) else frame
@@ -262,14 +262,14 @@ class Replay(ReplayFiles):
             As `Window.read` takes them.
         """
         raw = raw_batches(self.table)
-        module, said, _ = both(
+        module, decoder_notes, _ = both(
             decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw)
         )
         table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
         of_the_read = notes_without(
             self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT)
         )
-        receipt = replace(self.receipt, notes=(*of_the_read, *said, *notes(module)))
+        receipt = replace(self.receipt, notes=(*of_the_read, *decoder_notes, *notes(module)))
         return replace(self, table=table, receipt=recounted(receipt, table), enriched=False)
 
     def where(self, condition_sql: str) -> Replay:
@@ -296,7 +296,7 @@ class Replay(ReplayFiles):
         newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
         head = in_zone(to_pandas(newest), self.timezone).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
-        some = head.iloc[:, :_COLUMNS]
+        shown = head.iloc[:, :_COLUMNS]
         left = (
             f", and {len(head.columns) - _COLUMNS:,} more columns"
             if len(head.columns) > _COLUMNS
@@ -304,7 +304,7 @@ class Replay(ReplayFiles):
         )
         note = f"<p>the newest {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
         table = html.table(
-            [str(name) for name in some], cells.rows(some, cells.html_cell), one_line=True
+            [str(name) for name in shown], cells.rows(shown, cells.html_cell), one_line=True
         )
         return self.receipt._repr_html_() + table + note
 
@@ -333,10 +333,12 @@ def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
     if table.nbytes < _TAKES_BYTES:
         return table.take(rows)
     texts = [
-        pa.large_string() if pa.types.is_string(one.type) else wide_type(one.type)
-        for one in table.schema
+        pa.large_string() if pa.types.is_string(column.type) else wide_type(column.type)
+        for column in table.schema
     ]
-    wide = pa.schema([one.with_type(kind) for one, kind in zip(table.schema, texts, strict=True)])
+    wide = pa.schema(
+        [column.with_type(kind) for column, kind in zip(table.schema, texts, strict=True)]
+    )
     source, size = table.cast(wide), _TAKES_ROWS
     return pa.concat_tables(
         [source.take(rows[at : at + size]).cast(table.schema) for at in range(0, len(rows), size)]
@@ -344,7 +346,7 @@ def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
 
 
 def _header_text(headers: list[dict[str, Any]] | None, key: str) -> str | bytes | None:
-    values = [one["value"] for one in headers or [] if one["key"] == key]
+    values = [header["value"] for header in headers or [] if header["key"] == key]
     if not values or values[-1] is None:
         return None
     try:
@@ -373,8 +375,8 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
 
     Its types and distinct values hold for all of the table.
     """
-    table, said = chain.table(replay.table), chain.notes()
-    receipt = replay.receipt.with_notes(*said)
+    table, enricher_notes = chain.table(replay.table), chain.notes()
+    receipt = replay.receipt.with_notes(*enricher_notes)
     return replace(replay, table=table, receipt=receipt, enriched=True)
 
 
@@ -382,11 +384,13 @@ def _kept_or_read(source: ReadSource, *, cached: bool) -> Replay:
     reading, spec, registry = source.reading, source.spec, source.registry
     where = condition(spec.where)
     name = cache_name(spec.decode, spec.key_decode, registry)
-    for known in dict.fromkeys((name, "raw")) if cached else ():
-        kept = None if known is None else cache.load(reading.plan, reading.isolation, known)
-        if kept is not None:
-            replay = Replay(*kept, registry)
-            if spec.types or known != name:
+    for kept_name in dict.fromkeys((name, "raw")) if cached else ():
+        entry = (
+            None if kept_name is None else cache.load(reading.plan, reading.isolation, kept_name)
+        )
+        if entry is not None:
+            replay = Replay(*entry, registry)
+            if spec.types or kept_name != name:
                 replay = replay.decode(spec.decode, key_decode=spec.key_decode, types=spec.types)
             return _filtered(replay, where)
     decoder, decoder_notes, sure = source.choose_decoder()
@@ -406,9 +410,11 @@ def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
     decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
     with interrupt.listen() as cancelled:
         module.heed(cancelled)
-        done = list(decoding.batches(cancelled))
-        schema = module.unify([one.schema for one in done]) if done else None
-        table = assemble([one.raw for one in done], [one.parsed for one in done], module, schema)
+        batches = list(decoding.batches(cancelled))
+        schema = module.unify([batch.schema for batch in batches]) if batches else None
+        table = assemble(
+            [batch.raw for batch in batches], [batch.parsed for batch in batches], module, schema
+        )
     return Replay(table, decoding.whole())
 
 
@@ -419,21 +425,21 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
     mask = np.zeros(len(replay), bool)
     mask[where.rows(replay.table)] = True
     # `take` joins a column's chunks: no more than 2 GiB of bytes
-    chosen = replay.table.filter(pa.array(mask))
+    table = replay.table.filter(pa.array(mask))
     where.check(replay.receipt)
-    size = 1 + max(one.partition for one in replay.receipt.partitions)
-    owners, bad = chosen["_partition"].to_numpy(), chosen["_error"].is_valid().to_numpy()
+    size = 1 + max(row.partition for row in replay.receipt.partitions)
+    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
     left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
     partitions = tuple(
         replace(
-            one, read=left[p], filtered=one.filtered + one.read - left[p], undecodable=errors[p]
+            row, read=left[p], filtered=row.filtered + row.read - left[p], undecodable=errors[p]
         )
-        for p, one in ((one.partition, one) for one in replay.receipt.partitions)
+        for p, row in ((row.partition, row) for row in replay.receipt.partitions)
     )
     receipt = where.noted(
-        replace(replay.receipt, partitions=partitions), Content.of(raw_batches(chosen))
+        replace(replay.receipt, partitions=partitions), Content.of(raw_batches(table))
     )
-    return replace(replay, table=chosen, receipt=receipt)
+    return replace(replay, table=table, receipt=receipt)
 
 
 def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
@@ -444,12 +450,12 @@ def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
 
 def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt with the undecodable records of another decoding."""
-    size = 1 + max((one.partition for one in receipt.partitions), default=0)
+    size = 1 + max((row.partition for row in receipt.partitions), default=0)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
     errors = np.bincount(owners[bad], minlength=size).tolist()
     return replace(
         receipt,
         partitions=tuple(
-            replace(one, undecodable=errors[one.partition]) for one in receipt.partitions
+            replace(row, undecodable=errors[row.partition]) for row in receipt.partitions
         ),
     )

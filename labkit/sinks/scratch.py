@@ -62,8 +62,8 @@ class ScratchIndex(Index):
         with self.target.errors(f"put off the expiry of {self.name!r}"):
             client = self.target.client.indices
             meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
-            known = {**meta.get("labkit", {}), "expires": expires}
-            client.put_mapping(index=self.name, meta={**meta, "labkit": known})
+            labkit_meta = {**meta.get("labkit", {}), "expires": expires}
+            client.put_mapping(index=self.name, meta={**meta, "labkit": labkit_meta})
         return expires
 
     def drop(self) -> None:
@@ -112,7 +112,8 @@ class Load:
         import pandas as pd
 
         rows = [
-            tuple(getattr(one, name) for name in REJECT_COLUMNS) for one in self.outcome.rejects
+            tuple(getattr(reject, name) for name in REJECT_COLUMNS)
+            for reject in self.outcome.rejects
         ]
         return pd.DataFrame(rows, columns=list(REJECT_COLUMNS))
 
@@ -133,7 +134,10 @@ class Load:
                 f"columns are missing: {', '.join(sorted(missing))}",
                 hint="mend rows of load.rejects",
             )
-        waiting = {(one.topic, one.partition, one.offset): one for one in self.outcome.rejects}
+        waiting = {
+            (reject.topic, reject.partition, reject.offset): reject
+            for reject in self.outcome.rejects
+        }
         given: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
         by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in given}
         rows = [row for origin, row in by_origin.items() if origin in waiting]
@@ -143,8 +147,8 @@ class Load:
         finally:
             bulk.close()
         if not outcome.unsent:  # else which of them is there is not known: they may be sent again
-            kept = [one for origin, one in waiting.items() if origin not in by_origin]
-            self.outcome.rejects = kept + outcome.rejects
+            left = [reject for origin, reject in waiting.items() if origin not in by_origin]
+            self.outcome.rejects = left + outcome.rejects
             self.outcome.indexed += outcome.indexed
             self.outcome.existing += outcome.existing
         return outcome.counts
@@ -206,16 +210,16 @@ class Shape:
         settings: Mapping[str, Any] | None,
     ) -> Shape:
         """Return a template's shape, with a mapping and settings put on top."""
-        given = dict(template or {})
-        given = dict(given.get("template", given))  # as the template API returns it
-        odd = set(given) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
+        parts = dict(template or {})
+        parts = dict(parts.get("template", parts))  # as the template API returns it
+        odd = set(parts) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
         if odd:
             raise UsageError(
                 f"template= has {', '.join(sorted(odd))}",
                 hint='give {"mappings": …, "settings": …}',
             )
-        layers = tuple(layer for layer in (given.get("mappings"), mapping) if layer)
-        return cls(layers, {**given.get("settings", {}), **(settings or {})})
+        layers = tuple(layer for layer in (parts.get("mappings"), mapping) if layer)
+        return cls(layers, {**parts.get("settings", {}), **(settings or {})})
 
 
 @dataclass(frozen=True)
@@ -257,13 +261,13 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     index, where = ScratchIndex(names.scratch_name(request.name), target), condition(spec.where)
     form = request.form.settled(lambda: sample(reading.cluster, reading.plan), source.registry)
     encoder = Encoder(form, source.registry, spec.chain)
-    made = prepare(index, reading.plan, encoder, request, where=spec.where)
+    index_uuid = prepare(index, reading.plan, encoder, request, where=spec.where)
     with interrupt.listen() as cancelled:
         encoder.module.heed(cancelled)
         outcome, receipt = pour(
             reading, index, encoder, where=where, patience=request.patience, cancelled=cancelled
         )
-        finish(index, outcome, made)
+        finish(index, outcome, index_uuid)
     if where is not None:
         where.check(receipt)
     encoder.chain.check()
@@ -273,19 +277,19 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
 def _identity(index: ScratchIndex) -> str:
     """Return what tells an index from a later one of its name."""
     with index.target.errors(f"look at index {index.name!r}"):
-        found = index.target.client.indices.get_settings(
+        settings = index.target.client.indices.get_settings(
             index=index.name, name="index.uuid", flat_settings=True
         )
-    return str(found[index.name]["settings"]["index.uuid"])
+    return str(settings[index.name]["settings"]["index.uuid"])
 
 
-def _require_same(index: ScratchIndex, made: str) -> None:
+def _require_same(index: ScratchIndex, index_uuid: str) -> None:
     """Raise when the index was deleted during the load.
 
     Elasticsearch makes it anew, as it sees fit, for the rest.
     """
     with suppress(NotFoundError):
-        if _identity(index) == made:
+        if _identity(index) == index_uuid:
             return
         meta = index.target.client.indices.get_mapping(index=index.name)[index.name][
             "mappings"
@@ -342,15 +346,15 @@ def pour(
         index.target, index.name, patience_s=patience_s, waiting=wait, give_up=give_up,
         make=lambda name, fields: cut.update(mappings.extend(index.target, name, fields)),
     )  # fmt: skip
-    chosen = Decoding(reading, encoder.module, where=where)
+    records = Decoding(reading, encoder.module, where=where)
     try:
-        for docs in encoder.documents(chosen, give_up):
+        for docs in encoder.documents(records, give_up):
             bulk.put(docs)
             _book(bulk, outcome, leave=1)
         _book(bulk, outcome)
     finally:
         bulk.close()
-    receipt = chosen.receipt()
+    receipt = records.receipt()
     receipt = (
         with_stop_reason(receipt, StopReason.SINK)
         if outcome.unsent and not cancelled()
@@ -360,7 +364,7 @@ def pour(
     return outcome, receipt.with_notes(*encoder.notes, *warned)
 
 
-def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:
+def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str) -> None:
     """Make what was written visible, where the cluster answers.
 
     Raise when the index was deleted meanwhile.
@@ -369,7 +373,7 @@ def finish(index: ScratchIndex, outcome: Outcome, made: str) -> None:
         return
     if outcome.indexed:
         index.refresh()
-    _require_same(index, made)
+    _require_same(index, index_uuid)
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
@@ -428,9 +432,9 @@ def listed(target: Target) -> list[dict[str, Any]]:
     mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
     rows = []
     with target.errors("list the scratch indices"):
-        found = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
+        answer = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
         stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
-    for name, entry in sorted(found.items()):
+    for name, entry in sorted(answer.items()):
         meta = entry["mappings"].get("_meta", {}).get("labkit", {})
         primaries = stats.get(name, {}).get("primaries", {})
         rows.append(

@@ -167,11 +167,13 @@ def java_options(settings: Mapping[str, Any]) -> dict[str, str]:
     return {f"kafka.{key}": value for key, value in options.items()}
 
 
-def _login(given: Mapping[str, str]) -> dict[str, str]:
-    mechanism = mechanism_of(given)
+def _login(settings: Mapping[str, str]) -> dict[str, str]:
+    mechanism = mechanism_of(settings)
     if mechanism not in _MODULES:
         raise _none("sasl.mechanism", f"{mechanism}: of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
-    user, password = (_quoted(given.get(f"sasl.{name}", "")) for name in ("username", "password"))
+    user, password = (
+        _quoted(settings.get(f"sasl.{name}", "")) for name in ("username", "password")
+    )
     login = f"{_MODULES[mechanism]} required username={user} password={password};"
     return {"sasl.mechanism": mechanism, "sasl.jaas.config": login}
 

@@ -290,7 +290,7 @@ def _ready(
     name: str,
     table: pa.Table | SpooledWindow,
     trees: list[Any],
-    everything: set[str],
+    all_names: set[str],
     *,
     alone: bool,
 ) -> pa.Table | SpooledWindow:
@@ -299,11 +299,11 @@ def _ready(
         return table if len(table) else _asked(name, table, trees, alone=alone)
     if not table.receipt.read:
         return _asked(name, table.layout.empty_table(), trees, alone=alone)
-    table.wanted = _needed(table.column_names, trees, everything)
+    table.wanted = _needed(table.column_names, trees, all_names)
     return table
 
 
-def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[str]:
+def _needed(columns: list[str], trees: list[Any], all_names: set[str]) -> list[str]:
     """Return which of the columns a query can need.
 
     It is all of them, unless its syntax names each that it needs.
@@ -314,7 +314,7 @@ def _needed(columns: list[str], trees: list[Any], everything: set[str]) -> list[
     names = {part.lower() for path in paths for part in path} | {name.lower() for name in joined}
     aliases = {node["alias"].lower() for node in nodes if node.get("alias")}
     whole_rows = any(
-        len(path) == 1 and path[0].lower() not in everything | aliases for path in paths
+        len(path) == 1 and path[0].lower() not in all_names | aliases for path in paths
     )
     all_named = trees and not whole_rows and not any(
         node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" for node in nodes

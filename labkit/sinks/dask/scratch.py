@@ -62,13 +62,13 @@ class _Pour:
     def __call__(
         self, number: int, plan: Plan
     ) -> tuple[int, Outcome, Receipt, Chain, frozenset[str]]:
-        token, there = self.access.token, self.access.connection()
+        token, servers = self.access.token, self.access.connection()
         tell(token, number)
-        reading = self.spec.reading(there.cluster, plan)
+        reading = self.spec.reading(servers.cluster, plan)
         wait_for_brokers(reading.check)
-        index = ScratchIndex(self.index, there.target(self.request.target))
+        index = ScratchIndex(self.index, servers.target(self.request.target))
         chain = Chain(self.spec.enrich)
-        encoder = Encoder(self.request.form, there.registry, chain)
+        encoder = Encoder(self.request.form, servers.registry, chain)
 
         def cancelled() -> bool:
             return token in _halted
@@ -104,17 +104,17 @@ def load(
 
     See `Window.to_scratch`.
     """
-    there, chain = access.connection(), spec.chain
-    index = ScratchIndex(names.scratch_name(request.name), there.target(request.target))
+    servers, chain = access.connection(), spec.chain
+    index = ScratchIndex(names.scratch_name(request.name), servers.target(request.target))
     movable(enrich=chain, decode=request.form)
     where = condition(spec.where)
-    spec.reading(there.cluster, plan).check()
-    parts = cut(plan, slice_size(slice_records, there.cluster, plan))
+    spec.reading(servers.cluster, plan).check()
+    parts = cut(plan, slice_size(slice_records, servers.cluster, plan))
     request = replace(
-        request, form=request.form.settled(lambda: sample(there.cluster, plan), there.registry)
+        request, form=request.form.settled(lambda: sample(servers.cluster, plan), servers.registry)
     )
-    made = scratch.prepare(
-        index, plan, Encoder(request.form, there.registry, chain), request, where=spec.where
+    index_uuid = scratch.prepare(
+        index, plan, Encoder(request.form, servers.registry, chain), request, where=spec.where
     )
     slices = Slices(plan, parts, spec.isolation)
     listen(client, access.token, slices)
@@ -131,7 +131,7 @@ def load(
             ),
             cancelled,
         )
-        scratch.finish(index, run.outcome, made)
+        scratch.finish(index, run.outcome, index_uuid)
     receipt = slices.receipt(time.monotonic() - began)
     if where is not None:
         where.check(receipt)
@@ -195,11 +195,11 @@ class _Run:
             self._error = self._error or _cause(future)
             self._end(StopReason.INTERRUPT)
             return
-        number, outcome, receipt, chain, seen = future.result()
+        number, outcome, receipt, chain, fields = future.result()
         self.outcome.add(outcome)
         self.chain.learn(chain)
         if self.where is not None:
-            self.where.learn(seen)
+            self.where.learn(fields)
         self.slices.receipts[number] = receipt
         if self.advance is not None:
             self.advance(outcome.sent, receipt.bytes)
