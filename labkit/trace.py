@@ -20,6 +20,7 @@ from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, kept_notes
 from labkit.groups.offsets import list_groups, must_be_seen
+from labkit.plain_enum import PlainEnum
 from labkit.visible import visible
 
 if TYPE_CHECKING:
@@ -30,9 +31,49 @@ if TYPE_CHECKING:
     from labkit.window import Window
 
 DEAD_LETTER_INDEX = "index:"
-YES, NO, ODD, UNKNOWN = "yes", "no", "odd", "unknown"
-_MARKS = {YES: "✓", NO: "✗", ODD: "!", UNKNOWN: "?"}
-_COLOURS = {YES: html.GREEN, NO: html.RED, ODD: html.AMBER, UNKNOWN: html.GREY}
+
+
+class State(PlainEnum):
+    """Whether a record is there, or passed."""
+
+    YES = "yes"
+    NO = "no"
+    ODD = "odd"
+    UNKNOWN = "unknown"  # it could not be looked at
+
+
+class Code(PlainEnum):
+    """What was seen at a place."""
+
+    FOUND = "found"
+    EXPIRED = "expired"
+    FUTURE = "future"
+    COMPACTED = "compacted"
+    MARKER = "marker"
+    OPEN = "open"
+    ABORTED = "aborted"
+    MISSING = "missing"
+    FULFILLED = "fulfilled"
+    FILTERED = "filtered"
+    PASSED = "passed"
+    NOT_REACHED = "not reached"
+    NO_COMMIT = "no commit"
+    NO_GROUP = "no group"
+    CHANGED = "changed"
+    OVERWRITTEN = "overwritten"
+    REFUSED = "refused"
+    NONE = "none"
+    NOT_SEEN = "not seen"
+    NO_SUCH_PLACE = "no such place"
+
+
+_MARKS = {State.YES: "✓", State.NO: "✗", State.ODD: "!", State.UNKNOWN: "?"}
+_COLOURS = {
+    State.YES: html.GREEN,
+    State.NO: html.RED,
+    State.ODD: html.AMBER,
+    State.UNKNOWN: html.GREY,
+}
 _FEW = 6  # fields that are named
 
 
@@ -44,18 +85,15 @@ class Step:
     ----------
     place : str
         topic, condition, group, index or dead letters.
-    state : str
-        yes (it is there, or passed) | no | odd | unknown (it could not be looked at).
-    code : str
-        What was seen, in a word: found, expired, future, open, aborted, missing, filtered, passed,
-        not reached, ….
+    state : State
+    code : Code
     text : str
         The evidence.
     """
 
     place: str
-    state: str
-    code: str
+    state: State
+    code: Code
     text: str
 
 
@@ -128,7 +166,9 @@ class Trace:
             for step in self.steps
         ]
         states = {step.state for step in self.steps}
-        colour = html.RED if NO in states else html.AMBER if states - {YES} else html.GREEN
+        colour = (
+            html.RED if State.NO in states else html.AMBER if states - {State.YES} else html.GREEN
+        )
         head = f"<b>{escape(self.verdict)}</b><br><code>{escape(self._title())}</code>"
         return html.box(colour, head + html.table(["place", "what it tells"], rows))
 
@@ -179,16 +219,16 @@ def find_key(window: Window, key: str) -> tuple[int, int] | None:
 def without_record(topic: str, key: str) -> Trace:
     """Return the trace of a key that no record has."""
     text = f"no record of the topic has the key {key!r}: it was never written, or is deleted or compacted"
-    return Trace(topic, None, None, (Step("topic", NO, "missing", text),), text)
+    return Trace(topic, None, None, (Step("topic", State.NO, Code.MISSING, text),), text)
 
 
 def _tried(place: str, look: Callable[[], Step]) -> Step:
     try:
         return look()
     except NotFoundError as error:
-        return Step(place, NO, "no such place", error.message)
+        return Step(place, State.NO, Code.NO_SUCH_PLACE, error.message)
     except LabkitError as error:
-        return Step(place, UNKNOWN, "not seen", f"could not be looked at: {error.message}")
+        return Step(place, State.UNKNOWN, Code.NOT_SEEN, f"could not be looked at: {error.message}")
 
 
 # the topic -------------------------------------------------------------------------------------------------
@@ -209,10 +249,10 @@ def _in_topic(
     )
     if offset < first:
         text = f"deleted: the partition begins at offset {first:,} now (retention, or records were deleted)"
-        return Step("topic", NO, "expired", text), None
+        return Step("topic", State.NO, Code.EXPIRED, text), None
     if offset >= end:
         return Step(
-            "topic", NO, "future", f"not written: the partition ends at offset {end:,} now"
+            "topic", State.NO, Code.FUTURE, f"not written: the partition ends at offset {end:,} now"
         ), None
     options: dict[str, Any] = {
         "cache": False,
@@ -228,26 +268,28 @@ def _in_topic(
             "compacted away (a newer record of its key is there), or a transaction's marker"
             if compacted else "not a record: a transaction's marker has this offset"
         )  # fmt: skip
-        return Step("topic", NO, "compacted" if compacted else "marker", text), None
+        return Step("topic", State.NO, Code.COMPACTED if compacted else Code.MARKER, text), None
     if not len(single.read(isolation="read_committed", **options)):
         stable = cluster.bounds(topic, [partition], "stable")[partition]
         if stable <= offset:
             return Step(
                 "topic",
-                ODD,
-                "open",
+                State.ODD,
+                Code.OPEN,
                 "in a transaction that is open: read_committed does not show it yet",
             ), replay
         return Step(
             "topic",
-            ODD,
-            "aborted",
+            State.ODD,
+            Code.ABORTED,
             "in a transaction that was aborted: read_committed never shows it",
         ), replay
     row = replay.table.slice(0, 1).to_pylist()[0]
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
-    return Step("topic", YES, "found", f"there, of {row['_timestamp']}, {value}{bad}"), replay
+    return Step(
+        "topic", State.YES, Code.FOUND, f"there, of {row['_timestamp']}, {value}{bad}"
+    ), replay
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:
@@ -279,31 +321,36 @@ def _conditions(question: Question, record: Replay) -> list[Step]:
 
 def _condition(where: str, record: Replay, whose: str = "") -> Step:
     if len(record.where(where)):
-        return Step("condition", YES, "fulfilled", f"it fulfils {where}{whose}")
-    return Step("condition", NO, "filtered", f"it does not fulfil {where}{whose}")
+        return Step("condition", State.YES, Code.FULFILLED, f"it fulfils {where}{whose}")
+    return Step("condition", State.NO, Code.FILTERED, f"it does not fulfil {where}{whose}")
 
 
 def _group(cluster: Cluster, question: Question) -> Step:
     (group,) = list_groups(cluster, [str(question.group)])
     must_be_seen(group, cluster)
     if group.gone:
-        return Step("group", NO, "no group", f"there is no group {group.name}")
+        return Step("group", State.NO, Code.NO_GROUP, f"there is no group {group.name}")
     committed = group.committed.get((question.topic, question.partition))
     members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
     group_text = f"{group.name} ({group.state}, {members})"
     if committed is None:
         return Step(
-            "group", UNKNOWN, "no commit", f"{group_text} has committed nothing of this partition"
+            "group",
+            State.UNKNOWN,
+            Code.NO_COMMIT,
+            f"{group_text} has committed nothing of this partition",
         )
     if committed <= question.offset:
         left = question.offset - committed
         return Step(
             "group",
-            NO,
-            "not reached",
+            State.NO,
+            Code.NOT_REACHED,
             f"{group_text} committed {committed:,}: {left:,} offsets come before it",
         )
-    return Step("group", YES, "passed", f"{group_text} committed {committed:,}, which is past it")
+    return Step(
+        "group", State.YES, Code.PASSED, f"{group_text} committed {committed:,}, which is past it"
+    )
 
 
 # the index -------------------------------------------------------------------------------------------------
@@ -314,7 +361,7 @@ def _index(
 ) -> Step:
     hits = _by_id(index, question.id)
     if not hits:
-        return Step("index", NO, "missing", f"{index.name} has no document {question.id}")
+        return Step("index", State.NO, Code.MISSING, f"{index.name} has no document {question.id}")
     hit = hits[0]
     where = f"{hit['_index']} has it as {question.id}, version {hit['_version']}"
     where += f" (and {len(hits) - 1} more of the same _id)" if len(hits) > 1 else ""
@@ -323,9 +370,9 @@ def _index(
     if changed:
         later = _later(question, record, window)
         text = f"{where}; other than in the record: {_some(changed)}{later}"
-        return Step("index", ODD, "overwritten" if later else "changed", text)
+        return Step("index", State.ODD, Code.OVERWRITTEN if later else Code.CHANGED, text)
     more = f"; added: {_some(added)}" if added else ""
-    return Step("index", YES, "found", where + more)
+    return Step("index", State.YES, Code.FOUND, where + more)
 
 
 def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
@@ -384,8 +431,10 @@ def _dead_letters(question: Question) -> Step:
     else:
         name, letters = str(place), _of_file(Path(str(place)), question)
     if not letters:
-        return Step("dead letters", YES, "none", f"{name} has none of it")
-    return Step("dead letters", NO, "refused", f"{name} has it: {letters[-1].get('reason')}")
+        return Step("dead letters", State.YES, Code.NONE, f"{name} has none of it")
+    return Step(
+        "dead letters", State.NO, Code.REFUSED, f"{name} has it: {letters[-1].get('reason')}"
+    )
 
 
 def _of_file(path: Path, question: Question) -> list[dict[str, Any]]:
@@ -413,42 +462,46 @@ def _verdict(question: Question, steps: list[Step]) -> str:
     code = {step.place: step.code for step in steps}
     text = {step.place: step.text for step in steps}
     index = "the index" if question.index is None else question.index.name
-    if code.get("index") == "found":
+    if code.get("index") == Code.FOUND:
         gone = (
             "; its record is no longer in the topic"
-            if code["topic"] in ("expired", "compacted")
+            if code["topic"] in (Code.EXPIRED, Code.COMPACTED)
             else ""
         )
         return f"It is in {index}, under its _id{gone}."
-    if code.get("index") in ("changed", "overwritten"):
+    if code.get("index") in (Code.CHANGED, Code.OVERWRITTEN):
         why = (
             "was overwritten by a later record"
-            if code["index"] == "overwritten"
+            if code["index"] == Code.OVERWRITTEN
             else "was changed since"
         )
         return f"It is in {index}, and {why}."
     absent = f"It is not in {index}: " if "index" in code else ""
-    reasons = {
-        "dead letters": {"refused": f"it was refused ({text.get('dead letters', '')})"},
+    reasons: dict[str, dict[Code | None, str]] = {
+        "dead letters": {Code.REFUSED: f"it was refused ({text.get('dead letters', '')})"},
         "topic": {
-            "expired": "its record is deleted from the topic", "future": "no such record was written yet",
-            "compacted": "its record is not in the topic (compacted, or a marker)",
-            "marker": "that offset is no record but a transaction's marker",
-            "open": "its transaction is open", "aborted": "its transaction was aborted",
+            Code.EXPIRED: "its record is deleted from the topic", Code.FUTURE: "no such record was written yet",
+            Code.COMPACTED: "its record is not in the topic (compacted, or a marker)",
+            Code.MARKER: "that offset is no record but a transaction's marker",
+            Code.OPEN: "its transaction is open", Code.ABORTED: "its transaction was aborted",
         },
-        "condition": {"filtered": "the condition leaves it out"},
-        "group": {"not reached": f"{question.group} has not come to it yet", "no group": "there is no such group",
-                  "no commit": f"{question.group} has committed nothing of its partition",
-                  "passed": f"{question.group} has passed it, so it was written elsewhere, left out, or deleted since"},
+        "condition": {Code.FILTERED: "the condition leaves it out"},
+        "group": {
+            Code.NOT_REACHED: f"{question.group} has not come to it yet",
+            Code.NO_GROUP: "there is no such group",
+            Code.NO_COMMIT: f"{question.group} has committed nothing of its partition",
+            Code.PASSED: f"{question.group} has passed it, so it was written elsewhere, left out, "
+            "or deleted since",
+        },
     }  # fmt: skip
     for place, reason_of in reasons.items():
-        passed = place == "group" and code.get(place) == "passed" and "index" not in code
-        if not passed and (reason := reason_of.get(code.get(place, ""))):
+        passed = place == "group" and code.get(place) == Code.PASSED and "index" not in code
+        if not passed and (reason := reason_of.get(code.get(place))):
             return f"{absent or 'Not to be had: '}{reason}."
-    if code.get("index") == "not seen":
+    if code.get("index") == Code.NOT_SEEN:
         return f"It is in the topic; {index} could not be looked at."
     if absent:
         return f"{absent}{text['index']}; name a group= to see whether it was read."
     return "It is in the topic" + (
-        f", and {question.group} has passed it." if code.get("group") == "passed" else "."
+        f", and {question.group} has passed it." if code.get("group") == Code.PASSED else "."
     )

@@ -20,7 +20,7 @@ from labkit.jsonschema_import import import_jsonschema
 from labkit.masking import has_login
 from labkit.notebook import parameter_types
 from labkit.notebook.kernel import kernel_options
-from labkit.notebook.runs import Run
+from labkit.notebook.runs import Run, RunOutcome
 from labkit.replay import read_log
 
 import_jsonschema()  # before nbformat and papermill, which do
@@ -114,12 +114,12 @@ def _holds_secret(value: Any) -> bool:
 
 def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool) -> str | None:
     """Execute, and write down how it ended, however that is; return what failed."""
-    began, outcome, failure = time.monotonic(), "interrupted", None
+    began, outcome, failure = time.monotonic(), RunOutcome.INTERRUPTED, None
     try:
         failure = _execute(source, done, given, progress)
-        outcome = "ok" if failure is None else "failed"
+        outcome = RunOutcome.OK if failure is None else RunOutcome.FAILED
     except Exception as error:
-        outcome = "failed"
+        outcome = RunOutcome.FAILED
         failure = error.message if isinstance(error, LabkitError) else repr(error)
         raise
     finally:

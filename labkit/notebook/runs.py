@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import html
 from labkit.errors import LabkitError, UsageError
+from labkit.plain_enum import PlainEnum
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.suggest import did_you_mean
@@ -41,6 +42,16 @@ _COLUMNS = (
     "parameters",
     "error",
 )
+
+
+class RunOutcome(PlainEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    UNFINISHED = "unfinished"  # it runs, or was killed
+    UNREADABLE = "unreadable"  # its record is
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class Run:
                     raise
         run._write({
             "labkit_run": FORMAT, "notebook": source.name, "source": str(source), "parameters": dict(parameters),
-            "started": iso(now_ms()), "elapsed_s": None, "outcome": "unfinished", "error": None,
+            "started": iso(now_ms()), "elapsed_s": None, "outcome": RunOutcome.UNFINISHED, "error": None,
             "versions": _versions(), "reads": [],
         })  # fmt: skip
         return run
@@ -143,7 +154,7 @@ class Run:
             )
         return windows[0]
 
-    def end(self, outcome: str, error: str | None, elapsed_s: float) -> None:
+    def end(self, outcome: RunOutcome, error: str | None, elapsed_s: float) -> None:
         """Write down how it ended, and what was read."""
         self._write(
             {**self.record, "outcome": outcome, "error": error, "elapsed_s": round(elapsed_s, 1)}
@@ -281,7 +292,7 @@ def _row(run: Run) -> dict[str, Any]:
         return {
             "run": run.folder.name,
             "started": None,
-            "outcome": "unreadable",
+            "outcome": RunOutcome.UNREADABLE,
             "error": str(error).split("\n")[0],
         }
 
