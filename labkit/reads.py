@@ -36,7 +36,10 @@ class WindowReads:
 
     @contextmanager
     def _open(self, spec: ReadSpec, nothing: str = NOTHING) -> Iterator[ReadSource]:
-        """Yield a pass over the window, its progress shown; an interrupt before and after the reading is `Stopped`."""
+        """Yield a pass over the window, and show its progress.
+
+        An interrupt before or after the reading is `Stopped`.
+        """
         from labkit.progress import bar
         from labkit.read_spec import ReadSource
 
@@ -55,7 +58,10 @@ class WindowReads:
         hint: str = "",
         part: Mapping[str, Any],
     ) -> None:
-        """Put a read into the log; raise `Stopped` with its `part` when it was cancelled, as `spec` wants it."""
+        """Put a read into the log.
+
+        When it was cancelled, raise `Stopped` with its `part`, as `spec` wants it.
+        """
         read_log.record(self.plan, receipt, method)
         if cancelled and spec.on_interrupt == "raise":
             raise stopped(f"stopped at {receipt.reached}{outcome}", hint, **part)

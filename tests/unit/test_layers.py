@@ -221,6 +221,17 @@ def test_modules_are_small_and_say_what_they_are() -> None:
 TESTS = Path(__file__).parents[1]
 
 
+def test_summaries_of_docstrings_stay_within_100_columns() -> None:
+    """ruff's D205 wants a summary in one line, but takes up to 120 columns."""
+    long_lines = [
+        f"{path}:{number}"
+        for path in [*MODULES, *TESTS.rglob("*.py")]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 100 and line.lstrip().startswith(('"""', 'r"""'))
+    ]
+    assert not long_lines, "\n".join(long_lines)
+
+
 def test_no_test_module_imports_from_another() -> None:
     """What two of them need is in tests/support."""
     modules = {path.stem for path in TESTS.rglob("test_*.py")} | {"conftest"}
