@@ -188,9 +188,8 @@ def _length(column: pa.ChunkedArray) -> pa.Array:
     if not len(column):
         return pa.array([], pa.duration("us"))
     intervals = column.combine_chunks()
-    parts = np.frombuffer(intervals.buffers()[1], _INTERVAL)[
-        intervals.offset : intervals.offset + len(intervals)
-    ]
+    parts = np.frombuffer(intervals.buffers()[1], _INTERVAL)
+    parts = parts[intervals.offset : intervals.offset + len(intervals)]
     valid = intervals.is_valid().to_numpy(zero_copy_only=False)
     if (
         parts["months"][valid].any()

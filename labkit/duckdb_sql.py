@@ -167,9 +167,9 @@ def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 def tables(tree: Any) -> set[str]:
     """Return the tables that a syntax tree reads from, without those that it makes (with)."""
-    own = {
-        entry["key"] for node in nodes(tree) for entry in (node.get("cte_map") or {}).get("map", [])
-    }
+    own: set[str] = set()
+    for node in nodes(tree):
+        own |= {entry["key"] for entry in (node.get("cte_map") or {}).get("map", [])}
     return {node["table_name"] for node in nodes(tree) if node.get("type") == "BASE_TABLE"} - own
 
 

@@ -346,9 +346,8 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
             return why, hint
-    return type(
-        error
-    ).__name__, "is it running? `labkit status` (local stack); else check the address and TLS"
+    hint = "is it running? `labkit status` (local stack); else check the address and TLS"
+    return type(error).__name__, hint
 
 
 def _texts(error: object) -> Iterator[str]:

@@ -94,8 +94,8 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     head = "".join(
         f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names
     )
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{cell}">{content}</td>' for content in row) + "</tr>"
-        for row in rows
-    )
+    body = ""
+    for row in rows:
+        cells = "".join(f'<td style="{cell}">{content}</td>' for content in row)
+        body += f"<tr>{cells}</tr>"
     return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -68,11 +68,12 @@ class Cluster(Connection):
             lambda admin: admin.list_topics(timeout=TIMEOUT_S),
             what=Operation.DESCRIBE.to("list the topics"),
         )
-        return {
-            name: {number: meta.partitions[number].leader for number in sorted(meta.partitions)}
-            for name, meta in sorted(metadata.topics.items())
-            if not name.startswith("__") and meta.error is None
-        }
+        leaders = {}
+        for name, meta in sorted(metadata.topics.items()):
+            if not name.startswith("__") and meta.error is None:
+                partitions = sorted(meta.partitions.items())
+                leaders[name] = {number: partition.leader for number, partition in partitions}
+        return leaders
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of `topic`.
@@ -221,14 +222,13 @@ class Cluster(Connection):
         segment of the log (KIP-734, Kafka 3.0); older ones answer with an error.
         """
         answers = self._offsets(dict.fromkeys(partitions, OffsetSpec.max_timestamp()), by_time=True)
-        return {
-            where: answer
-            if isinstance(answer, LabkitError)
-            else answer.timestamp
-            if answer.timestamp >= 0
-            else None
-            for where, answer in answers.items()
-        }
+        times: dict[Where, int | LabkitError | None] = {}
+        for where, answer in answers.items():
+            if isinstance(answer, LabkitError):
+                times[where] = answer
+            else:
+                times[where] = answer.timestamp if answer.timestamp >= 0 else None
+        return times
 
     def _offsets(
         self,
@@ -305,12 +305,10 @@ class Cluster(Connection):
             topics,
             what=_of_topics(Operation.DESCRIBE, "describe", topics),
         )
-        leaders = {
-            (topic, partition.id): partition.leader
-            for topic, answer in described.items()
-            if not isinstance(answer, LabkitError)
-            for partition in answer.partitions
-        }
+        leaders: dict[Where, Any] = {}
+        for topic, answer in described.items():
+            if not isinstance(answer, LabkitError):
+                leaders |= {(topic, part.id): part.leader for part in answer.partitions}
         errors: dict[Where, LabkitError] = {}
         for where in partitions:
             if isinstance(described[where[0]], LabkitError):
@@ -338,12 +336,13 @@ class Cluster(Connection):
             [ConfigResource(ConfigResource.Type.TOPIC, name) for name in listed],
             what=_of_topics(Operation.DESCRIBE_CONFIGS, "read the configuration of", listed),
         )
-        return {
-            topic.name: answer
-            if isinstance(answer, LabkitError)
-            else {key: entry.value for key, entry in answer.items()}
-            for topic, answer in answers.items()
-        }
+        settings: dict[str, dict[str, str] | LabkitError] = {}
+        for topic, answer in answers.items():
+            if isinstance(answer, LabkitError):
+                settings[topic.name] = answer
+            else:
+                settings[topic.name] = {key: entry.value for key, entry in answer.items()}
+        return settings
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's own id: a topic made again under the same name has another."""

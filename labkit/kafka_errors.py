@@ -165,15 +165,11 @@ def rank(error: KafkaError | None) -> int:
     if error is None:
         return 0
     code = error.code()
-    return (
-        4
-        if code in LOGIN
-        else 3
-        if code in WIRE
-        else 1
-        if code == KafkaError._ALL_BROKERS_DOWN
-        else 2
-    )
+    if code in LOGIN:
+        return 4
+    if code in WIRE:
+        return 3
+    return 1 if code == KafkaError._ALL_BROKERS_DOWN else 2
 
 
 def mapped(

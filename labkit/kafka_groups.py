@@ -156,12 +156,13 @@ class Groups:
     def committed(self, groups: Collection[str]) -> dict[str, Offsets | LabkitError]:
         """Return each group's committed offsets, or why they could not be asked."""
         answers = self._ask_each("offsets", groups, what=_of_groups("list the offsets of", groups))
-        return {
-            group: answer
-            if isinstance(answer, LabkitError)
-            else {(topic, partition): offset for topic, partition, offset in answer}
-            for group, answer in answers.items()
-        }
+        offsets: dict[str, Offsets | LabkitError] = {}
+        for group, answer in answers.items():
+            if isinstance(answer, LabkitError):
+                offsets[group] = answer
+            else:
+                offsets[group] = {(topic, number): offset for topic, number, offset in answer}
+        return offsets
 
     def describe(
         self, groups: Collection[str], *, operations: bool = False

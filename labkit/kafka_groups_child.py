@@ -140,15 +140,10 @@ def _begin_describe(
 
 
 def _read_described(result: Any) -> tuple[Any, ...]:
-    members = [
-        (
-            member.client_id,
-            member.host,
-            [(at.topic, at.partition) for at in member.assignment.topic_partitions],
-            member.member_id,
-        )
-        for member in result.members
-    ]
+    members = []
+    for member in result.members:
+        assigned = [(at.topic, at.partition) for at in member.assignment.topic_partitions]
+        members.append((member.client_id, member.host, assigned, member.member_id))
     allowed = result.authorized_operations
     return (
         result.state.name,
@@ -167,12 +162,10 @@ def _begin_commit(
 ) -> Futures:
     targets = [TopicPartition(topic, *target) for target in offsets.items()]
     requests = [ConsumerGroupTopicPartitions(group, targets) for group in groups]
-    return {
-        request.group_id: client.alter_consumer_group_offsets([request], **options)[
-            request.group_id
-        ]
-        for request in requests
-    }
+    futures: Futures = {}
+    for request in requests:
+        futures |= client.alter_consumer_group_offsets([request], **options)
+    return futures
 
 
 def _read_refused(result: Any) -> dict[int, tuple[int, str]]:

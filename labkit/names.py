@@ -195,8 +195,8 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
                 f"a pattern must be a text such as 'irc*', not {pattern!r}",
                 hint="several are given one after the other: ('irc*', 'orders.*')",
             )
-    return [
-        name
-        for name in known
-        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+
+    def matches(name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    return [name for name in known if not patterns or matches(name)]

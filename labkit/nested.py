@@ -78,9 +78,8 @@ def ranks(array: pa.Array) -> np.ndarray:
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order) + 1, ">u8")
     rank[order], rank[-1] = np.arange(1, len(order) + 1), NULL
-    codes: np.ndarray = rank[
-        pc.fill_null(encoded.indices, len(order)).to_numpy(zero_copy_only=False)
-    ]
+    places = pc.fill_null(encoded.indices, len(order)).to_numpy(zero_copy_only=False)
+    codes: np.ndarray = rank[places]
     if array.null_count:
         codes[array.is_null().to_numpy(zero_copy_only=False)] = NULL
     return codes

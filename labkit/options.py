@@ -16,12 +16,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse what is known of a line, as argparse does."""
         if self.implied is not None and args is not None:
-            names = {
-                name
-                for action in self._actions
-                if isinstance(action.choices, dict)
-                for name in action.choices
-            }
+            names: set[str] = set()
+            for action in self._actions:
+                if isinstance(action.choices, dict):
+                    names |= action.choices.keys()
             args = [self.implied, *args] if {*names, "-h", "--help"}.isdisjoint(args) else args
         return super().parse_known_args(args, namespace)
 

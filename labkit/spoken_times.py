@@ -53,11 +53,9 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
             ) from error
     if _CLOCK.fullmatch(words):
         moment = at(local_now.date(), _clock(words), zone)
-        return (
-            moment
-            if moment <= now
-            else at(local_now.date() - timedelta(days=1), _clock(words), zone)
-        )
+        if moment <= now:
+            return moment
+        return at(local_now.date() - timedelta(days=1), _clock(words), zone)
     if week := _WEEK.fullmatch(words):
         try:
             return at(date.fromisocalendar(int(week[1]), int(week[2]), 1), time(), zone)

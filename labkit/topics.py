@@ -46,16 +46,11 @@ def topics_frame(
         partial(cluster.newest_times, [where for where in every if where not in dark]),
     )
     times |= dark
-    rows = [
-        (
-            name,
-            len(partitions),
-            *_sums([bounds[name, number] for number in partitions]),
-            *_kept(settings[name]),
-            _newest([times[name, number] for number in partitions]),
-        )
-        for name, partitions in leaders.items()
-    ]
+    rows = []
+    for name, partitions in leaders.items():
+        sums = _sums([bounds[name, number] for number in partitions])
+        newest = _newest([times[name, number] for number in partitions])
+        rows.append((name, len(partitions), *sums, *_kept(settings[name]), newest))
     frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
     return in_zone(frame.astype({"newest": "datetime64[ms, UTC]"}), zone)
 

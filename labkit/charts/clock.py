@@ -123,13 +123,9 @@ def stamps(at: np.ndarray, zone: tzinfo, every_ms: int) -> list[str]:
     Within a day with the distance from UTC.
     """
     whole_days = every_ms % 86_400_000 == 0
-    style = (
-        "%Y-%m-%d"
-        if whole_days
-        else "%Y-%m-%d %H:%M"
-        if every_ms % 60_000 == 0
-        else "%Y-%m-%d %H:%M:%S"
-    )
+    style = "%Y-%m-%d"
+    if not whole_days:
+        style += " %H:%M" if every_ms % 60_000 == 0 else " %H:%M:%S"
     return [_stamp(int(ms), zone, style, whole_days) for ms in at]
 
 

@@ -116,16 +116,10 @@ def over_time(c: Comparison) -> tuple[pd.DataFrame, Grid] | None:
     for (at, kind), n in counts.items():
         summed[(at - grid.start_ms) // grid.every_ms, kind] += n
     times = pd.DatetimeIndex(np.array(list(grid.starts), "datetime64[ms]")).tz_localize("UTC")
-    parts = [
-        pd.DataFrame(
-            {
-                "time": times,
-                "kind": KINDS[kind],
-                "documents": [summed[n, kind] for n in range(grid.count)],
-            }
-        )
-        for kind in COLOURS
-    ]
+    parts = []
+    for kind in COLOURS:
+        documents = [summed[n, kind] for n in range(grid.count)]
+        parts.append(pd.DataFrame({"time": times, "kind": KINDS[kind], "documents": documents}))
     return pd.concat(parts, ignore_index=True), grid
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,11 +144,8 @@ def _talk(source: Columns, sender: str, text: str) -> Talk:
     table = pa.table(texts)
     ((messages, names),) = ask(table, _FACTS)
     counted_pairs = ask(table, _PAIRS)
-    people = list(
-        dict.fromkeys(
-            name for sender, addressee, _ in counted_pairs for name in (sender, addressee)
-        )
-    )
+    ends = [(sender, addressee) for sender, addressee, _ in counted_pairs]
+    people = list(dict.fromkeys(chain.from_iterable(ends)))
     called = dict(zip(people, all_shown(people), strict=True))
     rows = [(called[sender], called[addressee], n) for sender, addressee, n in counted_pairs]
     pairs = pd.DataFrame(rows, columns=["sender", "addressee", "messages"])

@@ -185,10 +185,11 @@ def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
 
     starts = list(buckets.starts)
     shown = {"time": in_zone(starts, buckets.zone), **_on_the_clock(buckets)}
-    return pd.concat(
-        pd.DataFrame({**shown, "value": label, "records": [counts.get(at, 0) for at in starts]})
-        for label, counts in series
-    ).reset_index(drop=True)
+    parts = []
+    for label, counts in series:
+        records = [counts.get(at, 0) for at in starts]
+        parts.append(pd.DataFrame({**shown, "value": label, "records": records}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _on_the_clock(buckets: Grid) -> dict[str, Any]:

@@ -173,20 +173,19 @@ def _frame(edges: Sequence[float], groups: Sequence[Group]) -> pd.DataFrame:
     import pandas as pd
 
     names = all_shown(group.label or "" for group in groups)
-    return pd.concat(
-        pd.DataFrame(
-            {
-                "value": name,
-                "start": edges[:-1],
-                "end": edges[1:],
-                "records": group.counts,
-                "share": [n / group.numbers for n in group.counts],
-                "median": group.median,
-                "numbers": group.numbers,
-            }
-        )
-        for name, group in zip(names, groups, strict=True)
-    ).reset_index(drop=True)
+    parts = []
+    for name, group in zip(names, groups, strict=True):
+        columns = {
+            "value": name,
+            "start": edges[:-1],
+            "end": edges[1:],
+            "records": group.counts,
+            "share": [n / group.numbers for n in group.counts],
+            "median": group.median,
+            "numbers": group.numbers,
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 # words ---------------------------------------------------------------------------------------------------

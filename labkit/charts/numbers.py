@@ -103,23 +103,21 @@ class ColumnNumbers:
         finite = np.isfinite(values)
         bins = np.searchsorted(np.asarray(edges), values, side="right") - 1
         table = pa.table({"bin": bins[finite], "number": values[finite]})
-        label, labels = "null::varchar", list[str | None]([None])
+        label_sql, labels = "null::varchar", list[str | None]([None])
         if by is not None and terms is not None:
             table = table.append_column("raw", self._columns.column(by).filter(pa.array(finite)))
-            label, labels = "cast(raw as varchar)", [term.label for term in terms.top]
-        rows = ask(table, f"select {label} label, bin, count(*) n from t group by all")
-        middle = ask(table, f"select {label} label, count(*), median(number) from t group by all")
+            label_sql, labels = "cast(raw as varchar)", [term.label for term in terms.top]
+        rows = ask(table, f"select {label_sql} label, bin, count(*) n from t group by all")
+        middle = ask(
+            table, f"select {label_sql} label, count(*), median(number) from t group by all"
+        )
         counts = {(label, place): n for label, place, n in rows}
         facts = {label: (n, median) for label, n, median in middle}
-        steps = range(len(edges) - 1)
-        return [
-            Group(
-                label,
-                [counts.get((label, place), 0) for place in steps],
-                *facts.get(label, (0, None)),
-            )
-            for label in labels
-        ]
+        groups = []
+        for label in labels:
+            counts_of_bins = [counts.get((label, place), 0) for place in range(len(edges) - 1)]
+            groups.append(Group(label, counts_of_bins, *facts.get(label, (0, None))))
+        return groups
 
 
 def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
@@ -151,9 +149,8 @@ def _parsed(column: Any) -> Any:
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))
-        return connection.sql("select try_cast(raw as double) found from t").to_arrow_table()[
-            "found"
-        ]
+        parsed = connection.sql("select try_cast(raw as double) number from t")
+        return parsed.to_arrow_table()["number"]
 
 
 class IndexNumbers:

@@ -98,13 +98,11 @@ def map(
     """
     data = counts.narrowed(data, query)
     places = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
-    name = (
-        str(data)
-        if isinstance(data, Index)
-        else data.receipt.topic
-        if isinstance(data, Replay)
-        else ""
-    )
+    name = ""
+    if isinstance(data, Index):
+        name = str(data)
+    elif isinstance(data, Replay):
+        name = data.receipt.topic
     subject = "where records come from"
     return _drawn(
         places, title or (f"{name}: {subject}" if name else subject[0].upper() + subject[1:])

@@ -186,12 +186,20 @@ def _lines(table: Any) -> Iterator[str]:
 def _as_json(found: Replay) -> dict[str, Any]:
     from labkit.decode.cells import cell
 
-    names = ("_timestamp", "_partition", "_offset", "_key", "_value")
+    def text(value: Any) -> str | None:
+        return None if value is None else cell(value, most=10**9)
+
+    columns = ("_timestamp", "_partition", "_offset", "_key", "_value")
     records = [
-        {name.removeprefix("_"): None if row[name] is None else cell(row[name], most=10**9) if name in names[3:]
-         else str(row[name]) if name == "_timestamp" else row[name] for name in names}
-        for row in found.table.select(names).to_pylist()
-    ]  # fmt: skip
+        {
+            "timestamp": None if row["_timestamp"] is None else str(row["_timestamp"]),
+            "partition": row["_partition"],
+            "offset": row["_offset"],
+            "key": text(row["_key"]),
+            "value": text(row["_value"]),
+        }
+        for row in found.table.select(columns).to_pylist()
+    ]
     return {"records": records, "receipt": found.receipt.to_dict()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -269,10 +270,8 @@ def _print_look(
             out(json.dumps({"at": now, **facts(verdict)}))
         return after
     if len(verdicts) > _FEW:
-        kinds = sorted(set(after.values()))
-        counts = ", ".join(
-            f"{sum(verdict == kind for verdict in after.values())} {kind}" for kind in kinds
-        )
+        kinds = Counter(after.values())
+        counts = ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds))
         out(f"{now}  {len(verdicts)} groups: {counts}")
         verdicts = [
             verdict

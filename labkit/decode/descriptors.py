@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 from google.protobuf import descriptor_pool
@@ -88,20 +89,14 @@ class Descriptors:
             if file in self.files
             else [name for name in self.files if not name.startswith(_OWN)]
         )
-        waiting = [
-            message
-            for name in names
-            for message in self._pool.FindFileByName(name).message_types_by_name.values()
-        ]
+        waiting: list[Any] = []
+        for name in names:
+            waiting += self._pool.FindFileByName(name).message_types_by_name.values()
         full_names = []
         while waiting:
             full_names += [str(message.full_name) for message in waiting]
-            waiting = [
-                part
-                for message in waiting
-                for part in message.nested_types
-                if not part.GetOptions().map_entry
-            ]
+            inner = chain.from_iterable(message.nested_types for message in waiting)
+            waiting = [message for message in inner if not message.GetOptions().map_entry]
         return full_names
 
     def file(self, name: str) -> Any:

@@ -374,10 +374,10 @@ def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.Table:
     """
     records = [spelled(line) for line in lines.to_pylist()]
     own = [name for name in shape.fields if name != MORE or not shape.is_limited]
-    arrays = {
-        name: column((record.get(name) for record in records), shape.fields[name].type)
-        for name in own
-    }
+    arrays = {}
+    for name in own:
+        values = (record.get(name) for record in records)
+        arrays[name] = column(values, shape.fields[name].type)
     if shape.is_limited:
         arrays[MORE] = pa.array([rest(record, own) for record in records], TEXT)
     return pa.table(arrays)

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -90,13 +91,7 @@ def loaded(line: bytes) -> tuple[dict[str, Any], str]:
         return {}, f"JSON, but not an object: {type(value).__name__}"
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
         return {}, f"JSON nested deeper than {DEPTH} levels"
-    if b"\\u0000" in line and any(
-        "\0" in name
-        for level in _levels(value)
-        for item in level
-        if isinstance(item, dict)
-        for name in item
-    ):
+    if b"\\u0000" in line and any("\0" in name for name in _names(value)):
         return {}, "JSON with a NUL character in a field's name: no column can have it"
     return value, ""
 
@@ -106,6 +101,14 @@ def too_deep(value: Any) -> bool:
     return sum(1 for _ in _levels(value)) > DEPTH
 
 
+def _names(value: Any) -> Iterator[str]:
+    """Yield the names of all fields, also those within objects and lists."""
+    for level in _levels(value):
+        for item in level:
+            if isinstance(item, dict):
+                yield from item
+
+
 def _levels(value: Any) -> Iterator[list[Any]]:
     """Yield the lists and objects of each level, without recursion, to one level too many."""
     level = [value] if isinstance(value, dict | list) else []
@@ -113,12 +116,9 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         if not level:
             return
         yield level
-        level = [
-            inner
-            for item in level
-            for inner in (item.values() if isinstance(item, dict) else item)
-            if isinstance(inner, dict | list)
-        ]
+        members = (item.values() if isinstance(item, dict) else item for item in level)
+        inner = chain.from_iterable(members)
+        level = [item for item in inner if isinstance(item, dict | list)]
 
 
 def paths(value: Any, above: str = "", known_paths: set[str] | None = None) -> set[str]:

@@ -99,13 +99,11 @@ class Shape:
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
         fields = {name: shape.settled() for name, shape in self.fields.items()}
-        items = (
-            self.items.settled()
-            if self.items
-            else Shape(Counter(texts=0))
-            if "lists" in self.kinds
-            else None
-        )
+        items = None
+        if self.items:
+            items = self.items.settled()
+        elif "lists" in self.kinds:
+            items = Shape(Counter(texts=0))
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
 
     def with_text(self, names: Iterable[str]) -> Shape:

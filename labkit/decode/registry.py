@@ -291,9 +291,8 @@ class JsonSchema(_Framed):
         heads = heads.dictionary_encode()
         reasons = [self._refused(head) for head in heads.dictionary.to_pylist()]
         codes = heads.indices.to_numpy()
-        bad = np.array([reason is not None for reason in reasons], bool)[
-            codes
-        ] & values.is_valid().to_numpy(False)
+        refused = np.array([reason is not None for reason in reasons], bool)
+        bad = refused[codes] & values.is_valid().to_numpy(False)
         for row in np.flatnonzero(bad).tolist():
             errors[row] = reasons[codes[row]] or _no_frame(values[row].as_py())
         ready = pc.if_else(pa.array(bad), pa.scalar(_FILLER, values.type), filled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -116,10 +117,8 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         """One line: how many are how."""
-        counts = {
-            status: sum(check.status == status for check in self.checks) for status in _COLOURS
-        }
-        counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        counts = Counter(check.status for check in self.checks)
+        counted = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status])
         return f"profile {self.profile}: {counted}"
 
     def __str__(self) -> str:

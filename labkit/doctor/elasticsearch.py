@@ -146,14 +146,10 @@ class ElasticsearchLooks:
         with self.target.errors("ask for its privileges"):
             answer = self.client.security.has_privileges(cluster=cluster, index=index_privileges)
         answers = {f"cluster {privilege}": has for privilege, has in answer["cluster"].items()}
-        answers |= {
-            f"{privilege} on {name}": has
-            for name, rights in answer["index"].items()
-            for privilege, has in rights.items()
-        }
-        return [name for name, has in answers.items() if has], [
-            name for name, has in answers.items() if not has
-        ]
+        for name, rights in answer["index"].items():
+            answers |= {f"{privilege} on {name}": has for privilege, has in rights.items()}
+        granted = [name for name, has in answers.items() if has]
+        return granted, [name for name in answers if name not in granted]
 
     def privileges(self) -> Finding:
         _, lacks = self._has({SCRATCH: ["all"], self.indices: list(_READ)}, ["monitor"])

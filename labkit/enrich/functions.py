@@ -32,9 +32,8 @@ class Apply:
         """Return the columns the function returns for a batch."""
         try:
             argument = table if self.arrow else table.to_pandas(types_mapper=numbers_dtypes().get)
-            before = (
-                argument if self.arrow else argument.copy(deep=False)
-            )  # the function may write into what it is given
+            # the function may write into what it is given
+            before = argument if self.arrow else argument.copy(deep=False)
             result = _as_table(_new(self.function(argument), before))
         except Exception as error:
             raise FunctionError(

@@ -112,11 +112,10 @@ class Index:
 
         Asked of ``_field_caps``, which needs no more than the right to read.
         """
-        caps = self.field_caps().items()
-        return {
-            name: {kind: capability for kind, capability in kinds.items() if kind != UNMAPPED}
-            for name, kinds in caps
-        }
+        fields = self.field_caps()
+        for kinds in fields.values():
+            kinds.pop(UNMAPPED, None)
+        return fields
 
     def field_caps(self) -> dict[str, dict[str, Any]]:
         """Return each field's types; ``unmapped`` has the indices of a pattern that lack it."""

@@ -64,10 +64,10 @@ def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray
         pa.scalar(b"}", pa.binary()),
         pa.scalar(b"", pa.binary()),
     )
-    closer = {
-        row: splice_one(values[row].as_py(), [piece[row].as_py() for piece in pieces])
-        for row in numbers
-    }
+    closer = {}
+    for row in numbers:
+        added = [piece[row].as_py() for piece in pieces]
+        closer[row] = splice_one(values[row].as_py(), added)
     return replaced(spliced, closer)
 
 

@@ -268,13 +268,9 @@ def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
 
 
 def _in_words(anchor: Anchor, shown: int) -> str:
-    time = (
-        ""
-        if anchor.time_ms is None
-        else f"{iso(anchor.time_ms)}"
-        if dated(anchor.time_ms)
-        else "its time"
-    )
+    time = ""
+    if anchor.time_ms is not None:
+        time = str(iso(anchor.time_ms)) if dated(anchor.time_ms) else "its time"
     if anchor.partition is None:
         return f"the {shown:,} records nearest in time to {time}, of all partitions of the window"
     where = f"partition {anchor.partition} offset {anchor.offset}"

@@ -117,13 +117,9 @@ class Needle:
         hits = self._in_bytes(values)
         if _is_text(decoder):
             rest = np.flatnonzero(~hits & _has_escape(values))
-            hits[
-                [
-                    row
-                    for row in rest
-                    if any(map(self._matches, _texts_within(values[int(row)].as_py())))
-                ]
-            ] = True
+            for row in rest:
+                texts = _texts_within(values[int(row)].as_py())
+                hits[row] = any(map(self._matches, texts))
             return hits
         hits |= self._in_fields(raw, decoder, None)
         return hits

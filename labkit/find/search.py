@@ -164,11 +164,9 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
     """Bring the table, which is by partition and offset, into the order of the hits."""
     if not hits:
         return table
-    hit_rows = pa.Table.from_batches(hits).select(["partition", "offset"])
-    places = {
-        pair: place
-        for place, pair in enumerate(zip(*(hit_rows[n].to_pylist() for n in range(2)), strict=True))
-    }
+    hit_rows = pa.Table.from_batches(hits)
+    pairs = zip(hit_rows["partition"].to_pylist(), hit_rows["offset"].to_pylist(), strict=True)
+    places = {pair: place for place, pair in enumerate(pairs)}
     own = zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
     rank = np.array([places[pair] for pair in own])
     return table.take(pa.array(np.argsort(rank)))

@@ -148,13 +148,7 @@ class Guard:
             ]
             self.watched = sorted(self._before.keys() - self.unseen.keys())
             looked_at = [*self._before.values(), *after.values()]
-            self.ours = sorted(
-                {
-                    group.name
-                    for group in looked_at
-                    if any(m.client_id == self._client for m in group.members)
-                }
-            )
+            self.ours = sorted({group.name for group in looked_at if self._is_ours(group)})
             self.consumed = {
                 group.name for group in looked_at if group.members or not group.shows_members
             }
@@ -162,6 +156,9 @@ class Guard:
                 self.allowed = self._allowed(sorted({change.group for change in self.changes}))
         self._finished = True
         return self
+
+    def _is_ours(self, group: Group) -> bool:
+        return any(member.client_id == self._client for member in group.members)
 
     @staticmethod
     def _is_hidden(group: Group | None) -> bool:

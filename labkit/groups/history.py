@@ -12,6 +12,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,11 @@ class History:
         """Keep one look."""
         if not samples:
             return
-        table = pa.table(
-            [
-                pa.array([getattr(sample, _FIELDS.get(name, name)) for sample in samples], kind)
-                for name, kind in _COLUMNS
-            ],
-            schema=SCHEMA,
-        )
+        columns = []
+        for name, kind in _COLUMNS:
+            attribute = attrgetter(_FIELDS.get(name, name))
+            columns.append(pa.array(list(map(attribute, samples)), kind))
+        table = pa.table(columns, schema=SCHEMA)
         self._write(table, 0)
         for level in range(_LEVELS):
             if len(_files(self.folder, level)) >= MANY:

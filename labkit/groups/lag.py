@@ -178,13 +178,9 @@ def since_text(since: datetime, now: datetime | None) -> str:
     """Return a time, its date unless that is today, and how long ago it was: ``19:12 (49 min)``."""
     if now is None:
         return f"{since:%Y-%m-%d %H:%M}"
-    day = (
-        ""
-        if since.date() == now.date()
-        else f"{since:%d %b} "
-        if since.year == now.year
-        else f"{since:%Y-%m-%d} "
-    )
+    day = ""
+    if since.date() != now.date():
+        day = f"{since:%d %b} " if since.year == now.year else f"{since:%Y-%m-%d} "
     # within one zone Python subtracts what its clock shows
     long = now.astimezone(UTC) - since.astimezone(UTC)
     return f"{day}{since:%H:%M} ({_seconds(long.total_seconds())})"

@@ -15,7 +15,7 @@ from labkit.groups.lag import total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.groups.looks import UNSEEN
 from labkit.groups.states import Flag, Verdict
-from labkit.kafka import Cluster
+from labkit.kafka import Cluster, Where
 from labkit.kafka_errors import Operation
 from labkit.kafka_groups import Description, Member
 from labkit.names import choose
@@ -228,19 +228,20 @@ def lags(cluster: Cluster, groups: Iterable[Group]) -> list[PartitionLag]:
     Those of topics that are gone not.
     """
     groups = list(groups)
-    owned = {
-        group.name: {where: member for member in group.members for where in member.assigned}
-        for group in groups
-    }
+    owned: dict[str, dict[Where, Member]] = {group.name: {} for group in groups}
+    for group in groups:
+        for member in group.members:
+            owned[group.name] |= dict.fromkeys(member.assigned, member)
     places = {where for group in groups for where in group.committed}.union(*owned.values())
     # a group may outlive its topic, or read one the lab may not see
     bounds = cluster.log_bounds(places)
     gone = {where for where, answer in bounds.items() if isinstance(answer, NotFoundError)}
-    return [
-        _row(group, where, bounds[where], owned[group.name].get(where))
-        for group in groups
-        for where in sorted((group.committed.keys() | owned[group.name].keys()) - gone)
-    ]
+    rows = []
+    for group in groups:
+        members = owned[group.name]
+        present = (group.committed.keys() | members.keys()) - gone
+        rows += [_row(group, where, bounds[where], members.get(where)) for where in sorted(present)]
+    return rows
 
 
 def _row(
@@ -295,11 +296,9 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     choose([], patterns)  # what is no pattern is told before anything is asked
     cluster.groups.prepare()
     listing = list_whole(cluster)
-    consumers, more = (
-        {name: groups_by_name[name] for name in choose(groups_by_name, patterns)}
-        for groups_by_name in (listing.consumers, listing.others)
-    )
-    groups = list_groups(cluster, listing=Listing(consumers, more))
+    consumers = {name: listing.consumers[name] for name in choose(listing.consumers, patterns)}
+    others = {name: listing.others[name] for name in choose(listing.others, patterns)}
+    groups = list_groups(cluster, listing=Listing(consumers, others))
     by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in groups}
     for row in lags(cluster, groups):
         by_group[row.group].append(row)

@@ -29,15 +29,8 @@ _TYPES = {
     "tuple": list,
     "None": None,
 }
-_ORDER: tuple[type | None, ...] = (
-    None,
-    bool,
-    int,
-    float,
-    list,
-    dict,
-    str,
-)  # a text is tried as the first of them that it may be
+# a text is tried as the first of them that it may be
+_ORDER: tuple[type | None, ...] = (None, bool, int, float, list, dict, str)
 _CALLED: dict[type | None, str] = {
     None: "None", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "an object",
     str: "a text",

@@ -333,12 +333,9 @@ def compare(first: Run, second: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    facts = [_facts(run.record) for run in (first, second)]
-    names = [*facts[0], *(name for name in facts[1] if name not in facts[0])]
-    rows = [
-        {"what": name, **{side: fact.get(name) for side, fact in zip("ab", facts, strict=True)}}
-        for name in names
-    ]
+    a, b = _facts(first.record), _facts(second.record)
+    names = dict.fromkeys([*a, *b])
+    rows = [{"what": name, "a": a.get(name), "b": b.get(name)} for name in names]
     frame = pd.DataFrame(rows, columns=["what", "a", "b"], dtype=object)
     frame["same"] = [row["a"] == row["b"] for row in rows]
     order = ["notebook", "outcome", "error", "parameter", "read", "version"]

@@ -65,10 +65,8 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
     grid = fitting(*span, None, 1)
     first, latest = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
     inner = np.array(cluster.offsets_at(topic, partitions, list(grid.starts)[1:]), np.int64)
-    starts, ends = (
-        np.array([[side[partition] for partition in partitions]], np.int64)
-        for side in (first, latest)
-    )
+    starts = np.array([[first[partition] for partition in partitions]], np.int64)
+    ends = np.array([[latest[partition] for partition in partitions]], np.int64)
     inner = inner.reshape(-1, len(partitions))
     inner = np.clip(np.where(inner < 0, ends, inner), starts, np.maximum(starts, ends))
     return Timeline(grid, partitions, np.diff(np.concatenate([starts, inner, ends]), axis=0))

@@ -62,15 +62,11 @@ class ProfileComparison:
         """
         import pandas as pd
 
-        sides = [
-            {field.path: field for field in profile.fields} for profile in (self.left, self.right)
-        ]
         frame = pd.DataFrame(
             [vars(change) for change in self.changes], columns=["field", "change", "size", "detail"]
         )
-        for side, profile, fields in zip(
-            ("left", "right"), (self.left, self.right), sides, strict=True
-        ):
+        for side, profile in (("left", self.left), ("right", self.right)):
+            fields = {field.path: field for field in profile.fields}
             profiled = [fields.get(name) for name in frame["field"]]
             frame[f"present_{side}"] = [
                 0.0 if known_field is None else known_field.present / max(1, len(profile))
@@ -185,10 +181,10 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
         return 0.0, "too many distinct values to compare" if left.distinct is not None else ""
     counts = [side_field.counted() for side_field in (left, right)]
     values = list({*counts[0], *counts[1]})
-    parts = [
-        np.array([own.get(value, 0) for value in values]) / max(1, side_field.values)
-        for own, side_field in zip(counts, (left, right), strict=True)
-    ]
+    parts = []
+    for side_field, own in zip((left, right), counts, strict=True):
+        own_counts = np.array([own.get(value, 0) for value in values])
+        parts.append(own_counts / max(1, side_field.values))
     moves = parts[1] - parts[0]
     distance = max(0.0, float(np.abs(moves).sum() / 2) - _chance(parts, left.values, right.values))
     place = int(np.abs(moves).argmax()) if values else 0

@@ -91,13 +91,11 @@ class FieldStats:
 
     def counted(self) -> dict[Any, int]:
         """Return the counts of all values that are kept, by value."""
-        return {
-            value: count
-            for sketch in self._top.values()
-            for value, count in zip(
-                *(sketch.table()[name].to_pylist() for name in ("value", "count")), strict=True
-            )
-        }
+        counts: dict[Any, int] = {}
+        for sketch in self._top.values():
+            table = sketch.table()
+            counts |= zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)
+        return counts
 
     def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, kinds: Kinds) -> None:
         """Add the values of one batch.

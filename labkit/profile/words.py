@@ -41,13 +41,9 @@ def number(value: Any) -> str:
     """Return a number with four digits or as an integer."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
-    return (
-        f"{value:,.0f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def kind_words(one: FieldStats) -> str:

@@ -209,9 +209,8 @@ def _wait_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[p
         alive := [process for process in processes if _works(process)]
     ) and time.monotonic() < ends:
         time.sleep(0.05)
-    psutil.wait_procs(
-        [process for process in processes if process not in alive], timeout=0
-    )  # our own children are asked
+    ended = [process for process in processes if process not in alive]
+    psutil.wait_procs(ended, timeout=0)  # collects those that are our own children
     return alive
 
 

@@ -78,13 +78,9 @@ class Records:
         self.time_path = time_path(table, time_field)
         self.times = _times(table, self.time_path)
         kind = _inside(table, self.time_path).type if self.time_path else None
-        self.told_as = (
-            ""
-            if kind is None or pa.types.is_timestamp(kind)
-            else "text"
-            if _is_text(kind)
-            else "number"
-        )
+        self.told_as = ""
+        if kind is not None and not pa.types.is_timestamp(kind):
+            self.told_as = "text" if _is_text(kind) else "number"
         self._bins, self._edges = _binned(self.times)
         self.order = (
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
@@ -246,14 +242,16 @@ class Records:
         # a filter asks the items of lists; a map's values are only shown
         kept_in_map = field.items and pa.types.is_map(_inside(self.table, field.path).type)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
-        answer["top"] = [
-            {
-                "shown": self.cell(value, most=SHOWN),
-                "value": None if kept_in_map else plain(value),
-                "count": int(counts[code]),
-            }
-            for code, value in ((code, coded.values[code].as_py()) for code in best)
-        ]
+        answer["top"] = []
+        for code in best:
+            value = coded.values[code].as_py()
+            answer["top"].append(
+                {
+                    "shown": self.cell(value, most=SHOWN),
+                    "value": None if kept_in_map else plain(value),
+                    "count": int(counts[code]),
+                }
+            )
         if field.kind in _NUMBERS and len(places):
             numbers = pc.cast(coded.values, pa.float64(), safe=False).to_numpy(
                 zero_copy_only=False

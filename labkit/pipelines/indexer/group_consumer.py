@@ -181,13 +181,11 @@ class Member:
         """Go on at the log's start where records were deleted before they were read."""
         # negative before the first
         at = max(self.consumer.position([one])[0].offset, self.positions[one.partition])
-        first, last = (
-            self.patiently(partial(self.cluster.bounds, self.topic, [one.partition], end))[
-                one.partition
-            ]
-            for end in ("earliest", "latest")
-        )
-        self._require_there(one.partition, at, last)
+        partition = one.partition
+        bounds = partial(self.cluster.bounds, self.topic, [partition])
+        first = self.patiently(partial(bounds, "earliest"))[partition]
+        last = self.patiently(partial(bounds, "latest"))[partition]
+        self._require_there(partition, at, last)
         self._say_deleted(one.partition, at, first)
         self._ends_seen[one.partition] = first  # committed once what was read before is
         one.offset = first

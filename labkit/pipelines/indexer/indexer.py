@@ -318,9 +318,8 @@ class Indexer:
                 self._resume(_REGISTRY)
                 self._ask_again(docs)
                 return docs
-            if not (
-                isinstance(trouble, UnavailableError) or trouble.facts.get("status", 0) in _PASSES
-            ):
+            refused = trouble.facts.get("status", 0) not in _PASSES
+            if refused and not isinstance(trouble, UnavailableError):
                 raise trouble
             self._wait(trouble.message, _REGISTRY)
             self._stop.wait(POLL_S)
