@@ -12,15 +12,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.profile.fields import quoted
 from labkit.stack.state import State
-from support.chrome import chromium
-from support.jupyter import Server, jupyter_lab
+from support.jupyter import (
+    Server,
+    browser_page,
+    jupyter_lab,
+    open_notebook,
+    run_all_cells,
+    write_notebook,
+)
 
 SHOTS = Path(__file__).parents[2] / "test-output"
 SLOW_MS = 240_000  # the machines of CI are small
@@ -172,30 +177,13 @@ def server(topic: str, tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def write_notebook(path: Path, sources: list[str]) -> None:
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source) for source in sources]
-    )
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
-    }
-    nbformat.write(notebook, path)
-
-
 @pytest.fixture
 def page() -> Iterator[Any]:
     """A page that notes what it asks for, and what it complains of."""
     SHOTS.mkdir(exist_ok=True)
-    with chromium() as browser:
-        shown = browser.new_page(viewport={"width": 1300, "height": 1400})
-        shown.set_default_timeout(SLOW_MS)
-        shown.asked, shown.said = [], []
+    with browser_page(height=1400, timeout_ms=SLOW_MS) as shown:
+        shown.asked = []
         shown.on("request", lambda request: shown.asked.append(request.url))
-        shown.on(
-            "console",
-            lambda message: shown.said.append(message.text) if message.type == "error" else None,
-        )
-        shown.on("pageerror", lambda error: shown.said.append(str(error)))
         yield shown
 
 
@@ -227,11 +215,8 @@ def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
     page: Any, server: Server, group: str, me: str, tmp_path: Path
 ) -> None:
     origin = f"http://127.0.0.1:{server.port}"
-    page.goto(server.page("attack.ipynb"))
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    open_notebook(page, server, "attack.ipynb")
+    run_all_cells(page)
     try:
         page.wait_for_selector(ERROR)
         assert [error.inner_text().split("\n")[0] for error in page.locator(ERROR).all()] == [
@@ -249,7 +234,7 @@ def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
         hold(page, "widgets", origin)
         assert "$5 and $6" in page.locator(".jp-Notebook").inner_text()
         assert "Javascript Error" not in page.locator(".jp-Notebook").inner_text()
-        assert page.said == []
+        assert page.errors == []
     finally:
         page.screenshot(path=SHOTS / "attack.png")
 
@@ -346,11 +331,8 @@ def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(
     write_notebook(root / "views.ipynb", [begin, *VIEWS])
     with jupyter_lab(root, tmp_path) as server:
         origin = f"http://127.0.0.1:{server.port}"
-        page.goto(server.page("views.ipynb"))
-        page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        open_notebook(page, server, "views.ipynb")
+        run_all_cells(page)
         try:
             page.wait_for_selector(".lk-browse .lk-row >> nth=5")
             assert page.locator(ERROR).count() == 0
@@ -362,7 +344,7 @@ def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(
             hold(page, "profiles", origin)
             page.screenshot(path=SHOTS / "attack-profiles.png")
             use_browser(page, lambda what: hold(page, what, origin))
-            assert page.said == []
+            assert page.errors == []
         finally:
             page.screenshot(path=SHOTS / "attack-views.png")
 
@@ -385,5 +367,5 @@ def test_nothing_of_it_runs_in_a_page_of_a_run(
     for output in page.locator(".jp-OutputArea-output").all():
         output.hover()
     hold(page, "page", done.html.as_uri())
-    assert page.said == []
+    assert page.errors == []
     page.screenshot(path=SHOTS / "attack-page.png")

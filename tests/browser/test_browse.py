@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
-from support.chrome import chromium
-from support.jupyter import jupyter_lab
+from support.jupyter import browser_page, jupyter_lab, open_notebook, run_cell, write_notebook
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -22,7 +20,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
 COUNT = 6_000
-SLOW_MS = 90_000  # the machines of CI are small
 HOSTILE = "<img src=x onerror=window.evil=1>"
 
 # of an element's text on what is behind it, as WCAG has it
@@ -68,33 +65,19 @@ def topic(make_topic: Any, produce: Any) -> str:
 def page(topic: str, tmp_path: Path) -> Iterator[Any]:
     """JupyterLab with a notebook that browses the topic; its console has no error at the end."""
     root = tmp_path / "notebooks"
-    root.mkdir()
-    notebook = nbformat.v4.new_notebook()
     cells = [
         f"import labkit\nfrom labkit import widgets\nb = widgets.browse(labkit.connect(), {topic!r})\nb",
         "print(b.where, len(b.replay), b.replay.receipt.complete)",
     ]
-    notebook.cells = [nbformat.v4.new_code_cell(one) for one in cells]
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, root / "browse.ipynb")
+    write_notebook(root / "browse.ipynb", cells)
     SHOTS.mkdir(exist_ok=True)
-    with jupyter_lab(root, tmp_path) as server, chromium() as browser:
-        shown = browser.new_page(viewport={"width": 1300, "height": 1100})
-        shown.set_default_timeout(SLOW_MS)
-        said: list[str] = []
-        shown.on(
-            "console",
-            lambda message: said.append(message.text) if message.type == "error" else None,
-        )
-        shown.on("pageerror", lambda error: said.append(str(error)))
-        shown.goto(server.page("browse.ipynb"))
-        shown.wait_for_selector("#jp-main-statusbar >> text=| Idle")
-        shown.click(".jp-Notebook .jp-Cell >> nth=0")
-        shown.keyboard.press("Shift+Enter")
+    with jupyter_lab(root, tmp_path) as server, browser_page() as shown:
+        open_notebook(shown, server, "browse.ipynb")
+        run_cell(shown, 0)
         shown.wait_for_selector(".lk-browse .lk-row >> nth=5")
         yield shown
         assert shown.evaluate("window.evil") is None
-        assert said == []
+        assert shown.errors == []
 
 
 def picked(page: Any) -> str:

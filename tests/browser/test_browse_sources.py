@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import nbformat
 import pytest
 
-from support.chrome import chromium
-from support.jupyter import jupyter_lab
+from support.jupyter import browser_page, jupyter_lab, open_notebook, run_cell, write_notebook
 
 pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).parents[2] / "test-output"
-SLOW_MS = 90_000  # the machines of CI are small
 FIRST = 1_792_872_000_000  # 2026-10-24T20:00Z, in Vienna 22:00; clocks are set back at 01:00Z
 QUARTER = 900_000
 CUSTOMER = {"type": "record", "name": "Customer", "fields": [{"name": "city", "type": "string"}]}
@@ -51,8 +48,7 @@ def avro(order: dict[str, Any]) -> bytes:
 
 def cell(page: Any, place: int) -> Any:
     """Run a cell; return its browser once it has rows."""
-    page.click(f".jp-Notebook .jp-CodeCell >> nth={place} >> .cm-content")
-    page.keyboard.press("Shift+Enter")
+    run_cell(page, place)
     shown = page.locator(".jp-CodeCell").nth(place).locator(".lk-browse")
     shown.locator(".lk-row").nth(5).wait_for()
     shown.scroll_into_view_if_needed()
@@ -82,17 +78,10 @@ def test_nested_avro_and_index_answer_the_same_clicks(
         "widgets.browse(lab, load.index)",
         "print('printed', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, root / "sources.ipynb")
+    write_notebook(root / "sources.ipynb", cells)
     SHOTS.mkdir(exist_ok=True)
-    with jupyter_lab(root, tmp_path) as server, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 1100})
-        page.set_default_timeout(SLOW_MS)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(server.page("sources.ipynb"))
-        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+    with jupyter_lab(root, tmp_path) as server, browser_page() as page:
+        open_notebook(page, server, "sources.ipynb")
         shown = cell(page, 0)
         times_are_the_zones(shown)
         a_time_is_typed_and_chips_are_edited(page, shown)
@@ -102,14 +91,13 @@ def test_nested_avro_and_index_answer_the_same_clicks(
         for place in (1, 2):
             a_click_filters(cell(page, place))
             page.screenshot(path=SHOTS / f"browse-source-{place}.png")
-        page.click(".jp-Notebook .jp-CodeCell >> nth=3 >> .cm-content")
-        page.keyboard.press("Shift+Enter")
+        run_cell(page, 3)
         page.wait_for_selector(".jp-OutputArea-output:has-text('printed ')")
         said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
         assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
         assert "2026-10-25T03:00:00.000Z" in said
         assert " 16 1" in said
-        assert errors == []
+        assert page.errors == []
 
 
 def times_are_the_zones(shown: Any) -> None:
@@ -126,7 +114,7 @@ def a_time_is_typed_and_chips_are_edited(page: Any, shown: Any) -> None:
     assert field.get_attribute("aria-invalid") == "true"
     field.fill("2:15-3:00")  # there twice
     field.press("Enter")
-    shown.locator(".lk-late:has-text('there twice in Europe/Vienna')").wait_for()
+    shown.locator(".lk-late:has-text('exists twice in Europe/Vienna')").wait_for()
     field.fill("1:00–5:00")
     field.press("Enter")
     picked(shown, 20)  # five hours of the clock's four

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from labkit.lab import Lab
 from labkit.stack.state import State
-from support.chrome import chromium
-from support.jupyter import Server, jupyter_lab
+from support.jupyter import Server, browser_page, jupyter_lab, open_notebook, write_notebook
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -26,7 +24,6 @@ RECORDS_OF_LAST = (
 )
 # the picker's line; the browser of records above it has one too
 CODE = ".jupyter-widgets pre:not(.lk-browse pre)"
-SLOW_MS = 90_000  # the machines of CI are small
 
 
 @pytest.fixture
@@ -60,30 +57,12 @@ def server(topic: str, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def page() -> Iterator[Any]:
     """A page whose console has no error at the end."""
     SHOTS.mkdir(exist_ok=True)
-    shown = browser.new_page(viewport={"width": 1300, "height": 1400})
-    shown.set_default_timeout(SLOW_MS)
-    said: list[str] = []
-    shown.on(
-        "console", lambda message: said.append(message.text) if message.type == "error" else None
-    )
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    yield shown
-    assert said == []
-
-
-def opens(page: Any, server: Server, notebook: str) -> None:
-    page.goto(server.page(notebook))
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+    with browser_page(height=1400) as shown:
+        yield shown
+        assert shown.errors == []
 
 
 @pytest.mark.timeout(600)
@@ -91,7 +70,7 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
     page: Any, server: Server
 ) -> None:
     try:
-        opens(page, server, "00-tour.ipynb")
+        open_notebook(page, server, "00-tour.ipynb")
         run(page, "Run All Cells")
         assert page.evaluate(RECORDS_OF_LAST) == RECORDS
 
@@ -136,9 +115,9 @@ def test_live_widgets_follow_pause_filter_and_stop(
         "widgets.lag_board(lab, every='500ms')",
         "widgets.inspect(lab.window(topic, last=50).read(progress=False))",
     ]
-    written(tmp_path / "notebooks" / "live.ipynb", cells)
+    write_notebook(tmp_path / "notebooks" / "live.ipynb", cells)
     try:
-        opens(page, server, "live.ipynb")
+        open_notebook(page, server, "live.ipynb")
         run(
             page,
             "Run All Cells",
@@ -177,12 +156,12 @@ def test_the_scratch_manager_asks_before_it_deletes(
 ) -> None:
     for name in ("one", "two"):
         lab.window(topic, last=50).to_scratch(name)
-    written(
+    write_notebook(
         tmp_path / "notebooks" / "scratch.ipynb",
         ["from labkit import widgets", "widgets.scratch()"],
     )
     try:
-        opens(page, server, "scratch.ipynb")
+        open_notebook(page, server, "scratch.ipynb")
         box = "document.querySelectorAll('.jupyter-widgets input[type=checkbox]')"
         run(page, "Run All Cells", f"{box}.length === 3")
         page.locator(".jupyter-widgets input[type=checkbox]").nth(1).check()
@@ -214,9 +193,9 @@ def test_stop_ends_run_all_and_the_part_is_kept(
         "print('at ' + 'work')\ndf = w.read(decode=slow).to_pandas()",
         "print('the report' + ' says', len(df))",
     ]
-    written(tmp_path / "notebooks" / "stopped.ipynb", cells)
+    write_notebook(tmp_path / "notebooks" / "stopped.ipynb", cells)
     try:
-        opens(page, server, "stopped.ipynb")
+        open_notebook(page, server, "stopped.ipynb")
         run(
             page,
             "Run All Cells",
@@ -247,15 +226,6 @@ def test_stop_ends_run_all_and_the_part_is_kept(
         page.wait_for_selector("text=/Replay (True|INCOMPLETE|complete)/")
     finally:
         page.screenshot(path=SHOTS / "stopped-end.png")
-
-
-def written(path: Path, cells: list[str]) -> None:
-    """Write a notebook."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
-    }
-    nbformat.write(notebook, path)
 
 
 def run(page: Any, what: str, done: str = RECORDS_OF_LAST + " > 0") -> None:

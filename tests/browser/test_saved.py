@@ -14,8 +14,14 @@ from typing import Any
 import nbformat
 import pytest
 
-from support.chrome import chromium
-from support.jupyter import jupyter_lab
+from support.jupyter import (
+    browser_page,
+    jupyter_lab,
+    open_notebook,
+    run_all_cells,
+    run_cell,
+    write_notebook,
+)
 from support.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -23,7 +29,6 @@ pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parents[2] / "test-output"
 COUNT = 40
 LONG = "a long text that goes on " * 100
-SLOW_MS = 90_000  # the machines of CI are small
 
 
 @pytest.fixture
@@ -42,21 +47,12 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 @contextmanager
 def opened(root: Path, home: Path) -> Iterator[Any]:
     """The notebook, in a JupyterLab and a browser that were just started."""
-    with jupyter_lab(root, home) as server, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 3200})
-        page.set_default_timeout(SLOW_MS)
-        page.goto(server.page("saved.ipynb"))
-        page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
+    with jupyter_lab(root, home) as server, browser_page(height=3200) as page:
+        open_notebook(page, server, "saved.ipynb")
         try:
             yield page
         finally:
             page.screenshot(path=SHOTS / "saved-end.png")
-
-
-def run_cell(page: Any, place: int) -> None:
-    page.click(f".jp-Notebook .jp-CodeCell >> nth={place} >> .cm-content")
-    page.keyboard.press("Shift+Enter")
 
 
 @pytest.mark.timeout(600)
@@ -79,21 +75,17 @@ def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
         "widgets.lag_board(lab)",
         "widgets.scratch(lab)",
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     path = root / "saved.ipynb"
-    nbformat.write(notebook, path)
+    write_notebook(path, cells)
 
     with opened(root, tmp_path) as page:
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        run_all_cells(page)
         page.wait_for_selector(".jupyter-widgets >> text=20 records seen")
         page.wait_for_selector(".jupyter-widgets >> text=/no scratch index|scratch indices/")
         tail = page.locator(".jp-CodeCell").nth(3)
         assert tail.locator(".jupyter-widgets tbody tr").count() == 20
-        assert (
-            tail.locator(".jupyter-widgets table").bounding_box()["width"] < 4_500
-        )  # seven cut texts; uncut ones are 9,000 px
+        # seven cut texts; uncut ones are 9,000 px
+        assert tail.locator(".jupyter-widgets table").bounding_box()["width"] < 4_500
         assert page.locator("text=a picture of").locator("visible=true").count() == 0
 
         code = page.locator(".jp-CodeCell").nth(1).locator(".jupyter-widgets pre")
