@@ -34,26 +34,13 @@ from google.protobuf.descriptor_pb2 import (
 from labkit.config import list_profiles, load_profile
 from labkit.decode import plain
 from labkit.decode.registry import Binary
-from labkit.errors import LabkitError, NotFoundError
+from labkit.errors import LabkitError
 from labkit.pipelines.files.lines import lines
 from labkit.pipelines.irc.record import parse, record
-from labkit.registry import Registry
 from labkit.replay.plan import Plan
+from support.registry import KnownRegistry
 
 Target = Callable[[bytes], None]
-
-
-class Known(Registry):
-    """A registry whose schemas were fetched before."""
-
-    def __init__(self, *schemas: Schema) -> None:
-        super().__init__({"url": "http://registry.example"})
-        self._known = dict(enumerate(schemas, 1))
-
-    def schema(self, number: int) -> Any:
-        if number not in self._known:
-            raise NotFoundError("no such id")
-        return self._known[number]
 
 
 class Source:
@@ -146,7 +133,9 @@ def avro(data: bytes) -> None:
     well = {"type": "record", "name": "Well", "fields": [{"name": "neighbour", "type": "long"}]}
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(well), {"neighbour": 7})
-    decoder = Binary(Known(Schema(schema, "AVRO"), Schema(json.dumps(well), "AVRO")), "avro")
+    decoder = Binary(
+        KnownRegistry(Schema(schema, "AVRO"), Schema(json.dumps(well), "AVRO")), "avro"
+    )
     neighbour = b"\0\0\0\0\2" + out.getvalue()
     rows = decoded(
         decoder, [neighbour, b"\0\0\0\0\1" + source.rest, b"\0" + source.rest, None, neighbour]
@@ -169,7 +158,8 @@ def protobuf_decoder() -> Binary:
             field.type_name = ".All"
     file = FileDescriptorProto(name="x.proto", syntax="proto3", message_type=[message])
     return Binary(
-        Known(Schema(base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")), "protobuf"
+        KnownRegistry(Schema(base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")),
+        "protobuf",
     )
 
 

@@ -21,24 +21,12 @@ from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from support.replays import balanced, offsets
 from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for in its partition; return the receipt."""
-    for one in receipt.partitions:
-        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
-        assert min(one.read, one.filtered, one.gaps, one.unread) >= 0, one
-    return receipt
-
-
-def offsets(table: Any) -> list[int]:
-    return table["_offset"].to_pylist()
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:

@@ -26,26 +26,15 @@ from labkit.errors import (
 )
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.replay.receipt import Receipt
 from labkit.replay.records import consume
 from labkit.stack.state import State
 from labkit.times import to_ms
+from support.replays import balanced, offsets
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 DAY = 86_400_000
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for in its partition; return the receipt."""
-    for one in receipt.partitions:
-        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
-    return receipt
-
-
-def offsets(table: Any) -> list[int]:
-    return table["_offset"].to_pylist()
 
 
 def read_offsets(window: Window) -> list[int]:

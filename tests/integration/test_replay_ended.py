@@ -22,21 +22,10 @@ import pytest
 
 from labkit import Window
 from labkit.lab import Lab
-from labkit.replay.receipt import Receipt
+from support.replays import balanced, offsets
 
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for in its partition; return the receipt."""
-    for one in receipt.partitions:
-        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
-    return receipt
-
-
-def offsets(table: Any) -> list[int]:
-    return table["_offset"].to_pylist()
 
 
 @pytest.fixture

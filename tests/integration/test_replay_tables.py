@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -20,22 +19,11 @@ from labkit.errors import UnavailableError, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from support.replays import balanced, offsets
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for in its partition; return the receipt."""
-    for one in receipt.partitions:
-        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
-    return receipt
-
-
-def offsets(table: Any) -> list[int]:
-    return table["_offset"].to_pylist()
 
 
 def ordered(table: pa.Table) -> pa.Table:

@@ -6,8 +6,28 @@ import gzip
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+
+from labkit.replay.records import RAW_SCHEMA
+
 
 def read_sample(count: int) -> list[bytes]:
     """Return the first lines of the sample log."""
     with gzip.open(Path(__file__).parents[2] / "data" / "irc-sample.jsonl.gz") as lines:
         return [line.rstrip(b"\n") for line in islice(lines, count)]
+
+
+def raw_batch(values: list[bytes | None], timestamp: int | None = 0) -> pa.RecordBatch:
+    """Return values as records of partition 0 of topic ``t``, as the reader gives them."""
+    rows = [
+        {
+            "topic": "t",
+            "partition": 0,
+            "offset": offset,
+            "timestamp": timestamp,
+            "timestamp_type": "CreateTime",
+            "value": value,
+        }
+        for offset, value in enumerate(values)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)

@@ -1,6 +1,8 @@
-"""A plan and the receipt of its read, where any will do."""
+"""A plan and the receipt of its read, where any will do; what holds for each receipt."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
@@ -17,3 +19,16 @@ RECEIPT = Receipt(
     "g",
     hash="ab",
 )
+
+
+def balanced(receipt: Receipt) -> Receipt:
+    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    for part in receipt.partitions:
+        assert part.planned == part.read + part.filtered + part.gaps + part.unread, part
+        assert min(part.read, part.filtered, part.gaps, part.unread) >= 0, part
+    return receipt
+
+
+def offsets(table: Any) -> list[int]:
+    """Return the offsets of a table's records, in its order."""
+    return list(table["_offset"].to_pylist())

@@ -28,27 +28,13 @@ from google.protobuf.descriptor_pb2 import (
 from labkit.decode import plain
 from labkit.decode.limits import COLUMNS, MORE
 from labkit.decode.registry import Binary
-from labkit.errors import NotFoundError
-from labkit.registry import Registry
-
-
-class Known(Registry):
-    """A registry whose schemas were fetched before."""
-
-    def __init__(self, *schemas: Schema) -> None:
-        super().__init__({"url": "http://registry.example"})
-        self._known = dict(enumerate(schemas, 1))
-
-    def schema(self, number: int) -> Any:
-        if number not in self._known:
-            raise NotFoundError("no such id")
-        return self._known[number]
+from support.registry import KnownRegistry
 
 
 def decode(
     schema: Schema, payloads: list[bytes], kind: str = "avro"
 ) -> tuple[list[dict[str, Any]], dict[int, str], Any]:
-    decoder = Binary(Known(schema), kind)
+    decoder = Binary(KnownRegistry(schema), kind)
     middle = b"\0" if kind == "protobuf" else b""
     parsed = decoder.parse(
         pa.array([b"\0\0\0\0\1" + middle + payload for payload in payloads], pa.binary())
@@ -115,7 +101,7 @@ KILLERS = {
     ),
 }
 CODE = """
-import sys; sys.path.insert(0, "tests/unit")
+import sys; sys.path[:0] = ["tests", "tests/unit"]
 import threading
 import test_decode_limits as tests
 for name, (schema, payload) in tests.KILLERS.items():

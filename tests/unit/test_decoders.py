@@ -24,6 +24,7 @@ from labkit.decode import auto, custom, keys, merge
 from labkit.decode.registry import Binary, JsonSchema
 from labkit.errors import ConfigError, UsageError
 from labkit.registry import Registry
+from support.registry import KnownRegistry
 
 Values = list[bytes | None]
 
@@ -51,21 +52,6 @@ def table(
 # a registry that is not asked: its answers are there already ------------------------------------------------
 
 
-class Known(Registry):
-    """A registry whose schemas were fetched before."""
-
-    def __init__(self, *schemas: Schema) -> None:
-        super().__init__({"url": "http://registry.example"})
-        self._known = dict(enumerate(schemas, 1))
-
-    def schema(self, number: int) -> Any:
-        from labkit.errors import NotFoundError
-
-        if number not in self._known:
-            raise NotFoundError("no such id")
-        return self._known[number]
-
-
 def record(*fields: tuple[str, Any], name: str = "R") -> dict[str, Any]:
     return {
         "type": "record",
@@ -90,7 +76,7 @@ SCHEMAS = [
         ("t", {"type": "long", "logicalType": "timestamp-micros"}), ("e", record(name="Nothing"))
     ),
 ]
-KNOWN = Known(*(Schema(json.dumps(schema), "AVRO") for schema in SCHEMAS))
+KNOWN = KnownRegistry(*(Schema(json.dumps(schema), "AVRO") for schema in SCHEMAS))
 _PARSED = [fastavro.parse_schema(schema) for schema in SCHEMAS]
 
 
@@ -171,9 +157,11 @@ def test_bytes_that_only_look_like_ids_do_not_flood_the_registry(monkeypatch: py
     monkeypatch.setattr(registry, "UNKNOWN_IDS", 10)
     asked = []
     monkeypatch.setattr(
-        Known,
+        KnownRegistry,
         "schema",
-        lambda self, number, real=Known.schema: (asked.append(number), real(self, number))[1],
+        lambda self, number, real=KnownRegistry.schema: (asked.append(number), real(self, number))[
+            1
+        ],
     )
     values: Values = [b"\x00" + number.to_bytes(4, "big") + b"x" for number in range(100, 200)]
     for decoder in (Binary(KNOWN, "avro"), JsonSchema(KNOWN)):
@@ -198,7 +186,7 @@ framed = st.sampled_from([b'{"a":1}', b'{"a":"x","b":[1]}', b"[1]", b"{", b""]).
 def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(
     values: Values, cuts: set[int]
 ):
-    known = Known(Schema("{}", "JSON"))
+    known = KnownRegistry(Schema("{}", "JSON"))
     rows, schema, errors = table(JsonSchema(known), values, cuts)
     assert (rows, schema, errors) == table(JsonSchema(known), values)
     inner = [
@@ -235,7 +223,7 @@ def test_text_of_a_proto_that_cannot_be_compiled_says_why(
     text: str, references: tuple[str, ...], reason: str
 ):
     schema = Schema(text, "PROTOBUF", [SchemaReference(name, "a", 1) for name in references])
-    _, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\0ab"])
+    _, _, errors = table(Binary(KnownRegistry(schema), "protobuf"), [b"\0\0\0\0\1\0ab"])
     assert reason in errors[0]
 
 
@@ -246,7 +234,7 @@ def test_glues_header_is_named():
         b"\3\5" + version.bytes + b"x",
         b"\3\1" + version.bytes,
     ]
-    _, _, errors = table(Binary(Known(), "avro"), values)
+    _, _, errors = table(Binary(KnownRegistry(), "avro"), values)
     assert errors[0].startswith(f"AWS Glue's header, of schema version {version}; labkit reads")
     assert f"{version}, compressed;" in errors[1]
     assert errors[2].startswith("not Confluent's wire format: it starts with 03 01")
@@ -254,7 +242,7 @@ def test_glues_header_is_named():
 
 def test_text_of_a_proto_is_compiled():
     schema = Schema('syntax = "proto3"; message A { message B { int64 n = 1; } }', "PROTOBUF")
-    rows, _, errors = table(Binary(Known(schema), "protobuf"), [b"\0\0\0\0\1\4\0\0\x08\5"])
+    rows, _, errors = table(Binary(KnownRegistry(schema), "protobuf"), [b"\0\0\0\0\1\4\0\0\x08\5"])
     assert (rows, errors) == ([{"n": 5}], {})
 
 
@@ -278,7 +266,7 @@ def descriptor(package: str, kind: int) -> tuple[Schema, Any]:
 
 def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
     made = [descriptor("a", 3), descriptor("b", 1), descriptor("c", 9)]  # int64, double, string
-    known = Known(*(schema for schema, _ in made))
+    known = KnownRegistry(*(schema for schema, _ in made))
     values: Values = [
         b"\x00" + number.to_bytes(4, "big") + b"\x00" + kind(n=n).SerializeToString()
         for number, ((_, kind), n) in enumerate(zip(made, (5, 0.5, "x"), strict=True), 1)
@@ -303,7 +291,7 @@ def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
 def test_a_value_too_large_for_its_own_schema_costs_one_field():
     """BEHAVIOURS 34: all fields of the record were lost, and the error named none."""
     kind = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
-    known = Known(Schema(json.dumps(record(("x", kind), ("n", "int"))), "AVRO"))
+    known = KnownRegistry(Schema(json.dumps(record(("x", kind), ("n", "int"))), "AVRO"))
     values: Values = [
         b"\x00\x00\x00\x00\x01" + bytes([2 * size]) + unscaled.to_bytes(size, "big") + b"\x02"
         for unscaled, size in ((125, 1), (123_456_789, 4), (-1 & 0xFF, 1))
@@ -390,7 +378,7 @@ def test_what_a_function_raises_is_the_rows_error_and_tombstones_are_not_passed(
     )
     assert (
         errors[3]
-        == "the decoder raised TypeError: the decoder returned a object, which is nothing like JSON"
+        == "the decoder raised TypeError: the decoder returned a object, which is not a JSON value"
     )
 
 

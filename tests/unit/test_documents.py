@@ -6,29 +6,13 @@ import json
 from typing import Any
 
 import orjson
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit.es.documents import documents
 from labkit.es.mappings import IndexName
-from labkit.replay.records import RAW_SCHEMA
-
-
-def raw(values: list[bytes | None], stamp: int | None = 0) -> pa.RecordBatch:
-    rows = [
-        {
-            "topic": "t",
-            "partition": 0,
-            "offset": n,
-            "timestamp": stamp,
-            "timestamp_type": "CreateTime",
-            "value": value,
-        }
-        for n, value in enumerate(values)
-    ]
-    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+from support.records import raw_batch
 
 
 def stands_in(source: bytes) -> bool:
@@ -50,7 +34,7 @@ def test_a_json_object_in_utf_8_goes_through_whatever_its_text(
     objects: list[dict[str, Any]],
 ) -> None:
     values = [json.dumps(one, ensure_ascii=False).encode() for one in objects]
-    assert documents(raw(values)).sources.to_pylist() == values
+    assert documents(raw_batch(values)).sources.to_pylist() == values
 
 
 @pytest.mark.parametrize(
@@ -59,7 +43,9 @@ def test_a_json_object_in_utf_8_goes_through_whatever_its_text(
 def test_any_other_encoding_gets_a_document_of_its_own(encoding: str) -> None:
     text = '{"message": "caf\xe9 \ufeff"}'
     for other in (b'{"a":1}', '{"a":"\ufeff"}'.encode(), b"\xff"):
-        sources = documents(raw([other, text.encode(encoding), text.encode()])).sources.to_pylist()
+        sources = documents(
+            raw_batch([other, text.encode(encoding), text.encode()])
+        ).sources.to_pylist()
         assert [stands_in(one) for one in sources] == [other == b"\xff", True, False]
         assert sources[2] == text.encode()
 
@@ -73,11 +59,11 @@ FAR = [253_402_300_800_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000, 2*
 def test_a_record_of_a_time_that_no_date_can_hold_is_undated(stamp: int) -> None:
     """Microseconds, given as milliseconds: the record is as good as any."""
     name = IndexName("irc-%Y.%m")
-    docs = documents(raw([None, b"\xff", b'{"a":1}'], stamp), name=name)
+    docs = documents(raw_batch([None, b"\xff", b'{"a":1}'], stamp), name=name)
     assert docs.indices is not None
     assert docs.indices.to_pylist() == ["irc-undated"] * 3
     assert [orjson.loads(one).get("@timestamp") for one in docs.sources.to_pylist()] == [None] * 3
-    last = documents(raw([None], FAR[0] - 1), name=name)
+    last = documents(raw_batch([None], FAR[0] - 1), name=name)
     assert last.indices is not None
     assert last.indices.to_pylist() == ["irc-9999.12"]
     assert orjson.loads(last.sources[0].as_py())["@timestamp"] == "9999-12-31T23:59:59.999Z"

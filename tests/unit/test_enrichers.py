@@ -32,6 +32,7 @@ from labkit.replay.notes import Note, NoteSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
+from support.records import raw_batch
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +41,8 @@ def geoip() -> GeoIP:
         return enrich.geoip("ip")
 
 
-def raw(values: list[bytes | None], stamp: int | None = 0) -> pa.RecordBatch:
-    rows = [
-        {
-            "topic": "t",
-            "partition": 0,
-            "offset": n,
-            "timestamp": stamp,
-            "timestamp_type": "CreateTime",
-            "value": value,
-        }
-        for n, value in enumerate(values)
-    ]
-    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
-
-
 def enriched(values: list[bytes | None], *enrichers: Any) -> list[dict[str, Any]]:
-    docs = documents(raw(values), Chain(enrichers))
+    docs = documents(raw_batch(values), Chain(enrichers))
     return [json.loads(source) for source in docs.sources.to_pylist()]
 
 
@@ -167,7 +153,7 @@ def test_another_database_is_named_by_the_variable(
 
 def test_fields_are_added_to_the_end_and_the_records_bytes_stay(geoip: GeoIP) -> None:
     value = b'{ "n": 1.50, "ip" : "81.2.69.142", "z":{"deep":[1e3]} }'
-    (source,) = documents(raw([value]), Chain([geoip])).sources.to_pylist()
+    (source,) = documents(raw_batch([value]), Chain([geoip])).sources.to_pylist()
     assert source.startswith(value[:-1])
     assert json.loads(source)["geoip_location"] == {"lat": 51.5333, "lon": -0.2333}
 
@@ -208,8 +194,8 @@ BROKEN = [
 
 def test_what_is_no_object_gets_nothing(geoip: GeoIP) -> None:
     good = b'{"ip":"8.8.8.8"}'
-    docs = documents(raw([*BROKEN, good]), Chain([geoip])).sources.to_pylist()
-    assert docs[:-1] == documents(raw(BROKEN)).sources.to_pylist()
+    docs = documents(raw_batch([*BROKEN, good]), Chain([geoip])).sources.to_pylist()
+    assert docs[:-1] == documents(raw_batch(BROKEN)).sources.to_pylist()
     assert json.loads(docs[-1])["geoip_country"] == "US"
 
 
@@ -329,7 +315,7 @@ def test_apply_adds_the_columns_of_a_function(function: Any) -> None:
         ("A", 0),
         ("B", 1),
     ]
-    table = Chain(enrich.apply(function)).table(from_batches([raw(values)], "json"))
+    table = Chain(enrich.apply(function)).table(from_batches([raw_batch(values)], "json"))
     assert table.column("loud").to_pylist() == ["A", "B"]
 
 
@@ -341,8 +327,8 @@ def test_a_function_that_fails_is_named_and_in_documents_only_its_records_are_re
 
     values = [b'{"n":%d}' % n for n in range(9)]
     with pytest.raises(FunctionError, match=r"picky\(\) failed: ValueError: no threes"):
-        Chain(enrich.apply(picky)).table(from_batches([raw(values)], "json"))
-    docs = documents(raw(values), Chain(enrich.apply(picky)))
+        Chain(enrich.apply(picky)).table(from_batches([raw_batch(values)], "json"))
+    docs = documents(raw_batch(values), Chain(enrich.apply(picky)))
     assert [(one.offset, one.source) for one in docs.rejects] == [(3, '{"n":3}')]
     assert "picky" in docs.rejects[0].reason
     assert [json.loads(source).get("twice") for source in docs.sources.to_pylist()] == [
@@ -362,13 +348,13 @@ def test_a_function_that_always_fails_is_an_error_not_a_thousand_rejects() -> No
         return frame["no_such_column"]
 
     with pytest.raises(FunctionError, match="broken"):
-        documents(raw([b'{"n":1}'] * 1000), Chain(enrich.apply(broken)))
+        documents(raw_batch([b'{"n":1}'] * 1000), Chain(enrich.apply(broken)))
 
 
 def test_a_function_must_return_a_row_for_each() -> None:
     with pytest.raises(FunctionError, match="returned 1 rows for 2"):
         Chain(enrich.apply(lambda frame: {"x": [1]})).table(
-            from_batches([raw([b"{}", b"{}"])], "json")
+            from_batches([raw_batch([b"{}", b"{}"])], "json")
         )
 
 
@@ -385,12 +371,12 @@ def test_a_transform_that_cannot_be_loaded_is_a_usage_error(text: str) -> None:
 
 
 def test_a_missing_field_is_an_error_that_lists_the_fields_there_are(geoip: GeoIP) -> None:
-    table = from_batches([raw([b'{"host":"8.8.8.8","n":1}'])], "json")
+    table = from_batches([raw_batch([b'{"host":"8.8.8.8","n":1}'])], "json")
     with pytest.raises(UsageError, match="'ip'") as caught:
         Chain(geoip).table(table)
     assert caught.value.hint == "there is: host, n"
     chain = Chain(geoip)
-    documents(raw([b'{"host":"8.8.8.8","n":1}']), chain)
+    documents(raw_batch([b'{"host":"8.8.8.8","n":1}']), chain)
     with pytest.raises(UsageError, match="'ip'") as caught:
         chain.check()
     assert caught.value.hint == "there is: host, n"
@@ -405,12 +391,12 @@ def test_an_empty_table_gets_the_columns_too(geoip: GeoIP) -> None:
 def test_a_batch_that_merely_lacks_the_field_is_none(geoip: GeoIP) -> None:
     chain = Chain(enrich.geoip("ip"))
     for values in ([b'{"n":1}'], [b'{"ip":"8.8.8.8"}'], [b'{"n":2}']):
-        documents(raw(values), chain)
+        documents(raw_batch(values), chain)
     chain.check()
 
 
 def test_a_column_whose_name_is_taken_gets_an_underscore(geoip: GeoIP) -> None:
-    table = from_batches([raw([b'{"ip":"8.8.8.8","geoip_country":"mine"}'])], "json")
+    table = from_batches([raw_batch([b'{"ip":"8.8.8.8","geoip_country":"mine"}'])], "json")
     row = Chain(geoip).table(table).to_pylist()[0]
     assert (row["geoip_country"], row["geoip_country_"]) == ("mine", "US")
 
@@ -442,7 +428,7 @@ def test_nothing_added_is_nothing_changed() -> None:
 
 
 def test_a_pattern_names_an_index_by_the_records_time() -> None:
-    march, none = raw([b"{}"], 1_456_790_400_000), raw([b"{}"], None)
+    march, none = raw_batch([b"{}"], 1_456_790_400_000), raw_batch([b"{}"], None)
     name = IndexName("irc-%Y.%m")
     assert documents(march, name=name).indices.to_pylist() == ["irc-2016.03"]
     assert documents(none, name=name).indices.to_pylist() == ["irc-undated"]
