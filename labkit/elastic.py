@@ -19,7 +19,7 @@ from labkit.errors import (
 )
 from labkit.masking import without_login
 from labkit.secret import pair, sealed
-from labkit.suggest import did_you_mean, way
+from labkit.suggest import did_you_mean, look_closer, way
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport
@@ -228,8 +228,8 @@ class Target:
 
         if isinstance(error, elasticsearch.UnsupportedProductError):
             return ConfigError(
-                f"what answers at {self.address} does not say that it is Elasticsearch (no X-Elastic-Product)",
-                hint="labkit speaks with Elasticsearch 8 and 9, not with OpenSearch; a proxy must pass headers on",
+                f"what answers at {self.address} is not Elasticsearch: its answers have no X-Elastic-Product",
+                hint="labkit works with Elasticsearch 8 and 9, not with OpenSearch; a proxy must pass headers on",
             )
         if isinstance(error.body, dict) or error.meta.headers.get("x-elastic-product"):
             return None
@@ -245,8 +245,8 @@ class Target:
             )  # fmt: skip
         if location := error.meta.headers.get("location"):
             return ConfigError(
-                f"{answer}; it sends on to {without_login(location)}",
-                hint="write the address it sends on to in hosts",
+                f"{answer}; it redirects to {without_login(location)}",
+                hint="write the address that it redirects to in hosts",
             )
         if status == 401 or not error.body:  # of HEAD, or of a login in front
             return None
@@ -336,7 +336,7 @@ _TOLD = (
         "a file of its TLS settings is not there",
         "check ca_certs, client_cert and client_key",
     ),
-    ("timed out", "it does not answer", "is a firewall in between? `labkit doctor` looks closer"),
+    ("timed out", "it does not answer", "is a firewall in between? {doctor}"),
 )
 
 
@@ -345,7 +345,7 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
     text = " ".join(_texts(error))
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
-            return why, hint
+            return why, hint.format(doctor=look_closer())
     hint = "is it running? `labkit status` (local stack); else check the address and TLS"
     return type(error).__name__, hint
 

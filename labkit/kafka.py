@@ -25,7 +25,7 @@ from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableEr
 from labkit.kafka_client import TIMEOUT_S, Connection, in_threads
 from labkit.kafka_errors import MISSING, Action, Operation
 from labkit.kafka_groups import Groups
-from labkit.suggest import did_you_mean, way
+from labkit.suggest import did_you_mean, look_closer, way
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 
@@ -285,7 +285,7 @@ class Cluster(Connection):
             if error.facts.get("unsure"):
                 raise UnavailableError(
                     f"the leader of partition {partition} of topic {topic!r} does not answer",
-                    hint=f"{error.message}; is one of the brokers down? `labkit doctor` looks closer",
+                    hint=f"{error.message}; is one of the brokers down? {look_closer()}",
                     partition=partition,
                 ) from error
             raise error

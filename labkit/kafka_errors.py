@@ -20,7 +20,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.kafka_token import TokenCallback
-from labkit.suggest import did_you_mean, way
+from labkit.suggest import did_you_mean, look_closer, way
 
 ACCESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -69,7 +69,6 @@ _LACKS = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
 }
-_LOOK = "`labkit doctor` looks closer"
 # a text of librdkafka's, what it means, what to do
 _TOLD = (
     (
@@ -80,7 +79,7 @@ _TOLD = (
     (
         "certificate verify failed",
         "the broker's certificate is not trusted",
-        f"is it of the CA in ssl.ca.location, for this host name, and not expired? {_LOOK}",
+        "is it of the CA in ssl.ca.location, for this host name, and not expired? {doctor}",
     ),
     (
         "alert bad certificate",
@@ -108,7 +107,7 @@ _TOLD = (
         "is it running? `labkit status` (local stack); else check the port",
     ),
     ("Invalid response size", "what answers there is not Kafka", "check host and port"),
-    ("timed out", "it does not answer", "is a firewall in between? " + _LOOK),
+    ("timed out", "it does not answer", "is a firewall in between? {doctor}"),
 )
 
 
@@ -264,8 +263,8 @@ def _login(
         )
     if mechanisms := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
         return AccessError(
-            f"{address} does not take the mechanism {mechanism}",
-            hint=f"set sasl.mechanism to one it takes: {mechanisms[1].strip()}",
+            f"{address} does not support the mechanism {mechanism}",
+            hint=f"set sasl.mechanism to one it supports: {mechanisms[1].strip()}",
             principal=principal,
         )
     hint = "check sasl.username, sasl.password and sasl.mechanism of the profile"
@@ -332,19 +331,22 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     if code in TIMEOUT and "SASL" in protocol and mechanism_of(settings) == "OAUTHBEARER":
         return (
             ": is there a token?",
-            f"set sasl.oauthbearer.method = oidc and its client and token endpoint; {_LOOK}",
+            f"set sasl.oauthbearer.method = oidc and its client and token endpoint. {look_closer()}",
         )
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
-            return ": " + why.format(address=_unresolved(text) or "the address"), hint
+            cause = why.format(address=_unresolved(text) or "the address")
+            return f": {cause}", hint.format(doctor=look_closer())
     if code == KafkaError._ALL_BROKERS_DOWN:
         return (
             "",
-            f"is it running (`labkit status`)? Does that port speak {protocol}, as security.protocol says? {_LOOK}",
+            f"is it running (`labkit status`)? Does that port speak {protocol}, "
+            f"as security.protocol says? {look_closer()}",
         )
     return (
         "",
-        f"is it running? `labkit status` (local stack); else check the address, the network and TLS; {_LOOK}",
+        "is it running? `labkit status` (local stack); "
+        f"else check the address, the network and TLS. {look_closer()}",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import SequenceMatcher, get_close_matches
 
 from labkit.errors import UsageError
 
@@ -26,12 +25,30 @@ def for_a_shell() -> Iterator[None]:
         _readers.pop()
 
 
+@contextmanager
+def for_the_doctor() -> Iterator[None]:
+    """Let hints within the block not send their reader to the doctor: its reader is there."""
+    _readers.append("doctor")
+    try:
+        yield
+    finally:
+        _readers.pop()
+
+
+def look_closer() -> str:
+    """Return the sentence that sends the reader to the doctor.
+
+    Empty for the doctor's own reader.
+    """
+    return "" if "doctor" in _readers else f"{way('doctor')} looks closer"
+
+
 def way(command: str) -> str:
     """Return how its reader lists or examines things.
 
     It is ``lab.topics()`` in Python, ``labkit topics`` in a shell.
     """
-    return f"`labkit {command}`" if _readers[-1] == "shell" else f"`lab.{command}()`"
+    return f"`labkit {command}`" if "shell" in _readers else f"`lab.{command}()`"
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
@@ -39,6 +56,8 @@ def did_you_mean(name: str, there: Iterable[str]) -> str:
 
     Empty without any.
     """
+    from difflib import SequenceMatcher, get_close_matches
+
     by_lower = {name_there.lower(): name_there for name_there in there}
     matches = get_close_matches(name.lower(), by_lower, 3, 0.7)
     scores = [SequenceMatcher(None, match, name.lower()).ratio() for match in matches]

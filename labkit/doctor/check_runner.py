@@ -6,7 +6,6 @@ An error is a finding too.
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +13,6 @@ from typing import Any
 
 from labkit.doctor.diagnosis import FAIL, SKIPPED, Check, Finding, fail
 from labkit.errors import LabkitError
-
-_HERE = re.compile(r"[;.?]?\s*`labkit doctor` looks closer")  # this is the doctor
 
 
 class OutOfTimeError(Exception):
@@ -107,7 +104,9 @@ class Examination:
         if blocked:
             finding = Finding(SKIPPED, f"needs: {blocked[0]}")
         elif start >= self.deadline:
-            finding = fail("no time left for it", "what comes before it is slow: mend that first")
+            finding = fail(
+                "not checked: no time was left", "the checks before it are slow: mend those first"
+            )
         else:
             finding = self._found(call, min(timeout_s, self.deadline - start))
         text, fix = (" ".join(part.split()) for part in (finding.text, finding.fix))
@@ -125,7 +124,7 @@ class Examination:
                 "is a firewall in between, or the server overloaded?",
             )
         except LabkitError as error:
-            return fail(error.message, _HERE.sub("", error.hint or ""))
+            return fail(error.message, error.hint or "")
         except Exception as error:  # a check that breaks must not hide the others
             return fail(
                 f"{type(error).__name__}: {error}", "this is labkit's fault: please report it"

@@ -12,6 +12,7 @@ from labkit.doctor.diagnosis import Check, Diagnosis, Finding, Status, ok, warn
 from labkit.elastic import Target
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster
+from labkit.suggest import for_the_doctor
 
 WHOLE_S = 13.0
 
@@ -38,7 +39,9 @@ def examine(profile: Profile, *, topic: str | None = None, indices: str = "irc*"
     if not profile.elasticsearch:
         first.look("elasticsearch", lambda: _no_elasticsearch(profile))
     checks = list(first.checks)
-    for area, result in all_within(WHOLE_S + 1, areas).items():
+    with for_the_doctor():
+        results = all_within(WHOLE_S + 1, areas)
+    for area, result in results.items():
         checks += result.checks if isinstance(result, Examination) else [_broken(area, result)]
     return Diagnosis(profile.name, tuple(checks))
 

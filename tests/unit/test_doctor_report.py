@@ -16,6 +16,7 @@ from labkit.doctor.elasticsearch import ElasticsearchLooks, least_free
 from labkit.doctor.network import address_of
 from labkit.elastic import Target
 from labkit.errors import AccessError
+from labkit.suggest import for_a_shell, for_the_doctor, look_closer, way
 
 GB = 2**30
 
@@ -113,3 +114,12 @@ def test_addresses_of_elasticsearch_in_every_form_it_takes() -> None:
 )
 def test_watermarks(mark: str, headroom: str, free: int) -> None:
     assert least_free(mark, headroom, {"total_in_bytes": 1000 * GB}) == pytest.approx(free * GB)
+
+
+def test_hints_send_to_the_doctor_unless_the_doctor_gives_them() -> None:
+    assert look_closer() == "`lab.doctor()` looks closer"
+    with for_a_shell():
+        assert look_closer() == "`labkit doctor` looks closer"
+        with for_the_doctor():
+            assert look_closer() == ""
+            assert way("topics") == "`labkit topics`"
