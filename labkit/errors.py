@@ -30,7 +30,6 @@ end.
 from __future__ import annotations
 
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +80,8 @@ class _Message(BaseException):
         ``%tb Plain`` shows the whole traceback. No mode shows the values of our variables: secrets
         are among them.
         """
+        import traceback
+
         shell = sys.modules["IPython"].get_ipython()
         if shell is not None and shell.InteractiveTB.mode in ("Plain", "Verbose"):
             return [line.rstrip("\n") for line in traceback.format_exception(self)]
@@ -98,6 +99,8 @@ class _Message(BaseException):
 
     def _line(self) -> str | None:
         """Return the line of the caller's that led here: the last one before labkit's own code."""
+        import traceback
+
         line = None
         for frame in traceback.extract_tb(self.__traceback__):
             path = Path(frame.filename)
