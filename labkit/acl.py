@@ -142,7 +142,8 @@ def recipe(
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
     if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
         raise UsageError(
-            f"{form!r} is no format", hint="kafka-acls, terraform or elasticsearch-role"
+            f"format must be kafka-acls, terraform or elasticsearch-role, not {form!r}",
+            hint="leave it out for the commands and how to set the role",
         )
     grants = [_by_pattern(grant, topic) for grant in kafka_grants(role, topic)]
     body = json.dumps(elasticsearch_role(role, indices), indent=2 if form else None)

@@ -320,21 +320,22 @@ def _check(name: str, table: Any, where: str) -> None:
     """Raise ConfigError when the table of profile `name` has not the form of one."""
     if not isinstance(table, dict):
         raise ConfigError(
-            f"profile {name!r} in {where} is no table", hint=f"write [profiles.{name}.kafka]"
+            f"profile {name!r} in {where} must be a table", hint=f"write [profiles.{name}.kafka]"
         )
     if name == LOCAL and set(table) != {"topics"}:
         raise ConfigError(
-            f"profile {name!r} in {where}: so is the local stack called",
-            hint="give it another name, or topics alone",
+            f"profile {name!r} in {where} has the name of the local stack",
+            hint="give it another name; only topics may stand under this one",
         )
     for unknown in sorted(set(table) - set(_TABLES)):
         raise ConfigError(
-            f"profile {name!r} in {where}: unknown: {unknown}",
+            f"profile {name!r} in {where} has an unknown key: {unknown}",
             hint=did_you_mean(unknown, _TABLES) or f"its tables are: {', '.join(_TABLES)}",
         )
     if not isinstance(table.get("kafka", {}), dict):
         raise ConfigError(
-            f"profile {name!r} in {where}: kafka is no table", hint=f"write [profiles.{name}.kafka]"
+            f"profile {name!r} in {where}: kafka must be a table",
+            hint=f"write [profiles.{name}.kafka]",
         )
     for key, value in table.get("kafka", {}).items():
         if isinstance(value, dict):
@@ -352,7 +353,7 @@ def _check(name: str, table: Any, where: str) -> None:
     read_topics(name, table.get("topics", {}), where)
     if not isinstance(table.get("registry", {}), dict):
         raise ConfigError(
-            f"profile {name!r} in {where}: registry is no table",
+            f"profile {name!r} in {where}: registry must be a table",
             hint='write url = "https://…" in it',
         )
 
@@ -366,7 +367,7 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
         require_trust(name, table, file, variables=bool(added), hides=hides)
     merged = _merged(table, added)
     if not merged["kafka"]:
-        raise ConfigError(f"{where}: no kafka table", hint=f"write [profiles.{name}.kafka]")
+        raise ConfigError(f"{where} has no kafka table", hint=f"write [profiles.{name}.kafka]")
     if merged["registry"] and not isinstance(merged["registry"].get("url"), str):
         raise ConfigError(f"{where}: registry has no url", hint='write url = "https://…"')
     filled = fill(merged, where=where, folder=path.parent if path else Path())

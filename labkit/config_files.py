@@ -68,7 +68,7 @@ class ConfigFile:
             ) from None
         if not isinstance(tables, dict):
             raise ConfigError(
-                f"profiles in {self.path} is no table", hint="write [profiles.NAME.kafka]"
+                f"profiles in {self.path} must be a table", hint="write [profiles.NAME.kafka]"
             )
         return {name: _seal(table) for name, table in tables.items()}
 

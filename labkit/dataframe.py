@@ -101,7 +101,7 @@ def from_frame(frame: Any) -> pa.Table:
             hint="make columns of one kind of values, under unique names",
         ) from error
     raise UsageError(
-        f"a {type(frame).__name__} is no DataFrame",
+        f"a DataFrame is needed, not a {type(frame).__name__}",
         hint="give a pandas or polars one, or an Arrow table",
     )
 

@@ -76,4 +76,6 @@ def _offsets(text: str) -> dict[int, tuple[int, int]]:
             raise ValueError("a partition is named twice")
         return dict(ranges)
     except ValueError as error:
-        raise UsageError(f"--offsets {text!r}", hint="write such as 0:100-200,1:0-50") from error
+        raise UsageError(
+            f"--offsets must be PARTITION:START-END, not {text!r}", hint="such as 0:100-200,1:0-50"
+        ) from error

@@ -91,7 +91,7 @@ class WindowQueries(WindowReads):
         }  # fmt: skip
         if "replay" in tables:
             raise UsageError(
-                "the window is the table replay, so no other can be", hint="give it another name"
+                "the name replay is taken: it is the window", hint="give the table another name"
             )
         return _ask(query, {"replay": self}, {"replay": options}, tables, progress)  # type: ignore[dict-item]
 
@@ -140,7 +140,7 @@ class LabQueries:
         for name in options or {}:
             if name not in windows:
                 raise UsageError(
-                    f"options are given for {name!r}, which is no window here",
+                    f"options are given for {name!r}, which is not a window here",
                     hint=f"the windows are: {', '.join(windows) or 'none; lab.sql(query, a=lab.window(…))'}",
                 )
         return _ask(query, windows, options or {}, rest, progress)

@@ -146,8 +146,8 @@ def _look_up(reference: str, where: str, folder: Path) -> str:
     if kind == "keyring":
         return _keyring(name, where)
     raise ConfigError(
-        f"{where}: ${{{kind}:…}} is no kind of reference",
-        hint="write ${NAME} (environment), ${file:PATH} or ${keyring:SERVICE/USER}; $${ for a ${ that means itself",
+        f"{where}: ${{{kind}:…}} is not a known reference",
+        hint="write ${NAME} (environment), ${file:PATH} or ${keyring:SERVICE/USER}; $${ for a plain ${",
     )
 
 
@@ -169,7 +169,7 @@ def _file(path: Path, where: str) -> str:
         ) from error
     except ValueError:
         raise ConfigError(
-            f"{where} needs {path}, which is no text", hint="it holds the secret and no more"
+            f"{where} needs {path}, which is not text", hint="it holds the secret and no more"
         ) from None
 
 

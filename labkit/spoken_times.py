@@ -134,9 +134,9 @@ def exact(local: datetime, zone: tzinfo) -> datetime:
     times = " or ".join(moment.isoformat("T", "seconds") for moment in (first, second))
     if exists:
         raise UsageError(
-            f"{shown} is there twice in {zone}: clocks are set back then", hint=f"write {times}"
+            f"{shown} exists twice in {zone}: clocks are set back then", hint=f"write {times}"
         )
     raise UsageError(
-        f"{shown} is not there in {zone}: clocks are set forward then",
+        f"{shown} does not exist in {zone}: clocks are set forward then",
         hint="write a time with its offset",
     )

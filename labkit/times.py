@@ -159,7 +159,7 @@ def parse_span(
     phrase = _CLOCKS.sub(r"\1–\2", phrase)
     parts = _BETWEEN.split(phrase.removeprefix("from ").removeprefix("between "))
     if len(parts) != 2 or not all(parts):
-        raise UsageError(f"{text!r} says no period of time", hint=SPAN_HINT)
+        raise UsageError(f"{text!r} is not a period of time", hint=SPAN_HINT)
     start = _clock_ms(parts[0], zone, now)
     end = (
         _next_clock(parts[1], start, zone)
@@ -259,7 +259,7 @@ def length_ms(value: Any) -> int:
 def _limited(ms: float, value: Any) -> int:
     if not 0 <= ms <= _LONGEST_MS:
         raise UsageError(
-            f"{value!r} is not between nothing and a thousand years",
+            f"a length of time must be 0 to 1,000 years, not {value!r}",
             hint="write such as '90d' or '6h'",
         )
     return round(ms)

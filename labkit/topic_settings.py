@@ -60,12 +60,12 @@ def read_topics(profile: str, tables: Any, path: str) -> tuple[TopicSettings, ..
     """
     example = f'write [profiles.{profile}.topics."orders.*"] and value = "avro" in it'
     if not isinstance(tables, dict):
-        raise ConfigError(f"profile {profile!r} in {path}: topics is no table", hint=example)
+        raise ConfigError(f"profile {profile!r} in {path}: topics must be a table", hint=example)
     settings = []
     for pattern, table in tables.items():
         place = f'[profiles.{profile}.topics."{pattern}"] in {path}'
         if not isinstance(table, dict):
-            raise ConfigError(f"{place} is no table", hint=example)
+            raise ConfigError(f"{place} must be a table", hint=example)
         _check(table, place)
         settings.append(
             TopicSettings(pattern, table.get("value"), table.get("key"), place, Path(path).parent)

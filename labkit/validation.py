@@ -62,9 +62,10 @@ def whole(
     """
     number = _number(value)
     if number is None:
-        raise UsageError(f"{what}: {value!r} is no whole number", hint=hint)
+        raise UsageError(f"{what} must be a whole number, not {value!r}", hint=hint)
     if (low is not None and number < low) or (high is not None and number > high):
-        raise UsageError(f"{what}={number}", hint=hint)
+        bounds = f"{low or 0:,} or more" if high is None else f"{low or 0:,} to {high:,}"
+        raise UsageError(f"{what} must be {bounds}, not {number:,}", hint=hint)
     return number
 
 
@@ -94,7 +95,9 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
     """Return offsets by partition, half-open."""
     hint = "write offsets={0: (100, 200)}"
     if not isinstance(offsets, Mapping) or not offsets:
-        raise UsageError(f"offsets={offsets!r}", hint=f"{hint}, or leave it out")
+        raise UsageError(
+            f"offsets must be a dict by partition, not {offsets!r}", hint=f"{hint}, or leave it out"
+        )
     ranges: dict[int, tuple[int, int]] = {}
     for name, pair in offsets.items():
         partition = whole(name, "a partition", hint)
@@ -105,7 +108,10 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
             or not isinstance(pair, Iterable)
             or len(bounds := list(pair)) != 2
         ):
-            raise UsageError(f"offsets of partition {partition}: {pair!r}", hint=hint)
+            raise UsageError(
+                f"offsets of partition {partition} must be a pair (start, end), not {pair!r}",
+                hint=hint,
+            )
         start, end = (whole(bound, f"offsets of partition {partition}", hint) for bound in bounds)
         ranges[partition] = (start, end)
     return ranges
@@ -128,7 +134,7 @@ def read_json(text: str | bytes) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 

@@ -142,7 +142,9 @@ def fitting(
         return usual_grid
     every_ms = length_ms(every)
     if every_ms < 1:
-        raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
+        raise UsageError(
+            f"every must be a length of time, not {every!r}", hint="such as every='1h'"
+        )
     # in UTC: to know how many there are, before each is looked for
     wanted_grid = grid(first_ms, last_ms, every_ms)
     if wanted_grid.count * series > MOST_ROWS:

@@ -74,9 +74,7 @@ class Table:
             When there is none, or when it holds lists or structs.
         """
         if not isinstance(name, str):
-            raise UsageError(
-                f"{name!r} names no field", hint="name one by its text, such as 'nick'"
-            )
+            raise UsageError(f"a field's name must be a text, not {name!r}", hint="such as 'nick'")
         head, *path = [name] if name in self.schema.names else name.split(".")
         # an empty window
         if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:
@@ -131,13 +129,13 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
         return None
     if times:
         raise UsageError(
-            f"which of {', '.join(times)} is the time?",
-            hint=f"such as field={times[0]!r}",
+            f"more than one column holds times: {', '.join(times)}",
+            hint=f"choose one, such as field={times[0]!r}",
             names=times,
         )
     names = ", ".join(table.schema.names)
     raise UsageError(
-        "there is no column of times",
+        "no column holds times",
         hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}",
     )
 

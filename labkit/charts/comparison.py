@@ -45,10 +45,13 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
 
     if not isinstance(c, Comparison):
         raise UsageError(
-            f"a {type(c).__name__} is no comparison", hint="give what lab.compare(a, b) returned"
+            f"a comparison is drawn of what lab.compare() returned, not of a {type(c).__name__}",
+            hint="charts.comparison(lab.compare(a, b))",
         )
     if not 1 <= fields <= MOST_FIELDS:
-        raise UsageError(f"fields={fields}", hint=f"a chart has room for 1 to {MOST_FIELDS}")
+        raise UsageError(
+            f"fields must be 1 to {MOST_FIELDS}, not {fields}", hint="a chart has no more room"
+        )
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
     pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
     chart = alt.vconcat(*(pictures or [_nothing(c)]), spacing=36).resolve_scale(color="shared")

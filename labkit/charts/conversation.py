@@ -111,7 +111,8 @@ def conversation(
     top = whole(top, "top", f"a chart has room for 2 to {MOST} names", low=2, high=MOST)
     if form not in (None, GRAPH, MATRIX):
         raise UsageError(
-            f"form={form!r}", hint=f"it is {GRAPH!r}, {MATRIX!r}, or left out: what reads best"
+            f"form must be {GRAPH!r} or {MATRIX!r}, not {form!r}",
+            hint="leave it out for the one that reads best",
         )
     source = counts.opened(data, None, needed=False)
     if not isinstance(source, Columns):

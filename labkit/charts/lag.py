@@ -193,9 +193,11 @@ def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> N
     import pandas as pd
 
     if not isinstance(data, pd.DataFrame):
-        raise UsageError(f"{type(data).__name__} is no {what}", hint=hint)
+        raise UsageError(f"a {what} is needed, not a {type(data).__name__}", hint=hint)
     if missing := sorted(set(columns) - set(data.columns)):
-        raise UsageError(f"this is no {what}: it lacks {', '.join(missing)}", hint=hint)
+        raise UsageError(
+            f"this DataFrame is not a {what}: it lacks {', '.join(missing)}", hint=hint
+        )
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:

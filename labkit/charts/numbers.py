@@ -220,8 +220,8 @@ def numbers(source: Source, field: str, of: str | None) -> ColumnNumbers | Index
     """Return what can count the numbers of `field`."""
     if of not in (None, LENGTH, NUMBER):
         raise UsageError(
-            f"of={of!r}",
-            hint=f"it is {LENGTH!r}, {NUMBER!r}, or left out: what the field's type suggests",
+            f"of must be {LENGTH!r} or {NUMBER!r}, not {of!r}",
+            hint="leave it out for what the field's type suggests",
         )
     if isinstance(source, Index):
         return IndexNumbers(source, field, of)

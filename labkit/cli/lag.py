@@ -110,7 +110,7 @@ def _lag(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name} goes with --watch", hint=f"labkit lag --watch --{name} …")
     if options.samples is not None and options.samples < 1:
         raise UsageError(
-            f"--samples {options.samples}", hint="how many looks? 3 or more for a verdict"
+            f"--samples must be 1 or more, not {options.samples}", hint="3 or more give a verdict"
         )
     return _watch(options) if options.watch else _look(options)
 

@@ -111,7 +111,8 @@ def _runs(options: argparse.Namespace) -> int:
         return OK
     if len(options.pair) != 2:
         raise UsageError(
-            f"{len(options.pair)} runs are given", hint="two to compare them, none to list them"
+            f"runs takes two runs or none, not {len(options.pair)}",
+            hint="two to compare them, none to list them",
         )
     table = runs.compare(*(runs.find(options.output, name) for name in options.pair))
     same = bool(table["same"].all())
@@ -138,7 +139,8 @@ def _new(options: argparse.Namespace) -> None:
 
     if (options.name is None) == (options.course is None):
         raise UsageError(
-            "what is to be made?", hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`"
+            "no notebook to make is named",
+            hint="`labkit new NAME.ipynb`, or `labkit new --course FOLDER`",
         )
     paths = [bundled.new(options.name)] if options.name else bundled.copy(options.course)
     out(*paths)

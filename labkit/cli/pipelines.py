@@ -189,7 +189,7 @@ def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
     try:
         keeps_ms = int(cluster.topic_settings([topic])[topic].get("retention.ms", -1))
     except LabkitError as error:
-        say(f"for how long {topic} keeps records is not known: {error.message}")
+        say(f"cannot tell how long {topic} keeps records: {error.message}")
         return
     if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
         days = f"{keeps_ms / 86_400_000:g} days"

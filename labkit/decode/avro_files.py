@@ -41,7 +41,8 @@ def collect_schemas(path: Path) -> tuple[str, ...]:
         text = texts.pop(file) if file in texts else _read_text(file)
         texts = {file: text, **texts}
     raise UsageError(
-        f"the types that {path} names need each other in a circle", hint="put those into one file"
+        f"the types that {path} names refer to one another in a circle",
+        hint="define those in one file",
     )
 
 
@@ -98,7 +99,7 @@ def _file_of(name: str, path: Path) -> Path:
     """Return the file beside `path` that defines a type."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{path} is not an Avro schema: {name[:200]} is no type",
+            f"{path} is not an Avro schema: {name[:200]} is not a type",
             hint="see Avro's specification, Schemas",
         )
     for stem in dict.fromkeys((name, name.rpartition(".")[2])):

@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
         return None if value != value else value.isoformat()  # noqa: PLR0124  pandas' NaT, which is no time
     if type(value).__module__ in ("decimal", "uuid", "ipaddress", "pathlib"):
         return str(value)
-    raise TypeError(f"the decoder returned a {type(value).__name__}, which is nothing like JSON")
+    raise TypeError(f"the decoder returned a {type(value).__name__}, which is not a JSON value")
 
 
 def _reason(error: Exception) -> str:

@@ -58,8 +58,8 @@ class Where:
         ]
         if any(node.get("table_name") == "batch" for node in nodes(subqueries)):
             raise UsageError(
-                f"where={condition!r}: it is asked of each batch, so it cannot ask of all records",
-                hint="read the window, then ask .sql() of all of it",
+                f"where={condition!r} asks of all records, but each batch is checked by itself",
+                hint="read the window, then ask with .sql()",
             )
         self.columns = {path[0] for path in columns(tree)}
         self.inner = {path[0] for path in columns(subqueries)} - self.columns

@@ -62,5 +62,5 @@ def _checked(name: str) -> str:
     """Return a name from the registry if no file outside the folder has it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise ValueError(f"it refers to {name!r}, which is no name of an imported file")
+        raise ValueError(f"it refers to {name!r}, which is not the name of an imported file")
     return name

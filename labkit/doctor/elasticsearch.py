@@ -76,7 +76,7 @@ class ElasticsearchLooks:
                 f"{text}; certificates are not checked", "set ca_certs instead of verify_certs"
             )
         if not self.tls and self.hosts and not network.is_loopback(self.addresses):
-            return warn(f"{text}; password and documents cross the network in clear", "use https")
+            return warn(f"{text}; password and documents are sent unencrypted", "use https")
         return ok(text)
 
     def dns(self) -> Finding:
@@ -98,7 +98,7 @@ class ElasticsearchLooks:
             self.target.settings.get("verify_certs") is False
             or "ssl_assert_fingerprint" in self.target.settings
         ):
-            return ok("not looked at: the profile trusts it otherwise")
+            return ok("not checked: the profile does not ask for it")
         return network.certificates(
             self.addresses, network.tls_of_elasticsearch(self.target.settings)
         )
@@ -111,7 +111,7 @@ class ElasticsearchLooks:
             if error.facts.get("foreign"):
                 raise
             return warn(
-                f"it does not know who asks ({error.message}): is security off?",
+                f"it does not tell who is logged in ({error.message}): is security off?",
                 "with security off everybody may write everything: its administrator should turn it on",
             )
         except LabkitError:
@@ -128,11 +128,11 @@ class ElasticsearchLooks:
         version = self.target.version
         major = int(version.split(".")[0])
         if major < 8:
-            return fail(f"Elasticsearch {version}", "labkit speaks with versions 8 and 9")
+            return fail(f"Elasticsearch {version}", "labkit works with versions 8 and 9")
         return (
             ok(f"Elasticsearch {version}")
             if major <= 9
-            else warn(f"Elasticsearch {version}", "8 and 9 are tried")
+            else warn(f"Elasticsearch {version}", "tested with versions 8 and 9")
         )
 
     def _has(

@@ -108,7 +108,7 @@ class KafkaLooks:
             )
         if self.protocol == "SASL_PLAINTEXT" and not network.is_loopback(self.addresses):
             return warn(
-                f"{text}; password and records cross the network in clear",
+                f"{text}; password and records are sent unencrypted",
                 "use a SASL_SSL listener",
             )
         return ok(text)
@@ -121,7 +121,7 @@ class KafkaLooks:
 
     def certificates(self) -> Finding:
         if _unchecked(self.config):
-            return ok("not looked at: the profile trusts any")
+            return ok("not checked: the profile trusts any")
         if self.config.get("ssl.certificate.pem"):
             return ok(
                 "not looked at: the client certificate stands in the profile itself, the login tries it"
@@ -142,7 +142,7 @@ class KafkaLooks:
         endpoint = urlsplit(str(self.config["sasl.oauthbearer.token.endpoint.url"]))
         if endpoint.scheme not in _PORTS or not endpoint.hostname:
             fix = 'write "sasl.oauthbearer.token.endpoint.url" = "https://HOST/PATH"'
-            return fail("sasl.oauthbearer.token.endpoint.url is no address of the web", fix)
+            return fail("sasl.oauthbearer.token.endpoint.url must be an http or https address", fix)
         address = (endpoint.hostname, endpoint.port or _PORTS[endpoint.scheme])
         for look in (network.resolve, network.connect):
             finding = look([address])
@@ -152,9 +152,7 @@ class KafkaLooks:
                     "check sasl.oauthbearer.token.endpoint.url",
                 )
         if endpoint.scheme == "http" and not network.is_loopback([address]):
-            return warn(
-                "the client's secret crosses the network in clear", "use an https:// token endpoint"
-            )
+            return warn("the client's secret is sent unencrypted", "use an https:// token endpoint")
         return ok(f"the token endpoint {network.told(address)} answers; the login asks it for one")
 
     def login(self) -> Finding:

@@ -40,7 +40,7 @@ def named(text: str) -> Enricher:
     if kind == "parse" and field and regex:
         return parse(field, regex)
     raise UsageError(
-        f"enrich {text!r}",
+        f"{text!r} is not an enricher",
         hint="write geoip:FIELD, geoip:FIELD=PREFIX, parse:FIELD:REGEX, "
         "unwrap:debezium, unwrap:connect, rename:OLD=NEW,… or drop:FIELD,…",
     )

@@ -95,7 +95,7 @@ class Chain:
         for enricher in listed:
             if not (hasattr(enricher, "add") and hasattr(enricher, "field")):
                 raise UsageError(
-                    f"enrich: {enricher!r} is no enricher",
+                    f"enrich must be enrichers, not {enricher!r}",
                     hint="write such as enrich=[labkit.enrich.geoip('ip')]; a function goes into labkit.enrich.apply()",
                 )
         names = [name for enricher in listed for name in enricher.properties]

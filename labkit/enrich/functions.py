@@ -88,10 +88,12 @@ def apply(
     """
     if not callable(function):
         raise UsageError(
-            f"apply({function!r}) is no function", hint="give a function of a batch's columns"
+            f"apply takes a function, not {function!r}", hint="one of a batch's columns"
         )
     if frame not in (None, "pandas", "arrow"):
-        raise UsageError(f"frame={frame!r}", hint="pandas or arrow")
+        raise UsageError(
+            f"frame must be 'pandas' or 'arrow', not {frame!r}", hint="what the function takes"
+        )
     return Apply(
         function, frame == "arrow" if frame else _wants_arrow(function), dict(mapping or {})
     )
@@ -109,7 +111,7 @@ def load_function(text: str) -> Callable[[Any], Any]:
     module, _, name = text.partition(":")
     hint = "write module:function; the module is looked for in the working folder and among the installed ones"
     if not module or not name:
-        raise UsageError(f"{text!r} names no function", hint=hint)
+        raise UsageError(f"a function must be MODULE:NAME, not {text!r}", hint=hint)
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -120,7 +122,7 @@ def load_function(text: str) -> Callable[[Any], Any]:
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UsageError(f"{text!r} cannot be loaded: {error}", hint=hint) from error
     if not callable(loaded):
-        raise UsageError(f"{text!r} is no function", hint=hint)
+        raise UsageError(f"{text!r} is not a function", hint=hint)
     return loaded
 
 

@@ -178,10 +178,13 @@ def geoip(
     """
     if not isinstance(field, str) or not field:
         raise UsageError(
-            f"geoip({field!r})", hint="name the field that holds the addresses, such as geoip('ip')"
+            f"geoip takes the name of the field of addresses, not {field!r}",
+            hint="such as geoip('ip')",
         )
     if not re.fullmatch(r"[A-Za-z@_][\w@-]*", prefix):
-        raise UsageError(f"geoip prefix {prefix!r}", hint="letters, digits, _ and -")
+        raise UsageError(
+            f"{prefix!r} is not a prefix of geoip", hint="use letters, digits, _ and -"
+        )
     opened = find_database(database)
     if opened.age_days > OLD_DAYS:
         warnings.warn(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.", stacklevel=2)

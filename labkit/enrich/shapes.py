@@ -323,6 +323,6 @@ def _check_own(names: Sequence[str]) -> None:
     for name in names:
         if name in RESERVED or name.startswith(PREFIX):
             raise UsageError(
-                f"{name!r} is no field of the records",
+                f"{name!r} is metadata, not a field of the records",
                 hint="metadata stay; df.drop(columns=…) in pandas",
             )

@@ -182,7 +182,9 @@ def _source(fields: Fields, name: str, every: str | None) -> dict[str, Any]:
             raise uncountable(fields, name)
         every_ms = length_ms(every)
         if every_ms < 1:
-            raise UsageError(f"every={every!r} is no length", hint="such as every='1h'")
+            raise UsageError(
+                f"every must be a length of time, not {every!r}", hint="such as every='1h'"
+            )
         offset = _MONDAY_MS if every_ms % _WEEK_MS == 0 else 0
         histogram = {"field": name, "fixed_interval": f"{every_ms}ms", "offset": f"{offset}ms"}
         return {"date_histogram": {**histogram, "missing_bucket": True}}
@@ -193,8 +195,8 @@ def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
     kind, _, name = text.partition(":")
     if kind not in METRICS or not name:
         raise UsageError(
-            f"{text!r} is no metric",
-            hint=f"write KIND:FIELD, such as 'avg:bytes'; kinds are {', '.join(METRICS)}; body= takes all others",
+            f"a metric must be KIND:FIELD, not {text!r}",
+            hint=f"such as 'avg:bytes'; kinds are {', '.join(METRICS)}; body= takes all others",
         )
     return text, {kind: {"field": _found(fields, name)}}
 

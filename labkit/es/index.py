@@ -353,7 +353,10 @@ class Index:
         self.refresh()
         if body is not None:
             if by or every or metrics:
-                raise UsageError("body= and by=, every= or metrics=", hint="give one or the other")
+                raise UsageError(
+                    "body= cannot be combined with by=, every= or metrics=",
+                    hint="give one or the other",
+                )
             answer = self.search(size=0, query=asked(query), aggs=dict(body))
             return aggregations.flattened(answer["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)

@@ -168,7 +168,7 @@ def _jsonable(table: pa.Table) -> pa.Table:
             )
         elif _lacking(kind):
             raise UsageError(
-                f"enrich: column {column_field.name!r} is {kind}, which JSON lacks",
+                f"enrich: column {column_field.name!r} is {kind}, which JSON cannot hold",
                 hint="make text or numbers of it",
             )
     return table

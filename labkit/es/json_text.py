@@ -75,7 +75,9 @@ def json(column: pa.Array) -> pa.StringArray:
     for fits, write in _WRITERS:
         if fits(kind):
             return write(column)
-    raise UsageError(f"a column is {kind}, which JSON lacks", hint="make text or numbers of it")
+    raise UsageError(
+        f"a column is {kind}, which JSON cannot hold", hint="make text or numbers of it"
+    )
 
 
 def _plain(column: pa.Array) -> pa.StringArray:

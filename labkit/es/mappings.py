@@ -103,7 +103,7 @@ class IndexName:
         odd = sorted(set(_PARTS.findall(self.pattern)) - _FINE)
         if odd or "%" in _PARTS.sub("", self.pattern):
             raise UsageError(
-                f"index {self.pattern!r}: %{odd[0] if odd else ''} is no part of a date here",
+                f"index {self.pattern!r}: %{odd[0] if odd else ''} is not supported",
                 hint="use %Y %m %d %H %j %G %V, such as irc-%Y.%m",
             )
         names.index(self.undated)

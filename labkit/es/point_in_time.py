@@ -152,9 +152,7 @@ def asking(target: Target, what: str) -> Iterator[None]:
             yield
     except ServerError as error:
         if error.facts.get("status") == 400 and not _WINDOW.search(str(error)):
-            raise UsageError(
-                error.message, hint="is the query, and are the fields, right?"
-            ) from error
+            raise UsageError(error.message, hint="check the query and the fields") from error
         raise
 
 

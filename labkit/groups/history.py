@@ -144,7 +144,7 @@ def _read(path: Path) -> pa.Table | None:
     except FileNotFoundError:  # joined by another process just now: its rows are in a new file
         return None
     except (OSError, pa.ArrowInvalid) as error:
-        warnings.warn(f"{path} is left out: it is no history's file ({error})", stacklevel=2)
+        warnings.warn(f"{path} is left out: it is not a file of a history ({error})", stacklevel=2)
         return None
 
 
@@ -202,7 +202,7 @@ def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> lis
     missing = set(SCHEMA.names) - set(table.column_names)
     if missing:
         raise UsageError(
-            f"this is no history of lag: it lacks {', '.join(sorted(missing))}",
+            f"this DataFrame is not a history of lag: it lacks {', '.join(sorted(missing))}",
             hint="lab.lag_history(PATH) reads one",
         )
     table = table.select(SCHEMA.names).cast(SCHEMA)

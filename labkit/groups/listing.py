@@ -78,7 +78,7 @@ def list_whole(cluster: Cluster) -> Listing:
         except _NotWholeError as error:
             if time.monotonic() > deadline:
                 raise DeadlineError(
-                    f"the list of groups is not whole: {error}",
+                    f"the list of groups is incomplete: {error}",
                     hint="a broker may be down or still load its groups: try again in a moment; `labkit doctor`",
                 ) from error
         time.sleep(AGAIN_S)

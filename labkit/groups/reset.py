@@ -163,7 +163,7 @@ def plan_reset(
         where = ", ".join(
             f"{move.partition} has {move.log_start:,} to {move.log_end:,}" for move in outside[:8]
         )
-        raise UsageError(f"topic {topic!r} does not have these offsets", hint=f"partition {where}")
+        raise UsageError(f"offsets beyond the log of topic {topic!r}", hint=f"partition {where}")
     return Plan(cluster, group, topic, moves)
 
 
@@ -200,8 +200,9 @@ def _targets(
     if isinstance(to, Mapping):
         unknown = set(to) - set(starts)
         if unknown or not to:
+            numbers = ", ".join(map(str, sorted(unknown)))
             raise UsageError(
-                f"topic {topic!r} has no partition {', '.join(map(str, sorted(unknown))) or 'given'}",
+                f"topic {topic!r} has no partition {numbers}" if numbers else "no offset is given",
                 hint=f"it has {len(starts)}: {{0: 100}}",
             )
         return {partition: int(offset) for partition, offset in to.items()}

@@ -254,7 +254,7 @@ def lag_frame(
     judged = frame(judge_all(all_samples, patience_s), sampler.groups or (), zone=zone, **facts)
     if cancelled() and on_interrupt == "raise":
         raise interrupt.stopped(
-            "stopped: the groups were not looked at as often as asked", frame=judged
+            "stopped before the groups were looked at as often as asked", frame=judged
         )
     return judged
 

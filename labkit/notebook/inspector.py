@@ -33,8 +33,8 @@ class RecordInspector(Shown):
     def __init__(self, replay: Replay, row: int | None = None) -> None:
         if not isinstance(replay, Replay):
             raise UsageError(
-                f"a {type(replay).__name__} cannot be looked into",
-                hint="give a Replay: window.read()",
+                f"inspect takes a Replay, not a {type(replay).__name__}",
+                hint="window.read() returns one",
             )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
         kept_row = kept_pick(*self._key) if row is None else None
@@ -42,9 +42,7 @@ class RecordInspector(Shown):
         row = whole(kept_row or 0 if row is None else row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
-            raise UsageError(
-                f"row={row}; the replay has {len(replay):,} records", hint="rows count from 0"
-            )
+            raise UsageError(f"row must be 0 to {last:,}, not {row}", hint="rows count from 0")
         self.replay = replay
         self.place = ipy.BoundedIntText(value=row, min=0, max=last, description="row")
         self.slider = ipy.IntSlider(min=0, max=last, readout=False)

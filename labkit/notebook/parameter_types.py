@@ -304,7 +304,7 @@ def read_notebook(notebook: Path) -> Any:
         nbformat.validate(content)
     except Exception as error:  # nbformat passes on whatever the content makes it stumble over
         raise UsageError(
-            f"{notebook} is not a notebook inside: {type(error).__name__}",
+            f"{notebook} is not a notebook: {type(error).__name__}",
             hint="open it in JupyterLab",
         ) from error
     return content

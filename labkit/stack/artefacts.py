@@ -63,7 +63,7 @@ def check_version(version: str) -> None:
     """Raise UsageError when `version` is not one of the pinned ones of Elasticsearch."""
     if version not in ELASTICSEARCH_VERSIONS:
         raise UsageError(
-            f"Elasticsearch {version} is not one this labkit pins",
+            f"Elasticsearch {version} is not among the versions of this labkit",
             hint=f"choose one of {', '.join(ELASTICSEARCH_VERSIONS)}",
         )
 

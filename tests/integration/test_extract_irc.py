@@ -175,12 +175,12 @@ def test_a_server_password(stack: State, topic: str, ngircd: Any) -> None:
 def test_tls_is_verified(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd(tls=True)
     options: dict[str, Any] = {"server": "localhost", "tls": True}
-    with pytest.raises(ConfigError, match="not to be trusted"):
+    with pytest.raises(ConfigError, match="is not trusted"):
         Running(stack, topic, server.port, **options).ended()
     running = Running(stack, topic, server.port, tls_ca=server.folder / "cert.pem", **options)
     running.hears("in #lab")
     assert running.end().records == 1
-    with pytest.raises(ConfigError, match="not to be trusted"):
+    with pytest.raises(ConfigError, match="is not trusted"):
         Running(
             stack,
             topic,

@@ -249,7 +249,7 @@ OPENSEARCH = '{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed
          "not with OpenSearch"),
         (200, PAGE, HTML, ConfigError, "does not say that it is Elasticsearch", "a proxy must pass headers on"),
         (302, "", {**HTML, "location": "https://u:secret@sso.example/login"}, ConfigError,
-         "not Elasticsearch: 302; it sends on to https://", "write the address"),
+         "not Elasticsearch: 302; it redirects to https://", "write the address"),
         (404, PAGE, HTML, ConfigError, "not Elasticsearch: 404, 'Sign in'", "check hosts"),
         (403, PAGE, HTML, ConfigError, "not Elasticsearch: 403, 'Sign in'", "check hosts"),
         (502, BARE, HTML, ServerError, "not Elasticsearch: 502, '502 Bad Gateway nginx'", "a proxy stands in front"),

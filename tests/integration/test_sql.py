@@ -210,7 +210,7 @@ def test_what_cannot_be_asked_is_told_before_anything_is_read(lab: Lab, filled: 
             refuse("does not read replay", "select count(*) from irc").hint
         )
         refuse("decod='avro' is no table", "from replay", decod="avro")
-        refuse("so no other can be", "from replay", replay=filled)
+        refuse("the name replay is taken", "from replay", replay=filled)
         refuse("loads no extension", "install httpfs")
         with pytest.raises(UsageError, match="options are given for 'b'"):
             lab.sql("from a", a=filled, options={"b": {}})

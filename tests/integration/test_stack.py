@@ -372,7 +372,7 @@ def test_an_unknown_version_is_refused_before_anything_is_started(
     version: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "start", never)
-    with pytest.raises(UsageError, match="is not one this labkit pins"):
+    with pytest.raises(UsageError, match="is not among the versions of this labkit"):
         local.up([version], say=lambda _text: None)
 
 

@@ -59,7 +59,7 @@ def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(
 
 def test_a_time_that_the_zone_has_not_is_an_error(vienna: Lab, topic: str) -> None:
     with pytest.raises(
-        labkit.errors.UsageError, match="2026-03-29 02:30:00 is not there in Europe/Vienna"
+        labkit.errors.UsageError, match="2026-03-29 02:30:00 does not exist in Europe/Vienna"
     ):
         vienna.window(topic, start="2026-03-29T02:30")
 

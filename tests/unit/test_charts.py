@@ -301,11 +301,11 @@ def test_texts_and_dates_will_do_when_named():
         (lambda t: charts.timeline(t, field="nik"), "no field 'nik'"),
         (lambda t: charts.timeline(t.slice(0, 0), "nik"), "no field 'nik'"),
         (lambda t: charts.top(t, "nik"), "no field 'nik'"),
-        (lambda t: charts.top(t, ["nick"]), "names no field"),
+        (lambda t: charts.top(t, ["nick"]), "a field's name must be a text"),
         (lambda t: charts.heatmap(t, field="nick"), "holds no times"),
         (
             lambda t: charts.timeline(t.drop_columns("_timestamp")),
-            "no column of times\nHint: field= names one",
+            "no column holds times\nHint: field= names one",
         ),
         (
             lambda t: charts.timeline(pd.DataFrame({"at": [1456704000]}), field="at"),

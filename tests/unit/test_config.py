@@ -129,8 +129,8 @@ BAD_FILES = {
     "no kafka table": "[profiles.x.elasticsearch.default]\nhosts = []",
     "an unknown table": '[profiles.x.kafka]\n"a.b" = "c"\n[profiles.x.postgres]\n',
     "an unquoted property": '[profiles.x.kafka]\nbootstrap.servers = "a:1"',
-    "kafka is no table": "[profiles.x]\nkafka = 5",
-    "profiles is no table": "profiles = 5",
+    "kafka must be a table": "[profiles.x]\nkafka = 5",
+    "profiles must be a table": "profiles = 5",
     "the profile is no table": "[profiles]\nx = 5",
     "elasticsearch is no table": '[profiles.x]\nelasticsearch = 5\n[profiles.x.kafka]\n"bootstrap.servers" = "a:1"',
     "the target's name was forgotten": (

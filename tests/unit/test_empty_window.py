@@ -72,5 +72,5 @@ def test_sql_that_is_none_is_still_refused(empty: Replay) -> None:
 def test_the_inspector_says_so(empty: Replay) -> None:
     inspector = RecordInspector(empty)
     assert inspector.text() == inspector.view.value == "no record in this replay"
-    with pytest.raises(UsageError, match="row=1"):
+    with pytest.raises(UsageError, match="row must be 0 to 0, not 1"):
         RecordInspector(empty, 1)

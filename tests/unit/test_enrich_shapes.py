@@ -175,9 +175,12 @@ def test_fields_are_renamed_and_dropped_also_within_objects() -> None:
     [
         (lambda: enrich.unwrap("debezum"), "must be 'debezium' or 'connect', not 'debezum'"),
         (lambda: enrich.rename({}), "rename takes a dict"),
-        (lambda: enrich.rename({"a": "_value"}), "'_value' is no field of the records"),
+        (
+            lambda: enrich.rename({"a": "_value"}),
+            "'_value' is metadata, not a field of the records",
+        ),
         (lambda: enrich.drop([]), "drop takes names"),
-        (lambda: enrich.drop(["_offset"]), "'_offset' is no field of the records"),
+        (lambda: enrich.drop(["_offset"]), "'_offset' is metadata, not a field of the records"),
         (
             lambda: table([{"a": 1, "b": 2}], enrich.rename({"a": "b"})),
             "there is a field 'b' already",

@@ -203,7 +203,7 @@ def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
         counted["n"],
         "x",
     ):
-        with pytest.raises(UsageError, match=r"no Arrow form|is no DataFrame"):
+        with pytest.raises(UsageError, match=r"no Arrow form|a DataFrame is needed"):
             excel.to_excel(wrong, tmp_path / "x.xlsx")
     with pytest.raises(UsageError, match=r"must end in \.xlsx"):
         excel.to_excel(frame, tmp_path / "x.csv")

@@ -68,7 +68,7 @@ def test_what_is_no_number_is_null() -> None:
 
 
 def test_a_length_of_time_is_refused() -> None:
-    with pytest.raises(UsageError, match="which JSON lacks"):
+    with pytest.raises(UsageError, match="which JSON cannot hold"):
         objects(pa.table({"f": pa.array([1], pa.duration("s"))}))
 
 

@@ -203,7 +203,7 @@ def test_times_that_a_function_adds_have_milliseconds_in_documents() -> None:
 
 def test_bytes_within_what_a_function_adds_are_refused() -> None:
     chain = Chain(apply(lambda frame: {"o": [{"b": b"x"}] * len(frame)}))
-    with pytest.raises(UsageError, match="which JSON lacks"):
+    with pytest.raises(UsageError, match="which JSON cannot hold"):
         documents(raw([b'{"a":1}']), chain)
 
 

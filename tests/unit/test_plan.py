@@ -222,7 +222,7 @@ def test_records_of_one_moment_are_cut_to_the_count():
 
 
 def test_a_negative_count_is_refused():
-    with pytest.raises(UsageError, match="last=-1"):
+    with pytest.raises(UsageError, match="last must be 0 or more, not -1"):
         by_last_records(Log({0: (0, [])}).bounds, -1, NOW)
 
 

@@ -132,7 +132,7 @@ def test_files_that_name_each_others_types_are_put_in_order(folder: Path) -> Non
     assert not errors
     assert found == [{"b": {"c": {"n": 1}}, "d": {"b": {"c": {"n": 2}}}}]
     Path("C.avsc").write_text(record("C", n="B"))
-    with pytest.raises(UsageError, match="need each other in a circle"):
+    with pytest.raises(UsageError, match="refer to one another in a circle"):
         decode.avro("A.avsc")
 
 
@@ -223,7 +223,7 @@ def test_the_one_message_of_a_file_needs_no_name(folder: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.avsc", b'{"type":"rec', "a.avsc is not an Avro schema: Unterminated string"),
-        ("a.avsc", b'{"type": "recrd", "name": "X"}', "'recrd', 'name': 'X'} is no type"),
+        ("a.avsc", b'{"type": "recrd", "name": "X"}', "'recrd', 'name': 'X'} is not a type"),
         ("a.avsc", b'{"type": "record", "name": "X", "fields": [{"name": "x", "type": "Y"}]}', "names the type 'Y'"),
         ("a.avsc", b'{"type": "record"}', '"name" is a required field'),
         ("a.avsc", b"5", "is not an Avro schema"),

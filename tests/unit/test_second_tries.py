@@ -159,7 +159,7 @@ def test_a_record_of_a_far_time_and_half_a_pair_can_be_looked_into() -> None:
     found = RecordInspector(replay(b'{"a":"\\ud800"}', times=[1_700_000_000_000_000]))
     assert "irc[0]@0" in found.view.value
     found.view.value.encode()
-    with pytest.raises(UsageError, match="a DataFrame cannot be looked into"):
+    with pytest.raises(UsageError, match="inspect takes a Replay, not a DataFrame"):
         RecordInspector(pd.DataFrame())  # type: ignore[arg-type]
 
 

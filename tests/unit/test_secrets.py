@@ -105,7 +105,7 @@ def test_the_keyring_is_imported_only_when_it_is_named() -> None:
     [
         ("${TEST_NO_SUCH_VARIABLE}", "needs the environment variable TEST_NO_SUCH_VARIABLE"),
         ("${file:/nowhere/word}", "needs /nowhere/word: No such file"),
-        ("${vault:word}", "vault:…} is no kind of reference"),
+        ("${vault:word}", "vault:…} is not a known reference"),
     ],
 )
 def test_a_secret_that_cannot_be_had_is_told(reference: str, told: str, config: Any) -> None:
@@ -188,7 +188,7 @@ def test_the_list_of_profiles_reads_no_secret_and_shows_none(config: Any, capsys
     rows = {row["profile"]: row for row in list_profiles()}
     assert rows["prod"]["security"] == "SASL_SSL SCRAM-SHA-512"
     assert rows["prod"]["kafka"] == "kafka-1:9093,kafka-2:9093"
-    assert "unknown: kafak" in rows["bad"]["source"]
+    assert "unknown key: kafak" in rows["bad"]["source"]
     assert cli.main(["profiles"]) == 0
     assert cli.main(["profiles", "--json"]) == 0
     out = capsys.readouterr().out
@@ -249,10 +249,10 @@ def test_the_numbers_are_those_of_the_client() -> None:
 
 def test_a_profile_called_local_is_refused_not_ignored(config: Any) -> None:
     config("x", "[profiles.local.kafka]\n'bootstrap.servers' = 'mine:9092'\n")
-    with pytest.raises(ConfigError, match="so is the local stack called"):
+    with pytest.raises(ConfigError, match="has the name of the local stack"):
         labkit.connect("local")
     assert (
-        "so is the local stack called"
+        "has the name of the local stack"
         in {row["profile"]: row for row in list_profiles()}["local"]["source"]
     )
     config("x", "[profiles.local.topics.orders]\nvalue = 'text'\n")  # the one thing it may say
@@ -295,7 +295,7 @@ def test_a_profile_that_is_not_there_is_told_with_the_nearest(config: Any) -> No
 
 def test_a_table_that_is_not_one_is_told_with_the_nearest(config: Any) -> None:
     config("", '[profiles.x.kafka]\n"a" = "b"\n[profiles.x.elasticsaerch.default]\nhosts = []')
-    with pytest.raises(ConfigError, match="unknown: elasticsaerch") as caught:
+    with pytest.raises(ConfigError, match="unknown key: elasticsaerch") as caught:
         load_profile("x")
     assert caught.value.hint == "did you mean 'elasticsearch'?"
 

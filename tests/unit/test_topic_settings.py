@@ -91,8 +91,8 @@ def test_what_is_given_wins_and_the_file_is_relative_to_the_toml(
             """: value must be a decoder, not 'arvo'\nHint: did you mean 'avro'?""",
         ),
         ('[profiles.prod.topics."a*"]\nkey = 5', ": key must be a decoder, not 5"),
-        ("[profiles.prod.topics]\na = 5", '[profiles.prod.topics."a"] in {} is no table'),
-        ('[profiles.prod]\ntopics = "avro"', "topics is no table"),
+        ("[profiles.prod.topics]\na = 5", '[profiles.prod.topics."a"] in {} must be a table'),
+        ('[profiles.prod]\ntopics = "avro"', "topics must be a table"),
     ],
 )
 def test_what_is_wrong_names_the_file_and_the_key(config: Config, lines: str, message: str) -> None:
@@ -111,5 +111,5 @@ def test_the_local_stacks_topics_may_be_told_and_nothing_else_of_it(config: Conf
     config(
         '[profiles.local.topics.orders]\nvalue = "text"\n[profiles.local.kafka]\n"bootstrap.servers" = "x"\n'
     )
-    with pytest.raises(ConfigError, match="so is the local stack called"):
+    with pytest.raises(ConfigError, match="has the name of the local stack"):
         local_topics()

@@ -31,7 +31,7 @@ def test_a_length_of_time(last: Any) -> None:
 
 @pytest.mark.parametrize("last", [True, 1.5, 10_000.0, [], b"10", None, np.float64(3)])
 def test_neither(last: Any) -> None:
-    with pytest.raises(UsageError, match="no whole number"):
+    with pytest.raises(UsageError, match="must be a whole number"):
         newest_count(last)
 
 

@@ -231,7 +231,9 @@ class Browse(Shown):
             if self.source.window is source.window:  # it did not grow meanwhile
                 self.source = source
         if source.replay is None:
-            raise UsageError("an index is no Replay", hint="b.to_pandas() has the documents")
+            raise UsageError(
+                "documents of an index are not a Replay", hint="b.to_pandas() has the documents"
+            )
         return source.replay
 
     def to_pandas(self) -> Any:

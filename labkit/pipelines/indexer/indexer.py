@@ -56,8 +56,10 @@ def begin_at(start: Any) -> Any:
     try:
         return to_ms(start)
     except UsageError as error:
-        hint = f"one of {', '.join(STARTS)}, or a point in time, such as 2016-03-01"
-        raise UsageError(f"start {start!r}", hint=hint) from error
+        raise UsageError(
+            f"start must be {', '.join(STARTS)} or a point in time, not {start!r}",
+            hint="such as 2016-03-01",
+        ) from error
 
 
 @dataclass
@@ -136,7 +138,7 @@ class Indexer:
         names.group(self.group)
         if self.group.startswith(names.GROUP_PREFIX):
             raise UsageError(
-                f"group {self.group!r} is a lab's",
+                f"an indexer needs a production group; {self.group!r} is a lab's",
                 hint="name a production group, such as indexer.logstash-es",
             )
 

@@ -302,7 +302,7 @@ def _hopeless(cause: OSError, where: str) -> None:
         ) from cause
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise ConfigError(
-            f"the certificate of {where} is not to be trusted: {cause.verify_message}",
+            f"the certificate of {where} is not trusted: {cause.verify_message}",
             hint="check the name; for a CA of your own: --tls-ca FILE",
         ) from cause
     if isinstance(cause, ssl.SSLError):
