@@ -22,7 +22,7 @@ RECEIPT = Receipt(
 
 
 def balanced(receipt: Receipt) -> Receipt:
-    """Check that every planned offset is accounted for, in each partition, and return the receipt."""
+    """Check that every planned offset is accounted for in its partition; return the receipt."""
     for part in receipt.partitions:
         assert part.planned == part.read + part.filtered + part.gaps + part.unread, part
         assert min(part.read, part.filtered, part.gaps, part.unread) >= 0, part
