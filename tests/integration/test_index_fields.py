@@ -245,9 +245,9 @@ OPENSEARCH = '{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed
 @pytest.mark.parametrize(
     ("status", "body", "headers", "kind", "told", "hint"),
     [
-        (200, OPENSEARCH, {"content_type": "application/json"}, ConfigError, "does not say that it is Elasticsearch",
+        (200, OPENSEARCH, {"content_type": "application/json"}, ConfigError, "is not Elasticsearch: its answers",
          "not with OpenSearch"),
-        (200, PAGE, HTML, ConfigError, "does not say that it is Elasticsearch", "a proxy must pass headers on"),
+        (200, PAGE, HTML, ConfigError, "is not Elasticsearch: its answers", "a proxy must pass headers on"),
         (302, "", {**HTML, "location": "https://u:secret@sso.example/login"}, ConfigError,
          "not Elasticsearch: 302; it redirects to https://", "write the address"),
         (404, PAGE, HTML, ConfigError, "not Elasticsearch: 404, 'Sign in'", "check hosts"),

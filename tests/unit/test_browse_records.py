@@ -169,7 +169,7 @@ def test_times_are_the_zones_with_their_distance_from_utc_and_the_code_is_in_utc
     assert "time (Europe/Vienna)" in browse.picture()
     with pytest.raises(UsageError, match="twice in Europe/Vienna"):
         browse._span({"text": "2026-10-25 02:30 – 05:00"})
-    with pytest.raises(UsageError, match="says no period") as caught:
+    with pytest.raises(UsageError, match="is not a period") as caught:
         browse._span({"text": "sometime"})
     assert "'14:00–15:00'" in str(caught.value.hint)
 

@@ -313,7 +313,7 @@ def test_texts_and_dates_will_do_when_named():
         ),
         (
             lambda t: charts.timeline(pd.DataFrame(columns=["a", "b"], dtype="datetime64[ns]")),
-            "which of a, b",
+            "more than one column holds times: a, b",
         ),
         (lambda t: charts.top(pd.DataFrame({"a": [1, "x"]}), "a"), "values of different kinds"),
         (lambda t: charts.top(pd.DataFrame([[1, 2]], columns=["a", "a"]), "a"), "no Arrow form"),

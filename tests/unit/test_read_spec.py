@@ -24,7 +24,7 @@ from labkit.read_spec import ReadSpec
         ({"on_interrupt": ["keep"]}, "on_interrupt must be 'raise' or 'keep', not ['keep']"),
         ({"max_bytes": 0}, "max_bytes=0"),
         ({"deadline": "soon"}, "'soon'"),
-        ({"enrich": [len]}, "is no enricher"),
+        ({"enrich": [len]}, "enrich must be enrichers"),
     ],
     ids=["isolation", "on_expired", "on_interrupt", "max_bytes", "deadline", "enrich"],
 )
