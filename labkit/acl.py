@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit import names
 from labkit.errors import UsageError
+from labkit.suggest import must_be_one_of
 
 # write documents, make indices and add fields to their mapping, look at what is there; not change
 # or delete documents
@@ -25,6 +26,7 @@ _WRITE = [
 ]
 
 
+FORMS = ("kafka-acls", "terraform", "elasticsearch-role")
 _SAYS = {  # of each role: in Kafka, in Elasticsearch
     "lab": (
         "read and describe, but no internal topics; write topics and join groups only named labkit.*",
@@ -129,7 +131,7 @@ def recipe(
     if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
     if role not in _SAYS:
-        raise UsageError(f"role={role!r}", hint=f"one of {', '.join(_SAYS)}")
+        raise must_be_one_of("role", role, _SAYS)
     if topic is None and role == "extractor" and form != "elasticsearch-role":
         raise UsageError(
             "the topic that the extractor may write is not named",
@@ -140,11 +142,9 @@ def recipe(
         names.topic(topic.removesuffix("*"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9._*-]*|\*", indices):
         raise UsageError(f"{indices!r} is not a pattern of index names", hint="write such as irc*")
-    if form not in (None, "kafka-acls", "terraform", "elasticsearch-role"):
-        raise UsageError(
-            f"format must be kafka-acls, terraform or elasticsearch-role, not {form!r}",
-            hint="leave it out for the commands and how to set the role",
-        )
+    if form not in (None, *FORMS):
+        hint = "leave it out for the commands and how to set the role"
+        raise must_be_one_of("format", form, FORMS, hint)
     grants = [_by_pattern(grant, topic) for grant in kafka_grants(role, topic)]
     body = json.dumps(elasticsearch_role(role, indices), indent=2 if form else None)
     kafka, elasticsearch = _SAYS[role]

@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from labkit.errors import UsageError
+from labkit.suggest import did_you_mean, must_be_one_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +35,21 @@ class Parser(argparse.ArgumentParser):
                 hint=f"`{prog} --help` shows what it takes",
             )
         return parsed
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is none of an option's, and a command that is none, with the one that
+        was meant.
+        """
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(name) for name in action.choices]
+        option = "/".join(action.option_strings) or action.metavar or action.dest
+        if isinstance(action.choices, dict):
+            near = did_you_mean(str(value), names)
+            raise UsageError(
+                f"there is no command {value!r}", hint=f"{near}`{self.prog} --help` lists them"
+            )
+        raise must_be_one_of(str(option), value, names, f"`{self.prog} --help` shows what it takes")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"`{self.prog} --help` shows what it takes")

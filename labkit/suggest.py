@@ -69,6 +69,19 @@ def did_you_mean(name: str, there: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
+def must_be_one_of(
+    option: str, value: object, choices: Iterable[str], hint: str = ""
+) -> UsageError:
+    """Return the error for an option with few values that has another one, with the value that was
+    meant.
+    """
+    names = list(choices)
+    *others, last = map(repr, names)
+    near = did_you_mean(value, names) if isinstance(value, str) else ""
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return UsageError(f"{option} must be {listed}, not {value!r}", hint=f"{near}{hint}".strip())
+
+
 def unknown_field(name: str, there: Iterable[str], *, where: str = "") -> UsageError:
     """Return the error for a field that is not there, with the nearest and all that there are."""
     names = list(there)

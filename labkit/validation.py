@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, get_args
 
 from labkit.errors import UsageError
+from labkit.suggest import must_be_one_of
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -45,9 +46,7 @@ def check_choice(name: str, value: Any, choices: Any, hint: str = "") -> None:
     """Refuse a value that is none of the few that an option can have, given as a `Literal`."""
     texts = get_args(choices)
     if value not in texts:
-        raise UsageError(
-            f"{name} must be {' or '.join(map(repr, texts))}, not {value!r}", hint=hint
-        )
+        raise must_be_one_of(name, value, texts, hint)
 
 
 def whole(

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from labkit.acl import FORMS
 from labkit.cli.common import (
     OK,
     Commands,
@@ -45,11 +46,8 @@ def register(commands: Commands) -> None:
     acl.add_argument(
         "--indices", default="irc*", help="the indices it may read or write (default: irc*)"
     )
-    formats = ("kafka-acls", "terraform", "elasticsearch-role")
     acl.add_argument(
-        "--format",
-        choices=formats,
-        help="only this (default: the commands, and how to set the role)",
+        "--format", choices=FORMS, help="only this (default: the commands, and how to set the role)"
     )
 
 

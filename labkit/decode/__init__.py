@@ -20,6 +20,7 @@ from labkit.decode.topics import Configured
 from labkit.decode.wire_format import with_header_ids
 from labkit.errors import ConfigError, UsageError
 from labkit.replay.notes import Note, NoteSource, notes_about
+from labkit.suggest import did_you_mean
 from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
         from labkit.decode.custom import Own
 
         return Own(spec)
-    raise UsageError(f"decode={spec!r}", hint=HINT)
+    raise UsageError(f"decode={spec!r} is no decoder", hint=HINT)
 
 
 def opened(spec: Spec) -> Spec:
@@ -80,7 +81,9 @@ def _named(name: str, registry: Registry | None) -> Decoder:
     if name in PLAIN:
         return plain(name)
     if name not in REGISTRY:
-        raise UsageError(f"decode={name!r}", hint=HINT)
+        raise UsageError(
+            f"decode={name!r} is no decoder", hint=f"{did_you_mean(name, NAMES)}{HINT}"
+        )
     if registry is None:
         raise ConfigError(
             f"decode={name!r} needs a schema registry, and this profile has none",

@@ -14,6 +14,7 @@ from labkit.decode.fixed_schema import fitted
 from labkit.decode.json_shape import Shape
 from labkit.errors import LabkitError, UsageError
 from labkit.interrupt import Cancelled
+from labkit.suggest import did_you_mean
 
 _TYPES: dict[Any, pa.DataType] = {
     "float": pa.float64(),
@@ -42,7 +43,8 @@ def types_of(asked: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
     arrow_types = {}
     for name, kind in dict(asked or {}).items():
         if not isinstance(kind, pa.DataType) and kind not in _TYPES:
-            hint = 'one of "float", "int", "bool", "text", "time", or an Arrow type'
+            near = did_you_mean(kind, filter(_is_text, _TYPES)) if _is_text(kind) else ""
+            hint = f'{near}one of "float", "int", "bool", "text", "time", or an Arrow type'
             raise UsageError(f"types[{name!r}] must be a type, not {kind!r}", hint=hint)
         arrow_types[name] = kind if isinstance(kind, pa.DataType) else _TYPES[kind]
     return arrow_types
@@ -146,3 +148,7 @@ class Typed(Decoder):
             if place >= 0:
                 table = table.set_column(place, name, column)
         return table
+
+
+def _is_text(kind: Any) -> bool:
+    return isinstance(kind, str)

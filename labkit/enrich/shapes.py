@@ -19,7 +19,7 @@ from labkit.decode import merge
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
-from labkit.suggest import unknown_field
+from labkit.suggest import must_be_one_of, unknown_field
 
 _ENVELOPE = ("before", "after", "source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")
 _TIME = pa.timestamp("ms", "UTC")
@@ -290,9 +290,7 @@ def unwrap(kind: str) -> Unwrap:
         is unwrapped of both at once.
     """
     if kind not in ("debezium", "connect"):
-        raise UsageError(
-            f"unwrap must be 'debezium' or 'connect', not {kind!r}", hint="unwrap('debezium')"
-        )
+        raise must_be_one_of("unwrap", kind, ("debezium", "connect"), "unwrap('debezium')")
     return Unwrap(kind)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import interrupt
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es.fields import Fields, countable, is_date, known, nested_in, uncountable
-from labkit.suggest import unknown_field
+from labkit.suggest import did_you_mean, unknown_field
 from labkit.times import length_ms
 from labkit.validation import whole
 
@@ -196,7 +196,8 @@ def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
     if kind not in METRICS or not name:
         raise UsageError(
             f"a metric must be KIND:FIELD, not {text!r}",
-            hint=f"such as 'avg:bytes'; kinds are {', '.join(METRICS)}; body= takes all others",
+            hint=f"{did_you_mean(kind, METRICS)}such as 'avg:bytes'; kinds are {', '.join(METRICS)}; "
+            "body= takes all others",
         )
     return text, {kind: {"field": _found(fields, name)}}
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from labkit.errors import UsageError
 from labkit.nested import list_owners
 from labkit.profile.fields import quoted, walk
+from labkit.suggest import did_you_mean
 
 PLACES = ("value", "key", "headers")
 _TEXTS = ("labkit.decode.json", "labkit.decode.text", "labkit.decode.raw")
@@ -71,9 +72,10 @@ class Needle:
             )
         names = (places,) if isinstance(places, str) else tuple(places)
         if not names or set(names) - set(PLACES):
+            near = "".join(did_you_mean(str(name), PLACES) for name in names if name not in PLACES)
             raise UsageError(
                 f"in_ must name some of {', '.join(map(repr, PLACES))}, not {places!r}",
-                hint='such as in_=("key",)',
+                hint=f'{near}such as in_=("key",)',
             )
         if field is not None and names != ("value",):
             raise UsageError(

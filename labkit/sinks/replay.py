@@ -28,7 +28,7 @@ from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
-from labkit.suggest import unknown_field
+from labkit.suggest import must_be_one_of, unknown_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +59,8 @@ _TAKES_BYTES, _TAKES_ROWS = 1 << 30, 50_000
 def check_order(order: str) -> None:
     """Refuse what `order` cannot be, before anything is read."""
     if order not in ("partition", "time"):
-        raise UsageError(
-            f"order must be 'partition' or 'time', not {order!r}",
-            hint="'time' puts the newest records last",
+        raise must_be_one_of(
+            "order", order, ("partition", "time"), "'time' puts the newest records last"
         )
 
 

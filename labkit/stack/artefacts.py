@@ -25,6 +25,7 @@ from typing import Any
 from labkit.errors import StackError, UsageError
 from labkit.folders import cache_dir, cache_folder
 from labkit.private import problem_of
+from labkit.suggest import did_you_mean
 
 KAFKA_VERSION = "4.4.0"
 ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")
@@ -64,7 +65,7 @@ def check_version(version: str) -> None:
     if version not in ELASTICSEARCH_VERSIONS:
         raise UsageError(
             f"Elasticsearch {version} is not among the versions of this labkit",
-            hint=f"choose one of {', '.join(ELASTICSEARCH_VERSIONS)}",
+            hint=f"{did_you_mean(version, ELASTICSEARCH_VERSIONS)}choose one of {', '.join(ELASTICSEARCH_VERSIONS)}",
         )
 
 

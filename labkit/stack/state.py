@@ -21,6 +21,7 @@ from labkit.folders import state_dir
 from labkit.private import make_private_folder, read_private
 from labkit.secret import sealed
 from labkit.stack.registry_login import client_settings, read_login
+from labkit.suggest import did_you_mean
 from labkit.validation import read_json
 
 HOST = "127.0.0.1"
@@ -132,9 +133,8 @@ class State:
             url, when there is one.
         """
         if role not in ROLES:
-            raise ConfigError(
-                f"there is no role {role!r}", hint=f"the local stack's roles are {', '.join(ROLES)}"
-            )
+            hint = f"{did_you_mean(role, ROLES)}the local stack's roles are {', '.join(ROLES)}"
+            raise ConfigError(f"there is no role {role!r}", hint=hint)
         if not self.brokers or role not in self.passwords:
             raise StackError(
                 "there is no local stack yet", hint="start it with `labkit up` (or `make demo`)"
