@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from labkit.decode import Spec
+    from labkit.enrich import Enricher
     from labkit.read_spec import ReadSpec
     from labkit.sinks.dask.access import Access
     from labkit.sinks.dask.frame import Frame, Schema
@@ -30,7 +32,6 @@ class WindowEngines(WindowReads):
     @refuses(
         types="schema='all' finds the types, and the frame's astype() gives others",
         where="choose rows of the frame, which are those of to_pandas()",
-        enrich="map_partitions() adds columns",
         max_bytes=_LAZY,
         deadline=_LAZY,
         guard="lab.guard() around the computation looks at the groups",
@@ -43,6 +44,7 @@ class WindowEngines(WindowReads):
         *,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
+        enrich: Iterable[Enricher] | Enricher = (),
         schema: Schema = "sample",
         slice_records: int | None = None,
         isolation: Isolation = "read_committed",
@@ -60,6 +62,9 @@ class WindowEngines(WindowReads):
             process.
         decode, key_decode : str, callable or Decoder
             As in `read`. A function travels to the workers; what it uses must be there.
+        enrich : enrichers, optional
+            Add columns, as in `read`, slice by slice; their types are those that the sample's
+            records get.
         schema : {"sample", "all"}
             Columns and types must be known before anything is computed. "sample" takes those of a
             few records of each of the largest partitions: a value of another type is null then and
@@ -95,7 +100,12 @@ class WindowEngines(WindowReads):
         from labkit.sinks.dask.frame import to_dask
 
         spec = self._spec(
-            decode, key_decode, isolation=isolation, on_expired=on_expired, guard=False
+            decode,
+            key_decode,
+            enrich=enrich,
+            isolation=isolation,
+            on_expired=on_expired,
+            guard=False,
         )
         access = self._access(send_profile)
         return to_dask(access, self.plan, client, spec, schema=schema, slice_records=slice_records)

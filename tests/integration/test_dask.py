@@ -28,6 +28,7 @@ from distributed.utils import get_mp_context
 from elasticsearch.helpers import scan
 
 import labkit
+from labkit import enrich
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -142,6 +143,19 @@ def test_it_equals_read_one_partition_in_several_slices(
         assert "computed more than once" in str(frame.receipt())
         assert frame.receipt().counts == expected.receipt.counts
         assert len(frame.head(3)) == 3
+
+
+def test_columns_are_added_slice_by_slice(lab: Lab, client: Client, topic: str) -> None:
+    def double(frame: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"twice": frame["n"].astype("Int64") * 2})
+
+    adds = [enrich.parse("nick", r"(?P<digit>\d)$"), enrich.apply(double)]
+    window = lab.window(topic)
+    frame = window.to_dask(client, enrich=adds, slice_records=200)
+    expected = window.read(enrich=adds).to_pandas(text_keys=False)
+    assert dict(frame.dtypes) == dict(expected.dtypes)
+    same(frame.compute(), expected)
+    assert frame.receipt().complete
 
 
 def test_without_a_cluster_threads_read_it(lab: Lab, topic: str) -> None:

@@ -13,7 +13,8 @@ from dask.dataframe.extensions import make_array_nonempty
 from labkit import decode as decoding
 from labkit.dataframe import to_pandas
 from labkit.decode.fixed_schema import Fixed, conform
-from labkit.decode.table import empty_table
+from labkit.decode.table import empty_table, from_batches
+from labkit.enrich import Chain
 from labkit.errors import IncompleteError
 from labkit.nested_pandas import NestedArray, NestedDtype
 from labkit.read_spec import ReadSource, ReadSpec
@@ -88,6 +89,10 @@ class How:
             self.spec.decode, self.spec.key_decode, registry=registry, sample=list
         )[0]
 
+    def enriched(self, table: pa.Table) -> pa.Table:
+        """Return a slice's table with the added columns."""
+        return Chain(self.spec.enrich).table(table)
+
     def check(self, receipt: Receipt) -> None:
         """Raise when a slice was not read to its end: a frame has no place to say so."""
         allowed = {StopReason.EXPIRED} if self.spec.on_expired == "clamp" else set()
@@ -107,6 +112,7 @@ class _Read:
     how: How
     known: Any = field(repr=False)
     empty: pa.Table = field(repr=False)
+    layout: pa.Table = field(repr=False)  # with the added columns
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return "labkit", self.how.access.token
@@ -115,7 +121,7 @@ class _Read:
         token = self.how.access.token
         tell(token, number)
         fixed = Fixed(self.how.decoder(), self.known)
-        spec = replace(self.how.spec, decode=fixed, key_decode="raw")
+        spec = replace(self.how.spec, decode=fixed, key_decode="raw", enrich=())
         result = wait_for_brokers(
             lambda: replay.read(ReadSource(self.how.reading(plan), spec), cached=False)
         )
@@ -123,7 +129,11 @@ class _Read:
         receipt = replay.recounted(result.receipt, conformed.table)
         tell(token, number, receipt, conformed.unknown)
         self.how.check(receipt)
-        return to_pandas(conformed.table if len(conformed.table) else self.empty)
+        if not len(conformed.table):
+            return to_pandas(self.layout)
+        if not self.how.spec.chain:
+            return to_pandas(conformed.table)
+        return to_pandas(conform(self.how.enriched(conformed.table), self.layout.schema).table)
 
 
 def to_dask(
@@ -146,7 +156,8 @@ def to_dask(
     how = How(access, replace(spec, decode=value, key_decode=key))
     functions = {"decode": value, "key_decode": key}
     movable(
-        **{name: decoder for name, decoder in functions.items() if not isinstance(decoder, str)}
+        enrich=spec.chain,
+        **{name: decoder for name, decoder in functions.items() if not isinstance(decoder, str)},
     )
     parts = cut(plan, slice_size(slice_records, connection.cluster, plan, batches))
     module = how.decoder()
@@ -155,13 +166,14 @@ def to_dask(
     else:
         unified = module.unify([module.parse_batch(batch).schema for batch in batches])
     empty = _with_categories(empty_table(module, unified), plan.topic)
-    slices = Slices(plan, parts, spec.isolation, said=tuple(decoder_notes))
+    layout = _enriched(how, unified, empty, batches, plan.topic)
+    slices = Slices(plan, parts, spec.isolation, said=(*decoder_notes, *spec.chain.notes()))
     listen(client, access.token, slices)
-    task = _Read(how, unified, empty)
+    task = _Read(how, unified, empty, layout)
     # texts have the type that `read()` gives them
     with dask.config.set({"dataframe.convert-string": False}):
         lazy = dd.from_map(
-            task, range(len(parts)), parts, meta=to_pandas(empty), label=f"labkit-{plan.topic}"
+            task, range(len(parts)), parts, meta=to_pandas(layout), label=f"labkit-{plan.topic}"
         )
     frame = Frame(lazy.expr)
     frame._labkit_slices = slices
@@ -189,6 +201,17 @@ def _schemas_read(how: How, plan: Plan) -> list[Any]:
         schemas = decoding.gathered(schemas, module.parse_batch(batch).schema)
     how.check(reading.receipt())
     return schemas
+
+
+def _enriched(
+    how: How, known: Any, empty: pa.Table, batches: list[pa.RecordBatch], topic: str
+) -> pa.Table:
+    """Return an empty table with the columns that the sample's records get beyond their own."""
+    if not how.spec.chain:
+        return empty
+    sampled = from_batches(batches, Fixed(how.decoder(), known))
+    enriched = how.enriched(conform(sampled, empty.schema).table)
+    return _with_categories(enriched.slice(0, 0), topic)
 
 
 def _with_categories(table: pa.Table, topic: str) -> pa.Table:
