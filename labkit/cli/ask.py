@@ -6,7 +6,7 @@ import argparse
 
 from labkit.cli.common import WINDOW, Commands, command, json_option, profile_options
 from labkit.cli.discover import record_place, show_records
-from labkit.cli.terminal import print_table
+from labkit.cli.terminal import print_table, say
 from labkit.cli.windows import asked_window
 from labkit.options import window_options
 
@@ -30,6 +30,12 @@ def register(commands: Commands) -> None:
     sql.add_argument(
         "query", metavar="SQL", help='"select nick, count(*) n from replay group by 1"'
     )
+    sql.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format",
+    )
     sql.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
     sql.add_argument("--where", metavar="CONDITION", help="leave other records out while reading")
     latest.add_argument(
@@ -47,10 +53,23 @@ def register(commands: Commands) -> None:
 
 
 def _sql(options: argparse.Namespace) -> None:
+    if options.output:
+        from labkit.sinks.formats import format_of
+
+        format_of(options.output)  # a name that says no format is refused before anything is read
     answer = asked_window(options).sql(
         options.query, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
-    print_table(answer, options)
+    if not options.output:
+        print_table(answer, options)
+        return
+    from labkit.sinks.answer import write_answer
+
+    write_answer(answer, options.output)
+    count = len(answer)
+    say(
+        f"{options.output}: {count:,} row{'' if count == 1 else 's'}, {len(answer.columns):,} columns"
+    )
 
 
 def _latest(options: argparse.Namespace) -> int:

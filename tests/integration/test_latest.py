@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from labkit.cli import main
 from labkit.errors import UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
+from labkit.sinks.answer import write_answer
 
 START_MS = 1_790_000_000_000
 Make, Produce = Callable[..., str], Callable[..., None]
@@ -212,7 +215,7 @@ def test_around_refuses_what_is_not_in_the_window(
 
 
 def test_the_commands_answer_as_the_methods_do(
-    lab: Lab, make_topic: Make, produce: Produce, capsys: pytest.CaptureFixture[str]
+    lab: Lab, make_topic: Make, produce: Produce, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     topic = make_topic(2)
     produce(topic, [b'{"n": 1}', b'{"n": 2}', None], keys=[b"a", b"b", b"b"])
@@ -240,5 +243,20 @@ def test_the_commands_answer_as_the_methods_do(
     assert "1@0  c  {" in capsys.readouterr().out
     assert main(["around", topic, "1"]) == 2
     assert "'1' is not a record's place" in capsys.readouterr().err
+    query = "select n, count(*) c, [n] l, timestamptz '2026-03-01T00:00Z' t from replay where n < 3 group by n order by n"
+    assert main(["sql", topic, query, "-o", str(tmp_path / "a.csv")]) == 0
+    assert "a.csv: 2 rows, 4 columns" in capsys.readouterr().err
+    answer = lab.window(topic).sql(query)
+    for name in ("a.parquet", "a.jsonl", "a.arrow", "a.xlsx"):
+        write_answer(answer, tmp_path / name)
+    assert (tmp_path / "a.csv").read_text().splitlines()[
+        1
+    ] == '1,1,"[1]",2026-03-01 00:00:00.000000Z'
+    assert json.loads((tmp_path / "a.jsonl").read_text().splitlines()[1])["l"] == [2]
+    for frame in (pd.read_parquet(tmp_path / "a.parquet"), pd.read_feather(tmp_path / "a.arrow")):
+        assert frame["n"].tolist() == [1, 2]
+    assert (tmp_path / "a.xlsx").read_bytes().startswith(b"PK")
+    assert main(["sql", topic, query, "-o", str(tmp_path / "a.txt")]) == 2
+    assert "must end in .parquet" in capsys.readouterr().err
     assert main(["sql", topic, "select nothing"]) == 2
     assert "Hint: " in capsys.readouterr().err
