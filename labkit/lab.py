@@ -24,6 +24,7 @@ from labkit.progress import in_notebook
 from labkit.queries import LabQueries
 from labkit.replay.freeze import freeze
 from labkit.suggest import did_you_mean
+from labkit.times import iso, to_ms
 from labkit.topics import topics_frame
 from labkit.window import Window
 
@@ -339,7 +340,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         return compare(
             a, b, targets=self.target, key=key, ignore=ignore, only=only, tolerance=tolerance, target=target,
             time=time, within=within, keep=keep, latency=latency, progress=progress,
-            on_interrupt=on_interrupt,
+            on_interrupt=on_interrupt, timezone=self.timezone,
         )  # fmt: skip
 
     # what the lab made -------------------------------------------------------------------------------
@@ -347,13 +348,19 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     def scratch(self) -> pd.DataFrame:
         """Return this user's scratch indices and topics.
 
-        Columns: kind, index, target, documents, bytes, topic, expires, expired. ``topic`` is where
-        an index's records came from, or, of kind "topic", the scratch topic; its ``documents`` are
-        its records by offsets. A target or a Kafka that is away is a warning.
+        Columns: kind, index, target, documents, bytes, topic, expires (in the lab's time zone, with its distance from
+        UTC), expired. ``topic`` is where an index's records
+        came from, or, of kind "topic", the scratch topic; its ``documents`` are its records by offsets.
+        A target or a Kafka that is away is a warning.
         """
         from labkit.sinks.scratch import scratch_frame
 
-        return scratch_frame(self.targets.values(), self.cluster)
+        frame = scratch_frame(self.targets.values(), self.cluster)
+        if self.timezone is UTC:
+            return frame
+        return frame.assign(
+            expires=frame["expires"].map(lambda text: text and iso(to_ms(text), self.timezone))
+        )
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.charts.buckets import Grid, fitting, length, period, share
+from labkit.charts.clock import in_zone, offsets, usable
+from labkit.charts.counts import on_the_clock
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
-from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, dressed
+from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, dressed, stamped
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
@@ -38,8 +42,8 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     -------
     altair.Chart
         Two pictures, one above the other. Above: one row per bucket and kind (changed, only left,
-        only right) with the documents; by the time `Lab.compare` was told, in UTC. Below: one row
-        per field and kind with the pairs.
+        only right) with the documents; by the time `Lab.compare` was told, in the lab's zone.
+        Below: one row per field and kind with the pairs.
     """
     import altair as alt
 
@@ -114,16 +118,25 @@ def over_time(c: Comparison) -> tuple[pd.DataFrame, Grid] | None:
     if not counts:
         return None
     stamps = [at for at, _ in counts]
-    grid = fitting(min(stamps), max(stamps) + c.times.every_ms - 1, None, len(COLOURS))
+    zone = _zone(c, stamps)
+    grid = fitting(min(stamps), max(stamps) + c.times.every_ms - 1, None, len(COLOURS), zone)
+    starts = list(grid.starts)
     summed: Counter[tuple[int, int]] = Counter()
     for (at, kind), n in counts.items():
-        summed[(at - grid.start_ms) // grid.every_ms, kind] += n
-    times = pd.DatetimeIndex(np.array(list(grid.starts), "datetime64[ms]")).tz_localize("UTC")
+        summed[bisect_right(starts, at) - 1, kind] += n
+    shown = {"time": in_zone(starts, zone), **on_the_clock(grid)}
     parts = []
     for kind in COLOURS:
         documents = [summed[n, kind] for n in range(grid.count)]
-        parts.append(pd.DataFrame({"time": times, "kind": KINDS[kind], "documents": documents}))
+        parts.append(pd.DataFrame({**shown, "kind": KINDS[kind], "documents": documents}))
     return pd.concat(parts, ignore_index=True), grid
+
+
+def _zone(c: Comparison, stamps: list[int]) -> tzinfo:
+    """Return the lab's zone; UTC where its clock cuts what was counted together."""
+    zone = usable(c.timezone, min(stamps), max(stamps))
+    apart = offsets(np.array([min(stamps), max(stamps)], np.int64), zone) % c.times.every_ms
+    return UTC if apart.any() else zone
 
 
 def _over_time(c: Comparison) -> Any:
@@ -136,28 +149,19 @@ def _over_time(c: Comparison) -> Any:
     stamps = [at for at, _ in c.times.counts]
     untimed = sum(c.times.untimed.values())
     left_out = [f"{untimed:,} without a time left out"] if untimed else []
-    name = ", ".join(
-        [
-            "documents that differ",
-            period(min(stamps), max(stamps)),
-            f"per {length(grid.every_ms)}",
-            "UTC",
-            *left_out,
-        ]
-    )
+    facts = [
+        "documents that differ",
+        period(min(stamps), max(stamps), grid.zone),
+        f"per {length(grid.every_ms)}",
+    ]
+    name = ", ".join([*facts, str(grid.zone), *left_out])
     return (
-        alt.Chart(frame)
-        .transform_calculate(
-            **{
-                "until": f"+toDate(datum.time) + {grid.every_ms}",
-                "from": "utcFormat(toDate(datum.time), '%Y-%m-%d %H:%M:%S')",
-            }
-        )
+        stamped(alt.Chart(frame), grid)
         .mark_bar(orient="vertical")
         .encode(
             x=alt.X(
-                "time:T",
-                title="time (UTC)",
+                "time:T" if grid.zone is UTC else "drawn:T",
+                title=f"time ({grid.zone})",
                 scale=alt.Scale(type="utc", nice=False),
                 axis=alt.Axis(grid=False, format=CLOCK, labelSeparation=12),
             ),
@@ -165,7 +169,9 @@ def _over_time(c: Comparison) -> Any:
             y=alt.Y("documents:Q", title="documents", axis=alt.Axis(format=",d", tickMinStep=1)),
             color=_kinds(),
             tooltip=tooltips(
-                ("from:N", {"title": "from (UTC)"}), "kind:N", ("documents:Q", {"format": ",d"})
+                ("from:N", {"title": f"from ({grid.zone})"}),
+                "kind:N",
+                ("documents:Q", {"format": ",d"}),
             ),
         )
         .properties(width=WIDTH, height=HEIGHT - 60, title=_small(name))

@@ -184,7 +184,7 @@ def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
     import pandas as pd
 
     starts = list(buckets.starts)
-    shown = {"time": in_zone(starts, buckets.zone), **_on_the_clock(buckets)}
+    shown = {"time": in_zone(starts, buckets.zone), **on_the_clock(buckets)}
     parts = []
     for label, counts in series:
         records = [counts.get(at, 0) for at in starts]
@@ -192,7 +192,7 @@ def _long(buckets: Grid, series: Iterable[tuple[str, Counts]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _on_the_clock(buckets: Grid) -> dict[str, Any]:
+def on_the_clock(buckets: Grid) -> dict[str, Any]:
     """Return where buckets are on an axis that shows the zone's clock.
 
     Of UTC the picture itself knows.

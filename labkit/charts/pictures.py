@@ -80,7 +80,7 @@ def linked(found: counts.Timeline, by: str | None) -> Any:
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
-        rows = _stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid)
+        rows = stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid)
         rows = rows.transform_window([rank], sort=largest).transform_filter(
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
@@ -115,7 +115,7 @@ def linked(found: counts.Timeline, by: str | None) -> Any:
     return alt.vconcat(above, below, spacing=24)
 
 
-def _stamped(chart: Any, grid: Grid) -> Any:
+def stamped(chart: Any, grid: Grid) -> Any:
     """Give each bucket its start as text and its end.
 
     In another zone than UTC its rows have them.
@@ -147,7 +147,7 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: A
     )
     axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
-        _stamped(alt.Chart(found.frame), found.grid)
+        stamped(alt.Chart(found.frame), found.grid)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X(

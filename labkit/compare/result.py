@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ class Comparison:
     kept: Kept = field(repr=False)
     tallies: dict[str, Tally] = field(repr=False)
     times: Times = field(repr=False)
+    timezone: tzinfo = field(default=UTC, repr=False)
 
     @property
     def same(self) -> int:

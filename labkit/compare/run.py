@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def compare(
     latency: bool = True,
     progress: bool | None = None,
     on_interrupt: interrupt.OnInterrupt = "raise",
+    timezone: tzinfo = UTC,
 ) -> Comparison:
     """Compare two sides; `Lab.compare` says how."""
     interrupt.check_policy(on_interrupt)
@@ -107,6 +109,7 @@ def compare(
         kept=Kept(work.changed, work.alone[0], work.alone[1], duplicates),
         tallies=work.differ.fields,
         times=work.times,
+        timezone=timezone,
         mappings=_asked_of(indices.mappings, both, notes, pressed),
         latency=_asked_of(indices.latency, both, notes, pressed)
         if latency and not reasons

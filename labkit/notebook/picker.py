@@ -140,7 +140,7 @@ class WindowPicker(Shown):
         if self.by.value == NEWEST or self.timeline.grid is None:
             last = int(self.newest.value) if self.by.value == NEWEST else None
             return Choice(topic, last=last, partitions=partitions)
-        start, end = (None if ms is None else short(ms) for ms in self._times)
+        start, end = (None if ms is None else self._short(ms) for ms in self._times)
         return Choice(topic, start, end, partitions=partitions)
 
     @property
@@ -150,6 +150,9 @@ class WindowPicker(Shown):
         return self._marks[first] if first else None, self._marks[last] if last < len(
             self._marks
         ) - 1 else None
+
+    def _short(self, ms: int) -> str:
+        return short(ms, self.lab.timezone)
 
     @property
     def code(self) -> str:
@@ -210,10 +213,10 @@ class WindowPicker(Shown):
         edges = topic_timeline.edges or [0, 0]
         start, end = (None, None) if pick is None else (pick.start_ms, pick.end_ms)
         if start is not None and not edges[0] <= start < edges[-1]:
-            lost.append(f"no record is as of {short(start)} now")
+            lost.append(f"no record is as of {self._short(start)} now")
             start = None
         if end is not None and not edges[0] < end <= edges[-1]:
-            lost.append(f"no record is up to {short(end)} now")
+            lost.append(f"no record is up to {self._short(end)} now")
             end = None
         picked_partitions = (
             set(topic_timeline.partitions)
@@ -226,7 +229,7 @@ class WindowPicker(Shown):
             picked_times = {ms for ms in (start, end) if ms is not None}
             self._marks = sorted({*edges, *picked_times}) if topic_timeline.edges else edges
             last = len(self._marks) - 1
-            self.range.options = [(short(ms), place) for place, ms in enumerate(self._marks)]
+            self.range.options = [(self._short(ms), place) for place, ms in enumerate(self._marks)]
             self.range.index = (
                 0 if start is None else self._marks.index(start),
                 last if end is None else self._marks.index(end),
@@ -274,7 +277,10 @@ class WindowPicker(Shown):
         self.newest.layout.display = "none" if by_time else ""
         lit = self._buckets if by_time else (0, 0)
         self.chart.value = picture(
-            self.timeline, self.partitions.value or self.timeline.partitions, *lit
+            self.timeline,
+            self.partitions.value or self.timeline.partitions,
+            *lit,
+            self.lab.timezone,
         )
         keep_pick(str(self.topic.value), "picker", self.lab.cluster.cluster_id)
         self.said.value = f"{self._said()} <pre>{escape(self.code)}</pre>"
@@ -293,7 +299,7 @@ class WindowPicker(Shown):
         """Return what is picked, and the line that makes it."""
         edges = self.timeline.edges
         span = (
-            f"records of {short(edges[0])} to {short(edges[-1])}"
+            f"records of {self._short(edges[0])} to {self._short(edges[-1])}"
             if edges
             else "no record has a time"
         )

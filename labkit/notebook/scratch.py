@@ -16,9 +16,10 @@ from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab
 from labkit.notebook.widget_base import Shown, size
 from labkit.sinks.scratch import ScratchIndex
+from labkit.times import iso, to_ms
 
 _SHOWN = 100  # those that expire first; what is left out is said
-_HEAD = ("index", "target", "topic", "documents", "size", "expires (UTC)")
+_HEAD = ("index", "target", "topic", "documents", "size")
 
 
 class ScratchManager(Shown):
@@ -62,6 +63,10 @@ class ScratchManager(Shown):
         self.refresh()
 
     # what is ticked ----------------------------------------------------------------------------------
+
+    @property
+    def _head(self) -> list[str]:
+        return [*_HEAD, f"expires ({self.lab.timezone})"]
 
     @property
     def chosen(self) -> list[ScratchIndex]:
@@ -120,9 +125,8 @@ class ScratchManager(Shown):
         expires = self._safely(lambda: [index.extend(ttl) for index in indices])
         if expires:
             self._tick_all(False)
-            self._again(
-                f"{_listed([index.name for index in indices])} will expire at {min(expires)}"
-            )
+            until = iso(to_ms(min(expires)), self.lab.timezone)
+            self._again(f"{_listed([index.name for index in indices])} will expire at {until}")
 
     def _stop_asking(self) -> None:
         self._asked = []
@@ -161,7 +165,7 @@ class ScratchManager(Shown):
         self._quiet = True  # the box of all is not ticked, those that were ticked stay so
         self.every.value = False
         self._quiet = False
-        cells = [self.every, *(_cell(f"<b>{name}</b>") for name in _HEAD)]
+        cells = [self.every, *(_cell(f"<b>{name}</b>") for name in self._head)]
         for tick, row in zip(self._ticks, self._rows, strict=True):
             cells += [tick, *map(_cell, _row(row))]
         self.table.children = cells if rows else []
@@ -188,7 +192,7 @@ class ScratchManager(Shown):
 
     def picture(self) -> str:
         """Return the table."""
-        table = html.table(_HEAD, [_row(row) for row in self._rows]) if self._rows else ""
+        table = html.table(self._head, [_row(row) for row in self._rows]) if self._rows else ""
         return html.shown(f"{table}<div>{self.said.value}</div>")
 
     def text(self) -> str:

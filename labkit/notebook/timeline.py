@@ -5,8 +5,10 @@ Kafka's time index is asked at the edges of time buckets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from html import escape
 
 import numpy as np
@@ -15,6 +17,7 @@ from labkit.charts.buckets import Grid, fitting, length
 from labkit.kafka import Cluster
 from labkit.times import iso
 
+_NO_FRACTION = re.compile(r"\.000(?=Z|[+-])")
 _CHOSEN = 'fill="var(--jp-brand-color1, #1976d2)"'
 # the text's: a theme's border may be brighter than its brand
 _OTHER = 'fill="currentcolor" fill-opacity="0.3"'
@@ -72,7 +75,9 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
     return Timeline(grid, partitions, np.diff(np.concatenate([starts, inner, ends]), axis=0))
 
 
-def picture(shown: Timeline, partitions: Collection[int], first: int, last: int) -> str:
+def picture(
+    shown: Timeline, partitions: Collection[int], first: int, last: int, zone: tzinfo = UTC
+) -> str:
     """Return the timeline as SVG, with the buckets [first, last) lit.
 
     Its colours are those of the notebook's theme.
@@ -87,8 +92,8 @@ def picture(shown: Timeline, partitions: Collection[int], first: int, last: int)
         for at, height in enumerate((100 * counts / top).tolist())
         if height
     )
-    scale = f"records per {length(shown.grid.every_ms)}, {top:,} at most"
-    ends = (short(shown.edges[0]), scale, short(shown.edges[-1]))
+    scale = f"records per {length(shown.grid.every_ms)}, {top:,} at most; times in {zone}"
+    ends = (short(shown.edges[0], zone), scale, short(shown.edges[-1], zone))
     labels = "".join(f"<span>{escape(text)}</span>" for text in ends)
     return (
         f'<svg role="img" aria-label="{escape(scale)}" viewBox="0 0 {len(counts)} 100" preserveAspectRatio="none" '
@@ -97,6 +102,6 @@ def picture(shown: Timeline, partitions: Collection[int], first: int, last: int)
     )
 
 
-def short(ms: int) -> str:
-    """Return a time in UTC without the seconds' fraction, where it has none."""
-    return (iso(ms) or "").replace(".000Z", "Z")
+def short(ms: int, zone: tzinfo = UTC) -> str:
+    """Return a time with its distance from UTC; seconds have no fraction of zero."""
+    return _NO_FRACTION.sub("", iso(ms, zone) or "")

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import labkit
-from labkit import charts
+from labkit import charts, widgets
 from labkit.lab import Lab
 from labkit.times import to_ms
 
@@ -113,6 +113,31 @@ def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(
         assert week.to_dict()["encoding"]["x"]["title"] == "hour of the day (Europe/Vienna)"
     finally:
         load.index.drop()
+
+
+def test_what_was_made_expires_by_the_zones_clock_and_a_picker_shows_it(
+    vienna: Lab, lab: Lab, topic: str
+) -> None:
+    load = vienna.window(topic, last=2).to_scratch(f"zone-{topic[-6:]}", ttl="1d", progress=False)
+    try:
+        here, there = (
+            one.scratch().set_index("index")["expires"][load.index.name] for one in (lab, vienna)
+        )
+        assert here.endswith("Z")
+        assert there[-6:] in ("+01:00", "+02:00")
+        assert to_ms(here) == to_ms(there)
+        assert "expires (Europe/Vienna)" in widgets.scratch(vienna).picture()
+        assert there[:16].replace("T", " ") in widgets.scratch(vienna).picture()
+    finally:
+        load.index.drop()
+    picker = widgets.pick_window(vienna, topic, anew=True)
+    assert "times in Europe/Vienna" in picker.picture()
+    assert "2026-03-28T01:00:00+01:00" in picker.picture()
+    picker.range.index = (24, 48)
+    made = {"lab": vienna}
+    exec(picker.code, made)
+    assert "+0" in picker.code
+    assert made["w"].offsets == picker.window.offsets  # type: ignore[attr-defined]
 
 
 def test_groups_begin_and_are_set_by_the_zone(vienna: Lab, topic: str) -> None:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -665,6 +667,9 @@ def test_the_chart_shows_when_and_in_which_fields() -> None:
     spec = charts.comparison(found).to_dict()
     assert "400 documents left, 390 right: 195 the same" in str(spec["title"])
     assert len(spec["vconcat"]) == 2
+    here = str(charts.comparison(replace(found, timezone=ZoneInfo("Europe/Vienna"))).to_dict())
+    assert "time (Europe/Vienna)" in here
+    assert "(UTC)" not in here
 
 
 @pytest.mark.parametrize("one", [replay([{"n": 1}]), replay([])])
