@@ -5,7 +5,8 @@ What is known of them is a `Profile`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import find_decoder, notes
+from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
-from labkit.profile.fields import NO_TIME, Fields, kind_of
+from labkit.profile.fields import NO_TIME, Fields, quoted
 from labkit.profile.records import RecordStats, times_of
 from labkit.profile.result import Profile
 from labkit.read_spec import ReadSpec
@@ -27,10 +29,12 @@ from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.slices import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from labkit.registry import Registry
 
+_TYPES = {
+    "integers": "integer", WIDE: "integer", HUGE: "integer", "fractions": "number", "texts": "text",
+    "booleans": "boolean", "objects": "object", "lists": "list",
+}  # fmt: skip
 SLICES = 20  # places of each partition that a sample is taken from
 BATCH_ROWS = 50_000
 _PENDING = 4
@@ -138,18 +142,25 @@ def _add(
     records.add(raw, times, list(parsed.errors.values()))
     schema = module.unify([parsed.schema])
     keys = module.key_columns(parsed, schema)
-    kinds = _kinds(parsed)
-    fields.add(module.columns(parsed, schema), times, kinds)
-    fields.add(keys, times, kinds)
+    fields.add(module.columns(parsed, schema), times, _shares(parsed))
+    fields.add(keys, times, {})
 
 
-def _kinds(parsed: Any) -> Callable[[str, pa.Array], list[tuple[str, pa.Array]]]:
-    """Return what tells the types of a column's values.
-
-    A decoder whose values disagree knows them.
-    """
-    kinds = getattr(parsed, "kinds", None)
-    return kinds if kinds is not None else lambda path, array: [(kind_of(array.type), array)]
+def _shares(parsed: Any) -> dict[str, Counter[str]]:
+    """Return how many values of each type the fields of JSON have that disagree, by path."""
+    shape = getattr(getattr(parsed, "value", parsed), "schema", None)
+    if not isinstance(shape, Shape):
+        return {}
+    shares: dict[str, Counter[str]] = {}
+    for path, one in shape.walk():
+        if one.disagrees:
+            name = ".".join(part if part == "[]" else quoted(part) for part in path).replace(
+                ".[]", "[]"
+            )
+            shares[name] = Counter()
+            for kind, count in one.kinds.items():
+                shares[name][_TYPES[kind]] += count
+    return shares
 
 
 def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
@@ -165,7 +176,7 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
         errors = part["_error"].drop_null().to_pylist()
         for batch in raw.combine_chunks().to_batches():
             records.add(batch, times, errors)
-        fields.add(part.select(own), times, lambda path, array: [(kind_of(array.type), array)])
+        fields.add(part.select(own), times, {})
     return Profile(
         name=receipt.topic, what=what, fields=tuple(fields.known.values()), left_out=len(fields.left_out),
         records=records, receipt=receipt, planned=receipt.planned, sampled=False, notes=tuple(receipt.all_notes),
@@ -181,7 +192,7 @@ def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) ->
     for batch in batches:
         parsed = module.parse(batch.column("_source"))
         times = np.full(batch.num_rows, NO_TIME)
-        fields.add(module.columns(parsed, module.unify([parsed.schema])), times, _kinds(parsed))
+        fields.add(module.columns(parsed, module.unify([parsed.schema])), times, _shares(parsed))
         count, errors = count + batch.num_rows, errors + len(parsed.errors)
     sampled = count < total
     return Profile(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +97,7 @@ class FieldStats:
             counts |= zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)
         return counts
 
-    def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, kinds: Kinds) -> None:
+    def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, shares: Shares) -> None:
         """Add the values of one batch.
 
         Parameters
@@ -108,8 +108,8 @@ class FieldStats:
             Each entry's record in the batch, ascending.
         times : numpy array
             The records' timestamps in milliseconds, `NO_TIME` where there is none.
-        kinds : callable
-            Returns the types of the values of a text column whose values disagree; see `collect`.
+        shares : mapping
+            How many values of each type a text column has whose values disagree, by its path.
         """
         valid = np.asarray(pc.is_valid(array))
         count = int(np.count_nonzero(valid))
@@ -119,11 +119,13 @@ class FieldStats:
         self.values += count
         self.present += 1 + int(np.count_nonzero(np.diff(records)))
         self._add_times(times[records])
-        for kind, values in kinds(self.path, array):
-            self.kinds[kind] += len(values) - values.null_count
-            if self.example is None and len(values) > values.null_count:
-                self.example = _first(values)
-            self._add_values(kind, values)
+        kind = kind_of(array.type)
+        self.kinds.update(shares.get(self.path) or {kind: count})
+        if self.example is None:
+            self.example = _first(array)
+        self._add_values(kind, array)
+        for other in set(shares.get(self.path, ())) & {"integer", "number"}:
+            self._add_numbers(other, array)
 
     def _add_times(self, times: np.ndarray) -> None:
         dated_times = times[times != NO_TIME]
@@ -150,6 +152,21 @@ class FieldStats:
                 pc.cast(array.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
             )
 
+    def _add_numbers(self, kind: str, texts: pa.Array) -> None:
+        """Add those of a text column's values that are numbers.
+
+        A text that looks like one is taken for one.
+        """
+        pattern = (
+            r"^-?[0-9]+$"
+            if kind == "integer"
+            else r"^-?[0-9]+(\.[0-9]+([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)$"
+        )
+        numbers = pc.cast(texts.filter(pc.match_substring_regex(texts, pattern)), pa.float64())
+        if len(numbers):
+            self._add_bounds(kind, numbers)
+            self.numbers.add(numbers.to_numpy(zero_copy_only=False))
+
     def _add_bounds(self, kind: str, array: pa.Array) -> None:
         bounds = pc.min_max(_shortened(array)).as_py()
         low, high = bounds["min"], bounds["max"]
@@ -158,7 +175,7 @@ class FieldStats:
             self.high[kind] = max(self.high.get(kind, high), high)
 
 
-Kinds = Callable[[str, pa.Array], "list[tuple[str, pa.Array]]"]
+Shares = Mapping[str, Mapping[str, int]]
 
 
 class Fields:
@@ -168,14 +185,14 @@ class Fields:
         self.known: dict[str, FieldStats] = {}
         self.left_out: set[str] = set()
 
-    def add(self, table: pa.Table | pa.RecordBatch, times: np.ndarray, kinds: Kinds) -> None:
+    def add(self, table: pa.Table | pa.RecordBatch, times: np.ndarray, shares: Shares) -> None:
         """Add a batch's columns.
 
         Parameters
         ----------
         table : pyarrow.Table or RecordBatch
             The records' own fields, one row per record.
-        times, kinds
+        times, shares
             As `FieldStats.add` takes them.
         """
         rows = np.arange(table.num_rows)
@@ -185,7 +202,7 @@ class Fields:
                 if path not in self.known and len(self.known) >= MOST_FIELDS:
                     self.left_out.add(path)
                     continue
-                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, kinds)
+                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, shares)
 
 
 def quoted(name: str) -> str:

@@ -16,11 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.decode import both
 from labkit.decode.table import from_batches
-from labkit.profile import sketches
-from labkit.profile.fields import quoted
-from labkit.profile.result import Profile
+from labkit.profile import collect, sketches
+from labkit.profile.fields import Fields, quoted
+from labkit.profile.records import RecordStats
+from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+from labkit.profile.words import kind_words
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
@@ -253,3 +256,32 @@ def test_maps_are_counted_with_how_many_entries_they_have() -> None:
     assert frame.loc["labels", ["type", "min", "max"]].tolist() == ["map", 0, 2]
     assert frame.loc["labels[]", ["type", "min", "max"]].tolist() == ["integer", 1, 3]
     assert "labels" in str(profile)
+
+
+def test_values_that_disagree_are_counted_by_their_types() -> None:
+    values = [b'{"total": 7, "o": {"x.y": true}, "l": [1, "a"]}'] * 6
+    values += [
+        b'{"total": "n/a", "o": {"x.y": 2.5}}',
+        b'{"total": {"v": 1}}',
+        b'{"total": 2.5, "l": null}',
+        b"{}",
+    ]
+    batch = pa.RecordBatch.from_pylist(
+        [
+            {"topic": "t", "partition": 0, "offset": n, "timestamp": n, "value": one}
+            for n, one in enumerate(values)
+        ],
+        schema=RAW_SCHEMA,
+    )
+    decoder, _, _ = both("json", "raw", registry=None, sample=list)
+    fields, records = Fields(), RecordStats()
+    for part in (batch.slice(0, 4), batch.slice(4)):  # the first agrees with itself
+        collect._add(part, decoder.parse_batch(part), decoder, fields, records)
+    assert {name: dict(one.kinds) for name, one in fields.known.items()} == {
+        "total": {"integer": 6, "text": 1, "object": 1, "number": 1}, "o": {"object": 7},
+        "o.\"x.y\"": {"boolean": 6, "number": 1}, "l": {"list": 6}, "l[]": {"integer": 6, "text": 6},
+    }  # fmt: skip
+    total = fields.known["total"]
+    assert shares(total)["integer"] == pytest.approx(6 / 9)
+    assert (low(total), high(total)) == (7, 7)
+    assert "integer 67 %" in kind_words(total)
