@@ -37,9 +37,7 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a value that is none of an option's, and a command that is none, with the one that
-        was meant.
-        """
+        """Refuse a value or a command that is not there, with the one that was meant."""
         if action.choices is None or value in action.choices:
             return
         names = [str(name) for name in action.choices]

@@ -72,9 +72,7 @@ def did_you_mean(name: str, there: Iterable[str]) -> str:
 def must_be_one_of(
     option: str, value: object, choices: Iterable[str], hint: str = ""
 ) -> UsageError:
-    """Return the error for an option with few values that has another one, with the value that was
-    meant.
-    """
+    """Return the error for an option's value that it cannot have, with the one that was meant."""
     names = list(choices)
     *others, last = map(repr, names)
     near = did_you_mean(value, names) if isinstance(value, str) else ""

@@ -128,6 +128,37 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
             client.close_point_in_time(id=pit)
 
 
+class PointInTime:
+    """An index at one point in time, asked again and again.
+
+    After a pause longer than `KEEP_ALIVE`, at a new one.
+    """
+
+    def __init__(self, target: Target, index: str) -> None:
+        self.target, self.index = target, index
+        self._id = self._open()
+
+    def _open(self) -> str:
+        with asking(self.target, f"read index {self.index!r}"):
+            answer = self.target.client.open_point_in_time(index=self.index, keep_alive=KEEP_ALIVE)
+        return str(answer["id"])
+
+    def search(self, **body: Any) -> dict[str, Any]:
+        """Ask Elasticsearch, as `Index.search` does."""
+        try:
+            return self._search(body)
+        except NotFoundError:
+            self._id = self._open()  # which raises when the index itself is gone
+            return self._search(body)
+
+    def _search(self, body: dict[str, Any]) -> dict[str, Any]:
+        pit = {"id": self._id, "keep_alive": KEEP_ALIVE}
+        with asking(self.target, f"search index {self.index!r}"), no_collection():
+            answer = self.target.client.search(pit=pit, allow_partial_search_results=False, **body)
+        self._id = answer["pit_id"]
+        return dict(answer.body)
+
+
 def _vanished(target: Target, index: str, read: int) -> NotFoundError:
     with suppress(LabkitError):
         with target.errors("look for it"):

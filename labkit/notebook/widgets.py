@@ -59,6 +59,10 @@ def browse(
     ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
     ``b.replay`` and ``b.to_pandas()`` are the records.
 
+    In a notebook the newest records of a topic are there at once, while the others are still read;
+    what is not all of it says so, in red. An index is looked at where it is: by aggregations, and
+    pages at a point in time.
+
     Parameters
     ----------
     lab : Lab, optional
@@ -71,8 +75,9 @@ def browse(
         Of an index, the field that says when; by default ``@timestamp``, ``timestamp``, ``time`` or
         ``_kafka.timestamp``.
     limit : int, optional
-        How many records or documents at most: 100,000 of a name, 1,000,000 of a window. What is
-        left out is said.
+        How many of the newest records at most: 100,000 of a name, 1,000,000 of a window; the widget
+        can change it. Of an index: read so many documents, not the newest, where its times are
+        texts or its fields cannot be counted.
     view : str or path, optional
         What ``b.view`` gave, or the path of the file that "save view" wrote: the same filters and
         columns, and without `what` the same records.

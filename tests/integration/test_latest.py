@@ -243,7 +243,8 @@ def test_the_commands_answer_as_the_methods_do(
     assert "1@0  c  {" in capsys.readouterr().out
     assert main(["around", topic, "1"]) == 2
     assert "'1' is not a record's place" in capsys.readouterr().err
-    query = "select n, count(*) c, [n] l, timestamptz '2026-03-01T00:00Z' t from replay where n < 3 group by n order by n"
+    columns = "n, count(*) c, [n] l, timestamptz '2026-03-01T00:00Z' t"
+    query = f"select {columns} from replay where n < 3 group by n order by n"
     assert main(["sql", topic, query, "-o", str(tmp_path / "a.csv")]) == 0
     assert "a.csv: 2 rows, 4 columns" in capsys.readouterr().err
     answer = lab.window(topic).sql(query)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from labkit.window import Window
 
 Work = Callable[[], str]
+Chosen = Callable[[], pa.Table]  # the picked records, newest first
 _FRAME = "df"
 _kept: dict[str, int] = {}  # names of the frames that a button made, and which object it was
 
@@ -48,10 +49,12 @@ def prepare(browse: Browse, action: str) -> Work:
         return partial(_save_view, browse.name, browse.view)
     browse.records.choose(browse.filters)
     if action == "df":
-        return partial(_keep_frame, browse.records.table, browse.records.rows, browse.source.zone)
+        return partial(_keep_frame, browse.records.chosen(), browse.source.zone)
     if action == "scratch" and browse.window is not None:
         return partial(_load_scratch, browse, browse.window, browse.where)
-    return partial(_write_file, browse, browse.where, browse.records.rows, action)
+    return partial(
+        _write_file, browse, browse.records.chosen(), browse.records.count, browse.where, action
+    )
 
 
 def offered(browse: Browse) -> list[str]:
@@ -59,10 +62,10 @@ def offered(browse: Browse) -> list[str]:
     return ["df", "csv", "parquet", *(["scratch"] if browse.window is not None else []), "view"]
 
 
-def _keep_frame(table: pa.Table, rows: Any, zone: tzinfo) -> str:
+def _keep_frame(chosen: Chosen, zone: tzinfo) -> str:
     from labkit.dataframe import in_zone, records_frame
 
-    frame = in_zone(records_frame(table.take(pa.array(rows))), zone)
+    frame = in_zone(records_frame(chosen()), zone)
     name = _assign(frame)
     return f"{name}: a DataFrame of {len(frame):,} rows and {len(frame.columns):,} columns"
 
@@ -84,7 +87,7 @@ def _assign(frame: pd.DataFrame) -> str:
     return name
 
 
-def _write_file(browse: Browse, where: str | None, rows: Any, extension: str) -> str:
+def _write_file(browse: Browse, chosen: Chosen, count: int, where: Any, extension: str) -> str:
     path = _free_path(browse.name, extension)
     if browse.source.index is None:
         replay = browse.read_all() if where is None else browse.read_all().where(where)
@@ -92,9 +95,10 @@ def _write_file(browse: Browse, where: str | None, rows: Any, extension: str) ->
     else:
         from labkit.dataframe import to_pandas
 
-        frame = to_pandas(browse.records.table.take(pa.array(rows)))
+        frame = to_pandas(chosen())
+        count = len(frame)
         frame.to_csv(path, index=False) if extension == "csv" else frame.to_parquet(path)
-    return f"{path}: {len(rows):,} records, {path.stat().st_size:,} bytes"
+    return f"{path}: {count:,} records, {path.stat().st_size:,} bytes"
 
 
 def _load_scratch(browse: Browse, window: Window, where: str | None) -> str:

@@ -59,6 +59,7 @@ function render({ model, el }) {
     });
   const answered = (answer) => {
     if (answer.live !== undefined) { drawLive(answer); return; }
+    if (answer.number === undefined) { drawFilled(answer); return; }
     const resolve = waiting.get(answer.number);
     waiting.delete(answer.number);
     if (resolve) resolve(answer);
@@ -84,11 +85,17 @@ function render({ model, el }) {
     make("option", { value: "" }, "by …"),
     ...about.fields.filter((one) => !["object", "list", "map"].includes(one.kind) && !one.items)
       .map((one) => make("option", { value: one.label }, one.label)));
-  const here = make("span", { class: about.whole ? "" : "lk-part" }, about.said);
+  const here = make("span", { "aria-live": "polite" });
+  const title = make("span", { class: "lk-title" });
+  const last = make("input", { class: "lk-last", type: "text", inputmode: "numeric", list: `lk-counts-${about.model}`, "aria-label": "how many of the newest records",
+    title: "how many of the newest records", onchange: () => openPart(), onkeydown: (event) => event.key === "Enter" && openPart() });
+  const counts = make("datalist", { id: `lk-counts-${about.model}` }, ...[1e3, 1e4, 1e5, 1e6].map((count) => make("option", { value: number(count) })));
+  const partitions = make("details", { class: "lk-partitions" });
+  const part = make("span", { class: "lk-newest" }, "newest ", last, counts, partitions);
   const live = make("button", { class: "lk-live", "aria-pressed": "false", title: "take what comes into the topic from now on",
     onclick: () => ask("follow", { on: live.getAttribute("aria-pressed") !== "true" }).then((answer) => { if (answer.error) wrong.textContent = answer.error; }) }, "follow");
   const pace = make("span", { class: "lk-pace" });
-  const bar = make("div", { class: "lk-bar" }, make("span", { class: "lk-title" }, about.title), here, said, about.live ? live : null, pace, find, about.time.field.length ? when : null, by, late);
+  const bar = make("div", { class: "lk-bar" }, title, here, said, about.part ? part : null, about.live ? live : null, pace, find, about.time.field.length ? when : null, by, late);
   const chips = make("div", { class: "lk-chips" });
   const beginning = { filters: [], by: "", columns: about.columns, widths: {} };
   const kept = make("div", { class: "lk-kept" });
@@ -170,8 +177,46 @@ function render({ model, el }) {
     if (news.grown) query(true);
   }
 
-  // grew: new records came on top; what is looked at stays where it is
-  async function query(grew = false) {
+  // ---- which part of the topic
+  function drawAbout() {
+    title.textContent = about.title;
+    here.textContent = about.said;
+    here.className = about.whole ? "" : "lk-part";
+    if (!about.part) return;
+    const { partitions: every, chosen } = about.part;
+    if (document.activeElement !== last) last.value = number(about.part.last);
+    const boxes = every.map((one) => {
+      const box = make("input", { type: "checkbox", value: one, "aria-label": `partition ${one}`, onchange: () => { clearTimeout(state.opening); state.opening = setTimeout(openPart, 600); } });
+      box.checked = chosen.includes(one);
+      return make("label", {}, box, ` ${one}`);
+    });
+    const open = partitions.open;
+    partitions.replaceChildren(make("summary", {}, `${chosen.length === every.length ? "all" : chosen.length} of ${number(every.length)} partitions`), make("div", {}, ...boxes));
+    partitions.open = open;
+  }
+
+  async function openPart() {
+    const count = last.value.replace(/[,_\s]/g, "");
+    const chosen = [...partitions.querySelectorAll("input:checked")].map((box) => Number(box.value));
+    if (count === String(about.part.last) && chosen.join() === about.part.chosen.join()) return;
+    here.textContent = "reading …";
+    const answer = await ask("open", { last: count, partitions: chosen });
+    wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
+    last.setAttribute("aria-invalid", String(Boolean(answer.error)));
+    if (answer.error) here.textContent = about.said;
+    else query();
+  }
+
+  // the older records are read, or are here
+  function drawFilled(news) {
+    if (news.said) here.textContent = news.said;
+    if (!news.filled) return;
+    const open = state.here;
+    query(true, true).then(() => { if (open >= 0) show(open); });
+  }
+
+  // grew: new records came on top, or older ones below; what is looked at stays where it is
+  async function query(grew = false, below = false) {
     const turn = ++state.turn;
     by.value = get("by");
     drawChips();
@@ -179,7 +224,7 @@ function render({ model, el }) {
     if (turn !== state.turn) return;
     wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
     if (answer.error) return;
-    const added = grew ? Math.max(0, answer.count - state.count) : 0;
+    const added = grew && !below ? Math.max(0, answer.count - state.count) : 0;
     state.count = answer.count;
     state.there = answer.there;
     state.rows.clear();
@@ -360,8 +405,8 @@ function render({ model, el }) {
         one.value === null ? null : make("button", { title: "only these", "aria-label": `only ${one.shown}`, onclick: () => filter(one.value, false) }, "+"),
         one.value === null ? null : make("button", { title: "none of these", "aria-label": `without ${one.shown}`, onclick: () => filter(one.value, true) }, "−")),
       share(one.count / Math.max(1, answer.present))));
-    const distinct = answer.distinct === null ? "" : `, ${number(answer.distinct)} distinct`;
-    row.append(make("div", { class: "lk-values" }, make("div", {}, `${answer.items ? `${number(answer.present)} items in` : `in ${number(answer.present)} of`} ${number(answer.rows)}${distinct}`),
+    const distinct = answer.distinct === null ? "" : `, ${answer.about ? "about " : ""}${number(answer.distinct)} distinct`;
+    row.append(make("div", { class: "lk-values" }, make("div", {}, `${answer.items ? `${number(answer.present)} items in` : `in ${number(answer.present)} of`} ${number(answer.rows)}${distinct}`), answer.said ? make("div", {}, answer.said) : null,
       answer.numbers ? histogram(answer) : null, ...shares,
       answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field }) }, "has it"),
       answer.items ? null : make("button", { onclick: () => addFilter({ op: "has", field: answer.field, negated: true }) }, "is missing")));
@@ -583,13 +628,14 @@ function render({ model, el }) {
     setTimeout(() => { button.textContent = before; }, 1200);
   }
 
-  const renewed = () => { about = model.get("about"); drawFields(); };
+  const renewed = () => { about = model.get("about"); drawAbout(); drawFields(); };
   model.on("change:about", renewed);
   const followed = ["filters", "by", "columns", "widths"];
   const follow = followed.map((name) => [`change:${name}`, () => changed(name)]);
   for (const [name, handler] of follow) model.on(name, handler);
   const watched = new ResizeObserver(() => drawRows());
   watched.observe(rows);
+  drawAbout();
   drawHead();
   drawFields();
   query();

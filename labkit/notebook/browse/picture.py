@@ -28,11 +28,11 @@ def picture(browse: Browse) -> str:
         return html.shown(
             f'<div>{title}</div><div style="color:{html.RED}">{escape(error.message)}</div>'
         )
-    count, total = len(records.rows), len(records.table)
+    count, total = records.count, records.there
     columns = [str(name) for name in browse.box.columns]
     rows = [[escape(_cut(cell)) for cell in row] for row in records.page(0, ROWS, columns)]
     table = html.table([f"time ({source.zone})", *columns], rows, one_line=True)
-    where = f" where <code>{escape(browse.where)}</code>" if browse.where else ""
+    where = f" where <code>{escape(str(browse.condition))}</code>" if browse.condition else ""
     caption = f"<div>{count:,} of {total:,} picked{where}; the newest {len(rows):,}:</div>"
     return html.shown(
         f'<div style="line-height:1.4"><div>{title}</div>{_bars(records.histogram())}{caption}'

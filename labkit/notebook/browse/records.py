@@ -6,7 +6,7 @@ newest first; what the table does not hold is said where the eye is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -129,6 +129,20 @@ class Records:
 
     # asking ----------------------------------------------------------------------------------------------
 
+    @property
+    def there(self) -> int:
+        """How many records there are."""
+        return len(self.table)
+
+    @property
+    def count(self) -> int:
+        """How many are picked."""
+        return len(self.rows)
+
+    def condition_of(self, filters: Iterable[Filter]) -> str | None:
+        """Return the condition of all filters that are switched on; None without any."""
+        return condition(filters, self.texts)
+
     def choose(self, filters: Sequence[Filter]) -> None:
         """Keep the rows that fulfil all filters.
 
@@ -137,7 +151,7 @@ class Records:
         UsageError
             When a condition cannot be asked.
         """
-        wanted_condition = condition(filters, self.texts)
+        wanted_condition = self.condition_of(filters)
         if wanted_condition == self.condition:
             return
         rows = self.order
@@ -342,9 +356,10 @@ class Records:
                 return field
         raise UsageError(f"there is no field {label!r}")
 
-    def chosen(self) -> pa.Table:
-        """Return the rows that fulfil the filters, newest first."""
-        return self.table.take(pa.array(self.rows))
+    def chosen(self) -> Callable[[], pa.Table]:
+        """Return what gives the rows that are picked now, newest first."""
+        table, rows = self.table, pa.array(self.rows)
+        return lambda: table.take(rows)
 
 
 def _binned(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -1,12 +1,9 @@
-"""What can be browsed: a topic, a window, a replay, an index.
-
-Read once, with a cap that is said.
-"""
+"""What can be browsed: a topic, a window, a replay, an index; with a cap that is said."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import Any
@@ -18,17 +15,22 @@ from labkit.decode.schema_files import SchemaFile
 from labkit.errors import NotFoundError, UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
-from labkit.notebook.browse.records import time_path
-from labkit.replay.plan import by_last_records
-from labkit.sinks.replay import Replay
+from labkit.notebook.browse.documents import Documents
+from labkit.notebook.browse.es_time import TIMES
+from labkit.notebook.browse.records import Records, time_path
+from labkit.read_spec import ReadSource
+from labkit.replay import read_log
+from labkit.replay.plan import Range, by_last_records
+from labkit.sinks.replay import Replay, read
 from labkit.sinks.scratch import Load
 from labkit.times import now_ms
 from labkit.window import Window
 
 LAST = 100_000  # records of a topic given by its name
+AT_ONCE = 2_000  # records that are shown while the others are read
+_DEADLINE = "10s"  # of these: an open transaction must not hold them for ever
 MOST_PARTITIONS = 16  # whose offsets stand in the code
-MOST = 1_000_000  # records of a window, documents of an index
-TIMES = ("@timestamp", "timestamp", "time", "_kafka.timestamp")  # fields of documents that say when
+MOST = 1_000_000  # records of a window
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,16 @@ class Source:
         Whether all of it is here.
     code : callable
         Takes a condition or None, returns the lines that make the same records.
+    documents : Documents or None
+        Of an index that is looked at where it is; the table is empty then.
     replay : Replay or None
     window : Window or None
     zone : tzinfo
         In which times are shown.
+    within : Window or None
+        What was to be browsed, of which `window` is the newest part, or all.
+    begun : bool
+        Whether the table has only the newest records of `window`: `read_part` reads all.
     """
 
     title: str
@@ -57,13 +65,20 @@ class Source:
     time_field: str
     said: str
     whole: bool
-    code: Callable[[str | None], str]
+    code: Callable[[Any], str]
     replay: Replay | None = None
     window: Window | None = None
     index: Index | None = None
     decode: Spec | None = None
     asked: str = ""
     zone: tzinfo = UTC
+    within: Window | None = None
+    begun: bool = False
+    documents: Documents | None = None
+
+    def look(self) -> Records | Documents:
+        """Return what answers clicks."""
+        return self.documents or Records(self.table, self.time_field, self.zone)
 
     @property
     def name(self) -> str:
@@ -83,9 +98,20 @@ class Source:
 
 
 def open_source(
-    lab: Lab | None, what: Any, *, decode: Spec | None, time_field: str | None, limit: int | None
+    lab: Lab | None,
+    what: Any,
+    *,
+    decode: Spec | None,
+    time_field: str | None,
+    limit: int | None,
+    at_once: bool = False,
 ) -> Source:
     """Return what is to be browsed.
+
+    Parameters
+    ----------
+    at_once : bool
+        Read only the newest records of a window; `read_part` reads all of it.
 
     Raises
     ------
@@ -98,9 +124,9 @@ def open_source(
         what = what.index
     if isinstance(what, str):
         what = _named(_given(lab), what)
-        limit = limit or LAST
+        limit = limit or (LAST if isinstance(what, Window) else None)
     if isinstance(what, Window):
-        return _of_window(what, decode, limit)
+        return _of_window(what, decode, limit or MOST, at_once=at_once)
     if isinstance(what, Replay):
         return _of_replay(
             what, f"a replay of {what.receipt.topic}", lambda where: _filter_code("r", where), None
@@ -133,21 +159,68 @@ def _named(lab: Lab, name: str) -> Window | Index:
     return index
 
 
-def _of_window(window: Window, decode: Spec | None, limit: int | None) -> Source:
-    part = _newest(window, limit or MOST)
-    replay = part.read(decode=decode)
+def _of_window(window: Window, decode: Spec | None, most: int, *, at_once: bool) -> Source:
+    part = newest(window, most)
+    first = newest(part, AT_ONCE) if at_once else part
+    if len(first) == len(part):
+        return _of_part(
+            window, part, decode, part.read(decode=decode, progress=False if at_once else None)
+        )
+    replay = first.read(decode=decode, deadline=_DEADLINE, guard=False, progress=False)
+    source = _of_part(window, part, decode, replay)
+    said = f"the newest {len(replay):,} of {len(part):,} records; reading the others"
+    return replace(source, replay=None, said=said, whole=False, begun=True)
 
-    source = _of_replay(
-        replay,
-        f"topic {window.topic}, {window.plan.asked}",
-        code_of_window(part, decode),
-        part,
-        decode,
-    )
-    if len(part) == len(window):
+
+def read_part(source: Source, advance: Callable[[int, int], None]) -> Source:
+    """Read all of a window of which only the newest records are here.
+
+    `advance` is told how many records and bytes came with each batch; what it raises ends it.
+    """
+    part, within = source.window, source.within
+    if part is None or within is None:
         return source
-    extent = f"the newest {len(part):,} of {len(window):,} records: limit={len(window):_} reads all"
-    return replace(source, said=extent, whole=False)
+    records = ReadSource.of(part, decode=source.decode)
+    reading = records.spec.reading(part.lab.cluster, part.plan, advance)
+    replay = read(replace(records, reading=reading))
+    read_log.record(part.plan, replay.receipt, "read")
+    return _of_part(within, part, source.decode, replay.in_zone(part.lab.timezone))
+
+
+def _of_part(window: Window, part: Window, decode: Spec | None, replay: Replay) -> Source:
+    title = f"topic {window.topic}, {window.plan.asked}"
+    source = replace(
+        _of_replay(replay, title, code_of_window(part, decode), part, decode), within=window
+    )
+    if len(part) == len(window) or not source.whole:
+        return source
+    return replace(source, said=f"the newest {len(part):,} of {len(window):,} records", whole=False)
+
+
+def some_partitions(window: Window, partitions: Sequence[int]) -> Window:
+    """Return a window's records of these partitions; of all without any."""
+    ranges = tuple(one for one in window.plan.ranges if one.partition in partitions)
+    if not ranges or len(ranges) == len(window.plan.ranges):
+        return window
+    numbers = ", ".join(str(one.partition) for one in ranges)
+    asked = f"{window.plan.asked}, partition{'s' if len(ranges) > 1 else ''} {numbers}"
+    return Window(replace(window.plan, ranges=ranges, asked=asked), window.lab)
+
+
+def with_ends(window: Window, ranges: Sequence[Range]) -> Window:
+    """Return a window that also has the records up to the ends of `ranges`."""
+    ends = {one.partition: one for one in ranges}
+    longer = tuple(
+        replace(one, end=ends[one.partition].end, log_end=ends[one.partition].log_end)
+        if one.partition in ends and ends[one.partition].end > one.end
+        else one
+        for one in window.plan.ranges
+    )
+    return (
+        window
+        if longer == window.plan.ranges
+        else Window(replace(window.plan, ranges=longer), window.lab)
+    )
 
 
 def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None], str]:
@@ -162,7 +235,7 @@ def code_of_window(window: Window, decode: Spec | None) -> Callable[[str | None]
     return code
 
 
-def _newest(window: Window, most: int) -> Window:
+def newest(window: Window, most: int) -> Window:
     """Return the window's newest records, at most so many.
 
     They are those that `Lab.window` finds with ``last=``.
@@ -235,9 +308,17 @@ def _filter_code(name: str, where: str | None) -> str:
 
 
 def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source:
-    most = limit or LAST
+    title = f"index {index.name} on {index.target.name}"
+    made = f"lab.index({index.name!r}, target={index.target.name!r}).to_pandas"
+    if limit is None:
+        documents = Documents(index, time_field or "", index.timezone)
+        return Source(
+            title, pa.table({}), documents.time_field, f"{documents.there:,} documents", True,
+            lambda query: f"df = {made}({'' if query is None else query})", index=index, zone=index.timezone,
+            documents=documents,
+        )  # fmt: skip
     total = index.count()
-    table = index.to_arrow(limit=most)
+    table = index.to_arrow(limit=limit)
     name = time_field or next((name for name in TIMES if time_path(table, name)), "")
     if time_field and not time_path(table, time_field):
         raise UsageError(
@@ -246,24 +327,22 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
         )
 
     def code(where: str | None) -> str:
-        line = (
-            f"df = lab.index({index.name!r}, target={index.target.name!r}).to_pandas(limit={most})"
-        )
-        return f"{line}\n# where {where}" if where else line
+        read = f"df = {made}(limit={limit})"
+        return f"{read}\n# where {where}" if where else read
 
-    complete = len(table) >= total
-    extent = (
-        f"{len(table):,} documents"
-        if complete
-        else f"{len(table):,} of {total:,} documents: limit={total:_} reads all"
+    whole = len(table) >= total
+    said = f"{len(table):,} documents"
+    said += (
+        ""
+        if whole
+        else f" of {total:,}, not the newest: without limit= all are looked at, where they are"
     )
-    title = f"index {index.name} on {index.target.name}"
     return Source(
         title,
         table.replace_schema_metadata(None),
         name,
-        extent,
-        complete,
+        said,
+        whole,
         code,
         index=index,
         zone=index.timezone,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +17,16 @@ import traitlets
 from labkit.decode import Spec
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
-from labkit.notebook.background import Cell, Live, cell_now
-from labkit.notebook.browse import actions, follow
+from labkit.notebook.browse import actions
 from labkit.notebook.browse.detail import describe
-from labkit.notebook.browse.filters import Filter, condition, time_ends
+from labkit.notebook.browse.documents import Documents
+from labkit.notebook.browse.filters import Filter, time_ends
+from labkit.notebook.browse.growth import Growth
 from labkit.notebook.browse.records import Records
-from labkit.notebook.browse.source import Source, open_source
+from labkit.notebook.browse.source import LAST, MOST, Source, open_source
 from labkit.notebook.browse.view import named_in, read_view
-from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
+from labkit.notebook.widget_base import keep_pick, kept_pick
+from labkit.progress import headless, in_notebook
 from labkit.sinks.replay import Replay
 from labkit.times import parse_span
 from labkit.window import Window
@@ -46,7 +47,7 @@ class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
     about = traitlets.Dict().tag(sync=True)
 
 
-class Browse(Shown):
+class Browse(Growth):
     """Records with a histogram over time, fields, filters and a table.
 
     ``.where`` is the condition that was clicked.
@@ -68,6 +69,7 @@ class Browse(Shown):
         limit: int | None,
         view: str | os.PathLike[str] | None,
         anew: bool = False,
+        at_once: bool | None = None,
     ) -> None:
         saved = None if view is None else read_view(view)
         if what is None and saved is not None:
@@ -76,10 +78,13 @@ class Browse(Shown):
             time_field = time_field or options[1]
             limit = limit or options[2]
         self.decode, self._limit = decode, limit
+        self._at_once = in_notebook() and not headless() if at_once is None else at_once
         self.source: Source = open_source(
-            lab, what, decode=decode, time_field=time_field, limit=limit
+            lab, what, decode=decode, time_field=time_field, limit=limit, at_once=self._at_once
         )
-        self.records = Records(self.source.table, self.source.time_field, self.source.zone)
+        self.records: Records | Documents = self.source.look()
+        if self.source.within is not None:
+            self._limit = limit or (LAST if isinstance(what, str) else MOST)
         first = [
             field.label
             for field in self.records.fields
@@ -92,12 +97,11 @@ class Browse(Shown):
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
-            "follow": self._follow, "span": self._span, "change": self._change,
+            "follow": self._follow, "span": self._span, "change": self._change, "open": self._open,
         }  # fmt: skip
-        self._live: Live | None = None
-        self._cell: Cell | None = None
         self._working: set[asyncio.Task[None]] = set()
         self.box.on_msg(self._on_message)
+        self._fill()
         key = ("browse", self.source.title if self.window is None else self.window.topic)
         before = None if anew else kept_pick(*key)
         if saved is not None:
@@ -125,7 +129,17 @@ class Browse(Shown):
     def _take(self, raw: dict[str, Any]) -> None:
         try:
             filters = [dict(chip) for chip in raw["filters"]]
-            self.records.choose([Filter.of(chip) for chip in filters])
+            chosen = [Filter.of(chip) for chip in filters]
+            labels = {field.label for field in self.records.fields}
+            if self._filling is not None and not {*raw["columns"], raw["by"]} <= {*labels, ""}:
+                self.wait()  # older records may have the fields that are missing
+            try:
+                self.records.choose(chosen)
+            except UsageError:
+                if self._filling is None:
+                    raise
+                self.wait()
+                self.records.choose(chosen)
             labels = {field.label for field in self.records.fields}
             self.box.columns = [
                 name for name in raw["columns"] if name in labels
@@ -138,45 +152,6 @@ class Browse(Shown):
                 f"view is not what a browser's .view gave: {error}", hint="pass b.view"
             ) from error
 
-    # following -------------------------------------------------------------------------------------------
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        self._cell = cell_now()
-        return super()._repr_mimebundle_(**options)
-
-    def _follow(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Begin to take what comes into the topic, or end it; what is here stays."""
-        if self._live is not None:
-            self._live.stop("paused")
-            self._live = None
-        if not asked["on"]:
-            return {}
-        pace = follow.Pace()
-        self._live = Live(
-            lambda: self._step(pace), lambda why: self._tell(f"{why}: {pace}", running=False),
-            lambda: self.box.comm is None, every_s=follow.EVERY_S, limit_s=follow.LIMIT_S, cell=self._cell,
-        )  # fmt: skip
-        return {}
-
-    async def _step(self, pace: follow.Pace) -> None:
-        began = time.monotonic()
-        grown = await asyncio.to_thread(follow.grow, self.source, self.decode)
-        pace.add(grown.new)
-        if grown.records is not None:
-            labels = [field.label for field in self.records.fields]
-            self.source, self.records = grown.source, grown.records
-            if labels != [field.label for field in self.records.fields]:
-                self.box.about = self._about()
-            self._renew_picture()
-        trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
-        self._tell(f"following: {pace}{trouble}", running=True, grown=grown.records is not None)
-        # most of the kernel's time is for those who click
-        await asyncio.sleep(2 * (time.monotonic() - began))
-
-    def _tell(self, state: str, *, running: bool, grown: bool = False) -> None:
-        """Tell the page; it is a message of the widget's own, no output of a cell."""
-        self.box.send({"live": state, "running": running, "grown": grown, "said": self.source.said})
-
     # what was picked -------------------------------------------------------------------------------------
 
     @property
@@ -185,12 +160,19 @@ class Browse(Shown):
         return [Filter.of(chip) for chip in self.box.filters]
 
     @property
-    def where(self) -> str | None:
-        """The condition of all chips that are switched on, as `Window.read` takes it.
+    def where(self) -> Any:
+        """The condition of all chips that are switched on; None where there is none.
 
-        It is None where there is none.
+        A text in SQL, as `Window.read` takes it; of an index a query, as `Index.to_pandas` does.
         """
-        return condition(self.filters, self.records.texts)
+        if any(one.op == "text" and not one.field for one in self.filters):
+            self.wait()  # a text is looked for in every field that a record has
+        return self.condition
+
+    @property
+    def condition(self) -> Any:
+        """What `where` is by the records that are here."""
+        return self.records.condition_of(self.filters)
 
     @property
     def window(self) -> Window | None:
@@ -224,6 +206,7 @@ class Browse(Shown):
         UsageError
             Where documents of an index are looked at.
         """
+        self.wait()
         source = self.source
         if source.replay is None and source.window is not None:
             replay = source.window.read(decode=self.decode, progress=False, guard=False)
@@ -240,13 +223,14 @@ class Browse(Shown):
         """Return the rows that fulfil the chips, newest first."""
         from labkit.dataframe import in_zone, records_frame
 
+        self.wait()
         self.records.choose(self.filters)
-        return in_zone(records_frame(self.records.chosen()), self.source.zone)
+        return in_zone(records_frame(self.records.chosen()()), self.source.zone)
 
     @property
     def code(self) -> str:
         """The lines that make the same records."""
-        return self.source.code(self.where)
+        return self.source.code(self.condition)
 
     def picture(self) -> str:
         """Return the histogram, the newest rows and the chips."""
@@ -257,7 +241,7 @@ class Browse(Shown):
     def text(self) -> str:
         """Return what is looked at, and the lines that make it."""
         self.records.choose(self.filters)
-        count, total = len(self.records.rows), len(self.records.table)
+        count, total = self.records.count, self.records.there
         return (
             f"{self.source.title}: {self.source.said}; {count:,} of {total:,} picked\n{self.code}"
         )
@@ -283,14 +267,24 @@ class Browse(Shown):
             "zone": str(self.source.zone),
             "actions": actions.offered(self),
             "live": self.window is not None,
+            "part": self._about_part(),
             "model": self.box.model_id,
         }
+
+    def _about_part(self) -> dict[str, Any] | None:
+        """Return which part of a window is looked at, and what there is to choose from."""
+        within, part = self.source.within, self.window
+        if within is None or part is None:
+            return None
+        partitions = [[one.partition for one in window.plan.ranges] for window in (within, part)]
+        last = min(self._limit or MOST, len(within))
+        return {"last": last, "partitions": partitions[0], "chosen": partitions[1]}
 
     def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
         number = asked.get("number") if isinstance(asked, dict) else None
         try:
             if asked["kind"] == "do":
-                self._begin(actions.prepare(self, str(asked["action"])), number)
+                self._begin(str(asked["action"]), number)
                 return
             answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
@@ -299,11 +293,21 @@ class Browse(Shown):
             answer = {"error": f"the page asked for what cannot be: {error}", "hint": ""}
         self.box.send({**answer, "number": number})
 
-    def _begin(self, work: actions.Work, number: Any) -> None:
-        """Do a button's work in a thread; its answer goes out from the loop."""
+    def _begin(self, action: str, number: Any) -> None:
+        """Do a button's work in a thread, once all records are here.
+
+        Its answer goes out from the loop.
+        """
+        work = None if self._filling else actions.prepare(self, action)
 
         async def finish() -> None:
+            nonlocal work
             try:
+                if work is None:
+                    if self._filling is not None:
+                        await asyncio.to_thread(self._filling.result)
+                    self._adopt()
+                    work = actions.prepare(self, action)
                 answer = {"done": await asyncio.to_thread(work)}
             except LabkitError as error:
                 answer = {"error": error.message, "hint": error.hint or ""}
@@ -322,8 +326,8 @@ class Browse(Shown):
         by = asked.get("by") or ""
         path = self.records.field(by).path if by else ()
         return {
-            "count": len(self.records.rows),
-            "there": len(self.records.table),
+            "count": self.records.count,
+            "there": self.records.there,
             "histogram": self.records.histogram(path),
             "code": self.source.code(self.records.condition),
         }
@@ -338,6 +342,8 @@ class Browse(Shown):
         return self.records.values(str(asked["label"]))
 
     def _detail(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self.records, Documents):
+            return self.records.describe(place=asked.get("place"), row=asked.get("row"))
         if "row" in asked:
             return describe(self.records, int(asked["row"]))
         place = int(asked["place"])

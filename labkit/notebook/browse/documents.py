@@ -1,0 +1,438 @@
+"""The documents of an index, looked at where they are, by aggregations and pages.
+
+It answers as `Records` does. No more than the rows in sight is fetched. A page far from the newest document is found
+by counts over time, for Elasticsearch refuses to skip more than 10,000 hits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import pyarrow as pa
+
+from labkit.decode.cells import cell
+from labkit.errors import UsageError
+from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
+from labkit.es.index import Index
+from labkit.es.point_in_time import PointInTime
+from labkit.notebook.browse.es_query import exists, kind_of, query_of
+from labkit.notebook.browse.es_time import TimeAxis, time_axis
+from labkit.notebook.browse.filters import Filter, plain
+from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, SHOWN, TOP, Field, Records
+from labkit.times import dated, iso
+
+MOST_SKIPPED = 10_000  # Elasticsearch's index.max_result_window, unless somebody set another
+NEAR = 3  # neighbours on each side
+_DETAIL = 20_000  # characters
+_BARS = 24
+
+
+class Documents:
+    """An index, newest documents first, and what it answers.
+
+    Parameters
+    ----------
+    index : Index
+    time_field : str
+        A date, or a number of milliseconds; empty for `TIMES`, as far as there are such.
+    """
+
+    def __init__(self, index: Index, time_field: str = "", zone: tzinfo = UTC) -> None:
+        self.index, self.zone = index, zone
+        index.refresh()
+        self._caps = index.field_caps()
+        self._at = PointInTime(index.target, index.name)
+        self.query: dict[str, Any] | None = None
+        self.there = self.count = self._count()
+        self.fields = self._list_fields()
+        axis = time_axis(self._caps, time_field, {field.label for field in self.fields})
+        self.time_field = axis.field
+        self.time_path = (axis.field,) if axis.field else ()
+        self.told_as = "number" if axis.is_number else ""
+        self._axis = self._span(axis)
+        self._all = self._over_time(None)
+        self._counts = self._all  # of the documents that are picked
+
+    @property
+    def condition(self) -> dict[str, Any] | None:
+        """The query of what is picked, as `Index.count` and `Index.to_pandas` take it."""
+        return self.query
+
+    def _list_fields(self) -> list[Field]:
+        names = [name for name in known(self._caps) if nested_in(self._caps, name) in (None, name)]
+        names += [
+            name
+            for name in self._caps
+            if "nested" in types(self._caps, name) or self._is_of_labkit(name)
+        ]
+        names = sorted(dict.fromkeys(names))[:MOST_FIELDS]
+        if not names:
+            return []
+        has = {f"f{place}": exists(name, self._caps) for place, name in enumerate(names)}
+        buckets = self._ask({"has": {"filters": {"filters": has}}}, None)["has"]["buckets"]
+        shares = [
+            buckets[f"f{place}"]["doc_count"] / max(1, self.there) for place in range(len(names))
+        ]
+        return [
+            Field((name,), name, kind_of(self._caps, name), share)
+            for name, share in zip(names, shares, strict=True)
+            if share
+        ]
+
+    def _is_of_labkit(self, name: str) -> bool:
+        """Tell whether a field, such as ``_kafka.timestamp``, is one of labkit's."""
+        kinds = self._caps[name]
+        return name.startswith("_") and not any(
+            kind.get("metadata_field") or word == "object" for word, kind in kinds.items()
+        )
+
+    def _span(self, axis: TimeAxis) -> TimeAxis:
+        """Return the axis with the span of all documents."""
+        if not axis.field:
+            return axis
+        answer = self._ask({kind: {kind: {"field": axis.field}} for kind in ("min", "max")}, None)
+        if answer["min"]["value"] is None:
+            return axis
+        return axis.spanning(int(answer["min"]["value"]), int(answer["max"]["value"]) + 1)
+
+    # asking ----------------------------------------------------------------------------------------------
+
+    def _ask(self, aggs: Mapping[str, Any], query: Mapping[str, Any] | None) -> dict[str, Any]:
+        answer = self._at.search(
+            size=0, track_total_hits=False, query=query or {"match_all": {}}, aggs=dict(aggs)
+        )
+        return dict(answer["aggregations"])
+
+    def _count(self, *queries: Mapping[str, Any] | None) -> int:
+        answer = self._at.search(size=0, track_total_hits=True, query=_all_of(*queries))
+        return int(answer["hits"]["total"]["value"])
+
+    def condition_of(self, filters: Iterable[Filter]) -> dict[str, Any] | None:
+        """Return the query of all filters that are switched on; None without any."""
+        return query_of(filters, self._caps)
+
+    def choose(self, filters: Sequence[Filter]) -> None:
+        """Pick the documents that fulfil all filters.
+
+        Raises
+        ------
+        UsageError
+            When the server takes no such query.
+        """
+        query = self.condition_of(filters)
+        if query == self.query:
+            return
+        count = self._count(query)
+        self._counts = self._over_time(query)
+        self.query, self.count = query, count
+
+    def _over_time(self, query: Mapping[str, Any] | None) -> list[int]:
+        if not self._axis.size:
+            return []
+        answer = self._ask({"bins": self._axis.aggregation()}, query)
+        return self._axis.counts(answer["bins"]["buckets"])
+
+    def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
+        """Return how many there are in each bin of time, as `Records.histogram` does."""
+        if not self._axis.size:
+            return {"edges": [], "all": [], "series": [], "undated": self.count}
+        series = self._series(".".join(by)) if by else [{"label": "", "counts": self._counts}]
+        undated = self.count - sum(self._counts)
+        return {"edges": self._axis.edges, "all": self._all, "series": series, "undated": undated}
+
+    def _series(self, name: str) -> list[dict[str, Any]]:
+        bins = {"bins": self._axis.aggregation()}
+        terms = {"terms": {"field": self._countable(name), "size": MOST_SERIES}, "aggs": bins}
+        series: list[dict[str, Any]] = []
+        for bucket in self._ask({"by": terms}, self.query)["by"]["buckets"]:
+            label = self.cell(_key_of(self._caps, name, bucket), most=40)
+            series.append({"label": label, "counts": self._axis.counts(bucket["bins"]["buckets"])})
+        rest = [
+            total - sum(one["counts"][place] for one in series)
+            for place, total in enumerate(self._counts)
+        ]
+        return (
+            [*series, {"label": "(others)", "counts": rest}]
+            if any(count > 0 for count in rest)
+            else series
+        )
+
+    def _countable(self, name: str) -> str:
+        path = countable(self._caps, name)
+        if path is None:
+            raise uncountable(self._caps, name)
+        return path
+
+    def values(self, label: str) -> dict[str, Any]:
+        """Return a field's most frequent values and a histogram, as `Records.values` does."""
+        field = self.field(label)
+        path = countable(self._caps, label)
+        aggs: dict[str, Any] = {"present": {"filter": exists(label, self._caps)}}
+        if path:
+            aggs |= {
+                "top": {"terms": {"field": path, "size": TOP}},
+                "distinct": {"cardinality": {"field": path}},
+            }
+            if field.kind in ("integer", "number"):
+                aggs["span"] = {"stats": {"field": path}}
+        answer = self._ask(aggs, self.query)
+        shown: dict[str, Any] = {
+            "field": list(field.path), "label": label, "kind": field.kind, "items": False, "rows": self.count,
+            "present": answer["present"]["doc_count"], "top": [], "numbers": None, "distinct": None, "about": True,
+        }  # fmt: skip
+        if not path:
+            said = (
+                "" if field.kind in ("list", "object") else uncountable(self._caps, label).message
+            )
+            return {**shown, "said": said}
+        for bucket in answer["top"]["buckets"]:
+            value = _key_of(self._caps, label, bucket)
+            shown["top"].append(
+                {
+                    "shown": self.cell(value, most=SHOWN),
+                    "value": plain(value),
+                    "count": bucket["doc_count"],
+                }
+            )
+        shown["distinct"] = answer["distinct"]["value"]
+        shown["about"] = shown["distinct"] > len(shown["top"]) or bool(
+            answer["top"]["doc_count_error_upper_bound"]
+        )
+        if "span" in answer and answer["span"]["count"]:
+            shown["numbers"] = self._numbers(path, answer["span"]["min"], answer["span"]["max"])
+        return shown
+
+    def _numbers(self, path: str, low: float, high: float) -> dict[str, Any]:
+        step = (high - low) / _BARS or 1.0
+        histogram = {"field": path, "interval": step, "offset": low % step, "min_doc_count": 1}
+        counts = [0] * (_BARS if high > low else 1)
+        for bucket in self._ask({"bars": {"histogram": histogram}}, self.query)["bars"]["buckets"]:
+            counts[min(len(counts) - 1, max(0, round((bucket["key"] - low) / step)))] += bucket[
+                "doc_count"
+            ]
+        return {"counts": counts, "edges": [low + step * place for place in range(len(counts) + 1)]}
+
+    def field(self, label: str) -> Field:
+        """Return a field by its label.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        for one in self.fields:
+            if one.label == label:
+                return one
+        raise UsageError(f"there is no field {label!r}")
+
+    # rows ------------------------------------------------------------------------------------------------
+
+    def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
+        """Return the cells of some rows, as `Records.page` does."""
+        hits = self._hits(
+            max(0, start), min(max(0, count), 500), [self.field(label).label for label in labels]
+        )
+        return [
+            [
+                self.time_of(hit),
+                *(self.cell(value_at(hit["_source"], label), most=SHOWN) for label in labels),
+            ]
+            for hit in hits
+        ]
+
+    def _hits(self, start: int, count: int, fields: Any = True) -> list[dict[str, Any]]:
+        """Return the documents at these places among those picked."""
+        count = min(count, self.count - start)
+        if count <= 0:
+            return []
+        query, skipped = self._narrowed(start, count)
+        body: dict[str, Any] = {
+            "query": query,
+            "sort": self._axis.sort(),
+            "track_total_hits": False,
+        }
+        while skipped + count > MOST_SKIPPED:  # as many have the same time, or none
+            step = min(MOST_SKIPPED, skipped)
+            body["search_after"] = self._at.search(size=step, source=False, **body)["hits"]["hits"][
+                -1
+            ]["sort"]
+            skipped -= step
+        source = fields if fields is True else {"includes": fields or ["_"]}
+        if "search_after" in body:
+            hits = self._at.search(size=skipped + count, source=source, **body)["hits"]["hits"][
+                skipped:
+            ]
+        else:
+            hits = self._at.search(size=count, from_=skipped, source=source, **body)["hits"]["hits"]
+        return list(hits)
+
+    def _narrowed(self, start: int, count: int) -> tuple[dict[str, Any], int]:
+        """Return a query that begins near a place, and how many hits are before it."""
+        if not self._axis.size or start + count <= MOST_SKIPPED:
+            return _all_of(self.query), start
+        before, axis, counts = 0, self._axis, self._counts
+        if start >= sum(counts):
+            undated = {"bool": {"must_not": [exists(axis.field, self._caps)]}}
+            return _all_of(self.query, undated), start - sum(counts)
+        while True:
+            place = len(counts) - 1
+            while before + counts[place] <= start:
+                before += counts[place]
+                place -= 1
+            low, high = axis.edges[place], axis.edges[place + 1]
+            if start - before + count <= MOST_SKIPPED or axis.step_ms == 1:
+                later = {
+                    "bool": {"must_not": [axis.between(high, None)]}
+                }  # documents without a time come last
+                return _all_of(self.query, later), start - before
+            axis = axis.spanning(low, high)
+            within = _all_of(self.query, axis.between(low, high))
+            counts = axis.counts(self._ask({"bins": axis.aggregation()}, within)["bins"]["buckets"])
+
+    def time_of(self, hit: Mapping[str, Any]) -> str:
+        """Return when a document was, in the zone."""
+        ms = self._ms_of(hit)
+        if ms is None:
+            return ""
+        shown = (iso(ms, self.zone) or "").replace("T", " ").replace("Z", "")
+        return shown if self.zone is UTC else f"{shown[:-6]} {shown[-6:]}"
+
+    def _ms_of(self, hit: Mapping[str, Any]) -> int | None:
+        ms = hit["sort"][0] if self.time_field else None
+        return ms if isinstance(ms, int) and dated(ms) else None
+
+    def cell(self, value: Any, *, most: int) -> str:
+        """Return one line for a value; a moment in the zone."""
+        if isinstance(value, datetime) and self.zone is not UTC:
+            value = value.astimezone(self.zone)
+        return cell(value, most=most)
+
+    @property
+    def newest(self) -> datetime | None:
+        """The newest document's time; None without any."""
+        newest = self._axis.high_ms - 1
+        return (
+            datetime.fromtimestamp(newest / 1000, UTC)
+            if self._axis.size and dated(newest)
+            else None
+        )
+
+    def chosen(self) -> Callable[[], pa.Table]:
+        """Return what reads the documents that are picked now, newest first."""
+        index, query, when, zone = self.index, self.query, self.time_field, self.zone
+
+        def read() -> pa.Table:
+            table = index.to_arrow(query).replace_schema_metadata(None)
+            return Records(table, when, zone).chosen()()
+
+        return read
+
+    # one document ----------------------------------------------------------------------------------------
+
+    def describe(self, *, place: int | None = None, row: Any = None) -> dict[str, Any]:
+        """Return one document, by its place or by index and id, and its neighbours in time.
+
+        Raises
+        ------
+        UsageError
+            When there is no such document.
+        """
+        if place is None:
+            index, name = (str(part) for part in row)
+            query = {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": [name]}}]}}
+            hits = self._at.search(
+                size=1, query=query, sort=self._axis.sort(), track_total_hits=False
+            )["hits"]["hits"]
+        else:
+            hits = self._hits(place, 1)
+        if not hits:
+            raise UsageError(f"there is no document {row if place is None else place}")
+        hit = hits[0]
+        text = json.dumps(hit["_source"], indent=2, ensure_ascii=False)
+        cut = text if len(text) <= _DETAIL else f"{text[:_DETAIL]}\n… ({len(text):,} characters)"
+        return {
+            "time": self.time_of(hit), "facts": [["index", hit["_index"]], ["id", hit["_id"]]], "headers": [],
+            "row": [hit["_index"], hit["_id"]], "place": self._place(hit) if place is None else place,
+            "near": self._neighbours(hit), "value": cut,
+        }  # fmt: skip
+
+    def _place(self, hit: Mapping[str, Any]) -> int | None:
+        """Return a document's place among those picked; None where it is none of them."""
+        name = {
+            "bool": {
+                "filter": [{"term": {"_index": hit["_index"]}}, {"ids": {"values": [hit["_id"]]}}]
+            }
+        }
+        if not self._count(self.query, name):
+            return None
+        ms = self._ms_of(hit)
+        if ms is None or not self.time_field:
+            return None  # there is no count of what comes before it
+        before = self._count(self.query, self._axis.between(ms + 1, None))
+        same = self._at.search(
+            size=MOST_SKIPPED, source=False, sort=self._axis.sort(), track_total_hits=False,
+            query=_all_of(self.query, self._axis.between(ms, ms + 1)),
+        )["hits"]["hits"]  # fmt: skip
+        ids = [(one["_index"], one["_id"]) for one in same]
+        return (
+            before + ids.index((hit["_index"], hit["_id"]))
+            if (hit["_index"], hit["_id"]) in ids
+            else None
+        )
+
+    def _neighbours(self, hit: Mapping[str, Any]) -> list[dict[str, Any]]:
+        def beside(order: str) -> list[dict[str, Any]]:
+            answer = self._at.search(
+                size=NEAR, sort=self._axis.sort(order), search_after=hit["sort"], track_total_hits=False,
+                query={"match_all": {}},
+            )  # fmt: skip
+            return list(answer["hits"]["hits"])
+
+        near = [*reversed(beside("asc")), hit, *beside("desc")]
+        return [
+            {
+                "row": [one["_index"], one["_id"]], "time": self.time_of(one), "text": self._line(one["_source"]),
+                "here": one["_id"] == hit["_id"] and one["_index"] == hit["_index"],
+            }
+            for one in near
+        ]  # fmt: skip
+
+    def _line(self, source: Mapping[str, Any]) -> str:
+        names = [one.label for one in self.fields if not one.label.startswith("_kafka")][:8]
+        shown = (self.cell(value_at(source, name), most=80) for name in names)
+        return cell(" · ".join(text for text in shown if text != "null"), most=100)
+
+
+def _all_of(*queries: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = [dict(query) for query in queries if query]
+    return {"bool": {"filter": given}} if given else {"match_all": {}}
+
+
+def _key_of(caps: Any, name: str, bucket: Mapping[str, Any]) -> Any:
+    kinds = types(caps, name)
+    if kinds == {"boolean"}:
+        return bool(bucket["key"])
+    if is_date(caps, name):
+        return datetime.fromtimestamp(bucket["key"] / 1000, UTC)
+    return bucket["key"]
+
+
+def value_at(source: Any, name: str) -> Any:
+    """Return what a document has under a dotted name; of a list on the way each item's."""
+    if isinstance(source, list):
+        found = [value_at(one, name) for one in source]
+        return [one for one in found if one is not None] or None
+    if not isinstance(source, Mapping):
+        return None
+    if name in source:
+        return source[name]
+    head, dot, rest = name.partition(".")
+    while dot:
+        if head in source:
+            return value_at(source[head], rest)
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    return None

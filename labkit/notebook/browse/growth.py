@@ -1,0 +1,161 @@
+"""What a browser's records become beside the cells: read on, followed, chosen anew."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+from labkit.decode import Spec
+from labkit.errors import LabkitError, UsageError
+from labkit.interrupt import quiet_stop
+from labkit.notebook.background import Cell, Live, cell_now
+from labkit.notebook.browse import follow
+from labkit.notebook.browse.documents import Documents
+from labkit.notebook.browse.fill import Filling, failed
+from labkit.notebook.browse.records import Records
+from labkit.notebook.browse.source import Source, open_source, some_partitions, with_ends
+from labkit.notebook.widget_base import Shown
+from labkit.validation import whole
+
+FILL_S = 0.25  # how often is looked whether all records are here
+
+
+class Growth(Shown):
+    """The part of a browser whose records change while one looks at them."""
+
+    source: Source
+    records: Records | Documents
+    decode: Spec | None
+    _limit: int | None
+    _at_once: bool
+    _live: Live | None = None
+    _filling: Filling | None = None
+    _cell: Cell | None = None
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the page needs to know of the records."""
+        raise NotImplementedError
+
+    # the other records -----------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Read the records that are not here yet, beside the cells."""
+        if not self.source.begun:
+            return
+        self._filling = filling = Filling(self.source)
+
+        async def step() -> None:
+            if filling is not self._filling:
+                live.stop("others are read")
+            elif filling.done:
+                self._adopt()
+            else:
+                self.box.send({"said": filling.said})
+
+        live = Live(
+            step, lambda _: filling.stop(), lambda: self.box.comm is None, every_s=FILL_S, limit_s=follow.LIMIT_S,
+            cell=self._cell,
+        )  # fmt: skip
+
+    def _adopt(self) -> None:
+        """Show what was read, in place of the newest records."""
+        filling, self._filling = self._filling, None
+        if filling is None:
+            return
+        try:
+            self.source, self.records = filling.result()
+        except LabkitError as error:
+            self.source = failed(self.source, error)
+        self.box.about = self._about()
+        self.box.send({"filled": True})
+        self._renew_picture()
+
+    def wait(self) -> None:
+        """Wait until all records are here.
+
+        Raises
+        ------
+        LabkitError
+            When they cannot be read.
+        """
+        if self._filling is not None:
+            with quiet_stop("stopped; the records are still being read beside the cells"):
+                self._filling.result()
+        self._adopt()
+
+    def _open(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Look at another part of the window: its newest records, of some partitions."""
+        within, now = self.source.within, self.source.window
+        if within is None or now is None:
+            raise UsageError("only a window of a topic has a newest part")
+        self._follow({"on": False})
+        if self._filling is not None:
+            self._filling.stop()
+            self._filling = None
+        ends = now.plan.ranges if self.source.asked else ()  # records that were followed
+        within = with_ends(within, ends)
+        partitions = [int(one) for one in asked.get("partitions") or ()]
+        limit = whole(
+            asked.get("last"), "last", "how many of the newest records, such as 10_000", low=1
+        )
+        part = some_partitions(within, partitions)
+        source = open_source(
+            within.lab,
+            part,
+            decode=self.decode,
+            time_field=None,
+            limit=limit,
+            at_once=self._at_once,
+        )
+        self._limit = limit
+        self.source = replace(source, within=within)
+        self.records = self.source.look()
+        self.box.about = self._about()
+        self._renew_picture()
+        self._fill()
+        return {}
+
+    # following -------------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        self._cell = cell_now()
+        return super()._repr_mimebundle_(**options)
+
+    def _follow(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Begin to take what comes into the topic, or end it; what is here stays."""
+        if self._live is not None:
+            self._live.stop("paused")
+            self._live = None
+        if not asked["on"]:
+            return {}
+        if self._filling is not None:
+            raise UsageError(
+                "the older records are still being read", hint="follow once they are here"
+            )
+        pace = follow.Pace()
+        self._live = Live(
+            lambda: self._step(pace), lambda why: self._tell(f"{why}: {pace}", running=False),
+            lambda: self.box.comm is None, every_s=follow.EVERY_S, limit_s=follow.LIMIT_S, cell=self._cell,
+        )  # fmt: skip
+        return {}
+
+    async def _step(self, pace: follow.Pace) -> None:
+        began = time.monotonic()
+        grown = await asyncio.to_thread(follow.grow, self.source, self.decode)
+        pace.add(grown.new)
+        if grown.records is not None:
+            labels = [field.label for field in self.records.fields]
+            self.source, self.records = grown.source, grown.records
+            if labels != [field.label for field in self.records.fields]:
+                self.box.about = self._about()
+            self._renew_picture()
+        trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
+        self._tell(f"following: {pace}{trouble}", running=True, grown=grown.records is not None)
+        # most of the kernel's time is for those who click
+        await asyncio.sleep(2 * (time.monotonic() - began))
+
+    def _tell(self, state: str, *, running: bool, grown: bool = False) -> None:
+        """Tell the page; it is a message of the widget's own, no output of a cell."""
+        self.box.send({"live": state, "running": running, "grown": grown, "said": self.source.said})

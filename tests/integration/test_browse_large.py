@@ -1,0 +1,214 @@
+"""A browser of many records shows the newest at once; one of an index reads a page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from labkit import Lab, widgets
+from labkit.errors import UsageError
+from labkit.notebook.browse import documents, source
+from labkit.notebook.browse.documents import Documents
+from labkit.notebook.browse.widget import Browse
+
+FIRST_MS = 1_792_890_000_000
+COUNT = 3_000
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
+    """Return a topic of two partitions; only its oldest record has the field `old`."""
+    name = str(make_topic(2))
+    for partition in (0, 1):
+        numbers = range(partition, COUNT, 2)
+        values = [b'{"n": %d%s}' % (n, b', "old": "needle"' if n == 0 else b"") for n in numbers]
+        produce(
+            name, values, partition=partition, timestamps=[FIRST_MS + 1000 * n for n in numbers]
+        )
+    return name
+
+
+def open_at_once(lab: Lab, what: Any, **options: Any) -> Browse:
+    given = {
+        "decode": None,
+        "time_field": None,
+        "limit": None,
+        "view": None,
+        "anew": True,
+        "at_once": True,
+    }
+    return Browse(lab, what, **{**given, **options})
+
+
+def numbers(browse: Browse, start: int = 0, count: int = 3) -> list[str]:
+    return [row[1] for row in browse.records.page(start, count, ["n"])]
+
+
+def test_the_newest_are_here_at_once_and_then_all(
+    lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "AT_ONCE", 100)
+
+    async def look() -> None:
+        browse = open_at_once(lab, topic)
+        assert browse.records.there == 100
+        assert numbers(browse) == ["2999", "2998", "2997"]
+        assert browse.source.said == "the newest 100 of 3,000 records; reading the others"
+        assert not browse.source.whole
+        assert "'old'" not in str([field.label for field in browse.records.fields])
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if browse.records.there == COUNT:
+                break
+        assert (browse.records.there, browse.source.said, browse.source.whole) == (
+            COUNT,
+            "3,000 records",
+            True,
+        )
+        assert browse.box.about["said"] == "3,000 records"
+        assert "old" in [field.label for field in browse.records.fields]
+        scope: dict[str, Any] = {"lab": lab}
+        exec(browse.code, scope)
+        assert len(scope["r"]) == len(browse.replay) == COUNT
+
+    asyncio.run(look())
+
+
+def test_what_needs_all_records_waits_for_them(
+    lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "AT_ONCE", 100)
+
+    async def look() -> None:
+        browse = open_at_once(lab, topic)
+        browse.box.filters = [{"op": "text", "value": "needle"}]
+        assert browse.where == "contains(old, 'needle')"
+        assert browse.to_pandas()["n"].tolist() == [0]
+        browse.box.filters = [{"op": "has", "field": ["old"]}]
+        browse = open_at_once(lab, topic, view=browse.view)  # whose field no newest record has
+        assert browse.records.count == 1
+        assert len(open_at_once(lab, topic).replay) == COUNT
+
+    asyncio.run(look())
+
+
+def test_last_n_and_partitions_are_chosen_in_the_widget(lab: Lab, topic: str) -> None:
+    browse = Browse(lab, topic, decode=None, time_field=None, limit=None, view=None, anew=True)
+    assert browse.box.about["part"] == {"last": COUNT, "partitions": [0, 1], "chosen": [0, 1]}
+    browse._open({"last": "1_000", "partitions": [1]})
+    assert numbers(browse, 0, 2) == ["2999", "2997"]
+    assert (browse.records.there, browse.source.whole) == (1_000, False)
+    assert browse.source.said == "the newest 1,000 of 1,500 records"
+    assert "partition 1" in browse.source.title
+    assert browse.box.about["part"] == {"last": 1_000, "partitions": [0, 1], "chosen": [1]}
+    scope: dict[str, Any] = {"lab": lab}
+    exec(browse.code, scope)
+    assert len(scope["r"]) == 1_000
+    for wrong in ("x", "0", None):
+        with pytest.raises(UsageError):
+            browse._open({"last": wrong, "partitions": []})
+    browse._open({"last": 2_000_000, "partitions": []})
+    assert (browse.records.there, browse.source.whole) == (COUNT, True)
+
+
+@pytest.fixture
+def index(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]) -> Iterator[Any]:
+    """Return an index of 600 documents with times, many of them the same, and 40 without one."""
+    topic = str(make_topic(1))
+    values = []
+    for n in range(640):
+        at = None if n < 40 else FIRST_MS + n // 100 * 1000
+        document = {
+            "n": n,
+            "nick": f"u{n % 5}",
+            "ok": bool(n % 2),
+            "o": {"p": n % 3},
+            "words": f"the lag of {n}",
+        }
+        values.append(json.dumps({**document, "at": at}).encode())
+    produce(topic, values)
+    mapping = {"at": {"type": "date"}, "many": {"type": "nested"}}
+    load = lab.window(topic).to_scratch(f"documents-{topic[-6:]}", mapping=mapping, progress=False)
+    yield load.index
+    load.index.drop()
+
+
+def test_an_index_answers_where_it_is(
+    lab: Lab, index: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(index), "to_arrow", None)  # it reads no document
+    browse = widgets.browse(lab, index, time_field="at", anew=True)
+    records = browse.records
+    assert isinstance(records, Documents)
+    assert (records.there, records.count, browse.source.said) == (640, 640, "640 documents")
+    kinds = {field.label: (field.kind, round(field.present, 2)) for field in records.fields}
+    assert kinds["n"] == ("integer", 1)
+    assert kinds["at"] == ("time", 0.94)
+    assert kinds["o.p"] == ("integer", 1)
+    assert kinds["words"] == ("text", 1)
+    histogram = records.histogram()
+    assert (sum(histogram["all"]), histogram["undated"]) == (600, 40)
+    stacked = records.histogram(("nick",))
+    assert [one["label"] for one in stacked["series"]] == ["u0", "u1", "u2", "u3", "u4"]
+    assert sum(sum(one["counts"]) for one in stacked["series"]) == 600
+    nick = records.values("nick")
+    assert (nick["present"], nick["distinct"], nick["about"]) == (640, 5, False)
+    assert nick["top"][0] == {"shown": "u0", "value": "u0", "count": 128}
+    assert sum(records.values("n")["numbers"]["counts"]) == 640
+    assert {one["value"] for one in records.values("ok")["top"]} == {True, False}
+    browse.box.filters = [
+        {"op": "is", "field": ["nick"], "value": "u1"},
+        {"op": "has", "field": ["at"]},
+    ]
+    answer = browse._query({"filters": browse.box.filters})
+    assert (answer["count"], sum(answer["histogram"]["series"][0]["counts"])) == (120, 120)
+    assert index.count(browse.where) == 120
+    browse._query({"filters": [{"op": "text", "value": "lag of 63"}]})
+    assert records.count == 11  # 63 and 630 to 639
+    with pytest.raises(UsageError):
+        browse._query({"filters": [{"op": "sql", "value": "n:["}]})
+
+
+def test_any_page_of_an_index_is_the_same_as_of_all_its_documents(
+    lab: Lab, index: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "MOST_SKIPPED", 37)
+    records = Documents(index, "at")
+    every = [row for start in range(0, 640, 20) for row in records.page(start, 20, ["n"])]
+    assert len(every) == 640
+    assert sorted(int(n) for _, n in every) == list(range(640))
+    times = [time for time, _ in every]
+    assert times[600:] == [""] * 40
+    assert times[:600] == sorted(times[:600], reverse=True)
+    for start in (0, 36, 99, 250, 599, 600, 630):
+        assert records.page(start, 7, ["n"]) == every[start : start + 7]
+    one = records.describe(place=250)
+    assert f'"n": {every[250][1]}' in one["value"]
+    again = records.describe(row=one["row"])
+    assert (again["place"], again["value"], len(again["near"])) == (250, one["value"], 7)
+    near = [entry for entry in again["near"] if not entry["here"]]
+    assert records.describe(row=near[2]["row"])["place"] == 249
+    assert records.describe(row=near[3]["row"])["place"] == 251
+    table = records.chosen()()
+    assert len(table) == 640
+
+
+def test_a_point_in_time_that_is_gone_is_opened_anew(index: Any) -> None:
+    records = Documents(index, "at")
+    index.target.client.close_point_in_time(id=records._at._id)
+    assert len(records.page(0, 5, ["n"])) == 5
+
+
+def test_an_index_without_a_time_and_an_empty_one_are_shown(lab: Lab, index: Any) -> None:
+    browse = widgets.browse(lab, index, anew=True)
+    assert browse.records.histogram()["edges"] == []
+    assert len(browse.records.page(620, 50, ["n"])) == 20
+    assert "df = lab.index" in browse.code
+    assert len(browse.to_pandas()) == 640
+    sampled = widgets.browse(lab, index, limit=100, anew=True)
+    assert sampled.source.said.startswith("100 documents of 640, not the newest")
+    assert not sampled.source.whole
