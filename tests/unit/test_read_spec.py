@@ -22,7 +22,7 @@ from labkit.read_spec import ReadSpec
         ),
         ({"on_expired": None}, "on_expired must be 'error' or 'clamp', not None"),
         ({"on_interrupt": ["keep"]}, "on_interrupt must be 'raise' or 'keep', not ['keep']"),
-        ({"max_bytes": 0}, "max_bytes=0"),
+        ({"max_bytes": 0}, "max_bytes must be 1 or more, not 0"),
         ({"deadline": "soon"}, "'soon'"),
         ({"enrich": [len]}, "enrich must be enrichers"),
     ],
