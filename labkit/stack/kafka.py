@@ -48,6 +48,8 @@ THREE_NODES = {
     "transaction.state.log.min.isr": "2",
     "share.coordinator.state.topic.replication.factor": "3",
     "share.coordinator.state.topic.min.isr": "2",
+    # a client that names a rack in client.rack reads from its broker, be it a follower
+    "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.fetch.timeout.ms": "1000",
 }
@@ -190,7 +192,10 @@ def _configure(folder: Path, service: Service, state: State) -> None:
         voters = ",".join(
             f"{numbers[broker.name]}@{HOST}:{broker.controller_port}" for broker in brokers
         )
-        quorum = {"controller.quorum.voters": voters}
+        quorum = {
+            "controller.quorum.voters": voters,
+            "broker.rack": f"rack-{numbers[service.name]}",
+        }
     settings = {
         "process.roles": "broker,controller",
         "node.id": str(numbers[service.name]),

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psutil
-from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from labkit.config import Profile
@@ -191,6 +192,28 @@ class ThreeBrokers:
                     producer.poll(0.1)
         assert producer.flush(120) == 0
         assert not failed, failed[0]
+
+    def numbers(self, topic: str) -> list[int]:
+        """Return the number of each record the topic has, sorted, read by a plain client."""
+        client = self.cluster("admin")
+        ends = client.bounds(topic, client.partitions(topic), "latest")
+        consumer = Consumer(
+            {**self.settings, "group.id": "labkit-test-numbers", "enable.auto.commit": False}
+        )
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        numbers: list[int] = []
+        try:
+            while len(numbers) < sum(ends.values()):
+                messages = consumer.consume(10_000, 20)
+                assert messages, f"{len(numbers)} of {sum(ends.values())} records of {topic} came"
+                numbers += [
+                    orjson.loads(message.value())["n"]
+                    for message in messages
+                    if message.error() is None
+                ]
+        finally:
+            consumer.close()
+        return sorted(numbers)
 
     def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
         """Commit for a group without joining it."""

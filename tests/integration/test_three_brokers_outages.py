@@ -1,0 +1,372 @@
+"""Two of three real brokers are gone for a while, or one by one: what was begun ends whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka.admin import NewTopic
+from elasticsearch.helpers import scan
+
+from labkit.config import Profile
+from labkit.lab import Lab, connect
+from labkit.secret import sealed
+from labkit.stack.state import State, write_private
+from support.cluster import ThreeBrokers
+from support.indexing import Indexing, expected_ids
+from support.waiting import until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.hard, pytest.mark.timeout(900)]
+RECORDS = 60_000
+AWAY_S = 10.0  # longer than the brokers' session: the one that is left has noticed
+
+
+@pytest.fixture(autouse=True)
+def _whole(three: ThreeBrokers) -> None:
+    three.heal()
+
+
+@pytest.fixture(scope="module")
+def topic(three: ThreeBrokers) -> str:
+    """A topic that is only read: 60 MB that do not compress, more than a client's queue."""
+    name = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
+    three.produce(name, RECORDS, size=1_000)
+    return name
+
+
+@pytest.fixture
+def index(stack: State) -> Iterator[str]:
+    name = f"irc-outage-{uuid.uuid4().hex[:8]}"
+    yield name
+    connect(role="admin").target().client.indices.delete(index=name, ignore_unavailable=True)
+
+
+def take_two_away(three: ThreeBrokers, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    """Kill two of three, one of them the leader of every third partition; bring them back."""
+    three.kill(1)
+    three.kill(2)
+    meanwhile()
+    time.sleep(AWAY_S)
+    three.start(1, wait=False)
+    three.start(2, wait=False)
+
+
+def count(index: str) -> int:
+    client = connect(role="admin").target().client.options(ignore_status=[404, 503])
+    client.indices.refresh(index=index)
+    return int(dict(client.count(index=index)).get("count", 0))
+
+
+def ids(index: str) -> set[str]:
+    client = connect(role="admin").target().client
+    client.indices.refresh(index=index)
+    return {hit["_id"] for hit in scan(client, index=index, _source=False, size=10_000)}
+
+
+def test_a_file_is_whole_after_two_of_three_were_gone(
+    three: ThreeBrokers, topic: str, tmp_path: Path
+) -> None:
+    """The receipt says what was waited for."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def decode(value: bytes) -> Any:  # holds the reading back until the brokers are gone
+        begun.set()
+        assert go_on.wait(60)
+        return orjson.loads(value)
+
+    path = tmp_path / "x.parquet"
+    window = three.lab().window(topic)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(window.to_parquet, path, decode=decode, progress=False)
+        try:
+            assert begun.wait(60)
+            take_two_away(three, go_on.set)
+        finally:
+            go_on.set()
+        receipt = writing.result(300)
+    assert receipt.complete, receipt
+    assert any(note.startswith("waited for Kafka: ") for note in receipt.notes), receipt.notes
+    assert sorted(pq.read_table(path)["n"].to_pylist()) == list(range(RECORDS))
+
+
+def test_a_scratch_index_is_whole_after_two_of_three_were_gone(
+    three: ThreeBrokers, topic: str, stack: State
+) -> None:
+    targets = {"default": sealed(stack.credentials("lab")["elasticsearch"])}
+    lab = Lab(
+        Profile(
+            "three",
+            "lab",
+            sealed(three.state.credentials("lab")["kafka"]),
+            targets,
+            {},
+            source="the test",
+        )
+    )
+    window, name = lab.window(topic), f"outage-{uuid.uuid4().hex[:8]}"
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(window.to_scratch, name, ttl="1h", progress=False)
+        until(lambda: loading.done() or count(f"scratch-*-{name}") > 0)
+        assert not loading.done(), "it was over before a broker died"
+        take_two_away(three)
+        load = loading.result(300)
+    try:
+        assert load.receipt.complete, load.receipt
+        assert load.counts == {
+            "sent": RECORDS,
+            "indexed": RECORDS,
+            "existing": 0,
+            "rejected": 0,
+            "unsent": 0,
+        }
+        assert ids(load.index.name) == expected_ids(three.cluster("admin"), topic)
+    finally:
+        load.index.drop()
+
+
+@pytest.fixture
+def profiles(three: ThreeBrokers, stack: State, tmp_path: Path) -> dict[str, str]:
+    """An environment with a profile for each role: these brokers, and the stack's Elasticsearch."""
+    lines: list[str] = []
+    for role in ("extractor", "indexer", "lab"):
+        kafka = {**three.state.credentials(role)["kafka"], "session.timeout.ms": "6000"}
+        lines += [f"[profiles.{role}.kafka]"]
+        lines += [f"{json.dumps(key)} = {json.dumps(str(value))}" for key, value in kafka.items()]
+        target = stack.credentials(role)["elasticsearch"]
+        lines += [f"[profiles.{role}.elasticsearch.default]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in target.items()]
+    write_private(tmp_path / "labkit.toml", "\n".join(lines))
+    return {"LABKIT_CONFIG": str(tmp_path / "labkit.toml"), "LABKIT_STATE": str(stack.root)}
+
+
+def test_lines_are_in_kafka_once_after_two_of_three_were_gone(
+    three: ThreeBrokers, profiles: dict[str, str]
+) -> None:
+    """The half that is sent without a quorum waits; `min.insync.replicas` is 2."""
+    topic = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "extract",
+        "files",
+        "-",
+        "--topic",
+        topic,
+        "--profile",
+        "extractor",
+    ]
+    running = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **profiles},
+    )
+    assert running.stdin is not None
+
+    def send(first: int, last: int) -> None:
+        assert running.stdin is not None
+        for number in range(first, last):
+            running.stdin.write(b'{"n": %d, "channel": "#%d"}\n' % (number, number))
+        running.stdin.flush()
+
+    try:
+        send(0, RECORDS // 2)
+        until(lambda: len(three.numbers(topic)) > 0)
+        take_two_away(three, lambda: send(RECORDS // 2, RECORDS))
+        out, told = running.communicate(timeout=300)
+    finally:
+        running.kill()
+    assert running.returncode == 0, told.decode()
+    assert f"{RECORDS}" in out.decode().replace(",", ""), out
+    assert three.numbers(topic) == list(range(RECORDS))
+
+
+def start_index(topic: str, index: str, profiles: dict[str, str]) -> Indexing:
+    arguments = [
+        topic,
+        index,
+        "--group",
+        f"indexer.{index}",
+        "--profile",
+        "indexer",
+        "--every",
+        "1s",
+    ]
+    return Indexing([*arguments, "--from", "earliest"], profiles)
+
+
+def test_an_index_is_whole_after_two_of_three_were_gone(
+    three: ThreeBrokers, topic: str, index: str, profiles: dict[str, str]
+) -> None:
+    run = start_index(topic, index, profiles)
+    try:
+        until(lambda: count(index) > 0)
+        take_two_away(three)
+        until(lambda: count(index) == RECORDS or run.process.poll() is not None, timeout_s=240)
+        assert run.stop() == 0, run.said
+    finally:
+        run.end_soon()
+    assert ids(index) == expected_ids(three.cluster("admin"), topic)
+    assert run.ledger["rejected"] == run.ledger["unsent"] == 0
+
+
+def test_two_indexers_and_a_kill_in_a_rolling_restart(
+    three: ThreeBrokers, index: str, profiles: dict[str, str]
+) -> None:
+    """Brokers restart while records come; one indexer is killed and another takes its place."""
+    topic, over, written = three.make_topic(index), threading.Event(), [0]
+
+    def write() -> None:
+        while not over.is_set():
+            three.produce(topic, 300, first=written[0])
+            written[0] += 300
+            over.wait(0.3)
+
+    runs = [start_index(topic, index, profiles) for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            until(lambda: count(index) > 0)
+            for number in (1, 2, 3):
+                three.stop(number)
+                if number == 2:
+                    runs[0].kill()
+                    runs.append(start_index(topic, index, profiles))
+                three.start(number)
+            over.set()
+            writing.result(60)
+            living = runs[1:]
+            until(lambda: count(index) == written[0] or any(run.process.poll() is not None for run in living),
+                  timeout_s=240)  # fmt: skip
+            assert [run.stop() for run in living] == [0, 0], [run.said for run in living]
+        finally:
+            over.set()
+            for run in runs:
+                run.end_soon()
+    assert three.numbers(topic) == list(range(written[0]))
+    assert ids(index) == expected_ids(three.cluster("admin"), topic)
+    assert not any(run.ledger["rejected"] or run.ledger["unsent"] for run in living)
+
+
+def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBrokers) -> None:
+    """With `client.rack` records come from that rack's broker, which leads no partition."""
+    topic = f"irc-outage-{uuid.uuid4().hex[:8]}"
+    made = NewTopic(
+        topic,
+        3,
+        replica_assignment=[[1, 2, 3], [2, 1, 3], [1, 2, 3]],
+        config={"retention.ms": "-1"},
+    )
+    three.witness.create_topics([made])[topic].result(30)
+    until(lambda: len(three.leaders(topic)) == 3)
+    three.produce(topic, RECORDS, size=1_000, partitions=3)
+    settings = {
+        **three.state.credentials("lab")["kafka"],
+        "client.rack": "rack-3",
+        "debug": "fetch",
+    }
+    said: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    kept, logger = Kept(), logging.getLogger("labkit.librdkafka")
+    logger.addHandler(kept)
+    logger.setLevel(logging.DEBUG)
+    try:
+        window = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test")).window(
+            topic
+        )
+        reading = window.reading(guard=False)
+        batches = reading.batches()
+        records = next(batches).num_rows
+        three.kill(3)
+        records += sum(batch.num_rows for batch in batches)
+    finally:
+        logger.removeHandler(kept)
+        logger.setLevel(logging.NOTSET)
+    assert any("preferred replica" in line.lower() for line in said), [
+        line for line in said if "replica" in line
+    ][:5]
+    assert (records, reading.receipt().complete) == (RECORDS, True)
+    assert reading.receipt().gaps == 0
+
+
+def test_an_ad_hoc_group_goes_on_when_its_coordinator_dies(three: ThreeBrokers) -> None:
+    """BEHAVIOURS 86: each record comes once, and what is committed is what was read."""
+    topic, records = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}"), 3_000
+    three.produce(topic, records)
+    with three.lab().attach(
+        topic, name=f"outage-{uuid.uuid4().hex[:8]}", start="earliest"
+    ) as group:
+        numbers = list(group.read(1_000)["n"])
+        group.commit()
+        three.kill(three.coordinator(group.group))
+        until(
+            lambda: numbers.extend(group.read(1_000, timeout="5s")["n"]) or len(numbers) >= records,
+            timeout_s=120,
+        )
+        assert sum(group.commit().values()) == records
+        three.produce(topic, 600, first=records)
+        until(
+            lambda: numbers.extend(group.tail(2)["n"]) or len(numbers) >= records + 600,
+            timeout_s=60,
+        )
+        assert sorted(numbers) == list(range(records + 600))
+        committed = three.cluster("admin").groups.committed([group.group])[group.group]
+        assert isinstance(committed, dict)
+        assert sum(committed.values()) == records
+    three.heal()
+    group.close(delete=True)
+
+
+def test_a_tail_goes_on_when_a_leader_dies(three: ThreeBrokers, profiles: dict[str, str]) -> None:
+    topic = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
+    three.produce(topic, 6)
+    command = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "tail",
+        topic,
+        "--json",
+        "--last",
+        "6",
+        "--limit",
+        "606",
+    ]
+    running = subprocess.Popen(
+        [*command, "--profile", "lab"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **profiles},
+    )
+    try:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(6)]
+        three.kill(three.leaders(topic)[0])
+        three.produce(topic, 600, first=6)
+        out, told = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 0, told
+    values = [json.loads(line)["value"] for line in [*lines, *out.splitlines()]]
+    assert sorted(
+        orjson.loads(value)["n"] if isinstance(value, str) else value["n"] for value in values
+    ) == list(range(606))
