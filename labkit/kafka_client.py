@@ -105,7 +105,7 @@ class Connection:
         self._settings = sealed(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
-        self._brokers = 1  # until one has told
+        self._brokers = self.address.count(",") + 1  # until one has told
         # by process; a parent's is kept, and never freed, in its child
         self._admins: dict[int, AdminClient] = {}
 
@@ -445,12 +445,26 @@ class Connection:
     @cached_property
     def cluster_id(self) -> str:
         """The cluster's own id."""
-        description = self._ask(
-            lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S),
-            Operation.DESCRIBE.to("describe the cluster"),
-        )
+        description = self._first_answer()
         self._brokers = len(description.nodes)
         return str(description.cluster_id)
+
+    def _first_answer(self) -> Any:
+        """Return the cluster's description; of several bootstrap servers another is asked too."""
+        deadline, attempt_s = time.monotonic() + TIMEOUT_S, ATTEMPT_S
+        while True:
+            try:
+                return self._ask(
+                    lambda admin: admin.describe_cluster(request_timeout=TIMEOUT_S),
+                    Operation.DESCRIBE.to("describe the cluster"),
+                    attempt_s,
+                )
+            except (UnavailableError, DeadlineError):
+                alone = "," not in self.address
+                if alone or self._all_away or time.monotonic() > deadline:
+                    raise
+            self.renew()  # a new client chooses anew whom it asks
+            attempt_s *= 1.5
 
     def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
         """Return what a bootstrap server tells of brokers and topics.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from confluent_kafka.admin import NewTopic
 from elasticsearch.helpers import scan
 
 from labkit.config import Profile
+from labkit.errors import LabkitError
 from labkit.lab import Lab, connect
 from labkit.secret import sealed
 from labkit.stack.state import State, write_private
@@ -306,6 +308,36 @@ def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBroker
     ][:5]
     assert (records, reading.receipt().complete) == (RECORDS, True)
     assert reading.receipt().gaps == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_the_first_contact_is_made_while_one_of_three_dies(
+    three: ThreeBrokers, how: signal.Signals
+) -> None:
+    """A command that began as a broker died ended with 'no answer from broker 2'."""
+    over, ids_seen, errors = threading.Event(), set[str](), list[LabkitError]()
+
+    def contact() -> None:
+        while not over.is_set():
+            try:
+                ids_seen.add(three.cluster().cluster_id)
+            except LabkitError as error:
+                errors.append(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        contacts = [pool.submit(contact) for _ in range(4)]
+        try:
+            until(lambda: ids_seen)
+            three.signal(2, how)
+            time.sleep(AWAY_S)
+        finally:
+            over.set()
+            if how == signal.SIGSTOP:
+                three.signal(2, signal.SIGCONT)
+        for one in contacts:
+            one.result(60)
+    assert errors == []
+    assert len(ids_seen) == 1
 
 
 def test_an_ad_hoc_group_goes_on_when_its_coordinator_dies(three: ThreeBrokers) -> None:
