@@ -74,6 +74,8 @@ class AdHocGroup:
     _began: set[int] = field(default_factory=set, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
+    # what it was given it could not begin
+    _failed: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.group = names.lab_group(names.adhoc_group(self.name))
@@ -81,6 +83,10 @@ class AdHocGroup:
             # a wrong time is told now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        """Become a member of the group; its partitions come with a later poll."""
         self._consumer = self.cluster.consumer(
             group=self.group,
             auto_offset_reset="earliest",
@@ -248,6 +254,10 @@ class AdHocGroup:
 
         None, when others hold them all.
         """
+        if self._failed:
+            self._failed = False
+            self._leave()
+            self._subscribe()
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         while not self._joined:
             self._give_back(consume(self._open, 1, _POLL_S))
@@ -270,6 +280,7 @@ class AdHocGroup:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._consumer is None:  # a late answer while it closes: nothing can be asked any more
             return
+        self._failed = True  # until all that is asked here was answered
         fresh = [place.partition for place in partitions if place.partition not in self._began]
         starts = self._starts(fresh) if self.start is not None else {}
         held = [place.partition for place in partitions]
@@ -294,7 +305,7 @@ class AdHocGroup:
             place.offset = starts.get(place.partition, position)
             self._positions[place.partition] = place.offset
             self._began.add(place.partition)
-        self._joined = True
+        self._joined, self._failed = True, False
         consumer.incremental_assign(committed)
 
     def _warn_of_none(self) -> None:

@@ -66,6 +66,22 @@ def test_a_partition_without_a_leader_is_named_at_once(three: ThreeBrokers) -> N
     assert len(window.read(progress=False).table) == 300
 
 
+def test_an_ad_hoc_group_begins_when_its_partitions_have_leaders_again(three: ThreeBrokers) -> None:
+    """It kept waiting for partitions that the group had given it, and that it had not begun."""
+    topic = make(three, [[1], [2], [3]])
+    three.produce(topic, 300, partitions=3)
+    three.kill(2)
+    until(lambda: sorted(three.leaders(topic)) == [0, 2], timeout_s=120)
+    group = three.lab().attach(topic, name=f"lose-{uuid.uuid4().hex[:8]}", start="earliest")
+    with pytest.raises(ServerError, match=rf"partition 1 of topic '{topic}' has no leader"):
+        group.read(300)
+    three.heal()
+    numbers: list[int] = []
+    until(lambda: numbers.extend(group.read(300)["n"]) or len(numbers) >= 300, timeout_s=60)
+    assert sorted(numbers) == list(range(300))
+    group.close(delete=True)
+
+
 def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBrokers) -> None:
     """BEHAVIOURS 92: the topic's id is the same, so it was not made again.
 
