@@ -269,7 +269,7 @@ def _of_table(what: Any) -> Side:
         for part in frame.iter_slices(ROWS):
             if cancelled():
                 return
-            yield _batch(_ids(part), _json(part.select(fields)), _stamps(part))
+            yield _batch(_ids(part), _json(part.select(_at(part, fields))), _stamps(part))
 
     return Side("table", batches, lambda: frame.height)
 
@@ -315,7 +315,8 @@ def _json(frame: pl.DataFrame) -> Any:
         return pa.array(["{}"] * frame.height, pa.string())
     try:
         plain = frame.select(
-            _plain(pl.col(name), kind).alias(name) for name, kind in frame.schema.items()
+            _plain(pl.nth(place), kind).alias(name)
+            for place, (name, kind) in enumerate(frame.schema.items())
         )
         return _with_odd_numbers(
             frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode()))
@@ -326,6 +327,11 @@ def _json(frame: pl.DataFrame) -> Any:
         ) from error
 
 
+def _at(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
+    """Return columns by their places: to polars the names ``*`` and ``^a.*$`` are patterns."""
+    return pl.nth([frame.get_column_index(name) for name in names])
+
+
 def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
     """Write infinite fractions and NaN as texts.
 
@@ -333,7 +339,7 @@ def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
     """
     fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
     odd = (
-        frame.select(pl.any_horizontal(pl.col(fractions).is_finite().not_()).fill_null(False))
+        frame.select(pl.any_horizontal(_at(frame, fractions).is_finite().not_()).fill_null(False))
         if fractions
         else None
     )

@@ -16,7 +16,7 @@ from labkit.decode.limits import COLUMNS, MORE
 TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
 EXACT = 2**53  # up to here a fraction of 64 bits holds every integer
 WIDE, HUGE = "integers beyond 2^53", "integers beyond 64 bits"
-_NUMBERS = ("integers", "fractions", WIDE, HUGE)
+NUMBERS = ("integers", "fractions", WIDE, HUGE)
 _SCALARS = {"texts": TEXT, "booleans": pa.bool_(), "fractions": NUMBER}
 _CASTS = {"numbers": "float", "booleans": "bool"}  # what `types=` may make of most of the values
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_@.$-]+")
@@ -172,8 +172,8 @@ class Shape:
 
 
 def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
-    counts = {kind: count for kind, count in kinds.items() if count and kind not in _NUMBERS}
-    numbers = sum(kinds[kind] for kind in _NUMBERS)
+    counts = {kind: count for kind, count in kinds.items() if count and kind not in NUMBERS}
+    numbers = sum(kinds[kind] for kind in NUMBERS)
     beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
     if numbers:
         counts = {"numbers": numbers, **counts}

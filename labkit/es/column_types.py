@@ -6,10 +6,13 @@ administrator's, fits them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
+
+from labkit.decode.json_shape import HUGE, NUMBERS, WIDE, Shape
 
 # what a number of JSON cannot hold is exact in its keyword
 _EXACT: dict[str, Any] = {"type": "double", "fields": {"keyword": {"type": "keyword"}}}
@@ -25,6 +28,33 @@ def properties(fields: Mapping[str, pa.DataType]) -> dict[str, Any]:
     """
     rules = {name: _rule(kind) for name, kind in fields.items()}
     return {name: rule for name, rule in rules.items() if rule is not None}
+
+
+def json_properties(shape: Shape) -> dict[str, Any]:
+    """Return the mapping of JSON fields that an index would take for whole numbers, and cut.
+
+    They are fractions, and integers beyond 64 bits, where most of the values are numbers: the first
+    value alone would decide.
+    """
+    rules = {name: _json_rule(field) for name, field in shape.fields.items()}
+    return {name: rule for name, rule in rules.items() if rule is not None}
+
+
+def _json_rule(shape: Shape) -> dict[str, Any] | None:
+    scalars = [shape]
+    while (shape := shape.items or Shape()).kinds:  # a list is mapped as its items are
+        scalars.append(shape)
+    kinds = sum((one.kinds for one in scalars), Counter[str]())
+    del kinds["lists"]
+    if set(kinds) == {"objects"}:
+        inside: dict[str, Any] = {}
+        for one in scalars:
+            inside |= json_properties(one)
+        return {"properties": inside} if inside else None
+    numbers = sum(kinds[kind] for kind in NUMBERS)
+    if not (kinds["fractions"] or kinds[HUGE]) or 2 * numbers <= kinds.total():
+        return None
+    return _EXACT if kinds[HUGE] or kinds[WIDE] else {"type": "double"}
 
 
 def _rule(kind: pa.DataType) -> dict[str, Any] | None:

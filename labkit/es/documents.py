@@ -9,6 +9,7 @@ in ``labkit``. What enrichers add is spliced onto the end of the object.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -30,6 +31,8 @@ from labkit.times import dated, iso
 # one object: what is made anew is told by identity
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _MORE = "more"
+# half of a surrogate pair: Elasticsearch takes it, orjson does not
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8, a byte order mark where it is the first
 
 
@@ -303,7 +306,7 @@ def unparsable(one: Documents) -> Documents | None:
     """
     source = one.sources[0].as_py()
     try:
-        if isinstance(orjson.loads(source), dict):
+        if isinstance(orjson.loads(_HALF_PAIR.sub(rb"\\u003f", source)), dict):
             return None
     except orjson.JSONDecodeError:
         pass

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 
 from labkit import decode as decoding
 from labkit.decode import Spec
+from labkit.decode.json_shape import Shape
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, fulfilling
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
-from labkit.es.column_types import properties
+from labkit.es.column_types import json_properties, properties
 from labkit.es.documents import Documents, Reject, as_stored, documents
 from labkit.es.json_append import Fragments
 from labkit.es.mappings import IndexName
@@ -97,15 +98,11 @@ class Form:
         self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None
     ) -> Form:
         """Return this form with "auto" decided, and with the schemas of a sample."""
-        if self.plain:
-            return self
         batches = sample()
         specs, notes, _ = decoding.chosen(
             self.decode, self.key_decode, registry=registry, sample=lambda: batches
         )
         form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
-        if form.plain:
-            return form
         module, _, _ = decoding.both(*specs, registry=registry, sample=list)
         return replace(form, seen=tuple(module.parse_batch(batch).schema for batch in batches))
 
@@ -147,6 +144,8 @@ class Encoder:
         self._types: pa.Schema | None = None
         for schema in self.form.seen:
             self._schema(schema)
+        if self._as_is and self.form.seen:
+            self.fields = json_properties(sum(self._schemas[0], Shape()))
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
@@ -198,7 +197,8 @@ class Encoder:
 
     def _of_json(self, raw: pa.RecordBatch) -> Documents:
         more = [metadata.metadata(raw)] if self.form.metadata else []
-        return documents(raw, self.chain, self.name, more=more)
+        docs = documents(raw, self.chain, self.name, more=more)
+        return replace(docs, fields=self.fields)
 
     def _undecodable(self, parsed: Any) -> dict[int, str]:
         """Return the rows that have no document, with the reason.

@@ -321,6 +321,29 @@ def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_
     monkeypatch.undo()
 
 
+def test_fractions_are_found_as_fractions_whatever_came_first(
+    lab: Lab, make_topic: MakeTopic, produce: Produce, me: str
+):
+    """The first value's type was the field's: of ``1`` and ``1.5`` two documents had ``1``."""
+    topic = make_topic()
+    first = {"x": 1, "o": {"y": 1}, "l": [1], "most": 1, "text": "a", "id": 7}
+    later = {"x": 1.5, "o": {"y": 2.5}, "l": [[0.5]], "most": 2.5, "text": 2.5, "id": 2**63}
+    records = [first, later, {"most": "none"}, {"text": "b"}, {"most": 4}]
+    produce(topic, [json.dumps(one).encode() for one in records])
+    window = lab.window(topic)
+    load = window.to_scratch("fractions")
+    assert [(one["offset"], one["status"]) for one in load.rejects.to_dict("records")] == [(2, 400)]
+    for field, values in {
+        "x": {1.0, 1.5}, "o.y": {1.0, 2.5}, "l": {1.0, 0.5}, "most": {1.0, 2.5, 4.0},
+        "text": {"a", "2.5", "b"}, "id": {"7", "9223372036854775808"},
+    }.items():  # fmt: skip
+        assert set(load.index.agg(field)[field].dropna()) == values
+    assert not any("finds and sums them cut" in note for note in load.receipt.notes)
+    lab.window(topic, offsets={0: (0, 1)}).to_scratch("whole")
+    late = window.to_scratch("whole")
+    assert any("whole numbers in id, l, most, o.y, x" in note for note in late.receipt.notes)
+
+
 def test_too_many_fields_are_a_reject_not_the_end(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.es.documents import documents
+from labkit.es.documents import as_stored, documents
 from labkit.es.mappings import IndexName
 from support.records import raw_batch
 
@@ -48,6 +48,14 @@ def test_any_other_encoding_gets_a_document_of_its_own(encoding: str) -> None:
         ).sources.to_pylist()
         assert [stands_in(one) for one in sources] == [other == b"\xff", True, False]
         assert sources[2] == text.encode()
+
+
+def test_half_a_surrogate_pair_is_compared_as_the_document_that_elasticsearch_took() -> None:
+    """It takes them; what was compared was a stand-in, so a window differed from its own index."""
+    halves = [rb'{"a":"\ud800"}', rb'{"\uDFFF":"\\ud800"}']
+    found = as_stored(raw_batch([*halves, rb'{"a":"\ud800"'])).sources.to_pylist()
+    assert found[:2] == halves
+    assert stands_in(found[2])
 
 
 # times that no date can hold -------------------------------------------------------------------------------

@@ -170,6 +170,15 @@ def test_frames_with_infinite_numbers_differ() -> None:
     assert words == [1.5, "Infinity", "-Infinity", "NaN", None]
 
 
+def test_frames_whose_columns_are_named_like_patterns_of_polars() -> None:
+    """Of a column ``*`` all columns were taken, and the comparison ended in DuplicateError."""
+    row = {"*": 1.5, "^a.*$": {"b": 2}, "ab": 4}
+    compared = side(pl.DataFrame([row, row | {"*": float("nan")}]), None, None)  # type: ignore[arg-type]
+    (batch,) = compared.batches(lambda: False)
+    first, second = map(json.loads, batch.column("source").to_pylist())
+    assert (first, second["*"]) == (row, "NaN")
+
+
 # functions -------------------------------------------------------------------------------------------------
 
 
