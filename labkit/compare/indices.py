@@ -108,7 +108,7 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
         if name in fields[1] and name[0] != "_" and not name.startswith("labkit")
     ]
     queries: dict[str, dict[str, Any]] = {"count all": {"size": 0, "track_total_hits": True}}
-    if all(set(one.get(TIME, {})) == {"date"} for one in fields):
+    if all(set(side_fields.get(TIME, {})) == {"date"} for side_fields in fields):
         queries["the newest 100"] = {
             "size": 100,
             "sort": [{TIME: "desc"}],
@@ -119,17 +119,22 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
         }
         queries["documents a day"] = {"size": 0, "aggs": days}
     for name in common:
-        holders = {countable(one, name) for one in fields}
+        holders = {countable(side_fields, name) for side_fields in fields}
         if (
             len(holders) == 1
             and None not in holders
-            and all("keyword" in one[h] for one in fields for h in holders if h)
+            and all("keyword" in side_fields[h] for side_fields in fields for h in holders if h)
         ):
             body = {"size": 0, "aggs": {"top": {"terms": {"field": holders.pop(), "size": 10}}}}
             queries[f"top 10 of {name.removesuffix('.keyword')}"] = body
             break
     queries |= _by_example(
-        left, [name for name in common if all(set(one[name]) == {"text"} for one in fields)]
+        left,
+        [
+            name
+            for name in common
+            if all(set(side_fields[name]) == {"text"} for side_fields in fields)
+        ],
     )
     return queries
 

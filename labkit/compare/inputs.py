@@ -98,7 +98,7 @@ def only_within(side: Side, window: Window) -> None:
     side.batches = batches
 
 
-def side(what: Any, target: Callable[[str], Target], default: str, beside: Any = None) -> Side:
+def open_side(what: Any, target: Callable[[str], Target], default: str, beside: Any = None) -> Side:
     """Return `what` as a side of a comparison.
 
     Records become the documents that the other side has, `beside`: an index keeps how its own were
@@ -110,9 +110,9 @@ def side(what: Any, target: Callable[[str], Target], default: str, beside: Any =
         When it is nothing that can be compared.
     """
     if (index := _index(what, target, default)) is not None:
-        found = _of_index(index)
-        found.reasons += _unloaded(what) if isinstance(what, Load) else []
-        return found
+        index_side = _of_index(index)
+        index_side.reasons += _unloaded(what) if isinstance(what, Load) else []
+        return index_side
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
     if isinstance(what, WindowReads):
@@ -232,14 +232,16 @@ def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
             yield _of_documents(docs)
         receipt = source.reading.receipt()
         if where is not None:
-            found.notes += _left_out(receipt.filtered, where)
+            window_side.notes += _left_out(receipt.filtered, where)
         read_log.record(window.plan, receipt, "compare")
-        found.reasons += _unread(receipt)
+        window_side.reasons += _unread(receipt)
         if lost:
-            found.reasons.append(f"{lost:,} records could not be decoded, and are no documents")
+            window_side.reasons.append(
+                f"{lost:,} records could not be decoded, and are no documents"
+            )
 
-    found = Side(f"window of {window.plan.topic}", batches, lambda: window.plan.size)
-    return found
+    window_side = Side(f"window of {window.plan.topic}", batches, lambda: window.plan.size)
+    return window_side
 
 
 def _documents(source: ReadSource, form: Form, cancelled: Cancelled) -> Iterator[Documents]:
@@ -280,15 +282,15 @@ def _frame(what: Any) -> pl.DataFrame:
     try:
         if isinstance(what, pd.DataFrame):
             what = pa.Table.from_pandas(what.rename(columns=str), preserve_index=False)
-        found = pl.DataFrame(what) if hasattr(what, "__arrow_c_stream__") else None
+        frame = pl.DataFrame(what) if hasattr(what, "__arrow_c_stream__") else None
     except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise UsageError(
             f"this DataFrame has no Arrow form: {error}",
             hint="make columns of one kind of values, under unique names",
         ) from error
-    if not isinstance(found, pl.DataFrame):
+    if not isinstance(frame, pl.DataFrame):
         raise UsageError(f"a {type(what).__name__} cannot be compared", hint=f"give {_WHAT}")
-    return found
+    return frame
 
 
 def _ids(frame: pl.DataFrame) -> Any:

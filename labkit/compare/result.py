@@ -219,9 +219,11 @@ class Comparison:
     @property
     def disjoint(self) -> bool:
         """Whether the sides share no record, though both have some: other times, other topics."""
-        both = self.counts["left"] and self.counts["right"]
+        has_both = self.counts["left"] and self.counts["right"]
         twice = self.counts["left_duplicates"] or self.counts["right_duplicates"]
-        return self.complete and bool(both) and not (self.same or self.counts["changed"] or twice)
+        return (
+            self.complete and bool(has_both) and not (self.same or self.counts["changed"] or twice)
+        )
 
     @property
     def verdict(self) -> str:

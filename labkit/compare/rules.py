@@ -138,9 +138,10 @@ class Rules:
         """
         missing = self._idle(self.only)
         if missing:
-            there = ", ".join(sorted(self._chosen)[:20])
+            present = ", ".join(sorted(self._chosen)[:20])
             raise UsageError(
-                f"only: no document has a value in {', '.join(missing)}", hint=f"there is: {there}"
+                f"only: no document has a value in {', '.join(missing)}",
+                hint=f"there is: {present}",
             )
         unused = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
         return [
@@ -213,7 +214,7 @@ def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
             for side in (left, right)
         )
         return left.keys() == right.keys() and all(
-            equal(one, right[name], near) for name, one in left.items()
+            equal(value, right[name], near) for name, value in left.items()
         )
     if first in _NUMBERS and second in _NUMBERS:
         return bool(left == right) or near.numbers(left, right)
@@ -264,7 +265,7 @@ def canonical(value: Any) -> Any:
     if type(value) is float and value.is_integer():
         return int(value)
     if type(value) is list:
-        return [canonical(one) for one in value]
+        return [canonical(item) for item in value]
     if type(value) is dict:
-        return {name: canonical(one) for name, one in value.items() if not nothing(one)}
+        return {name: canonical(item) for name, item in value.items() if not nothing(item)}
     return value

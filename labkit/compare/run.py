@@ -14,7 +14,7 @@ import pyarrow as pa
 from labkit import interrupt
 from labkit.compare import indices, rules
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ, Difference
-from labkit.compare.inputs import Side, only_within, side
+from labkit.compare.inputs import Side, only_within, open_side
 from labkit.compare.join import Spill, read_both
 from labkit.compare.result import Comparison, Kept
 from labkit.compare.rules import Rules
@@ -53,17 +53,17 @@ def compare(
 ) -> Comparison:
     """Compare two sides; `Lab.compare` says how."""
     interrupt.check_policy(on_interrupt)
-    asked = Rules.of(ignore, only, tolerance)
+    user_rules = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
     keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
     if not time or '"' in time:
         raise UsageError(f"time={time!r}", hint="name the field that says when, such as @timestamp")
-    sides = side(a, targets, target, beside=b), side(b, targets, target, beside=a)
+    sides = open_side(a, targets, target, beside=b), open_side(b, targets, target, beside=a)
     if within is not None:
-        for one in sides:
-            only_within(one, within)
+        for side in sides:
+            only_within(side, within)
     began = clock.monotonic()
-    totals = [one.total() or 0 for one in sides]
+    totals = [side.total() or 0 for side in sides]
     with (
         Spill(keys, time) as spill,
         interrupt.listen() as cancelled,
@@ -72,13 +72,13 @@ def compare(
         read_both(spill, sides, cancelled, advance)
         _check_origins(sides, keys)
         _check_keys(sides, keys, spill.keyless)
-        work = _Work(asked, keep)
+        work = _Work(user_rules, keep)
         with spill.joined() as (connection, pairs):
-            reasons = [f"{one.name}: {why}" for one in sides for why in one.reasons]
+            reasons = [f"{side.name}: {why}" for side in sides for why in side.reasons]
             if cancelled():
                 read = " and ".join(
-                    f"{one.documents + one.outside:,} of {n:,}"
-                    for one, n in zip(sides, totals, strict=True)
+                    f"{side.documents + side.outside:,} of {n:,}"
+                    for side, n in zip(sides, totals, strict=True)
                 )
                 reasons.append(
                     f"interrupted while reading ({read} documents): what was not read looks like missing"
@@ -89,29 +89,29 @@ def compare(
                     reasons.append(f"interrupted: {work.looked:,} pairs were looked at, not all")
                     break
             twice, duplicates = _duplicates(connection, keep)
-    both = sides[0].index, sides[1].index
+    indices_of_sides = sides[0].index, sides[1].index
     pressed = [] if not cancelled() else ["while reading"]
-    left_out = [(one.name, one.outside + (0 if keys else one.nameless)) for one in sides]
+    left_out = [(side.name, side.outside + (0 if keys else side.nameless)) for side in sides]
     notes = [
         f"{count:,} documents of {name} are outside of the window"
         for name, count in left_out
         if count
     ]
-    notes += [note for one in sides for note in one.notes]
-    notes += [] if reasons else asked.check()
+    notes += [note for side in sides for note in side.notes]
+    notes += [] if reasons else user_rules.check()
     comparison = Comparison(
         left=sides[0].name,
         right=sides[1].name,
         key=keys,
-        rules=asked,
+        rules=user_rules,
         counts=_counts(sides, work, twice, spill.keyless),
         reasons=tuple(reasons),
         kept=Kept(work.changed, work.alone[0], work.alone[1], duplicates),
         tallies=work.differ.fields,
         times=work.times,
         timezone=timezone,
-        mappings=_asked_of(indices.mappings, both, notes, pressed),
-        latency=_asked_of(indices.latency, both, notes, pressed)
+        mappings=_asked_of(indices.mappings, indices_of_sides, notes, pressed),
+        latency=_asked_of(indices.latency, indices_of_sides, notes, pressed)
         if latency and not reasons
         else None,
         notes=tuple(notes),
@@ -200,28 +200,28 @@ def _check_origins(sides: tuple[Side, Side], keys: Sequence[str]) -> None:
     Some are a reason where fields pair the documents; where origins do, they have no partner
     anyhow.
     """
-    for one in sides:
-        if one.nameless and not one.documents + one.outside:
+    for side in sides:
+        if side.nameless and not side.documents + side.outside:
             raise UsageError(
-                f"nothing in {one.name} tells which record it was, so within= cannot choose",
+                f"nothing in {side.name} tells which record it was, so within= cannot choose",
                 hint="an _id of topic-partition-offset does, or columns _topic, _partition and _offset",
             )
-        if one.nameless and keys:
-            one.reasons.append(
-                f"{one.nameless:,} documents do not tell which record they were: left out by within="
+        if side.nameless and keys:
+            side.reasons.append(
+                f"{side.nameless:,} documents do not tell which record they were: left out by within="
             )
 
 
 def _check_keys(sides: tuple[Side, Side], keys: Sequence[str], keyless: list[int]) -> None:
-    for one, without in zip(sides, keyless, strict=True):
-        if one.documents and without == one.documents:
-            what = (
+    for side, without in zip(sides, keyless, strict=True):
+        if side.documents and without == side.documents:
+            fields = (
                 f"the fields {', '.join(keys)}"
                 if keys
                 else "an _id, or columns _topic, _partition and _offset"
             )
             raise UsageError(
-                f"nothing in {one.name} has {what}",
+                f"nothing in {side.name} has {fields}",
                 hint="key= names the fields that pair documents",
             )
 
@@ -232,10 +232,10 @@ def _duplicates(
     query = """select count(*) "keys", coalesce(sum("left"), 0)::bigint "left",
                coalesce(sum("right"), 0)::bigint "right" from twice"""
     (total,) = connection.sql(query).to_arrow_table().to_pylist()
-    some = connection.sql(
+    examples = connection.sql(
         "select * from twice order by key limit $n", params={"n": keep}
     ).to_arrow_table()
-    return total, some
+    return total, examples
 
 
 def _counts(

@@ -245,8 +245,8 @@ class Reading:
                 messages = consume(consumer, min(PORTION_RECORDS, most), timeout_s)
                 if not messages:
                     break
-                records, others = sorted_out(messages)
-                signals += others
+                records, new_signals = sorted_out(messages)
+                signals += new_signals
                 if records:
                     parts.append(portion(records))
                 most -= len(messages)

@@ -66,12 +66,14 @@ def check_name(path: str | os.PathLike[str], wanted: Format) -> None:
     if extensions := [
         suffix for suffix in reversed(suffixes) if suffix in by_suffix or suffix in _OTHERS
     ]:
-        meant = by_suffix.get(extensions[0])
+        other_format = by_suffix.get(extensions[0])
         raise UsageError(
             f"{path} must end in {wanted.suffixes[0]}: that is the format of the file, and {extensions[0]} is another",
-            hint=f"{meant.method}() writes {meant.name}" if meant else "to_csv, to_excel, to_jsonl, to_arrow and "
-            "to_parquet write .csv, .xlsx, .jsonl, .arrow and .parquet; nothing is compressed around them",
-        )  # fmt: skip
+            hint=f"{other_format.method}() writes {other_format.name}"
+            if other_format
+            else "to_csv, to_excel, to_jsonl, to_arrow and to_parquet write .csv, .xlsx, .jsonl, "
+            ".arrow and .parquet; nothing is compressed around them",
+        )
 
 
 class ParquetFile:

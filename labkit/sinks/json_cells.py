@@ -42,14 +42,14 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
     """Return each value as JSON, null as ``null``."""
     kind = array.type
     if pa.types.is_struct(kind):
-        found = _objects(array, render)
+        texts_of_rows = _objects(array, render)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         items = pa.LargeListArray.from_arrays(
             pa.array(offsets), _fragments(array.flatten(), render)
         )
-        found = pc.binary_join_element_wise(
+        texts_of_rows = pc.binary_join_element_wise(
             _text("["), pc.binary_join(items, _text(", ")), _text("]"), _text("")
         )
     else:
@@ -57,8 +57,8 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
         texts = [
             json.dumps(render(value), ensure_ascii=False) for value in coded.dictionary.to_pylist()
         ]
-        found = pa.array(texts, TEXT).take(coded.indices)
-    return pc.if_else(array.is_valid(), found, _text("null"))
+        texts_of_rows = pa.array(texts, TEXT).take(coded.indices)
+    return pc.if_else(array.is_valid(), texts_of_rows, _text("null"))
 
 
 def _objects(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:

@@ -428,7 +428,9 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
     where.check(replay.receipt)
     size = 1 + max(row.partition for row in replay.receipt.partitions)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
-    left, errors = (np.bincount(some, minlength=size).tolist() for some in (owners, owners[bad]))
+    left, errors = (
+        np.bincount(numbers, minlength=size).tolist() for numbers in (owners, owners[bad])
+    )
     partitions = tuple(
         replace(
             row, read=left[p], filtered=row.filtered + row.read - left[p], undecodable=errors[p]

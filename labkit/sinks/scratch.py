@@ -138,8 +138,8 @@ class Load:
             (reject.topic, reject.partition, reject.offset): reject
             for reject in self.outcome.rejects
         }
-        given: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
-        by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in given}
+        mended: list[dict[str, Any]] = rejects.to_dict("records")  # type: ignore[assignment]
+        by_origin = {(row["topic"], row["partition"], row["offset"]): row for row in mended}
         rows = [row for origin, row in by_origin.items() if origin in waiting]
         bulk = Bulk(self.index.target, self.index.name)
         try:
@@ -377,8 +377,8 @@ def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str) -> None:
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
-    for _, one in bulk.settled(leave):
-        outcome.add(one)
+    for _, settled_outcome in bulk.settled(leave):
+        outcome.add(settled_outcome)
 
 
 def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
@@ -457,13 +457,13 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     errors: list[LabkitError] = []
-    known = list(targets)
-    for target in known:
+    target_list = list(targets)
+    for target in target_list:
         try:
             rows += [{"kind": "index", **row} for row in listed(target)]
         except LabkitError as error:
             errors.append(error)
-            if len(errors) == len(known):
+            if len(errors) == len(target_list):
                 raise
             warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
     try:

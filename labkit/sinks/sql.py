@@ -319,8 +319,8 @@ def _needed(columns: list[str], trees: list[Any], all_names: set[str]) -> list[s
     all_named = trees and not whole_rows and not any(
         node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" for node in nodes
     )  # fmt: skip
-    needed = [name for name in columns if name.lower() in names] if all_named else columns
-    return needed or columns[:1]  # `count(*)` needs rows alone
+    needed_columns = [name for name in columns if name.lower() in names] if all_named else columns
+    return needed_columns or columns[:1]  # `count(*)` needs rows alone
 
 
 def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:

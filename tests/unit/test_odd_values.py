@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from labkit import charts
-from labkit.compare.inputs import side
+from labkit.compare.inputs import open_side
 from labkit.compare.result import _beside
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode.filter import Where
@@ -159,7 +159,7 @@ def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
 def test_frames_with_infinite_numbers_differ() -> None:
     def sources(*values: float | None) -> list[str]:
         found: list[str] = []
-        for batch in side(pl.DataFrame({"v": values}), None, None).batches(lambda: False):  # type: ignore[arg-type]
+        for batch in open_side(pl.DataFrame({"v": values}), None, None).batches(lambda: False):  # type: ignore[arg-type]
             found += batch.column("source").to_pylist()
         return found
 
@@ -173,7 +173,7 @@ def test_frames_with_infinite_numbers_differ() -> None:
 def test_frames_whose_columns_are_named_like_patterns_of_polars() -> None:
     """Of a column ``*`` all columns were taken, and the comparison ended in DuplicateError."""
     row = {"*": 1.5, "^a.*$": {"b": 2}, "ab": 4}
-    compared = side(pl.DataFrame([row, row | {"*": float("nan")}]), None, None)  # type: ignore[arg-type]
+    compared = open_side(pl.DataFrame([row, row | {"*": float("nan")}]), None, None)  # type: ignore[arg-type]
     (batch,) = compared.batches(lambda: False)
     first, second = map(json.loads, batch.column("source").to_pylist())
     assert (first, second["*"]) == (row, "NaN")
