@@ -145,6 +145,7 @@ def test_an_index_answers_where_it_is(
     records = browse.records
     assert isinstance(records, Documents)
     assert (records.there, records.count, browse.source.said) == (640, 640, "640 documents")
+    assert browse.box.about["language"] == "Lucene"
     kinds = {field.label: (field.kind, round(field.present, 2)) for field in records.fields}
     assert kinds["n"] == ("integer", 1)
     assert kinds["at"] == ("time", 0.94)

@@ -268,6 +268,7 @@ class Browse(Growth):
             "actions": actions.offered(self),
             "live": self.window is not None,
             "part": self._about_part(),
+            "language": "Lucene" if isinstance(self.records, Documents) else "SQL",
             "model": self.box.model_id,
         }
 
