@@ -199,7 +199,7 @@ def test_a_mechanism_this_client_has_not(secure: SecureStack, alice: Any) -> Non
 
 def test_a_mechanism_the_broker_does_not_take(secure: SecureStack, alice: Any) -> None:
     text = only(visit(secure.kafka(*alice, sasl_mechanism="PLAIN")), "kafka login")
-    assert text.endswith("set sasl.mechanism to one it takes: SCRAM-SHA-512")
+    assert text.endswith("set sasl.mechanism to one it supports: SCRAM-SHA-512")
 
 
 def test_a_setting_kafka_does_not_have(secure: SecureStack, alice: Any) -> None:
