@@ -166,19 +166,22 @@ def _of_index(index: Index, field: str | None) -> Places:
         "aggs": {**centre, **names},
     }
     answer = index.search(size=0, track_total_hits=True, aggs={"tiles": tiles})
-    rows = [
-        {
-            "lat": tile["centre"]["location"]["lat"],
-            "lon": tile["centre"]["location"]["lon"],
-            "records": tile["doc_count"],
-            **{short: _first(tile.get(short)) for short in ("city", "country")},
-        }
-        for tile in answer["aggregations"]["tiles"]["buckets"]
-    ]
+    rows = [_place_of(tile) for tile in answer["aggregations"]["tiles"]["buckets"]]
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=["lat", "lon", "records", "city", "country"])
     return _places(frame, int(answer["hits"]["total"]["value"]))
+
+
+def _place_of(tile: dict[str, Any]) -> dict[str, Any]:
+    centre = tile["centre"]["location"]
+    return {
+        "lat": centre["lat"],
+        "lon": centre["lon"],
+        "records": tile["doc_count"],
+        "city": _first(tile.get("city")),
+        "country": _first(tile.get("country")),
+    }
 
 
 def _first(terms: dict[str, Any] | None) -> str | None:

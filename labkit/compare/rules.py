@@ -209,16 +209,17 @@ def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
             equal(a, b, near) for a, b in zip(left, right, strict=True)
         )
     if first is dict and second is dict:
-        left, right = (
-            {name: value for name, value in side.items() if not nothing(value)}
-            for side in (left, right)
-        )
+        left, right = _present(left), _present(right)
         return left.keys() == right.keys() and all(
             equal(value, right[name], near) for name, value in left.items()
         )
     if first in _NUMBERS and second in _NUMBERS:
         return bool(left == right) or near.numbers(left, right)
     return left is right  # true, false and null are single
+
+
+def _present(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if not nothing(value)}
 
 
 def nothing(value: Any) -> bool:

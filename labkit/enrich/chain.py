@@ -114,9 +114,10 @@ class Chain:
     @property
     def properties(self) -> dict[str, Any]:
         """How Elasticsearch is to index what is added."""
-        return {
-            name: rule for enricher in self.enrichers for name, rule in enricher.properties.items()
-        }
+        rules: dict[str, Any] = {}
+        for enricher in self.enrichers:
+            rules |= enricher.properties
+        return rules
 
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -125,8 +125,7 @@ class LagMetrics(Collector):
         yield self._gauge("kafka_consumergroup_group_topic_sum_lag", text, sums, (*_GROUP, "topic"))
         states = (
             ((row.group, verdict), float(row.verdict == verdict))
-            for row in verdicts
-            for verdict in sorted(VERDICTS)
+            for row, verdict in product(verdicts, sorted(VERDICTS))
         )
         text = "1 for the group's verdict, 0 for the others"
         yield self._gauge("labkit_consumergroup_verdict", text, states, (*_GROUP, "verdict"))

@@ -118,17 +118,18 @@ def _annotated(node: ast.expr) -> tuple[type | None, ...]:
 
     None where it says something else.
     """
-    parts = [node]
-    while any(isinstance(part, ast.BinOp) for part in parts):
-        parts = [
-            side
-            for part in parts
-            for side in ([part.left, part.right] if isinstance(part, ast.BinOp) else [part])
-        ]
+    parts = _alternatives(node)
     names = [ast.unparse(part.value if isinstance(part, ast.Subscript) else part) for part in parts]
     if not all(name in _TYPES for name in names):
         return ()
     return tuple(sorted((_TYPES[name] for name in names), key=_ORDER.index))
+
+
+def _alternatives(node: ast.expr) -> list[ast.expr]:
+    """Return the parts of ``a | b | c``."""
+    if isinstance(node, ast.BinOp):
+        return [*_alternatives(node.left), *_alternatives(node.right)]
+    return [node]
 
 
 def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: str) -> None:

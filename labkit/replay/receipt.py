@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from html import escape
+from operator import attrgetter
 from typing import Any
 
 from labkit import html
@@ -366,8 +367,10 @@ def _html_table(partitions: Iterable[PartitionReceipt]) -> str:
         "stop_reason",
     )
     head = "".join(f"<th>{name}</th>" for name in columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{getattr(partition, name)}</td>" for name in columns) + "</tr>"
-        for partition in partitions
-    )
+    cells = attrgetter(*columns)
+    rows = "".join(_html_row(cells(partition)) for partition in partitions)
     return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _html_row(cells: Iterable[object]) -> str:
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

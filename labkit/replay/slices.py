@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt, StopReason
@@ -20,9 +20,7 @@ def cut(plan: Plan, records: int) -> list[Plan]:
     inside a partition is no end of the asked time, so nothing is looked for behind it.
     """
     slices: list[list[Range]] = [[]]
-    for piece in (
-        piece for offsets_range in plan.ranges for piece in _pieces(offsets_range, records)
-    ):
+    for piece in chain.from_iterable(_pieces(span, records) for span in plan.ranges):
         if slices[-1] and sum(earlier.size for earlier in slices[-1]) + piece.size > records:
             slices.append([])
         slices[-1].append(piece)

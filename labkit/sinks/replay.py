@@ -23,7 +23,7 @@ from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
 from labkit.replay.notes import NoteSource, notes_without
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import Receipt
+from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
 from labkit.sinks import cache
@@ -428,15 +428,15 @@ def _filtered(replay: Replay, where: Where | None) -> Replay:
     where.check(replay.receipt)
     size = 1 + max(row.partition for row in replay.receipt.partitions)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
-    left, errors = (
-        np.bincount(numbers, minlength=size).tolist() for numbers in (owners, owners[bad])
-    )
-    partitions = tuple(
-        replace(
-            row, read=left[p], filtered=row.filtered + row.read - left[p], undecodable=errors[p]
-        )
-        for p, row in ((row.partition, row) for row in replay.receipt.partitions)
-    )
+    left = np.bincount(owners, minlength=size).tolist()
+    errors = np.bincount(owners[bad], minlength=size).tolist()
+
+    def counted(row: PartitionReceipt) -> PartitionReceipt:
+        kept = left[row.partition]
+        filtered = row.filtered + row.read - kept
+        return replace(row, read=kept, filtered=filtered, undecodable=errors[row.partition])
+
+    partitions = tuple(counted(row) for row in replay.receipt.partitions)
     receipt = where.noted(
         replace(replay.receipt, partitions=partitions), Content.of(raw_batches(table))
     )

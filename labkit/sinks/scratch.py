@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -111,10 +112,8 @@ class Load:
         """The refused records: topic, partition, offset, status, type, reason, source."""
         import pandas as pd
 
-        rows = [
-            tuple(getattr(reject, name) for name in REJECT_COLUMNS)
-            for reject in self.outcome.rejects
-        ]
+        cells = attrgetter(*REJECT_COLUMNS)
+        rows = [cells(reject) for reject in self.outcome.rejects]
         return pd.DataFrame(rows, columns=list(REJECT_COLUMNS))
 
     def resend(self, rejects: pd.DataFrame) -> dict[str, int]:

@@ -235,13 +235,11 @@ class Documents:
         hits = self._hits(
             max(0, start), min(max(0, count), 500), [self.field(label).label for label in labels]
         )
-        return [
-            [
-                self.time_of(hit),
-                *(self.cell(value_at(hit["_source"], label), most=SHOWN) for label in labels),
-            ]
-            for hit in hits
-        ]
+        return [self._row(hit, labels) for hit in hits]
+
+    def _row(self, hit: dict[str, Any], labels: Sequence[str]) -> list[str]:
+        cells = (self.cell(value_at(hit["_source"], label), most=SHOWN) for label in labels)
+        return [self.time_of(hit), *cells]
 
     def _hits(self, start: int, count: int, fields: Any = True) -> list[dict[str, Any]]:
         """Return the documents at these places among those picked."""

@@ -275,7 +275,5 @@ def slice_size(
     count = sum(batch.num_rows for batch in batches)
     if not count:
         return UNKNOWN_RECORDS
-    size = sum(
-        batch.column(name).nbytes for batch in batches for name in ("key", "value", "headers")
-    )
+    size = sum(batch.select(["key", "value", "headers"]).nbytes for batch in batches)
     return max(1, min(MOST_RECORDS, int(SLICE_BYTES * count / max(1, size))))
