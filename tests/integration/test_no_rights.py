@@ -5,7 +5,6 @@ Each error names who, the operation, the resource, and the role that has it.
 
 from __future__ import annotations
 
-import getpass
 import json
 import uuid
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from labkit import cli
+from labkit import cli, names
 from labkit.acl import Grant
 from labkit.errors import AccessError
 from labkit.lab import Lab
@@ -37,7 +36,7 @@ class Principals:
 
     @property
     def own(self) -> str:
-        return f"labkit.{getpass.getuser()}."
+        return f"labkit.{names.user()}."
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +91,13 @@ def test_a_method_names_the_right_and_the_role(method: str, principals: Principa
     act, who, operation, resource, arguments = METHODS[method]
     with pytest.raises(AccessError) as caught:
         act(principals)
-    names = {"topic": principals.topic, "own": principals.own}
+    places = {"topic": principals.topic, "own": principals.own}
     principal = getattr(principals, who).cluster.principal
     assert principal in caught.value.message
     assert f"the ACL {operation}" in caught.value.hint
-    assert f" on {resource.format(**names)} is missing" in caught.value.hint
+    assert f" on {resource.format(**places)} is missing" in caught.value.hint
     assert (
-        f"`labkit acl --principal {principal} --role {arguments.format(**names)}` prints"
+        f"`labkit acl --principal {principal} --role {arguments.format(**places)}` prints"
         in caught.value.hint
     )
 
@@ -185,15 +184,17 @@ def test_a_command_names_the_right_and_its_role(
         targets = {"default": secure.elasticsearch("admin", secure.state.passwords["admin"])}
     profile(kafka, targets)
     (tmp_path / "x.jsonl").write_text('{"n": 1}\n')
-    names = {"topic": principals.topic, "file": str(tmp_path / "x.jsonl")}
+    places = {"topic": principals.topic, "file": str(tmp_path / "x.jsonl")}
     try:
-        assert cli.main([*(word.format(**names) for word in words), "--profile", "prod"]) == 1
+        assert cli.main([*(word.format(**places) for word in words), "--profile", "prod"]) == 1
     finally:
         secure.es_admin.indices.delete(index="irc-x", ignore_unavailable=True)
     told, principal = capsys.readouterr().err, getattr(principals, who).cluster.principal
     assert f"{principal} may not" in told
-    assert f"the ACL {operation} on {resource.format(**names)} is missing" in told
-    assert f"`labkit acl --principal {principal} --role {arguments.format(**names)}` prints" in told
+    assert f"the ACL {operation} on {resource.format(**places)} is missing" in told
+    assert (
+        f"`labkit acl --principal {principal} --role {arguments.format(**places)}` prints" in told
+    )
 
 
 def test_an_index_that_may_not_be_made_names_the_role_of_the_command(
