@@ -138,7 +138,7 @@ def test_nothing_to_draw_is_said(data, said):
         ("x", {}, "there are: n, at, flag"),
         ("n", {"by": "x"}, "there are: n, at, flag"),
         ("n", {"of": "length"}, "charts.top"),
-        ("n", {"of": "weight"}, "'length', 'number'"),
+        ("n", {"of": "weight"}, "of must be 'length' or 'number', not 'weight'"),
         ("at", {}, "charts.timeline"),
         ("flag", {}, "charts.top"),
         ("n", {"bins": 1}, "2 to 100"),
@@ -149,7 +149,7 @@ def test_wrong_arguments(field, options, hint):
     data = pa.table({"n": [1], "at": pa.array([0], pa.timestamp("ms", "UTC")), "flag": [True]})
     with pytest.raises(UsageError) as caught:
         charts.distribution(data, field, **options)
-    assert hint in caught.value.hint
+    assert hint in str(caught.value)
 
 
 FINITE = st.floats(-1e15, 1e15, allow_nan=False)

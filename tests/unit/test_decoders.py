@@ -209,12 +209,12 @@ def test_a_schema_of_another_type_is_named():
         (
             'syntax = "proto3"; message A {}',
             ("../a.proto",),
-            "it refers to '../a.proto', which is no name",
+            "it refers to '../a.proto', which is not the name",
         ),
         (
             'syntax = "proto3"; message A {}',
             ("/etc/a.proto",),
-            "it refers to '/etc/a.proto', which is no name",
+            "it refers to '/etc/a.proto', which is not the name",
         ),
     ],
     ids=["broken", "import", "above", "absolute"],
