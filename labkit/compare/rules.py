@@ -57,7 +57,10 @@ class Tolerance:
                 return cls(time=timedelta(milliseconds=length_ms(value)))
             except UsageError:
                 pass
-        raise UsageError(f"tolerance={value!r}", hint=TOLERANCE_HINT)
+        raise UsageError(
+            f"tolerance must be a number, a percentage or a length of time, not {value!r}",
+            hint=TOLERANCE_HINT,
+        )
 
     def numbers(self, left: float, right: float) -> bool:
         """Tell whether two numbers are near enough."""
@@ -189,7 +192,10 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
     """Return the fields an option names: none, one, or several."""
     names = (value,) if isinstance(value, str) else value or ()
     if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
-        raise UsageError(f"{name}={value!r}", hint=f"name fields: {name}=['geo', 'labkit.id']")
+        raise UsageError(
+            f"{name} must be names of fields, not {value!r}",
+            hint=f"such as {name}=['geo', 'labkit.id']",
+        )
     return tuple(names)
 
 

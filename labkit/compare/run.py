@@ -57,7 +57,10 @@ def compare(
     keys = rules.texts(key, "key")
     keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
     if not time or '"' in time:
-        raise UsageError(f"time={time!r}", hint="name the field that says when, such as @timestamp")
+        raise UsageError(
+            f"time must be the name of a field, not {time!r}",
+            hint="name the field that says when, such as @timestamp",
+        )
     sides = open_side(a, targets, target, beside=b), open_side(b, targets, target, beside=a)
     if within is not None:
         for side in sides:

@@ -137,7 +137,7 @@ def every_seconds(every: str) -> float:
     """Return the time between two looks, in seconds."""
     seconds = length_ms(every) / 1000
     if seconds < _STEP_S:
-        raise UsageError(f"every={every!r} is too often", hint="write such as '2s'; at least 100ms")
+        raise UsageError(f"every must be 100ms or more, not {every!r}", hint="such as every='2s'")
     return seconds
 
 

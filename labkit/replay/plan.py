@@ -214,7 +214,9 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
     go backwards.
     """
     if count < 0:
-        raise UsageError(f"last={count}", hint="how many records? 0 or more")
+        raise UsageError(
+            f"last must be 0 or more, not {count:,}", hint="the number of newest records"
+        )
     latest, earliest = dict(bounds("latest")), dict(bounds("earliest"))
 
     def since(ms: int) -> dict[int, int]:
