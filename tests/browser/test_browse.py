@@ -75,6 +75,7 @@ def page(topic: str, tmp_path: Path) -> Iterator[Any]:
         open_notebook(shown, server, "browse.ipynb")
         run_cell(shown, 0)
         shown.wait_for_selector(".lk-browse .lk-row >> nth=5")
+        shown.wait_for_selector(".lk-browse .lk-part", state="detached")  # the older ones are read
         yield shown
         assert shown.evaluate("window.evil") is None
         assert shown.errors == []
@@ -88,7 +89,6 @@ def picked(page: Any) -> str:
 def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.screenshot(path=str(SHOTS / "browse.png"))
     assert page.locator(".lk-browse .lk-time rect").count() > 50
-    page.wait_for_selector(".lk-browse .lk-part", state="detached")  # the older ones are read
 
     page.click(".lk-browse .lk-field button:has-text('channel')")
     page.click(".lk-browse [aria-label='only #kafka']")

@@ -237,7 +237,7 @@ def test_widgets_are_pictures_in_a_headless_run_and_text_in_plain_python(
     assert "scratch ind" in scratch or "expires" in scratch
     assert running == "False"
     assert re.search(r"<svg .*the newest 10:.*<table.*r = w\.read\(\)", drawn, re.DOTALL)
-    assert re.search(r"<table.*by the last 3 looks", listed, re.DOTALL)
+    assert "by the last 3 looks" in listed
 
 
 @contextmanager
