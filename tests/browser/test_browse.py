@@ -216,7 +216,7 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     # the theme is here
     page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")
     page.screenshot(path=str(SHOTS / "browse-dark.png"))
-    page.locator(".lk-browse .lk-row").nth(1).click()
+    page.locator(".lk-browse .lk-row").nth(1).locator(".lk-cell").first.click()
     page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
     page.screenshot(path=str(SHOTS / "browse-narrow.png"))
     assert page.locator(".lk-browse .lk-detail").bounding_box()["width"] > 300
