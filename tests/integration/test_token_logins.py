@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import labkit
@@ -232,9 +233,8 @@ def test_no_token_stands_in_the_list_of_processes(
     write(own, by_function(secure))
     lab = labkit.connect("prod")
     lab.offsets()
-    listed = subprocess.run(
-        ["ps", "-e", "-ww", "-o", "args="], capture_output=True, text=True, check=True
-    ).stdout
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    listed = "\n".join(" ".join(command) for command in commands)
     assert "kafka_groups_child.py" in listed
     assert WORD not in listed
 
