@@ -7,13 +7,14 @@ import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-from labkit.errors import StackError
+from labkit.errors import StackError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch import listed
@@ -113,9 +114,11 @@ def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
     user = f"test_{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("LABKIT_USER", user)
     yield user
-    for row in (row for target in connect().targets.values() for row in listed(target)):
-        if row["index"].startswith(f"scratch-{user}-"):
-            connect().target(row["target"]).client.indices.delete(index=row["index"])
+    for target in connect().targets.values():
+        with suppress(UnavailableError):  # another worker is just starting it
+            for row in listed(target):
+                if row["index"].startswith(f"scratch-{user}-"):
+                    target.client.indices.delete(index=row["index"])
 
 
 @pytest.fixture(scope="session")
