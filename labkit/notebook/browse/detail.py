@@ -14,11 +14,9 @@ import pyarrow as pa
 from labkit.decode.cells import cell
 from labkit.decode.merge import unmapped
 from labkit.errors import UsageError
-from labkit.notebook.browse.records import SHOWN, Records
+from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, one_line, shorten
+from labkit.notebook.browse.records import Records
 from labkit.sinks.csv_file import readable
-
-NEAR = 3  # neighbours on each side
-_DETAIL = 20_000
 
 
 def describe(records: Records, row: int) -> dict[str, Any]:
@@ -85,23 +83,23 @@ def _line(records: Records, row: int) -> str:
     if value is not None and not records.own:
         return cell(value, most=80)
     shown = (cell(record[name][0].as_py(), record[name].type, most=80) for name in records.own[:8])
-    return cell(" · ".join(text for text in shown if text != "null") or value, most=100)
+    return cell(one_line(shown) or value, most=100)
 
 
 def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
     raw = record.get("_value")
     if raw is not None:
         try:
-            return _cut(json.dumps(json.loads(raw), indent=2, ensure_ascii=False))
+            return shorten(json.dumps(json.loads(raw), indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
             pass
         if not records.own:
-            return _cut(cell(raw, most=_DETAIL))
+            return shorten(cell(raw, most=DETAIL))
     own = [name for name in records.own if record[name] is not None]
     if not own:
-        return cell(raw, most=_DETAIL)
+        return cell(raw, most=DETAIL)
     shown = {name: readable(unmapped(record[name], row[name].type)) for name in own}
-    return _cut(
+    return shorten(
         json.dumps(
             shown,
             indent=2,
@@ -109,7 +107,3 @@ def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
             default=lambda value: records.cell(value, most=SHOWN),
         )
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _DETAIL else f"{text[:_DETAIL]}\n… ({len(text):,} characters)"

@@ -18,19 +18,26 @@ from labkit.errors import UsageError
 from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
 from labkit.es.index import Index
 from labkit.es.point_in_time import PointInTime
+from labkit.notebook.browse.browsed import (
+    NEAR,
+    SHOWN,
+    Browsed,
+    Field,
+    as_datetime,
+    one_line,
+    shorten,
+)
 from labkit.notebook.browse.es_query import exists, kind_of, query_of
 from labkit.notebook.browse.es_time import TimeAxis, time_axis
 from labkit.notebook.browse.filters import Filter, plain
-from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, SHOWN, TOP, Field, Records
-from labkit.times import dated, iso
+from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, TOP, Records
+from labkit.times import dated
 
 MOST_SKIPPED = 10_000  # Elasticsearch's index.max_result_window, unless somebody set another
-NEAR = 3  # neighbours on each side
-_DETAIL = 20_000  # characters
 _BARS = 24
 
 
-class Documents:
+class Documents(Browsed):
     """An index, newest documents first, and what it answers.
 
     Parameters
@@ -215,19 +222,6 @@ class Documents:
             ]
         return {"counts": counts, "edges": [low + step * place for place in range(len(counts) + 1)]}
 
-    def field(self, label: str) -> Field:
-        """Return a field by its label.
-
-        Raises
-        ------
-        UsageError
-            When there is none.
-        """
-        for one in self.fields:
-            if one.label == label:
-                return one
-        raise UsageError(f"there is no field {label!r}")
-
     # rows ------------------------------------------------------------------------------------------------
 
     def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
@@ -292,31 +286,16 @@ class Documents:
 
     def time_of(self, hit: Mapping[str, Any]) -> str:
         """Return when a document was, in the zone."""
-        ms = self._ms_of(hit)
-        if ms is None:
-            return ""
-        shown = (iso(ms, self.zone) or "").replace("T", " ").replace("Z", "")
-        return shown if self.zone is UTC else f"{shown[:-6]} {shown[-6:]}"
+        return self.moment(self._ms_of(hit))
 
     def _ms_of(self, hit: Mapping[str, Any]) -> int | None:
         ms = hit["sort"][0] if self.time_field else None
         return ms if isinstance(ms, int) and dated(ms) else None
 
-    def cell(self, value: Any, *, most: int) -> str:
-        """Return one line for a value; a moment in the zone."""
-        if isinstance(value, datetime) and self.zone is not UTC:
-            value = value.astimezone(self.zone)
-        return cell(value, most=most)
-
     @property
     def newest(self) -> datetime | None:
         """The newest document's time; None without any."""
-        newest = self._axis.high_ms - 1
-        return (
-            datetime.fromtimestamp(newest / 1000, UTC)
-            if self._axis.size and dated(newest)
-            else None
-        )
+        return as_datetime(self._axis.high_ms - 1) if self._axis.size else None
 
     def chosen(self) -> Callable[[], pa.Table]:
         """Return what reads the documents that are picked now, newest first."""
@@ -340,9 +319,8 @@ class Documents:
         """
         if place is None:
             index, name = (str(part) for part in row)
-            query = {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": [name]}}]}}
             hits = self._at.search(
-                size=1, query=query, sort=self._axis.sort(), track_total_hits=False
+                size=1, query=_one(index, name), sort=self._axis.sort(), track_total_hits=False
             )["hits"]["hits"]
         else:
             hits = self._hits(place, 1)
@@ -350,21 +328,15 @@ class Documents:
             raise UsageError(f"there is no document {row if place is None else place}")
         hit = hits[0]
         text = json.dumps(hit["_source"], indent=2, ensure_ascii=False)
-        cut = text if len(text) <= _DETAIL else f"{text[:_DETAIL]}\n… ({len(text):,} characters)"
         return {
             "time": self.time_of(hit), "facts": [["index", hit["_index"]], ["id", hit["_id"]]], "headers": [],
             "row": [hit["_index"], hit["_id"]], "place": self._place(hit) if place is None else place,
-            "near": self._neighbours(hit), "value": cut,
+            "near": self._neighbours(hit), "value": shorten(text),
         }  # fmt: skip
 
     def _place(self, hit: Mapping[str, Any]) -> int | None:
         """Return a document's place among those picked; None where it is none of them."""
-        name = {
-            "bool": {
-                "filter": [{"term": {"_index": hit["_index"]}}, {"ids": {"values": [hit["_id"]]}}]
-            }
-        }
-        if not self._count(self.query, name):
+        if not self._count(self.query, _one(hit["_index"], hit["_id"])):
             return None
         ms = self._ms_of(hit)
         if ms is None or not self.time_field:
@@ -401,7 +373,12 @@ class Documents:
     def _line(self, source: Mapping[str, Any]) -> str:
         names = [one.label for one in self.fields if not one.label.startswith("_kafka")][:8]
         shown = (self.cell(value_at(source, name), most=80) for name in names)
-        return cell(" · ".join(text for text in shown if text != "null"), most=100)
+        return cell(one_line(shown), most=100)
+
+
+def _one(index: str, name: str) -> dict[str, Any]:
+    """Return the query for one document."""
+    return _all_of({"term": {"_index": index}}, {"ids": {"values": [name]}})
 
 
 def _all_of(*queries: Mapping[str, Any] | None) -> dict[str, Any]:

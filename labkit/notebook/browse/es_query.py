@@ -7,6 +7,7 @@ from typing import Any
 
 from labkit.es.fields import Fields, countable, known, nested_in, types
 from labkit.notebook.browse.filters import Filter
+from labkit.times import to_ms
 
 WORDS = frozenset({"text", "match_only_text"})
 TEXTS = frozenset({*WORDS, "keyword", "constant_keyword", "wildcard"})
@@ -79,8 +80,6 @@ def _end(end: Any) -> Any:
 
 
 def _as_numbers(ends: Mapping[str, Any]) -> dict[str, int | None]:
-    from labkit.times import to_ms
-
     return {bound: to_ms(end) for bound, end in ends.items()}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.es.fields import Fields, is_date, known, types
+from labkit.notebook.browse.browsed import bin_length
 from labkit.suggest import unknown_field
 
 TIMES = ("@timestamp", "timestamp", "time", "_kafka.timestamp")  # fields of documents that say when
-BINS = 120
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class TimeAxis:
             else []
         )
 
-    def spanning(self, low_ms: int, high_ms: int, bins: int = BINS) -> TimeAxis:
+    def spanning(self, low_ms: int, high_ms: int) -> TimeAxis:
         """Return the bins of another span."""
-        step = max(1, -(-(high_ms - low_ms) // bins))
+        step = bin_length(low_ms, high_ms)
         return TimeAxis(self.field, self.is_number, low_ms, high_ms, step)
 
     def aggregation(self) -> dict[str, Any]:

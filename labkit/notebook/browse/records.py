@@ -15,35 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode.cells import cell
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
 from labkit.nested import list_owners, map_entries
+from labkit.notebook.browse.browsed import SHOWN, Browsed, Field, as_datetime, bin_length
 from labkit.notebook.browse.filters import Filter, condition, plain
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quoted, walk
 from labkit.profile.records import times_of
 from labkit.suggest import did_you_mean
-from labkit.times import dated, iso
 
-BINS = 120
 TOP = 12
 MOST_FIELDS = 500
 MOST_SERIES = 6
 _NUMBERS = ("integer", "number", "decimal")
-SHOWN = 200  # characters of a cell
 _MOST_MASKS = 32  # of a million records one is a megabyte
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of the records: where it is, and what one sees of it in the list."""
-
-    path: tuple[str, ...]
-    label: str
-    kind: str
-    present: float
-    items: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,7 @@ class _Coded:
     owners: np.ndarray | None
 
 
-class Records:
+class Records(Browsed):
     """A table of records, newest first, and what it answers.
 
     Parameters
@@ -317,44 +303,14 @@ class Records:
         return [list(row) for row in zip(*columns, strict=True)]
 
     def time_of(self, row: int) -> str:
-        """Return when a record was, in the zone.
-
-        Of another zone than UTC with its distance from it.
-        """
+        """Return when a record was, in the zone."""
         ms = int(self.times[row])
-        if ms == NO_TIME:
-            return ""
-        shown = (iso(ms, self.zone) or "").replace("T", " ").replace("Z", "")
-        return shown if self.zone is UTC else f"{shown[:-6]} {shown[-6:]}"
-
-    def cell(self, value: Any, kind: pa.DataType | None = None, *, most: int) -> str:
-        """Return one line for a value; a moment in the zone."""
-        if isinstance(value, datetime) and value.tzinfo is not None and self.zone is not UTC:
-            value = value.astimezone(self.zone)
-        return cell(value, kind, most=most)
+        return self.moment(None if ms == NO_TIME else ms)
 
     @property
     def newest(self) -> datetime | None:
         """The newest record's time; None without any."""
-        newest = int(self.times[self.order[0]]) if len(self.order) else NO_TIME
-        return (
-            datetime.fromtimestamp(newest / 1000, UTC)
-            if newest != NO_TIME and dated(newest)
-            else None
-        )
-
-    def field(self, label: str) -> Field:
-        """Return a field by its label.
-
-        Raises
-        ------
-        UsageError
-            When there is none.
-        """
-        for field in self.fields:
-            if field.label == label:
-                return field
-        raise UsageError(f"there is no field {label!r}")
+        return as_datetime(int(self.times[self.order[0]])) if len(self.order) else None
 
     def chosen(self) -> Callable[[], pa.Table]:
         """Return what gives the rows that are picked now, newest first."""
@@ -368,7 +324,7 @@ def _binned(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     if not dated.any():
         return None, np.empty(0, np.int64)
     low, high = int(times[dated].min()), int(times.max()) + 1
-    step = max(1, -(-(high - low) // BINS))
+    step = bin_length(low, high)
     edges = low + step * np.arange(-(-(high - low) // step) + 1)
     return np.where(dated, (np.where(dated, times, low) - low) // step, -1), edges
 
