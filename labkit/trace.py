@@ -19,10 +19,8 @@ from labkit import html
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, kept_notes
-from labkit.groups.listing import list_whole
-from labkit.groups.offsets import list_groups, must_be_seen, names_by_members
+from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.plain_enum import PlainEnum
-from labkit.suggest import did_you_mean
 from labkit.visible import visible
 
 if TYPE_CHECKING:
@@ -331,7 +329,8 @@ def _group(cluster: Cluster, question: Question) -> Step:
     (group,) = list_groups(cluster, [str(question.group)])
     must_be_seen(group, cluster)
     if group.gone:
-        text = f"there is no group {group.name}{_near_group(cluster, group.name)}"
+        near = near_group(cluster, group.name).strip()
+        text = f"there is no group {group.name}{f'; {near}' if near else ''}"
         return Step("group", State.NO, Code.NO_GROUP, text)
     committed = group.committed.get((question.topic, question.partition))
     members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
@@ -354,15 +353,6 @@ def _group(cluster: Cluster, question: Question) -> Step:
     return Step(
         "group", State.YES, Code.PASSED, f"{group_text} committed {committed:,}, which is past it"
     )
-
-
-def _near_group(cluster: Cluster, name: str) -> str:
-    """Return the name that was meant; nothing without one, or where groups may not be listed."""
-    try:
-        near = did_you_mean(name, names_by_members(list_whole(cluster)))
-    except LabkitError:
-        return ""
-    return f"; {near.strip()}" if near else ""
 
 
 # the index -------------------------------------------------------------------------------------------------

@@ -339,5 +339,5 @@ def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict
 def near_group(cluster: Cluster, name: str) -> str:
     """Return which group may have been meant by one that is not there."""
     with suppress(LabkitError):
-        return did_you_mean(name, list_whole(cluster).consumers)
+        return did_you_mean(name, names_by_members(list_whole(cluster)))
     return ""
