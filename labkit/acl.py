@@ -265,7 +265,7 @@ def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
 def _resource(principal: str, grant: Grant, operation: str) -> str:
     """Return one operation as a resource.
 
-    Https://registry.terraform.io/providers/Mongey/kafka names its arguments.
+    Its arguments: https://registry.terraform.io/providers/Mongey/kafka.
     """
     place = "all" if grant.name == "*" else f"{grant.name}_{_pattern(grant)}"
     parts = (

@@ -262,7 +262,6 @@ def _title(title: str, lines: list[str]) -> Any:
 
 def dressed(chart: Any, title: str, lines: list[str]) -> Any:
     """Give a chart its title and its looks, and see that it can show itself."""
-
     show.enable()
     return (
         chart.properties(title=_title(title, lines), background="transparent")

@@ -42,7 +42,7 @@ class LagBoard(Shown):
         self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str
     ) -> None:
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
-        self._groups, self._patience = groups, patience
+        self._groups = groups
         sampler = Sampler(lab.cluster, groups)
         sampler.check()
         self._recent = Recent(sampler, self._every_s, length_ms(patience) / 1000)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import IO, Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -21,9 +21,6 @@ from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
-
-if TYPE_CHECKING:
-    pass
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,9 +29,6 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
 from labkit.sinks.files import PENDING, part_of
-
-if TYPE_CHECKING:
-    pass
 
 _META = {*FIRST, *LAST} - {"_error"}
 # what some readers take for the end of a line although JSON does not
