@@ -94,21 +94,13 @@ def pages(
 @contextmanager
 def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
     """Yield a function that asks for hits at this point in time; it is closed whatever happens."""
-    client = target.client
-    with asking(target, f"read index {index!r}"):
-        pit = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE)["id"]
+    point = PointInTime(target, index)
     read = 0
 
     def ask(body: dict[str, Any], size: int) -> list[dict[str, Any]]:
-        nonlocal pit, read
+        nonlocal read
         try:
-            with asking(target, f"read index {index!r}"), no_collection():
-                answer = client.search(
-                    pit={"id": pit, "keep_alive": KEEP_ALIVE},
-                    size=size,
-                    allow_partial_search_results=False,
-                    **body,
-                )
+            answer = point.search_once("read", size=size, **body)
         except NotFoundError as error:
             raise _vanished(target, index, read) from error
         except ServerError as error:
@@ -116,7 +108,6 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
             if (most := _WINDOW.search(str(error))) and int(most[1]) < size:
                 return ask(body, int(most[1]))
             raise
-        pit = answer["pit_id"]
         hits: list[dict[str, Any]] = answer["hits"]["hits"]
         read += len(hits)
         return hits
@@ -124,8 +115,7 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
     try:
         yield ask
     finally:
-        with suppress(LabkitError), target.errors("close the point in time"):
-            client.close_point_in_time(id=pit)
+        point.close()
 
 
 class PointInTime:
@@ -146,17 +136,23 @@ class PointInTime:
     def search(self, **body: Any) -> dict[str, Any]:
         """Ask Elasticsearch, as `Index.search` does."""
         try:
-            return self._search(body)
+            return self.search_once("search", **body)
         except NotFoundError:
             self._id = self._open()  # which raises when the index itself is gone
-            return self._search(body)
+            return self.search_once("search", **body)
 
-    def _search(self, body: dict[str, Any]) -> dict[str, Any]:
+    def search_once(self, verb: str, **body: Any) -> dict[str, Any]:
+        """Ask at this very point in time; `verb` says in an error what was done."""
         pit = {"id": self._id, "keep_alive": KEEP_ALIVE}
-        with asking(self.target, f"search index {self.index!r}"), no_collection():
+        with asking(self.target, f"{verb} index {self.index!r}"), no_collection():
             answer = self.target.client.search(pit=pit, allow_partial_search_results=False, **body)
         self._id = answer["pit_id"]
         return dict(answer.body)
+
+    def close(self) -> None:
+        """Give it up, where the cluster answers."""
+        with suppress(LabkitError), self.target.errors("close the point in time"):
+            self.target.client.close_point_in_time(id=self._id)
 
 
 def _vanished(target: Target, index: str, read: int) -> NotFoundError:
