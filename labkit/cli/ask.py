@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from labkit.cli.common import WINDOW, Commands, command, json_option, profile_options
+from labkit.cli.common import (
+    Commands,
+    command,
+    json_option,
+    key_decode_option,
+    source_options,
+)
 from labkit.cli.discover import record_place, show_records
 from labkit.cli.terminal import print_table, say
 from labkit.cli.windows import asked_window
-from labkit.options import window_options
 
 
 def register(commands: Commands) -> None:
@@ -21,10 +26,7 @@ def register(commands: Commands) -> None:
         commands, "around", _around, "show a record's neighbours in time, in all partitions"
     )
     for parser in (sql, latest, around):
-        window_options(
-            profile_options(parser, "lab"),
-            f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
-        )
+        source_options(parser)
         parser.add_argument("--decode", metavar="NAME", help="as `labkit replay --decode`")
         json_option(parser)
     sql.add_argument(
@@ -36,7 +38,7 @@ def register(commands: Commands) -> None:
         metavar="FILE",
         help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format",
     )
-    sql.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+    key_decode_option(sql)
     sql.add_argument("--where", metavar="CONDITION", help="leave other records out while reading")
     latest.add_argument(
         "--key",

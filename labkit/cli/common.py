@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli.terminal import print_table, say
+from labkit.options import window_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +89,26 @@ def profile_options(parser: Any, role: str | None = None) -> Any:
             "--role", default=role, help=f"role on the local stack (default: {role})"
         )
     return parser
+
+
+def source_options(parser: Any) -> Any:
+    """Let the command take what it reads: a topic and its bounds, or a file of a window."""
+    return window_options(
+        profile_options(parser, "lab"),
+        f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
+    )
+
+
+def key_decode_option(parser: Any) -> None:
+    """Let the command take ``--key-decode``."""
+    parser.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+
+
+def where_option(parser: Any) -> None:
+    """Let the command take ``--where``."""
+    parser.add_argument(
+        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
+    )
 
 
 def enrich_options(parser: Any) -> None:

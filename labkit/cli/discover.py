@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
-    WINDOW,
     Commands,
     command,
     json_option,
+    key_decode_option,
     open_lab,
     profile_options,
+    source_options,
+    where_option,
 )
 from labkit.cli.terminal import out, say
 from labkit.cli.windows import asked_window
 from labkit.errors import UsageError
-from labkit.options import window_options
 
 if TYPE_CHECKING:
     from labkit.sinks.replay import Replay
@@ -37,10 +38,7 @@ def register(commands: Commands) -> None:
         _profile,
         "show what is in a topic: fields, types, values, keys, volume",
     )
-    window_options(
-        profile_options(profile, "lab"),
-        f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
-    )
+    source_options(profile)
     profile.add_argument(
         "--sample", metavar="N", help="look at N records only, spread evenly (default: at all)"
     )
@@ -49,16 +47,11 @@ def register(commands: Commands) -> None:
         metavar="NAME",
         help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
     )
-    profile.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
-    profile.add_argument(
-        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
-    )
+    key_decode_option(profile)
+    where_option(profile)
     json_option(profile)
     find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
-    window_options(
-        profile_options(find, "lab"),
-        f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
-    )
+    source_options(find)
     find.add_argument("what", metavar="WHAT", help="a text that must be in it")
     find.add_argument(
         "--regex", action="store_true", help="WHAT is a regular expression, as Python has them"

@@ -16,9 +16,11 @@ from labkit.cli.common import (
     Commands,
     command,
     json_option,
+    key_decode_option,
     open_lab,
     profile_options,
     stop_event,
+    where_option,
 )
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
@@ -45,15 +47,13 @@ def register(commands: Commands) -> None:
         "--last", type=int, default=10, metavar="N", help="begin with the newest N (default: 10)"
     )
     tail.add_argument("--limit", type=int, metavar="N", help="end after N records")
-    tail.add_argument(
-        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
-    )
+    where_option(tail)
     tail.add_argument(
         "--decode",
         metavar="NAME",
         help="show fields instead of the value, as `labkit replay --decode`",
     )
-    tail.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
+    key_decode_option(tail)
     json_option(tail)
 
 

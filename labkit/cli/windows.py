@@ -18,14 +18,16 @@ from labkit.cli.common import (
     enrich_chain,
     enrich_options,
     json_option,
+    key_decode_option,
     metadata_option,
     open_lab,
-    profile_options,
+    source_options,
+    where_option,
     window_of,
 )
 from labkit.cli.terminal import out, say, write_lines, write_values
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.options import window_bounds, window_options
+from labkit.options import window_bounds
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -41,10 +43,7 @@ def register(commands: Commands) -> None:
         "read a window: values or decoded fields to standard output, or a file",
     )
     for parser in (window, replay):
-        window_options(
-            profile_options(parser, "lab"),
-            f"a topic, or {WINDOW}FILE: what `labkit window --json` printed",
-        )
+        source_options(parser)
     json_option(window)
     replay.add_argument(
         "--json", action="store_true", help="print the receipt, or ledger, as JSON and no record"
@@ -94,10 +93,8 @@ def register(commands: Commands) -> None:
         metavar="NAME",
         help=f"{decoders} (into a file or an index: as labkit.toml says, or json; else as they are)",
     )
-    replay.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")
-    replay.add_argument(
-        "--where", metavar="SQL", help="only records that fulfil this: \"channel = '#kafka'\""
-    )
+    key_decode_option(replay)
+    where_option(replay)
     enrich_options(replay)
     replay.add_argument(
         "--isolation", default="read_committed", choices=("read_committed", "read_uncommitted")
