@@ -20,6 +20,7 @@ from labkit import cli
 from labkit.elastic import Target
 from labkit.kafka import Cluster
 from labkit.stack.state import State
+from support.stack import LABKIT
 
 RECORDS = 60_000
 pytestmark = pytest.mark.usefixtures("stack")
@@ -73,7 +74,7 @@ def one_line_and_a_hint(err: str) -> bool:
 def labkit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "labkit", *arguments],
+        [*LABKIT, *arguments],
         env={**os.environ, **environment}, capture_output=True, text=True, timeout=20, check=False,
         errors="surrogateescape",
     )  # fmt: skip
@@ -531,7 +532,7 @@ def test_a_scratch_index_is_loaded_and_collected(
 
 def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None:
     replay = subprocess.Popen(
-        [sys.executable, "-m", "labkit", "replay", topic],
+        [*LABKIT, "replay", topic],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -551,7 +552,7 @@ def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> 
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "labkit", *command.replace("TOPIC", topic).split()],
+        [*LABKIT, *command.replace("TOPIC", topic).split()],
         stdout=writing, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
     )  # fmt: skip
     os.close(writing)
@@ -565,7 +566,7 @@ def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> 
 def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "labkit", *command.replace("TOPIC", topic).split()],
+            [*LABKIT, *command.replace("TOPIC", topic).split()],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
         )  # fmt: skip
     assert done.returncode == 1
@@ -575,7 +576,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str
 def run_until(command: list[str], number: int) -> tuple[int, str]:
     """Start a command and send it a signal once it writes."""
     one = subprocess.Popen(
-        [sys.executable, "-m", "labkit", *command],
+        [*LABKIT, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.indexing import Bench
+from support.stack import LABKIT
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 ADDRESSES = [
@@ -254,17 +254,7 @@ def test_files_go_straight_into_an_index_and_twice_changes_nothing(
     lines.write_bytes(b"\n".join([*values(50), b"no json"]) + b"\n")
 
     def extract(*more: str) -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "labkit",
-            "extract",
-            "files",
-            str(lines),
-            "--to-index",
-            bench.index,
-            *more,
-        ]
+        command = [*LABKIT, "extract", "files", str(lines), "--to-index", bench.index, *more]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
         return done.stdout
 

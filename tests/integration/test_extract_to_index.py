@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from labkit.elastic import Target
 from labkit.lab import connect
 from labkit.stack.state import State
+from support.stack import LABKIT
 
 LINES = "".join(f'{{"n":{number}}}\n' for number in range(5))
 
@@ -28,16 +28,7 @@ def root(stack: State) -> Target:
 
 
 def extract(index: str, *paths: object, given: str = "") -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "extract",
-        "files",
-        *map(str, paths),
-        "--to-index",
-        index,
-    ]
+    command = [*LABKIT, "extract", "files", *map(str, paths), "--to-index", index]
     command += ["--role", "indexer", "--again"]
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, timeout=60, check=False

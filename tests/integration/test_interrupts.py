@@ -28,7 +28,7 @@ from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from support.stack import nothing_left
+from support.stack import LABKIT, nothing_left
 from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.alone]
@@ -316,7 +316,7 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
     rng = random.Random(command)
     for _ in range(5):
         child = subprocess.Popen(
-            [sys.executable, "-m", "labkit", *command.split()],
+            [*LABKIT, *command.split()],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         until(lambda started=child: at_work(started))

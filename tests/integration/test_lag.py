@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 import warnings
@@ -29,6 +28,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.kafka_tools import SHARE_CONSUMER, tool
+from support.stack import LABKIT
 from support.waiting import until
 
 pytestmark = pytest.mark.alone
@@ -315,17 +315,7 @@ def test_what_was_recorded_is_judged_alike(estate: Estate, lab: Lab, tmp_path: P
 
 
 def _watching(stack: State, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "lag",
-        "--watch",
-        "--every",
-        "100ms",
-        "--record",
-        str(folder),
-    ]
+    command = [*LABKIT, "lag", "--watch", "--every", "100ms", "--record", str(folder)]
     env = {**os.environ, "LABKIT_STATE": str(stack.root)}
     return subprocess.Popen([*command, *arguments], env=env, stdout=subprocess.PIPE, text=True)
 
@@ -393,17 +383,7 @@ def test_lag_prints_a_table_and_the_groups_verdict(
 
 @pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_seen(estate: Estate, stack: State) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "lag",
-        name("rested"),
-        "--samples",
-        "100000",
-        "--every",
-        "100ms",
-    ]
+    command = [*LABKIT, "lag", name("rested"), "--samples", "100000", "--every", "100ms"]
     process = subprocess.Popen(
         [*command, "--record", str(stack.root / f"history-{RUN}")],
         env={**os.environ, "LABKIT_STATE": str(stack.root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from labkit import cli
 from labkit.kafka import Cluster
 from labkit.stack.state import State
+from support.stack import LABKIT
 from support.waiting import until
 
 KEEP = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
@@ -88,7 +89,7 @@ def scrape(url: str, **headers: str) -> str:
 
 
 def watch(stack: State, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "labkit", "lag", "--watch", *EVERY, *arguments]
+    command = [*LABKIT, "lag", "--watch", *EVERY, *arguments]
     environment = {**os.environ, "LABKIT_STATE": str(stack.root)}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from labkit.lab import Lab
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.tail import Tail
+from support.stack import LABKIT
 from support.terminal import on_a_terminal
 
 VALUES: list[bytes | None] = [
@@ -90,7 +90,7 @@ def test_a_terminal_shows_each_in_its_own_way(topic: str) -> None:
 
 
 def test_lines_of_json_tell_a_tombstone_from_an_object_without_fields(topic: str) -> None:
-    command = [sys.executable, "-m", "labkit", "replay", topic, "--decode", "json"]
+    command = [*LABKIT, "replay", topic, "--decode", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert (found[0], found[5]) == ({"_value": None}, {})

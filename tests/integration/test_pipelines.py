@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +22,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack.state import State
 from support.irc import Ngircd, Talker
-from support.stack import run_labkit
+from support.stack import LABKIT, run_labkit
 from support.waiting import until
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
@@ -47,7 +46,7 @@ class Pipelines:
 
     def start(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", "labkit", *arguments]
+            command = [*LABKIT, *arguments]
             self.running[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self.environment
             )

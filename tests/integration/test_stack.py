@@ -27,7 +27,7 @@ from labkit.errors import JavaNotFoundError, LabkitError, StackError, UsageError
 from labkit.kafka import Cluster
 from labkit.stack import access, artefacts, java, kafka, local, process
 from labkit.stack.state import Service, State
-from support.stack import missing, new_state_dir
+from support.stack import LABKIT, missing, new_state_dir
 from support.waiting import until
 
 pytestmark = pytest.mark.slow  # starts, stops and kills stacks of its own
@@ -37,7 +37,7 @@ RECORDS = 2_000
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "labkit", *arguments],
+        [*LABKIT, *arguments],
         env={**os.environ, "LABKIT_STATE": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

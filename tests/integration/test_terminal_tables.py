@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ from labkit import cli
 from labkit.cli.columns import width_of
 from labkit.kafka import Cluster
 from labkit.stack.state import State
+from support.stack import LABKIT
 from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.usefixtures("stack")
@@ -129,7 +129,7 @@ def test_tail_on_a_terminal_cuts_lines(
 
 
 def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[..., None]) -> None:
-    command = [sys.executable, "-m", "labkit", "tail", topic, "--last", "1"]
+    command = [*LABKIT, "tail", topic, "--last", "1"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "LABKIT_STATE": str(stack.root)},

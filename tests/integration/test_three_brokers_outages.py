@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -29,6 +28,7 @@ from labkit.secret import sealed
 from labkit.stack.state import State, write_private
 from support.cluster import ThreeBrokers
 from support.indexing import Indexing, expected_ids
+from support.stack import LABKIT
 from support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.hard, pytest.mark.timeout(900)]
@@ -159,18 +159,7 @@ def test_lines_are_in_kafka_once_after_two_of_three_were_gone(
 ) -> None:
     """The half that is sent without a quorum waits; `min.insync.replicas` is 2."""
     topic = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "extract",
-        "files",
-        "-",
-        "--topic",
-        topic,
-        "--profile",
-        "extractor",
-    ]
+    command = [*LABKIT, "extract", "files", "-", "--topic", topic, "--profile", "extractor"]
     running = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -371,18 +360,7 @@ def test_an_ad_hoc_group_goes_on_when_its_coordinator_dies(three: ThreeBrokers) 
 def test_a_tail_goes_on_when_a_leader_dies(three: ThreeBrokers, profiles: dict[str, str]) -> None:
     topic = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
     three.produce(topic, 6)
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "tail",
-        topic,
-        "--json",
-        "--last",
-        "6",
-        "--limit",
-        "606",
-    ]
+    command = [*LABKIT, "tail", topic, "--json", "--last", "6", "--limit", "606"]
     running = subprocess.Popen(
         [*command, "--profile", "lab"],
         stdout=subprocess.PIPE,

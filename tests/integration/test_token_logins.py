@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 import traceback
 import uuid
@@ -24,6 +23,7 @@ from labkit import cli
 from labkit.errors import AccessError, LabkitError
 from labkit.kafka import Cluster
 from support.secure_stack import SecureStack
+from support.stack import LABKIT
 from support.token_server import TokenServer, token_server
 from support.waiting import until
 
@@ -249,7 +249,7 @@ def test_the_command_line_in_a_cloned_folder_does_not_run_its_module(
         "import pathlib\npathlib.Path('stolen').touch()\ndef fetch(config): ...\n"
     )
     write(own, by_function(secure, "companytokens:fetch"))
-    command = [sys.executable, "-m", "labkit", "topics", "--profile", "prod"]
+    command = [*LABKIT, "topics", "--profile", "prod"]
     done = subprocess.run(
         command, cwd=clone, capture_output=True, text=True, check=False, env=dict(os.environ)
     )

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from labkit.errors import ServerError, UsageError
 from labkit.notebook import rerun
 from labkit.stack.state import State
+from support.stack import LABKIT
 
 pytestmark = pytest.mark.alone
 
@@ -28,7 +29,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def demo(stack: State) -> dict[str, Any]:
-    command = [sys.executable, "-m", "labkit", "demo", "--json"]
+    command = [*LABKIT, "demo", "--json"]
     env = {**os.environ, "LABKIT_STATE": str(stack.root)}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from labkit.lab import connect
 from labkit.notebook import rerun
 from labkit.stack.state import State
 from support.records import read_sample
+from support.stack import LABKIT
 from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_a_second_load_with_geoip_beside_production(
     topic, index = make_topic(2), f"irc-test-{uuid.uuid4().hex[:8]}"
     produce(topic, values[::2], partition=0)
     produce(topic, values[1::2], partition=1)
-    command = [sys.executable, "-m", "labkit", "index", topic, index, "--group", f"indexer.{index}"]
+    command = [*LABKIT, "index", topic, index, "--group", f"indexer.{index}"]
     production = subprocess.Popen(command, env={**os.environ, "LABKIT_STATE": str(stack.root)})
     client = connect(role="admin").target().client
     try:

@@ -24,6 +24,7 @@ from labkit.lab import Lab
 from labkit.notebook import bundled, rerun, runs
 from labkit.replay import read_log
 from labkit.window import Window
+from support.stack import LABKIT
 from support.waiting import until
 
 Notebook = Callable[..., Path]
@@ -162,7 +163,7 @@ def test_an_interrupted_run_says_so_and_keeps_its_receipts(
     notebook: Notebook, window: Window, tmp_path: Path
 ) -> None:
     path, folder = notebook("slow", READ, "import time\ntime.sleep(120)"), tmp_path / "runs"
-    command = [sys.executable, "-m", "labkit", "run", str(path), "--output", str(folder)]
+    command = [*LABKIT, "run", str(path), "--output", str(folder)]
     running = subprocess.Popen(
         [*command, "-p", "window", window.to_json()], stderr=subprocess.DEVNULL
     )
@@ -260,15 +261,7 @@ def test_a_kernel_whose_cells_are_done_is_not_interrupted(
 def test_an_interrupted_run_lets_its_cell_end(notebook: Notebook, tmp_path: Path) -> None:
     cell = "import pathlib, time\npathlib.Path('began').touch()\n"
     cell += "try:\n    time.sleep(120)\nfinally:\n    pathlib.Path('ended').touch()"
-    command = [
-        sys.executable,
-        "-m",
-        "labkit",
-        "run",
-        str(notebook("slow", cell)),
-        "--output",
-        str(tmp_path / "runs"),
-    ]
+    command = [*LABKIT, "run", str(notebook("slow", cell)), "--output", str(tmp_path / "runs")]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until((tmp_path / "began").exists, "the cell at work")

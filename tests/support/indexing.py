@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from labkit.elastic import Target
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
 from labkit.stack.state import State, write_private
+from support.stack import LABKIT
 from support.waiting import until
 
 RECORDS = 30_000
@@ -36,7 +36,7 @@ class Indexing:
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "labkit", "index", *arguments],
+            [*LABKIT, "index", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
         )  # fmt: skip
         self.metrics: list[dict[str, Any]] = []

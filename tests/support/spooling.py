@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State, write_private
 from support.irc import Ngircd, Talker
-from support.stack import run_labkit
+from support.stack import LABKIT, run_labkit
 from support.waiting import until
 
 
@@ -33,7 +32,7 @@ class Extractor:
 
     def __init__(self, folder: Path, topic: str, port: int) -> None:
         command = [
-            sys.executable, "-m", "labkit", "extract", "irc", "--profile", "feed", "--topic", topic,
+            *LABKIT, "extract", "irc", "--profile", "feed", "--topic", topic,
             "--server", "127.0.0.1", "--port", str(port), "--nick", "labkit", "--channel", "#lab",
             "--spool", str(folder / "spool.sqlite"),
         ]  # fmt: skip

@@ -19,6 +19,7 @@ from labkit.kafka import Cluster
 from labkit.stack.state import State
 from support.waiting import until
 
+LABKIT = (sys.executable, "-m", "labkit")
 STACKS = "LABKIT_TEST_STACKS"  # the folder of the stacks that this run of pytest starts and stops
 
 
@@ -70,7 +71,7 @@ def new_state_dir() -> Path:
 def run_labkit(state: Path, *arguments: str) -> None:
     """Run a command on a stack of the test's own; it must succeed."""
     environment = {**os.environ, "LABKIT_STATE": str(state)}
-    command = [sys.executable, "-m", "labkit", *arguments]
+    command = [*LABKIT, *arguments]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=280, check=False
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 import termios
 from contextlib import suppress
+
+from support.stack import LABKIT
 
 
 def on_a_terminal(
@@ -24,7 +25,7 @@ def on_a_terminal(
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)} | (
         {} if colour else {"NO_COLOR": "1"}
     )
-    command = [sys.executable, "-m", "labkit", *arguments]
+    command = [*LABKIT, *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     written = b""

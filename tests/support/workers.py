@@ -12,14 +12,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from support.stack import STACKS, new_state_dir
+from support.stack import LABKIT, STACKS, new_state_dir
 
 MOST_RERUNS = int(os.environ.get("LABKIT_TEST_RERUNS", "3"))
 BYTES_PER_WORKER = 1_000_000_000
@@ -54,7 +53,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     folder = Path(os.environ.pop(STACKS))
     for state in folder.iterdir():
-        command = [sys.executable, "-m", "labkit", "down", "--purge"]
+        command = [*LABKIT, "down", "--purge"]
         subprocess.run(
             command,
             env={**os.environ, "LABKIT_STATE": str(state)},

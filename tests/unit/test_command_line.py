@@ -14,6 +14,7 @@ import pytest
 
 from labkit import cli, options
 from labkit.errors import UsageError
+from support.stack import LABKIT
 
 COMMANDS = [
     "up", "down", "status", "credentials", "extract", "index", "topics", "indices", "groups", "offsets", "scratch",
@@ -307,7 +308,7 @@ def test_interrupted_is_one_line(
 
 def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
     """The script that is printed, in a real bash: what it offers after some words."""
-    command = [sys.executable, "-m", "labkit", "completion", "bash"]
+    command = [*LABKIT, "completion", "bash"]
     script = subprocess.run(command, capture_output=True, text=True, check=True)
     (tmp_path / "labkit.sh").write_text(script.stdout)
     (tmp_path / "some.ipynb").touch()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,28 +15,15 @@ from hypothesis import strategies as st
 from labkit import decode
 from labkit.decode.fixed_schema import Conformed, Fixed, conform
 from labkit.decode.table import empty_table, from_batches
-from labkit.replay.records import RAW_SCHEMA
-
-
-def batch(values: list[Any]) -> pa.RecordBatch:
-    rows = [
-        {
-            "topic": "irc",
-            "partition": 0,
-            "offset": n,
-            "timestamp": n,
-            "timestamp_type": "CreateTime",
-            "value": value,
-        }
-        for n, value in enumerate(values)
-    ]
-    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+from support.records import raw_batch
 
 
 def under(sample: list[Any], values: list[Any]) -> Conformed:
     """Decode `values` under the schema of `sample`, both records or bytes."""
     first, later = (
-        batch([one if isinstance(one, bytes | None) else json.dumps(one).encode() for one in some])
+        raw_batch(
+            [one if isinstance(one, bytes | None) else json.dumps(one).encode() for one in some]
+        )
         for some in (sample, values)
     )
     module = decode.plain("json")
