@@ -194,7 +194,10 @@ def buttons_do_what_they_say(page: Any, count: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
-    page.evaluate("document.querySelector('.lk-rows').scrollTop = 1e9")
+    page.wait_for_function(  # to the end, which moves once while the older records come
+        "() => { document.querySelector('.lk-rows').scrollTop = 1e9;"
+        " return document.querySelector('.lk-row:last-child')?.textContent.includes('2026-09-21 14:13:20') }"
+    )
     page.wait_for_function(
         "[...document.querySelectorAll('.lk-row')].some((row) => row.children.length > 2)"
     )
