@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from labkit.replay.plan import Range
+from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, StopReason
+
+PEEK_RECORDS = 500
 
 
 @dataclass(eq=False)
@@ -56,6 +58,12 @@ class Account:
 def end_reason(account: Account) -> StopReason:
     """Return why a partition that was read to its frozen end is done."""
     return StopReason.DISORDER if account.beyond else StopReason.END
+
+
+def peek_end(account: Account, plan: Plan) -> int:
+    """Return up to where to look for records of the asked time that follow the frozen end."""
+    span = account.range
+    return span.end if plan.end_ms is None else min(span.end + PEEK_RECORDS, span.log_end)
 
 
 def book_span(account: Account, when: Any) -> None:

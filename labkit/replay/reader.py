@@ -23,20 +23,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.errors import (
-    DeadlineError,
-    ServerError,
-    UnavailableError,
-    WindowError,
-    WindowExpiredError,
-)
+from labkit.errors import DeadlineError, ServerError, UnavailableError
 from labkit.interrupt import Cancelled, never
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import FETCHED_AGAIN, MISSING, Operation
 from labkit.kafka_topic import look_at_topic
 from labkit.progress import Bar
-from labkit.replay.account import Account, book_order, book_span, end_reason
+from labkit.replay.account import Account, book_order, book_span, end_reason, peek_end
 from labkit.replay.content_hash import Content
+from labkit.replay.log_check import check_log, log_bounds
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt, StopReason, versions
 from labkit.replay.records import (
@@ -49,7 +44,6 @@ from labkit.replay.records import (
     runs,
     sorted_out,
 )
-from labkit.times import iso
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000
@@ -60,7 +54,6 @@ POLL_S = 0.2  # an interrupt is seen between two calls, so this is the longest w
 # where few records are left: gaps may stand in their place, and then the end is signalled
 SHORT_POLL_S = 0.05
 STALL_TIMEOUT_S = 60.0
-PEEK_RECORDS = 500
 Isolation = Literal["read_committed", "read_uncommitted"]
 OnExpired = Literal["error", "clamp"]
 Watch: TypeAlias = Callable[[Cluster], AbstractContextManager[Callable[[], dict[str, Any]]]]
@@ -222,7 +215,9 @@ class Reading:
 
     def _expected(self) -> int:
         """Return how many records may still come: nothing is gained by waiting for more."""
-        return sum(max(1, self._peek_end(account) - account.position) for account in self._open())
+        return sum(
+            max(1, peek_end(account, self.plan) - account.position) for account in self._open()
+        )
 
     def _open(self) -> list[Account]:
         return [account for account in self._accounts.values() if account.stop_reason is None]
@@ -291,19 +286,14 @@ class Reading:
         if not inside.all():
             beyond = offsets[~inside]
             account.beyond += int(
-                (self._in_time(times[~inside]) & (beyond < self._peek_end(account))).sum()
+                (self._in_time(times[~inside]) & (beyond < peek_end(account, self.plan))).sum()
             )
-            if beyond[-1] + 1 >= self._peek_end(account):
+            if beyond[-1] + 1 >= peek_end(account, self.plan):
                 self._finish(consumer, account, end_reason(account))
         # the last record of all: no signal of the end is waited for
-        elif account.position >= self._peek_end(account):
+        elif account.position >= peek_end(account, self.plan):
             self._finish(consumer, account, end_reason(account))
         return keep
-
-    def _peek_end(self, account: Account) -> int:
-        """Return up to where to look for records of the asked time that follow the frozen end."""
-        span = account.range
-        return span.end if self.plan.end_ms is None else min(span.end + PEEK_RECORDS, span.log_end)
 
     def _in_time(self, times: Any) -> Any:
         keep = np.ones(len(times), bool)
@@ -373,12 +363,7 @@ class Reading:
     def _more(self, account: Account) -> bool:
         return self._bounds("latest")[account.range.partition] >= account.range.end
 
-    # the log against the plan ------------------------------------------------------------------------
-
-    def _bounds(self, at: str) -> dict[int, int]:
-        return self.cluster.bounds(
-            self.plan.topic, [offsets_range.partition for offsets_range in self.plan.ranges], at
-        )
+    # the account -------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Hold the frozen offsets against what the log has now, before anything is read.
@@ -390,94 +375,13 @@ class Reading:
         WindowExpiredError
             When records are gone and `on_expired` is "error".
         """
-        self._accounts = {
-            offsets_range.partition: Account(offsets_range, offsets_range.start)
-            for offsets_range in self.plan.ranges
-        }
-        self._check_log()
-
-    def _check_log(self) -> None:
-        """Compare offsets and ids; empty ranges are done at once."""
-        if self.plan.cluster_id != self.cluster.cluster_id:
-            raise WindowError(
-                f"this window was made on cluster {self.plan.cluster_id}, this is {self.cluster.cluster_id}",
-                hint="connect to the cluster it was made on, or make a new window",
-            )
-        partitions = self.cluster.partitions(self.plan.topic)
-        if self.cluster.topic_id(self.plan.topic) != self.plan.topic_id:
-            raise _recreated(self.plan.topic, "is not the one this window was made of")
-        if any(offsets_range.partition not in partitions for offsets_range in self.plan.ranges):
-            raise _recreated(self.plan.topic, "has fewer partitions than the window")
-        earliest, latest = self._bounds("earliest"), self._bounds("latest")
-        for account in self._accounts.values():
-            partition, start, end = account.range.partition, account.range.start, account.range.end
-            if not account.range.size and not earliest[partition] <= end < self._peek_end(account):
-                account.stop_reason = StopReason.END
-            elif end > latest[partition]:
-                self._cut_back(account, latest[partition])
-            elif start < earliest[partition]:
-                self._expired(account, earliest[partition])
-
-    def _cut_back(self, account: Account, log_end: int) -> None:
-        """Refuse, or read what is there, when the topic's log ends earlier than it did.
-
-        The topic is the very same one.
-        """
-        partition, end = account.range.partition, account.range.end
-        text = (
-            f"partition {partition} of {self.plan.topic!r} was cut back: "
-            f"it ends at {log_end:,}, the window at {end:,}"
+        self._accounts = {span.partition: Account(span, span.start) for span in self.plan.ranges}
+        self._notes = check_log(
+            self.cluster, self.plan, self._accounts, clamp=self.on_expired == "clamp"
         )
-        if self.on_expired == "error":
-            raise WindowError(
-                text,
-                hint="an unclean leader election loses records; make a new window, or read what is there with "
-                'on_expired="clamp"',
-                partition=partition,
-                log_end=log_end,
-            )
-        self._notes.append(text)
-        account.range = replace(
-            account.range, end=max(account.range.start, log_end), log_end=log_end
-        )
-        account.cut = end - account.range.end
-        if not account.range.size:
-            account.stop_reason = StopReason.TRUNCATED
 
-    def _expired(self, account: Account, available: int) -> None:
-        partition = account.range.partition
-        missing = min(available, account.range.end) - account.range.start
-        if self.on_expired == "error":
-            when = self._first_available_ms(partition)
-            raise WindowExpiredError(
-                f"{missing:,} offsets of partition {partition} of {self.plan.topic!r} are gone: "
-                f"the first available is {available} ({iso(when) or 'no record'}), "
-                f"the window starts at {account.range.start}",
-                hint='make a new window, or read what is left with on_expired="clamp"',
-                partition=partition,
-                first_offset=available,
-                first_timestamp_ms=when,
-            )
-        self._notes.append(
-            f"partition {partition}: {missing:,} offsets are gone, read from {available}"
-        )
-        account.position = available
-        if available >= account.range.end:
-            account.position, account.stop_reason = account.range.start, StopReason.EXPIRED
-        else:
-            account.range = replace(account.range, start=available)
-
-    def _first_available_ms(self, partition: int) -> int | None:
-        """Return the timestamp of the partition's first record."""
-        consumer = self.cluster.consumer(group=self.group, enable_partition_eof=True)
-        try:
-            start = self._bounds("earliest")[partition]
-            consumer.assign([TopicPartition(self.plan.topic, partition, start)])
-            message = consumer.poll(5)
-            stamp = -1 if message is None or message.error() else int(message.timestamp()[1])
-            return None if stamp < 0 else stamp
-        finally:
-            consumer.close()
+    def _bounds(self, at: str) -> dict[int, int]:
+        return log_bounds(self.cluster, self.plan, at)
 
     def drop(self, left_out: Mapping[int, int]) -> None:
         """Book records left out by a later filter, counted by partition.
@@ -489,8 +393,6 @@ class Reading:
             account = self._accounts[partition]
             account.read -= count
             account.filtered += count
-
-    # the account -------------------------------------------------------------------------------------
 
     def receipt(self) -> Receipt:
         """Return the account as it stands."""
@@ -534,10 +436,3 @@ class Reading:
             hash=self._content.hash,
             guard=self._watched(),
         )
-
-
-def _recreated(topic: str, how: str) -> WindowError:
-    return WindowError(
-        f"topic {topic!r} {how}",
-        hint="it was made again since, or this is another cluster; make a new window",
-    )
