@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from labkit.replay.receipt import Receipt
     from labkit.sinks.excel_file import to_excel
     from labkit.sinks.replay import Replay
-    from labkit.sinks.scratch import Load, ScratchIndex
+    from labkit.sinks.scratch import Load
+    from labkit.sinks.scratch_index import ScratchIndex
     from labkit.window import Window
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOMES = {
     "Load": "labkit.sinks.scratch",
     "Receipt": "labkit.replay.receipt",
     "Replay": "labkit.sinks.replay",
-    "ScratchIndex": "labkit.sinks.scratch",
+    "ScratchIndex": "labkit.sinks.scratch_index",
     "Window": "labkit.window",
     "connect": "labkit.lab",
     "runs": "labkit.notebook.runs",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from labkit.es.index import Index
     from labkit.groups.adhoc import AdHocGroup
     from labkit.registry import Registry
-    from labkit.sinks.scratch import ScratchIndex
+    from labkit.sinks.scratch_index import ScratchIndex
 
 
 def connect(
@@ -353,7 +353,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         came from, or, of kind "topic", the scratch topic; its ``documents`` are its records by offsets.
         A target or a Kafka that is away is a warning.
         """
-        from labkit.sinks.scratch import scratch_frame
+        from labkit.sinks.scratch_index import scratch_frame
 
         frame = scratch_frame(self.targets.values(), self.cluster)
         if self.timezone is UTC:
@@ -364,7 +364,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
     def scratch_index(self, name: str, *, target: str = "default") -> ScratchIndex:
         """Return the handle of a scratch index that is there."""
-        from labkit.sinks.scratch import ScratchIndex
+        from labkit.sinks.scratch_index import ScratchIndex
 
         return ScratchIndex(names.scratch_name(name), self.target(target), timezone=self.timezone)
 
@@ -377,7 +377,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """
         from labkit.groups.adhoc import collect_groups
         from labkit.sinks import topic
-        from labkit.sinks.scratch import collect
+        from labkit.sinks.scratch_index import collect
 
         gone: list[str] = []
         errors: list[LabkitError] = []

@@ -17,7 +17,7 @@ import pytest
 from labkit.errors import StackError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.sinks.scratch import listed
+from labkit.sinks.scratch_index import listed
 from labkit.stack import local
 from labkit.stack.state import State
 from support.cluster import ThreeBrokers, three_brokers

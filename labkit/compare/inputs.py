@@ -29,7 +29,8 @@ from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay
-from labkit.sinks.scratch import Load, ScratchIndex
+from labkit.sinks.scratch import Load
+from labkit.sinks.scratch_index import ScratchIndex
 
 if TYPE_CHECKING:
     from labkit.window import Window

@@ -15,7 +15,7 @@ from labkit import html
 from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab
 from labkit.notebook.widget_base import Shown, size
-from labkit.sinks.scratch import ScratchIndex
+from labkit.sinks.scratch_index import ScratchIndex
 from labkit.times import iso, to_ms
 
 _SHOWN = 100  # those that expire first; what is left out is said

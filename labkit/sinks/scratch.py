@@ -1,13 +1,8 @@
-"""Scratch indices: throw-away indices of one user's lab, with an expiry of their own.
-
-Their names are ``scratch-<user>-…``.
-"""
+"""Load a window into a scratch index: streamed, counted, and to be sent again."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from operator import attrgetter
@@ -19,59 +14,27 @@ import pyarrow as pa
 from labkit import html, interrupt, names
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target
-from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.errors import UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
-from labkit.es.index import Index, condition_of, kept_notes
 from labkit.interrupt import Cancelled
 from labkit.read_spec import ReadSource
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
-from labkit.sinks import topic
-from labkit.times import iso, length_ms, now_ms
+from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, require_same
+from labkit.times import length_ms
 from labkit.wait_notice import WaitNotice
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.decode.filter import Where
-    from labkit.kafka import Cluster
 
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
-
-
-@dataclass(frozen=True, repr=False)
-class ScratchIndex(Index):
-    """One scratch index, ``scratch-<user>-…``: it is read as any `Index`, and can be dropped."""
-
-    def refresh(self) -> None:
-        """Make what was written visible."""
-        with self.target.errors(f"refresh index {self.name!r}"):
-            self.target.client.indices.refresh(index=self.name)
-
-    def extend(self, ttl: str = "2d") -> str:
-        """Let it expire `ttl` from now; return when that is, in UTC.
-
-        The expiry stands in the index's own ``_meta``; `Lab.gc` reads it.
-        """
-        names.scratch_index(self.name)
-        expires = iso(now_ms() + length_ms(ttl)) or ""
-        with self.target.errors(f"put off the expiry of {self.name!r}"):
-            client = self.target.client.indices
-            meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
-            labkit_meta = {**meta.get("labkit", {}), "expires": expires}
-            client.put_mapping(index=self.name, meta={**meta, "labkit": labkit_meta})
-        return expires
-
-    def drop(self) -> None:
-        """Delete it."""
-        names.scratch_index(self.name)
-        with self.target.errors(f"delete index {self.name!r}"):
-            self.target.client.indices.delete(index=self.name)
 
 
 @dataclass
@@ -273,35 +236,6 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     return Load(index, receipt, outcome, interrupted=cancelled())
 
 
-def _identity(index: ScratchIndex) -> str:
-    """Return what tells an index from a later one of its name."""
-    with index.target.errors(f"look at index {index.name!r}"):
-        settings = index.target.client.indices.get_settings(
-            index=index.name, name="index.uuid", flat_settings=True
-        )
-    return str(settings[index.name]["settings"]["index.uuid"])
-
-
-def _require_same(index: ScratchIndex, index_uuid: str) -> None:
-    """Raise when the index was deleted during the load.
-
-    Elasticsearch makes it anew, as it sees fit, for the rest.
-    """
-    with suppress(NotFoundError):
-        if _identity(index) == index_uuid:
-            return
-        meta = index.target.client.indices.get_mapping(index=index.name)[index.name][
-            "mappings"
-        ].get("_meta", {})
-        if "labkit" not in meta:  # nobody's but this load's
-            index.drop()
-    raise NotFoundError(
-        f"index {index.name!r} was deleted while it was loaded",
-        hint="load again; did another notebook drop it, or `labkit gc` after it expired?",
-        index=index.name,
-    )
-
-
 def prepare(
     index: ScratchIndex, plan: Plan, encoder: Encoder, request: Request, *, where: str | None
 ) -> str:
@@ -314,7 +248,7 @@ def prepare(
     ensure(index, request.ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
     with index.target.errors(f"map the fields of {index.name!r}"):
         mappings.extend(index.target, index.name, encoder.fields)
-    return _identity(index)
+    return identity(index)
 
 
 def pour(
@@ -372,7 +306,7 @@ def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str) -> None:
         return
     if outcome.indexed:
         index.refresh()
-    _require_same(index, index_uuid)
+    require_same(index, index_uuid)
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
@@ -389,96 +323,3 @@ def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
         for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
-
-
-def ensure(
-    index: ScratchIndex,
-    ttl: str,
-    plan: Plan,
-    mapping: Mapping[str, Any],
-    settings: Mapping[str, Any] | None = None,
-    *,
-    form: Form = PLAIN,
-    where: str | None = None,
-) -> None:
-    """Make the index, or put off the expiry of the one that is there.
-
-    It keeps the condition of its loads, as long as all have the same.
-    """
-    expires = now_ms() + length_ms(ttl)
-    meta = {
-        "made_by": names.user(),
-        "topic": plan.topic,
-        "window": plan.hash,
-        "expires": iso(expires),
-        **form.meta,
-    }
-    with index.target.errors(f"make index {index.name!r}"):
-        if where is not None and (
-            not index.target.has_index(index.name) or where == condition_of(kept_notes(index))
-        ):
-            meta["where"] = where
-        shape = {**mapping, "_meta": {"labkit": meta}}
-        mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})
-        index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
-
-
-def listed(target: Target) -> list[dict[str, Any]]:
-    """Return one row per scratch index.
-
-    Its columns: index, target, documents, bytes, topic, expires, expired.
-    """
-    mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
-    rows = []
-    with target.errors("list the scratch indices"):
-        answer = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
-        stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
-    for name, entry in sorted(answer.items()):
-        meta = entry["mappings"].get("_meta", {}).get("labkit", {})
-        primaries = stats.get(name, {}).get("primaries", {})
-        rows.append(
-            {
-                "index": name,
-                "target": target.name,
-                "documents": primaries.get("docs", {}).get("count", 0),
-                "bytes": primaries.get("store", {}).get("size_in_bytes", 0),
-                "topic": meta.get("topic"),
-                "expires": meta.get("expires"),
-                "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
-            }
-        )
-    return rows
-
-
-def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
-    """Return this user's scratch indices and topics; see `labkit.lab.Lab.scratch`."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    errors: list[LabkitError] = []
-    target_list = list(targets)
-    for target in target_list:
-        try:
-            rows += [{"kind": "index", **row} for row in listed(target)]
-        except LabkitError as error:
-            errors.append(error)
-            if len(errors) == len(target_list):
-                raise
-            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
-    try:
-        rows += topic.listed(cluster)
-    except LabkitError as error:
-        warnings.warn(f"scratch topics are left out: {error.message}", stacklevel=3)
-    columns = ["kind", "index", "target", "documents", "bytes", "topic", "expires", "expired"]
-    return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
-
-
-def collect(target: Target) -> list[str]:
-    """Delete this user's expired scratch indices; return their names."""
-    gone = []
-    for row in listed(target):
-        if row["expired"]:
-            with suppress(NotFoundError):  # somebody else's gc was faster
-                ScratchIndex(row["index"], target).drop()
-                gone.append(row["index"])
-    return gone

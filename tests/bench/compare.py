@@ -17,7 +17,7 @@ from pathlib import Path
 from labkit.elastic import Target
 from labkit.es.bulk import SETTINGS
 from labkit.lab import connect
-from labkit.sinks.scratch import ScratchIndex
+from labkit.sinks.scratch_index import ScratchIndex
 
 CHILD = """
 import json, sys, time, labkit, psutil

@@ -17,7 +17,7 @@ from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
 from labkit.es.bulk import MAPPING, SETTINGS, Bulk
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.scratch import ScratchIndex
+from labkit.sinks.scratch_index import ScratchIndex
 from labkit.times import to_ms
 from support.records import read_sample
 

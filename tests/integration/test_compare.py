@@ -37,7 +37,8 @@ from labkit.es import bulk as bulk_module
 from labkit.es.index import Index
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.sinks.scratch import Load, ScratchIndex
+from labkit.sinks.scratch import Load
+from labkit.sinks.scratch_index import ScratchIndex
 from labkit.stack.state import State
 from labkit.window import Window
 

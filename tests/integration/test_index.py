@@ -25,7 +25,7 @@ from labkit.es import point_in_time
 from labkit.es.bulk import MAPPING, SETTINGS, Bulk, Documents
 from labkit.es.index import Index
 from labkit.lab import Lab, connect
-from labkit.sinks.scratch import ScratchIndex
+from labkit.sinks.scratch_index import ScratchIndex
 from labkit.stack.state import State
 
 Make = Callable[..., ScratchIndex]

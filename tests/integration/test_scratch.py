@@ -31,8 +31,9 @@ from labkit.es import bulk as bulk_module
 from labkit.es.bulk import Bulk
 from labkit.lab import Lab, connect
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks import scratch as scratch_module
-from labkit.sinks.scratch import Load, ScratchIndex, collect
+from labkit.sinks import scratch_index
+from labkit.sinks.scratch import Load
+from labkit.sinks.scratch_index import ScratchIndex, collect
 from labkit.stack.state import State
 from support.waiting import until
 
@@ -405,8 +406,8 @@ def test_two_gcs_at_once_disturb_nobody(
     window = lab.window(make_topic())
     for name in ("one", "two"):
         window.to_scratch(name, ttl="1ms")
-    rows = scratch_module.listed(lab.target())
-    monkeypatch.setattr(scratch_module, "listed", lambda *_: rows)  # what the other saw before
+    rows = scratch_index.listed(lab.target())
+    monkeypatch.setattr(scratch_index, "listed", lambda *_: rows)  # what the other saw before
     lab.scratch_index("one").drop()
     assert [name.rpartition("-")[2] for name in collect(lab.target())] == ["two"]
 

@@ -18,7 +18,7 @@ from labkit import cli
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.notebook import rerun
-from labkit.sinks.scratch import listed
+from labkit.sinks.scratch_index import listed
 from labkit.stack.state import State
 from support.records import read_sample
 

@@ -36,7 +36,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.secret import is_secret
-from labkit.sinks import scratch
+from labkit.sinks import scratch_index
 from labkit.sinks.replay import Replay
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
@@ -252,8 +252,8 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
             raise UnavailableError("no answer")
         return [there]
 
-    monkeypatch.setattr(scratch, "listed", listed)
-    monkeypatch.setattr(scratch.ScratchIndex, "drop", lambda _: None)
+    monkeypatch.setattr(scratch_index, "listed", listed)
+    monkeypatch.setattr(scratch_index.ScratchIndex, "drop", lambda _: None)
     monkeypatch.setattr(adhoc, "leftovers", lambda _: [])
     settings = {name: {"hosts": ["http://127.0.0.1:1"]} for name in ("away", "there")}
     lab = Lab(Profile("two", "lab", {"bootstrap.servers": "127.0.0.1:1"}, settings))

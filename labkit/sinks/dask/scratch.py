@@ -39,7 +39,8 @@ from labkit.sinks.dask.access import (
     tell,
     wait_for_brokers,
 )
-from labkit.sinks.scratch import Load, Request, ScratchIndex
+from labkit.sinks.scratch import Load, Request
+from labkit.sinks.scratch_index import ScratchIndex
 
 if TYPE_CHECKING:
     from distributed import Client, Future
