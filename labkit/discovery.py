@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from labkit.es.index import Index
     from labkit.profile.result import Profile
     from labkit.sinks.replay import Replay
-    from labkit.trace import Trace
+    from labkit.trace.result import Trace
     from labkit.window import Window
 
 AUTO_SAMPLE = 200_000  # offsets that `Lab.profile` looks at of a window with more than `MOST_READ`
@@ -435,8 +435,8 @@ class LabDiscovery:
         --------
         >>> lab.trace("irc", 2, 4711, index="irc", group="indexer.logstash-es")  # doctest: +SKIP
         """
-        from labkit import trace
         from labkit.decode.pipeline import condition
+        from labkit.trace import places, run
 
         condition(where)  # what is no condition is told before anything is asked
         by_place = partition is not None and offset is not None
@@ -448,19 +448,19 @@ class LabDiscovery:
         if isinstance(index, str):
             index = self.index(index, target=target)
         letters: Any = dead_letters
-        if isinstance(dead_letters, str) and dead_letters.startswith(trace.DEAD_LETTER_INDEX):
-            name = dead_letters.removeprefix(trace.DEAD_LETTER_INDEX)
+        if isinstance(dead_letters, str) and dead_letters.startswith(places.DEAD_LETTER_INDEX):
+            name = dead_letters.removeprefix(places.DEAD_LETTER_INDEX)
             letters = self.index(name, target=target)
         if group is not None:
             names.group(group)
         if key is not None:
-            place = trace.find_key(self.window(topic), key)
+            place = places.find_key(self.window(topic), key)
             if place is None:
-                return trace.without_record(topic, key)
+                return run.without_record(topic, key)
             partition, offset = place
         hint = 'a record\'s place, such as lab.trace("irc", 2, 4711)'
-        question = trace.Question(
+        question = places.Question(
             topic, whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0), where=where,
             group=group, index=index, dead_letters=letters, document_id=document_id,
         )  # fmt: skip
-        return trace.trace(self.cluster, self.window, question)
+        return run.trace(self.cluster, self.window, question)

@@ -18,7 +18,7 @@ from labkit.errors import NotFoundError, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
-from labkit.trace import Trace
+from labkit.trace.result import Trace
 from support.waiting import until
 
 Make, Produce = Callable[..., str], Callable[..., None]

@@ -1,176 +1,31 @@
-"""Follow one record: is it in the topic, did the group pass it, is it in the index; if not, why.
+"""The places a record may be at: topic, condition, group, index, dead letters.
 
-Each place is looked at by itself; one that cannot be looked at says so and hides no other.
+Each is looked at by itself; one that cannot be looked at says so and hides no other.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from labkit import html
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, kept_notes
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
-from labkit.plain_enum import PlainEnum
-from labkit.visible import visible
+from labkit.trace.result import Code, State, Step
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labkit.kafka import Cluster
     from labkit.sinks.replay import Replay
     from labkit.window import Window
 
 DEAD_LETTER_INDEX = "index:"
-
-
-class State(PlainEnum):
-    """Whether a record is there, or passed."""
-
-    YES = "yes"
-    NO = "no"
-    ODD = "odd"
-    UNKNOWN = "unknown"  # it could not be looked at
-
-
-class Code(PlainEnum):
-    """What was seen at a place."""
-
-    FOUND = "found"
-    EXPIRED = "expired"
-    FUTURE = "future"
-    COMPACTED = "compacted"
-    MARKER = "marker"
-    OPEN = "open"
-    ABORTED = "aborted"
-    MISSING = "missing"
-    FULFILLED = "fulfilled"
-    FILTERED = "filtered"
-    PASSED = "passed"
-    NOT_REACHED = "not reached"
-    NO_COMMIT = "no commit"
-    NO_GROUP = "no group"
-    CHANGED = "changed"
-    OVERWRITTEN = "overwritten"
-    REFUSED = "refused"
-    NONE = "none"
-    NOT_SEEN = "not seen"
-    NO_SUCH_PLACE = "no such place"
-
-
-_MARKS = {State.YES: "✓", State.NO: "✗", State.ODD: "!", State.UNKNOWN: "?"}
-_COLOURS = {
-    State.YES: html.GREEN,
-    State.NO: html.RED,
-    State.ODD: html.AMBER,
-    State.UNKNOWN: html.GREY,
-}
 _FEW = 6  # fields that are named
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one place tells of the record.
-
-    Attributes
-    ----------
-    place : str
-        topic, condition, group, index or dead letters.
-    state : State
-    code : Code
-    text : str
-        The evidence.
-    """
-
-    place: str
-    state: State
-    code: Code
-    text: str
-
-
-@dataclass(frozen=True, repr=False)
-class Trace:
-    """A record's road; shown as text and HTML.
-
-    Attributes
-    ----------
-    topic : str
-    partition, offset : int or None
-        None when no record has the key that was asked for.
-    steps : tuple of Step
-    verdict : str
-        One sentence: where it is, or why it is not there.
-    record : Replay or None
-        The record, while the topic has it.
-    """
-
-    topic: str
-    partition: int | None
-    offset: int | None
-    steps: tuple[Step, ...]
-    verdict: str
-    record: Replay | None = field(default=None, compare=False)
-
-    @property
-    def id(self) -> str:
-        """The ``_id`` that labkit gives its document."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row per place: place, state, code, text."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [asdict(step) for step in self.steps], columns=["place", "state", "code", "text"]
-        )
-
-    def to_json(self) -> str:
-        """Return everything but the record as JSON."""
-        steps = [asdict(step) for step in self.steps]
-        return json.dumps({"topic": self.topic, "partition": self.partition, "offset": self.offset, "steps": steps,
-                           "verdict": self.verdict})  # fmt: skip
-
-    def __str__(self) -> str:
-        lines = [
-            f"{_MARKS[step.state]} {step.place + ':':<14}{visible(step.text)}"
-            for step in self.steps
-        ]
-        return "\n".join([f"{self._title()}", *lines, f"= {visible(self.verdict)}"])
-
-    __repr__ = __str__
-
-    def _title(self) -> str:
-        place = (
-            "no such record"
-            if self.offset is None
-            else f"partition {self.partition} offset {self.offset}"
-        )
-        return f"{self.topic}, {place}"
-
-    @html.view
-    def _repr_html_(self) -> str:
-        rows = [
-            [
-                html.word(_COLOURS[step.state], f"{_MARKS[step.state]} {step.place}"),
-                escape(step.text),
-            ]
-            for step in self.steps
-        ]
-        states = {step.state for step in self.steps}
-        colour = (
-            html.RED if State.NO in states else html.AMBER if states - {State.YES} else html.GREEN
-        )
-        head = f"<b>{escape(self.verdict)}</b><br><code>{escape(self._title())}</code>"
-        return html.box(colour, head + html.table(["place", "what it tells"], rows))
 
 
 @dataclass(frozen=True)
@@ -191,38 +46,7 @@ class Question:
         return self.document_id or f"{self.topic}-{self.partition}-{self.offset}"
 
 
-def trace(cluster: Cluster, window: Callable[..., Window], question: Question) -> Trace:
-    """Look at each place; see `labkit.lab.Lab.trace`."""
-    topic_step, record = _in_topic(cluster, window, question)
-    steps = [topic_step]
-    if record is not None:
-        steps += _conditions(question, record)
-    if question.group is not None:
-        steps.append(_tried("group", lambda: _group(cluster, question)))
-    if (index := question.index) is not None:
-        steps.append(_tried("index", lambda: _index(question, index, record, window)))
-    if question.dead_letters is not None:
-        steps.append(_tried("dead letters", lambda: _dead_letters(question)))
-    return Trace(
-        question.topic, question.partition, question.offset, tuple(steps), _verdict(question, steps), record
-    )  # fmt: skip
-
-
-def find_key(window: Window, key: str) -> tuple[int, int] | None:
-    """Return where the newest record of a key is."""
-    replay = window.find(re.compile(rf"\A{re.escape(key)}\Z"), in_=("key",), limit=1, decode="raw")
-    if not len(replay):
-        return None
-    return replay.table["_partition"][0].as_py(), replay.table["_offset"][0].as_py()
-
-
-def without_record(topic: str, key: str) -> Trace:
-    """Return the trace of a key that no record has."""
-    text = f"no record of the topic has the key {key!r}: it was never written, or is deleted or compacted"
-    return Trace(topic, None, None, (Step("topic", State.NO, Code.MISSING, text),), text)
-
-
-def _tried(place: str, look: Callable[[], Step]) -> Step:
+def look_if_possible(place: str, look: Callable[[], Step]) -> Step:
     try:
         return look()
     except NotFoundError as error:
@@ -234,7 +58,7 @@ def _tried(place: str, look: Callable[[], Step]) -> Step:
 # the topic -------------------------------------------------------------------------------------------------
 
 
-def _in_topic(
+def look_in_topic(
     cluster: Cluster, window: Callable[..., Window], question: Question
 ) -> tuple[Step, Replay | None]:
     topic, partition, offset = question.topic, question.partition, question.offset
@@ -299,7 +123,7 @@ def _cleanup(cluster: Cluster, topic: str) -> str:
         return "compact"
 
 
-def _conditions(question: Question, record: Replay) -> list[Step]:
+def check_conditions(question: Question, record: Replay) -> list[Step]:
     """Ask the condition that was given, or else the one that the index says it was made with."""
     if question.where is not None:
         return [_condition(question.where, record)]
@@ -325,7 +149,7 @@ def _condition(where: str, record: Replay, whose: str = "") -> Step:
     return Step("condition", State.NO, Code.FILTERED, f"it does not fulfil {where}{whose}")
 
 
-def _group(cluster: Cluster, question: Question) -> Step:
+def look_at_group(cluster: Cluster, question: Question) -> Step:
     (group,) = list_groups(cluster, [str(question.group)])
     must_be_seen(group, cluster)
     if group.gone:
@@ -358,7 +182,7 @@ def _group(cluster: Cluster, question: Question) -> Step:
 # the index -------------------------------------------------------------------------------------------------
 
 
-def _index(
+def look_in_index(
     question: Question, index: Index, record: Replay | None, window: Callable[..., Window]
 ) -> Step:
     hits = _by_id(index, question.id)
@@ -414,11 +238,19 @@ def _later(question: Question, record: Replay | None, window: Callable[..., Wind
     return f"; a later record of its key is partition {place[0]} offset {place[1]}"
 
 
+def find_key(window: Window, key: str) -> tuple[int, int] | None:
+    """Return where the newest record of a key is."""
+    replay = window.find(re.compile(rf"\A{re.escape(key)}\Z"), in_=("key",), limit=1, decode="raw")
+    if not len(replay):
+        return None
+    return replay.table["_partition"][0].as_py(), replay.table["_offset"][0].as_py()
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
-def _dead_letters(question: Question) -> Step:
+def look_in_dead_letters(question: Question) -> Step:
     """Look among the dead letters: an index, or a file of JSON lines.
 
     ``labkit index --dead-letter`` writes them.
@@ -455,55 +287,3 @@ def _of_file(path: Path, question: Question) -> list[dict[str, Any]]:
             f"{path} cannot be read: {error.strerror}", hint="the file that --dead-letter names"
         ) from error
     return letters
-
-
-# the verdict -----------------------------------------------------------------------------------------------
-
-
-def _verdict(question: Question, steps: list[Step]) -> str:
-    code = {step.place: step.code for step in steps}
-    text = {step.place: step.text for step in steps}
-    index = "the index" if question.index is None else question.index.name
-    if code.get("index") == Code.FOUND:
-        gone = (
-            "; its record is no longer in the topic"
-            if code["topic"] in (Code.EXPIRED, Code.COMPACTED)
-            else ""
-        )
-        return f"It is in {index}, under its _id{gone}."
-    if code.get("index") in (Code.CHANGED, Code.OVERWRITTEN):
-        why = (
-            "was overwritten by a later record"
-            if code["index"] == Code.OVERWRITTEN
-            else "was changed since"
-        )
-        return f"It is in {index}, and {why}."
-    absent = f"It is not in {index}: " if "index" in code else ""
-    reasons: dict[str, dict[Code | None, str]] = {
-        "dead letters": {Code.REFUSED: f"it was refused ({text.get('dead letters', '')})"},
-        "topic": {
-            Code.EXPIRED: "its record is deleted from the topic", Code.FUTURE: "no such record was written yet",
-            Code.COMPACTED: "its record is not in the topic (compacted, or a marker)",
-            Code.MARKER: "that offset is no record but a transaction's marker",
-            Code.OPEN: "its transaction is open", Code.ABORTED: "its transaction was aborted",
-        },
-        "condition": {Code.FILTERED: "the condition leaves it out"},
-        "group": {
-            Code.NOT_REACHED: f"{question.group} has not come to it yet",
-            Code.NO_GROUP: "there is no such group",
-            Code.NO_COMMIT: f"{question.group} has committed nothing of its partition",
-            Code.PASSED: f"{question.group} has passed it, so it was written elsewhere, left out, "
-            "or deleted since",
-        },
-    }  # fmt: skip
-    for place, reason_of in reasons.items():
-        passed = place == "group" and code.get(place) == Code.PASSED and "index" not in code
-        if not passed and (reason := reason_of.get(code.get(place))):
-            return f"{absent or 'Not to be had: '}{reason}."
-    if code.get("index") == Code.NOT_SEEN:
-        return f"It is in the topic; {index} could not be looked at."
-    if absent:
-        return f"{absent}{text['index']}; name a group= to see whether it was read."
-    return "It is in the topic" + (
-        f", and {question.group} has passed it." if code.get("group") == Code.PASSED else "."
-    )
