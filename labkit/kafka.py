@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 
 from labkit import names
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_client import TIMEOUT_S, Connection, in_threads
+from labkit.kafka_connection import TIMEOUT_S, Connection, in_threads
 from labkit.kafka_errors import MISSING, Action, Operation
 from labkit.kafka_groups import Groups
 from labkit.suggest import did_you_mean, look_closer, way

@@ -28,7 +28,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
-from labkit.kafka_client import Connection
+from labkit.kafka_connection import Connection
 from labkit.kafka_errors import Action, Operation
 
 _CHILD = Path(__file__).with_name("kafka_groups_child.py")

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
 
-from labkit.kafka_client import Connection
+from labkit.kafka_connection import Connection
 from labkit.kafka_errors import MISSING
 
 _ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.dataframe import in_zone
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster, no_leader
-from labkit.kafka_client import in_threads
+from labkit.kafka_connection import in_threads
 from labkit.names import choose
 from labkit.times import dated
 

@@ -22,7 +22,7 @@ from typing import Any
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
 from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.kafka_client import AGAIN_S, MOVING_S
+from labkit.kafka_connection import AGAIN_S, MOVING_S
 from labkit.kafka_errors import PASSING, Operation
 
 OFFSETS_TOPIC = "__consumer_offsets"

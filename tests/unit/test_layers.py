@@ -32,6 +32,7 @@ ROOMS = [
     ["stack"],
     ["kafka", "elastic", "registry"],
     ["kafka_groups", "kafka_topic"],
+    ["kafka_connection"],
     ["kafka_client"],
     ["kafka_groups_child"],
     ["kafka_errors"],
@@ -61,6 +62,7 @@ OWNERS = {
     "confluent_kafka": {
         "kafka",
         "kafka_client",
+        "kafka_connection",
         "kafka_groups",
         "kafka_groups_child",
         "kafka_topic",
@@ -95,7 +97,7 @@ OWNERS = {
     "maxminddb": {"enrich"},
     "prometheus_client": {"groups"},
 }
-MOST_LINES = 560
+MOST_LINES = 475
 # what makes a client belongs to one module
 CONSTRUCTORS = {"Consumer", "Producer", "AdminClient", "Elasticsearch", "SchemaRegistryClient"}
 
