@@ -56,7 +56,9 @@ class Connection(Clients):
         """Return how long an attempt may take: one broker alone has all the time."""
         return attempt_s if self._brokers > 1 else TIMEOUT_S + 1
 
-    def ask(self, call: Callable[[AdminClient], Any], *, what: str) -> Any:
+    def ask(
+        self, call: Callable[[AdminClient], Any], *, what: str, done_already: int | None = None
+    ) -> Any:
         """Run an admin call and return its result.
 
         After an error that passes it is called again, for `MOVING_S` at most.
@@ -67,9 +69,24 @@ class Connection(Clients):
             Takes the admin client; returns a value, a future, or a dict of futures.
         what : str
             What was asked, for the message of an error.
+        done_already : int, optional
+            The error code that tells, when a change is asked for again, that an earlier attempt
+            made it though its answer did not come.
         """
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
-        return self._patiently(lambda attempt_s: self._ask(call, what, attempt_s))
+        attempts = 0
+
+        def attempt(attempt_s: float) -> Any:
+            nonlocal attempts
+            attempts += 1
+            try:
+                return self._ask(call, what, attempt_s)
+            except LabkitError as error:
+                if attempts > 1 and error.facts.get("number") == done_already is not None:
+                    return None
+                raise
+
+        return self._patiently(attempt)
 
     def ask_each(
         self,

@@ -222,7 +222,9 @@ def mapped(
         return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
     if code in MISSING:
         return NotFoundError(
-            f"cannot {what}: {text}", hint=f"{way('topics')} and {way('groups')} list what there is"
+            f"cannot {what}: {text}",
+            hint=f"{way('topics')} and {way('groups')} list what there is",
+            number=code,
         )
     return ServerError(
         f"cannot {what}: {text or error.name()}",

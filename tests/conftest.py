@@ -181,6 +181,7 @@ def registry_lab(registry_url: str) -> Lab:
 @pytest.fixture
 def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
     """Make topics named after the test; they are gone after it."""
+    from confluent_kafka import KafkaError
     from confluent_kafka.admin import NewTopic
 
     made: list[str] = []
@@ -196,6 +197,7 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
         admin.ask(
             lambda client: client.create_topics([NewTopic(name, partitions, 1, config=settings)]),
             what="make it",
+            done_already=KafkaError.TOPIC_ALREADY_EXISTS,
         )
         made.append(name)
         # create_topics answers a moment before others see it
@@ -204,7 +206,11 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
 
     yield make
     if made:
-        admin.ask(lambda client: client.delete_topics(made), what="delete it")
+        admin.ask(
+            lambda client: client.delete_topics(made),
+            what="delete it",
+            done_already=KafkaError.UNKNOWN_TOPIC_OR_PART,
+        )
 
 
 @pytest.fixture

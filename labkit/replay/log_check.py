@@ -69,7 +69,7 @@ def _recreated(topic: str, how: str) -> WindowError:
 
 @dataclass(frozen=True)
 class _Check:
-    """What to do with a partition that has not all records of its frozen range: refuse, or clamp."""
+    """What becomes of a partition that lacks records of its frozen range: refused, or clamped."""
 
     cluster: Cluster
     plan: Plan

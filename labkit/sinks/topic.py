@@ -198,6 +198,7 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
             [NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S
         ),
         what=Operation.CREATE.to(f"make topic {topic!r}", topic=topic),
+        done_already=KafkaError.TOPIC_ALREADY_EXISTS,
     )
 
 
@@ -260,6 +261,7 @@ def drop(cluster: Cluster, topic: str) -> None:
     cluster.ask(
         lambda admin: admin.delete_topics([topic], request_timeout=TIMEOUT_S),
         what=Operation.DELETE.to(f"delete topic {topic!r}", topic=topic),
+        done_already=KafkaError.UNKNOWN_TOPIC_OR_PART,
     )
 
 

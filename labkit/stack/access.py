@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -67,6 +68,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
         admin.ask(
             lambda client: client.create_topics([topic]),
             what=Operation.CREATE.to(f"create topic {TOPIC!r}"),
+            done_already=KafkaError.TOPIC_ALREADY_EXISTS,
         )
     deadline = time.monotonic() + timeout_s
     while not (set(bindings_wanted) <= _known(admin) and TOPIC in admin.topics()):

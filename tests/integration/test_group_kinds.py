@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from labkit import cli
 from labkit.errors import ServerError
@@ -49,7 +49,11 @@ def member(admin: Cluster) -> Iterator[WireMember]:
         wire.leave()
         # of a share group that is there, no guard of another test could certify anything
         if wire.group:
-            admin.admin.delete_consumer_groups([wire.group])[wire.group].result(15)
+            admin.ask(
+                lambda client: client.delete_consumer_groups([wire.group]),
+                what="delete it",
+                done_already=KafkaError.GROUP_ID_NOT_FOUND,
+            )
 
 
 @pytest.fixture
