@@ -147,7 +147,13 @@ def fill(
     partitions = shape.partitions or len(cluster.partitions(reading.plan.topic))
     reading.check()  # a window that cannot be read makes no topic
     _make(cluster, reading.plan.topic, topic, partitions, expires_ms)
-    producer = cluster.producer(linger_ms=20, queue_buffering_max_kbytes=65_536, partitioner=JAVAS)
+    producer = cluster.producer(
+        linger_ms=20,
+        queue_buffering_max_kbytes=65_536,
+        partitioner=JAVAS,
+        # each record without a key to a partition of its own; by default a burst goes to one
+        sticky_partitioning_linger_ms=0,
+    )
     writer = _Writer(producer, topic, anew=shape.partitions is not None)
     with interrupt.listen() as cancelled:
         if shape.speed is None:
