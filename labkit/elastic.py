@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elasticsearch
 
 TIMEOUT_S = 30.0
+_AWAY = {502, 503, 504}  # a node that held a part has just died
 _PARTIAL = "a part of an index is away, and an answer without it would be short: ask again when the cluster is whole"
 
 
@@ -196,7 +197,7 @@ class Target:
                 f"cannot {what}: {reason}",
                 hint=f"{self._near(error)}{way('indices')} lists those you may see",
             )
-        hint = _PARTIAL if "missing shards" in reason else None
+        hint = _PARTIAL if "missing shards" in reason or status in _AWAY else None
         return ServerError(f"cannot {what}: {status} {reason}", hint=hint, status=status)
 
     def _near(self, error: elasticsearch.ApiError) -> str:
