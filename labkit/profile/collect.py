@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labkit import interrupt
 from labkit.decode import find_decoder, notes
@@ -23,6 +24,7 @@ from labkit.profile.fields import NO_TIME, Fields, quoted
 from labkit.profile.records import RecordStats, times_of
 from labkit.profile.result import Profile
 from labkit.read_spec import ReadSpec
+from labkit.replay.notes import NoteSource, source_of
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -146,14 +148,17 @@ def _add(
     fields.add(keys, times, {})
 
 
-def _shares(parsed: Any) -> dict[str, Counter[str]]:
-    """Return how many values of each type the fields of JSON have that disagree, by path."""
+def _shares(parsed: Any, *, of_all: bool = False) -> dict[str, Counter[str]]:
+    """Return how many values of each type the fields of JSON have that disagree, by path.
+
+    With `of_all` those of other fields, too: what disagrees in a table may agree in this part.
+    """
     shape = getattr(getattr(parsed, "value", parsed), "schema", None)
     if not isinstance(shape, Shape):
         return {}
     shares: dict[str, Counter[str]] = {}
     for path, one in shape.walk():
-        if one.disagrees:
+        if one.disagrees or (of_all and one.kinds):
             name = ".".join(part if part == "[]" else quoted(part) for part in path).replace(
                 ".[]", "[]"
             )
@@ -164,8 +169,12 @@ def _shares(parsed: Any) -> dict[str, Counter[str]]:
 
 
 def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
-    """Return the profile of a decoded table, as `Replay.table` is one."""
+    """Return the profile of a decoded table, as `Replay.table` is one.
+
+    Where values of a field disagree its column is text; their types are in the records' bytes.
+    """
     fields, records = Fields(), RecordStats()
+    disagree = any(source_of(note) == NoteSource.DECODING for note in receipt.notes)
     own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS)
@@ -176,11 +185,21 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
         errors = part["_error"].drop_null().to_pylist()
         for batch in raw.combine_chunks().to_batches():
             records.add(batch, times, errors)
-        fields.add(part.select(own), times, {})
+        shares = _shares_of_bytes(part["_value"]) if disagree else {}
+        fields.add(part.select(own), times, shares)
     return Profile(
         name=receipt.topic, what=what, fields=tuple(fields.known.values()), left_out=len(fields.left_out),
         records=records, receipt=receipt, planned=receipt.planned, sampled=False, notes=tuple(receipt.all_notes),
     )  # fmt: skip
+
+
+def _shares_of_bytes(values: pa.ChunkedArray) -> dict[str, Counter[str]]:
+    """Return how many values of each type the fields of JSON have; nothing of another format."""
+    array = values.combine_chunks().cast(pa.binary())
+    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    if not pc.any(pc.starts_with(array, b"{")).as_py():
+        return {}
+    return _shares(find_decoder("json").parse(array), of_all=True)
 
 
 def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) -> Profile:

@@ -110,6 +110,7 @@ class FieldStats:
             The records' timestamps in milliseconds, `NO_TIME` where there is none.
         shares : mapping
             How many values of each type a text column has whose values disagree, by its path.
+            What is not of these values, as it counts more or fewer, is not used.
         """
         valid = np.asarray(pc.is_valid(array))
         count = int(np.count_nonzero(valid))
@@ -120,11 +121,13 @@ class FieldStats:
         self.present += 1 + int(np.count_nonzero(np.diff(records)))
         self._add_times(times[records])
         kind = kind_of(array.type)
-        self.kinds.update(shares.get(self.path) or {kind: count})
+        told = shares.get(self.path, {}) if kind == "text" else {}
+        told = told if sum(told.values()) == count else {kind: count}
+        self.kinds.update(told)
         if self.example is None:
             self.example = _first(array)
         self._add_values(kind, array)
-        for other in set(shares.get(self.path, ())) & {"integer", "number"}:
+        for other in (set(told) & {"integer", "number"}) - {kind}:
             self._add_numbers(other, array)
 
     def _add_times(self, times: np.ndarray) -> None:

@@ -10,10 +10,14 @@ from labkit.visible import visible
 
 WIDTH = 80
 _MOST_FIELDS = 200
+_PATH_LINES = 3
 
 
 def as_text(profile: Profile, width: int = WIDTH) -> str:
-    """Return the profile as text; no line is longer than `width`."""
+    """Return the profile as text; no line is longer than `width`.
+
+    A field has one line, and its path lines of its own where it is long.
+    """
     lines = [visible(profile.what), *(f"  {line}" for line in head_lines(profile))]
     for note in profile.notes:
         lines += wrap(
@@ -27,8 +31,10 @@ def as_text(profile: Profile, width: int = WIDTH) -> str:
     if rows:
         head = ("field", "type", "present", "distinct", "values")
         sizes = [max(len(row[place]) for row in [head, *rows]) for place in range(4)]
-        sizes[0], sizes[1] = min(sizes[0], width // 3), min(sizes[1], width // 4)
-        lines += ["", *(_row(row, sizes, width) for row in [head, *rows])]
+        # a longer path has a line of its own: cut, those of nested fields would look alike
+        sizes[0] = max(len(name) for name, *_ in [head, *rows] if len(name) <= width // 3)
+        sizes[1] = min(sizes[1], width // 4)
+        lines += ["", *(line for row in [head, *rows] for line in _row(row, sizes, width))]
     if len(profile.fields) > _MOST_FIELDS:
         lines.append(
             f"… and {len(profile.fields) - _MOST_FIELDS:,} more fields: .to_pandas() has all"
@@ -36,11 +42,22 @@ def as_text(profile: Profile, width: int = WIDTH) -> str:
     return "\n".join(_cut(line, width) for line in lines)
 
 
-def _row(row: tuple[str, ...], sizes: list[int], width: int) -> str:
+def _row(row: tuple[str, ...], sizes: list[int], width: int) -> list[str]:
+    """Return a field's line, below its path where that is longer than its column."""
     name, kind, present, distinct, values = row
-    shown = f"{_cut(name, sizes[0]):<{sizes[0]}}  {_cut(kind, sizes[1]):<{sizes[1]}}  "
+    fits = len(name) <= sizes[0]
+    above = [] if fits else _path_lines(name, width)
+    shown = f"{name if fits else '':<{sizes[0]}}  {_cut(kind, sizes[1]):<{sizes[1]}}  "
     shown += f"{present:>{sizes[2]}}  {distinct:>{sizes[3]}}  {values}"
-    return _cut(shown.rstrip(), width)
+    return [*above, _cut(shown.rstrip(), width)]
+
+
+def _path_lines(path: str, width: int) -> list[str]:
+    """Return a long path on lines of its own; of a very long one its beginning and its end."""
+    if len(path) > _PATH_LINES * width:
+        half = _PATH_LINES * width // 2 - width // 4
+        path = f"{path[:half]} … {path[-half:]}"
+    return wrap(path, width, subsequent_indent="  ", drop_whitespace=False, break_on_hyphens=False)
 
 
 def _cut(text: str, width: int) -> str:

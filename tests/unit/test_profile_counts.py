@@ -24,6 +24,7 @@ from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 from labkit.profile.words import kind_words
+from labkit.replay.notes import NoteSource, notes_about
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
@@ -164,7 +165,7 @@ def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(
     assert "~" in repr(found)
 
 
-def test_text_is_80_columns_and_one_line_a_field_whatever_the_values() -> None:
+def test_text_is_80_columns_and_one_path_a_field_whatever_the_values() -> None:
     hostile = "\x1b[31m\n\u202eevil" * 40
     found = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}])
     lines = repr(found).splitlines()
@@ -174,6 +175,17 @@ def test_text_is_80_columns_and_one_line_a_field_whatever_the_values() -> None:
     page = found._repr_html_()
     assert "<script>" not in page
     assert "\x1b" not in page
+
+
+def test_paths_of_deeply_nested_fields_are_told_apart_in_text() -> None:
+    document: dict[str, Any] = {"x": 1}
+    for number in range(14):
+        document = {"deep_object": document, "n": number}
+    found = profile_of([document, {"mixed": 7}, {"mixed": "a"}])
+    text = repr(found)
+    assert max(map(len, text.splitlines())) <= 80
+    joined = text.replace("\n  ", "")  # a long path's lines, and the field's own below it
+    assert all(f"\n{field.path} " in joined for field in found.fields)
 
 
 def test_an_empty_profile_is_shown_as_such() -> None:
@@ -285,3 +297,11 @@ def test_values_that_disagree_are_counted_by_their_types() -> None:
     assert shares(total)["integer"] == pytest.approx(6 / 9)
     assert (low(total), high(total)) == (7, 7)
     assert "integer 67 %" in kind_words(total)
+    table = from_batches([batch], "json")
+    note = notes_about(NoteSource.DECODING, ["field total: …"])
+    replay = Replay(table, replace(RECEIPT, notes=tuple(note)))
+    assert {one.path: one.kinds for one in replay.profile().fields} == {
+        name: one.kinds for name, one in fields.known.items()
+    }
+    half = replay.where("_offset >= 6").profile()["total"].kinds  # which agree with no other
+    assert half == {"text": 1, "object": 1, "number": 1}
