@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +56,18 @@ def names_command(
     text: str,
     example: str,
     *,
+    noun: str,
     view: View | None = None,
 ) -> Any:
-    """Add a command that prints a DataFrame of what some patterns match, and return its parser."""
+    """Add a command that prints a DataFrame of what some patterns match, and return its parser.
+
+    `noun` is what a row is about: ``topic``, ``group``, ``index``.
+    """
 
     def run(options: argparse.Namespace) -> None:
-        print_table(table(open_lab(options), *options.patterns), options, view)
+        lab = open_lab(options)
+        frame = table(lab, *options.patterns)
+        print_table(frame, options, view, why_empty(lab, noun, options.patterns))
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(
@@ -71,6 +77,15 @@ def names_command(
         help=f"only these, such as {example!r} (default: all)",
     )
     return parser
+
+
+def why_empty(lab: Lab, noun: str, patterns: Sequence[str]) -> str:
+    """Return why a list may have no row: servers leave out what may not be seen, in silence."""
+    named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
+    kafka = noun in ("topic", "group")
+    who = lab.cluster.principal if kafka else "this user of Elasticsearch"
+    right = "Describe" if kafka else "view_index_metadata"
+    return f"no {noun}{named} that {who} may see (right {right}): `labkit acl` lists the rights"
 
 
 def json_option(parser: Any) -> Any:

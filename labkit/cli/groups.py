@@ -68,6 +68,7 @@ def _group_commands(commands: Commands) -> None:
         lambda lab, *patterns: worst_first(lab.groups(*patterns)),
         text,
         "indexer.*",
+        noun="group",
         view=_groups_view,
     )
     groups.implied = "list"

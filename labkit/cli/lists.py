@@ -14,6 +14,7 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     table_command,
+    why_empty,
 )
 from labkit.cli.terminal import out, print_table
 
@@ -29,10 +30,16 @@ def register(commands: Commands) -> None:
         lambda lab, *patterns: lab.topics(*patterns),
         "list the topics",
         "irc*",
+        noun="topic",
         view=_topics_view,
     )
     indices = names_command(
-        commands, "indices", _index_lines, "list the indices that you may look at", "irc*"
+        commands,
+        "indices",
+        _index_lines,
+        "list the indices that you may look at",
+        "irc*",
+        noun="index",
     )
     indices.set_defaults(run=_indices)
     table_command(
@@ -62,8 +69,10 @@ def register(commands: Commands) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
-    indices = open_lab(options).indices(*options.patterns)
-    print_table(indices if options.json else _index_lines(indices), options)
+    lab = open_lab(options)
+    indices = lab.indices(*options.patterns)
+    reason = why_empty(lab, "index", options.patterns)
+    print_table(indices if options.json else _index_lines(indices), options, why_empty=reason)
 
 
 def _topics_view(topics: pd.DataFrame) -> pd.DataFrame:

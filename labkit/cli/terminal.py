@@ -48,6 +48,7 @@ def print_table(
     frame: pd.DataFrame,
     options: argparse.Namespace,
     view: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    why_empty: str = "",
 ) -> None:
     """Print a DataFrame as JSON records, as text, or, on a terminal, in its width.
 
@@ -55,7 +56,11 @@ def print_table(
     ----------
     view : callable, optional
         Returns the columns that a terminal shows.
+    why_empty : str
+        What may be the reason when there is no row, told on standard error.
     """
+    if frame.empty and why_empty:
+        say(why_empty)
     if options.json:
         out(frame.to_json(orient="records", indent=2, date_format="iso"))
     elif frame.empty:

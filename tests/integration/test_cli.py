@@ -527,6 +527,18 @@ def test_a_scratch_index_is_loaded_and_collected(
     assert capfd.readouterr().out == "none\n"
 
 
+@pytest.mark.parametrize("command", ["topics", "groups", "indices"])
+def test_an_empty_list_says_which_right_may_be_missing(
+    command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Kafka and Elasticsearch leave out in silence what a principal may not see."""
+    assert cli.main([command, "nothing-*"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "none\n"
+    assert "named 'nothing-*' that" in shown.err
+    assert "may see (right " in shown.err
+
+
 # pipes ---------------------------------------------------------------------------------------------------
 
 
