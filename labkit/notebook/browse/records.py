@@ -7,6 +7,7 @@ newest first; what the table does not hold is said where the eye is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -145,25 +146,47 @@ class Records(Browsed):
             mask = np.ones(len(self.table), bool)
             for chip in filters:
                 if chip.on:
-                    part = self._mask_of(replace(chip, negated=False).sql(self.texts))
+                    part = self._mask_of(replace(chip, negated=False))
                     mask &= ~part if chip.negated else part
             rows = rows[mask[rows]]
         self.rows, self.condition = rows, wanted_condition
 
-    def _mask_of(self, sql: str) -> np.ndarray:
+    def _mask_of(self, chip: Filter) -> np.ndarray:
         """Return which records fulfil one condition.
 
         Kept, for most clicks add, turn around or take away another.
         """
+        sql = chip.sql(self.texts)
         mask = self._kept_masks.pop(sql, None)
         if mask is None:
-            where = Where(sql)
-            self._check(where)
-            mask = np.zeros(len(self.table), bool)
-            mask[where.rows(self.table)] = True
+            mask = self._mask_of_text(chip) if chip.op == "text" else self._mask_of_sql(sql)
         self._kept_masks[sql] = mask  # the last one used is the last one to go
         while len(self._kept_masks) > _MOST_MASKS:
             del self._kept_masks[next(iter(self._kept_masks))]
+        return mask
+
+    def _mask_of_sql(self, sql: str) -> np.ndarray:
+        where = Where(sql)
+        self._check(where)
+        mask = np.zeros(len(self.table), bool)
+        mask[where.rows(self.table)] = True
+        return mask
+
+    def _mask_of_text(self, chip: Filter) -> np.ndarray:
+        """Return which records have a text, as `chip.sql` asks it, several times as fast."""
+        paths = [chip.field] if chip.field else self.texts
+        columns = [_inside(self.table, path) for path in paths if path in self.texts]
+        if len(columns) < len(paths) or not all(_is_text(column.type) for column in columns):
+            return self._mask_of_sql(chip.sql(self.texts))
+
+        def match(column: pa.ChunkedArray) -> np.ndarray:
+            matches = pc.match_substring(column, str(chip.value))
+            return np.asarray(matches.fill_null(False))
+
+        mask = np.zeros(len(self.table), bool)
+        with ThreadPoolExecutor() as pool:
+            for matches in pool.map(match, columns):
+                mask |= matches
         return mask
 
     def _check(self, where: Where) -> None:
