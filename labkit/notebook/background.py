@@ -1,16 +1,16 @@
-"""Work beside the cells, as a task of the kernel's own event loop.
+"""Work beside the cells, in a thread of its own: it goes on while a cell runs.
 
-So nothing is shown from a thread. It ends when its cell is run again, the kernel is interrupted,
-its widget is closed, or its time is up.
+It changes widgets, which sends messages of their own. It displays nothing: an output from a thread
+would go to the cell that runs. It ends when its cell is run again, the kernel is interrupted, its
+widget is closed, or its time is up.
 """
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -18,18 +18,19 @@ from labkit.errors import LabkitError
 
 Cell = tuple[str | None, str | None]  # id and text
 _running: set[Live] = set()
+_watched: list[Any] = []  # the shells whose cells are heard of
 _before: Any = None
 
 
 class Live:
-    """One task that takes a step again and again.
+    """A thread that takes a step again and again.
 
     Parameters
     ----------
     step : callable
-        Returns an awaitable; what it raises as a LabkitError ends the work and is told.
+        What it raises as a LabkitError ends the work and is told.
     ended : callable
-        Called with the reason, once, on the loop.
+        Called with the reason, once, in the thread.
     closed : callable
         Tells whether the widget is closed.
     cell : Cell, optional
@@ -38,7 +39,7 @@ class Live:
 
     def __init__(
         self,
-        step: Callable[[], Awaitable[None]],
+        step: Callable[[], None],
         ended: Callable[[str], None],
         closed: Callable[[], bool],
         *,
@@ -48,42 +49,51 @@ class Live:
     ) -> None:
         self._step, self._ended, self._closed = step, ended, closed
         self._every_s, self._until = every_s, time.monotonic() + limit_s
-        self._loop = asyncio.get_running_loop()
         self._why: str | None = None
+        self._stopped = threading.Event()
         self._cell = cell or cell_now()
-        _watch_the_kernel()
+
+    def start(self) -> None:
+        """Begin, once."""
+        watch_kernel()
         _running.add(self)
-        self._task = self._loop.create_task(self._run())
+        threading.Thread(target=self._run, name="labkit-live", daemon=True).start()
 
     @property
     def running(self) -> bool:
         """Whether it goes on."""
         return self in _running
 
-    def stop(self, why: str = "stopped") -> None:
-        """End the work, from any thread."""
-        self._why = self._why or why
-        self._loop.call_soon_threadsafe(self._task.cancel)
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to end, though a step may be under way."""
+        return self._stopped.is_set()
 
-    async def _run(self) -> None:
+    def rest(self, seconds: float) -> None:
+        """Wait within a step, until it is told to end at most."""
+        self._stopped.wait(seconds)
+
+    def stop(self, why: str = "stopped") -> None:
+        """End the work after the step that is under way."""
+        self._why = self._why or why
+        self._stopped.set()
+
+    def _run(self) -> None:
         why = "its time is up"
         try:
-            while self._why is None and time.monotonic() < self._until:
+            while not self._stopped.is_set() and time.monotonic() < self._until:
                 if self._closed():
                     why = "closed"
                     break
-                await self._step()
-                await asyncio.sleep(self._every_s)
-        except asyncio.CancelledError:
-            why = "stopped"
+                self._step()
+                self.rest(self._every_s)
         except LabkitError as error:
             why = str(error)
-        # nobody awaits this task: what is not shown here is seen nowhere
+        # nobody waits for this thread: what is not shown here is seen nowhere
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         finally:
             _running.discard(self)
-            _unwatch_the_kernel()
             self._ended(self._why or why)
 
 
@@ -120,31 +130,29 @@ def _cell_ended(result: Any) -> None:
         stop_all("interrupted")
 
 
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
+def _interrupted(number: int, frame: FrameType | None) -> None:
     """Take the interrupt of a kernel that runs no cell; ipykernel ignores it then."""
     stop_all("interrupted")
+    if callable(_before):
+        _before(number, frame)
 
 
-def _watch_the_kernel() -> None:
+def watch_kernel() -> None:
+    """Hear from now on of cells that begin, and of interrupts.
+
+    Of interrupts only when called by the kernel's main thread, as a cell's code is: a click may be
+    answered in another.
+    """
     global _before
     shell = _shell()
-    if shell is None or _running:
+    if shell is None:
         return
-    shell.events.register("pre_run_cell", _cell_begins)
-    shell.events.register("post_run_cell", _cell_ended)
+    if shell not in _watched:
+        _watched.append(shell)
+        shell.events.register("pre_run_cell", _cell_begins)
+        shell.events.register("post_run_cell", _cell_ended)
     kernel = getattr(shell, "kernel", None)
+    handler = getattr(kernel, "saved_sigint_handler", _interrupted)
     # while a cell runs ipykernel has its own handler in place, and puts back this one afterwards
-    if kernel is not None and hasattr(kernel, "saved_sigint_handler"):
-        _before, kernel.saved_sigint_handler = kernel.saved_sigint_handler, _interrupted
-
-
-def _unwatch_the_kernel() -> None:
-    shell = _shell()
-    if shell is None or _running:
-        return
-    shell.events.unregister("pre_run_cell", _cell_begins)
-    shell.events.unregister("post_run_cell", _cell_ended)
-    if signal.getsignal(signal.SIGINT) is _interrupted:
-        signal.signal(signal.SIGINT, _before)
-    elif getattr(shell.kernel, "saved_sigint_handler", None) is _interrupted:
-        shell.kernel.saved_sigint_handler = _before
+    if handler is not _interrupted and threading.current_thread() is threading.main_thread():
+        _before, kernel.saved_sigint_handler = handler, _interrupted  # type: ignore[union-attr]

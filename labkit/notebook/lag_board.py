@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -47,6 +47,7 @@ class LagBoard(Shown):
         sampler.check()
         self._recent = Recent(sampler, self._every_s, length_ms(patience) / 1000)
         self._live: Live | None = None
+        self._turning = threading.Lock()  # a look and a click turn pages in two threads
         self.state, self.view = ipy.HTML(), ipy.HTML()
         stop = ipy.Button(description="stop", icon="stop")
         stop.on_click(lambda _: self.stop())
@@ -71,22 +72,22 @@ class LagBoard(Shown):
         return super()._still()
 
     def start(self) -> None:
-        """Begin to look, on the running event loop; done by showing it."""
+        """Begin to look, beside the cells; done by showing it."""
         if not self.running:
             closed = lambda: self.box.comm is None  # noqa: E731
             self._live = Live(
                 self._step, self._ended, closed, every_s=self._every_s, limit_s=self._limit_s
             )
+            self._live.start()
 
     def stop(self) -> None:
         """End it."""
         if self._live is not None:
             self._live.stop()
 
-    async def _step(self) -> None:
-        # the asking waits in a thread, the showing is done here
+    def _step(self) -> None:
         try:
-            look = await asyncio.get_running_loop().run_in_executor(None, self._look)
+            look = self._look()
         except (UnavailableError, DeadlineError) as error:
             self.state.value = f"{escape(error.message)}; looking again …"
             return
@@ -114,6 +115,10 @@ class LagBoard(Shown):
 
     def turn(self, pages: int) -> None:
         """Show another page of groups; the first has those to look at."""
+        with self._turning:
+            self._turn(pages)
+
+    def _turn(self, pages: int) -> None:
         last = max(0, len(self._rows) - 1) // PAGE
         self.page = min(max(0, self.page + pages), last)
         first = self.page * PAGE
@@ -127,7 +132,7 @@ class LagBoard(Shown):
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}"
-        self._renew_now()
+        self._renew_picture(at_once=True)
 
     def picture(self) -> str:
         """Return the board as it was last."""

@@ -6,6 +6,7 @@ No group joins, nothing is committed.
 from __future__ import annotations
 
 import json
+import threading
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Tail(Shown):
         from_batches([], self._decode, registry=lab.registry)  # and when there is no such decoder
         self._follower: Follower | None = None
         self._live: Live | None = None
+        self._drawing = threading.Lock()  # what came and what is typed are drawn by two threads
         self.pause = ipy.ToggleButton(description="pause", icon="pause")
         self.filter = ipy.Text(
             placeholder="show only records with this text", continuous_update=True
@@ -78,7 +80,7 @@ class Tail(Shown):
         return self._live is not None and self._live.running
 
     def start(self) -> None:
-        """Begin to follow, on the running event loop; done by showing it."""
+        """Begin to follow, beside the cells; done by showing it."""
         if self.running:
             return
         self._follower = Follower(self.lab.cluster, self._topic, last=self._last)
@@ -89,6 +91,7 @@ class Tail(Shown):
             every_s=_STEP_S,
             limit_s=self._limit_s,
         )
+        self._live.start()
 
     def stop(self) -> None:
         """End it."""
@@ -97,7 +100,7 @@ class Tail(Shown):
 
     def _ended(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
-        self._renew_now()
+        self._renew_picture(at_once=True)
         if self._follower is not None:
             self._follower.close()
 
@@ -108,7 +111,7 @@ class Tail(Shown):
         trouble = f"; {escape(self._follower.trouble)}" if self._follower.trouble else ""
         return f"{self._follower.seen:,} records seen{skipped}{trouble}"
 
-    async def _step(self) -> None:
+    def _step(self) -> None:
         if self.pause.value or self._follower is None:
             self.state.value = f"paused; {self._said()}"
             return
@@ -129,6 +132,11 @@ class Tail(Shown):
         return newest
 
     def _draw(self) -> None:
+        with self._drawing:
+            self.view.value = self._table()
+        self._renew_picture()
+
+    def _table(self) -> str:
         frame = _told(self.frame)
         newest_first = frame.iloc[::-1, :_COLUMNS]
         left = (
@@ -141,10 +149,9 @@ class Tail(Shown):
             cells.rows(newest_first, _narrow_cell),
             one_line=True,
         )
-        self.view.value = html.shown(
+        return html.shown(
             f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
         )
-        self._renew_picture()
 
     def picture(self) -> str:
         """Return the newest records as they were last."""

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from labkit import html
+from labkit.notebook.background import watch_kernel
 from labkit.progress import headless, in_notebook
 from labkit.times import iso, now_ms
 
@@ -29,6 +30,7 @@ class Shown:
     box: Any
     _every_s = _SETTLED_S
     _picture_id: str | None = None
+    _loop: asyncio.AbstractEventLoop | None = None  # the kernel's: pictures are renewed on it alone
     _waiting: asyncio.TimerHandle | None = None
 
     @property
@@ -60,6 +62,8 @@ class Shown:
         if self._picture_id is None:
             self._picture_id = f"lk-{uuid4().hex}"
             self.box.add_class(self._live_class)
+        self._loop = asyncio.get_running_loop()
+        watch_kernel()
         display(self._saved(), raw=True, display_id=self._picture_id)
         representation = self.box._repr_mimebundle_()
         # anywidget adds metadata: none that the page needs
@@ -99,15 +103,17 @@ class Shown:
         )
         return {"text/html": markup, "text/plain": self.code}
 
-    def _renew_picture(self) -> None:
-        """Bring the saved picture up to date, soon; called with each change."""
-        if self._picture_id is None or self._waiting is not None:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no kernel: there is no notebook to be saved
-            return
-        self._waiting = loop.call_later(self._every_s, self._renew_now)
+    def _renew_picture(self, *, at_once: bool = False) -> None:
+        """Bring the saved picture up to date, soon; called with each change, from any thread.
+
+        It is an output, so it waits until no cell runs.
+        """
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._renew_now if at_once else self._renew_soon)
+
+    def _renew_soon(self) -> None:
+        if self._waiting is None and self._loop is not None:
+            self._waiting = self._loop.call_later(self._every_s, self._renew_now)
 
     def _renew_now(self) -> None:
         from IPython.display import update_display

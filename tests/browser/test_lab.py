@@ -114,6 +114,7 @@ def test_live_widgets_follow_pause_filter_and_stop(
         "widgets.tail(lab, topic, last=6)",
         "widgets.lag_board(lab, every='500ms')",
         "widgets.inspect(lab.window(topic, last=50).read(progress=False))",
+        "from pathlib import Path\n\nturns = 0\nwhile not Path('seen').exists():\n    turns += 1",
     ]
     write_notebook(tmp_path / "notebooks" / "live.ipynb", cells)
     try:
@@ -123,6 +124,8 @@ def test_live_widgets_follow_pause_filter_and_stop(
             "Run All Cells",
             "document.querySelectorAll('.jupyter-widgets details').length > 0",
         )
+        busy = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")  # until a file is there
+        page.wait_for_selector(".jp-CodeCell >> nth=-1 >> .jp-InputPrompt:has-text('[*]')")
         rows = page.locator(".jupyter-widgets").first.locator("tbody tr")
         page.wait_for_selector(".jupyter-widgets >> text=6 records seen")
         produce(
@@ -131,6 +134,15 @@ def test_live_widgets_follow_pause_filter_and_stop(
             timestamps=[1_457_000_000_000],
         )
         page.wait_for_selector(".jupyter-widgets >> text=7 records seen")
+        looks = page.locator(".jupyter-widgets >> text=/by the last .* looks/")
+        before = looks.inner_text()
+        page.wait_for_function(
+            "before => !document.querySelector('.jp-Notebook').innerText.includes(before)",
+            arg=before,
+        )
+        assert busy.inner_text() == "[*]:"  # all of that while a cell computes
+        (tmp_path / "notebooks" / "seen").touch()
+        page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
         assert "heron" in rows.first.inner_text()
         assert "a <b>new</b> one" in rows.first.inner_text()
         page.get_by_placeholder("show only records").fill("HERON")

@@ -271,7 +271,7 @@ def until_shown(run: Callable[..., str], expression: str, wanted: str) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.alone
-def test_a_tail_and_a_board_follow_in_the_kernels_loop_until_rerun_closed_or_interrupted(
+def test_a_tail_and_a_board_follow_beside_the_cells_until_rerun_closed_or_interrupted(
     lab: Lab, topic: str, produce: Callable[..., None]
 ) -> None:
     before = set(lab.groups()["group"])

@@ -1,8 +1,8 @@
 """What the buttons of a browser of records do.
 
 Each does its work in full, and says where the result is. A button can take a minute, so its work is
-done in a thread: other clicks are answered meanwhile. Only the kernel's loop speaks to the page, as
-`labkit.notebook.background` has it; the thread shows nothing.
+done in a thread: other clicks are answered meanwhile. The kernel's loop tells the page what came of
+it.
 """
 
 from __future__ import annotations

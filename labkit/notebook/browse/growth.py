@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -33,6 +32,7 @@ class Growth(Shown):
     _live: Live | None = None
     _filling: Filling | None = None
     _cell: Cell | None = None
+    _turn: Any  # a lock: what changes the records and what is asked of them, one at a time
 
     def _about(self) -> dict[str, Any]:
         """Return what the page needs to know of the records."""
@@ -46,7 +46,7 @@ class Growth(Shown):
             return
         self._filling = filling = Filling(self.source)
 
-        async def step() -> None:
+        def step() -> None:
             if filling is not self._filling:
                 live.stop("others are read")
             elif filling.done:
@@ -58,17 +58,19 @@ class Growth(Shown):
             step, lambda _: filling.stop(), lambda: self.box.comm is None, every_s=FILL_S, limit_s=follow.LIMIT_S,
             cell=self._cell,
         )  # fmt: skip
+        live.start()
 
     def _adopt(self) -> None:
         """Show what was read, in place of the newest records."""
-        filling, self._filling = self._filling, None
-        if filling is None:
-            return
-        try:
-            self.source, self.records = filling.result()
-        except LabkitError as error:
-            self.source = failed(self.source, error)
-        self.box.about = self._about()
+        with self._turn:
+            filling, self._filling = self._filling, None
+            if filling is None:
+                return
+            try:
+                self.source, self.records = filling.result()
+            except LabkitError as error:
+                self.source = failed(self.source, error)
+            self.box.about = self._about()
         self.box.send({"filled": True})
         self._renew_picture()
 
@@ -80,9 +82,10 @@ class Growth(Shown):
         LabkitError
             When they cannot be read.
         """
-        if self._filling is not None:
+        filling = self._filling
+        if filling is not None:
             with quiet_stop("stopped; the records are still being read beside the cells"):
-                self._filling.result()
+                filling.result()
         self._adopt()
 
     def _open(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -135,26 +138,30 @@ class Growth(Shown):
                 "the older records are still being read", hint="follow once they are here"
             )
         pace = follow.Pace()
-        self._live = Live(
-            lambda: self._step(pace), lambda why: self._tell(f"{why}: {pace}", running=False),
+        self._live = live = Live(
+            lambda: self._step(pace, live), lambda why: self._tell(f"{why}: {pace}", running=False),
             lambda: self.box.comm is None, every_s=follow.EVERY_S, limit_s=follow.LIMIT_S, cell=self._cell,
         )  # fmt: skip
+        live.start()
         return {}
 
-    async def _step(self, pace: follow.Pace) -> None:
+    def _step(self, pace: follow.Pace, live: Live) -> None:
         began = time.monotonic()
-        grown = await asyncio.to_thread(follow.grow, self.source, self.decode)
-        pace.add(grown.new)
-        if grown.records is not None:
-            labels = [field.label for field in self.records.fields]
-            self.source, self.records = grown.source, grown.records
-            if labels != [field.label for field in self.records.fields]:
-                self.box.about = self._about()
-            self._renew_picture()
+        grown = follow.grow(self.source, self.decode)
+        with self._turn:
+            if live.stopped:  # others may be looked at now
+                return
+            pace.add(grown.new)
+            if grown.records is not None:
+                labels = [field.label for field in self.records.fields]
+                self.source, self.records = grown.source, grown.records
+                if labels != [field.label for field in self.records.fields]:
+                    self.box.about = self._about()
+                self._renew_picture()
         trouble = f"; waiting: {grown.trouble}" if grown.trouble else ""
         self._tell(f"following: {pace}{trouble}", running=True, grown=grown.records is not None)
         # most of the kernel's time is for those who click
-        await asyncio.sleep(2 * (time.monotonic() - began))
+        live.rest(2 * (time.monotonic() - began))
 
     def _tell(self, state: str, *, running: bool, grown: bool = False) -> None:
         """Tell the page; it is a message of the widget's own, no output of a cell."""

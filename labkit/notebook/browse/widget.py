@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,7 @@ class Browse(Growth):
             "follow": self._follow, "span": self._span, "change": self._change, "open": self._open,
         }  # fmt: skip
         self._working: set[asyncio.Task[None]] = set()
+        self._turn = threading.RLock()
         self.box.on_msg(self._on_message)
         self._fill()
         key = ("browse", self.source.title if self.window is None else self.window.topic)
@@ -236,7 +238,8 @@ class Browse(Growth):
         """Return the histogram, the newest rows and the chips."""
         from labkit.notebook.browse.picture import picture
 
-        return picture(self)
+        with self._turn:
+            return picture(self)
 
     def text(self) -> str:
         """Return what is looked at, and the lines that make it."""
@@ -287,7 +290,8 @@ class Browse(Growth):
             if asked["kind"] == "do":
                 self._begin(str(asked["action"]), number)
                 return
-            answer = self._answers[asked["kind"]](asked)
+            with self._turn:
+                answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
             answer = {"error": error.message, "hint": error.hint or ""}
         except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
