@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from labkit.errors import StackError, UnavailableError
+from labkit.jsonschema_import import import_jsonschema
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch_index import listed
@@ -22,15 +23,22 @@ from labkit.stack import local
 from labkit.stack.state import State
 from support.cluster import ThreeBrokers, three_brokers
 from support.secure_stack import SecureStack, running
-from support.stack import missing, new_state_dir, run_labkit, stack_folder
+from support.stack import MORTAL, missing, new_state_dir, run_labkit, stack_folder
 from support.waiting import until
 
+import_jsonschema()  # before any test module does: it would cost each worker a second
 # beside other tests an example takes as long as it takes
 hypothesis.settings.register_profile(
     "labkit", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("labkit")
-pytest_plugins = ["support.workers", "support.indexing", "support.irc", "support.spooling"]
+pytest_plugins = [
+    "support.workers",
+    "support.cleaning",
+    "support.indexing",
+    "support.irc",
+    "support.spooling",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,7 +72,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[State]:
 
     See support/workers.py. ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
     """
-    folder = stack_folder(getattr(request, "param", "shared"))
+    name = getattr(request, "param", "shared")
+    folder = stack_folder(name)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LABKIT_STATE", str(folder))
         # the tests' own stack, whatever the user works on
@@ -74,6 +83,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[State]:
         except StackError as error:
             missing("the local stack", error)
         yield state
+    if name == "alone" and "PYTEST_XDIST_WORKER" in os.environ:
+        run_labkit(folder, "down", "--purge")  # this worker's other tests use the shared one
 
 
 @pytest.fixture(scope="session")
@@ -97,13 +108,15 @@ def both(stack: State) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def mortal() -> Iterator[Path]:
-    """A second stack, whose servers tests may kill, and start again."""
+def mortal(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """A second stack, whose servers tests may kill; what is killed is started after the test."""
     folder = new_state_dir()
     try:
         run_labkit(folder, "up")
+        pytestconfig.stash[MORTAL] = folder
         yield folder
     finally:
+        pytestconfig.stash[MORTAL] = None
         run_labkit(folder, "down", "--purge")
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -43,8 +43,7 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
     title = spec.get("title", "chart")
     data["text/plain"] = str(title.get("text", "chart") if isinstance(title, dict) else title)
     if not headless():
-        compiled = next(iter(spec_to_mimebundle(spec, "vega", mode="vega-lite").values()))
-        data[VEGA] = {**compiled, "$schema": "https://vega.github.io/schema/vega/v5.json"}
+        data[VEGA] = compiled(spec)
         metadata[VEGA] = {
             "embed_options": {
                 "actions": {"source": False, "compiled": False, "editor": False},
@@ -52,6 +51,14 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
             }
         }
     return data, metadata
+
+
+def compiled(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a chart as the Vega that JupyterLab draws."""
+    from altair.utils.mimebundle import spec_to_mimebundle
+
+    vega = next(iter(spec_to_mimebundle(spec, "vega", mode="vega-lite").values()))
+    return {**vega, "$schema": "https://vega.github.io/schema/vega/v5.json"}
 
 
 def packed(png: bytes) -> bytes:

@@ -165,7 +165,7 @@ class ByRecord(Decoder):
     ) -> pa.Array:
         pieces = [
             merge.cast(part.table[name].combine_chunks(), kind, self.rounded)
-            if name in part.table.column_names
+            if part.table.schema.get_field_index(name) >= 0
             else pa.nulls(len(part.rows), kind)
             for part in parts
         ]

@@ -114,8 +114,9 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     errors: dict[int, str] = {}
     unknown: dict[str, int] = {}
     columns: dict[str, Any] = {}
+    present = set(table.column_names)
     for column in layout:
-        if column.name in table.column_names:
+        if column.name in present:
             columns[column.name] = _column(
                 table[column.name], column.type, column.name, errors, unknown
             )

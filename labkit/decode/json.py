@@ -152,13 +152,11 @@ def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | 
 
 def _only(table: pa.Table, name: str) -> pa.Array | None:
     """Return a column that is there as one array."""
-    if name not in table.column_names:
+    place = table.schema.get_field_index(name)
+    if place < 0:
         return None
-    return (
-        pa.concat_arrays(table[name].chunks)
-        if table[name].num_chunks != 1
-        else table[name].chunk(0)
-    )
+    column = table.column(place)
+    return pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
 
 
 def _large(kind: pa.DataType) -> pa.DataType:

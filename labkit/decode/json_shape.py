@@ -79,18 +79,13 @@ class Shape:
             name for side in (self, other) for name, shape in side.fields.items() if shape.kinds
         ]
         names = dict.fromkeys([*own_order, *sorted({*self.fields, *other.fields})])
-        no_values = Shape()
+        kinds = self.kinds.copy()
+        for kind, count in other.kinds.items():
+            kinds[kind] += count
         return Shape(
-            Counter(
-                {kind: self.kinds[kind] + other.kinds[kind] for kind in (*self.kinds, *other.kinds)}
-            ),
-            {
-                name: self.fields.get(name, no_values) + other.fields.get(name, no_values)
-                for name in names
-            },
-            (self.items or no_values) + (other.items or no_values)
-            if self.items or other.items
-            else None,
+            kinds,
+            {name: _join(self.fields.get(name), other.fields.get(name)) for name in names},
+            _join(self.items, other.items) if self.items or other.items else None,
             self.is_limited or other.is_limited,
         )
 
@@ -169,6 +164,11 @@ class Shape:
     def disagreements(self) -> dict[FieldPath, str]:
         """Return each field whose values disagree, and what `read` makes of them."""
         return {path: _note(path, shape.kinds) for path, shape in self.walk() if shape.disagrees}
+
+
+def _join(left: Shape | None, right: Shape | None) -> Shape:
+    """Return the shape of the values of both; the one that is there where the other is missing."""
+    return left + right if left and right else left or right or Shape()
 
 
 def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:

@@ -126,11 +126,12 @@ class Typed(Decoder):
                 name for name, kind in self.types.items() if pa.types.is_large_string(kind)
             )
         table = self.inner.columns(inner, schema)
-        self._seen |= set(table.column_names)
+        present = set(table.column_names)
+        self._seen |= present
         errors: dict[int, str] = {}
         columns = {
             name: fitted(table[name], kind, name, errors)
-            if name in table.column_names
+            if name in present
             else pa.nulls(count, kind)
             for name, kind in self.types.items()
         }

@@ -15,7 +15,7 @@ from labkit.acl import elasticsearch_role
 from labkit.errors import StackError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import elasticsearch_home
-from labkit.stack.java import find_java, java_options
+from labkit.stack.java import SHORT_LIVED, find_java, java_options
 from labkit.stack.state import HOST, Service, State, write_private
 
 HEAP_MB = 512
@@ -87,7 +87,7 @@ def launch(
         **_environment(folder, java),
         "ES_TMPDIR": str(folder / "tmp"),
         # else the starter leaves a folder in /tmp each time
-        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",
+        "CLI_JAVA_OPTS": f"{SHORT_LIVED} -Djava.io.tmpdir={folder / 'tmp'}",
         "ES_JAVA_OPTS": " ".join(
             [f"-Xms{HEAP_MB}m", f"-Xmx{HEAP_MB}m", *java_options(), f"-Dlabkit.run={run_id}"]
         ),
@@ -102,7 +102,11 @@ def _make_keystore(folder: Path, home: Path, java: Path) -> None:
         return
     process = subprocess.run(
         [str(home / "bin" / "elasticsearch-keystore"), "create"],
-        env={**_environment(folder, java), "ES_TMPDIR": str(folder)},
+        env={
+            **_environment(folder, java),
+            "ES_TMPDIR": str(folder),
+            "CLI_JAVA_OPTS": SHORT_LIVED,
+        },
         cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, umask=0o077,
     )  # fmt: skip
     if process.returncode:

@@ -26,6 +26,8 @@ _FOLDERS = (
     "/opt/homebrew/opt",
     str(Path.home() / ".sdkman/candidates/java"),
 )
+# of a virtual machine that ends within seconds: what is compiled well for later is lost work
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 _FETCHED_VERSION = 21  # new enough for every service of the stack
 _FETCH_TIMEOUT_S = 900
 

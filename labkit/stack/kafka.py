@@ -13,7 +13,7 @@ from pathlib import Path
 from labkit.errors import StackError, UsageError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
-from labkit.stack.java import find_java, java_options
+from labkit.stack.java import SHORT_LIVED, find_java, java_options
 from labkit.stack.state import BROKERS as NAMES
 from labkit.stack.state import HOST, Service, State, write_private
 
@@ -243,7 +243,7 @@ def _format(
     config = str(folder / "server.properties")
     arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
     process = subprocess.run(
-        [*command, "kafka.tools.StorageTool", *arguments],
+        [*command, SHORT_LIVED, "kafka.tools.StorageTool", *arguments],
         env=_environment(), cwd=folder, capture_output=True, text=True, check=False, umask=0o077,
         **ownership.as_service(),
     )  # fmt: skip

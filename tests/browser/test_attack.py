@@ -27,6 +27,8 @@ from support.jupyter import (
     write_notebook,
 )
 
+pytestmark = pytest.mark.browser
+
 SHOTS = Path(__file__).parents[2] / "test-output"
 SLOW_MS = 240_000  # the machines of CI are small
 ATTACKS = [

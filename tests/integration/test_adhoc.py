@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -198,27 +199,22 @@ def test_a_cell_run_again_takes_over_from_the_member_it_forgets(
 
 def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any) -> None:
     members = [attach(topic, name=name, start="earliest") for _ in range(2)]
-    until(lambda: bool(len(members[0].read(1)) + len(members[1].read(1))))
-    until(
-        lambda: (
-            [len(one.read(1, timeout="1s")) and len(one._positions) for one in members] == [1, 1]
-        )
-    )
-    third, ended = attach(topic, name=name, start="earliest"), threading.Event()
+    ended = threading.Event()
 
-    def go_on() -> None:  # a member is given its share when it asks for records
+    def go_on(member: Any) -> None:  # a member is given its share when it asks for records
         while not ended.is_set():
-            for one in members:
-                one.tail(0.2)
+            member.tail(0.2)
 
-    others = threading.Thread(target=go_on)
-    others.start()
-    try:
-        with pytest.warns(UserWarning, match="has no partition"):
-            assert len(third.read(1, timeout="2s")) == 0
-    finally:
-        ended.set()
-        others.join()
+    with ThreadPoolExecutor(len(members)) as pool:
+        others = [pool.submit(go_on, member) for member in members]
+        try:
+            until(lambda: [len(member._positions) for member in members] == [1, 1], "a share each")
+            third = attach(topic, name=name, start="earliest")
+            with pytest.warns(UserWarning, match="has no partition"):
+                assert len(third.read(1, timeout="2s")) == 0
+        finally:
+            ended.set()
+    assert [other.exception() for other in others] == [None, None]
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ RECORDS = 3_000
 @pytest.mark.chaos
 def test_a_slice_that_begins_while_the_broker_is_away_waits_for_it(mortal: Path) -> None:
     """Issue 20, item 6: UnavailableError after three seconds ended the computation."""
-    run_labkit(mortal, "up")
     admin = Cluster(State.load(mortal).credentials("admin")["kafka"])
     topic = f"irc-dask-{time.time_ns()}"
     admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")

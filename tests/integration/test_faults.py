@@ -251,20 +251,31 @@ def test_a_cluster_with_a_tiny_queue_gets_all_in_smaller_requests(
         restart(mortal)
 
 
+@pytest.fixture(scope="module")
+def limits(mortal: Path) -> Iterator[Callable[[str], None]]:
+    """Start the cluster anew with another limit of a request's size; without one at the end."""
+    extra = mortal / "elasticsearch" / "extra.yml"
+
+    def limit(size: str) -> None:
+        line = f"http.max_content_length: {size}\n"
+        if not extra.exists() or extra.read_text() != line:
+            extra.write_text(line)
+            restart(mortal)
+
+    yield limit
+    extra.unlink(missing_ok=True)
+    restart(mortal)
+
+
 @pytest.mark.parametrize(("limit", "kept"), [("300kb", 100_000), ("50kb", 1_000)])
 def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_source_cut(
-    limit: str,
-    kept: int,
-    hospital: Bench,
-    mortal: Path,
+    limit: str, kept: int, hospital: Bench, limits: Callable[[str], None]
 ) -> None:
     """Its dead letter would be too large as well.
 
     The run would end at that record each time.
     """
-    extra = mortal / "elasticsearch" / "extra.yml"
-    extra.write_text(f"http.max_content_length: {limit}\n")
-    restart(mortal)
+    limits(limit)
     topic, letters = f"irc-test-{uuid.uuid4().hex[:8]}", f"{hospital.index}-dead"
     hospital.admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
     large = orjson.dumps({"message": "x" * 500_000})
@@ -290,8 +301,6 @@ def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_sour
         )
         assert hospital.once(topic).ledger["sent"] == 0
     finally:
-        extra.unlink()
-        restart(mortal)
         hospital.client.options(ignore_status=404).indices.delete(index=letters)
 
 

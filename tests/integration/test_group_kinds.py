@@ -46,14 +46,16 @@ def member(admin: Cluster) -> Iterator[WireMember]:
     asks.close()
     with WireMember(admin.settings) as wire:
         yield wire
-        wire.leave()
-        # of a share group that is there, no guard of another test could certify anything
-        if wire.group:
-            admin.ask(
-                lambda client: client.delete_consumer_groups([wire.group]),
-                what="delete it",
-                done_already=KafkaError.GROUP_ID_NOT_FOUND,
-            )
+        try:
+            wire.leave()
+        finally:
+            # of a share group that is there, no guard of another test could certify anything
+            if wire.group:
+                admin.ask(
+                    lambda client: client.delete_consumer_groups([wire.group]),
+                    what="delete it",
+                    done_already=KafkaError.GROUP_ID_NOT_FOUND,
+                )
 
 
 @pytest.fixture

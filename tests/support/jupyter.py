@@ -19,6 +19,11 @@ import nbformat
 from support.chrome import chromium
 from support.waiting import until
 
+# as `python -m jupyterlab`, without the second that a grammar of jsonschema costs
+JUPYTERLAB = (
+    "from labkit.jsonschema_import import import_jsonschema; import_jsonschema();"
+    " from jupyterlab.labapp import main; main()"
+)
 SLOW_MS = 90_000  # the machines of CI are small
 
 
@@ -97,7 +102,7 @@ def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0",
+        sys.executable, "-c", JUPYTERLAB, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0",
         f"--notebook-dir={root}", "--allow-root",
     ]  # fmt: skip
     quiet = (

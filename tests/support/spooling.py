@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State, write_private
 from support.irc import Ngircd, Talker
-from support.stack import LABKIT, run_labkit
+from support.stack import LABKIT
 from support.waiting import until
 
 
@@ -72,7 +72,6 @@ class Feed:
     def __init__(self, mortal: Path, folder: Path, port: int) -> None:
         self.port = port
         self.state, self.folder, self.topic = mortal, folder, f"irc-spooled-{uuid.uuid4().hex[:8]}"
-        run_labkit(mortal, "up")
         admin = Cluster(State.load(mortal).credentials("admin")["kafka"])
         admin.ask(lambda client: client.create_topics([NewTopic(self.topic, 3, 1)]), what="make it")
         until(lambda: self.topic in admin.topics(), "the topic")
@@ -115,9 +114,8 @@ class Feed:
 
 
 @pytest.fixture
-def feed(mortal: Path, tmp_path: Path, ngircd: Callable[..., Ngircd]) -> Iterator[Feed]:
-    yield Feed(mortal, tmp_path, ngircd().port)
-    run_labkit(mortal, "up")
+def feed(mortal: Path, tmp_path: Path, ngircd: Callable[..., Ngircd]) -> Feed:
+    return Feed(mortal, tmp_path, ngircd().port)
 
 
 def spooled(feed: Feed, at_least: int) -> None:

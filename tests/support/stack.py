@@ -1,4 +1,8 @@
-"""Stacks of the tests' own: folders, commands run on them, servers killed, what is missing."""
+"""Stacks of the tests' own: folders, commands run on them, servers killed, what is missing.
+
+It imports labkit where it is used: `support.workers` does without, and so do the runs of pytest
+that test it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
-from labkit.stack.state import State
 from support.waiting import until
 
+if TYPE_CHECKING:
+    from labkit.kafka import Cluster
+
 LABKIT = (sys.executable, "-m", "labkit")
+MORTAL = pytest.StashKey[Path | None]()  # the stack whose servers tests may kill
 STACKS = "LABKIT_TEST_STACKS"  # the folder of the stacks that this run of pytest starts and stops
 
 
@@ -46,6 +51,7 @@ def stack_folder(name: str) -> Path:
 @contextmanager
 def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
     """Hold that a block leaves no consumer group, and no topic whose name begins so."""
+    from labkit.groups.offsets import list_groups
 
     def made() -> set[str]:
         groups = {
@@ -78,8 +84,19 @@ def run_labkit(state: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def heal(state: Path) -> None:
+    """Start what does not run of a stack whose servers tests may kill."""
+    from labkit.stack import process
+    from labkit.stack.state import State
+
+    if not all(process.running(service) for service in State.load(state).services.values()):
+        run_labkit(state, "up")
+
+
 def kill_9(state: Path, service: str) -> None:
     """Kill a server and its children as the system does when memory is short."""
+    from labkit.stack.state import State
+
     main = psutil.Process(State.load(state).services[service].pid)
     family = [*main.children(recursive=True), main]
     for process in family:

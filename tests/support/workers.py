@@ -94,6 +94,17 @@ def _group(item: pytest.Item) -> str:
     return together or item.nodeid.partition("::")[0]
 
 
+def _turn(group: str) -> int:
+    """Return when a group's turn is: what takes long begins first, so that no worker ends late.
+
+    Modules of unit tests are short, and fill what is left at the end.
+    """
+    turns = ["alone", *SHARED_FIXTURES, "browser"]
+    if group in turns:
+        return turns.index(group)
+    return len(turns) + (1 if "tests/unit/" in group else 0)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("numprocesses", None) and not is_worker(config):
@@ -103,12 +114,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
         groups.setdefault(str(item.get_closest_marker("xdist_group").args[0]), []).append(item)
-    first = ["alone", *SHARED_FIXTURES, "browser"]  # they take longest, so they begin first
-    order = [
-        *(name for name in first if name in groups),
-        *(name for name in groups if name not in first),
-    ]
+    order = sorted(groups, key=_turn)
     items[:] = [item for name in order for item in groups[name]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Stop the servers of a group's own once its last test is over: idle ones cost time too."""
+    yield
+    # without workers the tests of a group do not follow each other; and a test may be tried again
+    if not is_worker(item.config) or getattr(item, "_finalizers_suspended", False):
+        return
+    names, next_names = (getattr(one, "fixturenames", ()) for one in (item, nextitem))
+    for name in SHARED_FIXTURES:
+        if name in names and name not in next_names:
+            _finish(item, name)
+
+
+def _finish(item: pytest.Item, name: str) -> None:
+    """Tear a fixture down, and what depends on it; it is set up again when it is asked for."""
+    manager = item.session._fixturemanager
+    for definition in manager.getfixturedefs(name, item) or ():
+        definition.finish(item._request)  # type: ignore[attr-defined]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

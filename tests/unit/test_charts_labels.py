@@ -126,7 +126,7 @@ def test_a_field_of_such_a_name_is_charted(name: str) -> None:
 
 def rows_of_tooltips(chart: Any) -> Iterator[str]:
     """Yield the titles of the rows of all tooltips, out of the Vega that a notebook gets."""
-    data, _ = show.bundle(chart.to_dict())
+    vega = show.compiled(chart.to_dict())
 
     def signals(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
@@ -139,7 +139,7 @@ def rows_of_tooltips(chart: Any) -> Iterator[str]:
             for value in node:
                 yield from signals(value)
 
-    found = [json.loads(f'"{text}"') for text in signals(data[show.VEGA])]
+    found = [json.loads(f'"{text}"') for text in signals(vega)]
     assert found, "a chart without a tooltip"
     for expression in found:
         yield from re.findall(r'[{,] ?"((?:[^"\\]|\\.)*)": ', expression)

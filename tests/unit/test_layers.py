@@ -107,17 +107,22 @@ def _room(path: Path) -> str:
 
 
 @functools.cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a module, the module first; it is parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """Return each imported module and whether only for type checking."""
-    tree = ast.parse(path.read_text())
     typing = {
         id(node)
-        for block in ast.walk(tree)
+        for block in _nodes(path)
         if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
         for node in ast.walk(block)
     }
     found = []
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) in typing) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -170,12 +175,12 @@ def test_vendor_libraries_are_imported_by_their_owners_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@functools.cache
 def _calls(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+    called = [node.func for node in _nodes(path) if isinstance(node, ast.Call)]
     return {
-        ast.unparse(node.func).split(".")[-1]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
+        function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+        for function in called
     }
 
 
@@ -205,13 +210,13 @@ def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
 
 
 def test_modules_are_small_and_say_what_they_are() -> None:
-    texts = {_name(path): path.read_text() for path in MODULES}
+    modules = {_name(path): _nodes(path)[0] for path in MODULES}
     wrong = [
         f"{name} has no docstring"
-        for name, text in texts.items()
-        if not ast.get_docstring(ast.parse(text))
+        for name, module in modules.items()
+        if not (isinstance(module, ast.Module) and ast.get_docstring(module))
     ]
-    lines = {name: len(text.splitlines()) for name, text in texts.items()}
+    lines = {_name(path): len(path.read_text().splitlines()) for path in MODULES}
     wrong += [
         f"{name} has {count} lines, more than {MOST_LINES}"
         for name, count in lines.items()

@@ -36,6 +36,19 @@ def test_it(number, tmp_path):
 """
 
 
+# those alone: what else is installed costs each of these processes a second
+PLUGINS = (
+    "-p",
+    "xdist",
+    "-p",
+    "pytest_rerunfailures",
+    "-p",
+    "support.workers",
+    "-p",
+    "no:cacheprovider",
+)
+
+
 def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     """Run pytest on a folder of tests with the plugin of these tests.
 
@@ -45,10 +58,7 @@ def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
         sys.executable,
         "-m",
         "pytest",
-        "-p",
-        "support.workers",
-        "-p",
-        "no:cacheprovider",
+        *PLUGINS,
         "-q",
         *options,
     ]
@@ -57,7 +67,8 @@ def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST_", "LABKIT_", "CI"))
     }
-    environment = {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    kept |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {**kept, **environment}
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  alone\n  browser\n")
     done = subprocess.run(
         command,
