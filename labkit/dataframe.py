@@ -30,6 +30,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from labkit.decimal_pandas import DecimalDtype
     from labkit.nested_pandas import NestedDtype
 
     text = pd.StringDtype("pyarrow", na_value=np.nan)
@@ -42,6 +43,8 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return None
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return text
+        if pa.types.is_decimal(kind):
+            return DecimalDtype(kind)
         return own.get(kind) or (NestedDtype if pa.types.is_nested(kind) else pd.ArrowDtype)(kind)
 
     table = dated(table)

@@ -16,13 +16,18 @@ from pandas.arrays import ArrowExtensionArray
 from labkit.nested import NULL, ranks
 
 _NESTED_NAME = re.compile(
-    r"(struct|list|large_list|fixed_size_list|map)<.*>(\[\d+\])?\[pyarrow\]", re.DOTALL
+    r"(struct|list|large_list|fixed_size_list|map)<.*>(\[\d+\])?\[(labkit|pyarrow)\]", re.DOTALL
 )
 
 
 @pd.api.extensions.register_extension_dtype
 class NestedDtype(pd.ArrowDtype):
     """An Arrow type of objects or lists."""
+
+    @property
+    def name(self) -> str:
+        """The type's name, not one of pandas' own: it refuses those with parameters within."""
+        return f"{self.pyarrow_dtype}[labkit]"
 
     @classmethod
     def construct_from_string(cls, text: str) -> NestedDtype:

@@ -64,6 +64,6 @@ def short(kind: object) -> str:
     text = re.sub(r"<values=(\w+), .*>", r" of \1", str(kind)).replace("tz=", "")
     return re.sub(
         r"<.*>",
-        " of struct" if text.startswith("list<") and not text.endswith("[pyarrow]") else "",
+        " of struct" if text.startswith("list<") and not text.endswith("[labkit]") else "",
         text,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,16 @@ def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(
     )
     back = pickle.loads(pickle.dumps(frame))
     pd.testing.assert_frame_equal(pd.concat([back, frame]).iloc[:6], frame)
+
+
+def test_a_frame_of_nested_dates_and_decimals_is_read_back_from_parquet(tmp_path: Path) -> None:
+    """pandas took the name of such a type for one of its own, and refused it."""
+    kinds = {"d": pa.large_list(pa.date32()), "m": pa.map_(pa.string(), pa.decimal128(9, 2))}
+    rows = {"d": [[date(2016, 3, 1)], None], "m": [[("a", Decimal("1.50"))], []]}
+    table = pa.table({name: pa.array(rows[name], kind) for name, kind in kinds.items()})
+    to_pandas(table).to_parquet(tmp_path / "a.parquet")
+    back = pd.read_parquet(tmp_path / "a.parquet")
+    assert {name: pa.array(back[name]).to_pylist() for name in kinds} == rows
 
 
 def test_a_chart_counts_an_inner_field_of_slices() -> None:

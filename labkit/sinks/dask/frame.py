@@ -12,6 +12,7 @@ from dask.dataframe.extensions import make_array_nonempty
 
 from labkit import decode as decoding
 from labkit.dataframe import to_pandas
+from labkit.decimal_pandas import DecimalArray, DecimalDtype
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table, from_batches
 from labkit.enrich import Chain
@@ -51,6 +52,11 @@ def _make_two_nested(dtype: NestedDtype) -> NestedArray:
     Dask itself makes values of pandas' types alone.
     """
     return NestedArray(pa.chunked_array([pa.nulls(2, dtype.pyarrow_dtype)]))
+
+
+@make_array_nonempty.register(DecimalDtype)  # type: ignore[untyped-decorator]
+def _make_two_decimals(dtype: DecimalDtype) -> DecimalArray:
+    return DecimalArray(pa.chunked_array([pa.array([0, None], dtype.pyarrow_dtype)]))
 
 
 class Frame(dd.DataFrame):  # type: ignore[misc]  # Dask has no types
