@@ -7,6 +7,7 @@ whole days are carried into the days first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -99,17 +100,21 @@ def _quoted(name: str) -> str:
 
 
 def in_microseconds(table: pa.Table) -> pa.Table:
-    """Return a table whose durations of nanoseconds are microseconds.
+    """Return a table whose durations, and times with a zone, have microseconds, not nanoseconds.
 
-    DuckDB would cut them without a word.
+    DuckDB would cut such durations without a word. Such times have a type of their own, which is
+    equal to no other time, so they are cut.
 
     Raises
     ------
     UsageError
-        When one has a part of a microsecond.
+        When a duration has a part of a microsecond.
     """
     for place, field in enumerate(table.schema):
-        if (kind := _microseconds(field.type)) == field.type:
+        if (kind := cut_times(field.type)) != field.type:
+            field = field.with_type(kind)  # noqa: PLW2901
+            table = table.set_column(place, field, table.column(place).cast(kind, safe=False))
+        if (kind := _with_types(field.type, _cut_duration)) == field.type:
             continue
         try:
             column = table.column(place).cast(kind)
@@ -119,14 +124,30 @@ def in_microseconds(table: pa.Table) -> pa.Table:
     return table
 
 
-def _microseconds(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_duration(kind):
-        return pa.duration("us") if kind.unit == "ns" else kind
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_microseconds(kind.value_type)))
+def cut_times(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose times with a zone have microseconds, not nanoseconds."""
+    return _with_types(kind, _cut_time)
+
+
+def _cut_time(kind: pa.DataType) -> pa.DataType:
+    is_fine = pa.types.is_timestamp(kind) and kind.unit == "ns" and kind.tz is not None
+    return pa.timestamp("us", kind.tz) if is_fine else kind
+
+
+def _cut_duration(kind: pa.DataType) -> pa.DataType:
+    return pa.duration("us") if pa.types.is_duration(kind) and kind.unit == "ns" else kind
+
+
+def _with_types(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Return a type with the types in it that `change` returns in their place."""
+    for is_list, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if is_list(kind):
+            return make(kind.value_field.with_type(_with_types(kind.value_type, change)))
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_type, _with_types(kind.item_type, change))
     if pa.types.is_struct(kind):
-        return pa.struct([part.with_type(_microseconds(part.type)) for part in kind])
-    return kind
+        return pa.struct([part.with_type(_with_types(part.type, change)) for part in kind])
+    return change(kind)
 
 
 def refuse_cut_durations(frame: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.duckdb_intervals import in_microseconds, refuse_cut_durations
+from labkit.duckdb_intervals import cut_times, in_microseconds, refuse_cut_durations
 from labkit.errors import UsageError
 from labkit.nested import rebuilt, without_offsets
 
@@ -88,11 +88,13 @@ def refuse_extensions(query: str) -> None:
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
     """Make a table known to DuckDB.
 
-    DuckDB refuses some slices of nested columns and cuts durations to microseconds, so those are
-    changed first.
+    DuckDB refuses some slices of nested columns, cuts durations to microseconds, and takes times of
+    nanoseconds for another type, so those are changed first.
     """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
+    elif type(table).__module__.partition(".")[0] == "polars" and hasattr(table, "to_arrow"):
+        table = table.to_arrow()
     if isinstance(table, pa.Table):
         table = in_microseconds(without_offsets(table))
     elif type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "dtypes"):
@@ -102,13 +104,19 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> No
 
 
 def _frame_without_offsets(frame: Any) -> Any:
-    """Return a pandas frame that holds no slices of nested Arrow columns."""
+    """Return a pandas frame without slices of nested Arrow columns, and times of nanoseconds."""
     frame = frame.copy(deep=False)
     for place, dtype in enumerate(frame.dtypes):
         kind = getattr(dtype, "pyarrow_dtype", None)
-        if kind is not None and pa.types.is_nested(kind):
-            column = frame.iloc[:, place].array
-            frame.isetitem(place, type(column)(rebuilt(column.__arrow_array__())))
+        if kind is None:
+            continue
+        column = frame.iloc[:, place].array
+        values = column.__arrow_array__()
+        if pa.types.is_nested(kind):
+            values = rebuilt(values)
+        if (cut := cut_times(kind)) != kind:
+            values = values.cast(cut, safe=False)
+        frame.isetitem(place, type(column)(values))
     return frame
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import names
-from labkit.compare import rules
 from labkit.decode import find_decoder
 from labkit.decode.pipeline import RESERVED, Decoding, condition
 from labkit.elastic import Target
 from labkit.errors import UsageError
+from labkit.es import json_text
 from labkit.es.documents import Documents, as_stored
 from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
 from labkit.es.index import Index, condition_of, kept_notes
@@ -39,7 +39,6 @@ ROWS = 5_000
 # an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch,
 # UTC
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
-_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 _WHAT = "a Replay, a Window, a Load, a ScratchIndex, the name of an index, a DataFrame or an Arrow table"
 
 
@@ -313,18 +312,13 @@ def _stamps(frame: pl.DataFrame) -> Any:
 
 
 def _json(frame: pl.DataFrame) -> Any:
-    """Return each row as JSON: times as ISO 8601 in UTC, bytes as text."""
+    """Return each row as JSON, as an index has it; NaN and infinity are texts."""
     if not frame.width:
         return pa.array(["{}"] * frame.height, pa.string())
     try:
-        plain = frame.select(
-            _plain(pl.nth(place), kind).alias(name)
-            for place, (name, kind) in enumerate(frame.schema.items())
-        )
-        return _with_odd_numbers(
-            frame, _texts(plain.select(pl.struct(pl.all()).struct.json_encode()))
-        )
-    except pl.exceptions.PolarsError as error:
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        return json_text.objects(table, odd=True).cast(pa.string())
+    except (pa.ArrowException, UsageError) as error:
         raise UsageError(
             f"a column has no JSON form: {error}", hint="make a column of plain values first"
         ) from error
@@ -333,53 +327,6 @@ def _json(frame: pl.DataFrame) -> Any:
 def _at(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
     """Return columns by their places: to polars the names ``*`` and ``^a.*$`` are patterns."""
     return pl.nth([frame.get_column_index(name) for name in names])
-
-
-def _with_odd_numbers(frame: pl.DataFrame, texts: Any) -> Any:
-    """Write infinite fractions and NaN as texts.
-
-    JSON has no such numbers, and polars writes nulls for them.
-    """
-    fractions = [name for name, kind in frame.schema.items() if kind.is_float()]
-    odd = (
-        frame.select(pl.any_horizontal(_at(frame, fractions).is_finite().not_()).fill_null(False))
-        if fractions
-        else None
-    )
-    if odd is None or not odd.to_series().any():
-        return texts
-    rows = texts.to_pylist()
-    for row in odd.to_series().arg_true():
-        values = frame.row(row, named=True)
-        words = {
-            name: _WORDS[str(values[name])] for name in fractions if str(values[name]) in _WORDS
-        }
-        rows[row] = rules.dumps({**rules.loads(rows[row]), **words})
-    return pa.array(rows, pa.string())
-
-
-def _plain(column: pl.Expr, kind: Any) -> pl.Expr:
-    """Return a column with each time, nested ones too, as the one text it has in any unit."""
-    if isinstance(kind, pl.Datetime):
-        column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
-        in_whole_ms = column.dt.nanosecond() % 1_000_000 == 0
-        short, long = (column.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.{digits}fZ") for digits in (3, 9))
-        return pl.when(in_whole_ms).then(short).otherwise(long)
-    if isinstance(kind, pl.Array | pl.List):
-        column = column.arr.to_list() if isinstance(kind, pl.Array) else column
-        return column.list.eval(_plain(pl.element(), kind.inner))
-    if isinstance(kind, pl.Map):  # polars writes no JSON of one
-        entries = pl.List(pl.Struct({"key": kind.key, "value": kind.value}))
-        return _plain(column.cast(entries), entries)
-    if isinstance(kind, pl.Struct) and kind.fields:
-        return pl.struct(
-            _plain(column.struct.field(member.name), member.dtype).alias(member.name)
-            for member in kind.fields
-        )
-    # its shortest text is another number's than that of the same number in 64 bits
-    if kind == pl.Float32:
-        return column.cast(pl.Float64)
-    return column.cast(pl.String) if kind in (pl.Binary, pl.Categorical, pl.Enum) else column
 
 
 def _texts(frame: pl.DataFrame) -> Any:

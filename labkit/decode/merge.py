@@ -14,6 +14,8 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
@@ -170,8 +172,16 @@ def as_json(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, timedelta):
+        micros = value // timedelta(microseconds=1)
+        return seconds(1000 * micros + getattr(value, "nanoseconds", 0), 9)
     # times; decimals, UUIDs
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def seconds(ticks: int, digits: int) -> str:
+    """Return a length of time as Protobuf's JSON has it: ``-1.5s``; a second has 10^`digits` ticks."""
+    return f"{Decimal(ticks).scaleb(-digits).normalize():f}s"
 
 
 def as_json_within(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Protobuf schemas as Arrow types, and a reader of messages of one type.
 
 Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes
-binary, maps maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration, the wrappers
-(``Int64Value`` …) their value or null; ``Struct``, ``Value`` and ``ListValue`` are text, as JSON,
-and so is a message that holds itself, from there on. A field that knows whether it is set
-(``optional``, ``oneof``, messages) is null when it is not; any other has its default.
+binary, maps maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration of such (finer
+ones are cut, and counted), the wrappers (``Int64Value`` …) their value or null; ``Struct``,
+``Value`` and ``ListValue`` are text, as JSON, or null where they are; a message that holds itself
+is JSON, too, from there on. A field that knows whether it is set (``optional``, ``oneof``,
+messages) is null when it is not; any other has its default.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Reader:
         self._class: Any = message_factory.GetMessageClass(descriptor)
         self._ready = True  # values are as Arrow takes them
         self._converts: dict[str, list[tuple[str, Convert]]] = {}
-        self._columns = self._size = self._left = 0
+        self._columns = self._size = self._left = self._cut = 0
         self.problems: list[str] = []
         self._rest: list[str] = []
         kind = self._struct(descriptor, ())
@@ -84,7 +85,9 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        return [columns_note(len(self._rest))] if self._rest else []
+        times = "time was" if self._cut == 1 else "times were"
+        cut = [f"{self._cut:,} {times} cut to whole microseconds"] if self._cut else []
+        return [*([columns_note(len(self._rest))] if self._rest else []), *cut]
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one message's fields; raises what the bytes make the parser stumble over."""
@@ -220,15 +223,20 @@ class Reader:
         if of is None:
             if field.type != FieldDescriptor.TYPE_ENUM:
                 return lambda value: value
-            names = {
-                number: value.name for number, value in field.enum_type.values_by_number.items()
-            }
+            # of several names for a number the first, as Protobuf's JSON has it
+            names = {value.number: value.name for value in reversed(field.enum_type.values)}
             return lambda value: names.get(value, str(value))
+        if of.full_name in _TIMES:
+            return lambda value: self._time(_TIMES[of.full_name], value)
         return _KNOWN.get(of.full_name) or (
             (lambda value: value.value)
             if of.full_name in _WRAPPERS
             else (lambda value: self._plain(of, value))
         )
+
+    def _time(self, convert: Convert, value: Any) -> Any:
+        self._cut += value.nanos % 1000 != 0
+        return convert(value)
 
 
 def _repeated(field: Any) -> bool:
@@ -259,13 +267,15 @@ def _decimal(value: Any) -> str:
     return f"{Decimal((sign, digits, -value.scale)):f}"
 
 
+def _any_json(value: Any) -> str | None:
+    """Return a value of any kind as text; null is none, and not the text."""
+    json_value = MessageToDict(value)
+    return None if json_value is None else text(json_value)
+
+
+_TIMES: dict[str, Convert] = {f"{_GOOGLE}Timestamp": _timestamp, f"{_GOOGLE}Duration": _duration}
 _KNOWN: dict[str, Convert] = {
-    f"{_GOOGLE}Timestamp": _timestamp,
-    f"{_GOOGLE}Duration": _duration,
-    **{
-        f"{_GOOGLE}{name}": lambda value: text(MessageToDict(value))
-        for name in ("Struct", "Value", "ListValue")
-    },
+    **{f"{_GOOGLE}{name}": _any_json for name in ("Struct", "Value", "ListValue")},
     "confluent.type.Decimal": _decimal,
 }
 

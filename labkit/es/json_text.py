@@ -1,7 +1,8 @@
 """Arrow columns as JSON, column by column: no record is touched by itself.
 
 Times are ISO 8601 in UTC (without a zone: taken as UTC), with milliseconds where that is all they
-have; decimals are texts with all of their digits, bytes base64, maps objects. A field that is null
+have; lengths of time are seconds (``-1.5s``), decimals are texts with all of their digits, bytes
+base64, maps objects. A field that is null
 is left out of its object; infinite fractions, and those that are no number, are null, for JSON has
 none.
 """
@@ -16,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode.merge import seconds
 from labkit.errors import UsageError
 from labkit.replay.records import joined
 
@@ -23,16 +25,15 @@ _NULL = pa.scalar("null")
 _FAR = 2**31 - 1  # without an end, Arrow 26 fails
 
 
-def objects(table: pa.Table) -> pa.BinaryArray:
-    """Return each row as a JSON object, of the columns that are not null in it."""
-    return wrap(fields(table)).cast(pa.binary())
+def objects(table: pa.Table, *, odd: bool = False) -> pa.BinaryArray:
+    """Return each row as a JSON object, of the columns that are not null in it; `odd` as in `json`."""
+    return wrap(fields(table, odd=odd)).cast(pa.binary())
 
 
-def fields(table: pa.Table) -> pa.StringArray:
+def fields(table: pa.Table, *, odd: bool = False) -> pa.StringArray:
     """Return each row as ``,"name":value,"name":value``, without its nulls."""
-    return members(
-        table.column_names, [json(_whole(column)) for column in table.columns], len(table)
-    )
+    texts = [json(_whole(column), odd=odd) for column in table.columns]
+    return members(table.column_names, texts, len(table))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -69,12 +70,24 @@ def between(first: str, texts: pa.StringArray, last: str) -> pa.StringArray:
     return pc.binary_join_element_wise(pa.scalar(first), texts, pa.scalar(last), "")
 
 
-def json(column: pa.Array) -> pa.StringArray:
-    """Return each value as JSON text; null where it is null."""
+def json(column: pa.Array, *, odd: bool = False) -> pa.StringArray:
+    """Return each value as JSON text; null where it is null.
+
+    Parameters
+    ----------
+    odd : bool
+        Write fractions that JSON has not as texts, ``"NaN"``, and those of 32 bits as the numbers
+        of 64 bits that they equal: to compare them.
+    """
     kind = column.type
-    for fits, write in _WRITERS:
+    for fits, write in _NESTED:
         if fits(kind):
-            return write(column)
+            return write(column, odd)
+    if odd and _is.is_floating(kind):
+        return _odd_fractions(column.cast(pa.float64()))
+    for fits, write_scalars in _WRITERS:
+        if fits(kind):
+            return write_scalars(column)
     raise UsageError(
         f"a column is {kind}, which JSON cannot hold", hint="make text or numbers of it"
     )
@@ -92,6 +105,15 @@ def _fractions(column: pa.Array) -> pa.StringArray:
         return texts
     bare = pc.and_(is_integer, pc.less(pc.find_substring(texts, "e"), 0))
     return pc.if_else(bare, between("", texts, ".0"), texts)
+
+
+def _odd_fractions(column: pa.Array) -> pa.StringArray:
+    texts = _fractions(column)
+    words = pc.case_when(
+        pc.make_struct(pc.is_nan(column), pc.equal(column, np.inf), pc.equal(column, -np.inf)),
+        '"NaN"', '"Infinity"', '"-Infinity"',
+    )  # fmt: skip
+    return pc.if_else(pc.is_finite(column), texts, words)
 
 
 def _quoted(column: pa.Array) -> pa.StringArray:
@@ -134,6 +156,15 @@ def _times(column: pa.Array) -> pa.StringArray:
     return pc.if_else(exact, short, _iso(local, "000Z" if unit == "us" else "Z"))
 
 
+def _times_of_day(column: pa.Array) -> pa.StringArray:
+    """Return times of day with three, six or nine digits: no more than they need in any unit."""
+    texts = column.cast(pa.string())
+    for digits in (6, 3):
+        pattern = rf"(\.\d{{{digits}}})000$"
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=r"\1")
+    return _quoted(texts)
+
+
 def _iso(local: pa.Array, end: str) -> pa.StringArray:
     text = pc.replace_substring(local.cast(pa.string()), pattern=" ", replacement="T")
     return between('"', text, f'{end}"')
@@ -146,8 +177,8 @@ def _bytes(column: pa.Array) -> pa.StringArray:
     return _quoted(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
 
 
-def _structs(column: Any) -> pa.StringArray:
-    texts = [json(part) for part in column.flatten()]
+def _structs(column: Any, odd: bool) -> pa.StringArray:
+    texts = [json(part, odd=odd) for part in column.flatten()]
     return _masked(wrap(members([part.name for part in column.type], texts, len(column))), column)
 
 
@@ -159,13 +190,13 @@ def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
     )
 
 
-def _lists(column: Any) -> pa.StringArray:
+def _lists(column: Any, odd: bool) -> pa.StringArray:
     if pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
-    return _listed(column, pc.fill_null(json(column.flatten()), _NULL), "[]")
+    return _listed(column, pc.fill_null(json(column.flatten(), odd=odd), _NULL), "[]")
 
 
-def _maps(column: Any) -> pa.StringArray:
+def _maps(column: Any, odd: bool) -> pa.StringArray:
     """Return maps as objects.
 
     Of equal keys Arrow holds both, and a reader of JSON takes the last.
@@ -175,7 +206,7 @@ def _maps(column: Any) -> pa.StringArray:
     entries = column.cast(kind)
     keys, items = entries.flatten().flatten()
     names = _texts(keys.cast(pa.string()))
-    pairs = pc.binary_join_element_wise(names, pc.fill_null(json(items), _NULL), ":")
+    pairs = pc.binary_join_element_wise(names, pc.fill_null(json(items, odd=odd), _NULL), ":")
     return _listed(entries, pairs, "{}")
 
 
@@ -191,9 +222,19 @@ def joined_by_comma(items: pa.StringArray, sizes: np.ndarray) -> pa.StringArray:
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends), items), ",")
 
 
-def _decoded(column: Any) -> pa.StringArray:
-    values = json(column.dictionary)
+def _decoded(column: Any, odd: bool) -> pa.StringArray:
+    values = json(column.dictionary, odd=odd)
     return values.take(column.indices)
+
+
+def _lengths(column: pa.Array) -> pa.StringArray:
+    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[column.type.unit]
+    ticks = column.cast(pa.int64()).to_pylist()
+    return _quoted(
+        pa.array(
+            [None if count is None else seconds(count, digits) for count in ticks], pa.string()
+        )
+    )
 
 
 _is = pa.types
@@ -202,8 +243,10 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
     (lambda kind: _is.is_integer(kind) or _is.is_boolean(kind) or _is.is_null(kind), _plain),
     (_is.is_floating, _fractions),
     (_is.is_timestamp, _times),
+    (_is.is_duration, _lengths),
+    (_is.is_time, _times_of_day),
     (
-        lambda kind: _is.is_date(kind) or _is.is_time(kind) or _is.is_decimal(kind),
+        lambda kind: _is.is_date(kind) or _is.is_decimal(kind),
         lambda column: _quoted(column.cast(pa.string())),
     ),
     (
@@ -212,6 +255,8 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
         ),
         _bytes,
     ),
+]
+_NESTED: list[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], pa.StringArray]]] = [
     (_is.is_struct, _structs),
     (
         lambda kind: _is.is_list(kind) or _is.is_large_list(kind) or _is.is_fixed_size_list(kind),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory
 
+from labkit.compare.inputs import open_side
+from labkit.decode.filter import Where
+from labkit.decode.merge import as_json
 from labkit.decode.registry import Binary
 from labkit.duckdb_sql import connect
 from labkit.errors import UsageError
+from labkit.es.json_text import json as json_text
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
 
@@ -99,6 +104,24 @@ def test_a_length_that_cannot_be_told_is_an_error(ages: Replay) -> None:
         seconds.sql("select took from replay")
 
 
+def test_times_of_nanoseconds_equal_those_of_microseconds_in_sql() -> None:
+    """DuckDB's type of them is equal to no other time: of all records none was found."""
+    start, fine = 1_456_790_400_000, pa.timestamp("ns", "UTC")
+    times = pa.array([start * 10**6 + 1], fine)
+    nested = pa.array([{"l": times.to_pylist(), "m": [("a", times[0])]}], pa.struct(
+        [("l", pa.large_list(fine)), ("m", pa.map_(pa.string(), fine))]))  # fmt: skip
+    records = replay(t=times, n=nested, k=pa.array([start], pa.timestamp("ms", "UTC")))
+    for name in ("t", "n.l[1]", "n.m['a']"):
+        for sign in ("=", ">="):
+            condition = f"{name} {sign} timestamptz '2016-03-01'"
+            assert len(records.sql(f"select 1 from replay where {condition}")) == 1
+            assert Where(condition).rows(records.table).tolist() == [0]
+    for table in (pa.table({"k": times}), pl.DataFrame({"k": times}),
+                  pd.DataFrame({"k": pd.array(times.to_pylist(), dtype=pd.ArrowDtype(fine))})):  # fmt: skip
+        joined = records.sql("select count(*) n from replay join o using (k)", o=table)
+        assert joined["n"].tolist() == [1]
+
+
 def test_parts_of_a_microsecond_are_refused_and_not_cut(ages: Replay) -> None:
     odd = pa.array([1_999], pa.duration("ns"))
     whole = pa.array([2_000], pa.duration("ns"))
@@ -173,3 +196,23 @@ def test_a_duration_of_protobuf_is_a_duration_in_parquet(tmp_path: Path) -> None
 def test_a_duration_of_protobuf_is_exact_in_sql() -> None:
     frame = Replay(spans(), RECEIPT).sql('select took, many[1] item, "inner".took deep from replay')
     assert micros(frame, "took") == micros(frame, "item") == micros(frame, "deep") == LENGTHS
+
+
+def test_a_duration_is_seconds_in_json_whatever_writes_it() -> None:
+    """A load of such a topic ended in an error; −1.5 s was "-1 day, 23:59:58.500000" in files."""
+    micros_of = [-1_500_000, 1, 0, 10_000_000, AGES, None]
+    texts = ["-1.5s", "0.000001s", "0s", "10s", "315569520000.000007s", None]
+    lengths = pa.array(micros_of, pa.duration("us"))
+    structs = pa.StructArray.from_arrays([lengths], ["took"])
+    assert [text and json.loads(text) for text in json_text(lengths).to_pylist()] == texts
+    assert [json.loads(text).get("took") for text in json_text(structs).to_pylist()] == texts
+    assert [value and as_json(value) for value in lengths.to_pylist()[:3]] == texts[:3]
+    assert as_json(timedelta(microseconds=AGES)) == texts[4]
+    assert as_json(pd.Timedelta(1, "ns")) == "0.000000001s"
+    frame = pl.DataFrame(
+        {"took": lengths, "in": structs, "many": [[value] for value in lengths.to_pylist()]}
+    )
+    (batch,) = open_side(frame, None, None).batches(lambda: False)  # type: ignore[arg-type]
+    rows = [json.loads(text) for text in batch.column("source").to_pylist()]
+    assert [row["took"] for row in rows] == [row["in"]["took"] for row in rows] == texts
+    assert [row["many"] for row in rows] == [[text] for text in texts]

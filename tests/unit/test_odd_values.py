@@ -6,6 +6,7 @@ They are exact, or an error in their row, and never the end of a read.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from labkit import charts
 from labkit.compare.inputs import open_side
 from labkit.compare.result import _beside
+from labkit.compare.run import compare
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode.filter import Where
 from labkit.decode.fixed_schema import conform
@@ -118,6 +120,25 @@ def test_decimals_that_a_fraction_cannot_hold_stay_what_they_are() -> None:
     ].tolist() == [exact, 0.2]
 
 
+def test_a_frame_of_decimals_is_measured_and_described() -> None:
+    """The mean of 1 and 2, whole decimals, was 2, and `describe` ended in ArrowTypeError."""
+    values = [Decimal(1), None, Decimal(2), Decimal(7)]
+    frame = to_pandas(
+        pa.table({"d": pa.array(values, pa.decimal128(9, 0)), "g": list("aaab"), "x": range(4)})
+    )
+    assert frame["d"][:3].mean() == Decimal("1.5")
+    assert frame[["d", "x"]].mean()["d"] * 3 == pytest.approx(Decimal(10))
+    assert frame.groupby("g")["d"].mean().tolist() == [1.5, 7]
+    assert frame.groupby("g")["d"].sum().tolist() == [Decimal(3), Decimal(7)]
+    assert frame.groupby("g")["d"].transform("mean").tolist() == [1.5, 1.5, 1.5, 7]
+    assert frame.pivot_table(index="g", values="d")["d"].tolist() == [1.5, 7]
+    assert pd.isna(frame["d"][1:2].mean())
+    assert pd.isna(frame["d"].mean(skipna=False))
+    assert (frame["d"].sum(), frame["d"].max()) == (Decimal(10), Decimal(7))
+    assert frame.describe(include="all").loc["unique", "d"] == 3
+    assert frame[["d"]].describe().loc["count", "d"] == 3
+
+
 def test_decimals_of_more_digits_than_duckdb_and_polars_have_are_texts() -> None:
     assert decimal(38, 2) == pa.decimal128(38, 2)
     assert decimal(39, 2) == TEXT
@@ -177,6 +198,43 @@ def test_frames_whose_columns_are_named_like_patterns_of_polars() -> None:
     (batch,) = compared.batches(lambda: False)
     first, second = map(json.loads, batch.column("source").to_pylist())
     assert (first, second["*"]) == (row, "NaN")
+
+
+def test_frames_whose_members_are_named_like_patterns_of_polars() -> None:
+    """A member ``*`` of an object ended the comparison in a panic of polars."""
+    row = {"o": {"*": 1, "^a.*$": {"*": 2.5}, "": "x"}, "l": [{"*": 1}], "ab": 4}
+    compared = open_side(pl.DataFrame([row]), None, None)  # type: ignore[arg-type]
+    (batch,) = compared.batches(lambda: False)
+    assert json.loads(batch.column("source")[0].as_py()) == row
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({"x": math.nan}, {"x": None}), ([math.inf], [-math.inf]), ([[math.nan]], [[None]]),
+        ({"x": b"\xff"}, {"x": b"\xfe"}),
+    ],
+    ids=["object", "list", "lists", "bytes"],
+)  # fmt: skip
+def test_frames_whose_nested_values_have_no_json_differ(left: Any, right: Any) -> None:
+    """Infinity within a list was equal to minus infinity, NaN in an object to null."""
+    frames = [pl.DataFrame({"k": [1], "v": [value]}, strict=False) for value in (left, right)]
+    assert compare(*frames, key="k", targets=None, progress=False).verdict == "different"  # type: ignore[arg-type]
+    assert compare(frames[0], frames[0], key="k", targets=None, progress=False).verdict == "same"  # type: ignore[arg-type]
+
+
+def test_a_frame_is_written_as_the_documents_of_its_columns() -> None:
+    """Maps were lists of pairs, bytes were texts, and times of day had six digits."""
+    table = pa.table({
+        "m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "b": [b"\xff"], "n": pa.nulls(1),
+        "t": pa.array([1], pa.time32("ms")), "d": [Decimal("1.10")], "f": pa.array([0.1], pa.float32()),
+    })  # fmt: skip
+    for frame in (table, pl.from_arrow(table), to_pandas(table)):
+        (batch,) = open_side(frame, None, None).batches(lambda: False)  # type: ignore[arg-type]
+        source = json.loads(batch.column("source")[0].as_py())
+        assert source == {
+            "m": {"a": 1}, "b": "/w==", "t": "00:00:00.001", "d": "1.10", "f": 0.10000000149011612,
+        }  # fmt: skip
 
 
 # functions -------------------------------------------------------------------------------------------------

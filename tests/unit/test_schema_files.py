@@ -311,3 +311,34 @@ def test_a_record_deeper_than_the_stack_is_an_error_of_its_row(folder: Path) -> 
     found, errors = rows(decode.avro("node.avsc"), [b"\x02" * 100_000 + b"\0", b"\x02\0"])
     assert "deeper than 100 levels" in errors[0]
     assert found[1] == {"next": '{"next": null}'}
+
+
+KINDS = """syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/struct.proto";
+enum Color { option allow_alias = true; NONE = 0; RED = 1; CRIMSON = 1; }
+message Kinds {
+  google.protobuf.Timestamp at = 1;
+  google.protobuf.Value any = 2;
+  repeated google.protobuf.Value many = 3;
+  Color color = 4;
+  map<string, Color> colors = 5;
+}
+"""
+
+
+def test_the_first_name_of_a_number_null_as_null_and_times_cut_are_told(tmp_path: Path) -> None:
+    """The last alias was taken, null was the text "null", and nanoseconds went without a word."""
+    (tmp_path / "kinds.proto").write_text(KINDS)
+    schema = decode.protobuf(tmp_path / "kinds.proto")
+    make = GetMessageClass(Descriptors(schema.descriptors).find("Kinds"))
+    message = make(color=1, colors={"a": 1, "b": 9})
+    message.at.FromJsonString("2016-03-01T00:00:00.123456789Z")
+    message.any.null_value = 0
+    message.many.extend([message.any, type(message.any)(string_value="null")])
+    reader = schema.reader()
+    row = reader.read(message.SerializeToString())
+    assert (row["color"], dict(row["colors"])) == ("RED", {"a": "RED", "b": "9"})
+    assert (row["any"], row["many"]) == (None, [None, "null"])
+    assert row["at"].microsecond == 123456
+    assert reader.notes == ["1 time was cut to whole microseconds"]
