@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from labkit.decode.by_record import ByRecord, Located, Reader, reason_of
 from labkit.decode.wire_format import framed, schema_id
@@ -60,6 +61,27 @@ class SchemaFile(ABC):
     def decoder(self) -> FileDecoder:
         """Return a new decoder."""
         return FileDecoder(self.kind, Path(self.path).name, self.hash, self.reader())
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return the content for `from_json`, with the file's name and not its folder."""
+
+    @staticmethod
+    def from_json(kept: Mapping[str, Any]) -> SchemaFile | None:
+        """Return the schema that `to_json` gave; None when it is none, whoever wrote it."""
+        file, kind = str(kept.get("file")), kept.get("kind")
+        try:
+            schema: SchemaFile = (
+                AvroFile(file, tuple(map(str, kept["texts"])))
+                if kind == "avro"
+                else ProtobufFile(
+                    file, b64decode(kept["descriptors"], validate=True), kept["message"]
+                )
+            )
+            _try(schema)
+        except (UsageError, KeyError, TypeError, ValueError):
+            return None
+        return schema
 
 
 class FileDecoder(ByRecord):
@@ -109,6 +131,10 @@ class AvroFile(SchemaFile):
     def content(self) -> bytes:
         """The schemas' texts."""
         return "\n".join(self.texts).encode()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schemas' texts, see `SchemaFile.to_json`."""
+        return {"kind": self.kind, "file": Path(self.path).name, "texts": list(self.texts)}
 
     def reader(self) -> Reader:
         """Return a new reader of records."""
@@ -162,6 +188,14 @@ class ProtobufFile(SchemaFile):
     def content(self) -> bytes:
         """The descriptors and the message's name."""
         return self.descriptors + b"\0" + self.message.encode()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the descriptors in base64, see `SchemaFile.to_json`."""
+        descriptors = b64encode(self.descriptors).decode()
+        file = Path(self.path).name
+        return {
+            "kind": self.kind, "file": file, "descriptors": descriptors, "message": self.message,
+        }  # fmt: skip
 
     def reader(self) -> Reader:
         """Return a new reader of records."""

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import decode as decoding
-from labkit.decode import Spec
+from labkit.decode import SchemaFile, Spec
 from labkit.decode.json_shape import Shape
+from labkit.decode.limits import COLUMNS
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, fulfilling
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from labkit.decode.filter import Where
 
 OWN = "own"  # a decoder that no name stands for
+LOOKED_AT = 100  # records at each end of a batch of JSON, for the types that fields need
+_MOST_META = 100_000  # characters of a schema that an index keeps
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,18 @@ class Form:
         """What an index keeps in its ``_meta``, for `labkit.compare`; nothing of plain JSON."""
         if self.plain and not self.metadata:
             return {}
-        names = (spec if isinstance(spec, str) else OWN for spec in (self.decode, self.key_decode))
-        return dict(zip(("decode", "key_decode"), names, strict=True)) | {"metadata": self.metadata}
+        return {
+            "decode": _kept(self.decode),
+            "key_decode": _kept(self.key_decode),
+            "metadata": self.metadata,
+        }
 
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any]) -> Form:
         """Return the form of an index's documents by what it keeps of it."""
         return cls(
-            str(meta.get("decode", "json")),
-            str(meta.get("key_decode", "raw")),
+            _spec_of(meta.get("decode", "json")),
+            _spec_of(meta.get("key_decode", "raw")),
             bool(meta.get("metadata", False)),
         )
 
@@ -108,6 +114,21 @@ class Form:
 
 
 PLAIN = Form()
+
+
+def _kept(spec: Spec) -> Any:
+    """Return what an index keeps of a decoder: its name, or the content of a schema's file."""
+    if isinstance(spec, SchemaFile):
+        content = spec.to_json()
+        return content if len(orjson.dumps(content)) <= _MOST_META else OWN
+    return spec if isinstance(spec, str) else OWN
+
+
+def _spec_of(kept: Any) -> Spec:
+    """Return the decoder that an index keeps; it names no file, for anybody may write there."""
+    if isinstance(kept, Mapping):
+        return SchemaFile.from_json(kept) or OWN
+    return OWN if decoding.is_named(str(kept)) else str(kept)
 
 
 @dataclass
@@ -142,10 +163,11 @@ class Encoder:
         self._has_keys = self.form.key_decode != "raw"
         self._schemas: tuple[list[Any], list[Any]] = ([], [])
         self._types: pa.Schema | None = None
+        self._json = Shape()  # of the records as they are
         for schema in self.form.seen:
             self._schema(schema)
         if self._as_is and self.form.seen:
-            self.fields = json_properties(sum(self._schemas[0], Shape()))
+            self._learn(sum(self._schemas[0], Shape()))
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
@@ -183,8 +205,14 @@ class Encoder:
     def of_raw(self, raw: pa.RecordBatch) -> Documents:
         """Return the documents of raw records."""
         if self._plain and self.where is None:
+            last = raw.slice(max(LOOKED_AT, raw.num_rows - LOOKED_AT))
+            for part in (raw.slice(0, LOOKED_AT), last):
+                values = part.column("value")
+                self._learn(decoding.plain("json").parse(values).schema)
             return self._of_json(raw)
         parsed = self.module.parse_batch(raw)
+        if self._plain:
+            self._learn(parsed.schema)
         batch = Batch(raw, parsed, parsed.schema)
         if self.where is not None:
             batch = fulfilling(
@@ -227,6 +255,8 @@ class Encoder:
         )
         as_is, errors = self._as_is, self._undecodable(batch.parsed)
         fields, keys = own_columns(table)
+        if as_is:
+            self._learn(batch.schema[0])
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
         raw, more = _appended(batch.raw, fields, keys, self.form, as_is=as_is)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
@@ -240,11 +270,21 @@ class Encoder:
         return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
 
     def _map(self, schema: pa.Schema) -> None:
-        """Take in the columns' types; `fields` becomes another object when they ask for more."""
+        """Take in the columns' types."""
         if self._types is None or not schema.equals(self._types):
             self._types = schema
-            rules = {**self.fields, **properties({column.name: column.type for column in schema})}
-            self.fields = self.fields if rules == self.fields else rules
+            self._ask_for(properties({column.name: column.type for column in schema}))
+
+    def _learn(self, shape: Shape) -> None:
+        """Take in what some JSON records hold, for an index maps a field by its first value."""
+        if self._json.leaves <= COLUMNS:  # else names are data, and grow without end
+            self._json += shape
+            self._ask_for(json_properties(self._json))
+
+    def _ask_for(self, rules: Mapping[str, Any]) -> None:
+        """Have fields mapped so; `fields` becomes another object when that is new."""
+        rules = {**self.fields, **rules}
+        self.fields = self.fields if rules == self.fields else rules
 
 
 def of_table(table: pa.Table, form: Form) -> Documents:

@@ -5,10 +5,14 @@ Documents are made of records as the index says.
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 from confluent_kafka.serialization import MessageField
 
@@ -102,6 +106,32 @@ def test_json_with_metadata_equals_its_index(
     for side in (window, window.read(), window.read(decode="text")):
         found = registry_lab.compare(side, load, latency=False)
         assert (found.verdict, found.counts["same"]) == ("same", 4), found.summary()
+
+
+def test_a_window_equals_the_index_that_a_schemas_file_made(
+    registry_lab: Lab, make_topic: MakeTopic, produce: Produce, bench: Bench, tmp_path: Path
+) -> None:
+    """The index "was made by a decoder that has no name"; its file may be gone by now."""
+    file = tmp_path / "order.avsc"
+    file.write_text(avro_schema(id="long", total="double"))
+    schema = json.loads(file.read_text())
+    topic = make_topic()
+    produce(topic, [avro_record(schema, {"id": n, "total": n / 4}) for n in range(5)])
+    window = registry_lab.window(topic)
+    load = window.to_scratch("file", decode=f"avro:{file}")
+    bench.once(topic, "--decode", f"avro:{file}")
+    bench.count()
+    file.unlink()
+    for index in (load, bench.index):
+        found = registry_lab.compare(window, index, latency=False)
+        assert (found.verdict, found.counts["same"]) == ("same", 5), found.summary()
+
+
+def avro_record(schema: Any, record: dict[str, Any]) -> bytes:
+    """Return a record without a frame."""
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, schema, record)
+    return written.getvalue()
 
 
 def test_a_decoder_of_ones_own_needs_a_replay(

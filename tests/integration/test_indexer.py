@@ -67,6 +67,24 @@ def test_sigterm_while_idle_ends_at_once(bench: Bench, make_topic: Any) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_fractions_are_found_as_fractions_whatever_came_first(
+    bench: Bench, make_topic: Any, produce: Any
+) -> None:
+    """The first value's type was the field's: of ``1`` and ``1.5`` two documents had ``1``."""
+    topic = make_topic()
+    produce(topic, [b'{"x":1,"late":1}'] * 300 + [b'{"x":1.5,"late":1}'])
+    bench.once(topic)
+    produce(topic, [b'{"x":2,"late":1.5,"new":1}', b'{"new":2.5}'])
+    run = bench.once(topic)
+    assert any("whole numbers in late" in line for line in run.said), run.said
+    bench.count()
+    for field, values in {"x": {1.0, 1.5, 2.0}, "new": {1.0, 2.5}}.items():
+        buckets = bench.client.search(
+            index=bench.index, size=0, aggs={"by": {"terms": {"field": field}}}
+        )["aggregations"]["by"]["buckets"]
+        assert {bucket["key"] for bucket in buckets} == values
+
+
 # where it begins -----------------------------------------------------------------------------------------
 
 

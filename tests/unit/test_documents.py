@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from labkit import decode
+from labkit.decode import SchemaFile
 from labkit.es.documents import as_stored, documents
+from labkit.es.encode import OWN, PLAIN, Encoder, Form
 from labkit.es.mappings import IndexName
 from support.records import raw_batch
 
@@ -56,6 +60,45 @@ def test_half_a_surrogate_pair_is_compared_as_the_document_that_elasticsearch_to
     found = as_stored(raw_batch([*halves, rb'{"a":"\ud800"'])).sources.to_pylist()
     assert found[:2] == halves
     assert stands_in(found[2])
+
+
+# how fields are to be mapped ---------------------------------------------------------------------------------
+
+
+def test_what_comes_later_is_taken_into_the_mapping_and_names_that_are_data_are_not() -> None:
+    encoder = Encoder(PLAIN)
+    first = encoder.of_raw(raw_batch([b'{"a":1,"o":{"b":1}}'])).fields
+    assert first == {}
+    second = encoder.of_raw(raw_batch([b'{"a":2.5,"o":{"b":1}}'])).fields
+    third = encoder.of_raw(raw_batch([b'{"o":{"b":0.5}}', b"no JSON", None])).fields
+    double = {"type": "double"}
+    assert (second, third) == ({"a": double}, {"a": double, "o": {"properties": {"b": double}}})
+    assert encoder.of_raw(raw_batch([b'{"a":2.5}'])).fields is third  # nothing new to map
+    many = [json.dumps({f"k{n}": 0.5 for n in range(at, at + 600)}) for at in range(0, 6000, 600)]
+    for text in many:
+        encoder.of_raw(raw_batch([text.encode()]))
+    assert len(encoder.fields) < 2000
+
+
+@pytest.mark.parametrize("kind", ["avro", "protobuf"])
+def test_an_index_keeps_the_schema_of_a_file_and_no_path(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "s.avsc").write_text('{"type":"record","name":"R","fields":[]}')
+    (tmp_path / "s.proto").write_text('syntax = "proto3"; message R { int64 id = 1; }')
+    schema = (
+        decode.avro(tmp_path / "s.avsc")
+        if kind == "avro"
+        else decode.protobuf(tmp_path / "s.proto")
+    )
+    meta = json.loads(json.dumps(Form(schema).meta))
+    assert str(tmp_path) not in json.dumps(meta)
+    kept = Form.of_meta(meta).decode
+    assert isinstance(kept, SchemaFile)
+    assert (kept.cache_name, kept.path) == (
+        schema.cache_name,
+        f"s.{'avsc' if kind == 'avro' else 'proto'}",
+    )
+    for odd in ({**meta["decode"], "texts": ["x"], "descriptors": "x"}, {}, "avro:/etc/passwd"):
+        assert Form.of_meta({"decode": odd}).decode == OWN
 
 
 # times that no date can hold -------------------------------------------------------------------------------
