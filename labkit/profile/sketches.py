@@ -177,8 +177,25 @@ class Sample:
         """Return the shares in each bin, and the bins' edges."""
         if not len(self._numbers):
             return [], []
-        counts, edges = np.histogram(self._numbers, bins)
+        counts, edges = count_in_bins(self._numbers, bins)
         return (counts / counts.sum()).tolist(), edges.tolist()
+
+
+def count_in_bins(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many finite numbers are in each bin, and the bins' edges.
+
+    Fewer bins where a fraction of 64 bits knows no more numbers between the smallest and the
+    largest: ids of 19 digits are 256 apart.
+    """
+    low, high = float(numbers.min()), float(numbers.max())
+    if not np.isfinite(high - low):
+        counts, edges = np.histogram(numbers / 4, bins)
+        return counts, np.clip(edges * 4, low, high)
+    edges = np.unique(np.linspace(low, high, bins + 1)) if low < high else np.array([low, low])
+    if low < high and len(edges) > bins:
+        return np.histogram(numbers, bins)
+    counts = np.bincount(np.searchsorted(edges[1:-1], numbers, "right"), minlength=len(edges) - 1)
+    return counts, edges
 
 
 def hashes(values: pa.Array) -> np.ndarray:

@@ -6,6 +6,7 @@ It picks the same records as plain Python does.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -122,6 +123,31 @@ def test_counts_in_the_histogram_and_of_values_add_up() -> None:
     records.choose([])
     items = records.values("l[]")
     assert (items["present"], items["top"][0]["count"]) == (90, 90)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pa.array([0.5, 9.75, math.inf, math.nan, None]),
+        pa.array([3, 2**53 + 1, 2**63 - 1]),
+        pa.array([7]),
+        pa.array([Decimal("0.1"), Decimal("0.3")]),
+        pa.array([1.0, 1.7976931348623157e308]),
+    ],
+    ids=["odd", "wide", "one", "decimals", "largest"],
+)
+def test_each_bar_of_a_histogram_of_numbers_picks_the_numbers_in_it(numbers: pa.Array) -> None:
+    """The last one took infinity and NaN, which are in no bar."""
+    times = pa.array(range(len(numbers)), pa.timestamp("ms", "UTC"))
+    records = Records(pa.table({"n": numbers, "_timestamp": times}), "_timestamp")
+    bars = records.values("n")["numbers"]
+    ends = [*bars["edges"][1:-1], bars["end"]]
+    for low, high, count in zip(bars["edges"][:-1], ends, bars["counts"], strict=True):
+        records.choose([Filter("between", ("n",), [low, high])])
+        assert records.count == count
+    assert sum(bars["counts"]) == sum(
+        x is not None and math.isfinite(x) for x in numbers.to_pylist()
+    )
 
 
 def test_one_record_in_full() -> None:

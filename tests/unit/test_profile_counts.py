@@ -30,6 +30,25 @@ from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [2.0**63] * 3,
+        [1.2e18, 1.2e18 + 256, 1.2e18 + 768],
+        [5.0],
+        [-1.7e308, 0, 1.7e308],
+        [0, 5e-324],
+    ],
+    ids=["largest", "ids", "one", "all", "least"],
+)
+def test_numbers_with_nothing_between_them_have_a_histogram(numbers: list[float]) -> None:
+    """Twenty bins do not fit between two ids of 19 digits: the profile ended in a ValueError."""
+    counts, edges = sketches.count_in_bins(np.array(numbers), 20)
+    assert (counts.sum(), len(counts)) == (len(numbers), len(edges) - 1)
+    assert (edges[0], edges[-1]) == (min(numbers), max(numbers))
+    assert (np.diff(edges) >= 0).all()
+
+
 def replay_of(
     values: list[bytes | None], *, keys: list[bytes | None] | None = None, times: Any = None
 ) -> Replay:

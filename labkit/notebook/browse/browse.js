@@ -433,7 +433,7 @@ function render({ model, el }) {
       tip.textContent = `${edges[n]} to ${edges[n + 1]}: ${number(count)}; click: only these`;
       one.append(tip);
       one.style.cursor = "pointer";
-      const high = n === counts.length - 1 ? null : edges[n + 1];
+      const high = n === counts.length - 1 ? answer.numbers.end : edges[n + 1];
       one.addEventListener("click", () => addFilter({ op: "between", field: answer.field, value: [edges[n], high] }));
       picture.append(one);
     });

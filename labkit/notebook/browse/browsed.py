@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.decode.cells import cell
+from labkit.decode.json_shape import EXACT
 from labkit.errors import UsageError
 from labkit.times import dated, iso
 
@@ -66,6 +68,20 @@ class Browsed:
 def bin_length(low: int, high: int) -> int:
     """Return how long a bin of time is: whole milliseconds, so that `BINS` hold all of a span."""
     return max(1, -(-(high - low) // BINS))
+
+
+def numbers_answer(counts: list[int], edges: list[float], kind: str) -> dict[str, Any]:
+    """Return the histogram of a field's finite numbers, as the browser draws it.
+
+    ``end`` is what the last bar ends below: without one it would pick NaN and infinity, which SQL
+    holds to be larger than any number.
+    """
+    end = None
+    if edges and kind == "integer" and abs(edges[-1]) < EXACT:
+        end = int(edges[-1]) + 1
+    elif edges and math.isfinite(above := math.nextafter(edges[-1], math.inf)):
+        end = above
+    return {"counts": counts, "edges": edges, "end": end}
 
 
 def as_datetime(ms: int) -> datetime | None:

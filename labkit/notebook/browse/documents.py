@@ -24,6 +24,7 @@ from labkit.notebook.browse.browsed import (
     Browsed,
     Field,
     as_datetime,
+    numbers_answer,
     one_line,
     shorten,
 )
@@ -209,10 +210,12 @@ class Documents(Browsed):
             answer["top"]["doc_count_error_upper_bound"]
         )
         if "span" in answer and answer["span"]["count"]:
-            shown["numbers"] = self._numbers(path, answer["span"]["min"], answer["span"]["max"])
+            span = answer["span"]
+            counts, edges = self._numbers(path, span["min"], span["max"])
+            shown["numbers"] = numbers_answer(counts, edges, field.kind)
         return shown
 
-    def _numbers(self, path: str, low: float, high: float) -> dict[str, Any]:
+    def _numbers(self, path: str, low: float, high: float) -> tuple[list[int], list[float]]:
         step = (high - low) / _BARS or 1.0
         histogram = {"field": path, "interval": step, "offset": low % step, "min_doc_count": 1}
         counts = [0] * (_BARS if high > low else 1)
@@ -220,7 +223,8 @@ class Documents(Browsed):
             counts[min(len(counts) - 1, max(0, round((bucket["key"] - low) / step)))] += bucket[
                 "doc_count"
             ]
-        return {"counts": counts, "edges": [low + step * place for place in range(len(counts) + 1)]}
+        edges = [low + step * place for place in range(len(counts) + 1)]
+        return counts, [*edges[:-1], max(edges[-1], high)]
 
     # rows ------------------------------------------------------------------------------------------------
 

@@ -20,10 +20,18 @@ from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
 from labkit.nested import list_owners, map_entries
-from labkit.notebook.browse.browsed import SHOWN, Browsed, Field, as_datetime, bin_length
+from labkit.notebook.browse.browsed import (
+    SHOWN,
+    Browsed,
+    Field,
+    as_datetime,
+    bin_length,
+    numbers_answer,
+)
 from labkit.notebook.browse.filters import Filter, condition, plain
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quoted, walk
 from labkit.profile.records import times_of
+from labkit.profile.sketches import count_in_bins
 from labkit.suggest import did_you_mean
 
 TOP = 12
@@ -280,8 +288,8 @@ class Records(Browsed):
                 zero_copy_only=False
             )[places]
             numbers = numbers[np.isfinite(numbers)]
-            bins, edges = np.histogram(numbers, 24) if len(numbers) else (np.empty(0), np.empty(0))
-            answer["numbers"] = {"counts": bins.tolist(), "edges": edges.tolist()}
+            bins, edges = count_in_bins(numbers, 24) if len(numbers) else (np.empty(0), np.empty(0))
+            answer["numbers"] = numbers_answer(bins.tolist(), edges.tolist(), field.kind)
         return answer
 
     def _mask(self) -> np.ndarray:
