@@ -11,6 +11,7 @@ from labkit.charts.clock import usable
 from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
+from labkit.es.aggregations import EVERY, warn_of_weights
 from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
 from labkit.es.index import Index as Stored
 
@@ -109,15 +110,19 @@ class Index:
     def span(self) -> Span:
         """How many records and when."""
         if not self._timed:
-            return Span(self.ask()["hits"]["total"]["value"])
+            answer = self.ask(aggs=EVERY)
+            warn_of_weights(answer)
+            return Span(answer["hits"]["total"]["value"])
         field = {"field": self._time}
         answer = self.ask(
             aggs={
                 "first": {"min": field},
                 "last": {"max": field},
                 "timed": {"filter": {"exists": field}},
+                **EVERY,
             }
         )
+        warn_of_weights(answer)
         answers = answer["aggregations"]
         first, last = answers["first"]["value"], answers["last"]["value"]
         first, last = (None if at is None else int(at) for at in (first, last))

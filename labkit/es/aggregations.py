@@ -24,6 +24,8 @@ _PAGE = 5_000
 # the epoch was a Thursday; whole weeks begin on Monday
 _MONDAY_MS, _WEEK_MS = 4 * 86_400_000, 604_800_000
 TOO_LONG = "(not indexed: longer than ignore_above)"
+_EVERY = "labkit every"
+EVERY: dict[str, Any] = {_EVERY: {"filter": {"match_all": {}}}}
 
 
 Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -90,7 +92,7 @@ class Asking:
     def _ignored(self, ask: Ask) -> list[str]:
         """Return the fields counted by that some documents have, but not indexed.
 
-        Warn of those measured.
+        Warn of those measured, and of documents that Elasticsearch counts several times.
         """
         fields = {name: _field_of(source) for name, source in self.sources}
         fields |= {
@@ -105,7 +107,9 @@ class Asking:
         }
         if not aggs:
             return []
-        answer = ask(aggs)["aggregations"]
+        whole_answer = ask({**aggs, **EVERY})
+        answer = whole_answer["aggregations"]
+        warn_of_weights(whole_answer)
         for name in self.metrics:
             if count := answer[name]["doc_count"]:
                 is_one = count == 1
@@ -160,6 +164,20 @@ class Asking:
 
     def _measured(self, answer: Mapping[str, Any]) -> list[Any]:
         return [answer[name]["value"] for name in self.metrics]
+
+
+def warn_of_weights(answer: Mapping[str, Any]) -> None:
+    """Warn when documents weigh more than one, by the answer to `EVERY` with the exact total.
+
+    That is what Elasticsearch takes a field ``_doc_count`` for, whoever wrote it.
+    """
+    total, weight = answer["hits"]["total"]["value"], answer["aggregations"][_EVERY]["doc_count"]
+    if weight != total:
+        interrupt.warn(
+            f"{total:,} documents are counted as {weight:,}: some have a field _doc_count, which Elasticsearch takes "
+            "for how many each stands for",
+            IncompleteWarning,
+        )
 
 
 def _field_of(source: Mapping[str, Any]) -> str:

@@ -64,6 +64,22 @@ def counts(index: Index, by: str, **more: Any) -> dict[Any, int]:
     }
 
 
+def test_documents_that_elasticsearch_counts_several_times_are_told_of(make: Any) -> None:
+    """A record's own ``_doc_count`` is how many documents it stands for, to Elasticsearch alone."""
+    plain, heavy = {"@timestamp": 0, "nick": "a"}, {"@timestamp": 0, "nick": "b", "_doc_count": 5}
+    index = make(({"@timestamp": TIME, "nick": KEYWORD}, [plain, heavy]))
+    asked: list[Callable[[], Any]] = [
+        lambda: index.agg("nick"),
+        lambda: charts.timeline(index),
+        lambda: charts.top(index, "nick"),
+    ]
+    for ask in asked:
+        with pytest.warns(IncompleteWarning, match="2 documents are counted as 6.*_doc_count"):
+            ask()
+    only_plain = make(({"nick": KEYWORD}, [{"nick": "a"}])).agg("nick", query="nick:a")
+    assert only_plain["documents"].sum() == 2
+
+
 # 44 --------------------------------------------------------------------------------------------------------
 
 
