@@ -177,10 +177,7 @@ def _lines(table: Any) -> Iterator[str]:
 
 
 def _as_json(found: Replay) -> dict[str, Any]:
-    from labkit.decode.cells import cell
-
-    def text(value: Any) -> str | None:
-        return None if value is None else cell(value, most=10**9)
+    from labkit.sinks.jsonl import readable
 
     columns = ("_timestamp", "_partition", "_offset", "_key", "_value")
     records = [
@@ -188,8 +185,8 @@ def _as_json(found: Replay) -> dict[str, Any]:
             "timestamp": None if row["_timestamp"] is None else str(row["_timestamp"]),
             "partition": row["_partition"],
             "offset": row["_offset"],
-            "key": text(row["_key"]),
-            "value": text(row["_value"]),
+            "key": readable(row["_key"]),
+            "value": readable(row["_value"]),
         }
         for row in found.table.select(columns).to_pylist()
     ]

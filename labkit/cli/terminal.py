@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from labkit.visible import visible
@@ -62,13 +63,45 @@ def print_table(
     if frame.empty and why_empty:
         say(why_empty)
     if options.json:
-        out(frame.to_json(orient="records", indent=2, date_format="iso"))
+        out(_json(frame))
     elif frame.empty:
         out("none")
     elif sys.stdout.isatty():
         _write_fitted(frame if view is None else view(frame))
     else:
         out(_table(frame))
+
+
+def _json(frame: pd.DataFrame) -> str:
+    """Return the rows as JSON objects.
+
+    Numbers have all of their digits, times are in UTC; pandas' own JSON rounds both, and ends at
+    bytes that are no UTF-8. Those are ``{"base64": …}``.
+    """
+    import json
+
+    from labkit.decode import cells
+    from labkit.decode.merge import as_json_within, unmapped
+    from labkit.sinks.jsonl import readable
+
+    def plain(value: Any, kind: Any) -> Any:
+        value = value.item() if hasattr(value, "item") else value  # numpy's
+        if isinstance(value, bytes):
+            return readable(value)
+        value = utc_text(value) if isinstance(value, datetime) else value
+        return as_json_within(value if kind is None else unmapped(value, kind))
+
+    names = [str(name) for name in frame.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in cells.rows(frame, plain)]
+    return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+def utc_text(value: datetime) -> str:
+    """Return a time in UTC, with milliseconds or, where it has them, finer parts."""
+    local = value if value.tzinfo is None else value.astimezone(UTC)
+    fine = local.microsecond % 1000 or getattr(local, "nanosecond", 0)
+    text = local.isoformat() if fine else local.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def _table(frame: pd.DataFrame) -> str:

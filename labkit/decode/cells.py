@@ -95,9 +95,9 @@ def tells_all(frame: pd.DataFrame) -> bool:
 
 
 def rows(
-    frame: pd.DataFrame, render: Callable[[Any, pa.DataType | None], str] = cell
-) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of each row of a DataFrame."""
+    frame: pd.DataFrame, render: Callable[[Any, pa.DataType | None], Any] = cell
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the cells of each row of a DataFrame, as `render` makes them."""
     columns = []
     for place in range(frame.shape[1]):
         column = frame.iloc[:, place]

@@ -138,14 +138,14 @@ def envelopes(records: pa.RecordBatch | pa.Table) -> Iterator[str]:
     times = pc.replace_substring(records.column("timestamp").cast(pa.string()), " ", "T")
     for row in records.set_column(place, "timestamp", times).to_pylist():
         headers = [
-            {"key": header["key"], "value": _readable(header["value"])}
+            {"key": header["key"], "value": readable(header["value"])}
             for header in row["headers"] or ()
         ]
-        parts = {"key": _readable(row["key"]), "headers": headers, "value": _readable(row["value"])}
+        parts = {"key": readable(row["key"]), "headers": headers, "value": readable(row["value"])}
         yield json.dumps({**row, **parts}, ensure_ascii=False)
 
 
-def _readable(value: bytes | None) -> str | dict[str, str] | None:
+def readable(value: bytes | None) -> str | dict[str, str] | None:
     """Return bytes as text where they are UTF-8, else marked as base64."""
     if value is None:
         return None

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from labkit import cli, options
+from labkit.cli.terminal import print_table
+from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
 from support.stack import LABKIT
 
@@ -336,3 +342,23 @@ def test_what_is_left_over_is_told_with_the_command_it_is_left_over_of(
         2,
         "labkit: unrecognized arguments: --nope\nHint: `labkit replay --help` shows what it takes\n",
     )
+
+
+def test_a_table_as_json_has_all_digits_and_any_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    """``labkit sql --json`` made 0.0 of 1e-12, cut microseconds, and ended at bytes of no text."""
+    moment = datetime(2016, 3, 1, tzinfo=UTC)
+    table = pa.table({
+        "f": [1e-12, 0.1234567890123456, math.inf], "t": [moment, moment.replace(microsecond=1), None],
+        "b": [b"\xff", b"a", None], "d": [Decimal("0.10"), None, None], "day": [date(2016, 3, 1), None, None],
+        "m": pa.array([[("a", 2**63 - 1)], [], None], pa.map_(pa.string(), pa.int64())),
+        "n": [2**63 - 1, 1, None], "s": [{"x": b"\xff"}, {"x": None}, None],
+    })  # fmt: skip
+    print_table(to_pandas(table), argparse.Namespace(json=True))
+    first, second, third = json.loads(capsys.readouterr().out)
+    assert first == {
+        "f": 1e-12, "t": "2016-03-01T00:00:00.000Z", "b": {"base64": "/w=="}, "d": "0.10", "day": "2016-03-01",
+        "m": {"a": 2**63 - 1}, "n": 2**63 - 1, "s": {"x": "/w=="},
+    }  # fmt: skip
+    assert (second["f"], second["t"]) == (0.1234567890123456, "2016-03-01T00:00:00.000001Z")
+    assert (second["b"], second["m"], second["n"]) == ("a", {}, 1)
+    assert set(third.values()) == {None}
