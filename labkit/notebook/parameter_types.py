@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from labkit.decode.merge import as_json
 from labkit.errors import UsageError
 from labkit.window import Window
 
@@ -254,6 +255,9 @@ def plain(name: str, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {str(key): plain(name, item) for key, item in value.items()}
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "char", "") in ("M", "m") and str(dtype).endswith("[ns]"):
+        value = value.astype(f"{dtype.char}8[us]")  # of nanoseconds `tolist` makes whole numbers
     if hasattr(value, "tolist"):  # numpy's, pandas' columns
         return plain(name, value.tolist())
     if isinstance(value, Sequence | set | frozenset) and not isinstance(
@@ -275,6 +279,10 @@ def _moment(value: date) -> str | None:
     return None if repr(value) == "NaT" else value.isoformat()
 
 
+def _length(value: timedelta) -> str | None:
+    return None if repr(value) == "NaT" else str(as_json(value))
+
+
 _PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (type(None), lambda value: None),
     (bool, bool),
@@ -283,7 +291,7 @@ _PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str, str),
     (os.PathLike, os.fspath),
     (date, _moment),
-    (timedelta, lambda value: f"{value.total_seconds():g}s"),
+    (timedelta, _length),
     (Window, Window.to_json),
 )
 

@@ -27,7 +27,7 @@ import_jsonschema()  # before nbformat and papermill, which do
 
 _SECRET = re.compile(
     r"passw|pass_?phrase|(^|_)pwd$|secret|token|api_?key|private_?key|credential|bearer|authori[sz]ation|cookie"
-    r"|(^|_)auth$",
+    r"|(^|_)(auth|pass)$|(access|account|shared|signing|encryption)_?key",
     re.IGNORECASE,
 )
 

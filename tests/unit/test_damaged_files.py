@@ -100,6 +100,7 @@ def test_a_damaged_window_of_the_cache_is_read_anew(
 
 SECRETS: dict[str, Any] = {
     "passwd": "x", "auth": "x", "es_auth": "x", "bearer": "x", "credentials": "x", "api_key": "x", "PASSWORD": "x",
+    "db_pass": "x", "AWS_ACCESS_KEY": "x", "storage_account_key": "x",
     "private_key": "x", "cookie": "x", "pwd": "x", "authorization": "x", "passphrase": "x",
     "url": "https://alice:hunter2@host", "proxy": "http://TOKEN@proxy:1", "place": "https://host/?api_key=hunter2",
     "settings": {"sasl.password": "x"}, "hosts": ["https://a:b@host"], "text": "Authorization: Basic aHVudGVyMg==",

@@ -120,6 +120,9 @@ def test_any_value_as_a_default_takes_itself_as_a_text(value: Any) -> None:
         (np.int64(3), 3), (np.float32(0.5), 0.5), (np.float64(0.5), 0.5), (np.bool_(True), True), (np.str_("x"), "x"),
         (np.array([1, 2]), [1, 2]), (pd.Series(["a"]), ["a"]), (("a", np.int8(1)), ["a", 1]), (pd.NaT, None),
         ({"a": Path("b"), 1: [np.uint8(2)]}, {"a": "b", "1": [2]}), ({"x"}, ["x"]),
+        (pd.Series(pd.to_datetime(["2016-03-01"])).astype("M8[ns]").to_numpy()[0], "2016-03-01T00:00:00"),
+        (np.array([5 * 10**9], "m8[ns]"), ["5s"]), (np.datetime64("2016-03-01"), "2016-03-01"),
+        (timedelta(days=12, seconds=1), "1036801s"), (timedelta(microseconds=-1), "-0.000001s"),
         (Window(PLAN, None), PLAN.to_json()),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
