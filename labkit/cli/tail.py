@@ -101,6 +101,7 @@ class _Shown:
     """Prints what fulfils the condition, a line for each record."""
 
     def __init__(self, lab: Lab, options: argparse.Namespace) -> None:
+        from labkit.decode.each_record import EachRecord
         from labkit.decode.pipeline import condition
 
         self._lab, self._options = lab, options
@@ -109,6 +110,8 @@ class _Shown:
         self._specs = lab.decoders(options.topic, options.decode, options.key_decode)
         self._module: Any = None
         self.count = 0
+        self._each = None if self._where is None else EachRecord(self._where)
+        self._failures: dict[str, None] = {}
         if self._needs_decoding:
             self._decoder([])  # says at once when there is no such decoder
 
@@ -134,8 +137,10 @@ class _Shown:
         table = None
         if self._needs_decoding:
             table = self._decode(batch)
-            if self._where is not None:
-                rows = pa.array(self._where.rows(table))
+            if self._each is not None:
+                matching, failures = self._each.rows(batch, self._module)
+                self._failures |= dict.fromkeys(failures.values())
+                rows = pa.array(matching)
                 batch, table = batch.take(rows), table.take(rows)
         if self._options.limit is not None:
             left = self._options.limit - self.count
@@ -189,7 +194,10 @@ class _Shown:
             yield cut_end(line, width) if width else line
 
     def say_missing(self) -> None:
-        """Say which fields of the condition no record had."""
+        """Say which fields of the condition no record had, and how many could not be asked it."""
+        if self._each is not None and self._each.failed:
+            count = self._each.failed
+            say(f"warning: {count:,} records were passed over: {next(iter(self._failures))}")
         if self._where is None or not self._where.seen:
             return
         names = {name.lower() for name in self._where.seen}

@@ -75,9 +75,17 @@ class Where:
         """Return the numbers of the rows that fulfil the condition."""
         self._names |= set(table.column_names)
         check_case(self._names, self.columns | self.inner)
-        numbered = self._nulls(table)
+        try:
+            return self._rows(self._with_columns(table))
+        except UsageError as error:
+            untyped = self._without_types(table)
+            if untyped is table or not isinstance(error.__cause__, duckdb.BinderException):
+                raise
+            return self._rows(self._with_columns(untyped))
+
+    def _rows(self, numbered: pa.Table) -> Any:
         number = _free_name(numbered.column_names)
-        numbered = numbered.append_column(number, pa.array(np.arange(len(table))))
+        numbered = numbered.append_column(number, pa.array(np.arange(len(numbered))))
         try:
             register(self._connection, "batch", numbered)
             matches = self._connection.execute(
@@ -89,21 +97,23 @@ class Where:
             self._connection.unregister("batch")
         return np.sort(np.asarray(matches[number], np.int64))
 
-    def _nulls(self, table: pa.Table) -> pa.Table:
-        """Make a column that no record here has a null that compares with anything.
-
-        Other batches may have numbers there. Of JSON such a column is text; of other formats its
-        type is known, and functions go by it.
-        """
-        places = {name.lower(): place for place, name in enumerate(table.column_names)}
+    def _with_columns(self, table: pa.Table) -> pa.Table:
+        """Add the columns that no record here has: others may have them."""
+        names = {name.lower() for name in table.column_names}
         for name in sorted(self.columns | self.inner):
-            place = places.get(name.lower())
-            if place is None:
+            if name.lower() not in names:
                 table = table.append_column(name, pa.nulls(len(table)))
-            elif table.column(place).null_count == len(table) and pa.types.is_string(
-                table.column(place).type
-            ):
-                table = table.set_column(place, table.column_names[place], pa.nulls(len(table)))
+        return table
+
+    def _without_types(self, table: pa.Table) -> pa.Table:
+        """Make nulls that compare with anything of texts that no record here has.
+
+        Other batches of JSON may have numbers there; without a value a column is text.
+        """
+        for place, column in enumerate(table.schema):
+            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            if is_text and table.column(place).null_count == len(table):
+                table = table.set_column(place, column.name, pa.nulls(len(table)))
         return table
 
     @property

@@ -181,14 +181,17 @@ def condition(where: str | None) -> Where | None:
     return Where(where)
 
 
-def fulfilling(batch: Batch, module: Any, where: Where, keep: Iterable[int] = ()) -> Batch:
-    """Return the records that fulfil a condition, and the rows of `keep` whatever it says."""
-    raw = batch.raw
-    rows = where.rows(decoded(raw, batch.parsed, module, module.unify([batch.schema])))
-    rows = np.union1d(rows, np.fromiter(keep, np.int64))
-    if len(rows) == len(raw):
+def fulfilling(batch: Batch, module: Any, where: Where) -> Batch:
+    """Return the records that fulfil a condition."""
+    rows = where.rows(decoded(batch.raw, batch.parsed, module, module.unify([batch.schema])))
+    return rows_of(batch, module, rows)
+
+
+def rows_of(batch: Batch, module: Any, rows: np.ndarray) -> Batch:
+    """Return some of the records."""
+    if len(rows) == len(batch.raw):
         return batch
-    matching = raw.take(pa.array(rows))
+    matching = batch.raw.take(pa.array(rows))
     return Batch(matching, module.parse_batch(matching), batch.schema)
 
 

@@ -23,7 +23,7 @@ from labkit import decode as decoding
 from labkit.decode import SchemaFile, Spec
 from labkit.decode.json_shape import Shape
 from labkit.decode.limits import COLUMNS
-from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, fulfilling
+from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, rows_of
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
@@ -36,6 +36,7 @@ from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
 
 if TYPE_CHECKING:
+    from labkit.decode.each_record import EachRecord
     from labkit.decode.filter import Where
 
 OWN = "own"  # a decoder that no name stands for
@@ -164,6 +165,11 @@ class Encoder:
         self._schemas: tuple[list[Any], list[Any]] = ([], [])
         self._types: pa.Schema | None = None
         self._json = Shape()  # of the records as they are
+        self._each: EachRecord | None = None
+        if self.where is not None:
+            from labkit.decode.each_record import EachRecord  # DuckDB, as in `condition`
+
+            self._each = EachRecord(self.where)
         for schema in self.form.seen:
             self._schema(schema)
         if self._as_is and self.form.seen:
@@ -213,15 +219,27 @@ class Encoder:
         parsed = self.module.parse_batch(raw)
         if self._plain:
             self._learn(parsed.schema)
-        batch = Batch(raw, parsed, parsed.schema)
-        if self.where is not None:
-            batch = fulfilling(
-                batch,
-                self.module,
-                self.where,
-                keep=() if self._plain else self._undecodable(parsed),
-            )
-        return self._of_json(batch.raw) if self._plain else self._of_decoded(batch)
+        batch, rejects = self._chosen(Batch(raw, parsed, parsed.schema))
+        docs = self._of_json(batch.raw) if self._plain else self._of_decoded(batch)
+        return replace(docs, rejects=[*rejects, *docs.rejects]) if rejects else docs
+
+    def _chosen(self, batch: Batch) -> tuple[Batch, list[Reject]]:
+        """Return the records that fulfil the condition, and rejects of which it cannot be asked.
+
+        Raises
+        ------
+        UsageError
+            When it could be asked of none of many records.
+        """
+        if self._each is None:
+            return batch, []
+        raw, module = batch.raw, self.module
+        rows, failures = self._each.rows(raw, module)
+        kept = () if self._plain else self._undecodable(batch.parsed)
+        for row in kept:
+            failures.pop(row, None)
+        rejects = [_reject(raw, raw, row, why, "where") for row, why in failures.items()]
+        return rows_of(batch, module, np.union1d(rows, np.fromiter(kept, np.int64))), rejects
 
     def _of_json(self, raw: pa.RecordBatch) -> Documents:
         more = [metadata.metadata(raw)] if self.form.metadata else []
@@ -326,11 +344,13 @@ def _appended(
     return raw.set_column(raw.schema.get_field_index("value"), "value", objects), more
 
 
-def _reject(raw: pa.RecordBatch, encoded: pa.RecordBatch, row: int, reason: str) -> Reject:
+def _reject(
+    raw: pa.RecordBatch, encoded: pa.RecordBatch, row: int, reason: str, kind: str = "decode"
+) -> Reject:
     """Return the reject of a record that could not be decoded, or not all of it."""
     origin = raw.slice(row, 1).select(["topic", "partition", "offset"]).to_pylist()[0]
     value, stored = (batch.column("value")[row].as_py() for batch in (raw, encoded))
     source = "null" if value is None else (stored or b"{}").decode("utf-8", "replace")
     if source == "{}":
         source = orjson.dumps({"base64": b64encode(value).decode()}).decode()
-    return Reject(**origin, status=0, type="decode", reason=reason, source=source)
+    return Reject(**origin, status=0, type=kind, reason=reason, source=source)

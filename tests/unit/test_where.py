@@ -5,13 +5,20 @@ A question about one of them is refused, not answered by the other.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
+from labkit.decode import find_decoder
+from labkit.decode.each_record import EachRecord
 from labkit.decode.filter import Where
 from labkit.errors import UsageError
+from labkit.es.encode import PLAIN, Encoder, Form
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
+from support.records import raw_batch
 from support.replays import RECEIPT
 
 WHOLE = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
@@ -42,9 +49,40 @@ def test_a_condition_on_other_fields_is_answered() -> None:
 )  # fmt: skip
 def test_a_field_that_a_batch_lacks_is_null_whatever_it_is_elsewhere(condition: str) -> None:
     assert Where(condition).rows(TABLE).tolist() == []
-    assert (
-        Where(condition).rows(TABLE.append_column("Price", pa.nulls(2, pa.string()))).tolist() == []
-    )
+    for kind in (pa.null(), pa.string(), pa.large_string()):  # decoders have the last one
+        table = TABLE.append_column("Price", pa.nulls(2, kind))
+        assert Where(condition).rows(table).tolist() == []
+
+
+def records(*values: Any) -> pa.RecordBatch:
+    return raw_batch([value if value is None else json.dumps(value).encode() for value in values])
+
+
+def test_one_record_of_another_kind_keeps_no_other_from_being_asked() -> None:
+    """Beside one text a field's numbers were texts, and no number compares with those."""
+    each, module = EachRecord(Where("n > 5")), find_decoder("json")
+    values = [{"n": 1}, {"n": 7}, {"n": "x"}, {"n": {"a": 9}}, None, {}, {"n": 8}]
+    rows, failures = each.rows(records(*values), module)
+    assert (rows.tolist(), sorted(failures), each.asked, each.failed) == ([1, 6], [2, 3], 5, 2)
+    assert "Cannot compare" in failures[2]
+    rows, failures = each.rows(records(*[{"n": "x"}] * 200), module)
+    assert (len(rows), len(failures)) == (0, 200)
+
+
+def test_a_condition_that_no_record_can_be_asked_is_an_error() -> None:
+    each, module = EachRecord(Where("n.x > 5")), find_decoder("json")
+    assert len(each.rows(records(*[{"n": 1}] * 50), module)[1]) == 50
+    with pytest.raises(UsageError, match="Cannot extract field"):
+        each.rows(records(*[{"n": 1}] * 50), module)
+
+
+def test_an_encoder_rejects_what_its_condition_cannot_be_asked_of() -> None:
+    for form in (PLAIN, Form("json", metadata=True)):
+        docs = Encoder(form, where=Where("n > 5")).of_raw(records({"n": 7}, {"n": "x"}, {"n": 1}))
+        assert docs.ids.to_pylist() == ["t-0-0"]
+        assert [(one.offset, one.type, one.source) for one in docs.rejects] == [
+            (1, "where", '{"n": "x"}')
+        ]
 
 
 TAGS = pa.table({"n": [1, 2], "tags": [["a"], ["b"]]})
