@@ -180,7 +180,10 @@ def as_json(value: Any) -> Any:
 
 
 def seconds(ticks: int, digits: int) -> str:
-    """Return a length of time as Protobuf's JSON has it: ``-1.5s``; a second has 10^`digits` ticks."""
+    """Return a length of time as Protobuf's JSON has it: ``-1.5s``.
+
+    A second has 10^`digits` ticks.
+    """
     return f"{Decimal(ticks).scaleb(-digits).normalize():f}s"
 
 

@@ -26,7 +26,7 @@ _FAR = 2**31 - 1  # without an end, Arrow 26 fails
 
 
 def objects(table: pa.Table, *, odd: bool = False) -> pa.BinaryArray:
-    """Return each row as a JSON object, of the columns that are not null in it; `odd` as in `json`."""
+    """Return each row as a JSON object, of the columns that are not null in it."""
     return wrap(fields(table, odd=odd)).cast(pa.binary())
 
 

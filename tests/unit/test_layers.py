@@ -50,7 +50,7 @@ ROOMS = [
         "times",
     ],
     ["config_files", "duckdb_intervals", "kafka_token", "msk", "spoken_times", "topic_settings"],
-    ["nested_pandas"],
+    ["decimal_pandas", "nested_pandas"],
     ["nested"],
     ["private", "secret", "suggest", "validation"],
     ["extras", "plain_enum"],
