@@ -44,15 +44,15 @@ class DecimalArray(ArrowExtensionArray):  # type: ignore[misc]
     ) -> Any:
         if name != "mean":
             return super()._reduce(name, skipna=skipna, keepdims=keepdims, **options)
-        total, count = super()._reduce("sum", skipna=skipna), int((~self.isna()).sum())
-        has_mean = count > 0 and isinstance(total, Decimal)  # not NA
-        mean = total / count if has_mean else None
+        total: Any = super()._reduce("sum", skipna=skipna)
+        count = int((~self.isna()).sum())
+        mean = total / count if count and isinstance(total, Decimal) else None
         if keepdims:
             return ArrowExtensionArray(pa.array([mean]))
-        return mean if has_mean else self.dtype.na_value
+        return self.dtype.na_value if mean is None else mean
 
     def _groupby_op(self, *, how: str, **options: Any) -> Any:
         if how != "mean":
-            return super()._groupby_op(how=how, **options)
-        fractions = ArrowExtensionArray(self.__arrow_array__().cast(pa.float64()))
+            return super()._groupby_op(how=how, **options)  # type: ignore[misc]
+        fractions: Any = ArrowExtensionArray(self.__arrow_array__().cast(pa.float64()))
         return fractions._groupby_op(how=how, **options)

@@ -25,7 +25,7 @@ class NestedDtype(pd.ArrowDtype):
     """An Arrow type of objects or lists."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The type's name, not one of pandas' own: it refuses those with parameters within."""
         return f"{self.pyarrow_dtype}[labkit]"
 

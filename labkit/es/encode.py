@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import decode as decoding
-from labkit.decode import SchemaFile, Spec
+from labkit.decode import Spec
 from labkit.decode.json_shape import Shape
 from labkit.decode.limits import COLUMNS
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, rows_of
+from labkit.decode.schema_files import SchemaFile, is_named
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
 from labkit.es import json_text, metadata
@@ -129,7 +130,7 @@ def _spec_of(kept: Any) -> Spec:
     """Return the decoder that an index keeps; it names no file, for anybody may write there."""
     if isinstance(kept, Mapping):
         return SchemaFile.from_json(kept) or OWN
-    return OWN if decoding.is_named(str(kept)) else str(kept)
+    return OWN if is_named(str(kept)) else str(kept)
 
 
 @dataclass

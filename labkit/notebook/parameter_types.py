@@ -256,8 +256,9 @@ def plain(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(name, item) for key, item in value.items()}
     dtype = getattr(value, "dtype", None)
-    if getattr(dtype, "char", "") in ("M", "m") and str(dtype).endswith("[ns]"):
-        value = value.astype(f"{dtype.char}8[us]")  # of nanoseconds `tolist` makes whole numbers
+    letter = getattr(dtype, "char", "")
+    if letter in ("M", "m") and str(dtype).endswith("[ns]"):
+        value = value.astype(f"{letter}8[us]")  # of nanoseconds `tolist` makes whole numbers
     if hasattr(value, "tolist"):  # numpy's, pandas' columns
         return plain(name, value.tolist())
     if isinstance(value, Sequence | set | frozenset) and not isinstance(

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit import decode
-from labkit.decode import SchemaFile
+from labkit.decode.schema_files import SchemaFile
 from labkit.es.documents import as_stored, documents
 from labkit.es.encode import OWN, PLAIN, Encoder, Form
 from labkit.es.mappings import IndexName

@@ -76,7 +76,7 @@ def numbers_answer(counts: list[int], edges: list[float], kind: str) -> dict[str
     ``end`` is what the last bar ends below: without one it would pick NaN and infinity, which SQL
     holds to be larger than any number.
     """
-    end = None
+    end: float | None = None
     if edges and kind == "integer" and abs(edges[-1]) < EXACT:
         end = int(edges[-1]) + 1
     elif edges and math.isfinite(above := math.nextafter(edges[-1], math.inf)):

@@ -288,8 +288,9 @@ class Records(Browsed):
                 zero_copy_only=False
             )[places]
             numbers = numbers[np.isfinite(numbers)]
-            bins, edges = count_in_bins(numbers, 24) if len(numbers) else (np.empty(0), np.empty(0))
-            answer["numbers"] = numbers_answer(bins.tolist(), edges.tolist(), field.kind)
+            counted = count_in_bins(numbers, 24) if len(numbers) else (numbers, numbers)
+            bars, edges = ([*map(float, part)] for part in counted)
+            answer["numbers"] = numbers_answer([*map(int, bars)], edges, field.kind)
         return answer
 
     def _mask(self) -> np.ndarray:
